@@ -1,0 +1,126 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Whether a smaller or a larger value is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Smaller is better: losses.
+    Min,
+    /// Larger is better: accuracies.
+    Max,
+}
+
+/// The direction as a user asks for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Taken from the monitored value itself.
+    #[default]
+    Auto,
+    /// Smaller is better.
+    Min,
+    /// Larger is better.
+    Max,
+}
+
+/// Which value is watched, and when it counts as improved. Early stopping, best-weight retention and
+/// reduce-on-plateau share this one definition.
+///
+/// With δ = |`min_delta`|, a value improves on the best one if there is none yet, or strictly
+/// `value + δ < best` (min) or `value − δ > best` (max). NaN is never an improvement.
+/// Follows `keras/src/callbacks/monitor_callback.py` (Keras 3).
+///
+/// ```
+/// use taper_core::{Mode, Monitor};
+/// let monitor = Monitor::new("val_loss", Mode::Auto, 1e-4)?;
+/// assert!(monitor.improves(0.3169, Some(0.3681)));
+/// assert!(!monitor.improves(0.31685, Some(0.3169)));
+/// # Ok::<(), taper_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Monitor {
+    name: String,
+    direction: Direction,
+    min_delta: f64,
+}
+
+impl Monitor {
+    /// The values that training reports, each with its direction.
+    pub const KNOWN: [(&'static str, Direction); 4] = [
+        ("loss", Direction::Min),
+        ("accuracy", Direction::Max),
+        ("val_loss", Direction::Min),
+        ("val_accuracy", Direction::Max),
+    ];
+
+    /// Watches `name`; `min_delta` is used as its absolute value.
+    ///
+    /// # Errors
+    /// [`Error::UnknownMonitor`] if the name is none of [`Monitor::KNOWN`].
+    pub fn new(name: &str, mode: Mode, min_delta: f64) -> Result<Self> {
+        let Some((_, own)) = Self::KNOWN.iter().find(|(known, _)| *known == name) else {
+            return Err(Error::UnknownMonitor {
+                name: name.into(),
+                known: Self::KNOWN.map(|(n, _)| n).join(", "),
+            });
+        };
+        let direction = match mode {
+            Mode::Auto => *own,
+            Mode::Min => Direction::Min,
+            Mode::Max => Direction::Max,
+        };
+        Ok(Self { name: name.into(), direction, min_delta: min_delta.abs() })
+    }
+
+    /// The watched value's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which way is better.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether `value` improves on `best`.
+    pub fn improves(&self, value: f64, best: Option<f64>) -> bool {
+        if value.is_nan() {
+            return false;
+        }
+        match (best, self.direction) {
+            (None, _) => true,
+            (Some(best), Direction::Min) => value + self.min_delta < best,
+            (Some(best), Direction::Max) => value - self.min_delta > best,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn improvement_is_strict_and_nan_never_wins() {
+        let loss = Monitor::new("val_loss", Mode::Auto, -0.01).unwrap();
+        assert!(loss.improves(1.0, None));
+        assert!(!loss.improves(f64::NAN, None));
+        assert!(!loss.improves(f64::NAN, Some(1.0)));
+        assert!(loss.improves(0.98, Some(1.0)));
+        assert!(!loss.improves(0.995, Some(1.0)));
+        let exact = Monitor::new("val_loss", Mode::Auto, 0.0).unwrap();
+        assert!(!exact.improves(1.0, Some(1.0)));
+        let accuracy = Monitor::new("val_accuracy", Mode::Auto, 0.0).unwrap();
+        assert_eq!(accuracy.direction(), Direction::Max);
+        assert!(accuracy.improves(0.91, Some(0.9)));
+        let upside_down = Monitor::new("val_accuracy", Mode::Min, 0.0).unwrap();
+        assert!(upside_down.improves(0.8, Some(0.9)));
+    }
+
+    #[test]
+    fn an_unknown_monitor_lists_the_known_ones() {
+        let error = Monitor::new("val_los", Mode::Auto, 0.0).unwrap_err();
+        assert!(error.to_string().contains("val_loss"), "{error}");
+    }
+}
