@@ -1,0 +1,152 @@
+//! Memory that starts on a cache line, and the bf16 number.
+
+use std::fmt;
+
+use crate::simd::Instructions;
+
+/// A bfloat16 number: the upper half of an f32.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[repr(transparent)]
+pub struct Bf16(
+    /// The bits: sign, 8 of exponent, 7 of mantissa.
+    pub u16,
+);
+
+impl Bf16 {
+    /// Rounds to the nearest bf16, ties to even; a NaN stays a (quiet) NaN.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_f32(value: f32) -> Self {
+        let bits = value.to_bits();
+        if value.is_nan() {
+            return Self(((bits >> 16) | 0x40) as u16);
+        }
+        let round = 0x7fff + ((bits >> 16) & 1);
+        Self((bits.wrapping_add(round) >> 16) as u16)
+    }
+
+    /// The same number as f32: exact.
+    #[must_use]
+    #[inline(always)]
+    pub fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+}
+
+impl fmt::Debug for Bf16 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_f32().fmt(f)
+    }
+}
+
+/// What activations and filters are stored in: [`f32`] or [`Bf16`]. Sums are always f32.
+pub trait Element:
+    Copy + Default + Send + Sync + PartialEq + fmt::Debug + Instructions + 'static
+{
+    /// Values in one cache line.
+    const PER_LINE: usize;
+    /// The name of the number: `f32` or `bf16`.
+    const NAME: &'static str;
+    /// Rounds to the nearest.
+    fn from_f32(value: f32) -> Self;
+    /// Exact.
+    fn to_f32(self) -> f32;
+}
+
+impl Element for f32 {
+    const PER_LINE: usize = 16;
+    const NAME: &'static str = "f32";
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Element for Bf16 {
+    const PER_LINE: usize = 32;
+    const NAME: &'static str = "bf16";
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        Bf16::from_f32(value)
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        Bf16::to_f32(self)
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// A zeroed block of numbers that starts on a cache line.
+///
+/// Vector loads that cross a cache line cost twice: activations, filters and scratch live in these.
+///
+/// ```
+/// let mut buffer = taper_kernels::AlignedBuffer::<f32>::new(100);
+/// assert_eq!(buffer.len(), 100);
+/// buffer[3] = 1.0;
+/// assert_eq!(buffer[..4], [0.0, 0.0, 0.0, 1.0]);
+/// ```
+#[derive(Clone, Default)]
+pub struct AlignedBuffer<E: Element> {
+    lines: Vec<Line>,
+    len: usize,
+    element: std::marker::PhantomData<E>,
+}
+
+impl<E: Element> AlignedBuffer<E> {
+    /// `len` zeros.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        let lines = vec![Line([0; 16]); len.div_ceil(E::PER_LINE)];
+        Self { lines, len, element: std::marker::PhantomData }
+    }
+
+    /// A copy of `values`.
+    #[must_use]
+    pub fn from_slice(values: &[E]) -> Self {
+        let mut buffer = Self::new(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+
+    /// Makes room for at least `len` values; what is there may be lost. Never shrinks.
+    pub fn grow(&mut self, len: usize) {
+        if len > self.len {
+            *self = Self::new(len);
+        }
+    }
+}
+
+impl<E: Element> std::ops::Deref for AlignedBuffer<E> {
+    type Target = [E];
+
+    fn deref(&self) -> &[E] {
+        // SAFETY: `lines` owns `len.div_ceil(PER_LINE)` initialised lines of 64 bytes, so at least `len` elements;
+        // f32 and Bf16 have no invalid bit patterns and a smaller alignment than a line.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<E: Element> std::ops::DerefMut for AlignedBuffer<E> {
+    fn deref_mut(&mut self) -> &mut [E] {
+        // SAFETY: as in `deref`; the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl<E: Element> fmt::Debug for AlignedBuffer<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBuffer<{}>({})", E::NAME, self.len)
+    }
+}

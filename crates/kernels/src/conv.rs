@@ -1,0 +1,487 @@
+//! Convolution: packing of filters and the direct algorithm.
+
+use crate::buffer::AlignedBuffer;
+use crate::error::{bad_shape, check_len};
+use crate::simd::{Simd, Task, Tiling, dispatch};
+use crate::team::SharedMut;
+use crate::tile::Tile;
+use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
+
+const OPERATION: &str = "convolution";
+
+/// Bytes of input that a block of pixels may cover, so that it stays in the second-level cache next to a panel of filters.
+const BLOCK_BYTES: usize = 384 << 10;
+
+/// The filters of one convolution with its bias, laid out for one class of kernels and one algorithm. Packed once, used often.
+#[derive(Debug, Clone)]
+pub struct PackedFilter<E: Element> {
+    pub(crate) class: KernelClass,
+    pub(crate) tiling: Tiling,
+    pub(crate) shape: Conv2dShape,
+    pub(crate) output: [usize; 2],
+    pub(crate) algorithm: Algorithm,
+    pub(crate) weights: AlignedBuffer<E>,
+    /// f32 weights of depthwise filters `[tap][channel]`, or nothing.
+    pub(crate) depthwise: AlignedBuffer<f32>,
+    /// One value per output channel, zeros up to the end of the last vector of each panel.
+    pub(crate) bias: AlignedBuffer<f32>,
+    pub(crate) panels: Vec<Panel>,
+    /// What a tap outside the map points to.
+    pub(crate) zeros: AlignedBuffer<E>,
+}
+
+/// A block of output channels that are computed together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel {
+    /// First input channel of the group.
+    pub(crate) input: usize,
+    /// First output channel.
+    pub(crate) first: usize,
+    /// Output channels.
+    pub(crate) width: usize,
+    /// Vectors that hold them.
+    pub(crate) vectors: usize,
+    /// Where the filters start.
+    pub(crate) weights: usize,
+    /// Where the bias starts.
+    pub(crate) bias: usize,
+}
+
+/// What is fused to the end of a convolution.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a, E: Element> {
+    /// Added before the activation; shape and layout of the output.
+    pub residual: Option<&'a [E]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl<E: Element> Epilogue<'_, E> {
+    /// Only an activation.
+    #[must_use]
+    pub fn activation(activation: Activation) -> Self {
+        Self { residual: None, activation }
+    }
+}
+
+impl<E: Element> PackedFilter<E> {
+    /// Packs filters for the algorithm that [`Algorithm::for_shape`] chooses.
+    ///
+    /// `weights`: `[out_channels, in_channels / groups, kernel height, kernel width]`, as PyTorch lays them out, with any
+    /// factor of a folded BatchNorm already multiplied in. `bias`: `[out_channels]`, or zeros.
+    ///
+    /// # Errors
+    /// [`KernelError::BadShape`] or [`KernelError::BufferLength`].
+    pub fn pack(
+        class: KernelClass,
+        shape: &Conv2dShape,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self, KernelError> {
+        Self::pack_for(class, shape, Algorithm::for_shape::<E>(shape), weights, bias)
+    }
+
+    /// Packs filters for a given algorithm; otherwise as [`pack`](Self::pack).
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack), and [`KernelError::UnsupportedAlgorithm`] if the algorithm cannot compute the shape.
+    pub fn pack_for(
+        class: KernelClass,
+        shape: &Conv2dShape,
+        algorithm: Algorithm,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self, KernelError> {
+        shape.output()?;
+        check_len(OPERATION, "weights", weights.len(), shape.filter_len())?;
+        if let Some(bias) = bias {
+            check_len(OPERATION, "bias", bias.len(), shape.out_channels)?;
+        }
+        let mut filter = Self::empty(class, shape, algorithm)?;
+        let per_group = shape.in_channels / shape.groups;
+        let taps = shape.window.taps();
+        match algorithm {
+            Algorithm::Direct => {
+                filter.pack_panels(weights, bias, taps, per_group, |row, out, tap, channel| {
+                    row[(out * per_group + channel) * taps + tap]
+                });
+            }
+            Algorithm::Depthwise => {
+                let channels = shape.out_channels;
+                filter.depthwise = AlignedBuffer::new(taps * channels);
+                for channel in 0..channels {
+                    for tap in 0..taps {
+                        filter.depthwise[tap * channels + channel] = weights[channel * taps + tap];
+                    }
+                }
+                filter.bias = AlignedBuffer::new(channels);
+                if let Some(bias) = bias {
+                    filter.bias.copy_from_slice(bias);
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Checks the shape; no weights yet.
+    pub(crate) fn empty(
+        class: KernelClass,
+        shape: &Conv2dShape,
+        algorithm: Algorithm,
+    ) -> Result<Self, KernelError> {
+        let output = shape.output()?;
+        algorithm.check(shape)?;
+        Ok(Self {
+            class,
+            tiling: Tiling::for_class::<E>(class),
+            shape: *shape,
+            output,
+            algorithm,
+            weights: AlignedBuffer::new(0),
+            depthwise: AlignedBuffer::new(0),
+            bias: AlignedBuffer::new(0),
+            panels: Vec::new(),
+            zeros: AlignedBuffer::new(shape.in_channels),
+        })
+    }
+
+    /// Packs `[runs][len]` filters per output channel into panels; `at(weights, out channel, run, position)` reads one value.
+    pub(crate) fn pack_panels(
+        &mut self,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        runs: usize,
+        len: usize,
+        at: impl Fn(&[f32], usize, usize, usize) -> f32,
+    ) {
+        let Tiling { lanes, step, .. } = self.tiling;
+        let Conv2dShape { in_channels, out_channels, groups, .. } = self.shape;
+        let (group_in, group_out) = (in_channels / groups, out_channels / groups);
+        let padded = len.next_multiple_of(step);
+        let (mut size, mut bias_size) = (0, 0);
+        for group in 0..groups {
+            let mut done = 0;
+            while done < group_out {
+                let vectors = (group_out - done).div_ceil(lanes).min(2);
+                let width = (vectors * lanes).min(group_out - done);
+                self.panels.push(Panel {
+                    input: group * group_in,
+                    first: group * group_out + done,
+                    width,
+                    vectors,
+                    weights: size,
+                    bias: bias_size,
+                });
+                size += runs * padded * vectors * lanes;
+                bias_size += vectors * lanes;
+                done += width;
+            }
+        }
+        self.weights = AlignedBuffer::new(size);
+        self.bias = AlignedBuffer::new(bias_size);
+        for panel in &self.panels {
+            let row = panel.vectors * lanes;
+            for lane in 0..panel.width {
+                let out = panel.first + lane;
+                if let Some(bias) = bias {
+                    self.bias[panel.bias + lane] = bias[out];
+                }
+                for run in 0..runs {
+                    for position in 0..len {
+                        let k = run * padded + position;
+                        let index = panel.weights + (k / step * row + lane) * step + k % step;
+                        self.weights[index] = E::from_f32(at(weights, out, run, position));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The shape that the filters were packed for.
+    #[must_use]
+    pub fn shape(&self) -> &Conv2dShape {
+        &self.shape
+    }
+
+    /// Height and width of the output.
+    #[must_use]
+    pub fn output(&self) -> [usize; 2] {
+        self.output
+    }
+
+    /// How the convolution is computed.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The class of kernels.
+    #[must_use]
+    pub fn class(&self) -> KernelClass {
+        self.class
+    }
+
+    /// Bytes of memory that the packed filters take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.weights.len() * size_of::<E>()
+            + (self.depthwise.len() + self.bias.len()) * size_of::<f32>()
+            + self.zeros.len() * size_of::<E>()
+    }
+
+    /// Scratch values (f32) that each thread of the team needs.
+    #[must_use]
+    pub fn scratch_len(&self) -> usize {
+        match self.algorithm {
+            Algorithm::Direct => direct_block(self).table_len(),
+            Algorithm::Depthwise => crate::depthwise::scratch_len(self),
+        }
+    }
+
+    /// Convolves a batch.
+    ///
+    /// `input`: `[n, height, width, in_channels]`; `out`: `[n, out_height, out_width, out_channels]`; both NHWC.
+    /// The result does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written then.
+    pub fn run(
+        &self,
+        team: &mut Team<'_>,
+        n: usize,
+        input: &[E],
+        epilogue: Epilogue<'_, E>,
+        out: &mut [E],
+    ) -> Result<(), KernelError> {
+        let pixels = self.output[0] * self.output[1];
+        check_len(OPERATION, "input", input.len(), product(n, self.shape.input_len())?)?;
+        let out_len = product(n, pixels * self.shape.out_channels)?;
+        check_len(OPERATION, "output", out.len(), out_len)?;
+        if let Some(residual) = epilogue.residual {
+            check_len(OPERATION, "residual", residual.len(), out_len)?;
+        }
+        team.check(OPERATION, self.scratch_len())?;
+        if n == 0 {
+            return Ok(());
+        }
+        match self.algorithm {
+            Algorithm::Direct => self.direct(team, n, input, epilogue, out),
+            Algorithm::Depthwise => crate::depthwise::run(self, team, n, input, epilogue, out),
+        }
+        Ok(())
+    }
+
+    fn direct(
+        &self,
+        team: &mut Team<'_>,
+        n: usize,
+        input: &[E],
+        epilogue: Epilogue<'_, E>,
+        out: &mut [E],
+    ) {
+        let pixels = n * self.output[0] * self.output[1];
+        let mr = self.tiling.mr;
+        let mut block = direct_block(self);
+        let threads = team.threads();
+        if threads > 1 {
+            block.pixels = block.pixels.min(pixels.div_ceil(4 * threads).next_multiple_of(mr));
+        }
+        let blocks = pixels.div_ceil(block.pixels);
+        // Few pixels: let several threads share a block, each with some of the panels.
+        let shares = (2 * threads)
+            .div_ceil(blocks)
+            .clamp(1, if threads > 1 { self.panels.len() } else { 1 });
+        let per_share = self.panels.len().div_ceil(shares);
+        let shares = self.panels.len().div_ceil(per_share);
+        let out = SharedMut::new(out);
+        team.run(blocks * shares, &|item, scratch| {
+            let (index, share) = (item / shares, item % shares);
+            let first = index * block.pixels;
+            let task = DirectBlock {
+                filter: self,
+                input: input.as_ptr(),
+                residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
+                out: out.get(),
+                activation: epilogue.activation,
+                first,
+                count: block.pixels.min(pixels - first),
+                panels: (share * per_share, self.panels.len().min((share + 1) * per_share)),
+                table: table(scratch, block.table_pointers()),
+            };
+            // SAFETY: `run` has checked that the input holds `n` pictures, residual and output `n` maps; `first + count` does
+            // not exceed their pixels; the table has room for the block. Each item writes pixels and channels of its own.
+            unsafe { dispatch(self.class, task) }
+        });
+    }
+}
+
+pub(crate) fn product(a: usize, b: usize) -> Result<usize, KernelError> {
+    a.checked_mul(b)
+        .ok_or_else(|| bad_shape(OPERATION, format!("a batch of {a} does not fit into memory")))
+}
+
+/// A block of pixels, and the table of pointers to its input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    pub(crate) pixels: usize,
+    pub(crate) taps: usize,
+}
+
+impl Block {
+    pub(crate) fn table_pointers(&self) -> usize {
+        self.pixels * self.taps
+    }
+
+    fn table_len(&self) -> usize {
+        table_len(self.table_pointers())
+    }
+}
+
+/// f32 values that hold so many pointers, wherever they start.
+pub(crate) fn table_len(pointers: usize) -> usize {
+    (pointers + 8) * (size_of::<usize>() / size_of::<f32>())
+}
+
+/// Carves a table of pointers out of scratch memory.
+pub(crate) fn table<E>(scratch: &mut [f32], pointers: usize) -> *mut *const E {
+    // SAFETY: any bits are a valid `usize`, and pointers are only written there before they are read.
+    let (_, middle, _) = unsafe { scratch.align_to_mut::<usize>() };
+    debug_assert!(middle.len() >= pointers);
+    middle.as_mut_ptr().cast()
+}
+
+fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
+    let shape = &filter.shape;
+    let mr = filter.tiling.mr;
+    let taps = shape.window.taps();
+    let covered: usize =
+        (0..2).map(|axis| shape.window.stride[axis].min(shape.window.kernel[axis])).product();
+    let bytes = covered * shape.in_channels * size_of::<E>() + taps * size_of::<usize>();
+    let pixels = (BLOCK_BYTES / bytes).clamp(2 * mr, 1 << 12) / mr * mr;
+    Block { pixels, taps }
+}
+
+#[derive(Clone, Copy)]
+struct DirectBlock<'a, E: Element> {
+    filter: &'a PackedFilter<E>,
+    input: *const E,
+    residual: *const E,
+    out: *mut E,
+    activation: Activation,
+    /// First output pixel, counted through the batch.
+    first: usize,
+    count: usize,
+    /// First panel and the one after the last.
+    panels: (usize, usize),
+    table: *mut *const E,
+}
+
+impl<E: Element> Task for DirectBlock<'_, E> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let filter = self.filter;
+        let shape = &filter.shape;
+        let taps = shape.window.taps();
+        let mr = S::MR;
+        let tiles = self.count.div_ceil(mr);
+        // SAFETY: the table has room for `count.next_multiple_of(MR) × taps` pointers.
+        unsafe { fill_table::<S>(self) };
+        let channels = shape.out_channels;
+        let mut input = 0;
+        for panel in &filter.panels[self.panels.0..self.panels.1] {
+            if panel.input != input {
+                // The next group: its channels start a little further on in every pixel.
+                let step = panel.input - input;
+                input = panel.input;
+                for i in 0..tiles * taps * mr {
+                    // SAFETY: within the table; `step` stays within the pixel, or within the zeros, which are as long as one.
+                    unsafe { *self.table.add(i) = (*self.table.add(i)).add(step) };
+                }
+            }
+            for tile in 0..tiles {
+                let at = (self.first + tile * mr) * channels + panel.first;
+                // SAFETY: the table points to pixels (or zeros) of `in_channels` values, of which the group takes
+                // `in_channels / groups`; filter and bias are packed for the panel; the output pixels exist.
+                unsafe {
+                    let residual =
+                        if self.residual.is_null() { self.residual } else { self.residual.add(at) };
+                    Tile {
+                        pointers: self.table.add(tile * taps * mr),
+                        pointers_stride: mr,
+                        runs: taps,
+                        len: shape.in_channels / shape.groups,
+                        filter: filter.weights.as_ptr().add(panel.weights),
+                        bias: filter.bias.as_ptr().add(panel.bias),
+                        residual,
+                        out: self.out.add(at),
+                        ldc: channels,
+                        width: panel.width,
+                        activation: self.activation,
+                    }
+                    .run::<S>(mr.min(self.count - tile * mr), panel.vectors);
+                }
+            }
+        }
+    }
+}
+
+/// Fills the table `[tile][tap][MR]` with pointers to the first channel (of the first group) of every tap of every pixel.
+#[inline(always)]
+unsafe fn fill_table<S: Simd>(block: DirectBlock<'_, S::Elem>) {
+    let filter = block.filter;
+    let shape = &filter.shape;
+    let window = &shape.window;
+    let [height, width] = shape.input;
+    let [oh, ow] = filter.output;
+    let channels = shape.in_channels;
+    // Panels of later groups move all pointers on from the first group of this share.
+    let mut column = block.first % ow;
+    let mut row = block.first / ow % oh;
+    let mut picture = block.first / ow / oh;
+    let taps = window.taps();
+    let mr = S::MR;
+    let zeros = filter.zeros.as_ptr();
+    let tiles = block.count.div_ceil(mr);
+    for tile in 0..tiles {
+        let mut tops = [0_isize; 16];
+        let mut lefts = [0_isize; 16];
+        let mut bases = [std::ptr::null::<S::Elem>(); 16];
+        for m in 0..mr {
+            let inside = tile * mr + m < block.count;
+            let top = (row * window.stride[0]) as isize - window.padding.top as isize;
+            let left = (column * window.stride[1]) as isize - window.padding.left as isize;
+            // Pixels past the end of the block point to zeros.
+            tops[m] = if inside { top } else { isize::MIN / 2 };
+            lefts[m] = left;
+            let start = (picture * height) as isize + top;
+            bases[m] =
+                block.input.wrapping_offset((start * width as isize + left) * channels as isize);
+            column += 1;
+            if column == ow {
+                column = 0;
+                row += 1;
+                if row == oh {
+                    row = 0;
+                    picture += 1;
+                }
+            }
+        }
+        for ky in 0..window.kernel[0] {
+            let dy = (ky * window.dilation[0]) as isize;
+            for kx in 0..window.kernel[1] {
+                let dx = (kx * window.dilation[1]) as isize;
+                let offset = (dy * width as isize + dx) * channels as isize;
+                let tap = ky * window.kernel[1] + kx;
+                for m in 0..mr {
+                    let valid =
+                        ((tops[m] + dy) as usize) < height && ((lefts[m] + dx) as usize) < width;
+                    let pointer = if valid { bases[m].wrapping_offset(offset) } else { zeros };
+                    // SAFETY: the table has room for `tiles × taps × MR` pointers.
+                    unsafe { *block.table.add((tile * taps + tap) * mr + m) = pointer };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What can be wrong with a call.
+
+use crate::KernelClass;
+
+/// Why a kernel refused to run.
+///
+/// Kernels check every shape and every buffer before they touch memory; after the check they cannot fail.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The processor lacks the instructions that were asked for.
+    #[error("this processor has no {wanted} (best class here: {best})")]
+    UnsupportedClass {
+        /// The class that was asked for.
+        wanted: &'static str,
+        /// The best class of this processor.
+        best: KernelClass,
+    },
+    /// No class of kernels has this name.
+    #[error("unknown kernels {name:?}: expected auto, avx512, avx2 or portable")]
+    UnknownClass {
+        /// The name that was given.
+        name: String,
+    },
+    /// A shape that no kernel can compute.
+    #[error("{operation}: {reason}")]
+    BadShape {
+        /// The operation that was asked for, such as `convolution`.
+        operation: &'static str,
+        /// What is wrong with the shape, in words, with the numbers.
+        reason: String,
+    },
+    /// A buffer whose length does not follow from the shape.
+    #[error("{operation}: {buffer} holds {actual} values, expected {expected}")]
+    BufferLength {
+        /// The operation that was asked for.
+        operation: &'static str,
+        /// Which buffer: `input`, `output`, `residual`, `weights`, `bias`.
+        buffer: &'static str,
+        /// Length that follows from the shape.
+        expected: usize,
+        /// Length that was given.
+        actual: usize,
+    },
+    /// The scratch memory is smaller than `scratch_len` asks for.
+    #[error("{operation}: scratch holds {actual} values per thread, needs {needed}")]
+    ScratchTooSmall {
+        /// The operation that was asked for.
+        operation: &'static str,
+        /// Values needed for each thread.
+        needed: usize,
+        /// Values given for each thread.
+        actual: usize,
+    },
+    /// The algorithm cannot compute this shape.
+    #[error("{algorithm} cannot compute {shape}")]
+    UnsupportedAlgorithm {
+        /// Name of the algorithm.
+        algorithm: &'static str,
+        /// The shape, in words.
+        shape: String,
+    },
+}
+
+pub(crate) fn check_len(
+    operation: &'static str,
+    buffer: &'static str,
+    actual: usize,
+    expected: usize,
+) -> Result<(), KernelError> {
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(KernelError::BufferLength { operation, buffer, expected, actual })
+    }
+}
+
+pub(crate) fn bad_shape(operation: &'static str, reason: String) -> KernelError {
+    KernelError::BadShape { operation, reason }
+}

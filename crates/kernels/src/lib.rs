@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod algorithm;
+mod buffer;
+mod class;
+mod conv;
+mod depthwise;
+mod error;
+mod pixels;
+mod pool;
+mod shape;
+mod simd;
+mod team;
+mod tile;
+
+pub use algorithm::Algorithm;
+pub use buffer::{AlignedBuffer, Bf16, Element};
+pub use class::{KernelClass, Kernels};
+pub use conv::{Epilogue, PackedFilter};
+pub use error::KernelError;
+pub use pixels::PixelFilter;
+pub use pool::{Pool, PoolKind, global_average_pool};
+pub use shape::{Activation, Conv2dShape, Padding, Window};
+pub use team::Team;

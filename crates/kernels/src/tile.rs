@@ -1,0 +1,137 @@
+//! The register tile: a few pixels by one or two vectors of output channels, over all taps and input channels.
+
+use crate::simd::{Simd, Task};
+use crate::{Activation, Element};
+
+/// One register tile. The pixels lie `ldc` values apart in the output, starting at `out`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<E: Element> {
+    /// For each run, `runs_stride` pointers apart, one pointer per pixel to `len` input values.
+    pub(crate) pointers: *const *const E,
+    pub(crate) pointers_stride: usize,
+    /// Runs of consecutive input values: the taps, or the rows of taps where their columns are contiguous.
+    pub(crate) runs: usize,
+    /// Values per run.
+    pub(crate) len: usize,
+    /// Filters `[runs][len / STEP][vectors × LANES][STEP]`, zero where `len` or the panel is filled up.
+    pub(crate) filter: *const E,
+    /// `vectors × LANES` sums to start from.
+    pub(crate) bias: *const f32,
+    /// Null, or values to add, laid out as the output.
+    pub(crate) residual: *const E,
+    pub(crate) out: *mut E,
+    pub(crate) ldc: usize,
+    /// Valid output channels of the panel.
+    pub(crate) width: usize,
+    pub(crate) activation: Activation,
+}
+
+#[derive(Clone, Copy)]
+struct Sized<E: Element, const M: usize, const N: usize>(Tile<E>);
+
+impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let t = self.0;
+        // SAFETY: the caller of `Tile::run` vouches for the pointers: `M` per run to `len` values each, a filter of
+        // `runs × len.next_multiple_of(STEP) × N × LANES`, a bias of `N × LANES`, and `M` output (and residual) pixels of
+        // `width` values, `ldc` apart.
+        unsafe {
+            let bias: [S::V; N] = std::array::from_fn(|n| S::load32(t.bias.add(n * S::LANES)));
+            let mut sums = [bias; M];
+            let mut filter = t.filter;
+            for run in 0..t.runs {
+                let row = t.pointers.add(run * t.pointers_stride);
+                let pixels: [*const E; M] = std::array::from_fn(|m| *row.add(m));
+                let mut k = 0;
+                while k + S::STEP <= t.len {
+                    let b: [S::D; N] =
+                        std::array::from_fn(|n| S::dot_load(filter.add(n * S::LANES * S::STEP)));
+                    for m in 0..M {
+                        let a = S::dot_splat(pixels[m].add(k));
+                        for n in 0..N {
+                            sums[m][n] = S::dot(sums[m][n], a, b[n]);
+                        }
+                    }
+                    filter = filter.add(N * S::LANES * S::STEP);
+                    k += S::STEP;
+                }
+                if S::STEP > 1 && k < t.len {
+                    let b: [S::D; N] =
+                        std::array::from_fn(|n| S::dot_load(filter.add(n * S::LANES * S::STEP)));
+                    for m in 0..M {
+                        let a = S::dot_splat_one(pixels[m].add(k));
+                        for n in 0..N {
+                            sums[m][n] = S::dot(sums[m][n], a, b[n]);
+                        }
+                    }
+                    filter = filter.add(N * S::LANES * S::STEP);
+                }
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (n, &sum) in sums.iter().enumerate() {
+                    let at = m * t.ldc + n * S::LANES;
+                    if t.width >= (n + 1) * S::LANES {
+                        let mut sum = sum;
+                        if !t.residual.is_null() {
+                            sum = S::add(sum, S::load(t.residual.add(at)));
+                        }
+                        S::store(t.out.add(at), activate::<S>(t.activation, sum));
+                    } else if t.width > n * S::LANES {
+                        let left = t.width - n * S::LANES;
+                        let mut sum = sum;
+                        if !t.residual.is_null() {
+                            sum = S::add(sum, S::load_n(t.residual.add(at), left));
+                        }
+                        S::store_n(t.out.add(at), activate::<S>(t.activation, sum), left);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn activate<S: Simd>(activation: Activation, value: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        match activation {
+            Activation::None => value,
+            Activation::Relu => S::max(S::splat(0.0), value),
+            Activation::Relu6 => S::min(S::splat(6.0), S::max(S::splat(0.0), value)),
+        }
+    }
+}
+
+impl<E: Element> Tile<E> {
+    /// Runs the tile for `pixels ≤ S::MR` pixels and `vectors ≤ 2` vectors of output channels.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`; the pointers are valid as the fields say.
+    #[inline(always)]
+    pub(crate) unsafe fn run<S: Simd<Elem = E>>(self, pixels: usize, vectors: usize) {
+        macro_rules! pick {
+            ($n:literal: $($m:literal)*) => {
+                match pixels {
+                    $($m => {
+                        if $m <= S::MR {
+                            // SAFETY: passed on to the caller.
+                            unsafe { S::enter(Sized::<E, $m, $n>(self)) }
+                        }
+                    })*
+                    _ => debug_assert!(false, "a tile of {pixels} pixels"),
+                }
+            };
+        }
+        debug_assert!(pixels <= S::MR && self.width <= vectors * S::LANES);
+        if vectors == 1 {
+            pick!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        } else {
+            pick!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        }
+    }
+}
