@@ -1,0 +1,43 @@
+/// What can be wrong with a network or with an input for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer gets an input that it cannot take.
+    #[error("layer '{layer}' ({kind}): {problem}")]
+    Layer {
+        /// The layer's name.
+        layer: String,
+        /// The kind of layer.
+        kind: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The input picture is too small for the network.
+    #[error(
+        "an input of {height} × {width} is too small for {network}: its total stride is {stride}; \
+         use at least {stride} × {stride} (from {comfortable} on, the last feature map is 4 × 4 or larger)"
+    )]
+    InputTooSmall {
+        /// The network's name.
+        network: String,
+        /// The input's height in pixels.
+        height: usize,
+        /// The input's width in pixels.
+        width: usize,
+        /// By how much the network shrinks its input.
+        stride: usize,
+        /// The input size whose last feature map is 4 × 4.
+        comfortable: usize,
+    },
+    /// Weights and network do not belong together.
+    #[error("the weights do not fit {network}: {mismatch}")]
+    Weights {
+        /// The network's name.
+        network: String,
+        /// Everything that does not fit.
+        mismatch: crate::Mismatch,
+    },
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

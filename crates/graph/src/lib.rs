@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod graph;
+pub mod heads;
+pub mod networks;
+mod op;
+mod summary;
+mod weights;
+
+pub use error::{Error, Result};
+pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
+pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
+pub use summary::{LayerSummary, ParameterCount, Summary};
+pub use weights::{Mismatch, WeightSource, Weights, check_weights};

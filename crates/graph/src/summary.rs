@@ -1,0 +1,287 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{Graph, NodeId, Op, Result, Shape};
+
+/// One row of a summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerSummary {
+    /// The layer's name.
+    pub name: String,
+    /// The kind of layer.
+    pub kind: &'static str,
+    /// What comes out, one picture: height, width and channels, or the length of a vector.
+    pub output: Vec<usize>,
+    /// The layer's numbers: learnable ones and running statistics, as Keras counts them.
+    pub parameters: usize,
+    /// Whether the learnable ones are trained.
+    pub trainable: bool,
+    /// Floating-point operations for one picture (a multiply-add is two).
+    pub flops: u64,
+}
+
+/// How many numbers a network has.
+///
+/// `total` counts what can be learned (weights, scales, biases), as papers and torch do. Keras adds the running
+/// statistics of BatchNorm: `total + running_statistics`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ParameterCount {
+    /// Learnable numbers, frozen or not.
+    pub total: usize,
+    /// Learnable numbers that are trained.
+    pub trainable: usize,
+    /// Learnable numbers that are frozen.
+    pub non_trainable: usize,
+    /// Running means and variances of BatchNorm; never learned, kept with the weights.
+    pub running_statistics: usize,
+}
+
+impl ParameterCount {
+    /// The counts of a graph that is trained as a whole, or frozen as a whole.
+    pub fn of(graph: &Graph, trainable: bool) -> Self {
+        let total = graph.learnable_parameters();
+        let trained = if trainable { total } else { 0 };
+        Self {
+            total,
+            trainable: trained,
+            non_trainable: total - trained,
+            running_statistics: graph.running_statistics(),
+        }
+    }
+}
+
+impl std::ops::Add for ParameterCount {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            trainable: self.trainable + other.trainable,
+            non_trainable: self.non_trainable + other.non_trainable,
+            running_statistics: self.running_statistics + other.running_statistics,
+        }
+    }
+}
+
+/// A network at one input size: layers, shapes, counts and warnings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The network's name.
+    pub model: String,
+    /// The input: height and width in pixels.
+    pub input: [usize; 2],
+    /// Layers in the order of computation, the head's after the backbone's.
+    pub layers: Vec<LayerSummary>,
+    /// Totals.
+    pub parameters: ParameterCount,
+    /// Floating-point operations for one picture (a multiply-add is two).
+    pub flops: u64,
+    /// The last feature map of the backbone: height, width, channels.
+    pub last_feature_map: Vec<usize>,
+    /// What a user should know, each with its remedy.
+    pub warnings: Vec<String>,
+}
+
+impl Summary {
+    /// Summarises a backbone (frozen or trained) with a head (trained), if there is one, at one input size.
+    ///
+    /// # Errors
+    /// As [`Graph::shapes`].
+    pub fn new(
+        backbone: &Graph,
+        backbone_trainable: bool,
+        head: Option<&Graph>,
+        height: usize,
+        width: usize,
+    ) -> Result<Self> {
+        let mut layers = Vec::new();
+        let mut parameters = ParameterCount::of(backbone, backbone_trainable);
+        let shapes = backbone.shapes(height, width)?;
+        push_layers(&mut layers, backbone, &shapes, backbone_trainable, "");
+        if let Some(head) = head {
+            parameters = parameters + ParameterCount::of(head, true);
+            let shapes = head.shapes(0, 0)?;
+            push_layers(&mut layers, head, &shapes, true, "head.");
+        }
+        let last = shapes[backbone.last_feature_map()];
+        let mut warnings = Vec::new();
+        if let Shape::Map { height: h, width: w, .. } = last
+            && h.min(w) < 4
+        {
+            let stride = backbone.total_stride();
+            warnings.push(format!(
+                "the last feature map is only {h} × {w}: little is left of where things are; use an input of \
+                 at least {0} × {0} (4 × 4), better {1} × {1} (7 × 7)",
+                4 * stride,
+                7 * stride
+            ));
+        }
+        Ok(Self {
+            model: backbone.name().into(),
+            input: [height, width],
+            flops: layers.iter().map(|l| l.flops).sum(),
+            layers,
+            parameters,
+            last_feature_map: dimensions(last),
+            warnings,
+        })
+    }
+}
+
+fn push_layers(
+    layers: &mut Vec<LayerSummary>,
+    graph: &Graph,
+    shapes: &[Shape],
+    trainable: bool,
+    prefix: &str,
+) {
+    let mut counts = vec![0; shapes.len()];
+    for parameter in graph.parameters() {
+        counts[parameter.node] += parameter.shape.iter().product::<usize>();
+    }
+    for (id, node) in graph.nodes().iter().enumerate() {
+        if matches!(node.op, Op::Features { .. }) {
+            continue;
+        }
+        let input = node.inputs.first().map(|&i: &NodeId| shapes[i]);
+        layers.push(LayerSummary {
+            name: format!("{prefix}{}", node.name),
+            kind: node.op.kind(),
+            output: dimensions(shapes[id]),
+            parameters: counts[id],
+            trainable: trainable && counts[id] > 0,
+            flops: node.op.flops(input, shapes[id]),
+        });
+    }
+}
+
+fn dimensions(shape: Shape) -> Vec<usize> {
+    match shape {
+        Shape::Map { height, width, channels } => vec![height, width, channels],
+        Shape::Vector(length) => vec![length],
+    }
+}
+
+/// 25557032 → "25,557,032".
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape =
+            |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+        let [height, width] = self.input;
+        writeln!(f, "{} at {height} × {width}", self.model)?;
+        let name_width = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).max(5);
+        writeln!(
+            f,
+            "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9}  trained",
+            "layer", "kind", "output", "parameters", "MFLOP"
+        )?;
+        for layer in &self.layers {
+            let trained = match (layer.parameters, layer.trainable) {
+                (0, _) => "",
+                (_, true) => "yes",
+                (_, false) => "frozen",
+            };
+            writeln!(
+                f,
+                "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9.1}  {trained}",
+                layer.name,
+                layer.kind,
+                shape(&layer.output),
+                grouped(layer.parameters as u64),
+                layer.flops as f64 / 1e6,
+            )?;
+        }
+        let p = self.parameters;
+        writeln!(
+            f,
+            "parameters: {} ({} trainable, {} frozen); running statistics of BatchNorm: {} \
+             (Keras counts both together: {})",
+            grouped(p.total as u64),
+            grouped(p.trainable as u64),
+            grouped(p.non_trainable as u64),
+            grouped(p.running_statistics as u64),
+            grouped((p.total + p.running_statistics) as u64),
+        )?;
+        writeln!(f, "{:.2} GFLOP a picture", self.flops as f64 / 1e9)?;
+        writeln!(f, "last feature map: {}", shape(&self.last_feature_map))?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{heads, networks};
+
+    #[test]
+    fn published_parameters_and_cost() {
+        let counted = |g: &Graph| g.learnable_parameters();
+        assert_eq!(counted(&networks::resnet50(1000)), 25_557_032);
+        assert_eq!(counted(&networks::vgg16(1000)), 138_357_544);
+        assert_eq!(counted(&networks::efficientnet_lite0(1000)), 4_652_008);
+        // semantics.md: Keras's 23,587,712 are torchvision's with running statistics plus 26,560 biases.
+        let backbone = networks::resnet50(1000).without_classifier();
+        let with_statistics = backbone.learnable_parameters() + backbone.running_statistics();
+        assert_eq!(with_statistics + 26_560, 23_587_712);
+        let summary = Summary::new(&backbone, false, None, 256, 256).unwrap();
+        assert!((summary.flops as f64 / 1e9 - 10.7).abs() < 0.1, "{}", summary.flops);
+        assert_eq!(summary.last_feature_map, [8, 8, 2048]);
+        let vgg = networks::vgg16(1000).without_classifier();
+        let summary = Summary::new(&vgg, false, None, 224, 224).unwrap();
+        assert!((summary.flops as f64 / 1e9 - 30.7).abs() < 0.1, "{}", summary.flops);
+    }
+
+    #[test]
+    fn feature_maps_follow_the_total_stride() {
+        for graph in [
+            networks::resnet50(3).without_classifier(),
+            networks::vgg16(3).without_classifier(),
+            networks::efficientnet_lite0(3).without_classifier(),
+        ] {
+            assert_eq!(graph.total_stride(), 32, "{}", graph.name());
+            for (input, side) in [(256, 8), (224, 7), (64, 2), (32, 1)] {
+                let summary = Summary::new(&graph, false, None, input, input).unwrap();
+                assert_eq!(summary.last_feature_map[..2], [side, side], "{}", graph.name());
+                assert_eq!(summary.warnings.is_empty(), side >= 4, "{}", graph.name());
+            }
+            let error = graph.shapes(16, 16).unwrap_err().to_string();
+            assert!(error.contains("at least 32"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_table_names_frozen_and_trained_layers() {
+        let backbone = networks::efficientnet_lite0(1000).without_classifier();
+        let head = heads::tutorial(backbone.feature_width(), 3);
+        let summary = Summary::new(&backbone, false, Some(&head), 224, 224).unwrap();
+        assert_eq!(summary.parameters.trainable, 660_995);
+        assert_eq!(summary.parameters.non_trainable, 4_652_008 - 1_281_000);
+        let table = summary.to_string();
+        assert!(table.contains("head.fc1"), "{table}");
+        assert!(table.contains("frozen"), "{table}");
+        assert!(table.contains("655,872"), "{table}");
+    }
+
+    #[test]
+    fn vgg_classifier_needs_224() {
+        let graph = networks::vgg16(1000);
+        let error = graph.shapes(192, 192).unwrap_err().to_string();
+        assert!(error.contains("pre_logits.fc1"), "{error}");
+        assert!(graph.shapes(256, 256).is_ok());
+    }
+}

@@ -1,0 +1,169 @@
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use crate::{Error, Graph, ParameterKind, Result};
+
+/// Something that holds named tensors: a file, an embedded blob, a map.
+pub trait WeightSource {
+    /// All names, in any order.
+    fn names(&self) -> Vec<&str>;
+
+    /// The shape of a tensor, if it is there.
+    fn shape(&self, name: &str) -> Option<&[usize]>;
+
+    /// The values of a tensor in row-major order as 32-bit floats, if it is there.
+    fn values(&self, name: &str) -> Option<Cow<'_, [f32]>>;
+}
+
+/// Named tensors in memory, ordered by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weights {
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl Weights {
+    /// No tensors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tensor, or replaces it.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of the shape.
+    pub fn insert(&mut self, name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "shape and values disagree");
+        self.tensors.insert(name.into(), (shape, values));
+    }
+
+    /// Weights for `graph` by a fixed formula, the same in any language: the basis of the parity tests.
+    ///
+    /// The value at flat index i of the tensor at position t of [`Graph::parameters`] comes from
+    /// u = frac(sin(12.9898·(i mod 4096 + 1) + 78.233·(t + 1)) · 43758.5453) in f64: running variances and scales are
+    /// 0.75 + 0.5·u, running means and biases 0.2·(u − 0.5), weights (2u − 1)·√(3 / fan-in) (so that their variance is
+    /// 1 / fan-in). The phase also grows by 0.73421 every 4096 values, so that the sequence does not repeat. See `crates/testing/reference/seeded.py`.
+    pub fn seeded(graph: &Graph) -> Self {
+        let mut all = Self::new();
+        for (t, parameter) in graph.parameters().into_iter().enumerate() {
+            let count: usize = parameter.shape.iter().product();
+            let fan_in: usize = parameter.shape.iter().skip(1).product::<usize>().max(1);
+            let values = (0..count).map(|i| {
+                let phase = 12.9898 * ((i % 4096) as f64 + 1.0)
+                    + 78.233 * (t as f64 + 1.0)
+                    + 0.734_21 * (i / 4096) as f64;
+                let scaled = phase.sin() * 43758.5453;
+                let u = scaled - scaled.floor();
+                let value = match parameter.kind {
+                    ParameterKind::Weight => (2.0 * u - 1.0) * (3.0 / fan_in as f64).sqrt(),
+                    ParameterKind::Scale | ParameterKind::RunningVar => 0.75 + 0.5 * u,
+                    ParameterKind::Bias | ParameterKind::RunningMean => 0.2 * (u - 0.5),
+                };
+                value as f32
+            });
+            let values = values.collect();
+            all.insert(parameter.name, parameter.shape, values);
+        }
+        all
+    }
+}
+
+impl WeightSource for Weights {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|(shape, _)| shape.as_slice())
+    }
+
+    fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {
+        self.tensors.get(name).map(|(_, values)| Cow::Borrowed(values.as_slice()))
+    }
+}
+
+/// Everything about a set of weights that does not fit a network, listed together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Tensors that the network needs and that are not there, each with the nearest names that are.
+    pub missing: Vec<(String, Vec<String>)>,
+    /// Tensors of another shape: name, needed, found.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            let mut text = format!("{} missing: ", self.missing.len());
+            let names = self.missing.iter().take(SHOWN).map(|(name, near)| match near.first() {
+                Some(near) => format!("'{name}' (nearest there: '{near}')"),
+                None => format!("'{name}'"),
+            });
+            text += &names.collect::<Vec<_>>().join(", ");
+            if self.missing.len() > SHOWN {
+                text += ", …";
+            }
+            parts.push(text);
+        }
+        if !self.misshapen.is_empty() {
+            let mut text = format!("{} of another shape: ", self.misshapen.len());
+            let names = self.misshapen.iter().take(SHOWN);
+            let names = names
+                .map(|(name, needed, found)| format!("'{name}' is {found:?}, needed {needed:?}"));
+            text += &names.collect::<Vec<_>>().join(", ");
+            if self.misshapen.len() > SHOWN {
+                text += ", …";
+            }
+            parts.push(text);
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// Checks that every tensor of the network is there with its shape. Tensors that the network does not need are fine:
+/// a backbone is read from a file with the classifier in it.
+///
+/// # Errors
+/// [`Error::Weights`] lists everything that is missing or misshapen.
+pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
+    let mut mismatch = Mismatch::default();
+    for parameter in graph.parameters() {
+        match source.shape(&parameter.name) {
+            None => {
+                let near = taper_core::nearest(&parameter.name, source.names(), 1);
+                let near = near.into_iter().map(str::to_owned).collect();
+                mismatch.missing.push((parameter.name, near));
+            }
+            Some(found) if found != parameter.shape => {
+                mismatch.misshapen.push((parameter.name, parameter.shape, found.to_vec()));
+            }
+            Some(_) => {}
+        }
+    }
+    if mismatch == Mismatch::default() {
+        Ok(())
+    } else {
+        Err(Error::Weights { network: graph.name().into(), mismatch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::networks;
+
+    #[test]
+    fn seeded_weights_fit_and_a_hole_is_named() {
+        let graph = networks::efficientnet_lite0(10);
+        let mut weights = Weights::seeded(&graph);
+        check_weights(&graph, &weights).unwrap();
+        check_weights(&graph.without_classifier(), &weights).unwrap();
+
+        let (shape, values) = weights.tensors.remove("conv_stem.weight").unwrap();
+        weights.insert("conv_stem.wait", shape, values);
+        weights.insert("classifier.bias", vec![3], vec![0.0; 3]);
+        let error = check_weights(&graph, &weights).unwrap_err().to_string();
+        assert!(error.contains("'conv_stem.weight' (nearest there: 'conv_stem.wait')"), "{error}");
+        assert!(error.contains("'classifier.bias' is [3], needed [10]"), "{error}");
+    }
+}
