@@ -1,0 +1,405 @@
+use std::{
+    collections::BTreeSet,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use taper_core::{ClassNames, Split};
+
+use crate::{
+    Defect, DefectKind, Error, Finding, Result,
+    decode::{DecodeOptions, Picture, decode, misnamed},
+};
+
+/// One labelled picture of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// Stable name within the data set: the path relative to its root with forward slashes, e.g. `train/rock/a.jpg`.
+    pub id: String,
+    /// The split that the source assigns, if it does.
+    pub split: Option<Split>,
+    /// Index into the data set's class names.
+    pub label: u32,
+    /// The number by which the source knows this picture. Not its index in the data set.
+    pub slot: usize,
+}
+
+impl Sample {
+    /// A sample as a source lists it.
+    pub fn new(id: impl Into<String>, split: Option<Split>, label: u32, slot: usize) -> Self {
+        Self { id: id.into(), split, label, slot }
+    }
+
+    /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on nothing but the id,
+    /// so that augmentation and splits of a picture stay what they are when other pictures come or go.
+    pub fn key(&self) -> u64 {
+        self.id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+}
+
+/// What a source hands out for a sample.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Content {
+    /// An encoded picture: JPEG, PNG, WebP, GIF, BMP or TIFF.
+    Encoded(Vec<u8>),
+    /// Pixels, u8 RGB, rows from the top.
+    Pixels(RgbImage),
+}
+
+/// Where the pictures of a [`Dataset`] come from: a folder, a renderer, an archive, a table.
+///
+/// A source lists its samples once, when it is opened; afterwards it only hands out their content, from several threads
+/// at a time and in any order.
+pub trait PictureSource: Send + Sync + fmt::Debug {
+    /// The content of a sample. Sources do not decode: the data set does, the same way for all of them.
+    ///
+    /// `limit` is the largest number of encoded bytes that is of use; a source should not read more than that.
+    ///
+    /// # Errors
+    /// A [`Defect`] if the content cannot be had.
+    fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect>;
+
+    /// What and where the source is, for messages: a path, a name.
+    fn place(&self) -> String;
+
+    /// The size of a sample's content in bytes if it is known without reading it.
+    fn bytes(&self, sample: &Sample) -> Option<u64> {
+        let _ = sample;
+        None
+    }
+}
+
+/// What lies in a data set's folders without being a picture. It does no harm, and is counted so that nothing
+/// disappears silently.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// How many files and hidden folders were passed over.
+    pub count: usize,
+    /// The first few of them, relative to the root.
+    pub examples: Vec<String>,
+}
+
+/// A set of labelled pictures, whatever their source.
+///
+/// Samples are in canonical order: by the bytes of their ids. A sample's index never changes while a data set lives;
+/// pictures that turn out to be unreadable are [excluded](Dataset::exclude), not removed.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    classes: ClassNames,
+    samples: Vec<Sample>,
+    source: Arc<dyn PictureSource>,
+    decode: DecodeOptions,
+    findings: Vec<Finding>,
+    excluded: BTreeSet<usize>,
+    remarks: Vec<String>,
+    ignored: Ignored,
+}
+
+impl Dataset {
+    /// Puts a data set together from a source's list.
+    ///
+    /// Samples are brought into canonical order.
+    ///
+    /// # Errors
+    /// [`Error::NoPictures`] without samples, [`Error::Option`] if a label is out of range or an id occurs twice.
+    pub fn new(
+        classes: ClassNames,
+        mut samples: Vec<Sample>,
+        source: Arc<dyn PictureSource>,
+    ) -> Result<Self> {
+        if samples.is_empty() {
+            return Err(Error::NoPictures { path: source.place().into() });
+        }
+        samples.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.slot.cmp(&b.slot)));
+        if let Some(sample) = samples.iter().find(|s| s.label as usize >= classes.len()) {
+            return Err(Error::Option {
+                field: "label",
+                value: format!("{} for '{}'", sample.label, sample.id),
+                remedy: "labels are indices into the class names",
+            });
+        }
+        if let Some(pair) = samples.windows(2).find(|p| p[0].id == p[1].id) {
+            return Err(Error::Option {
+                field: "id",
+                value: format!("'{}', twice", pair[0].id),
+                remedy: "every picture needs its own id",
+            });
+        }
+        Ok(Self {
+            classes,
+            samples,
+            source,
+            decode: DecodeOptions::default(),
+            findings: Vec::new(),
+            excluded: BTreeSet::new(),
+            remarks: Vec::new(),
+            ignored: Ignored::default(),
+        })
+    }
+
+    /// The same data set with other limits for decoding.
+    #[must_use]
+    pub fn with_decode_options(mut self, options: DecodeOptions) -> Self {
+        self.decode = options;
+        self
+    }
+
+    pub(crate) fn with_index_report(
+        mut self,
+        findings: Vec<Finding>,
+        remarks: Vec<String>,
+        ignored: Ignored,
+    ) -> Self {
+        self.findings = findings;
+        self.remarks = remarks;
+        self.ignored = ignored;
+        self
+    }
+
+    /// The classes in label order.
+    pub fn classes(&self) -> &ClassNames {
+        &self.classes
+    }
+
+    /// All samples in canonical order, excluded ones too.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// How many samples there are, excluded ones too.
+    #[allow(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// What and where the data set is, for messages.
+    pub fn place(&self) -> String {
+        self.source.place()
+    }
+
+    /// Pictures that cannot be used, or only with a remark: those found while indexing (formats that are not
+    /// supported), and those handed to [`exclude`](Dataset::exclude).
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Pictures that cannot be used: [`findings`](Dataset::findings) without those that are used all the same.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|f| !f.usable())
+    }
+
+    /// What should be said about the data set as a whole, one sentence each: a class that a split lacks, a folder that
+    /// was passed over.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// What was passed over while indexing as it is no picture.
+    pub fn ignored(&self) -> &Ignored {
+        &self.ignored
+    }
+
+    /// Takes note of pictures that failed to decode (from [`Batch::failed`](crate::Batch::failed) or
+    /// [`verify`](Dataset::verify)) and of remarks about others. Samples that cannot be used are left out of all later
+    /// [`splits`](Dataset::splits) and [`indices`](Dataset::indices). Reporting one twice does no harm.
+    pub fn exclude(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            if let Some(sample) = finding.sample.filter(|_| !finding.usable()) {
+                self.excluded.insert(sample);
+            }
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
+        self.findings.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    /// Whether a sample has been excluded.
+    pub fn is_excluded(&self, index: usize) -> bool {
+        self.excluded.contains(&index)
+    }
+
+    /// The indices of all samples that are not excluded, in canonical order; with a split, of those that the source
+    /// assigns to it.
+    pub fn indices(&self, split: Option<Split>) -> Vec<usize> {
+        (0..self.len())
+            .filter(|i| !self.is_excluded(*i))
+            .filter(|i| split.is_none() || self.samples[*i].split == split)
+            .collect()
+    }
+
+    /// How many samples of each class there are among `indices`, in label order.
+    pub fn counts(&self, indices: &[usize]) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for index in indices {
+            if let Some(sample) = self.samples.get(*index) {
+                counts[sample.label as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// The same samples under another list of classes, matched by name: the way to evaluate a model on a data set that
+    /// lacks some of its classes or was indexed on its own.
+    ///
+    /// # Errors
+    /// [`Error::UnknownClass`] if `classes` lacks one of this data set's.
+    pub fn with_classes(mut self, classes: &ClassNames) -> Result<Self> {
+        let labels = self
+            .classes
+            .iter()
+            .map(|name| {
+                classes.label(name).ok_or_else(|| Error::UnknownClass {
+                    place: self.place(),
+                    class: name.into(),
+                    known: classes.iter().collect::<Vec<_>>().join(", "),
+                })
+            })
+            .collect::<Result<Vec<u32>>>()?;
+        for sample in &mut self.samples {
+            sample.label = labels[sample.label as usize];
+        }
+        self.classes = classes.clone();
+        Ok(self)
+    }
+
+    /// The content of a sample as its source has it, undecoded.
+    ///
+    /// # Errors
+    /// A [`Finding`] if it cannot be had.
+    pub fn fetch(&self, index: usize) -> std::result::Result<Content, Finding> {
+        let sample = self.sample(index)?;
+        self.source
+            .fetch(sample, self.decode.max_bytes)
+            .map_err(|defect| defect.at(Some(index), sample.id.clone()))
+    }
+
+    /// Reads and decodes a sample: u8 RGB, upright, at its own size.
+    ///
+    /// A panic of a decoder is caught and reported as a corrupt picture.
+    ///
+    /// # Errors
+    /// A [`Finding`] that names the picture and the reason.
+    pub fn read(&self, index: usize) -> std::result::Result<Picture, Finding> {
+        match self.fetch(index)? {
+            Content::Pixels(pixels) => Ok(Picture::rendered(pixels)),
+            Content::Encoded(bytes) => {
+                let id = &self.samples[index].id;
+                catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.decode)))
+                    .unwrap_or_else(|_| {
+                        Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it"))
+                    })
+                    .map_err(|defect| defect.at(Some(index), id.clone()))
+            }
+        }
+    }
+
+    /// The remark about a decoded picture whose name promises another format than its content has.
+    pub fn misnamed(&self, index: usize, picture: &Picture) -> Option<Finding> {
+        let id = &self.samples.get(index)?.id;
+        misnamed(Path::new(id), picture.format?).map(|defect| defect.at(Some(index), id.clone()))
+    }
+
+    fn sample(&self, index: usize) -> std::result::Result<&Sample, Finding> {
+        self.samples.get(index).ok_or_else(|| {
+            Defect::new(DefectKind::Io, format!("there is no picture number {index}"))
+                .at(None, self.place())
+        })
+    }
+
+    /// Decodes every picture once, in parallel, and reports those that cannot be used or need a remark, in canonical
+    /// order.
+    ///
+    /// Not needed before a pass that decodes everything anyway: the [`Loader`](crate::Loader) reports the same.
+    pub fn verify(&self) -> Vec<Finding> {
+        (0..self.len())
+            .into_par_iter()
+            .filter_map(|index| match self.read(index) {
+                Ok(picture) => self.misnamed(index, &picture),
+                Err(finding) => Some(finding),
+            })
+            .collect()
+    }
+
+    /// Refuses a data set about which there are findings: strict mode.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with all findings so far.
+    pub fn refuse_findings(&self) -> Result<()> {
+        match self.findings.as_slice() {
+            [] => Ok(()),
+            findings => Err(Error::Refused { place: self.place(), findings: findings.to_vec() }),
+        }
+    }
+
+    /// A cheap fingerprint: SHA-256, in hexadecimal, of the class names and of every sample's id, split, label and
+    /// size in bytes, in canonical order. It notices pictures that come, go, move or change their size, not bytes
+    /// changed in place: see [`content_digest`](Dataset::content_digest).
+    pub fn fingerprint(&self) -> String {
+        self.digest(|sample| self.source.bytes(sample).map(|n| n.to_le_bytes().to_vec()))
+    }
+
+    /// Like [`fingerprint`](Dataset::fingerprint), but over the SHA-256 of every picture's content instead of its size:
+    /// it reads all of them. Content that cannot be read counts as absent.
+    pub fn content_digest(&self) -> String {
+        let contents: Vec<Option<Vec<u8>>> = (0..self.len())
+            .into_par_iter()
+            .map(|index| self.fetch(index).ok().map(|content| content_sha256(&content).to_vec()))
+            .collect();
+        let mut contents = contents.into_iter();
+        self.digest(|_| contents.next().flatten())
+    }
+
+    fn digest(&self, mut of: impl FnMut(&Sample) -> Option<Vec<u8>>) -> String {
+        // Every field is preceded by its length, so that no two lists run together to the same bytes.
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        field(b"taper-data 1");
+        field(&(self.classes.len() as u64).to_le_bytes());
+        for name in self.classes.iter() {
+            field(name.as_bytes());
+        }
+        for sample in &self.samples {
+            field(sample.id.as_bytes());
+            field(sample.split.map_or("", Split::name).as_bytes());
+            field(&sample.label.to_le_bytes());
+            field(&of(sample).unwrap_or_default());
+        }
+        hex(&hash.finalize())
+    }
+}
+
+/// SHA-256 of a picture's content: of its encoded bytes, or of width, height (u32, little endian) and pixels.
+pub fn content_sha256(content: &Content) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    match content {
+        Content::Encoded(bytes) => hash.update(bytes),
+        Content::Pixels(pixels) => {
+            hash.update(pixels.width().to_le_bytes());
+            hash.update(pixels.height().to_le_bytes());
+            hash.update(pixels.as_raw());
+        }
+    }
+    hash.finalize().into()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,328 @@
+//! From bytes to u8 RGB pixels, upright, whatever the format.
+
+use std::{
+    fs::File,
+    io::{Cursor, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+    RgbaImage, error::LimitErrorKind, metadata::Orientation,
+};
+
+use crate::{Defect, DefectKind, Finding, jpeg};
+
+/// The formats that can be decoded, for messages.
+pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+
+/// Limits for decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// The largest number of pixels a picture may have; larger ones are refused from their header alone, without
+    /// allocating. Default 100 million, as a guard against decompression bombs (Pillow warns above 89 million).
+    pub max_pixels: u64,
+    /// The largest encoded size in bytes. Default 256 MiB.
+    pub max_bytes: u64,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_bytes: 256 << 20 }
+    }
+}
+
+/// A decoded picture.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Picture {
+    /// u8 RGB, rows from the top, EXIF orientation applied.
+    pub pixels: RgbImage,
+    /// The format of the content (never taken from the name); none if the source renders pixels itself.
+    pub format: Option<ImageFormat>,
+    /// The EXIF orientation that was applied.
+    pub orientation: Orientation,
+}
+
+impl Picture {
+    /// A picture that was never encoded.
+    pub fn rendered(pixels: RgbImage) -> Self {
+        Self { pixels, format: None, orientation: Orientation::NoTransforms }
+    }
+}
+
+/// Decodes a picture to u8 RGB, upright.
+///
+/// - The format is guessed from the content.
+/// - EXIF orientation is applied (JPEG, PNG, WebP, TIFF).
+/// - Grey is repeated into three channels; palettes are resolved.
+/// - Alpha is composited over white: `c·a/255 + 255 − a`, rounded.
+/// - CMYK and YCCK JPEG: `R = (255 − C)(255 − K)/255`, as Pillow does; no colour management. Adobe's inverted
+///   values are recognised by the Adobe marker.
+/// - 16 bits become 8 by `(v + 128) / 257`, the nearest value. (Pillow takes the upper byte: at most 1 less.)
+/// - Of animated GIF, WebP and APNG the first frame (the default image) is taken.
+/// - A JPEG without its end is an error, although most decoders fill the rest with grey. Bytes after the end are
+///   ignored.
+///
+/// # Errors
+/// A [`Defect`] says what is wrong; nothing is allocated for a picture above the limits.
+pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> {
+    if bytes.is_empty() {
+        return Err(Defect::new(DefectKind::Empty, "the file is empty (0 bytes)"));
+    }
+    if bytes.len() as u64 > options.max_bytes {
+        return Err(too_many_bytes(bytes.len() as u64, options));
+    }
+    let Ok(format) = image::guess_format(bytes) else {
+        return Err(not_a_picture(bytes));
+    };
+    let (pixels, orientation) = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, options)?,
+        _ => decode_other(bytes, format, options)?,
+    };
+    Ok(Picture { pixels: upright(pixels, orientation), format: Some(format), orientation })
+}
+
+/// Reads and decodes one file.
+///
+/// # Errors
+/// A [`Finding`] whose path is the one given.
+pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Picture, Finding> {
+    let at = |defect: Defect| defect.at(None, path.display().to_string());
+    let bytes = read_file(path, options.max_bytes).map_err(at)?;
+    catch_unwind(AssertUnwindSafe(|| decode(&bytes, options)))
+        .unwrap_or_else(|_| Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it")))
+        .map_err(at)
+}
+
+/// The whole file, unless it is larger than `limit` bytes.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
+    let io = |e: std::io::Error| Defect::new(DefectKind::Io, format!("cannot be read: {e}"));
+    let mut file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if metadata.is_dir() {
+        return Err(Defect::new(DefectKind::Io, "is a folder, not a picture"));
+    }
+    if metadata.len() > limit {
+        return Err(too_many_bytes(
+            metadata.len(),
+            &DecodeOptions { max_bytes: limit, ..DecodeOptions::default() },
+        ));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    // The limit holds for files that grow, and for devices that have no size.
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
+}
+
+/// The remark about a path whose extension promises another format.
+pub(crate) fn misnamed(path: &Path, format: ImageFormat) -> Option<Defect> {
+    let extension = path.extension()?.to_str()?;
+    if format_of_extension(&extension.to_lowercase()) == Some(format) {
+        return None;
+    }
+    let right = match format.extensions_str().first() {
+        Some(right) => format!("; rename it to .{right}"),
+        None => String::new(),
+    };
+    Some(Defect::new(
+        DefectKind::Misnamed,
+        format!("is called .{extension} but holds {}{right}", name(format)),
+    ))
+}
+
+pub(crate) fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Tiff => "TIFF",
+        ImageFormat::Avif => "AVIF",
+        _ => "another picture format",
+    }
+}
+
+/// Whether the picture is within the limits; to be asked before anything is allocated for its pixels.
+pub(crate) fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Defect> {
+    if width == 0 || height == 0 {
+        return Err(Defect::new(DefectKind::Corrupt, format!("has {width} × {height} pixels")));
+    }
+    if u64::from(width) * u64::from(height) > options.max_pixels {
+        return Err(Defect::new(
+            DefectKind::TooLarge,
+            format!(
+                "has {width} × {height} pixels, more than the limit of {} million: scale it down",
+                options.max_pixels / 1_000_000
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn too_many_bytes(bytes: u64, options: &DecodeOptions) -> Defect {
+    Defect::new(
+        DefectKind::TooLarge,
+        format!(
+            "has {} MiB, more than the limit of {} MiB: save it smaller",
+            bytes.div_ceil(1 << 20),
+            options.max_bytes >> 20
+        ),
+    )
+}
+
+/// Names what a file without a picture's signature holds, as far as its first bytes tell.
+fn not_a_picture(bytes: &[u8]) -> Defect {
+    let text = bytes.iter().take(512).all(|b| matches!(b, 9 | 10 | 12 | 13 | 32..=126 | 128..));
+    let lower = bytes[..bytes.len().min(512)].to_ascii_lowercase();
+    let holds = |needle: &[u8]| lower.windows(needle.len()).any(|w| w == needle);
+    if let Some(brand) = heif_brand(bytes) {
+        return Defect::new(
+            DefectKind::Unsupported,
+            format!("is a {brand} picture, which is not supported: convert it to JPEG or PNG"),
+        );
+    }
+    let found = if bytes.iter().all(|b| *b == 0) {
+        "it holds only zeros"
+    } else if bytes.starts_with(b"%PDF") {
+        "it is a PDF document"
+    } else if bytes.starts_with(b"PK\x03\x04") {
+        "it is a zip archive or an office document"
+    } else if text && (holds(b"<svg")) {
+        "it is an SVG drawing"
+    } else if text && (holds(b"<html") || holds(b"<!doctype")) {
+        "it is a web page, perhaps a failed download"
+    } else if text {
+        "it is text"
+    } else {
+        "its first bytes are those of no known format"
+    };
+    Defect::new(DefectKind::NotAPicture, format!("is not a picture: {found}"))
+}
+
+fn heif_brand(bytes: &[u8]) -> Option<&'static str> {
+    match (bytes.get(4..8)?, bytes.get(8..12)?) {
+        (b"ftyp", b"heic" | b"heix" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => Some("HEIC"),
+        (b"ftyp", b"avif" | b"avis") => Some("AVIF"),
+        _ => None,
+    }
+}
+
+/// Whether the first bytes are those of a picture that can be decoded.
+pub(crate) fn looks_like_picture(head: &[u8]) -> bool {
+    image::guess_format(head).is_ok_and(is_supported)
+}
+
+fn is_supported(format: ImageFormat) -> bool {
+    matches!(
+        format,
+        ImageFormat::Jpeg
+            | ImageFormat::Png
+            | ImageFormat::WebP
+            | ImageFormat::Gif
+            | ImageFormat::Bmp
+            | ImageFormat::Tiff
+    )
+}
+
+/// The format that an extension (in small letters) promises, if it is one that can be decoded.
+pub(crate) fn format_of_extension(extension: &str) -> Option<ImageFormat> {
+    match extension {
+        "jpg" | "jpeg" | "jpe" | "jfif" => Some(ImageFormat::Jpeg),
+        "dib" => Some(ImageFormat::Bmp),
+        other => ImageFormat::from_extension(other).filter(|f| is_supported(*f)),
+    }
+}
+
+fn decode_other(
+    bytes: &[u8],
+    format: ImageFormat,
+    options: &DecodeOptions,
+) -> Result<(RgbImage, Orientation), Defect> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    // Enough for the widest pixels (four channels of 16 bits) and for what a decoder needs beside them.
+    limits.max_alloc = Some(options.max_pixels.saturating_mul(8).saturating_add(64 << 20));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|e| defect(format, &e))?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, options)?;
+    // A broken EXIF block does not make a picture unusable.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).map_err(|e| defect(format, &e))?;
+    Ok((to_rgb(picture), orientation))
+}
+
+/// Any picture as RGB over white.
+fn to_rgb(picture: DynamicImage) -> RgbImage {
+    match picture {
+        DynamicImage::ImageRgb8(picture) => picture,
+        other if matches!(other.color(), ColorType::L8 | ColorType::L16 | ColorType::Rgb16) => {
+            other.into_rgb8()
+        }
+        other if other.color().has_alpha() => over_white(&other.into_rgba8()),
+        other => other.into_rgb8(),
+    }
+}
+
+fn over_white(picture: &RgbaImage) -> RgbImage {
+    let mut out = RgbImage::new(picture.width(), picture.height());
+    for (to, from) in out.as_chunks_mut::<3>().0.iter_mut().zip(picture.as_chunks::<4>().0) {
+        let [r, g, b, a] = from.map(u32::from);
+        // (c·a + 255·(255 − a)) / 255, rounded.
+        *to = [r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8);
+    }
+    out
+}
+
+fn upright(pixels: RgbImage, orientation: Orientation) -> RgbImage {
+    if orientation == Orientation::NoTransforms {
+        return pixels;
+    }
+    let mut picture = DynamicImage::ImageRgb8(pixels);
+    picture.apply_orientation(orientation);
+    picture.into_rgb8()
+}
+
+fn defect(format: ImageFormat, error: &ImageError) -> Defect {
+    let format_name = name(format);
+    match error {
+        ImageError::Unsupported(_) => Defect::new(
+            DefectKind::Unsupported,
+            format!(
+                "is {format_name} of a kind that is not supported ({error}): save it as {FORMATS}"
+            ),
+        ),
+        ImageError::Limits(limit)
+            if matches!(
+                limit.kind(),
+                LimitErrorKind::InsufficientMemory | LimitErrorKind::DimensionError
+            ) =>
+        {
+            Defect::new(DefectKind::TooLarge, format!("is too large: {error}"))
+        }
+        _ if ends_early(error) => {
+            Defect::new(DefectKind::Truncated, format!("the {format_name} is truncated: {error}"))
+        }
+        _ => Defect::new(DefectKind::Corrupt, format!("the {format_name} is damaged: {error}")),
+    }
+}
+
+/// Whether a decoder ran out of bytes. Decoders bury that in their own errors, at worst in words.
+fn ends_early(error: &ImageError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    let words = error.to_string().to_lowercase();
+    ["unexpected end", "unexpected eof", "end of file", "failed to fill"]
+        .iter()
+        .any(|w| words.contains(w))
+}

@@ -1,0 +1,217 @@
+use std::{io, path::PathBuf};
+
+use taper_core::Split;
+
+use crate::Finding;
+
+/// What can go wrong with a data set as a whole, or with the way it is asked for.
+///
+/// What is wrong with a single picture is a [`Defect`](crate::Defect): it is reported, and only in strict mode does it
+/// become an [`Error::Refused`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing lies at the path.
+    #[error("{}: there is no such folder: check the spelling, or give the folder that holds train/ and test/, or one folder per class", path.display())]
+    Missing {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The path leads to a file.
+    #[error("{}: this is a file: give the folder that holds train/ and test/, or one folder per class", path.display())]
+    NotAFolder {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Nowhere below the folder lies a picture.
+    #[error("{}: no pictures found: put them into one folder per class, as {}", path.display(), crate::FORMATS)]
+    NoPictures {
+        /// The folder that was searched.
+        path: PathBuf,
+    },
+    /// Pictures lie where only class folders are expected.
+    #[error("{}: {count} picture(s), such as '{example}', lie beside the class folders or without any: move each into a folder named after its class", path.display())]
+    LoosePictures {
+        /// The folder in which they lie.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// The name of the first.
+        example: String,
+    },
+    /// A folder of a class has no picture.
+    #[error("{}: class '{class}' has no pictures: add some or remove the folder", path.display())]
+    EmptyClass {
+        /// The class's folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// A class occurs in a split but cannot be learned, as the training split lacks it.
+    #[error("{}: class '{class}' is only in {split}, not in train: a network cannot learn it; add training pictures, remove the folder, or correct its name{}", path.display(), near(nearest))]
+    NotInTrain {
+        /// The class's folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// The split that has it.
+        split: Split,
+        /// Training classes with nearly the same name.
+        nearest: Vec<String>,
+    },
+    /// A classifier needs something to tell apart.
+    #[error("{}: only one class, '{class}': a classifier needs at least two, each in its own folder", path.display())]
+    OneClass {
+        /// The data set.
+        path: PathBuf,
+        /// The only class.
+        class: String,
+    },
+    /// There are split folders, but none to train on.
+    #[error("{}: there is {found}/ but no train/: add it, or give class folders alone and they are split by chance", path.display())]
+    NoTrain {
+        /// The data set.
+        path: PathBuf,
+        /// The split folder that is there.
+        found: String,
+    },
+    /// Two folders mean the same split.
+    #[error("{}: '{first}' and '{second}' both mean the split {split}: keep one", path.display())]
+    SplitTwice {
+        /// The data set.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// One of the folders.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// The data set lies one folder further down.
+    #[error("{}: the data set seems to lie one folder deeper: give {}", path.display(), inner.display())]
+    OneDeeper {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The folder that looks like a data set.
+        inner: PathBuf,
+    },
+    /// A class name cannot be used.
+    #[error("{place}: {source}")]
+    Classes {
+        /// The data set.
+        place: String,
+        /// What is wrong with the names.
+        source: taper_core::Error,
+    },
+    /// The data set has a class that the model does not know.
+    #[error("{place}: the model does not know the class '{class}'; it knows {known}")]
+    UnknownClass {
+        /// The data set.
+        place: String,
+        /// The class.
+        class: String,
+        /// The model's classes.
+        known: String,
+    },
+    /// The choice of validation pictures cannot be understood.
+    #[error(
+        "validation choice '{value}': use val, test, auto, or a fraction between 0 and 1 such as 0.15"
+    )]
+    ValChoice {
+        /// What was asked for.
+        value: String,
+    },
+    /// The chosen split does not exist in this data set.
+    #[error(
+        "{place}: there is no split {split}: it has {available}; choose one of them, or a fraction of train such as 0.15"
+    )]
+    NoSplit {
+        /// The data set.
+        place: String,
+        /// The split that was asked for.
+        split: Split,
+        /// The splits that exist.
+        available: String,
+    },
+    /// A class has too few pictures to be in every split.
+    #[error(
+        "{place}: class '{class}' has {found} usable picture(s) for {splits}, at least {needed} are needed: add pictures or remove the class"
+    )]
+    TooFew {
+        /// The data set.
+        place: String,
+        /// The class.
+        class: String,
+        /// How many pictures it has.
+        found: usize,
+        /// How many it needs.
+        needed: usize,
+        /// What they are needed for, e.g. `train and val`.
+        splits: String,
+    },
+    /// Strict mode, and some pictures cannot be used.
+    #[error("{place}: {}{} cannot be used and strict mode is on: mend or remove {}, or leave strict mode off to go on without", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
+    Refused {
+        /// The data set.
+        place: String,
+        /// The pictures, at least one.
+        findings: Vec<Finding>,
+    },
+    /// An option is out of its range.
+    #[error("{field} is {value}: {remedy}")]
+    Option {
+        /// The option.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        remedy: &'static str,
+    },
+    /// A sample's index is beyond the end of the data set.
+    #[error("{place}: there is no picture number {index}, it has {len}")]
+    NoSample {
+        /// The data set.
+        place: String,
+        /// The index that was asked for.
+        index: usize,
+        /// How many samples there are.
+        len: usize,
+    },
+    /// A preprocessing specification is wrong.
+    #[error(transparent)]
+    Preprocessing(#[from] taper_core::Error),
+    /// A picture could not be brought to the network's size.
+    #[error("resizing {width} × {height} to {size} × {size}: {reason}")]
+    Resize {
+        /// Width of the picture.
+        width: u32,
+        /// Height of the picture.
+        height: u32,
+        /// Side of the network's input.
+        size: u32,
+        /// What the resizer said.
+        reason: String,
+    },
+}
+
+fn near(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!(" (train has '{}')", names.join("', '")),
+    }
+}
+
+fn more(n: usize) -> String {
+    if n > 1 { format!(" (and {} more)", n - 1) } else { String::new() }
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,389 @@
+//! Pictures in batches: decoded, augmented and brought to size in parallel, in the order asked for.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    fmt,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    },
+    time::Duration,
+};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use taper_core::Preprocessing;
+
+use crate::{Dataset, Error, Finding, Preparer, Result};
+
+/// One picture to be loaded: a sample, and which view of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// Index into [`Dataset::samples`].
+    pub sample: usize,
+    /// 0 is the untouched picture; every other number is a variant made by the [`Augment`].
+    pub view: u32,
+}
+
+impl Item {
+    /// The untouched pictures of `indices`.
+    pub fn untouched(indices: &[usize]) -> Vec<Item> {
+        Self::views(indices, 0..1)
+    }
+
+    /// The given views of every picture, all views of one picture next to each other: within a batch it is then read
+    /// and decoded once for all of them.
+    pub fn views(indices: &[usize], views: Range<u32>) -> Vec<Item> {
+        indices
+            .iter()
+            .flat_map(|&sample| views.clone().map(move |view| Item { sample, view }))
+            .collect()
+    }
+}
+
+/// Makes a variant of a picture. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do.
+///
+/// It must be a pure function of its arguments: it is called from several threads, in any order.
+pub trait Augment: Send + Sync {
+    /// The variant number `view` (1 or above) of a picture; `key` is [`Sample::key`](crate::Sample::key), to key random
+    /// streams by.
+    fn augment(&self, picture: &RgbImage, view: u32, key: u64) -> RgbImage;
+}
+
+impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
+    fn augment(&self, picture: &RgbImage, view: u32, key: u64) -> RgbImage {
+        self(picture, view, key)
+    }
+}
+
+/// How a [`Loader`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Pictures per batch, at least 1. Default 64.
+    pub batch_size: usize,
+    /// How many batches are prepared ahead of the one being handed out, at least 1. Default 2. At most
+    /// `(prefetch + 1) · batch_size · size² · 3` bytes of pixels are held.
+    pub prefetch: usize,
+    /// Whether a picture that cannot be used, or only with a remark, ends the iteration with [`Error::Refused`] instead
+    /// of being reported in its batch. Default false.
+    pub strict: bool,
+    /// Whether a last batch of a single picture joins the one before it, which then has `batch_size + 1`: batch
+    /// normalisation cannot train on one value. Default false.
+    pub merge_single_last: bool,
+}
+
+impl Default for LoaderOptions {
+    fn default() -> Self {
+        Self { batch_size: 64, prefetch: 2, strict: false, merge_single_last: false }
+    }
+}
+
+/// Prepared pictures. The n pictures that could be used; those that failed are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// u8, layout \[n, size, size, 3\] (pictures, rows, columns, RGB), range 0…255, not normalised.
+    pub pixels: Vec<u8>,
+    /// Side of the pictures in pixels.
+    pub size: u32,
+    /// Label of each picture, \[n\].
+    pub labels: Vec<u32>,
+    /// Index of each picture in the data set, \[n\], in the order asked for.
+    pub indices: Vec<usize>,
+    /// View of each picture, \[n\].
+    pub views: Vec<u32>,
+    /// Samples that were asked for in this batch and could not be used: one entry per sample, however many views.
+    pub failed: Vec<Finding>,
+    /// Remarks about samples that are used all the same.
+    pub remarks: Vec<Finding>,
+}
+
+impl Batch {
+    /// The number n of pictures. It can be 0 if all failed.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether all pictures failed.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// An iterator of [`Batch`]es.
+///
+/// **Order.** Batches and the pictures in them come in the order of the items, and their bytes do not depend on the
+/// number of threads: every picture is a function of its item alone.
+///
+/// **Failures.** A picture that cannot be decoded is left out of its batch and named in [`Batch::failed`]; later pictures
+/// do not move up into its place, so that batch k is always made of items `k · batch_size` and on. In strict mode the
+/// first batch with a finding (or a finding made while indexing) ends the iteration with [`Error::Refused`].
+///
+/// **Decoding once.** No pass over the data is needed beforehand. A caller that fixes its splits before training does so
+/// over all indexed pictures, loads each once (to compute features, say), hands the failures to [`Dataset::exclude`], and
+/// then takes [`Dataset::splits`], or [`Splits::without`](crate::Splits::without) if they are fixed already. Indices stay
+/// valid throughout. [`Dataset::verify`] is there for callers that want to know without loading.
+///
+/// **Threads and memory.** Work is done in rayon's pool (the current one, if the loader is used within another), up to
+/// `prefetch` batches ahead; no thread of its own is started. The loader may be used from within the pool, even one of a
+/// single thread.
+///
+/// **Ending.** A loader that is dropped stops its pending work: at most the pictures being decoded at that moment are
+/// finished, and nothing waits for them.
+///
+/// A panic in the [`Augment`] is passed on to the caller of `next`.
+pub struct Loader {
+    job: Arc<Job>,
+    options: LoaderOptions,
+    /// What remains to be started, as ranges of items.
+    pending: VecDeque<Range<usize>>,
+    /// What has been started, oldest first.
+    running: VecDeque<Receiver<Outcome>>,
+    refused: Option<Error>,
+}
+
+type Outcome = std::result::Result<Batch, Box<dyn Any + Send>>;
+
+struct Job {
+    dataset: Arc<Dataset>,
+    spec: Preprocessing,
+    items: Vec<Item>,
+    augment: Option<Arc<dyn Augment>>,
+    cancelled: AtomicBool,
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("place", &self.job.dataset.place())
+            .field("items", &self.job.items.len())
+            .field("options", &self.options)
+            .field("pending", &self.pending.len())
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Prepares to load `items` of a data set. Work begins with the first call of `next`.
+    ///
+    /// Views above 0 need an `augment`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a batch size or prefetch of 0, or views above 0 without `augment`; [`Error::NoSample`] for an
+    /// index beyond the data set; [`Error::Preprocessing`] for a specification out of range.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        spec: Preprocessing,
+        items: Vec<Item>,
+        augment: Option<Arc<dyn Augment>>,
+        options: LoaderOptions,
+    ) -> Result<Self> {
+        spec.check()?;
+        for (field, value) in [("batch size", options.batch_size), ("prefetch", options.prefetch)] {
+            if value == 0 {
+                return Err(Error::Option { field, value: "0".into(), remedy: "use 1 or more" });
+            }
+        }
+        if let Some(item) = items.iter().find(|i| i.sample >= dataset.len()) {
+            return Err(Error::NoSample {
+                place: dataset.place(),
+                index: item.sample,
+                len: dataset.len(),
+            });
+        }
+        if let Some(item) = items.iter().find(|i| i.view > 0).filter(|_| augment.is_none()) {
+            return Err(Error::Option {
+                field: "view",
+                value: item.view.to_string(),
+                remedy: "views above 0 need an augmentation policy",
+            });
+        }
+        let mut pending: VecDeque<Range<usize>> = (0..items.len())
+            .step_by(options.batch_size)
+            .map(|start| start..items.len().min(start.saturating_add(options.batch_size)))
+            .collect();
+        if options.merge_single_last
+            && pending.len() > 1
+            && pending.back().is_some_and(|last| last.len() == 1)
+        {
+            pending.pop_back();
+            if let Some(last) = pending.back_mut() {
+                last.end = items.len();
+            }
+        }
+        let refused = if options.strict { dataset.refuse_findings().err() } else { None };
+        let cancelled = AtomicBool::new(false);
+        let job = Arc::new(Job { dataset, spec, items, augment, cancelled });
+        Ok(Self { job, options, pending, running: VecDeque::new(), refused })
+    }
+
+    fn start_ahead(&mut self) {
+        // One batch is about to be handed out; `prefetch` more are kept on the way.
+        while self.running.len() <= self.options.prefetch {
+            let Some(range) = self.pending.pop_front() else { return };
+            let (sender, receiver) = sync_channel(1);
+            let job = Arc::clone(&self.job);
+            rayon::spawn(move || job.run(range, &sender));
+            self.running.push_back(receiver);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.job.cancelled.store(true, Ordering::Relaxed);
+        self.pending.clear();
+        self.running.clear();
+    }
+}
+
+impl Job {
+    fn run(&self, range: Range<usize>, sender: &SyncSender<Outcome>) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.batch(range)));
+        // There is room for one outcome, and a loader that has gone away no longer wants it: never a reason to wait.
+        let _ = sender.try_send(outcome);
+    }
+
+    fn batch(&self, range: Range<usize>) -> Batch {
+        let items = &self.items[range];
+        let size = self.spec.size as usize;
+        let mut pixels = vec![0; items.len() * size * size * 3];
+
+        // One piece of work per run of items of the same sample, which share one decoding.
+        let mut work: Vec<(&[Item], &mut [u8])> = Vec::new();
+        let mut rest = pixels.as_mut_slice();
+        for run in items.chunk_by(|a, b| a.sample == b.sample) {
+            let (own, others) = rest.split_at_mut(run.len() * size * size * 3);
+            work.push((run, own));
+            rest = others;
+        }
+        let outcomes: Vec<std::result::Result<Option<Finding>, Finding>> = work
+            .into_par_iter()
+            .map_init(
+                || Preparer::new(self.spec),
+                |preparer, (run, out)| self.pictures(preparer, run, out),
+            )
+            .collect();
+
+        let mut batch = Batch { pixels, size: self.spec.size, ..Batch::default() };
+        let picture = size * size * 3;
+        let (mut from, mut to) = (0, 0);
+        for (run, outcome) in items.chunk_by(|a, b| a.sample == b.sample).zip(outcomes) {
+            let bytes = run.len() * picture;
+            match outcome {
+                Ok(remark) => {
+                    if from != to {
+                        batch.pixels.copy_within(from..from + bytes, to);
+                    }
+                    to += bytes;
+                    for item in run {
+                        batch.labels.push(self.dataset.samples()[item.sample].label);
+                        batch.indices.push(item.sample);
+                        batch.views.push(item.view);
+                    }
+                    batch.remarks.extend(remark);
+                }
+                Err(finding) => batch.failed.push(finding),
+            }
+            from += bytes;
+        }
+        batch.pixels.truncate(to);
+        for findings in [&mut batch.failed, &mut batch.remarks] {
+            let mut seen = std::collections::HashSet::new();
+            findings.retain(|f| seen.insert(f.sample));
+        }
+        batch
+    }
+
+    /// All views of one sample, or why there are none.
+    fn pictures(
+        &self,
+        preparer: &mut Result<Preparer>,
+        run: &[Item],
+        out: &mut [u8],
+    ) -> std::result::Result<Option<Finding>, Finding> {
+        let failed = |sample: usize, reason: String| {
+            let id = self.dataset.samples()[sample].id.clone();
+            crate::Defect::new(crate::DefectKind::Corrupt, reason).at(Some(sample), id)
+        };
+        let Some(first) = run.first() else { return Ok(None) };
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(failed(first.sample, "loading was stopped".into()));
+        }
+        let preparer = preparer.as_mut().map_err(|e| failed(first.sample, e.to_string()))?;
+        let picture = self.dataset.read(first.sample)?;
+        let key = self.dataset.samples()[first.sample].key();
+        for (item, out) in run.iter().zip(out.chunks_exact_mut(preparer.len())) {
+            let prepared = match &self.augment {
+                Some(augment) if item.view > 0 => {
+                    preparer.prepare_into(&augment.augment(&picture.pixels, item.view, key), out)
+                }
+                _ => preparer.prepare_into(&picture.pixels, out),
+            };
+            prepared.map_err(|e| failed(first.sample, e.to_string()))?;
+        }
+        Ok(self.dataset.misnamed(first.sample, &picture))
+    }
+}
+
+/// Waits for a batch. Within rayon's pool, waiting means working: were the pool's only thread to sleep here, nobody
+/// would be left to make the batch.
+fn wait(receiver: &Receiver<Outcome>) -> Option<Outcome> {
+    loop {
+        match receiver.try_recv() {
+            Ok(outcome) => return Some(outcome),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => {}
+            Some(rayon::Yield::Idle) => match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(outcome) => return Some(outcome),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            },
+            None => return receiver.recv().ok(),
+        }
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        if let Some(error) = self.refused.take() {
+            self.stop();
+            return Some(Err(error));
+        }
+        self.start_ahead();
+        let outcome = wait(&self.running.pop_front()?)?;
+        let batch = match outcome {
+            Ok(batch) => batch,
+            Err(panic) => {
+                self.stop();
+                resume_unwind(panic);
+            }
+        };
+        if self.options.strict && !(batch.failed.is_empty() && batch.remarks.is_empty()) {
+            self.stop();
+            let mut findings = batch.failed;
+            findings.extend(batch.remarks);
+            return Some(Err(Error::Refused { place: self.job.dataset.place(), findings }));
+        }
+        Some(Ok(batch))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.pending.len() + self.running.len();
+        (usize::from(left > 0), Some(left + usize::from(self.refused.is_some())))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,326 @@
+//! What trains, what validates, what stays untouched.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use taper_core::{
+    Split,
+    random::{Key, Purpose},
+};
+
+use crate::{Dataset, Error, Result};
+
+const SPLIT: Purpose = Purpose::new("data/split");
+
+/// The share of a class that validates where nothing else is said, and the share that becomes the test split where the
+/// source assigns no splits at all.
+pub const DEFAULT_FRACTION: f64 = 0.15;
+
+/// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a fraction such as `0.15`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum ValChoice {
+    /// The split `val` if the data set has one, else 0.15 of `train`.
+    #[default]
+    Auto,
+    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an honest final figure.
+    Split(Split),
+    /// That share of `train`, drawn by chance, stratified by class. Above 0 and below 1.
+    Fraction(f64),
+}
+
+impl fmt::Display for ValChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValChoice::Auto => f.pad("auto"),
+            ValChoice::Split(split) => split.fmt(f),
+            ValChoice::Fraction(fraction) => fraction.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ValChoice {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::ValChoice { value: text.into() };
+        if text == "auto" {
+            return Ok(ValChoice::Auto);
+        }
+        if let Ok(split) = text.parse::<Split>() {
+            // To validate on what trains measures nothing.
+            return if split == Split::Train { Err(wrong()) } else { Ok(ValChoice::Split(split)) };
+        }
+        text.parse::<f64>().map_err(|_| wrong()).and_then(Self::fraction)
+    }
+}
+
+impl ValChoice {
+    /// A fraction of `train`.
+    ///
+    /// # Errors
+    /// [`Error::ValChoice`] unless it lies above 0 and below 1.
+    pub fn fraction(fraction: f64) -> Result<Self> {
+        if fraction > 0.0 && fraction < 1.0 {
+            Ok(ValChoice::Fraction(fraction))
+        } else {
+            Err(Error::ValChoice { value: fraction.to_string() })
+        }
+    }
+}
+
+impl Serialize for ValChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            ValChoice::Fraction(fraction) => serializer.serialize_f64(*fraction),
+            named => serializer.collect_str(named),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ValChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = ValChoice;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\", \"val\", \"test\" or a fraction between 0 and 1")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<ValChoice, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> std::result::Result<ValChoice, E> {
+                ValChoice::fraction(value).map_err(E::custom)
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> std::result::Result<ValChoice, E> {
+                self.visit_f64(value as f64)
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> std::result::Result<ValChoice, E> {
+                self.visit_f64(value as f64)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Indices into [`Dataset::samples`], each list in canonical order, no index in two lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Splits {
+    /// What the weights are fitted to.
+    pub train: Vec<usize>,
+    /// What decides when to stop and which weights to keep. Never empty.
+    pub val: Vec<usize>,
+    /// What stays untouched until the end. Empty if the data set has no test split, or if that validates.
+    pub test: Vec<usize>,
+    /// Pictures of the split `val` when something else was chosen to validate: they take no part.
+    pub unused: Vec<usize>,
+    /// Whether validation is on the test split, so that no honest final figure remains. To be said in the output.
+    pub val_is_test: bool,
+}
+
+impl Dataset {
+    /// Decides which pictures train, validate and test. Excluded ones take no part.
+    ///
+    /// - The splits that the source assigns are kept; `choice` says what validates.
+    /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least 1 and at most n − 1.
+    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test` first; then `choice` is
+    ///   applied, where a fraction means a fraction of the whole class, so that the default gives 0.7, 0.15, 0.15.
+    /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a class whose random
+    ///   numbers, keyed by (seed, id), are smallest. A picture more or less hardly changes the draw.
+    ///
+    /// # Errors
+    /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on; [`Error::OneClass`];
+    ///   [`Error::TooFew`] for a class that cannot be in every split that needs it.
+    /// - [`Error::NoSplit`] if the chosen split does not exist; [`Error::NoTrain`] if there is nothing to train on.
+    pub fn splits(&self, choice: ValChoice, seed: u64) -> Result<Splits> {
+        if let ValChoice::Fraction(fraction) = choice {
+            ValChoice::fraction(fraction)?;
+        }
+        let given = |split| self.indices(Some(split));
+        let mut splits = Splits {
+            train: given(Split::Train),
+            val: given(Split::Val),
+            test: given(Split::Test),
+            ..Splits::default()
+        };
+        let mut pool = self.unassigned();
+        let drawn = !pool.is_empty();
+        if drawn {
+            let key = Key::new(seed, SPLIT).part("test");
+            let taken = self.draw(&pool, DEFAULT_FRACTION, &key, "train, val and test", 3)?;
+            (splits.test, pool) = part(pool, &taken);
+            splits.train = pool;
+        }
+        if splits.train.is_empty() {
+            let found = self.samples().iter().find_map(|s| s.split).unwrap_or(Split::Test);
+            return Err(Error::NoTrain { path: self.place().into(), found: found.name().into() });
+        }
+        self.check_classes(&splits)?;
+
+        let fraction = match choice {
+            ValChoice::Fraction(fraction) => Some(fraction),
+            ValChoice::Auto if splits.val.is_empty() => Some(DEFAULT_FRACTION),
+            // Where nothing is assigned, every split is drawn.
+            ValChoice::Split(Split::Val) if drawn => Some(DEFAULT_FRACTION),
+            ValChoice::Auto | ValChoice::Split(_) => None,
+        };
+        if let Some(fraction) = fraction {
+            let key = Key::new(seed, SPLIT).part("val");
+            // What is left for training is 0.85 of the class; the fraction is meant of the whole.
+            let of_rest =
+                if drawn { (fraction / (1.0 - DEFAULT_FRACTION)).min(1.0) } else { fraction };
+            let taken = self.draw(&splits.train, of_rest, &key, "train and val", 2)?;
+            splits.unused = std::mem::take(&mut splits.val);
+            (splits.val, splits.train) = part(std::mem::take(&mut splits.train), &taken);
+        } else if let ValChoice::Split(split) = choice {
+            let chosen = match split {
+                Split::Test => {
+                    splits.val_is_test = true;
+                    splits.unused = std::mem::take(&mut splits.val);
+                    std::mem::take(&mut splits.test)
+                }
+                Split::Val => std::mem::take(&mut splits.val),
+                Split::Train => return Err(Error::ValChoice { value: split.name().into() }),
+            };
+            if chosen.is_empty() {
+                return Err(self.no_split(split));
+            }
+            splits.val = chosen;
+        }
+        Ok(splits)
+    }
+
+    fn unassigned(&self) -> Vec<usize> {
+        let mut all = self.indices(None);
+        all.retain(|i| self.samples()[*i].split.is_none());
+        all
+    }
+
+    fn check_classes(&self, splits: &Splits) -> Result<()> {
+        let train = self.counts(&splits.train);
+        for (split, indices) in [(Split::Val, &splits.val), (Split::Test, &splits.test)] {
+            for (label, count) in self.counts(indices).into_iter().enumerate() {
+                if count > 0 && train[label] == 0 {
+                    return Err(Error::NotInTrain {
+                        path: self.place().into(),
+                        class: self.class_name(label),
+                        split,
+                        nearest: Vec::new(),
+                    });
+                }
+            }
+        }
+        if let Some(label) = train.iter().position(|n| *n == 0) {
+            return Err(self.too_few(label, 0, 1, "train"));
+        }
+        if self.classes().len() == 1 {
+            return Err(Error::OneClass { path: self.place().into(), class: self.class_name(0) });
+        }
+        Ok(())
+    }
+
+    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one, and so many that at
+    /// least `needed − 1` remain.
+    fn draw(
+        &self,
+        indices: &[usize],
+        fraction: f64,
+        key: &Key,
+        splits: &str,
+        needed: usize,
+    ) -> Result<Vec<bool>> {
+        let mut by_class: Vec<Vec<(u64, usize)>> = vec![Vec::new(); self.classes().len()];
+        for (position, index) in indices.iter().enumerate() {
+            let sample = &self.samples()[*index];
+            let random = key.stream(0, sample.key()).next_u64();
+            by_class[sample.label as usize].push((random, position));
+        }
+        let mut taken = vec![false; indices.len()];
+        for (label, mut members) in by_class.into_iter().enumerate() {
+            let n = members.len();
+            if n < needed {
+                return Err(self.too_few(label, n, needed, splits));
+            }
+            members.sort_unstable();
+            let count = ((n as f64 * fraction).round() as usize).clamp(1, n + 1 - needed);
+            for (_, position) in &members[..count] {
+                taken[*position] = true;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn class_name(&self, label: usize) -> String {
+        self.classes().iter().nth(label).unwrap_or_default().into()
+    }
+
+    fn too_few(&self, label: usize, found: usize, needed: usize, splits: &str) -> Error {
+        Error::TooFew {
+            place: self.place(),
+            class: self.class_name(label),
+            found,
+            needed,
+            splits: splits.into(),
+        }
+    }
+
+    fn no_split(&self, split: Split) -> Error {
+        let available: Vec<&str> = Split::ALL
+            .into_iter()
+            .filter(|s| !self.indices(Some(*s)).is_empty())
+            .map(Split::name)
+            .collect();
+        Error::NoSplit { place: self.place(), split, available: available.join(", ") }
+    }
+}
+
+/// The taken indices and the others, both in their order.
+fn part(indices: Vec<usize>, taken: &[bool]) -> (Vec<usize>, Vec<usize>) {
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    for (index, taken) in indices.into_iter().zip(taken) {
+        if *taken { yes.push(index) } else { no.push(index) }
+    }
+    (yes, no)
+}
+
+impl Splits {
+    /// The indices of one split.
+    pub fn get(&self, split: Split) -> &[usize] {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// The same splits without the samples that turned out to be unusable: for a caller that splits first and decodes
+    /// once, later. Nothing is drawn anew.
+    ///
+    /// # Errors
+    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its last picture.
+    pub fn without(&self, dataset: &Dataset, unusable: &[crate::Finding]) -> Result<Splits> {
+        let gone: std::collections::HashSet<usize> =
+            unusable.iter().filter(|f| !f.usable()).filter_map(|f| f.sample).collect();
+        let keep = |indices: &[usize]| -> Vec<usize> {
+            indices.iter().copied().filter(|i| !gone.contains(i)).collect()
+        };
+        let left = Splits {
+            train: keep(&self.train),
+            val: keep(&self.val),
+            test: keep(&self.test),
+            unused: keep(&self.unused),
+            val_is_test: self.val_is_test,
+        };
+        let before = dataset.counts(&self.train);
+        for (label, (before, after)) in
+            before.into_iter().zip(dataset.counts(&left.train)).enumerate()
+        {
+            if before > 0 && after == 0 {
+                return Err(dataset.too_few(label, 0, 1, "train"));
+            }
+        }
+        if left.val.is_empty() {
+            let label = self.val.first().map_or(0, |i| dataset.samples()[*i].label as usize);
+            return Err(dataset.too_few(label, 0, 1, "val"));
+        }
+        Ok(left)
+    }
+}
