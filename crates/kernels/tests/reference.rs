@@ -344,8 +344,8 @@ fn results_do_not_depend_on_threads_or_batch() {
 fn bf16_rounds_to_nearest_even() {
     for (value, expected) in [
         (1.0, 1.0),
-        (1.003_906_25, 1.0),       // halfway: to even, down
-        (1.011_718_75, 1.015_625), // halfway: to even, up
+        (1.003_906_2, 1.0),       // halfway: to even, down
+        (1.011_718_8, 1.015_625), // halfway: to even, up
         (1.003_906_4, 1.007_812_5),
         (-2.3, -2.296_875),
         (f32::INFINITY, f32::INFINITY),

@@ -1,5 +1,5 @@
 //! A naive reference in f64, seeded random values, and slices that end (or start) at a page nobody may touch.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use taper_kernels::{Activation, Conv2dShape, Element, Padding, Window};
 

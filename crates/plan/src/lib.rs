@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod arena;
+mod error;
+mod lower;
+mod options;
+mod plan;
+
+pub use error::{PlanError, Result};
+pub use options::{Output, PlanOptions, Precision};
+pub use plan::{FrozenPlan, PlanLayer, Workspace};
+pub use taper_kernels::{KernelClass, Kernels};

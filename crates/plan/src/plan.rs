@@ -1,0 +1,540 @@
+use std::fmt;
+use std::iter::Zip;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use taper_graph::{Graph, Op, WeightSource};
+use taper_kernels::{
+    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, global_average_pool,
+};
+
+use crate::arena::{Layout, lay_out};
+use crate::lower::{Kernel, Lowered, Step, Value, ValueId, lower};
+use crate::{Output, PlanError, PlanOptions, Precision, Result};
+
+/// A network compiled for one input size, with its weights packed. Immutable; many threads may share it.
+#[derive(Debug)]
+pub struct FrozenPlan {
+    id: u64,
+    network: String,
+    size: [usize; 2],
+    channels: usize,
+    output_width: usize,
+    class: KernelClass,
+    precision: Precision,
+    program: Program,
+}
+
+#[derive(Debug)]
+enum Program {
+    F32(Compiled<f32>),
+    Bf16(Compiled<Bf16>),
+}
+
+#[derive(Debug)]
+struct Compiled<E: Element> {
+    class: KernelClass,
+    lowered: Lowered<E>,
+    layout: Layout,
+}
+
+/// The buffers in which a plan runs. Made by [`FrozenPlan::workspace`]; nothing is allocated afterwards.
+#[derive(Debug)]
+pub struct Workspace {
+    plan: u64,
+    arenas: Arenas,
+}
+
+#[derive(Debug)]
+enum Arenas {
+    F32(Vec<Arena<f32>>, AlignedBuffer<f32>),
+    Bf16(Vec<Arena<Bf16>>, AlignedBuffer<f32>),
+}
+
+#[derive(Debug)]
+struct Arena<E: Element> {
+    maps: Vec<AlignedBuffer<E>>,
+    vectors: Vec<AlignedBuffer<f32>>,
+}
+
+/// One step of a plan, for people to read.
+#[derive(Debug, Clone)]
+pub struct PlanLayer {
+    /// The layer that the step starts with.
+    pub name: String,
+    /// The layers fused to it.
+    pub fused: Vec<String>,
+    /// How it is computed: `pixels`, `direct`, `depthwise`, …, `max pool`, `mean`, `linear`.
+    pub algorithm: String,
+    /// The shape, in words.
+    pub shape: String,
+    /// Pictures that go through it together on one thread.
+    pub group: usize,
+    /// Floating-point operations per picture, of the direct algorithm.
+    pub flops: u64,
+    /// Bytes of packed weights.
+    pub weight_bytes: usize,
+}
+
+impl FrozenPlan {
+    /// Compiles a network for pictures of one size.
+    ///
+    /// # Errors
+    /// [`PlanError::Graph`] if the size or the weights do not fit; [`PlanError::Kernels`] if the processor lacks the kernels that were
+    /// asked for; [`PlanError::Unsupported`] and [`PlanError::Layer`] name a layer that cannot be computed.
+    pub fn compile(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        if options.group == 0 {
+            return Err(PlanError::Options("the group must be at least 1".to_owned()));
+        }
+        let class = options.kernels.resolve().map_err(PlanError::Kernels)?;
+        let without;
+        let graph = match options.output {
+            Output::Features => {
+                without = graph.without_classifier();
+                &without
+            }
+            Output::Logits => graph,
+        };
+        let channels = graph.nodes().iter().find_map(|node| match node.op {
+            Op::Input { channels } => Some(channels),
+            _ => None,
+        });
+        let Some(channels) = channels else {
+            return Err(PlanError::Options(format!(
+                "{} does not start from pictures",
+                graph.name()
+            )));
+        };
+        let (program, output_width) = match options.precision {
+            Precision::F32 => {
+                let compiled = Compiled::new(graph, weights, options, class)?;
+                let width = compiled.output_width();
+                (Program::F32(compiled), width)
+            }
+            Precision::Bf16 => {
+                let compiled = Compiled::new(graph, weights, options, class)?;
+                let width = compiled.output_width();
+                (Program::Bf16(compiled), width)
+            }
+        };
+        Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            network: graph.name().to_owned(),
+            size: options.size,
+            channels,
+            output_width,
+            class,
+            precision: options.precision,
+            program,
+        })
+    }
+
+    /// Height and width of the pictures.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Values of one picture: height × width × channels.
+    #[must_use]
+    pub fn picture_len(&self) -> usize {
+        self.size[0] * self.size[1] * self.channels
+    }
+
+    /// Values that come out for each picture.
+    #[must_use]
+    pub fn output_width(&self) -> usize {
+        self.output_width
+    }
+
+    /// The kernels that run.
+    #[must_use]
+    pub fn class(&self) -> KernelClass {
+        self.class
+    }
+
+    /// What activations are stored in.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Every step, in order.
+    #[must_use]
+    pub fn layers(&self) -> Vec<PlanLayer> {
+        match &self.program {
+            Program::F32(compiled) => compiled.layers(),
+            Program::Bf16(compiled) => compiled.layers(),
+        }
+    }
+
+    /// Bytes of packed weights.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.layers().iter().map(|layer| layer.weight_bytes).sum()
+    }
+
+    /// Floating-point operations per picture, of the direct algorithms.
+    #[must_use]
+    pub fn flops(&self) -> u64 {
+        self.layers().iter().map(|layer| layer.flops).sum()
+    }
+
+    /// Buffers for `threads` threads (at least 1) of whichever rayon pool [`forward`](Self::forward) is called in.
+    #[must_use]
+    pub fn workspace(&self, threads: usize) -> Workspace {
+        let threads = threads.max(1);
+        let arenas = match &self.program {
+            Program::F32(compiled) => {
+                let (arenas, scratch) = compiled.arenas(threads);
+                Arenas::F32(arenas, scratch)
+            }
+            Program::Bf16(compiled) => {
+                let (arenas, scratch) = compiled.arenas(threads);
+                Arenas::Bf16(arenas, scratch)
+            }
+        };
+        Workspace { plan: self.id, arenas }
+    }
+
+    /// Runs `n` pictures through the network.
+    ///
+    /// `pixels`: `[n, height, width, channels]`, 0 to 255. `out`: `[n, output_width]`. The result of a picture depends neither on
+    /// the number of threads nor on the other pictures, to the bit. Nothing is allocated.
+    ///
+    /// # Errors
+    /// [`PlanError::BufferLength`] or [`PlanError::ForeignWorkspace`]; nothing has been written then.
+    pub fn forward(
+        &self,
+        workspace: &mut Workspace,
+        pixels: &[u8],
+        n: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let check = |buffer, actual: usize, per_picture: usize| {
+            let expected = n.saturating_mul(per_picture);
+            if actual == expected {
+                Ok(())
+            } else {
+                Err(PlanError::BufferLength { buffer, expected, actual, n })
+            }
+        };
+        check("pixels", pixels.len(), self.picture_len())?;
+        check("output", out.len(), self.output_width)?;
+        if workspace.plan != self.id {
+            return Err(PlanError::ForeignWorkspace);
+        }
+        match (&self.program, &mut workspace.arenas) {
+            (Program::F32(compiled), Arenas::F32(arenas, scratch)) => {
+                compiled.forward(arenas, scratch, pixels, n, out)
+            }
+            (Program::Bf16(compiled), Arenas::Bf16(arenas, scratch)) => {
+                compiled.forward(arenas, scratch, pixels, n, out)
+            }
+            _ => Err(PlanError::ForeignWorkspace),
+        }
+    }
+}
+
+impl Workspace {
+    /// Bytes of all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        fn bytes<E: Element>(arenas: &[Arena<E>], scratch: &[f32]) -> usize {
+            let values = |arena: &Arena<E>| {
+                arena.maps.iter().map(|b| b.len() * size_of::<E>()).sum::<usize>()
+                    + arena.vectors.iter().map(|b| b.len() * size_of::<f32>()).sum::<usize>()
+            };
+            arenas.iter().map(values).sum::<usize>() + size_of_val(scratch)
+        }
+        match &self.arenas {
+            Arenas::F32(arenas, scratch) => bytes(arenas, scratch),
+            Arenas::Bf16(arenas, scratch) => bytes(arenas, scratch),
+        }
+    }
+
+    /// Threads that it was made for.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match &self.arenas {
+            Arenas::F32(arenas, _) => arenas.len(),
+            Arenas::Bf16(arenas, _) => arenas.len(),
+        }
+    }
+}
+
+impl<E: Element> Compiled<E> {
+    fn new(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: &PlanOptions,
+        class: KernelClass,
+    ) -> Result<Self> {
+        let lowered = lower(graph, weights, options, class)?;
+        let layout = lay_out(&lowered, options.group, options.early_bytes);
+        Ok(Self { class, lowered, layout })
+    }
+
+    fn output_width(&self) -> usize {
+        match self.lowered.values[self.lowered.output] {
+            Value::Map(len) | Value::Vector(len) => len,
+        }
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.lowered.steps.iter().map(Step::scratch_len).max().unwrap_or(0).next_multiple_of(16)
+    }
+
+    fn arenas(&self, threads: usize) -> (Vec<Arena<E>>, AlignedBuffer<f32>) {
+        let arena = || Arena {
+            maps: self.layout.maps.iter().map(|&len| AlignedBuffer::new(len)).collect(),
+            vectors: self.layout.vectors.iter().map(|&len| AlignedBuffer::new(len)).collect(),
+        };
+        ((0..threads).map(|_| arena()).collect(), AlignedBuffer::new(threads * self.scratch_len()))
+    }
+
+    fn layers(&self) -> Vec<PlanLayer> {
+        let mut layers = Vec::new();
+        for segment in &self.layout.segments {
+            for step in &self.lowered.steps[segment.steps.clone()] {
+                let (algorithm, shape) = match &step.kernel {
+                    Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
+                    Kernel::Conv { filter, .. } => {
+                        (filter.algorithm().name(), filter.shape().to_string())
+                    }
+                    Kernel::MaxPool(pool) => {
+                        let [height, width] = pool.output();
+                        ("max pool", format!("to {height}×{width}"))
+                    }
+                    Kernel::GlobalAvgPool { pixels, channels } => {
+                        ("mean", format!("{pixels} pixels × {channels}"))
+                    }
+                    Kernel::Linear { filter, .. } => {
+                        let shape = filter.shape();
+                        ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
+                    }
+                };
+                layers.push(PlanLayer {
+                    name: step.name.clone(),
+                    fused: step.fused.clone(),
+                    algorithm: algorithm.to_owned(),
+                    shape,
+                    group: segment.group,
+                    flops: step.flops,
+                    weight_bytes: step.weight_bytes(),
+                });
+            }
+        }
+        layers
+    }
+
+    fn forward(
+        &self,
+        arenas: &mut [Arena<E>],
+        scratch: &mut [f32],
+        pixels: &[u8],
+        n: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        if n == 0 {
+            return Ok(());
+        }
+        let threads = arenas.len();
+        let (picture, width) = (pixels.len() / n, out.len() / n);
+        if threads == 1 || (n % threads != 0 && n < 4 * threads) {
+            // One thread, or too few pictures to go round: all threads work on each layer together.
+            let group = self.layout.group;
+            let mut result = Ok(());
+            let mut run = || {
+                let chunks = pixels.chunks(group * picture).zip(out.chunks_mut(group * width));
+                for (pixels, out) in chunks {
+                    result = self.pass(&mut arenas[0], scratch, threads, pixels, out);
+                    if result.is_err() {
+                        break;
+                    }
+                }
+            };
+            // A join moves the whole pass into the pool, once, if the caller is outside of it.
+            if threads == 1 {
+                run();
+            } else {
+                rayon::join(run, || ());
+            }
+            return result;
+        }
+        // Each thread takes pictures of its own through the whole network.
+        let group = self.layout.group.min(n.div_ceil(threads));
+        let chunks = Chunks::new(pixels, out, group * picture, group * width);
+        let share = scratch.len() / threads;
+        let errors: Mutex<Option<PlanError>> = Mutex::new(None);
+        fork(arenas, scratch, share, &|arena, scratch| {
+            while let Some((pixels, out)) = chunks.next() {
+                if let Err(error) = self.pass(arena, scratch, 1, pixels, out) {
+                    if let Ok(mut first) = errors.lock() {
+                        first.get_or_insert(error);
+                    }
+                    break;
+                }
+            }
+        });
+        errors.into_inner().ok().flatten().map_or(Ok(()), Err)
+    }
+
+    /// Takes up to one group of pictures through the network.
+    fn pass(
+        &self,
+        arena: &mut Arena<E>,
+        scratch: &mut [f32],
+        threads: usize,
+        pixels: &[u8],
+        out: &mut [f32],
+    ) -> Result<()> {
+        let width = self.output_width();
+        let n = out.len() / width;
+        let picture = pixels.len() / n;
+        for segment in &self.layout.segments {
+            let mut first = 0;
+            while first < n {
+                let count = segment.group.min(n - first);
+                for step in &self.lowered.steps[segment.steps.clone()] {
+                    let mut team = Team::new(threads, scratch);
+                    let pixels = &pixels[first * picture..][..count * picture];
+                    let out = &mut out[first * width..][..count * width];
+                    self.step(step, arena, &mut team, [first, count], pixels, out)
+                        .map_err(|source| PlanError::Layer { layer: step.name.clone(), source })?;
+                }
+                first += count;
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of a buffer that holds a value for `count` pictures from `first` on.
+    fn part(&self, value: ValueId, [first, count]: [usize; 2]) -> std::ops::Range<usize> {
+        let (Value::Map(len) | Value::Vector(len)) = self.lowered.values[value];
+        let start = if self.layout.places[value].crosses { first * len } else { 0 };
+        start..start + count * len
+    }
+
+    fn step(
+        &self,
+        step: &Step<E>,
+        arena: &mut Arena<E>,
+        team: &mut Team<'_>,
+        pictures: [usize; 2],
+        pixels: &[u8],
+        out: &mut [f32],
+    ) -> std::result::Result<(), KernelError> {
+        let n = pictures[1];
+        let slot = |value: ValueId| self.layout.places[value].slot;
+        let part = |value: ValueId| self.part(value, pictures);
+        let input = step.input.unwrap_or(0);
+        let output = slot(step.output);
+        match &step.kernel {
+            Kernel::Pixels { filter, activation } => {
+                let to = &mut arena.maps[output][part(step.output)];
+                filter.run(team, n, pixels, *activation, to)
+            }
+            Kernel::Conv { filter, activation, residual } => {
+                let mut to = std::mem::take(&mut arena.maps[output]);
+                let from = &arena.maps[slot(input)][part(input)];
+                let residual = residual.map(|value| &arena.maps[slot(value)][part(value)]);
+                let epilogue = Epilogue { residual, activation: *activation };
+                let result = filter.run(team, n, from, epilogue, &mut to[part(step.output)]);
+                arena.maps[output] = to;
+                result
+            }
+            Kernel::MaxPool(pool) => {
+                let mut to = std::mem::take(&mut arena.maps[output]);
+                let from = &arena.maps[slot(input)][part(input)];
+                let result = pool.run(team, n, from, &mut to[part(step.output)]);
+                arena.maps[output] = to;
+                result
+            }
+            Kernel::GlobalAvgPool { pixels, channels } => {
+                let from = &arena.maps[slot(input)][part(input)];
+                let shape = [*pixels, *channels];
+                let to = if step.output == self.lowered.output {
+                    out
+                } else {
+                    &mut arena.vectors[output][part(step.output)]
+                };
+                global_average_pool(self.class, team, n, shape, from, to)
+            }
+            Kernel::Linear { filter, activation } => {
+                let epilogue = Epilogue::activation(*activation);
+                if step.output == self.lowered.output {
+                    filter.run(team, n, &arena.vectors[slot(input)][part(input)], epilogue, out)
+                } else {
+                    let mut to = std::mem::take(&mut arena.vectors[output]);
+                    let from = &arena.vectors[slot(input)][part(input)];
+                    let result = filter.run(team, n, from, epilogue, &mut to[part(step.output)]);
+                    arena.vectors[output] = to;
+                    result
+                }
+            }
+        }
+    }
+}
+
+/// Batches that threads take from, one after another: pixels, and where the results go.
+struct Chunks<'a>(Mutex<Zip<std::slice::Chunks<'a, u8>, std::slice::ChunksMut<'a, f32>>>);
+
+impl<'a> Chunks<'a> {
+    fn new(pixels: &'a [u8], out: &'a mut [f32], picture: usize, width: usize) -> Self {
+        Self(Mutex::new(pixels.chunks(picture).zip(out.chunks_mut(width))))
+    }
+
+    fn next(&self) -> Option<(&'a [u8], &'a mut [f32])> {
+        // Nothing panics while the lock is held.
+        self.0.lock().ok()?.next()
+    }
+}
+
+fn fork<E: Element>(
+    arenas: &mut [Arena<E>],
+    scratch: &mut [f32],
+    share: usize,
+    work: &(dyn Fn(&mut Arena<E>, &mut [f32]) + Sync),
+) {
+    if let [arena] = arenas {
+        return work(arena, scratch);
+    }
+    let left = arenas.len() / 2;
+    let (a, b) = arenas.split_at_mut(left);
+    let (c, d) = scratch.split_at_mut(left * share);
+    rayon::join(|| fork(a, c, share, work), || fork(b, d, share, work));
+}
+
+impl fmt::Display for FrozenPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [height, width] = self.size;
+        writeln!(
+            f,
+            "{} at {height}×{width}: {} kernels, {}, {:.2} GFLOP per picture, {:.1} MiB of weights",
+            self.network,
+            self.class,
+            self.precision,
+            self.flops() as f64 / 1e9,
+            self.weight_bytes() as f64 / (1 << 20) as f64
+        )?;
+        for layer in self.layers() {
+            writeln!(
+                f,
+                "  {:<28} {:<14} group {} {:>8.1} MFLOP  {}  + {}",
+                layer.name,
+                layer.algorithm,
+                layer.group,
+                layer.flops as f64 / 1e6,
+                layer.shape,
+                if layer.fused.is_empty() { "–".to_owned() } else { layer.fused.join(" + ") }
+            )?;
+        }
+        Ok(())
+    }
+}

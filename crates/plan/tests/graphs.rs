@@ -1,0 +1,168 @@
+//! Fusing: what can be compiled agrees with f64, what cannot is refused with the layer's name.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+mod common;
+
+use common::{pixels, reference, relative_error};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights};
+use taper_plan::{FrozenPlan, Kernels, PlanError, PlanOptions, Precision};
+
+fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {
+    FrozenPlan::compile(graph, &Weights::seeded(graph), &PlanOptions::new(size, [0.4; 3], [0.3; 3]))
+}
+
+fn check(graph: &Graph, size: [usize; 2]) -> FrozenPlan {
+    let plan = compile(graph, size).unwrap();
+    let pixels = pixels(plan.picture_len());
+    let mut out = vec![f32::NAN; plan.output_width()];
+    plan.forward(&mut plan.workspace(1), &pixels, 1, &mut out).unwrap();
+    let graph = graph.without_classifier();
+    let expected = reference(&graph, &Weights::seeded(&graph), size, &[0.4; 3], &[0.3; 3], &pixels);
+    let error = relative_error(&out, &expected);
+    assert!(error <= 1e-5, "{}: {error:e}", graph.name());
+    plan
+}
+
+fn refusal(graph: &Graph) -> String {
+    match compile(graph, [16, 16]).unwrap_err() {
+        error @ PlanError::Unsupported { .. } => error.to_string(),
+        other => panic!("another error: {other}"),
+    }
+}
+
+const RELU: Activation = Activation::Relu;
+
+/// A stem of 8 channels, so that what follows reads a feature map.
+fn start(name: &str) -> (GraphBuilder, usize) {
+    let (mut g, input) = GraphBuilder::pictures(name, 3);
+    let stem = g.conv("stem", input, Conv2d::new(3, 8, 3).stride(2).padding(Padding::Same).bias());
+    let stem = g.activation("stem.act", stem, RELU);
+    (g, stem)
+}
+
+fn finish(mut g: GraphBuilder, x: usize) -> Graph {
+    let features = g.layer("pool", Op::GlobalAvgPool, &[x]);
+    g.finish(features)
+}
+
+#[test]
+fn either_side_of_a_sum_can_take_the_residual() {
+    // The shortcut is computed first, last, or is the block's own input.
+    for order in 0..3 {
+        let (mut g, x) = start("residual");
+        let conv = Conv2d::new(8, 8, 3).padding(Padding::Symmetric(1));
+        let (a, b);
+        if order == 0 {
+            a = g.conv("a", x, conv);
+            b = g.conv("b", x, Conv2d::new(8, 8, 1).bias());
+        } else {
+            b = if order == 1 { g.conv("b", x, Conv2d::new(8, 8, 1).bias()) } else { x };
+            a = g.conv("a", x, conv);
+        }
+        let a = g.batch_norm("a.norm", a, 8, 1e-3);
+        let sum = g.layer("sum", Op::Add, &[a, b]);
+        let out = g.activation("act", sum, RELU);
+        let plan = check(&finish(g, out), [15, 18]);
+        let layers = plan.layers();
+        assert_eq!(layers.len(), if order == 2 { 3 } else { 4 });
+        assert!(layers.iter().any(|l| l.fused.contains(&"sum".to_owned()) && l.fused.contains(&"act".to_owned())));
+    }
+}
+
+#[test]
+fn a_convolution_that_two_layers_read_is_not_fused_away() {
+    let (mut g, x) = start("fork");
+    let a = g.conv("a", x, Conv2d::new(8, 8, 1).bias());
+    let relu = g.conv("b", a, Conv2d::new(8, 8, 1).groups(2));
+    let relu = g.activation("b.act", relu, Activation::Relu6);
+    let c = g.conv("c", relu, Conv2d::new(8, 8, 3).padding(Padding::Same).groups(8));
+    let sum = g.layer("sum", Op::Add, &[c, a]);
+    check(&finish(g, sum), [9, 12]);
+}
+
+#[test]
+fn pools_dropout_and_a_dilated_convolution_are_computed() {
+    let (mut g, x) = start("pools");
+    let x = g.max_pool("max", x, MaxPool { kernel: 3, stride: 2, padding: Padding::Symmetric(1) });
+    let x = g.layer("drop", Op::Dropout { p: 0.5 }, &[x]);
+    let x =
+        g.conv("wide", x, Conv2d { dilation: 2, ..Conv2d::new(8, 20, 3).padding(Padding::Same) });
+    check(&finish(g, x), [32, 20]);
+}
+
+#[test]
+fn a_head_behind_the_features_is_compiled_with_them() {
+    let (mut g, x) = start("head");
+    let x = g.layer("pool", Op::GlobalAvgPool, &[x]);
+    let x = g.linear("fc1", x, 8, 30);
+    let x = g.activation("fc1.act", x, RELU);
+    let x = g.linear("fc2", x, 30, 5);
+    check(&g.finish(x), [16, 16]);
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let (mut g, x) = start("pre-activation");
+    let x = g.max_pool("max", x, MaxPool { kernel: 2, stride: 2, padding: Padding::Symmetric(0) });
+    let x = g.batch_norm("lonely", x, 8, 1e-5);
+    let message = refusal(&finish(g, x));
+    assert!(message.contains("'lonely' (BatchNorm)"), "{message}");
+
+    let (mut g, x) = start("double");
+    let x = g.layer("twice", Op::Add, &[x, x]);
+    let message = refusal(&finish(g, x));
+    assert!(message.contains("'twice' (Add)"), "{message}");
+
+    let (mut g, input) = GraphBuilder::pictures("no convolution", 3);
+    let x =
+        g.max_pool("max", input, MaxPool { kernel: 2, stride: 2, padding: Padding::Symmetric(0) });
+    let message = refusal(&finish(g, x));
+    assert!(message.contains("'max' (MaxPool)") && message.contains("pixels"), "{message}");
+
+    let (g, x) = start("map");
+    let message = refusal(&g.finish(x));
+    assert!(message.contains("'stem.act'") && message.contains("feature map"), "{message}");
+
+    let (mut g, input) = GraphBuilder::pictures("dilated stem", 3);
+    let x = g.conv("stem", input, Conv2d { dilation: 2, ..Conv2d::new(3, 8, 3) });
+    let error = compile(&finish(g, x), [16, 16]).unwrap_err();
+    assert!(matches!(&error, PlanError::Layer { layer, .. } if layer == "stem"), "{error}");
+}
+
+#[test]
+fn wrong_calls_are_refused() {
+    let (g, x) = start("plain");
+    let graph = finish(g, x);
+    let weights = Weights::seeded(&graph);
+    let options = PlanOptions::new([16, 16], [0.4; 3], [0.3; 3]);
+    let plan = FrozenPlan::compile(&graph, &weights, &options).unwrap();
+    let mut workspace = plan.workspace(2);
+    let pixels = vec![0; 2 * plan.picture_len()];
+    let mut out = vec![0.0; 16];
+    assert!(plan.forward(&mut workspace, &pixels, 2, &mut out).is_ok());
+    assert!(plan.forward(&mut workspace, &[], 0, &mut []).is_ok());
+    let error = plan.forward(&mut workspace, &pixels[1..], 2, &mut out).unwrap_err();
+    assert_eq!(error.to_string(), "pixels holds 1535 values, expected 1536 for 2 pictures");
+    let error = plan.forward(&mut workspace, &pixels, 2, &mut out[1..]).unwrap_err();
+    assert_eq!(error.to_string(), "output holds 15 values, expected 16 for 2 pictures");
+    let other = FrozenPlan::compile(&graph, &weights, &options).unwrap();
+    let error = other.forward(&mut workspace, &pixels, 2, &mut out).unwrap_err();
+    assert!(matches!(error, PlanError::ForeignWorkspace));
+
+    let with = |change: fn(&mut PlanOptions)| {
+        let mut options = options.clone();
+        change(&mut options);
+        FrozenPlan::compile(&graph, &weights, &options).unwrap_err()
+    };
+    assert!(matches!(with(|o| o.group = 0), PlanError::Options(_)));
+    assert!(matches!(with(|o| o.std = vec![0.0; 3]), PlanError::Layer { .. }));
+    assert!(matches!(with(|o| o.mean = vec![0.5]), PlanError::Layer { .. }));
+    assert!(matches!(with(|o| o.size = [1, 1]), PlanError::Graph(_)));
+    if Kernels::Avx512.resolve().is_err() {
+        assert!(matches!(with(|o| o.kernels = Kernels::Avx512), PlanError::Kernels(_)));
+    }
+    let error = FrozenPlan::compile(&graph, &Weights::new(), &options).unwrap_err();
+    assert!(error.to_string().contains("stem.weight"), "{error}");
+    assert!("f16".parse::<Precision>().is_err());
+    assert_eq!("bf16".parse::<Precision>().unwrap(), Precision::Bf16);
+}
