@@ -2,6 +2,7 @@
 
 mod classes;
 mod error;
+pub mod float;
 mod monitor;
 mod preprocessing;
 pub mod random;

@@ -60,7 +60,8 @@ impl Preprocessing {
     /// # Errors
     /// [`Error::Preprocessing`] names the first field that is out of its range.
     pub fn check(&self) -> Result<()> {
-        let fail = |field, value: String, remedy| Err(Error::Preprocessing { field, value, remedy });
+        let fail =
+            |field, value: String, remedy| Err(Error::Preprocessing { field, value, remedy });
         if !(1..=4096).contains(&self.size) {
             return fail("size", self.size.to_string(), "use 1 to 4096 pixels");
         }

@@ -1,0 +1,75 @@
+/// What can go wrong when figures are added up.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option is out of its range.
+    #[error("{field} is {value}: {remedy}")]
+    Option {
+        /// The field's name.
+        field: &'static str,
+        /// What it held.
+        value: String,
+        /// What it should hold.
+        remedy: &'static str,
+    },
+    /// The outputs' length does not fit the labels.
+    #[error(
+        "{what} has {found} values, but {samples} labels need {expected}: give one row for each label"
+    )]
+    Length {
+        /// `outputs` or `weights`.
+        what: &'static str,
+        /// How many values there are.
+        found: usize,
+        /// How many labels there are.
+        samples: usize,
+        /// How many values there should be.
+        expected: usize,
+    },
+    /// A label is not one of the classes.
+    #[error(
+        "label {label} of sample {sample} is none of the {classes} classes: labels count from 0"
+    )]
+    Label {
+        /// The label.
+        label: u32,
+        /// Its position in the batch.
+        sample: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A weight is negative or not finite.
+    #[error("weight {weight} of sample {sample}: use finite weights of at least 0")]
+    Weight {
+        /// The weight.
+        weight: f32,
+        /// Its position in the batch.
+        sample: usize,
+    },
+    /// A row of probabilities is not a distribution.
+    #[error("the probabilities of sample {sample} {problem}: use update_logits for raw outputs")]
+    Probabilities {
+        /// Its position in the batch.
+        sample: usize,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// Two sums of different shape cannot be merged, or class names do not fit.
+    #[error("{what}: {left} here, {right} there: both must agree")]
+    Mismatch {
+        /// What differs.
+        what: &'static str,
+        /// The value of this side.
+        left: String,
+        /// The value of the other side.
+        right: String,
+    },
+    /// There is no sample, so that no mean exists.
+    #[error(
+        "no samples (or only such of weight 0): add at least one batch before asking for figures"
+    )]
+    Empty,
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
