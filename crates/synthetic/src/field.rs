@@ -65,6 +65,11 @@ impl Capsule {
         self.start + self.along
     }
 
+    /// How far outside itself this capsule can still shape the surface.
+    pub(crate) fn reach(&self) -> f32 {
+        if self.part == Part::Proximal { ROOT_BLEND } else { self.blend }
+    }
+
     pub(crate) fn largest_radius(&self) -> f32 {
         self.radius + self.taper.max(0.0)
     }
@@ -81,6 +86,13 @@ impl Capsule {
         let place = (from_start.dot(along) * self.inverse_square).unit();
         let across = from_start - along.scale(place);
         across.dot(across).sqrt() - (place * self.taper + Lanes::splat(self.radius))
+    }
+
+    /// How far before the plane through its start each point lies: sleeves are cut off there.
+    #[inline(always)]
+    fn before(&self, p: VecLanes) -> Lanes {
+        let axis = self.along * self.inverse_square.sqrt();
+        (VecLanes::splat(self.start) - p).dot(VecLanes::splat(axis))
     }
 
     /// How much of the light from direction `light` passes this capsule on its way to `p`: 0 to 1.
@@ -129,9 +141,6 @@ fn smooth_min(a: Lanes, b: Lanes, blend: f32) -> Lanes {
 /// How much the proximal bone of a finger blends with the palm.
 const ROOT_BLEND: f32 = 0.10;
 
-/// Largest distance over which capsules influence each other's surface.
-pub(crate) const BLEND_REACH: f32 = 0.16;
-
 /// Farther than anything in the picture.
 const FAR: f32 = 1e3;
 
@@ -160,7 +169,10 @@ pub(crate) fn distance(capsules: &[Capsule], p: VecLanes) -> Lanes {
             chain = Lanes::splat(FAR);
             group = capsule.group;
         }
-        let d = capsule.distance(p);
+        let mut d = capsule.distance(p);
+        if capsule.part == Part::Sleeve {
+            d = d.max(capsule.before(p));
+        }
         chain = smooth_min(chain, d, capsule.blend);
         if capsule.part == Part::Proximal {
             total = total.min(smooth_min(palm, d, ROOT_BLEND));
@@ -191,6 +203,14 @@ pub(crate) fn nearest(capsules: &[Capsule], p: VecLanes) -> [usize; LANES] {
 pub(crate) fn light_at(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness: f32) -> Lanes {
     capsules.iter().fold(Lanes::splat(1.0), |least, capsule| {
         least.min(capsule.light_past(p, light, sharpness))
+    })
+}
+
+/// Like [`light_at`], but the penumbras of several capsules add up, so that a palm does not cast the shadow of a
+/// grille. Too dark for points on the hand itself, which lie in the penumbras of all their neighbours.
+pub(crate) fn light_behind(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness: f32) -> Lanes {
+    capsules.iter().fold(Lanes::splat(1.0), |passed, capsule| {
+        passed * capsule.light_past(p, light, sharpness)
     })
 }
 

@@ -121,7 +121,7 @@ type ThumbPose = [Vec3; 3];
 
 /// The thumb laid across the curled fingers.
 const THUMB_ACROSS_FIST: ThumbPose =
-    [vec3(-0.42, 0.68, -0.55), vec3(0.02, 0.60, -0.74), vec3(0.86, 0.22, -0.30)];
+    [vec3(-0.31, 0.68, -0.62), vec3(0.00, 0.60, -0.70), vec3(0.88, 0.20, -0.16)];
 /// The thumb laid across the palm, holding ring and little finger down.
 const THUMB_ACROSS_PALM: ThumbPose =
     [vec3(-0.36, 0.66, -0.60), vec3(0.30, 0.52, -0.76), vec3(0.92, 0.22, -0.16)];
@@ -272,17 +272,17 @@ impl Builder {
             .after(&Rotation::about_z(stream.range(-12.0, 12.0)));
         let arm = |x: f32, y: f32, z: f32| bend.apply(vec3(x, y, z));
         let forearm = (Part::Forearm, 0);
-        let thumb_side = (vec3(-0.12, 0.02, -0.01), arm(-0.20, -3.0, -0.03));
-        let other_side = (vec3(0.11, 0.02, -0.01), arm(0.18, -3.0, -0.03));
+        let thumb_side = (vec3(-0.09, 0.20, -0.01), arm(-0.20, -3.0, -0.03));
+        let other_side = (vec3(0.09, 0.20, -0.01), arm(0.18, -3.0, -0.03));
         let sleeve_from = stream.range(-0.75, -0.30);
         let sleeved = stream.bernoulli(if shifted { 0.45 } else { 0.2 });
-        self.add(forearm, thumb_side.0, thumb_side.1, (0.150, 0.27), BACK);
-        self.add(forearm, other_side.0, other_side.1, (0.145, 0.26), BACK);
+        self.add(forearm, thumb_side.0, thumb_side.1, (0.135, 0.28), BACK);
+        self.add(forearm, other_side.0, other_side.1, (0.132, 0.27), BACK);
         // Palm and forearm are one group and have to come first.
         self.capsules.sort_by_key(|c| c.group);
         if sleeved {
             let cuff = arm(0.0, sleeve_from, -0.02);
-            self.add((Part::Sleeve, 6), cuff, arm(0.0, -3.2, -0.03), (0.37, 0.62), BACK);
+            self.add((Part::Sleeve, 6), cuff, arm(0.0, -3.2, -0.03), (0.34, 0.62), BACK);
         }
     }
 }
@@ -290,7 +290,7 @@ impl Builder {
 /// Turns the finished hand, or its mirror image, in front of the camera.
 fn place(mut capsules: Vec<Capsule>, shifted: bool, stream: &mut Stream) -> Hand {
     let (palm_seen, yaw, pitch, roll) =
-        if shifted { (0.45, 58.0, 32.0, 62.0) } else { (0.3, 42.0, 24.0, 34.0) };
+        if shifted { (0.45, 55.0, 30.0, 48.0) } else { (0.3, 42.0, 24.0, 28.0) };
     let facing = if stream.bernoulli(palm_seen) { 180.0 } else { 0.0 };
     let rotation = Rotation::about_z(stream.range(-roll, roll))
         .after(&Rotation::about_x(stream.range(-pitch, pitch)))

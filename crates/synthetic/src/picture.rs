@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 use taper_core::random::Stream;
 
 use crate::{
-    field::{self, BLEND_REACH, Capsule, OCCLUSION_REACH},
+    field::{self, Capsule, OCCLUSION_REACH},
     hand::Hand,
     math::{LANES, Lanes, Vec3, VecLanes, encode, vec3},
     shading::{self, Hit},
@@ -18,7 +18,7 @@ const TILE: usize = 8;
 /// Spacing in pixels of the points at which the shadow on the wall is computed: it is soft enough.
 const SHADOW_CELL: usize = 4;
 /// A ray that has not arrived after so many steps runs along a silhouette.
-const MOST_STEPS: usize = 28;
+const MOST_STEPS: usize = 72;
 
 /// Renders the picture; the noise comes from `stream`.
 pub(crate) fn render(hand: &Hand, style: &Style, stream: &mut Stream, size: u32) -> RgbImage {
@@ -171,8 +171,7 @@ impl Scene<'_> {
         for capsule in &self.hand.capsules {
             let (gap, first, last) = capsule.beside(self.camera.eye, axis);
             let clearance = gap - capsule.largest_radius() - spread * last;
-            // Blends swell the surface by a quarter of their reach, and only near two capsules.
-            if clearance < BLEND_REACH * 0.5 {
+            if clearance < capsule.reach() {
                 tile.seen.push(*capsule);
                 tile.depths = (tile.depths.0.min(first), tile.depths.1.max(last));
             }
@@ -190,7 +189,7 @@ impl Scene<'_> {
         let rays = points.map(|(x, y)| self.camera.ray(self.camera.place(x, y)).normalize());
         let directions = VecLanes::gather(rays);
         let eye = VecLanes::splat(self.camera.eye);
-        let exact = self.camera.pixel() * self.hand.distance * 0.15;
+        let exact = self.camera.pixel() * self.hand.distance * 0.3;
         let mut travelled = Lanes::splat(tile.depths.0);
         let mut last = Lanes::splat(0.0);
         for _ in 0..MOST_STEPS {
@@ -208,7 +207,9 @@ impl Scene<'_> {
             }
         }
         let hit: [bool; LANES] =
-            from_fn(|i| last.0[i] < 3.0 * exact && travelled.0[i] < tile.depths.1);
+            from_fn(|i| last.0[i] < 2.0 * exact && travelled.0[i] < tile.depths.1);
+        // The last bit of the way, which no ray overshoots.
+        let travelled = travelled + last;
         if !hit.contains(&true) {
             return [None; LANES];
         }
@@ -272,7 +273,7 @@ impl WallShadow {
         let mut factors = Vec::with_capacity(points.len() + LANES);
         for packet in points.chunks(LANES) {
             let packet = from_fn(|i| packet[i.min(packet.len() - 1)]);
-            let lit = field::light_at(
+            let lit = field::light_behind(
                 &scene.hand.capsules,
                 VecLanes::gather(packet),
                 scene.style.light,
@@ -320,15 +321,20 @@ fn develop(linear: &[Vec3], style: &Style, stream: &mut Stream, size: usize) -> 
             above[x] = here;
         }
     }
-    // A sum of four uniform bytes has variance 4 · (256² − 1) / 12 and nearly a normal distribution.
-    let scale = style.noise * 255.0 / 147.8;
+    // The sum of two uniform bytes has the variance (256² − 1) / 6 and a triangular distribution; neighbouring colours
+    // share a byte, as those of a sensor's pixels share theirs after demosaicing.
+    let scale = style.noise * 255.0 / 104.5;
     let mut picture = RgbImage::new(size as u32, size as u32);
     for (pixel, colour) in picture.pixels_mut().zip(&encoded) {
-        let mut value = |c: f32| {
-            let sum: u32 = stream.next_u32().to_le_bytes().into_iter().map(u32::from).sum();
-            (c * 255.0 + (sum as f32 - 510.0) * scale + 0.5) as u8
+        let bytes = stream.next_u32().to_le_bytes().map(f32::from);
+        let value = |c: f32, first: f32, second: f32| {
+            (c * 255.0 + (first + second - 255.0) * scale + 0.5) as u8
         };
-        *pixel = Rgb([value(colour.x), value(colour.y), value(colour.z)]);
+        *pixel = Rgb([
+            value(colour.x, bytes[0], bytes[1]),
+            value(colour.y, bytes[1], bytes[2]),
+            value(colour.z, bytes[2], bytes[3]),
+        ]);
     }
     picture
 }

@@ -31,7 +31,9 @@ pub(crate) fn colour(hit: &Hit<'_>, hand: &Hand, style: &Style) -> Vec3 {
     let normal = (hit.normal + bump * rough).normalize();
 
     let (albedo, gloss) = if cloth {
-        (style.sleeve * (0.92 + 0.16 * fine), 0.0)
+        // The cut at the wrist shows the dark inside.
+        let inside = smoothstep(-0.5, -0.8, hit.normal.dot(hit.capsule.along.normalize()));
+        (style.sleeve * ((0.92 + 0.16 * fine) * (1.0 - 0.8 * inside)), 0.0)
     } else {
         surface(hit, style, value, fine)
     };
@@ -129,13 +131,17 @@ fn surface(hit: &Hit<'_>, style: &Style, value: f32, fine: f32) -> (Vec3, f32) {
 ///
 /// Inigo Quilez, <https://iquilezles.org/articles/morenoise/>.
 fn noise(p: Vec3) -> (f32, Vec3) {
-    let floor = (p.x.floor(), p.y.floor(), p.z.floor());
-    let (fx, fy, fz) = (p.x - floor.0, p.y - floor.1, p.z - floor.2);
-    let corner = (floor.0 as i32 as u32, floor.1 as i32 as u32, floor.2 as i32 as u32);
+    // `f32::floor` is a call into the library where the processor's own instruction may not be assumed.
+    let split = |x: f32| {
+        let cut = x as i32;
+        let cell = cut - i32::from((cut as f32) > x);
+        (cell as u32, x - cell as f32)
+    };
+    let ((cx, fx), (cy, fy), (cz, fz)) = (split(p.x), split(p.y), split(p.z));
     let at = |x: u32, y: u32, z: u32| {
-        let mut h = corner.0.wrapping_add(x).wrapping_mul(0x8da6_b343)
-            ^ corner.1.wrapping_add(y).wrapping_mul(0xd816_3841)
-            ^ corner.2.wrapping_add(z).wrapping_mul(0xcb1a_b31f);
+        let mut h = cx.wrapping_add(x).wrapping_mul(0x8da6_b343)
+            ^ cy.wrapping_add(y).wrapping_mul(0xd816_3841)
+            ^ cz.wrapping_add(z).wrapping_mul(0xcb1a_b31f);
         h = (h ^ (h >> 15)).wrapping_mul(0x2c1b_3c6d);
         h ^= h >> 13;
         (h >> 8) as f32 * (1.0 / (1u32 << 24) as f32)

@@ -95,7 +95,7 @@ impl Style {
         let varnish_colour =
             hue(stream.range(4.2, 6.5) % 6.0, stream.range(0.4, 0.85), stream.range(0.5, 0.9));
         let nail =
-            if varnish { varnish_colour } else { palm.mix(linear(240.0, 190.0, 180.0), 0.45) };
+            if varnish { varnish_colour } else { palm.mix(linear(236.0, 180.0, 168.0), 0.35) };
         let sleeve = hue(stream.range(0.0, 6.0), stream.range(0.05, 0.6), stream.range(0.12, 0.75));
 
         let (side, up, front) =
@@ -118,7 +118,7 @@ impl Style {
             varnish,
             sleeve,
             flush: stream.range(0.2, 1.0),
-            gloss: stream.range(0.10, 0.40),
+            gloss: stream.range(0.06, 0.30),
             light,
             light_colour,
             sky,
@@ -126,7 +126,7 @@ impl Style {
             sharpness: if shifted { stream.range(3.0, 9.0) } else { stream.range(2.0, 4.5) },
             background: Background::draw(shifted, stream),
             blur: if shifted { stream.range(0.0, 0.16) } else { stream.range(0.0, 0.06) },
-            noise: if shifted { stream.range(0.004, 0.03) } else { stream.range(0.002, 0.010) },
+            noise: if shifted { stream.range(0.004, 0.02) } else { stream.range(0.002, 0.010) },
         }
     }
 }
@@ -136,17 +136,17 @@ impl Background {
         let turned = Rotation::about_z(stream.range(0.0, 360.0)).apply(vec3(1.0, 0.0, 0.0));
         let (hue_of_wall, table_hue) = (stream.range(0.0, 6.0), stream.range(0.2, 1.0));
         let (wall, far_wall, table) = if shifted {
-            let saturation = stream.range(0.04, 0.42);
-            let value = stream.range(0.5, 0.97);
+            let saturation = stream.range(0.02, 0.28);
+            let value = stream.range(0.66, 0.98);
             let other = hue_of_wall + stream.range(-0.5, 0.5) + 6.0;
             let far = hue(other % 6.0, saturation, value * stream.range(0.72, 1.0));
             let edge = (stream.range(-0.8, 0.3), stream.range(-0.2, 0.2));
-            let wood = hue(table_hue, stream.range(0.2, 0.55), stream.range(0.4, 0.85));
-            let table = stream.bernoulli(0.4).then_some((edge.0, edge.1, wood));
+            let wood = hue(table_hue, stream.range(0.2, 0.5), stream.range(0.5, 0.85));
+            let table = stream.bernoulli(0.35).then_some((edge.0, edge.1, wood));
             (hue(hue_of_wall, saturation, value), far, table)
         } else {
-            let saturation = stream.range(0.0, 0.035);
-            let wall = hue(hue_of_wall, saturation, stream.range(0.96, 1.0));
+            let saturation = stream.range(0.0, 0.05);
+            let wall = hue(hue_of_wall, saturation, stream.range(0.88, 1.0));
             (wall, wall * stream.range(0.82, 1.0), None)
         };
         Self {
