@@ -1,0 +1,78 @@
+use std::{io, path::PathBuf};
+
+/// What can go wrong between a model's name and its weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No model of this name is known.
+    #[error("unknown model '{name}'{}: the models are {known}", did_you_mean(.nearest))]
+    UnknownModel {
+        /// The name that was asked for.
+        name: String,
+        /// The names that come closest, nearest first; may be empty.
+        nearest: Vec<&'static str>,
+        /// All names, separated by commas.
+        known: String,
+    },
+    /// A file could not be opened or read.
+    #[error("cannot read the weights '{}': {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is no safetensors file at all.
+    #[error("'{file}' is {found}, not a safetensors file: {remedy}")]
+    Format {
+        /// The file's path, or the name of embedded weights.
+        file: String,
+        /// What the file seems to be.
+        found: &'static str,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// A safetensors file is damaged.
+    #[error("the weights '{file}' are damaged: {problem}; fetch or export the file again")]
+    Damaged {
+        /// The file's path, or the name of embedded weights.
+        file: String,
+        /// What does not hold.
+        problem: String,
+        /// The parser's own words, if it was the parser that refused.
+        source: Option<safetensors::SafeTensorError>,
+    },
+    /// A tensor that the network needs has a type of number that cannot be read.
+    #[error(
+        "tensor '{tensor}' of the weights '{file}' holds {found} numbers: \
+         only F32, F16 and BF16 can be read; export the weights as 32-bit floats"
+    )]
+    ElementType {
+        /// The file's path, or the name of embedded weights.
+        file: String,
+        /// The tensor's name.
+        tensor: String,
+        /// Its type in the words of the safetensors format.
+        found: String,
+    },
+    /// Weights and network do not belong together.
+    #[error("the weights '{file}' do not belong to {model}: {source}")]
+    Mismatch {
+        /// The file's path, or what stands for it.
+        file: String,
+        /// The model's name.
+        model: String,
+        /// Everything that is missing or misshapen.
+        source: taper_graph::Error,
+    },
+}
+
+fn did_you_mean(nearest: &[&str]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!(" (did you mean {}?)", names.join(" or ")),
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+pub mod imagenet;
+mod registry;
+mod resolve;
+mod weight_file;
+
+pub use error::{Error, Result};
+pub use registry::{HubFile, ModelSpec, find, models};
+pub use resolve::{LoadedWeights, WeightsChoice, resolve};
+pub use weight_file::{ElementType, WeightFile};

@@ -1,0 +1,155 @@
+use std::path::PathBuf;
+
+use taper_graph::{Graph, WeightSource, Weights, check_weights};
+
+use sha2::Digest;
+
+use crate::{Error, ModelSpec, Result, WeightFile};
+
+/// Where weights shall come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WeightsChoice {
+    /// The pretrained weights: embedded, else from the Hub's cache on this machine, else from the Hub.
+    #[default]
+    Pretrained,
+    /// A safetensors file with the names of timm.
+    File(PathBuf),
+    /// No knowledge at all, by a fixed formula: for benchmarks only.
+    Random,
+}
+
+/// Weights that fit a model's backbone.
+pub struct LoadedWeights {
+    /// The tensors by name.
+    pub source: Box<dyn WeightSource + Send + Sync>,
+    /// The SHA-256 of the file in lower-case hexadecimal: the weights' identity, e.g. in the key of cached features.
+    pub digest: String,
+    /// In words, where the weights come from.
+    pub origin: String,
+    model: &'static str,
+}
+
+impl LoadedWeights {
+    /// Checks that the weights fit another form of the network than the backbone, e.g. the one with the classifier.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] lists all that is missing or misshapen.
+    pub fn check(&self, graph: &Graph) -> Result<()> {
+        check_weights(graph, self.source.as_ref()).map_err(|source| Error::Mismatch {
+            file: self.origin.clone(),
+            model: self.model.to_owned(),
+            source,
+        })
+    }
+}
+
+impl std::fmt::Debug for LoadedWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadedWeights")
+            .field("model", &self.model)
+            .field("origin", &self.origin)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds, opens and checks a model's weights. The backbone must be complete in them; a classifier may be missing.
+///
+/// ```
+/// use taper_zoo::{WeightsChoice, find, resolve};
+///
+/// let model = find("efficientnet-lite0")?;
+/// let weights = resolve(model, &WeightsChoice::Pretrained)?;
+/// assert_eq!(weights.source.shape("conv_stem.weight"), Some(&[32, 3, 3, 3][..]));
+/// # Ok::<(), taper_zoo::Error>(())
+/// ```
+///
+/// # Errors
+/// All of [`Error`] but an unknown model: the file cannot be read, is no safetensors file, is damaged, or belongs to
+/// another network; the Hub cannot be reached or refuses.
+pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<LoadedWeights> {
+    let (file, origin) = match choice {
+        WeightsChoice::Random => return Ok(random(model)),
+        WeightsChoice::File(path) => {
+            let file = WeightFile::open(path)?;
+            let origin = file.name().to_owned();
+            (file, origin)
+        }
+        WeightsChoice::Pretrained => pretrained(model)?,
+    };
+    file.check(&model.backbone())?;
+    let digest = file.digest().to_owned();
+    Ok(LoadedWeights { source: Box::new(file), digest, origin, model: model.name })
+}
+
+fn pretrained(model: &ModelSpec) -> Result<(WeightFile, String)> {
+    if let Some(embedded) = model.embedded {
+        let file = WeightFile::from_static(embedded.file, embedded.bytes)?;
+        return Ok((file.with_digest(embedded.sha256), format!("built in ({})", embedded.file)));
+    }
+    Err(Error::UnknownModel {
+        name: model.name.into(),
+        nearest: Vec::new(),
+        known: "only embedded for now".into(),
+    })
+}
+
+fn random(model: &'static ModelSpec) -> LoadedWeights {
+    tracing::warn!(
+        model = model.name,
+        "random weights: the network knows nothing, and its features mean nothing; use them for benchmarks only"
+    );
+    let weights = Weights::seeded(&model.graph());
+    // The values follow from the architecture: its name identifies them.
+    let digest = sha2::Sha256::digest(format!("taper/seeded/{}", model.name));
+    LoadedWeights {
+        source: Box::new(weights),
+        digest: crate::weight_file::hex(&digest),
+        origin: "random (for benchmarks)".into(),
+        model: model.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{find, models};
+
+    #[test]
+    fn embedded_weights_are_what_the_registry_says() {
+        for model in models() {
+            let Some(embedded) = model.embedded else { continue };
+            let file = WeightFile::from_static(embedded.file, embedded.bytes).unwrap();
+            assert_eq!(file.digest(), embedded.sha256);
+            assert!(file.size() <= 9_500_000);
+            file.check(&model.graph()).unwrap();
+            assert_eq!(file.names().len(), model.graph().parameters().len());
+            for name in file.names() {
+                assert!(file.values(name).unwrap().iter().all(|v| v.is_finite()), "{name}");
+            }
+            let weights = resolve(model, &WeightsChoice::Pretrained).unwrap();
+            assert_eq!(weights.digest, embedded.sha256);
+            weights.check(&model.graph()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_network_is_refused() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/assets/efficientnet-lite0-f16.safetensors");
+        let choice = WeightsChoice::File(path.into());
+        let weights = resolve(find("efficientnet-lite0").unwrap(), &choice).unwrap();
+        assert_eq!(weights.digest, find("efficientnet-lite0").unwrap().embedded.unwrap().sha256);
+        let error = resolve(find("resnet50").unwrap(), &choice).unwrap_err().to_string();
+        assert!(error.contains("resnet50") && error.contains("f16.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn random_weights_fit_and_say_what_they_are() {
+        let model = find("efficientnet-lite0").unwrap();
+        let weights = resolve(model, &WeightsChoice::Random).unwrap();
+        weights.check(&model.graph()).unwrap();
+        assert!(weights.origin.contains("random"));
+        assert_eq!(weights.digest.len(), 64);
+    }
+}

@@ -1,0 +1,489 @@
+use std::{
+    borrow::Cow, collections::BTreeMap, fmt, fs::File, ops::Range, path::Path, sync::OnceLock,
+};
+
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensorError, tensor::Metadata};
+use sha2::{Digest, Sha256};
+use taper_graph::{Graph, WeightSource, check_weights};
+
+use crate::{Error, Result};
+
+/// The safetensors format's own limit: more is an attack on the reader's memory.
+const HEADER_LIMIT: usize = 100_000_000;
+
+/// A type of number that weights can be stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats (IEEE half precision).
+    F16,
+    /// The upper 16 bits of 32-bit floats.
+    Bf16,
+}
+
+/// Named tensors of a safetensors file, read where they lie.
+///
+/// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are read when it is asked
+/// for. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened on demand. Values are in row-major order.
+/// The whole header is checked on opening; a damaged or hostile file is an error, never a crash.
+///
+/// ```
+/// use taper_graph::WeightSource;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A file with one tensor "scale" of shape [2].
+/// let header = r#"{"scale":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+/// bytes.extend(header.as_bytes());
+/// bytes.extend([1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()));
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("tiny.safetensors");
+/// std::fs::write(&path, bytes)?;
+///
+/// let weights = taper_zoo::WeightFile::open(&path)?;
+/// assert_eq!(weights.shape("scale"), Some(&[2][..]));
+/// assert_eq!(weights.values("scale").as_deref(), Some(&[1.5, -2.0][..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct WeightFile {
+    name: String,
+    bytes: Bytes,
+    tensors: BTreeMap<String, Tensor>,
+    /// Tensors of other types, e.g. counters of batches: there, but not to be had as floats.
+    other: BTreeMap<String, Dtype>,
+    metadata: BTreeMap<String, String>,
+    digest: OnceLock<String>,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+}
+
+struct Tensor {
+    shape: Vec<usize>,
+    element: ElementType,
+    /// From the start of the file.
+    range: Range<usize>,
+}
+
+impl WeightFile {
+    /// Opens a file.
+    ///
+    /// The file must not change while it is open. Replacing it by a rename, as all of Taper does, is fine.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (a torch checkpoint, a pointer
+    /// file of Git LFS, …); [`Error::Damaged`] if it is truncated or its header is inconsistent.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let read = |source| Error::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if metadata.is_dir() {
+            return Err(Error::Format {
+                file: path.display().to_string(),
+                found: "a folder",
+                remedy: "give the file model.safetensors in it",
+            });
+        }
+        if metadata.len() == 0 {
+            // An empty file cannot be mapped on every system.
+            return Self::parse(path.display().to_string(), Bytes::Static(&[]));
+        }
+        // SAFETY: the mapping is read-only and lives as long as `self`. The one hazard is another process that
+        // shortens or rewrites the file in place; the documentation above asks for a file that does not change, as every
+        // reader of memory-mapped weights does. Bytes are only ever read as plain numbers or checked text.
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        Self::parse(path.display().to_string(), Bytes::Mapped(map))
+    }
+
+    /// Takes weights that are part of the program; `name` stands for them in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::parse(name.to_owned(), Bytes::Static(bytes))
+    }
+
+    fn parse(name: String, bytes: Bytes) -> Result<Self> {
+        let data = bytes.get();
+        if let Some((found, remedy)) = another_format(data) {
+            return Err(Error::Format { file: name, found, remedy });
+        }
+        let damaged =
+            |problem: String| Error::Damaged { file: name.clone(), problem, source: None };
+        let Some((length, rest)) = data.split_first_chunk::<8>() else {
+            return Err(damaged(format!(
+                "it has {} bytes, not even the 8 of the header's length",
+                data.len()
+            )));
+        };
+        let length = u64::from_le_bytes(*length);
+        let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+        let Some(header) = header else {
+            return Err(damaged(format!(
+                "its header claims {length} bytes, but only {} follow: it is truncated or no safetensors file",
+                rest.len()
+            )));
+        };
+        if header.len() > HEADER_LIMIT {
+            return Err(damaged(format!(
+                "its header has {} bytes; the format allows {HEADER_LIMIT}",
+                header.len()
+            )));
+        }
+        // The parser checks offsets, gaps, overlaps and sizes; what is left to check is the file's own length.
+        let parsed: Metadata = serde_json::from_slice(header).map_err(|error| Error::Damaged {
+            file: name.clone(),
+            problem: "its header makes no sense".into(),
+            source: Some(SafeTensorError::InvalidHeaderDeserialization(error)),
+        })?;
+        let promised = parsed.data_len();
+        let start = 8 + header.len();
+        let present = data.len() - start;
+        if promised != present {
+            let problem =
+                if present < promised { "it is truncated" } else { "it goes on after its end" };
+            return Err(damaged(format!(
+                "{problem}: the header promises {promised} bytes of tensors, {present} are there"
+            )));
+        }
+
+        let mut tensors = BTreeMap::new();
+        let mut other = BTreeMap::new();
+        for (tensor, info) in parsed.tensors() {
+            let element = match info.dtype {
+                Dtype::F32 => ElementType::F32,
+                Dtype::F16 => ElementType::F16,
+                Dtype::BF16 => ElementType::Bf16,
+                dtype => {
+                    other.insert(tensor, dtype);
+                    continue;
+                }
+            };
+            let (from, to) = info.data_offsets;
+            let range = start + from..start + to;
+            tensors.insert(tensor, Tensor { shape: info.shape.clone(), element, range });
+        }
+        let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Self { name, bytes, tensors, other, metadata, digest: OnceLock::new() })
+    }
+
+    /// The path, or the name of embedded weights.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The texts that the file's writer put into its header.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// How a tensor is stored, if it is there and can be read.
+    pub fn element_type(&self, name: &str) -> Option<ElementType> {
+        self.tensors.get(name).map(|tensor| tensor.element)
+    }
+
+    /// The file's length in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.get().len()
+    }
+
+    /// The SHA-256 of the whole file in lower-case hexadecimal; computed once, on the first call.
+    pub fn digest(&self) -> &str {
+        self.digest.get_or_init(|| hex(&Sha256::digest(self.bytes.get())))
+    }
+
+    /// Gives the digest that is known beforehand, so that it need not be computed.
+    pub(crate) fn with_digest(self, digest: &str) -> Self {
+        Self { digest: OnceLock::from(digest.to_owned()), ..self }
+    }
+
+    /// Checks that everything the network needs is there, in its shape and in a type that can be read. What the
+    /// network does not need is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::ElementType`] names the first tensor of a foreign type; [`Error::Mismatch`] lists all that is missing
+    /// or misshapen.
+    pub fn check(&self, graph: &Graph) -> Result<()> {
+        for parameter in graph.parameters() {
+            if let Some(dtype) = self.other.get(&parameter.name) {
+                return Err(Error::ElementType {
+                    file: self.name.clone(),
+                    tensor: parameter.name,
+                    found: format!("{dtype:?}"),
+                });
+            }
+        }
+        check_weights(graph, self).map_err(|source| Error::Mismatch {
+            file: self.name.clone(),
+            model: graph.name().to_owned(),
+            source,
+        })
+    }
+}
+
+impl WeightSource for WeightFile {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|tensor| tensor.shape.as_slice())
+    }
+
+    fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {
+        let tensor = self.tensors.get(name)?;
+        let bytes = self.bytes.get().get(tensor.range.clone())?;
+        Some(match tensor.element {
+            ElementType::F32 => singles(bytes),
+            ElementType::F16 => {
+                Cow::Owned(widen(bytes, f16::from_le_bytes, |halves: &[f16], out| {
+                    halves.convert_to_f32_slice(out);
+                }))
+            }
+            ElementType::Bf16 => {
+                Cow::Owned(widen(bytes, bf16::from_le_bytes, |halves: &[bf16], out| {
+                    halves.convert_to_f32_slice(out);
+                }))
+            }
+        })
+    }
+}
+
+impl fmt::Debug for WeightFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightFile")
+            .field("name", &self.name)
+            .field("size", &self.size())
+            .field("tensors", &self.tensors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn singles(bytes: &[u8]) -> Cow<'_, [f32]> {
+    if cfg!(target_endian = "little")
+        && let Ok(values) = bytemuck::try_cast_slice(bytes)
+    {
+        return Cow::Borrowed(values);
+    }
+    let (words, _) = bytes.as_chunks::<4>();
+    Cow::Owned(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+}
+
+/// 16-bit numbers to 32 bits: many at once where they lie aligned, else one by one.
+fn widen<T: bytemuck::AnyBitPattern + Into<f32>>(
+    bytes: &[u8],
+    one: fn([u8; 2]) -> T,
+    many: fn(&[T], &mut [f32]),
+) -> Vec<f32> {
+    if cfg!(target_endian = "little")
+        && let Ok(halves) = bytemuck::try_cast_slice(bytes)
+    {
+        let mut values = vec![0.0; halves.len()];
+        many(halves, &mut values);
+        return values;
+    }
+    let (words, _) = bytes.as_chunks::<2>();
+    words.iter().map(|word| one(*word).into()).collect()
+}
+
+/// What a file that is no safetensors file seems to be, and what helps.
+fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const EXPORT: &str = "in Python, safetensors.torch.save_file(torch.load(FILE, weights_only=True), \
+                          'model.safetensors') converts it; torch checkpoints are not supported yet";
+    if bytes.is_empty() {
+        return Some(("an empty file", "fetch or export it again"));
+    }
+    // A safetensors file starts with the header's length, so that its ninth byte is the header's first.
+    if bytes.get(8) == Some(&b'{') {
+        return None;
+    }
+    let starts: [(&[u8], &str, &str); 6] = [
+        (b"PK\x03\x04", "a torch checkpoint (or another zip archive)", EXPORT),
+        (b"\x80\x02", "a torch checkpoint in the old format (a Python pickle)", EXPORT),
+        (
+            b"\x89HDF\r\n",
+            "an HDF5 file, as Keras writes",
+            "give the weights of timm or torchvision as safetensors",
+        ),
+        (
+            b"version https://git-lfs",
+            "a pointer file of Git LFS",
+            "run 'git lfs pull' in its repository to get the weights themselves",
+        ),
+        (b"<", "a web page or XML", "the download went wrong; fetch it again"),
+        (b"GGUF", "a GGUF file", "give the weights as safetensors"),
+    ];
+    starts
+        .into_iter()
+        .find(|(start, ..)| bytes.starts_with(start))
+        .map(|(_, found, remedy)| (found, remedy))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_graph::networks;
+
+    use super::*;
+
+    /// A safetensors file of this header and so many bytes 0, 1, 2, ….
+    fn file(header: &str, bytes: usize) -> Vec<u8> {
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.extend((0..bytes).map(|b| b as u8));
+        file
+    }
+
+    fn open(bytes: &[u8]) -> Result<WeightFile> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        WeightFile::open(&path)
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        let error = open(bytes).unwrap_err();
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    #[test]
+    fn values_are_the_same_wherever_they_lie() {
+        let numbers = [1.0f32, -0.5, 65504.0, 2.0f32.powi(-24)];
+        for padding in 0..8 {
+            let header = format!(
+                r#"{{"a":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}},"b":{{"dtype":"F16","shape":[4],"data_offsets":[16,24]}},"c":{{"dtype":"BF16","shape":[1,4],"data_offsets":[24,32]}}}}{}"#,
+                " ".repeat(padding)
+            );
+            let mut bytes = file(&header, 0);
+            bytes.extend(numbers.iter().flat_map(|v| v.to_le_bytes()));
+            bytes.extend(numbers.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
+            bytes.extend(numbers.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
+            let weights = open(&bytes).unwrap();
+            assert_eq!(weights.names(), ["a", "b", "c"]);
+            assert_eq!(weights.shape("a"), Some(&[2, 2][..]));
+            assert_eq!(weights.values("a").as_deref(), Some(&numbers[..]));
+            assert_eq!(weights.values("b").as_deref(), Some(&numbers[..]));
+            assert_eq!(weights.values("c").as_deref(), Some(&[1.0, -0.5, 65536.0, numbers[3]][..]));
+            assert_eq!(weights.values("d"), None);
+            let aligned = header.len() % 4 == 0;
+            assert_eq!(matches!(weights.values("a"), Some(Cow::Borrowed(_))), aligned);
+        }
+    }
+
+    #[test]
+    fn damaged_and_hostile_files_are_refused() {
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let whole = file(header, 8);
+        open(&whole).unwrap();
+        for length in 0..whole.len() {
+            let text = refusal(&whole[..length]);
+            assert!(text.contains("w.safetensors"), "{text}");
+        }
+        assert!(
+            refusal(&whole[..whole.len() - 1]).contains("promises 8 bytes of tensors, 7 are there")
+        );
+        assert!(refusal(&file(header, 9)).contains("goes on after its end"));
+
+        let entry = |dtype: &str, shape: &str, offsets: &str| {
+            format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
+        };
+        let huge = u64::MAX.to_string();
+        for hostile in [
+            entry("F32", "[9223372036854775808]", "[0,8]"),
+            entry("F32", "[4294967296,4294967296]", "[0,8]"),
+            entry("F32", "[2]", "[0,7]"),
+            entry("F32", "[2]", "[8,0]"),
+            entry("F32", "[2]", "[4,12]"),
+            entry("F32", "[2]", "[-1,8]"),
+            entry("U8", &format!("[{huge}]"), &format!("[0,{huge}]")),
+            entry("F99", "[2]", "[0,8]"),
+            entry("F32", "[2]", "[0]"),
+            // Two tensors in one place.
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#.into(),
+            // The same name twice.
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#.into(),
+            "{".repeat(100_000),
+            "{}}".into(),
+            "{\"a\":7}".into(),
+            "{\u{0}".into(),
+        ] {
+            let text = refusal(&file(&hostile, 8));
+            assert!(text.contains("are damaged"), "{hostile}: {text}");
+        }
+        let mut claims_all = u64::MAX.to_le_bytes().to_vec();
+        claims_all.push(b'{');
+        assert!(refusal(&claims_all).contains("claims 18446744073709551615 bytes"));
+    }
+
+    #[test]
+    fn other_formats_are_told_by_name() {
+        for (bytes, expected) in [
+            (&b"PK\x03\x04archive/data.pkl"[..], "torch checkpoint"),
+            (b"\x80\x02}q\x00", "Python pickle"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (b"<!DOCTYPE html>", "a web page"),
+            (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (b"", "an empty file"),
+        ] {
+            let text = refusal(bytes);
+            assert!(text.contains(expected) && text.contains("w.safetensors"), "{text}");
+        }
+        let error = WeightFile::open("/no/such/file").unwrap_err().to_string();
+        assert!(error.contains("/no/such/file"), "{error}");
+        let error = WeightFile::open(env!("CARGO_MANIFEST_DIR")).unwrap_err().to_string();
+        assert!(error.contains("is a folder"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_listed_and_foreign_numbers_are_named() {
+        let header = r#"{"conv1.weight":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+        let weights = open(&file(header, 8)).unwrap();
+        let text = weights.check(&networks::resnet50(10)).unwrap_err().to_string();
+        assert!(text.contains("'conv1.weight'") && text.contains("I64 numbers"), "{text}");
+
+        let header = r#"{"features.0.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let weights = open(&file(header, 8)).unwrap();
+        let text = weights.check(&networks::vgg16(10)).unwrap_err().to_string();
+        assert!(text.contains("vgg16") && text.contains("missing"), "{text}");
+        assert!(text.contains("'features.0.weight' is [2], needed [64, 3, 3, 3]"), "{text}");
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_whole_file() {
+        let weights = WeightFile::from_static("abc", b"\x02\0\0\0\0\0\0\0{}").unwrap();
+        // printf '\x02\0\0\0\0\0\0\0{}' | sha256sum
+        assert_eq!(weights.digest(), DIGEST);
+        assert!(weights.names().is_empty());
+    }
+
+    const DIGEST: &str = "411a485216e432ece6b9af94fa32154cf79a2a56d4f81266baa50063f45092bd";
+}
