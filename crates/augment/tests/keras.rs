@@ -1,0 +1,56 @@
+//! Every step against Keras: `reference/make.py` holds the same picture and wrote the values.
+
+use image::RgbImage;
+use taper_augment::{Affine, Change, Fill};
+
+fn picture() -> RgbImage {
+    RgbImage::from_fn(17, 12, |x, y| {
+        image::Rgb([0, 40, 80].map(|c| ((3 * x + 5 * y + c + (x * y % 17) * 6) % 256) as u8))
+    })
+}
+
+#[test]
+fn steps_agree_with_keras() {
+    let mut cases = 0;
+    for line in include_str!("reference/keras.txt").lines().filter(|l| !l.starts_with('#')) {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [step, values, fill, pixels] = fields[..] else { panic!("{line}") };
+        let values: Vec<f64> = values.split(',').map(|v| v.parse().unwrap()).collect();
+        let one = values[0] as f32;
+        let fill = if fill == "nearest" { Fill::Nearest } else { Fill::Reflect };
+        let still = Change { fill, ..Change::default() };
+        let ours = match step {
+            "rotation" => Change { rotation: one, ..still }.apply(&picture()),
+            "zoom" => Change { zoom: 1.0 + one, ..still }.apply(&picture()),
+            "translation" => {
+                Change { translation: [one, values[1] as f32], ..still }.apply(&picture())
+            }
+            "contrast" => Change { contrast: one, ..still }.apply(&picture()),
+            "brightness" => Change { brightness: one, ..still }.apply(&picture()),
+            "affine" => {
+                let matrix = values.clone().try_into().unwrap();
+                Affine(matrix).resample(&picture(), fill)
+            }
+            other => panic!("{other}"),
+        };
+        let theirs: Vec<u8> = (0..pixels.len() / 2)
+            .map(|i| u8::from_str_radix(&pixels[2 * i..2 * i + 2], 16).unwrap())
+            .collect();
+        assert_eq!(ours.len(), theirs.len());
+        let off: Vec<i16> = ours
+            .iter()
+            .zip(&theirs)
+            .map(|(a, b)| (i16::from(*a) - i16::from(*b)).abs())
+            .collect();
+        // Keras computes coordinates in f32: an exact half may fall to the other side.
+        let more_than_one = off.iter().filter(|d| **d > 1).count();
+        let different = off.iter().filter(|d| **d > 0).count();
+        assert!(
+            more_than_one == 0 && different * 50 <= off.len(),
+            "{step} {values:?} {fill:?}: {different} of {} differ, {more_than_one} by more than 1",
+            off.len()
+        );
+        cases += 1;
+    }
+    assert_eq!(cases, 22);
+}
