@@ -9,7 +9,9 @@ pub enum Error {
     #[error("unknown split '{0}': use train, val or test")]
     UnknownSplit(String),
     /// A monitored value's name is known to no metric.
-    #[error("unknown monitor '{name}': use one of {known}")]
+    #[error(
+        "unknown monitor '{name}': use one of {known}, or give the mode (min or max) of a metric of your own"
+    )]
     UnknownMonitor {
         /// The name that was asked for.
         name: String,

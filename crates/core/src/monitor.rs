@@ -57,19 +57,24 @@ impl Monitor {
 
     /// Watches `name`; `min_delta` is used as its absolute value.
     ///
+    /// [`Mode::Auto`] knows the direction of [`Monitor::KNOWN`] and of whatever ends in `loss`. A metric of one's own
+    /// needs [`Mode::Min`] or [`Mode::Max`]; whether training reports it at all is checked when training begins.
+    ///
     /// # Errors
-    /// [`Error::UnknownMonitor`] if the name is none of [`Monitor::KNOWN`].
+    /// [`Error::UnknownMonitor`] if the mode is [`Mode::Auto`] and the direction is not known.
     pub fn new(name: &str, mode: Mode, min_delta: f64) -> Result<Self> {
-        let Some((_, own)) = Self::KNOWN.iter().find(|(known, _)| *known == name) else {
-            return Err(Error::UnknownMonitor {
-                name: name.into(),
-                known: Self::KNOWN.map(|(n, _)| n).join(", "),
-            });
-        };
-        let direction = match mode {
-            Mode::Auto => *own,
-            Mode::Min => Direction::Min,
-            Mode::Max => Direction::Max,
+        let own = Self::KNOWN.iter().find(|(known, _)| *known == name).map(|(_, own)| *own);
+        let direction = match (mode, own) {
+            (Mode::Min, _) => Direction::Min,
+            (Mode::Max, _) => Direction::Max,
+            (Mode::Auto, Some(own)) => own,
+            (Mode::Auto, None) if name.ends_with("loss") => Direction::Min,
+            (Mode::Auto, None) => {
+                return Err(Error::UnknownMonitor {
+                    name: name.into(),
+                    known: Self::KNOWN.map(|(n, _)| n).join(", "),
+                });
+            }
         };
         Ok(Self { name: name.into(), direction, min_delta: min_delta.abs() })
     }
@@ -77,6 +82,11 @@ impl Monitor {
     /// The watched value's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// By how much a value must be better: δ, at least 0.
+    pub fn min_delta(&self) -> f64 {
+        self.min_delta
     }
 
     /// Which way is better.
@@ -122,5 +132,8 @@ mod tests {
     fn an_unknown_monitor_lists_the_known_ones() {
         let error = Monitor::new("val_los", Mode::Auto, 0.0).unwrap_err();
         assert!(error.to_string().contains("val_loss"), "{error}");
+        let own = |name, mode| Monitor::new(name, mode, 0.0).map(|m| m.direction());
+        assert_eq!(own("val_top_5", Mode::Max), Ok(Direction::Max));
+        assert_eq!(own("val_focal_loss", Mode::Auto), Ok(Direction::Min));
     }
 }

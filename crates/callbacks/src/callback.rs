@@ -1,0 +1,219 @@
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use taper_core::Monitor;
+
+use crate::{Action, Error, Event, Logs, Result};
+
+/// Something that watches training and asks for actions, but changes nothing itself.
+pub trait Callback: Send {
+    /// What it is called in errors and in saved state.
+    fn name(&self) -> &str;
+
+    /// Takes an event and pushes what should be done, in that order.
+    ///
+    /// # Errors
+    /// Whatever should end training with an error, such as a monitored value that is missing.
+    fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()>;
+
+    /// Everything that it remembers. The default is for callbacks that remember nothing.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it cannot be written.
+    fn state(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    /// Goes on with what [`Callback::state`] gave, on the next [`Event::TrainBegin`] with `resumed`.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it does not fit.
+    fn restore(&mut self, state: Value) -> Result<()> {
+        match state {
+            Value::Null => Ok(()),
+            _ => {
+                Err(Error::State(format!("{} remembers nothing, but state was saved", self.name())))
+            }
+        }
+    }
+}
+
+/// An action, and which callback asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Position of the callback in the list. Weights that are kept belong to it.
+    pub callback: usize,
+    /// What it asks for.
+    pub action: Action,
+}
+
+/// The callbacks of a training, told of every event in order.
+///
+/// The order matters where actions meet: of two [`Action::RestoreWeights`] the later one wins.
+#[derive(Default)]
+pub struct Callbacks(Vec<Box<dyn Callback>>);
+
+/// The saved state of one callback.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    name: String,
+    state: Value,
+}
+
+impl Callbacks {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one at the end.
+    pub fn push(&mut self, callback: impl Callback + 'static) {
+        self.0.push(Box::new(callback));
+    }
+
+    /// Adds one at the end.
+    #[must_use]
+    pub fn with(mut self, callback: impl Callback + 'static) -> Self {
+        self.push(callback);
+        self
+    }
+
+    /// Their names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|c| c.name())
+    }
+
+    /// Tells all of them, and gives what they ask for, in order.
+    ///
+    /// # Errors
+    /// That of the first callback that fails.
+    pub fn handle(&mut self, event: &Event<'_>) -> Result<Vec<Request>> {
+        let mut requests = Vec::new();
+        let mut actions = Vec::new();
+        for (index, callback) in self.0.iter_mut().enumerate() {
+            callback.on_event(event, &mut actions)?;
+            requests.extend(actions.drain(..).map(|action| Request { callback: index, action }));
+        }
+        Ok(requests)
+    }
+
+    /// Everything that all of them remember: part of a checkpoint. Take it after [`Callbacks::handle`] has returned,
+    /// so that it contains the very checkpoint that is being saved.
+    ///
+    /// # Errors
+    /// [`Error::State`] if one of them cannot be written.
+    pub fn state(&self) -> Result<Value> {
+        let saved = self
+            .0
+            .iter()
+            .map(|c| Ok(Saved { name: c.name().into(), state: c.state()? }))
+            .collect::<Result<Vec<_>>>()?;
+        save(&saved)
+    }
+
+    /// Goes on with what [`Callbacks::state`] gave. Follow it with [`Event::TrainBegin`] and `resumed: true`.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it is the state of other callbacks.
+    pub fn restore(&mut self, state: Value) -> Result<()> {
+        let saved: Vec<Saved> = load("the list", state)?;
+        let theirs: Vec<&str> = saved.iter().map(|s| s.name.as_str()).collect();
+        let ours: Vec<&str> = self.names().collect();
+        if theirs != ours {
+            return Err(Error::State(format!(
+                "it belongs to [{}], but the callbacks are [{}]",
+                theirs.join(", "),
+                ours.join(", ")
+            )));
+        }
+        for (callback, saved) in self.0.iter_mut().zip(saved) {
+            callback.restore(saved.state)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// A callback made of a function. See [`from_fn`].
+pub struct FromFn<F> {
+    name: String,
+    function: F,
+}
+
+/// Makes a callback of a function that remembers nothing (or nothing that a resumed training needs).
+///
+/// ```
+/// use taper_callbacks::{Action, Callbacks, Event, StopReason, from_fn};
+/// let deadline = from_fn("deadline", |event: &Event<'_>, actions: &mut Vec<Action>| {
+///     if let Event::BatchEnd { step: 999, .. } = event {
+///         let reason = StopReason::Other { reason: "1000 steps are enough".into() };
+///         actions.push(Action::Stop { reason });
+///     }
+///     Ok(())
+/// });
+/// let callbacks = Callbacks::new().with(deadline);
+/// assert_eq!(callbacks.names().collect::<Vec<_>>(), ["deadline"]);
+/// ```
+pub fn from_fn<F>(name: impl Into<String>, function: F) -> FromFn<F>
+where
+    F: FnMut(
+            &Event<'_>,
+            &mut Vec<Action>,
+        ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>
+        + Send,
+{
+    FromFn { name: name.into(), function }
+}
+
+impl<F> Callback for FromFn<F>
+where
+    F: FnMut(
+            &Event<'_>,
+            &mut Vec<Action>,
+        ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>
+        + Send,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
+        (self.function)(event, actions)
+            .map_err(|source| Error::User { callback: self.name.clone(), source })
+    }
+}
+
+pub(crate) fn save<T: Serialize>(state: &T) -> Result<Value> {
+    serde_json::to_value(state).map_err(|e| Error::State(e.to_string()))
+}
+
+pub(crate) fn load<T: DeserializeOwned>(name: &str, state: Value) -> Result<T> {
+    serde_json::from_value(state).map_err(|e| Error::State(format!("{name}: {e}")))
+}
+
+/// The monitored value must be among what training says it will report.
+pub(crate) fn check_reported(name: &str, monitor: &Monitor, reported: &[&str]) -> Result<()> {
+    if reported.contains(&monitor.name()) {
+        return Ok(());
+    }
+    Err(missing(name, monitor, reported))
+}
+
+/// The monitored value of an epoch.
+pub(crate) fn monitored(name: &str, monitor: &Monitor, logs: &Logs) -> Result<f64> {
+    logs.get(monitor.name())
+        .ok_or_else(|| missing(name, monitor, &logs.names().collect::<Vec<_>>()))
+}
+
+fn missing(name: &str, monitor: &Monitor, reported: &[&str]) -> Error {
+    Error::MissingMonitor {
+        callback: name.into(),
+        monitor: monitor.name().into(),
+        reported: if reported.is_empty() { "nothing".into() } else { reported.join(", ") },
+    }
+}
