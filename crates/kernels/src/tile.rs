@@ -70,7 +70,16 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
                     filter = filter.add(N * S::LANES * S::STEP);
                 }
             }
-            for (m, sums) in sums.iter().enumerate() {
+            // The sums leave the registers by constant indices only: indexed in the loop below, the compiler would keep
+            // them in memory all along.
+            let mut stored = [[S::splat(0.0); N]; M];
+            for m in 0..M {
+                for n in 0..N {
+                    stored[m][n] = sums[m][n];
+                }
+            }
+            let stored = std::hint::black_box(&stored);
+            for (m, sums) in stored.iter().enumerate() {
                 for (n, &sum) in sums.iter().enumerate() {
                     let at = m * t.ldc + n * S::LANES;
                     if t.width >= (n + 1) * S::LANES {

@@ -37,11 +37,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pixels: Vec<u8> = (0..batch * plan.picture_len()).map(|i| (i * 7919 % 251) as u8).collect();
     let mut out = vec![0.0; batch * plan.output_width()];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let seconds: f64 = std::env::var("SECS").map_or(Ok(3.0), |s| s.parse())?;
     let mut times = Vec::new();
     pool.install(|| -> Result<(), taper_plan::PlanError> {
         plan.forward(&mut workspace, &pixels, batch, &mut out)?;
         let begin = Instant::now();
-        while times.len() < 3 || begin.elapsed().as_secs_f64() < 3.0 {
+        while times.len() < 3 || begin.elapsed().as_secs_f64() < seconds {
             let start = Instant::now();
             plan.forward(&mut workspace, &pixels, batch, &mut out)?;
             times.push(start.elapsed().as_secs_f64());

@@ -346,7 +346,7 @@ impl<E: Element> Compiled<E> {
         }
         let threads = arenas.len();
         let (picture, width) = (pixels.len() / n, out.len() / n);
-        if threads == 1 || (n % threads != 0 && n < 4 * threads) {
+        if threads == 1 || (!n.is_multiple_of(threads) && n < 4 * threads) {
             // One thread, or too few pictures to go round: all threads work on each layer together.
             let group = self.layout.group;
             let mut result = Ok(());
