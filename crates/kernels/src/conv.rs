@@ -5,6 +5,7 @@ use crate::error::{bad_shape, check_len};
 use crate::simd::{Simd, Task, Tiling, dispatch};
 use crate::team::SharedMut;
 use crate::tile::Tile;
+use crate::winograd;
 use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
 
 const OPERATION: &str = "convolution";
@@ -106,6 +107,19 @@ impl<E: Element> PackedFilter<E> {
                     row[(out * per_group + channel) * taps + tap]
                 });
             }
+            Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
+                let positions = algorithm.positions();
+                let transformed = winograd::transform_filters(shape, weights, positions);
+                filter.pack_panels(
+                    &transformed,
+                    bias,
+                    positions,
+                    per_group,
+                    |values, out, position, channel| {
+                        values[(out * positions + position) * per_group + channel]
+                    },
+                );
+            }
             Algorithm::Depthwise => {
                 let channels = shape.out_channels;
                 filter.depthwise = AlignedBuffer::new(taps * channels);
@@ -130,7 +144,7 @@ impl<E: Element> PackedFilter<E> {
         algorithm: Algorithm,
     ) -> Result<Self, KernelError> {
         let output = shape.output()?;
-        algorithm.check(shape)?;
+        algorithm.check::<E>(shape)?;
         Ok(Self {
             class,
             tiling: Tiling::for_class::<E>(class),
@@ -178,7 +192,8 @@ impl<E: Element> PackedFilter<E> {
             }
         }
         self.weights = AlignedBuffer::new(size);
-        self.bias = AlignedBuffer::new(bias_size);
+        // Behind the bias two vectors of zeros, for sums without one.
+        self.bias = AlignedBuffer::new(bias_size + 2 * lanes);
         for panel in &self.panels {
             let row = panel.vectors * lanes;
             for lane in 0..panel.width {
@@ -235,6 +250,7 @@ impl<E: Element> PackedFilter<E> {
         match self.algorithm {
             Algorithm::Direct => direct_block(self).table_len(),
             Algorithm::Depthwise => crate::depthwise::scratch_len(self),
+            Algorithm::WinogradF2 | Algorithm::WinogradF4 => winograd::scratch_len(self),
         }
     }
 
@@ -267,6 +283,9 @@ impl<E: Element> PackedFilter<E> {
         match self.algorithm {
             Algorithm::Direct => self.direct(team, n, input, epilogue, out),
             Algorithm::Depthwise => crate::depthwise::run(self, team, n, input, epilogue, out),
+            Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
+                winograd::run(self, team, n, input, epilogue, out);
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod shape;
 mod simd;
 mod team;
 mod tile;
+mod winograd;
 
 pub use algorithm::Algorithm;
 pub use buffer::{AlignedBuffer, Bf16, Element};

@@ -1,0 +1,439 @@
+//! Winograd's minimal filtering for 3 × 3 convolutions with stride 1: F(4 × 4, 3 × 3) and F(2 × 2, 3 × 3).
+//!
+//! Tiles of the input are transformed, multiplied with transformed filters position by position (one matrix product for each
+//! of the 36 or 16 positions), and transformed back. The matrices are those of Lavin & Gray, *Fast algorithms for convolutional
+//! neural networks* (2015). F(4 × 4) needs a quarter of the multiplications of the direct sum and loses about one decimal digit.
+
+use crate::conv::{Epilogue, PackedFilter};
+use crate::simd::{Simd, Task, dispatch};
+use crate::team::SharedMut;
+use crate::tile::{Tile, activate};
+use crate::{Activation, Conv2dShape, Element, Team};
+
+/// Bytes of transformed tiles that a block should not exceed by much.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Tiles that a block has at least (if there are as many), so that filters are not read too often.
+const MIN_TILES: usize = 42;
+
+/// Tiles that a block has at most.
+const MAX_TILES: usize = 112;
+
+/// Outputs of a tile along one axis.
+fn outputs(positions: usize) -> usize {
+    if positions == 36 { 4 } else { 2 }
+}
+
+/// Filters `[out, in, 3, 3]` transformed, in f64: `[out][position][in]`.
+pub(crate) fn transform_filters(
+    shape: &Conv2dShape,
+    weights: &[f32],
+    positions: usize,
+) -> Vec<f32> {
+    const G4: [[f64; 3]; 6] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    let g: &[[f64; 3]] = if positions == 36 { &G4 } else { &G2 };
+    let channels = shape.in_channels;
+    let mut transformed = vec![0.0; shape.out_channels * positions * channels];
+    for (index, filter) in weights.chunks(9).enumerate() {
+        let (out, channel) = (index / channels, index % channels);
+        for (i, row) in g.iter().enumerate() {
+            let half: [f64; 3] = std::array::from_fn(|x| {
+                (0..3).map(|y| row[y] * f64::from(filter[y * 3 + x])).sum()
+            });
+            for (j, column) in g.iter().enumerate() {
+                let value: f64 = (0..3).map(|x| half[x] * column[x]).sum();
+                transformed[(out * positions + i * g.len() + j) * channels + channel] =
+                    value as f32;
+            }
+        }
+    }
+    transformed
+}
+
+/// How transformed tiles lie in scratch memory.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// Tiles of a block.
+    tiles: usize,
+    /// Values from one tile to the next, input and output side.
+    input_pitch: usize,
+    output_pitch: usize,
+}
+
+impl Layout {
+    fn new<E: Element>(filter: &PackedFilter<E>) -> Self {
+        let positions = filter.algorithm.positions();
+        let mr = filter.tiling.mr;
+        // A line more than needed: rows a power of two apart would fall into the same sets of the cache.
+        let pitch = |channels: usize| channels.next_multiple_of(16) + 16;
+        let (input_pitch, output_pitch) =
+            (pitch(filter.shape.in_channels), pitch(filter.shape.out_channels));
+        let bytes = positions * (input_pitch + output_pitch) * size_of::<f32>();
+        let tiles = (BLOCK_BYTES / bytes).clamp(MIN_TILES, MAX_TILES).next_multiple_of(mr);
+        Self { tiles, input_pitch, output_pitch }
+    }
+
+    fn input_len(&self, positions: usize) -> usize {
+        positions * self.tiles * self.input_pitch
+    }
+
+    fn output_len(&self, positions: usize) -> usize {
+        positions * self.tiles * self.output_pitch
+    }
+}
+
+pub(crate) fn scratch_len<E: Element>(filter: &PackedFilter<E>) -> usize {
+    let layout = Layout::new(filter);
+    let positions = filter.algorithm.positions();
+    layout.input_len(positions) + layout.output_len(positions) + 16
+}
+
+pub(crate) fn run<E: Element>(
+    filter: &PackedFilter<E>,
+    team: &mut Team<'_>,
+    n: usize,
+    input: &[E],
+    epilogue: Epilogue<'_, E>,
+    out: &mut [E],
+) {
+    let positions = filter.algorithm.positions();
+    let side = outputs(positions);
+    let [oh, ow] = filter.output;
+    let tiles = n * oh.div_ceil(side) * ow.div_ceil(side);
+    let mut layout = Layout::new(filter);
+    let threads = team.threads();
+    if threads > 1 {
+        let share = tiles.div_ceil(2 * threads).next_multiple_of(filter.tiling.mr);
+        layout.tiles = layout.tiles.min(share);
+    }
+    let blocks = tiles.div_ceil(layout.tiles);
+    // Few tiles: several threads share a block, each with some of the output channels.
+    let shares = threads.div_ceil(blocks).min(filter.panels.len());
+    let per_share = filter.panels.len().div_ceil(shares);
+    let shares = filter.panels.len().div_ceil(per_share);
+    let out = SharedMut::new(out);
+    team.run(blocks * shares, &|item, scratch| {
+        let (block, share) = (item / shares, item % shares);
+        let first = block * layout.tiles;
+        let start = scratch.as_ptr().align_offset(64).min(15);
+        let (transformed, products) = scratch[start..].split_at_mut(layout.input_len(positions));
+        let task = Block {
+            filter,
+            layout,
+            input: input.as_ptr(),
+            residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
+            out: out.get(),
+            activation: epilogue.activation,
+            first,
+            count: layout.tiles.min(tiles - first),
+            panels: (share * per_share, filter.panels.len().min((share + 1) * per_share)),
+            transformed: transformed.as_mut_ptr().cast(),
+            products: products.as_mut_ptr().cast(),
+        };
+        // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual and output `n` maps, and that the
+        // scratch has the length that `scratch_len` says, in f32, which no element exceeds in size. `first + count` does not exceed
+        // the number of tiles; each item writes tiles and channels of its own.
+        unsafe {
+            if positions == 36 {
+                dispatch(filter.class, Sized::<E, 6, 4>(task));
+            } else {
+                dispatch(filter.class, Sized::<E, 4, 2>(task));
+            }
+        }
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Block<'a, E: Element> {
+    filter: &'a PackedFilter<E>,
+    layout: Layout,
+    input: *const E,
+    residual: *const E,
+    out: *mut E,
+    activation: Activation,
+    /// First tile, counted through the batch.
+    first: usize,
+    count: usize,
+    /// First panel and the one after the last.
+    panels: (usize, usize),
+    /// `[position][tile][input_pitch]`.
+    transformed: *mut E,
+    /// `[position][tile][output_pitch]`.
+    products: *mut E,
+}
+
+/// Tiles of `A × A` inputs and `M × M` outputs.
+#[derive(Clone, Copy)]
+struct Sized<'a, E: Element, const A: usize, const M: usize>(Block<'a, E>);
+
+impl<E: Element, const A: usize, const M: usize> Task for Sized<'_, E, A, M> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let block = self.0;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            for tile in 0..block.count {
+                S::enter(Forward::<E, A, M> { block, tile });
+            }
+            multiply::<S, A>(block);
+            for tile in 0..block.count {
+                S::enter(Backward::<E, A, M> { block, tile });
+            }
+        }
+    }
+}
+
+/// Where a tile lies: picture, and the first row and column of its output.
+#[inline(always)]
+fn locate<E: Element, const M: usize>(block: &Block<'_, E>, tile: usize) -> [usize; 3] {
+    let [oh, ow] = block.filter.output;
+    let (rows, columns) = (oh.div_ceil(M), ow.div_ceil(M));
+    let index = block.first + tile;
+    [index / columns / rows, index / columns % rows * M, index % columns * M]
+}
+
+#[derive(Clone, Copy)]
+struct Forward<'a, E: Element, const A: usize, const M: usize> {
+    block: Block<'a, E>,
+    tile: usize,
+}
+
+impl<E: Element, const A: usize, const M: usize> Task for Forward<'_, E, A, M> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let block = self.block;
+        let shape = &block.filter.shape;
+        let [height, width] = shape.input;
+        let channels = shape.in_channels;
+        let [picture, y, x] = locate::<E, M>(&block, self.tile);
+        let top = y as isize - shape.window.padding.top as isize;
+        let left = x as isize - shape.window.padding.left as isize;
+        let mut pointers = [[block.filter.zeros.as_ptr(); A]; A];
+        for (i, row) in pointers.iter_mut().enumerate() {
+            let y = top + i as isize;
+            if (y as usize) < height {
+                for (j, pointer) in row.iter_mut().enumerate() {
+                    let x = left + j as isize;
+                    if (x as usize) < width {
+                        let pixel = (picture * height + y as usize) * width + x as usize;
+                        *pointer = block.input.wrapping_add(pixel * channels);
+                    }
+                }
+            }
+        }
+        let step = block.layout.tiles * block.layout.input_pitch;
+        let mut channel = 0;
+        // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; a row of a transformed tile has room for
+        // `channels` rounded up to whole vectors.
+        unsafe {
+            let to = block.transformed.add(self.tile * block.layout.input_pitch);
+            while channel < channels {
+                let n = S::LANES.min(channels - channel);
+                let mut half = [[S::splat(0.0); A]; A];
+                for j in 0..A {
+                    let column: [S::V; A] = if n == S::LANES {
+                        std::array::from_fn(|i| S::load(pointers[i][j].add(channel)))
+                    } else {
+                        std::array::from_fn(|i| S::load_n(pointers[i][j].add(channel), n))
+                    };
+                    let column = input_transform::<S, A>(column);
+                    for i in 0..A {
+                        half[i][j] = column[i];
+                    }
+                }
+                for (i, row) in half.into_iter().enumerate() {
+                    let row = input_transform::<S, A>(row);
+                    for (j, value) in row.into_iter().enumerate() {
+                        S::store(to.add((i * A + j) * step + channel), value);
+                    }
+                }
+                channel += S::LANES;
+            }
+        }
+    }
+}
+
+/// `Bᵀ x` along one axis.
+#[inline(always)]
+unsafe fn input_transform<S: Simd, const A: usize>(x: [S::V; A]) -> [S::V; A] {
+    let mut y = x;
+    // SAFETY: arithmetic only.
+    unsafe {
+        if A == 6 {
+            let (two, four, five) = (S::splat(2.0), S::splat(4.0), S::splat(-5.0));
+            let minus_four = S::splat(-4.0);
+            // x₄ − 4 x₂ and x₃ − 4 x₁; x₄ − x₂ and 2 (x₃ − x₁).
+            let even = S::fma(minus_four, x[2], x[4]);
+            let odd = S::fma(minus_four, x[1], x[3]);
+            let even_two = S::sub(x[4], x[2]);
+            let odd_two = S::mul(two, S::sub(x[3], x[1]));
+            y[0] = S::fma(four, x[0], S::fma(five, x[2], x[4]));
+            y[1] = S::add(even, odd);
+            y[2] = S::sub(even, odd);
+            y[3] = S::add(even_two, odd_two);
+            y[4] = S::sub(even_two, odd_two);
+            y[5] = S::fma(four, x[1], S::fma(five, x[3], x[5]));
+        } else {
+            y[0] = S::sub(x[0], x[2]);
+            y[1] = S::add(x[1], x[2]);
+            y[2] = S::sub(x[2], x[1]);
+            y[3] = S::sub(x[1], x[3]);
+        }
+    }
+    y
+}
+
+/// `Aᵀ x` along one axis.
+#[inline(always)]
+unsafe fn output_transform<S: Simd, const A: usize, const M: usize>(x: [S::V; A]) -> [S::V; M] {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let mut y = [S::splat(0.0); M];
+        let (sum, difference) = (S::add(x[1], x[2]), S::sub(x[1], x[2]));
+        if A == 6 {
+            let (sum_two, difference_two) = (S::add(x[3], x[4]), S::sub(x[3], x[4]));
+            y[0] = S::add(S::add(x[0], sum), sum_two);
+            y[1] = S::fma(S::splat(2.0), difference_two, difference);
+            y[2] = S::fma(S::splat(4.0), sum_two, sum);
+            y[3] = S::add(S::fma(S::splat(8.0), difference_two, difference), x[5]);
+        } else {
+            y[0] = S::add(x[0], sum);
+            y[1] = S::sub(difference, x[3]);
+        }
+        y
+    }
+}
+
+/// One matrix product for each position.
+///
+/// # Safety
+/// As for the block.
+#[inline(always)]
+unsafe fn multiply<S: Simd, const A: usize>(block: Block<'_, S::Elem>) {
+    let filter = block.filter;
+    let Layout { tiles, input_pitch, output_pitch } = block.layout;
+    let len = filter.shape.in_channels;
+    for position in 0..A * A {
+        for panel in &filter.panels[block.panels.0..block.panels.1] {
+            let size = len.next_multiple_of(S::STEP) * panel.vectors * S::LANES;
+            let mut tile = 0;
+            while tile < block.count {
+                let rows = S::MR.min(block.count - tile);
+                // SAFETY: transformed tiles hold `in_channels` values each; the panel holds `A × A` filters of `size` values; rows of
+                // products have room for all output channels; a bias of zeros stands behind the real one.
+                unsafe {
+                    let from = block.transformed.add((position * tiles + tile) * input_pitch);
+                    let mut pointers = [from.cast_const(); 16];
+                    for (row, pointer) in pointers.iter_mut().enumerate().take(rows) {
+                        *pointer = from.add(row * input_pitch);
+                    }
+                    Tile {
+                        pointers: pointers.as_ptr(),
+                        pointers_stride: 0,
+                        runs: 1,
+                        len,
+                        filter: filter.weights.as_ptr().add(panel.weights + position * size),
+                        bias: filter.bias.as_ptr().add(filter.bias.len() - 2 * S::LANES),
+                        residual: std::ptr::null(),
+                        out: block
+                            .products
+                            .add((position * tiles + tile) * output_pitch + panel.first),
+                        ldc: output_pitch,
+                        width: panel.width,
+                        activation: Activation::None,
+                    }
+                    .run::<S>(rows, panel.vectors);
+                }
+                tile += rows;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Backward<'a, E: Element, const A: usize, const M: usize> {
+    block: Block<'a, E>,
+    tile: usize,
+}
+
+impl<E: Element, const A: usize, const M: usize> Task for Backward<'_, E, A, M> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let block = self.block;
+        let filter = block.filter;
+        let channels = filter.shape.out_channels;
+        let [oh, ow] = filter.output;
+        let [picture, y, x] = locate::<E, M>(&block, self.tile);
+        let (rows, columns) = (M.min(oh - y), M.min(ow - x));
+        let corner = ((picture * oh + y) * ow + x) * channels;
+        let step = block.layout.tiles * block.layout.output_pitch;
+        // SAFETY: rows of products have room for `out_channels` rounded up to whole vectors; the output pixels exist.
+        unsafe {
+            let from = block.products.add(self.tile * block.layout.output_pitch);
+            for panel in &filter.panels[block.panels.0..block.panels.1] {
+                let mut done = 0;
+                while done < panel.width {
+                    let channel = panel.first + done;
+                    let n = S::LANES.min(panel.width - done);
+                    let mut half = [[S::splat(0.0); A]; M];
+                    for j in 0..A {
+                        let column: [S::V; A] = std::array::from_fn(|i| {
+                            S::load(from.add((i * A + j) * step + channel))
+                        });
+                        let column = output_transform::<S, A, M>(column);
+                        for i in 0..M {
+                            half[i][j] = column[i];
+                        }
+                    }
+                    let bias = S::load32(filter.bias.as_ptr().add(panel.bias + done));
+                    let mut sums = [[bias; M]; M];
+                    for i in 0..M {
+                        let row = output_transform::<S, A, M>(half[i]);
+                        for j in 0..M {
+                            sums[i][j] = S::add(row[j], bias);
+                        }
+                    }
+                    for (i, row) in sums.iter().enumerate().take(rows) {
+                        for (j, &sum) in row.iter().enumerate().take(columns) {
+                            let at = corner + (i * ow + j) * channels + channel;
+                            if n == S::LANES {
+                                let sum = if block.residual.is_null() {
+                                    sum
+                                } else {
+                                    S::add(sum, S::load(block.residual.add(at)))
+                                };
+                                S::store(block.out.add(at), activate::<S>(block.activation, sum));
+                            } else {
+                                let sum = if block.residual.is_null() {
+                                    sum
+                                } else {
+                                    S::add(sum, S::load_n(block.residual.add(at), n))
+                                };
+                                S::store_n(
+                                    block.out.add(at),
+                                    activate::<S>(block.activation, sum),
+                                    n,
+                                );
+                            }
+                        }
+                    }
+                    done += S::LANES;
+                }
+            }
+        }
+    }
+}
