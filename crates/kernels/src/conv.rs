@@ -248,7 +248,7 @@ impl<E: Element> PackedFilter<E> {
     #[must_use]
     pub fn scratch_len(&self) -> usize {
         match self.algorithm {
-            Algorithm::Direct => direct_block(self).table_len(),
+            Algorithm::Direct => direct_block(self).scratch_len(),
             Algorithm::Depthwise => crate::depthwise::scratch_len(self),
             Algorithm::WinogradF2 | Algorithm::WinogradF4 => winograd::scratch_len(self),
         }
@@ -316,6 +316,8 @@ impl<E: Element> PackedFilter<E> {
         team.run(blocks * shares, &|item, scratch| {
             let (index, share) = (item / shares, item % shares);
             let first = index * block.pixels;
+            let (gathered, scratch) = scratch.split_at_mut(block.gathered_len());
+            let line = gathered.as_ptr().align_offset(64).min(15).min(gathered.len());
             let task = DirectBlock {
                 filter: self,
                 input: input.as_ptr(),
@@ -326,6 +328,8 @@ impl<E: Element> PackedFilter<E> {
                 count: block.pixels.min(pixels - first),
                 panels: (share * per_share, self.panels.len().min((share + 1) * per_share)),
                 table: table(scratch, block.table_pointers()),
+                gathered: gathered[line..].as_mut_ptr().cast(),
+                pitch: block.pitch,
             };
             // SAFETY: `run` has checked that the input holds `n` pictures, residual and output `n` maps; `first + count` does
             // not exceed their pixels; the table has room for the block. Each item writes pixels and channels of its own.
@@ -341,18 +345,25 @@ pub(crate) fn product(a: usize, b: usize) -> Result<usize, KernelError> {
 
 /// A block of pixels, and the table of pointers to its input.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
-    pub(crate) pixels: usize,
-    pub(crate) taps: usize,
+struct Block {
+    pixels: usize,
+    taps: usize,
+    /// Elements from one gathered pixel to the next; 0: pixels are read where they are.
+    pitch: usize,
 }
 
 impl Block {
-    pub(crate) fn table_pointers(&self) -> usize {
+    fn table_pointers(&self) -> usize {
         self.pixels * self.taps
     }
 
-    fn table_len(&self) -> usize {
-        table_len(self.table_pointers())
+    /// f32 values that hold the gathered pixels (elements are no larger), from a cache line on.
+    fn gathered_len(&self) -> usize {
+        if self.pitch == 0 { 0 } else { self.pixels * self.pitch + 16 }
+    }
+
+    fn scratch_len(&self) -> usize {
+        table_len(self.table_pointers()) + self.gathered_len()
     }
 }
 
@@ -377,7 +388,12 @@ fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
         (0..2).map(|axis| shape.window.stride[axis].min(shape.window.kernel[axis])).product();
     let bytes = covered * shape.in_channels * size_of::<E>() + taps * size_of::<usize>();
     let pixels = (BLOCK_BYTES / bytes).clamp(2 * mr, 1 << 12) / mr * mr;
-    Block { pixels, taps }
+    // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level cache: those are copied to
+    // where they do not. It pays as soon as a few panels read them.
+    let apart = shape.window.stride[1] * shape.in_channels * size_of::<E>();
+    let gather = taps == 1 && shape.groups == 1 && apart % 4096 == 0 && filter.panels.len() >= 4;
+    let pitch = if gather { shape.in_channels + E::PER_LINE } else { 0 };
+    Block { pixels, taps, pitch }
 }
 
 #[derive(Clone, Copy)]
@@ -393,6 +409,9 @@ struct DirectBlock<'a, E: Element> {
     /// First panel and the one after the last.
     panels: (usize, usize),
     table: *mut *const E,
+    /// Room for `count` pixels, `pitch` elements apart, if `pitch` is not 0.
+    gathered: *mut E,
+    pitch: usize,
 }
 
 impl<E: Element> Task for DirectBlock<'_, E> {
@@ -407,6 +426,16 @@ impl<E: Element> Task for DirectBlock<'_, E> {
         let tiles = self.count.div_ceil(mr);
         // SAFETY: the table has room for `count.next_multiple_of(MR) × taps` pointers.
         unsafe { fill_table::<S>(self) };
+        if self.pitch != 0 {
+            for i in 0..self.count {
+                // SAFETY: with one tap, the table has a pointer to `in_channels` values for each pixel; the scratch has room for them.
+                unsafe {
+                    let to = self.gathered.add(i * self.pitch);
+                    std::ptr::copy_nonoverlapping(*self.table.add(i), to, shape.in_channels);
+                    *self.table.add(i) = to;
+                }
+            }
+        }
         let channels = shape.out_channels;
         let mut input = 0;
         for panel in &filter.panels[self.panels.0..self.panels.1] {

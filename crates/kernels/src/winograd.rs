@@ -14,7 +14,13 @@ use crate::{Activation, Conv2dShape, Element, Team};
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// Tiles that a block has at least (if there are as many), so that filters are not read too often.
-const MIN_TILES: usize = 42;
+const MIN_TILES: usize = 28;
+
+/// The same for filters that no cache holds.
+const MIN_TILES_LARGE: usize = 84;
+
+/// Bytes of transformed filters from which on they count as large.
+const LARGE_BYTES: usize = 16 << 20;
 
 /// Tiles that a block has at most.
 const MAX_TILES: usize = 112;
@@ -77,7 +83,9 @@ impl Layout {
         let (input_pitch, output_pitch) =
             (pitch(filter.shape.in_channels), pitch(filter.shape.out_channels));
         let bytes = positions * (input_pitch + output_pitch) * size_of::<f32>();
-        let tiles = (BLOCK_BYTES / bytes).clamp(MIN_TILES, MAX_TILES).next_multiple_of(mr);
+        let large = filter.weights.len() * size_of::<E>() >= LARGE_BYTES;
+        let least = if large { MIN_TILES_LARGE } else { MIN_TILES };
+        let tiles = (BLOCK_BYTES / bytes).clamp(least, MAX_TILES).next_multiple_of(mr);
         Self { tiles, input_pitch, output_pitch }
     }
 

@@ -51,6 +51,22 @@ fn convolutions_stay_inside() {
     }
 }
 
+#[test]
+fn winograd_stays_inside() {
+    for class in classes() {
+        let mut random = Random(14);
+        for _ in 0..40 {
+            let window = Window::square(3).padding(Padding::uniform(random.range(0, 2)));
+            let input = [random.range(3, 9), random.range(3, 9)];
+            let channels = [1, 5, 16, 24, 40];
+            let shape =
+                Conv2dShape::new(input, random.pick(&channels), random.pick(&channels), window);
+            convolve::<f32>(class, &shape, Algorithm::WinogradF2, &mut random);
+            convolve::<f32>(class, &shape, Algorithm::WinogradF4, &mut random);
+        }
+    }
+}
+
 fn pixels<E: Element>(class: KernelClass, shape: &Conv2dShape, random: &mut Random) {
     let weights = random.values(shape.filter_len());
     let channels = shape.in_channels;

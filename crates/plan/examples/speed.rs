@@ -30,9 +30,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         options.early_bytes = mebibytes.parse::<usize>()? << 20;
     }
     let plan = FrozenPlan::compile(&graph, &Weights::seeded(&graph), &options)?;
-    if args.get(7).is_some() {
-        println!("{plan}");
-    }
     let mut workspace = plan.workspace(threads);
     let pixels: Vec<u8> = (0..batch * plan.picture_len()).map(|i| (i * 7919 % 251) as u8).collect();
     let mut out = vec![0.0; batch * plan.output_width()];
@@ -50,6 +47,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(())
     })?;
     times.sort_by(f64::total_cmp);
+    if args.get(7).is_some() {
+        // The least of a few runs on one thread, per layer.
+        let layers = plan.layers();
+        let mut least = vec![std::time::Duration::MAX; layers.len()];
+        for _ in 0..5 {
+            let times = plan.profile(&mut workspace, &pixels, batch, &mut out)?;
+            least.iter_mut().zip(times).for_each(|(least, time)| *least = time.min(*least));
+        }
+        for (layer, time) in layers.iter().zip(&least) {
+            let seconds = time.as_secs_f64();
+            println!(
+                "{:>9.3} ms {:>6.1} GFLOP/s  {:<14} group {}  {:<26} {}",
+                seconds * 1e3,
+                (layer.flops * batch as u64) as f64 / seconds / 1e9,
+                layer.algorithm,
+                layer.group,
+                layer.name,
+                layer.shape
+            );
+        }
+    }
     let (best, median) = (times[0], times[times.len() / 2]);
     let rate = |seconds: f64| batch as f64 / seconds;
     println!(

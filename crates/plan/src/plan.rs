@@ -2,6 +2,7 @@ use std::fmt;
 use std::iter::Zip;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use taper_graph::{Graph, Op, WeightSource};
 use taper_kernels::{
@@ -202,6 +203,43 @@ impl FrozenPlan {
         Workspace { plan: self.id, arenas }
     }
 
+    /// As [`forward`](Self::forward) on the calling thread alone; returns the time that each of [`layers`](Self::layers) took.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn profile(
+        &self,
+        workspace: &mut Workspace,
+        pixels: &[u8],
+        n: usize,
+        out: &mut [f32],
+    ) -> Result<Vec<Duration>> {
+        self.check(workspace, pixels, n, out)?;
+        match (&self.program, &mut workspace.arenas) {
+            (Program::F32(compiled), Arenas::F32(arenas, scratch)) => {
+                compiled.profile(arenas, scratch, pixels, n, out)
+            }
+            (Program::Bf16(compiled), Arenas::Bf16(arenas, scratch)) => {
+                compiled.profile(arenas, scratch, pixels, n, out)
+            }
+            _ => Err(PlanError::ForeignWorkspace),
+        }
+    }
+
+    fn check(&self, workspace: &Workspace, pixels: &[u8], n: usize, out: &[f32]) -> Result<()> {
+        let check = |buffer, actual: usize, per_picture: usize| {
+            let expected = n.saturating_mul(per_picture);
+            if actual == expected {
+                Ok(())
+            } else {
+                Err(PlanError::BufferLength { buffer, expected, actual, n })
+            }
+        };
+        check("pixels", pixels.len(), self.picture_len())?;
+        check("output", out.len(), self.output_width)?;
+        if workspace.plan == self.id { Ok(()) } else { Err(PlanError::ForeignWorkspace) }
+    }
+
     /// Runs `n` pictures through the network.
     ///
     /// `pixels`: `[n, height, width, channels]`, 0 to 255. `out`: `[n, output_width]`. The result of a picture depends neither on
@@ -216,19 +254,7 @@ impl FrozenPlan {
         n: usize,
         out: &mut [f32],
     ) -> Result<()> {
-        let check = |buffer, actual: usize, per_picture: usize| {
-            let expected = n.saturating_mul(per_picture);
-            if actual == expected {
-                Ok(())
-            } else {
-                Err(PlanError::BufferLength { buffer, expected, actual, n })
-            }
-        };
-        check("pixels", pixels.len(), self.picture_len())?;
-        check("output", out.len(), self.output_width)?;
-        if workspace.plan != self.id {
-            return Err(PlanError::ForeignWorkspace);
-        }
+        self.check(workspace, pixels, n, out)?;
         match (&self.program, &mut workspace.arenas) {
             (Program::F32(compiled), Arenas::F32(arenas, scratch)) => {
                 compiled.forward(arenas, scratch, pixels, n, out)
@@ -298,6 +324,26 @@ impl<E: Element> Compiled<E> {
         ((0..threads).map(|_| arena()).collect(), AlignedBuffer::new(threads * self.scratch_len()))
     }
 
+    fn profile(
+        &self,
+        arenas: &mut [Arena<E>],
+        scratch: &mut [f32],
+        pixels: &[u8],
+        n: usize,
+        out: &mut [f32],
+    ) -> Result<Vec<Duration>> {
+        let mut times = vec![Duration::ZERO; self.lowered.steps.len()];
+        if n > 0 {
+            let (picture, width) = (pixels.len() / n, out.len() / n);
+            let share = scratch.len() / arenas.len();
+            let group = self.layout.group;
+            for (pixels, out) in pixels.chunks(group * picture).zip(out.chunks_mut(group * width)) {
+                self.pass(&mut arenas[0], &mut scratch[..share], 1, pixels, out, Some(&mut times))?;
+            }
+        }
+        Ok(times)
+    }
+
     fn layers(&self) -> Vec<PlanLayer> {
         let mut layers = Vec::new();
         for segment in &self.layout.segments {
@@ -353,7 +399,7 @@ impl<E: Element> Compiled<E> {
             let mut run = || {
                 let chunks = pixels.chunks(group * picture).zip(out.chunks_mut(group * width));
                 for (pixels, out) in chunks {
-                    result = self.pass(&mut arenas[0], scratch, threads, pixels, out);
+                    result = self.pass(&mut arenas[0], scratch, threads, pixels, out, None);
                     if result.is_err() {
                         break;
                     }
@@ -374,7 +420,7 @@ impl<E: Element> Compiled<E> {
         let errors: Mutex<Option<PlanError>> = Mutex::new(None);
         fork(arenas, scratch, share, &|arena, scratch| {
             while let Some((pixels, out)) = chunks.next() {
-                if let Err(error) = self.pass(arena, scratch, 1, pixels, out) {
+                if let Err(error) = self.pass(arena, scratch, 1, pixels, out, None) {
                     if let Ok(mut first) = errors.lock() {
                         first.get_or_insert(error);
                     }
@@ -393,6 +439,7 @@ impl<E: Element> Compiled<E> {
         threads: usize,
         pixels: &[u8],
         out: &mut [f32],
+        mut times: Option<&mut [Duration]>,
     ) -> Result<()> {
         let width = self.output_width();
         let n = out.len() / width;
@@ -401,12 +448,17 @@ impl<E: Element> Compiled<E> {
             let mut first = 0;
             while first < n {
                 let count = segment.group.min(n - first);
-                for step in &self.lowered.steps[segment.steps.clone()] {
+                for index in segment.steps.clone() {
+                    let step = &self.lowered.steps[index];
+                    let start = times.is_some().then(Instant::now);
                     let mut team = Team::new(threads, scratch);
                     let pixels = &pixels[first * picture..][..count * picture];
                     let out = &mut out[first * width..][..count * width];
                     self.step(step, arena, &mut team, [first, count], pixels, out)
                         .map_err(|source| PlanError::Layer { layer: step.name.clone(), source })?;
+                    if let (Some(times), Some(start)) = (&mut times, start) {
+                        times[index] += start.elapsed();
+                    }
                 }
                 first += count;
             }
