@@ -1,0 +1,305 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use anyhow::bail;
+use serde_json::{Map, Value, json};
+use taper_core::Split;
+use taper_data::{Finding, FolderUse};
+use taper_graph::Summary;
+use taper_train::{
+    Answer, Classifier, HeadChoice, KNOWN_DATASETS, Outcome, Prediction, Recipe, Session, open_data,
+};
+use taper_zoo::{WeightsChoice, models};
+
+use crate::{
+    args::{Command, EvaluateArgs, ListArgs, PredictArgs, SummaryArgs, TrainArgs},
+    output::{Status, answer, answer_json},
+    progress::Console,
+};
+
+pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Result<Status> {
+    let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
+    match command {
+        Command::Train(args) => train(&args, &session(args.quiet)),
+        Command::Evaluate(args) => evaluate(&args, &session(args.quiet)),
+        Command::Predict(args) => predict(&args, &session(true)),
+        Command::Summary(args) => summary(&args),
+        Command::Models(args) => list_models(&args),
+        Command::Datasets(args) => list_datasets(&args),
+    }
+}
+
+fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
+    let recipe = match &args.recipe {
+        Some(path) => Recipe::read(path)?,
+        None => Recipe::default(),
+    };
+    let recipe = args.resolve(recipe).check()?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => next_run(&recipe.recipe().data, recipe.model().name)?,
+    };
+    let trained = taper_train::train(recipe, &out, session)?;
+    if args.json {
+        answer_json(&trained)?;
+    } else {
+        describe(&trained)?;
+    }
+    Ok(status(&trained.unreadable))
+}
+
+/// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
+fn next_run(data: &str, model: &str) -> anyhow::Result<PathBuf> {
+    let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
+    let data: String = data
+        .chars()
+        .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect();
+    for n in 1..100_000 {
+        let path = PathBuf::from(format!("runs/{data}-{model}-{n}"));
+        if path.symlink_metadata().is_err() {
+            return Ok(path);
+        }
+    }
+    bail!("there are 100,000 runs of {data} in runs/: choose a folder with --out")
+}
+
+fn describe(t: &Answer) -> anyhow::Result<()> {
+    let ended = match t.stopped {
+        Outcome::Completed => "",
+        Outcome::Early => " (stopped early)",
+        Outcome::Nan => " (the loss was no longer a number)",
+        Outcome::Interrupted => " (interrupted)",
+    };
+    let from = match t.best_epoch {
+        Some(epoch) => format!("weights of epoch {epoch}"),
+        None => "weights of an unfinished epoch".into(),
+    };
+    answer(&format!("epochs        {}{ended}, {from}", t.epochs))?;
+    answer(&format!(
+        "validation    accuracy {:.4}, loss {:.4} ({} pictures: {})",
+        t.val_accuracy, t.val_loss, t.validation.n, t.validated_on
+    ))?;
+    let honest = match &t.test {
+        Some(test) => {
+            answer(&format!(
+                "test          accuracy {:.4}, loss {:.4} ({} untouched pictures)",
+                test.accuracy, test.loss, test.n
+            ))?;
+            test
+        }
+        None => &t.validation,
+    };
+    let width = honest.per_class.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max(5);
+    answer(&format!("{:width$}  precision  recall     f1  pictures", "class"))?;
+    for class in &honest.per_class {
+        answer(&format!(
+            "{:width$}     {:.4}  {:.4} {:.4}  {:>8}",
+            class.label, class.precision, class.recall, class.f1, class.support
+        ))?;
+    }
+    if let Some(pair) = &honest.most_confused {
+        answer(&format!(
+            "most confused {} taken for {}: {} ({:.1} %)",
+            pair.truth,
+            pair.predicted,
+            pair.count,
+            100.0 * pair.share
+        ))?;
+    }
+    answer(&format!(
+        "time          {:.1} s: features {:.1} s, head {:.1} s",
+        t.total_seconds, t.feature_seconds, t.head_seconds
+    ))?;
+    answer(&format!("model         {}", Path::new(&t.run).join("model.safetensors").display()))
+}
+
+fn status(unreadable: &[Finding]) -> Status {
+    if unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable }
+}
+
+fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
+    let mut classifier = Classifier::open(&args.artefact, args.device)?;
+    let dataset = open_data(&args.data, FolderUse::Evaluate)?;
+    let split = match args.split.as_deref() {
+        Some("all") => None,
+        Some(name) => Some(name.parse::<Split>().map_err(taper_train::Error::from)?),
+        None if dataset.indices(Some(Split::Test)).is_empty() => None,
+        None => Some(Split::Test),
+    };
+    let (evaluation, findings) = classifier.evaluate(dataset, split, args.strict, session)?;
+    let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
+    for finding in unreadable.iter().chain(&remarks) {
+        session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
+    }
+    if args.json {
+        let mut value = serde_json::to_value(&evaluation)?;
+        if let Value::Object(fields) = &mut value {
+            fields.insert("split".into(), json!(split.map_or("all", Split::name)));
+            fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
+            fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
+        }
+        answer_json(&value)?;
+    } else {
+        answer(&format!(
+            "accuracy {:.4}, loss {:.4}, {} pictures",
+            evaluation.accuracy, evaluation.loss, evaluation.n
+        ))?;
+        for class in evaluation.per_class.iter().filter(|c| c.support > 0.0) {
+            answer(&format!(
+                "{}: precision {:.4}, recall {:.4}, f1 {:.4}, {} pictures",
+                class.label, class.precision, class.recall, class.f1, class.support
+            ))?;
+        }
+    }
+    Ok(status(&unreadable))
+}
+
+fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
+    let (mut classifier, pictures) = match &args.model {
+        Some(name) => {
+            let model = taper_zoo::find(name).map_err(taper_train::Error::from)?;
+            let weights =
+                args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
+            (Classifier::pretrained(model, &weights, args.device)?, &args.paths[..])
+        }
+        None => {
+            let Some((artefact, pictures)) =
+                args.paths.split_first().filter(|(_, p)| !p.is_empty())
+            else {
+                return Err(taper_train::Error::Setting {
+                    field: "model",
+                    value: "missing".into(),
+                    remedy: "give the model.safetensors of a run and then at least one picture, or --model NAME".into(),
+                }
+                .into());
+            };
+            (Classifier::open(artefact, args.device)?, pictures)
+        }
+    };
+    let mut ended = Status::Done;
+    for path in pictures {
+        if session.interrupted() {
+            return Err(taper_train::Error::Interrupted.into());
+        }
+        let shown = path.display().to_string();
+        match classifier.predict_file(path) {
+            Ok(prediction) => report(args, &shown, prediction)?,
+            Err(error @ taper_train::Error::Picture { .. }) => {
+                ended = Status::SomeInputUnusable;
+                let taper_train::Error::Picture { reason, .. } = error else { continue };
+                if args.json {
+                    answer_json(&json!({ "path": shown, "error": reason }))?;
+                } else {
+                    eprintln!("error: {shown}: {reason}");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(ended)
+}
+
+fn report(args: &PredictArgs, path: &str, prediction: Prediction) -> anyhow::Result<()> {
+    let mut ranked = prediction.probabilities;
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(args.top.map_or(usize::MAX, |k| k as usize));
+    if args.json {
+        let probabilities: Map<String, Value> =
+            ranked.into_iter().map(|(name, p)| (name, json!(p))).collect();
+        return answer_json(&json!({
+            "path": path,
+            "label": prediction.label,
+            "probability": prediction.probability,
+            "probabilities": probabilities,
+        }));
+    }
+    // A thousand classes on a line help nobody.
+    ranked.truncate(if args.top.is_none() { 5 } else { usize::MAX });
+    let ranked: Vec<String> =
+        ranked.into_iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
+    answer(&format!("{path}: {}", ranked.join(", ")))
+}
+
+fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
+    let model = taper_zoo::find(&args.model).map_err(taper_train::Error::from)?;
+    let size = args.size.unwrap_or(model.preprocessing.size) as usize;
+    let classes = args.classes as usize;
+    let own = args.head == "imagenet";
+    let backbone = if own { model.graph() } else { model.backbone() };
+    let head = match args.head.as_str() {
+        "imagenet" | "none" => None,
+        other => Some(other.parse::<HeadChoice>()?.graph(model.feature_width, classes)),
+    };
+    // Alone, a network is shown as it can be trained; under a new head it is frozen.
+    let trainable = head.is_none();
+    let summary = Summary::new(&backbone, trainable, head.as_ref(), size, size)
+        .map_err(taper_train::Error::from)?;
+    if args.json {
+        answer_json(&summary)?;
+    } else {
+        answer(summary.to_string().trim_end())?;
+    }
+    Ok(Status::Done)
+}
+
+fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
+    let entries = models().iter().map(|m| {
+        json!({
+            "name": m.name,
+            "repository": m.hub.repository,
+            "revision": m.hub.revision,
+            "source": m.source,
+            "paper": m.paper,
+            "licence": m.licence,
+            "size": m.preprocessing.size,
+            "mean": m.preprocessing.mean,
+            "std": m.preprocessing.std,
+            "features": m.feature_width,
+            "parameters": m.parameters,
+            "digest": m.hub.sha256,
+            "embedded": m.is_embedded(),
+        })
+    });
+    if args.json {
+        return answer_json(&entries.collect::<Vec<_>>()).map(|()| Status::Done);
+    }
+    answer(&format!(
+        "{:20} {:>5} {:>9} {:>12}  {:14} weights",
+        "model", "input", "features", "parameters", "licence"
+    ))?;
+    for m in models() {
+        let place = if m.is_embedded() { "built in" } else { m.hub.repository };
+        answer(&format!(
+            "{:20} {:>5} {:>9} {:>12}  {:14} {place}",
+            m.name, m.preprocessing.size, m.feature_width, m.parameters, m.licence
+        ))?;
+    }
+    Ok(Status::Done)
+}
+
+fn list_datasets(args: &ListArgs) -> anyhow::Result<Status> {
+    if args.json {
+        let entries: Vec<Value> = KNOWN_DATASETS
+            .iter()
+            .map(|d| {
+                json!({
+                    "name": d.name,
+                    "source": d.description,
+                    "licence": d.licence,
+                    "embedded": d.embedded,
+                })
+            })
+            .collect();
+        return answer_json(&entries).map(|()| Status::Done);
+    }
+    for d in &KNOWN_DATASETS {
+        answer(&format!("{}: {} ({})", d.name, d.description, d.licence))?;
+    }
+    answer(
+        "Any folder of pictures is a data set too: train/, val/, test/ or class folders alone.",
+    )?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,58 @@
+//! The `taper` program: arguments → recipe → calls. No algorithms.
+
+mod args;
+mod commands;
+mod output;
+mod progress;
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Parser;
+
+use crate::{args::Args, output::Status};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) = on_signal(&interrupted) {
+        tracing::warn!("Ctrl-C cannot be caught ({error}): it will end the program at once");
+    }
+    match commands::run(args.command, interrupted) {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::SomeInputUnusable) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let usage = error
+                .downcast_ref::<taper_train::Error>()
+                .is_some_and(taper_train::Error::is_usage)
+                || error.downcast_ref::<taper_nn::Error>().is_some_and(|e| {
+                    matches!(e, taper_nn::Error::Setting { .. } | taper_nn::Error::Device { .. })
+                });
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// The first signal asks for a clean end, the second one gets an immediate one.
+fn on_signal(interrupted: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
+    let interrupted = Arc::clone(interrupted);
+    ctrlc::set_handler(move || {
+        if interrupted.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+}

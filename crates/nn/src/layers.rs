@@ -1,0 +1,167 @@
+//! The forward pass of each kind of layer, composed of differentiable candle operations that run on every device.
+
+use candle_core::{D, Device, Result, Tensor};
+use taper_core::random::Key;
+use taper_graph::{Conv2d, MaxPool, Padding};
+
+/// `x`: `[n, in]`, `weight`: `[out, in]`.
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// `x`: `[n, channels, h, w]`, `weight`: `[out, channels / groups, k, k]`.
+pub(crate) fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    conv: &Conv2d,
+) -> Result<Tensor> {
+    let depthwise = conv.groups > 1 && conv.groups == conv.in_channels;
+    let y = if depthwise && conv.out_channels == conv.in_channels {
+        depthwise_conv2d(x, weight, conv)?
+    } else {
+        let (x, rest) = match conv.padding {
+            Padding::Symmetric(n) => (x.clone(), n),
+            Padding::Same => (zero_padded(x, conv)?, 0),
+        };
+        x.conv2d(weight, rest, conv.stride, conv.dilation, conv.groups)?
+    };
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, conv.out_channels, 1, 1))?),
+        None => Ok(y),
+    }
+}
+
+fn zero_padded(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let amounts = |n| conv.padding.amounts(n, conv.kernel, conv.stride, conv.dilation);
+    let (top, bottom) = amounts(height);
+    let (left, right) = amounts(width);
+    x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)
+}
+
+/// One multiply-add over the whole map per tap: candle's own grouped convolution is a loop over groups.
+fn depthwise_conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let x = zero_padded(x, conv)?;
+    let mut sum: Option<Tensor> = None;
+    for row in 0..conv.kernel {
+        for column in 0..conv.kernel {
+            let offsets = (row * conv.dilation, column * conv.dilation);
+            let reach = (conv.kernel - 1) * conv.dilation + 1;
+            let tap = weight.narrow(2, row, 1)?.narrow(3, column, 1)?;
+            let tap = tap.reshape((1, conv.out_channels, 1, 1))?;
+            let product = window(&x, offsets, reach, conv.stride)?.broadcast_mul(&tap)?;
+            sum = Some(match sum {
+                Some(sum) => (sum + product)?,
+                None => product,
+            });
+        }
+    }
+    sum.ok_or_else(|| candle_core::Error::Msg("a kernel of 0 has no taps".into()))
+}
+
+/// What one tap of a sliding window sees: every `stride`-th row and column from `offsets` on.
+fn window(x: &Tensor, offsets: (usize, usize), reach: usize, stride: usize) -> Result<Tensor> {
+    let along = |x: &Tensor, dim: usize, offset: usize| {
+        let count = (x.dim(dim)? - reach) / stride + 1;
+        if stride == 1 {
+            return x.narrow(dim, offset, count);
+        }
+        let positions: Vec<u32> = (0..count).map(|i| (offset + i * stride) as u32).collect();
+        x.index_select(&Tensor::new(positions, x.device())?, dim)
+    };
+    along(&along(x, 2, offsets.0)?, 3, offsets.1)
+}
+
+/// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a maximum over the taps
+/// is right for both.
+pub(crate) fn max_pool2d(x: &Tensor, pool: &MaxPool) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let amounts = |n| pool.padding.amounts(n, pool.kernel, pool.stride, 1);
+    // Every window that reaches into the padding also holds the edge, so that repeating the edge changes no maximum.
+    let (top, bottom) = amounts(height);
+    let (left, right) = amounts(width);
+    let x = x.pad_with_same(2, top, bottom)?.pad_with_same(3, left, right)?;
+    let mut highest: Option<Tensor> = None;
+    for row in 0..pool.kernel {
+        for column in 0..pool.kernel {
+            let tap = window(&x, (row, column), pool.kernel, pool.stride)?;
+            highest = Some(match highest {
+                Some(highest) => highest.maximum(&tap)?,
+                None => tap,
+            });
+        }
+    }
+    highest.ok_or_else(|| candle_core::Error::Msg("a window of 0 has no maximum".into()))
+}
+
+pub(crate) fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    x.mean(D::Minus1)?.mean(D::Minus1)
+}
+
+/// The parts of a normalisation, each `[channels]`.
+pub(crate) struct Norm<'a> {
+    pub(crate) scale: &'a Tensor,
+    pub(crate) bias: &'a Tensor,
+    pub(crate) eps: f64,
+}
+
+impl Norm<'_> {
+    /// Normalises with the running statistics.
+    pub(crate) fn evaluate(&self, x: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
+        let factor = (self.scale / (variance + self.eps)?.sqrt()?)?;
+        let shift = (self.bias - (mean * &factor)?)?;
+        x.broadcast_mul(&per_channel(x, &factor)?)?.broadcast_add(&per_channel(x, &shift)?)
+    }
+
+    /// Normalises with the batch's own statistics and returns them: the mean and the biased variance, `[channels]`.
+    pub(crate) fn train(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+        let mean = channel_mean(x)?;
+        let centred = x.broadcast_sub(&mean)?;
+        let variance = channel_mean(&centred.sqr()?)?;
+        let deviation = (&variance + self.eps)?.sqrt()?;
+        let factor = (per_channel(x, self.scale)? / deviation)?;
+        let y = centred.broadcast_mul(&factor)?.broadcast_add(&per_channel(x, self.bias)?)?;
+        Ok((y, mean.flatten_all()?.detach(), variance.flatten_all()?.detach()))
+    }
+}
+
+/// The mean over everything but the channels (dimension 1), dimensions kept.
+fn channel_mean(x: &Tensor) -> Result<Tensor> {
+    match x.rank() {
+        2 => x.mean_keepdim(0),
+        _ => x.mean_keepdim((0, 2, 3)),
+    }
+}
+
+fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
+    match x.rank() {
+        2 => values.reshape((1, ())),
+        _ => values.reshape((1, (), 1, 1)),
+    }
+}
+
+/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i).
+pub(crate) fn dropout_mask(
+    shape: &[usize],
+    p: f32,
+    key: Key,
+    step: u32,
+    device: &Device,
+) -> Result<Tensor> {
+    let rows = shape[0];
+    let row_length: usize = shape[1..].iter().product();
+    let kept = 1.0 / (1.0 - p);
+    let mut mask = vec![0f32; rows * row_length];
+    for (row, values) in mask.chunks_mut(row_length.max(1)).enumerate() {
+        let mut stream = key.stream(step, row as u64);
+        for value in values {
+            *value = if stream.bernoulli(p) { 0.0 } else { kept };
+        }
+    }
+    Tensor::from_vec(mask, shape, device)
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod device;
+mod error;
+mod init;
+mod layers;
+mod loss;
+mod network;
+mod optimizer;
+
+pub use device::{DeviceChoice, open_device};
+pub use error::{Error, Result};
+pub use loss::cross_entropy;
+pub use network::{NamedParameter, Network, Pass};
+pub use optimizer::{Adam, AdamConfig, CheckedAdamConfig, EpsilonMode};

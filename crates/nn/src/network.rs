@@ -1,0 +1,256 @@
+use std::ops::Range;
+
+use candle_core::{Device, Tensor, Var};
+use taper_core::random::Key;
+use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
+
+use crate::{
+    Error, Result, init,
+    layers::{self, Norm},
+};
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Pass {
+    /// Dropout does nothing; BatchNorm uses its running statistics.
+    Evaluation,
+    /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running ones.
+    Training {
+        /// The key of all dropout of this training.
+        dropout: Key,
+        /// The number of the optimization step, from 0: each has its own masks.
+        step: u32,
+    },
+}
+
+/// A tensor of a network.
+#[derive(Debug, Clone)]
+pub struct NamedParameter {
+    /// The name, e.g. `fc1.weight`.
+    pub name: String,
+    /// What it is for.
+    pub kind: ParameterKind,
+    /// The values, f32, in torch's layout.
+    pub var: Var,
+}
+
+/// A network that can be trained: a [`Graph`] with its tensors on a candle device.
+///
+/// Parameters stand in the order of [`Graph::parameters`], always.
+#[derive(Debug)]
+pub struct Network {
+    graph: Graph,
+    parameters: Vec<NamedParameter>,
+    of_node: Vec<Range<usize>>,
+    device: Device,
+}
+
+impl Network {
+    /// A network with fresh weights: Keras's default initialisation, drawn from streams keyed by the seed and the
+    /// names.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn initialised(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
+        let values = |p: &taper_graph::Parameter| Ok(init::initial_values(p, seed));
+        Self::build(graph, device, values)
+    }
+
+    /// A network with given weights.
+    ///
+    /// # Errors
+    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen.
+    pub fn loaded(graph: &Graph, weights: &dyn WeightSource, device: &Device) -> Result<Self> {
+        check_weights(graph, weights)?;
+        Self::build(graph, device, |p| {
+            weights.values(&p.name).map(|v| v.into_owned()).ok_or_else(|| Error::Layer {
+                network: graph.name().into(),
+                layer: p.name.clone(),
+                problem: "its values cannot be read from the weights".into(),
+            })
+        })
+    }
+
+    fn build(
+        graph: &Graph,
+        device: &Device,
+        values: impl Fn(&taper_graph::Parameter) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut parameters: Vec<NamedParameter> = Vec::new();
+        let mut of_node = vec![0..0; graph.nodes().len()];
+        for p in graph.parameters() {
+            let tensor = Tensor::from_vec(values(&p)?, p.shape.as_slice(), device)?;
+            let position = parameters.len();
+            if of_node[p.node].is_empty() {
+                of_node[p.node] = position..position;
+            }
+            of_node[p.node].end = position + 1;
+            let var = Var::from_tensor(&tensor)?;
+            parameters.push(NamedParameter { name: p.name, kind: p.kind, var });
+        }
+        Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone() })
+    }
+
+    /// The architecture.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// All tensors, running statistics included, in their fixed order.
+    pub fn parameters(&self) -> &[NamedParameter] {
+        &self.parameters
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// A copy of all tensors.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn weights(&self) -> Result<Weights> {
+        let mut all = Weights::new();
+        for p in &self.parameters {
+            let values = p.var.flatten_all()?.to_vec1::<f32>()?;
+            all.insert(p.name.clone(), p.var.dims().to_vec(), values);
+        }
+        Ok(all)
+    }
+
+    /// Puts a copy of all tensors back.
+    ///
+    /// # Errors
+    /// [`taper_graph::Error::Weights`] if the copy is another network's.
+    pub fn restore(&self, weights: &Weights) -> Result<()> {
+        check_weights(&self.graph, weights)?;
+        for p in &self.parameters {
+            if let Some(values) = weights.values(&p.name) {
+                p.var.set(&Tensor::from_slice(&values, p.var.shape(), &self.device)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or `[n, width]`
+    /// features where there is no classifier.
+    ///
+    /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a head.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is trained on a single
+    /// value per channel.
+    pub fn forward(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
+        let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
+        let mut users = vec![0usize; outputs.len()];
+        for node in self.graph.nodes() {
+            for &i in &node.inputs {
+                users[i] += 1;
+            }
+        }
+        for (id, node) in self.graph.nodes().iter().enumerate() {
+            let named = |problem: String| Error::Layer {
+                network: self.graph.name().into(),
+                layer: node.name.clone(),
+                problem,
+            };
+            let inputs: Vec<Tensor> =
+                node.inputs.iter().filter_map(|&i| outputs[i].clone()).collect();
+            let y = self.layer(id, input, &inputs, pass).map_err(|error| match error {
+                Error::Candle(candle) => named(candle.to_string()),
+                Error::Layer { problem, .. } => named(problem),
+                other => other,
+            })?;
+            // Without gradients to come, a map is dropped as soon as nobody needs it.
+            for &i in &node.inputs {
+                users[i] -= 1;
+                if users[i] == 0 {
+                    outputs[i] = None;
+                }
+            }
+            outputs[id] = Some(y);
+        }
+        outputs[self.graph.output()].take().ok_or_else(|| Error::Layer {
+            network: self.graph.name().into(),
+            layer: "output".into(),
+            problem: "was not computed".into(),
+        })
+    }
+
+    fn layer(&self, id: usize, input: &Tensor, inputs: &[Tensor], pass: Pass) -> Result<Tensor> {
+        let node = &self.graph.nodes()[id];
+        let own = &self.parameters[self.of_node[id].clone()];
+        let tensor = |i: usize| own[i].var.as_tensor();
+        let y = match node.op {
+            Op::Input { .. } | Op::Features { .. } => input.clone(),
+            Op::Conv2d(conv) => {
+                let bias = conv.bias.then(|| tensor(1));
+                layers::conv2d(&inputs[0], tensor(0), bias, &conv)?
+            }
+            Op::Linear { bias, .. } => {
+                layers::linear(&inputs[0], tensor(0), bias.then(|| tensor(1)))?
+            }
+            Op::BatchNorm { eps, momentum, unbiased, .. } => {
+                let norm = Norm { scale: tensor(0), bias: tensor(1), eps };
+                match pass {
+                    Pass::Evaluation => norm.evaluate(&inputs[0], tensor(2), tensor(3))?,
+                    Pass::Training { .. } => {
+                        self.train_norm(norm, &inputs[0], &own[2..], momentum, unbiased)?
+                    }
+                }
+            }
+            Op::Activation(Activation::Relu) => inputs[0].relu()?,
+            Op::Activation(Activation::Relu6) => inputs[0].clamp(0f32, 6f32)?,
+            Op::MaxPool(pool) => layers::max_pool2d(&inputs[0], &pool)?,
+            Op::GlobalAvgPool => layers::global_avg_pool(&inputs[0])?,
+            Op::Add => (&inputs[0] + &inputs[1])?,
+            Op::Dropout { p } => match pass {
+                Pass::Evaluation => inputs[0].clone(),
+                Pass::Training { dropout, step } => {
+                    let x = &inputs[0];
+                    let key = dropout.part(&node.name);
+                    (x * layers::dropout_mask(x.dims(), p, key, step, x.device())?)?
+                }
+            },
+            op => {
+                return Err(Error::Layer {
+                    network: self.graph.name().into(),
+                    layer: node.name.clone(),
+                    problem: format!("{} cannot be trained yet", op.kind()),
+                });
+            }
+        };
+        Ok(y)
+    }
+
+    fn train_norm(
+        &self,
+        norm: Norm<'_>,
+        x: &Tensor,
+        running: &[NamedParameter],
+        momentum: f64,
+        unbiased: bool,
+    ) -> Result<Tensor> {
+        let per_channel = x.elem_count() / x.dim(1)?;
+        if per_channel < 2 {
+            return Err(Error::Layer {
+                network: String::new(),
+                layer: String::new(),
+                problem: "BatchNorm cannot be trained on one value per channel: use batches of at least 2"
+                    .into(),
+            });
+        }
+        let (y, mean, variance) = norm.train(x)?;
+        let variance = if unbiased {
+            (variance * (per_channel as f64 / (per_channel - 1) as f64))?
+        } else {
+            variance
+        };
+        for (running, batch) in running.iter().zip([mean, variance]) {
+            let old = running.var.as_tensor().detach();
+            running.var.set(&((old * (1.0 - momentum))? + (batch * momentum)?)?)?;
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,132 @@
+use candle_core::{DType, Device, Tensor};
+use taper_core::Preprocessing;
+use taper_graph::{Graph, WeightSource};
+use taper_nn::{Network, Pass};
+use taper_plan::{FrozenPlan, Output, PlanOptions, Precision, Workspace};
+
+use crate::{Error, Result};
+
+/// A frozen network from pixels to features (or to its own logits): the compiled plan on the CPU, candle elsewhere.
+#[derive(Debug)]
+pub struct Backbone {
+    form: Form,
+    preprocessing: Preprocessing,
+    width: usize,
+}
+
+#[derive(Debug)]
+enum Form {
+    Plan(Box<(FrozenPlan, Workspace)>),
+    Candle(Network),
+}
+
+impl Backbone {
+    /// Prepares the network for pictures of the size that `preprocessing` says, on this device.
+    ///
+    /// # Errors
+    /// If the size or the weights do not fit the graph, or the precision cannot be had on the device.
+    pub fn new(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        preprocessing: Preprocessing,
+        output: Output,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        if !device.is_cpu() {
+            return Self::candle(graph, weights, preprocessing, output, precision, device);
+        }
+        let size = preprocessing.size as usize;
+        let options = PlanOptions::new([size, size], preprocessing.mean, preprocessing.std)
+            .precision(precision)
+            .output(output);
+        let plan = FrozenPlan::compile(graph, weights, &options)?;
+        let workspace = plan.workspace(rayon::current_num_threads());
+        let width = plan.output_width();
+        Ok(Self { form: Form::Plan(Box::new((plan, workspace))), preprocessing, width })
+    }
+
+    /// The same through candle, on any device: the reference, and the way of CUDA.
+    ///
+    /// # Errors
+    /// As [`Backbone::new`].
+    pub fn candle(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        preprocessing: Preprocessing,
+        output: Output,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        if precision != Precision::F32 {
+            return Err(Error::Setting {
+                field: "precision",
+                value: precision.to_string(),
+                remedy:
+                    "candle's backbone computes in f32 only: use --precision f32, or --device cpu"
+                        .into(),
+            });
+        }
+        let graph = match output {
+            Output::Features => graph.without_classifier(),
+            Output::Logits => graph.clone(),
+        };
+        let size = preprocessing.size as usize;
+        let width = graph.shapes(size, size)?[graph.output()].channels();
+        let network = Network::loaded(&graph, weights, device)?;
+        Ok(Self { form: Form::Candle(network), preprocessing, width })
+    }
+
+    /// How many numbers it gives for each picture.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How pictures must be prepared.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Which instructions it runs on, e.g. `avx512`, or `candle`.
+    pub fn kernels(&self) -> String {
+        match &self.form {
+            Form::Plan(plan) => plan.0.class().to_string(),
+            Form::Candle(_) => "candle".into(),
+        }
+    }
+
+    /// Runs `n` prepared pictures through the network: u8 `[n, size, size, 3]` in, f32 `[n, width]` out.
+    ///
+    /// # Errors
+    /// If a buffer has the wrong length, or candle fails.
+    pub fn forward(&mut self, pixels: &[u8], n: usize, out: &mut [f32]) -> Result<()> {
+        match &mut self.form {
+            Form::Plan(plan) => {
+                let (plan, workspace) = plan.as_mut();
+                Ok(plan.forward(workspace, pixels, n, out)?)
+            }
+            Form::Candle(network) => {
+                let size = self.preprocessing.size as usize;
+                let device = network.device();
+                // Bytes go over the bus; they are normalised on the device.
+                let x = Tensor::from_slice(pixels, (n, size, size, 3), device)?;
+                let x = x.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
+                let (scale, shift) = self.preprocessing.affine();
+                let per_channel = |v: [f32; 3]| Tensor::new(&v, device)?.reshape((1, 3, 1, 1));
+                let x = x.broadcast_mul(&per_channel(scale)?)?;
+                let x = x.broadcast_add(&per_channel(shift)?)?;
+                let y = network.forward(&x, Pass::Evaluation)?;
+                let y = y.flatten_all()?.to_vec1::<f32>()?;
+                if y.len() != out.len() {
+                    return Err(Error::Setting {
+                        field: "output",
+                        value: out.len().to_string(),
+                        remedy: format!("the network gives {} numbers for {n} pictures", y.len()),
+                    });
+                }
+                out.copy_from_slice(&y);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use taper_graph::{Graph, heads};
+
+use crate::{Error, Result};
+
+/// Which head is trained on the features: `linear`, `tutorial` or `mlp:512,256`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HeadChoice {
+    /// One fully connected layer ([`heads::linear`]).
+    #[default]
+    Linear,
+    /// BatchNorm, dropout and a hidden layer of 512 ([`heads::tutorial`]).
+    Tutorial,
+    /// Hidden layers of these widths, ReLU and dropout 0.5 after each ([`heads::mlp`]).
+    Mlp(Vec<usize>),
+}
+
+impl HeadChoice {
+    /// The head for this many features and classes.
+    pub fn graph(&self, width: usize, classes: usize) -> Graph {
+        match self {
+            HeadChoice::Linear => heads::linear(width, classes),
+            HeadChoice::Tutorial => heads::tutorial(width, classes),
+            HeadChoice::Mlp(hidden) => heads::mlp(width, hidden, 0.5, classes),
+        }
+    }
+}
+
+impl fmt::Display for HeadChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeadChoice::Linear => f.write_str("linear"),
+            HeadChoice::Tutorial => f.write_str("tutorial"),
+            HeadChoice::Mlp(hidden) => {
+                let widths: Vec<String> = hidden.iter().map(usize::to_string).collect();
+                write!(f, "mlp:{}", widths.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for HeadChoice {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::Setting {
+            field: "head",
+            value: format!("'{text}'"),
+            remedy: "use linear, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256"
+                .into(),
+        }
+        };
+        match text {
+            "linear" => Ok(HeadChoice::Linear),
+            "tutorial" => Ok(HeadChoice::Tutorial),
+            other => {
+                let widths = other.strip_prefix("mlp:").ok_or_else(wrong)?;
+                let widths = widths.split(',').map(|w| w.trim().parse::<usize>().ok());
+                let widths: Option<Vec<usize>> =
+                    widths.map(|w| w.filter(|w| (1..=65_536).contains(w))).collect();
+                widths.filter(|w| w.len() <= 16).map(HeadChoice::Mlp).ok_or_else(wrong)
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for HeadChoice {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<HeadChoice> for String {
+    fn from(choice: HeadChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_parsed_and_written_alike() {
+        for text in ["linear", "tutorial", "mlp:512", "mlp:512,256"] {
+            assert_eq!(text.parse::<HeadChoice>().unwrap().to_string(), text);
+        }
+        for text in ["", "mlp", "mlp:", "mlp:0", "mlp:a", "mlp:512,", "dense"] {
+            let error = text.parse::<HeadChoice>().unwrap_err().to_string();
+            assert!(error.contains("--head") && error.contains("mlp:512,256"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use taper_augment::Policy;
+use taper_core::{Fit, Preprocessing};
+use taper_data::ValChoice;
+use taper_nn::DeviceChoice;
+use taper_plan::Precision;
+use taper_zoo::{ModelSpec, WeightsChoice};
+
+use crate::{Error, HeadChoice, Result, file::write_atomically};
+
+/// How pictures of any aspect ratio come to the network's square input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FitChoice {
+    /// Scale both sides: nothing of the picture is lost.
+    #[default]
+    Squash,
+    /// Scale the shorter side and cut out the centre, as the weights' own specification says.
+    Crop,
+}
+
+/// What to train on what, and how. Written as TOML into every run folder; `taper train RUN/recipe.toml` repeats the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// A folder of pictures, or `synthetic`. Default `synthetic`.
+    pub data: String,
+    /// The pretrained network. Default `efficientnet-lite0`.
+    pub model: String,
+    /// `pretrained`, `random` (for benchmarks) or a weight file. Default `pretrained`.
+    pub weights: String,
+    /// The head that is trained. Default `linear`.
+    pub head: HeadChoice,
+    /// Side of the square input in pixels. Default: the network's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// How pictures come to the square. Default `squash`: on one's own pictures, what matters may lie at the edge.
+    pub fit: FitChoice,
+    /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
+    pub val: ValChoice,
+    /// Views of each training picture, 1 to 1000; view 0 is the picture as it is. Default 1.
+    pub views: u32,
+    /// How the other views are changed. Default `light`.
+    pub augment: Policy,
+    /// Passes over the training pictures, from 1. Default 30.
+    pub epochs: u32,
+    /// Pictures per step, from 1. Default 64.
+    pub batch_size: usize,
+    /// Step size of Adam, above 0. Default 1e-3.
+    pub learning_rate: f64,
+    /// Ends training after this many epochs without a better validation loss, from 1. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// By how much the validation loss must fall to count as better for `patience`, from 0. Default 0.
+    pub min_delta: f64,
+    /// Everything random follows from it. Default 0.
+    pub seed: u64,
+    /// Whether a picture that cannot be used ends the run, instead of being left out. Default false.
+    pub strict: bool,
+    /// What the frozen backbone computes in. Default `f32`.
+    pub precision: Precision,
+    /// Where to compute. Default `cpu`.
+    pub device: DeviceChoice,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            data: "synthetic".into(),
+            model: "efficientnet-lite0".into(),
+            weights: "pretrained".into(),
+            head: HeadChoice::default(),
+            size: None,
+            fit: FitChoice::default(),
+            val: ValChoice::default(),
+            views: 1,
+            augment: Policy::Light,
+            epochs: 30,
+            batch_size: 64,
+            learning_rate: 1e-3,
+            patience: None,
+            min_delta: 0.0,
+            seed: 0,
+            strict: false,
+            precision: Precision::default(),
+            device: DeviceChoice::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::RecipeFile`] names the line and the field that is wrong.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
+        toml::from_str(&text)
+            .map_err(|e| Error::RecipeFile { path: path.into(), problem: e.to_string() })
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        write_atomically(path, self.to_toml(path)?.as_bytes())
+    }
+
+    fn to_toml(&self, path: &Path) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| Error::RecipeFile { path: path.into(), problem: e.to_string() })
+    }
+
+    /// Checks every field, before anything is read or computed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first field that is out of its range, [`Error::Zoo`] an unknown model with the
+    /// nearest names, [`Error::Graph`] a size that is too small for the model.
+    pub fn check(self) -> Result<CheckedRecipe> {
+        let fail = |field, value: String, remedy: &str| {
+            Err(Error::Setting { field, value, remedy: remedy.into() })
+        };
+        let model = taper_zoo::find(&self.model)?;
+        let weights = match self.weights.as_str() {
+            "pretrained" => WeightsChoice::Pretrained,
+            "random" => WeightsChoice::Random,
+            file => WeightsChoice::File(PathBuf::from(file)),
+        };
+        if !(1..=100_000).contains(&self.epochs) {
+            return fail("epochs", self.epochs.to_string(), "use 1 to 100000");
+        }
+        if !(1..=1_000_000).contains(&self.batch_size) {
+            return fail("batch_size", self.batch_size.to_string(), "use 1 or more, e.g. 64");
+        }
+        if self.batch_size == 1 && self.head == HeadChoice::Tutorial {
+            let remedy = "the tutorial's head has BatchNorm, which cannot be trained on one picture at a time: use 2 or more";
+            return fail("batch_size", "1".into(), remedy);
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            let value = self.learning_rate.to_string();
+            return fail("learning_rate", value, "use a positive number, e.g. 0.001");
+        }
+        if !(1..=1000).contains(&self.views) {
+            return fail(
+                "views",
+                self.views.to_string(),
+                "use 1 to 1000; 1 is the picture as it is",
+            );
+        }
+        if self.views > 1 && self.augment == Policy::None {
+            let remedy =
+                "--augment none gives the same picture each time: use --views 1, or another policy";
+            return fail("views", self.views.to_string(), remedy);
+        }
+        if self.patience == Some(0) {
+            return fail("patience", "0".into(), "use 1 or more epochs, or leave it out");
+        }
+        if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {
+            return fail("min_delta", self.min_delta.to_string(), "use 0 or a positive number");
+        }
+        let mut preprocessing = model.preprocessing;
+        if self.fit == FitChoice::Squash {
+            preprocessing.fit = Fit::Squash;
+        }
+        if let Some(size) = self.size {
+            preprocessing.size = size;
+            if size > 4096 {
+                return fail("size", size.to_string(), "use at most 4096 pixels");
+            }
+            // Names the smallest size that the network can take.
+            model.backbone().shapes(size as usize, size as usize)?;
+        }
+        preprocessing.check()?;
+        Ok(CheckedRecipe { recipe: self, model, weights, preprocessing })
+    }
+}
+
+/// A recipe whose fields are in range, with the model that it names.
+#[derive(Debug, Clone)]
+pub struct CheckedRecipe {
+    pub(crate) recipe: Recipe,
+    pub(crate) model: &'static ModelSpec,
+    pub(crate) weights: WeightsChoice,
+    pub(crate) preprocessing: Preprocessing,
+}
+
+impl CheckedRecipe {
+    /// The recipe as it was given.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The model that the recipe names.
+    pub fn model(&self) -> &'static ModelSpec {
+        self.model
+    }
+
+    /// How pictures will be prepared.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_survives_toml() {
+        let recipe = Recipe { size: Some(128), patience: Some(2), ..Recipe::default() };
+        recipe.clone().check().unwrap();
+        let text = recipe.to_toml(Path::new("r.toml")).unwrap();
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
+        assert_eq!(toml::from_str::<Recipe>("").unwrap(), Recipe::default());
+    }
+
+    #[test]
+    fn every_setting_out_of_range_is_named() {
+        let default = Recipe::default;
+        let cases = [
+            (Recipe { epochs: 0, ..default() }, "--epochs"),
+            (Recipe { batch_size: 0, ..default() }, "--batch-size"),
+            (Recipe { batch_size: 1, head: HeadChoice::Tutorial, ..default() }, "BatchNorm"),
+            (Recipe { learning_rate: 0.0, ..default() }, "--learning-rate"),
+            (Recipe { learning_rate: f64::NAN, ..default() }, "--learning-rate"),
+            (Recipe { views: 0, ..default() }, "--views"),
+            (Recipe { views: 2, augment: Policy::None, ..default() }, "--augment"),
+            (Recipe { patience: Some(0), ..default() }, "--patience"),
+            (Recipe { min_delta: -1.0, ..default() }, "--min-delta"),
+            (Recipe { size: Some(16), ..default() }, "at least 32"),
+            (Recipe { size: Some(5000), ..default() }, "--size"),
+            (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
+        ];
+        for (recipe, expected) in cases {
+            let error = recipe.check().unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.is_usage(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_typo_in_a_recipe_names_the_line_and_the_fields() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        std::fs::write(&path, "epochs = 3\nbatchsize = 64\n").unwrap();
+        let error = Recipe::read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("batch_size"), "{error}");
+    }
+}

@@ -1,0 +1,93 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The figures of an epoch, for people to read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochReport {
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// How many epochs there will be at most.
+    pub epochs: u64,
+    /// Mean loss over the epoch's batches, with dropout.
+    pub loss: f64,
+    /// Accuracy over the epoch's batches, with dropout.
+    pub accuracy: f64,
+    /// Loss on the validation pictures.
+    pub val_loss: f64,
+    /// Accuracy on the validation pictures.
+    pub val_accuracy: f64,
+    /// Whether the validation loss is the best so far.
+    pub best: bool,
+}
+
+/// Who is told how far things are. All methods do nothing by default.
+pub trait Progress: Send + Sync {
+    /// Something worth a line.
+    fn say(&self, line: &str) {
+        let _ = line;
+    }
+
+    /// Something that the user should mend.
+    fn warn(&self, line: &str) {
+        let _ = line;
+    }
+
+    /// A long piece of work begins: `total` units, e.g. pictures.
+    fn begin(&self, work: &str, total: u64, unit: &'static str) {
+        let _ = (work, total, unit);
+    }
+
+    /// `n` more units are done.
+    fn advance(&self, n: u64) {
+        let _ = n;
+    }
+
+    /// An epoch is over.
+    fn epoch(&self, report: &EpochReport) {
+        let _ = report;
+    }
+
+    /// The piece of work is over.
+    fn end(&self) {}
+}
+
+struct Quiet;
+
+impl Progress for Quiet {}
+
+/// What surrounds a piece of work: who is told about it, and whether it should stop.
+#[derive(Clone)]
+pub struct Session {
+    progress: Arc<dyn Progress>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("interrupted", &self.interrupted()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Tells `progress`; stops soon after `interrupted` has become true.
+    pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
+        Self { progress, interrupted }
+    }
+
+    /// Tells nobody and is never interrupted.
+    pub fn quiet() -> Self {
+        Self::new(Arc::new(Quiet), Arc::default())
+    }
+
+    /// Who is told.
+    pub fn progress(&self) -> &dyn Progress {
+        self.progress.as_ref()
+    }
+
+    /// Whether somebody has asked to stop.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
