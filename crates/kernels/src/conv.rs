@@ -299,8 +299,8 @@ impl<E: Element> PackedFilter<E> {
         out: &mut [E],
     ) {
         let pixels = n * self.output[0] * self.output[1];
-        let mr = self.tiling.mr;
         let mut block = direct_block(self);
+        let mr = block.mr;
         let threads = team.threads();
         if threads > 1 {
             block.pixels = block.pixels.min(pixels.div_ceil(4 * threads).next_multiple_of(mr));
@@ -330,6 +330,7 @@ impl<E: Element> PackedFilter<E> {
                 table: table(scratch, block.table_pointers()),
                 gathered: gathered[line..].as_mut_ptr().cast(),
                 pitch: block.pitch,
+                mr,
             };
             // SAFETY: `run` has checked that the input holds `n` pictures, residual and output `n` maps; `first + count` does
             // not exceed their pixels; the table has room for the block. Each item writes pixels and channels of its own.
@@ -350,6 +351,8 @@ struct Block {
     taps: usize,
     /// Elements from one gathered pixel to the next; 0: pixels are read where they are.
     pitch: usize,
+    /// Pixels of the register tile.
+    mr: usize,
 }
 
 impl Block {
@@ -382,18 +385,19 @@ pub(crate) fn table<E>(scratch: &mut [f32], pointers: usize) -> *mut *const E {
 
 fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
     let shape = &filter.shape;
-    let mr = filter.tiling.mr;
     let taps = shape.window.taps();
     let covered: usize =
         (0..2).map(|axis| shape.window.stride[axis].min(shape.window.kernel[axis])).product();
     let bytes = covered * shape.in_channels * size_of::<E>() + taps * size_of::<usize>();
-    let pixels = (BLOCK_BYTES / bytes).clamp(2 * mr, 1 << 12) / mr * mr;
-    // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level cache: those are copied to
-    // where they do not. It pays as soon as a few panels read them.
+    // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level cache. Where there is one tap,
+    // they are copied to where they do not, which pays as soon as a few panels read them; else the tile is made smaller.
     let apart = shape.window.stride[1] * shape.in_channels * size_of::<E>();
-    let gather = taps == 1 && shape.groups == 1 && apart % 4096 == 0 && filter.panels.len() >= 4;
+    let collide = apart.is_multiple_of(4096);
+    let gather = collide && taps == 1 && shape.groups == 1 && filter.panels.len() >= 4;
     let pitch = if gather { shape.in_channels + E::PER_LINE } else { 0 };
-    Block { pixels, taps, pitch }
+    let mr = if collide && !gather { filter.tiling.mr.min(7) } else { filter.tiling.mr };
+    let pixels = (BLOCK_BYTES / bytes).clamp(2 * mr, 1 << 12) / mr * mr;
+    Block { pixels, taps, pitch, mr }
 }
 
 #[derive(Clone, Copy)]
@@ -412,6 +416,8 @@ struct DirectBlock<'a, E: Element> {
     /// Room for `count` pixels, `pitch` elements apart, if `pitch` is not 0.
     gathered: *mut E,
     pitch: usize,
+    /// Pixels of the register tile, at most `MR`.
+    mr: usize,
 }
 
 impl<E: Element> Task for DirectBlock<'_, E> {
@@ -422,7 +428,7 @@ impl<E: Element> Task for DirectBlock<'_, E> {
         let filter = self.filter;
         let shape = &filter.shape;
         let taps = shape.window.taps();
-        let mr = S::MR;
+        let mr = self.mr;
         let tiles = self.count.div_ceil(mr);
         // SAFETY: the table has room for `count.next_multiple_of(MR) × taps` pointers.
         unsafe { fill_table::<S>(self) };
@@ -475,7 +481,7 @@ impl<E: Element> Task for DirectBlock<'_, E> {
     }
 }
 
-/// Fills the table `[tile][tap][MR]` with pointers to the first channel (of the first group) of every tap of every pixel.
+/// Fills the table `[tile][tap][mr]` with pointers to the first channel (of the first group) of every tap of every pixel.
 #[inline(always)]
 unsafe fn fill_table<S: Simd>(block: DirectBlock<'_, S::Elem>) {
     let filter = block.filter;
@@ -489,7 +495,7 @@ unsafe fn fill_table<S: Simd>(block: DirectBlock<'_, S::Elem>) {
     let mut row = block.first / ow % oh;
     let mut picture = block.first / ow / oh;
     let taps = window.taps();
-    let mr = S::MR;
+    let mr = block.mr;
     let zeros = filter.zeros.as_ptr();
     let tiles = block.count.div_ceil(mr);
     for tile in 0..tiles {

@@ -1,4 +1,6 @@
 //! Depthwise convolution: one filter per channel, vectors over channels, a register tile over output columns.
+// Loops over registers count with constants, so that the compiler unrolls them.
+#![allow(clippy::needless_range_loop)]
 
 use crate::conv::{Epilogue, PackedFilter, table, table_len};
 use crate::simd::{Simd, Task, dispatch};
@@ -6,8 +8,14 @@ use crate::team::SharedMut;
 use crate::tile::activate;
 use crate::{Activation, Element, Team};
 
-/// Output columns of the register tile.
+/// Output columns of the register tile for any window.
 const COLUMNS: usize = 6;
+
+/// Output columns of the register tile for 3 × 3 and 5 × 5: divides 7, 14, 28, 56, 112.
+const UNROLLED: usize = 7;
+
+/// Input columns under the widest such tile: 5 × 5 with stride 2.
+const INPUT_COLUMNS: usize = (UNROLLED - 1) * 2 + 5;
 
 pub(crate) fn scratch_len<E: Element>(filter: &PackedFilter<E>) -> usize {
     table_len(filter.output[1].next_multiple_of(COLUMNS) * filter.shape.window.taps())
@@ -63,6 +71,82 @@ impl<E: Element> Task for Row<'_, E> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
+        let window = &self.filter.shape.window;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if window.dilation != [1, 1]
+                || self.filter.output[1] < UNROLLED
+                || !self.residual.is_null()
+            {
+                return self.any_window::<S>();
+            }
+            match (window.kernel, window.stride) {
+                ([3, 3], [_, 1]) => self.unrolled::<S, 3, 1>(),
+                ([3, 3], [_, 2]) => self.unrolled::<S, 3, 2>(),
+                ([5, 5], [_, 1]) => self.unrolled::<S, 5, 1>(),
+                ([5, 5], [_, 2]) => self.unrolled::<S, 5, 2>(),
+                _ => self.any_window::<S>(),
+            }
+        }
+    }
+}
+
+impl<E: Element> Row<'_, E> {
+    /// Windows of `K × K` whose horizontal stride is `STEP`: every input column is loaded once for all taps that it is under.
+    ///
+    /// # Safety
+    /// As for `run`; the output is at least `UNROLLED` wide.
+    #[inline(always)]
+    unsafe fn unrolled<S: Simd<Elem = E>, const K: usize, const STEP: usize>(self) {
+        let filter = self.filter;
+        let window = &filter.shape.window;
+        let [height, width] = filter.shape.input;
+        let [oh, ow] = filter.output;
+        let channels = filter.shape.in_channels;
+        let picture = self.row / oh;
+        let top = (self.row % oh * window.stride[0]) as isize - window.padding.top as isize;
+        let columns = (UNROLLED - 1) * STEP + K;
+        let mut tile = 0;
+        loop {
+            let left = (tile * STEP) as isize - window.padding.left as isize;
+            let mut pointers = [[filter.zeros.as_ptr(); INPUT_COLUMNS]; K];
+            for (ky, pointers) in pointers.iter_mut().enumerate() {
+                let y = top + ky as isize;
+                if (y as usize) < height {
+                    let row = ((picture * height + y as usize) * width) as isize + left;
+                    let row = self.input.wrapping_offset(row * channels as isize);
+                    for (j, pointer) in pointers.iter_mut().enumerate().take(columns) {
+                        if ((left + j as isize) as usize) < width {
+                            *pointer = row.wrapping_add(j * channels);
+                        }
+                    }
+                }
+            }
+            // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; the output pixels exist.
+            unsafe {
+                S::enter(Unrolled::<E, K, STEP> {
+                    pointers: &pointers,
+                    channels,
+                    weights: filter.depthwise.as_ptr(),
+                    bias: filter.bias.as_ptr(),
+                    out: self.out.add((self.row * ow + tile) * channels),
+                    activation: self.activation,
+                });
+            }
+            if tile + UNROLLED >= ow {
+                break;
+            }
+            // The last tile ends with the row, and may compute some columns once more.
+            tile = (tile + UNROLLED).min(ow - UNROLLED);
+        }
+    }
+
+    /// Any kernel, stride and dilation, with or without a residual.
+    ///
+    /// # Safety
+    /// As for `run`.
+    #[inline(always)]
+    unsafe fn any_window<S: Simd<Elem = E>>(self) {
         let filter = self.filter;
         let window = &filter.shape.window;
         let [height, width] = filter.shape.input;
@@ -218,6 +302,86 @@ impl<E: Element, const T: usize> Task for Sized<E, T> {
                         S::add(sum, S::load_n(c.residual.add(at), rest))
                     };
                     S::store_n(c.out.add(at), activate::<S>(c.activation, sum), rest);
+                }
+            }
+        }
+    }
+}
+
+/// `UNROLLED` neighbouring output columns, all channels.
+#[derive(Clone, Copy)]
+struct Unrolled<'a, E: Element, const K: usize, const STEP: usize> {
+    /// Pointers to pixels of `channels` values.
+    pointers: &'a [[*const E; INPUT_COLUMNS]; K],
+    channels: usize,
+    /// `[tap][channels]`.
+    weights: *const f32,
+    bias: *const f32,
+    out: *mut E,
+    activation: Activation,
+}
+
+impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, STEP> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let mut channel = 0;
+        // SAFETY: `channel + n ≤ channels`, and pixels, weights of a tap and bias all hold `channels` values.
+        unsafe {
+            while channel + S::LANES <= self.channels {
+                let mut sums = [S::load32(self.bias.add(channel)); UNROLLED];
+                for ky in 0..K {
+                    let weights: [S::V; K] = std::array::from_fn(|kx| {
+                        S::load32(self.weights.add((ky * K + kx) * self.channels + channel))
+                    });
+                    let row = &self.pointers[ky];
+                    if STEP == 1 {
+                        for j in 0..UNROLLED - 1 + K {
+                            let x = S::load(row[j].add(channel));
+                            // Column j lies under tap kx of output j − kx.
+                            for kx in 0..K {
+                                if j >= kx && j - kx < UNROLLED {
+                                    sums[j - kx] = S::fma(x, weights[kx], sums[j - kx]);
+                                }
+                            }
+                        }
+                    } else {
+                        for kx in 0..K {
+                            for t in 0..UNROLLED {
+                                let x = S::load(row[t * STEP + kx].add(channel));
+                                sums[t] = S::fma(x, weights[kx], sums[t]);
+                            }
+                        }
+                    }
+                }
+                for t in 0..UNROLLED {
+                    S::store(
+                        self.out.add(t * self.channels + channel),
+                        activate::<S>(self.activation, sums[t]),
+                    );
+                }
+                channel += S::LANES;
+            }
+            let n = self.channels - channel;
+            if n > 0 {
+                for t in 0..UNROLLED {
+                    let mut sum = S::load32_n(self.bias.add(channel), n);
+                    for ky in 0..K {
+                        for kx in 0..K {
+                            let w = S::load32_n(
+                                self.weights.add((ky * K + kx) * self.channels + channel),
+                                n,
+                            );
+                            let x = S::load_n(self.pointers[ky][t * STEP + kx].add(channel), n);
+                            sum = S::fma(x, w, sum);
+                        }
+                    }
+                    S::store_n(
+                        self.out.add(t * self.channels + channel),
+                        activate::<S>(self.activation, sum),
+                        n,
+                    );
                 }
             }
         }

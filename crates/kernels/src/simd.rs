@@ -55,6 +55,18 @@ pub trait Simd: Copy + 'static {
     /// `a < b ? a : b`: a NaN in `b` survives.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
 
+    /// Asks for the cache line at an address, which may be any.
+    #[inline(always)]
+    unsafe fn prefetch(at: *const Self::Elem) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has the instruction; it never faults.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
     /// The same `STEP` values of one pixel in all lanes.
     unsafe fn dot_splat(from: *const Self::Elem) -> Self::D;
     /// One value of a pixel in all lanes, zeros in the rest of the step.

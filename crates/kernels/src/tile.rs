@@ -1,4 +1,6 @@
 //! The register tile: a few pixels by one or two vectors of output channels, over all taps and input channels.
+// Loops over registers count with constants, so that the compiler unrolls them.
+#![allow(clippy::needless_range_loop)]
 
 use crate::simd::{Simd, Task};
 use crate::{Activation, Element};
@@ -42,6 +44,17 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             let bias: [S::V; N] = std::array::from_fn(|n| S::load32(t.bias.add(n * S::LANES)));
             let mut sums = [bias; M];
             let mut filter = t.filter;
+            // By the time the sums are done, the lines that they go to (and what is added) have arrived.
+            for m in 0..M {
+                for n in 0..N {
+                    let at = m * t.ldc + n * S::LANES;
+                    S::prefetch(t.out.wrapping_add(at));
+                    if !t.residual.is_null() {
+                        S::prefetch(t.residual.wrapping_add(at));
+                    }
+                }
+            }
+            let (low, high) = limits(t.activation);
             for run in 0..t.runs {
                 let row = t.pointers.add(run * t.pointers_stride);
                 let pixels: [*const E; M] = std::array::from_fn(|m| *row.add(m));
@@ -70,8 +83,29 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
                     filter = filter.add(N * S::LANES * S::STEP);
                 }
             }
-            // The sums leave the registers by constant indices only: indexed in the loop below, the compiler would keep
-            // them in memory all along.
+            // The sums leave the registers by constant indices only, in loops small enough to be unrolled: otherwise the compiler
+            // would keep them in memory all along.
+            let (low, high) = (S::splat(low), S::splat(high));
+            // Conversion to bf16 makes the loops too long for that: those sums go through memory once.
+            if t.width == N * S::LANES && S::STEP == 1 {
+                if t.residual.is_null() {
+                    for m in 0..M {
+                        for n in 0..N {
+                            let sum = S::min(high, S::max(low, sums[m][n]));
+                            S::store(t.out.add(m * t.ldc + n * S::LANES), sum);
+                        }
+                    }
+                } else {
+                    for m in 0..M {
+                        for n in 0..N {
+                            let at = m * t.ldc + n * S::LANES;
+                            let sum = S::add(sums[m][n], S::load(t.residual.add(at)));
+                            S::store(t.out.add(at), S::min(high, S::max(low, sum)));
+                        }
+                    }
+                }
+                return;
+            }
             let mut stored = [[S::splat(0.0); N]; M];
             for m in 0..M {
                 for n in 0..N {
@@ -82,19 +116,18 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             for (m, sums) in stored.iter().enumerate() {
                 for (n, &sum) in sums.iter().enumerate() {
                     let at = m * t.ldc + n * S::LANES;
+                    let mut sum = sum;
                     if t.width >= (n + 1) * S::LANES {
-                        let mut sum = sum;
                         if !t.residual.is_null() {
                             sum = S::add(sum, S::load(t.residual.add(at)));
                         }
-                        S::store(t.out.add(at), activate::<S>(t.activation, sum));
+                        S::store(t.out.add(at), S::min(high, S::max(low, sum)));
                     } else if t.width > n * S::LANES {
                         let left = t.width - n * S::LANES;
-                        let mut sum = sum;
                         if !t.residual.is_null() {
                             sum = S::add(sum, S::load_n(t.residual.add(at), left));
                         }
-                        S::store_n(t.out.add(at), activate::<S>(t.activation, sum), left);
+                        S::store_n(t.out.add(at), S::min(high, S::max(low, sum)), left);
                     }
                 }
             }
@@ -102,18 +135,23 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
     }
 }
 
+/// An activation as a clamp.
+#[inline(always)]
+pub(crate) fn limits(activation: Activation) -> (f32, f32) {
+    match activation {
+        Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
+        Activation::Relu => (0.0, f32::INFINITY),
+        Activation::Relu6 => (0.0, 6.0),
+    }
+}
+
 /// # Safety
 /// The processor has the instructions of `S`.
 #[inline(always)]
 pub(crate) unsafe fn activate<S: Simd>(activation: Activation, value: S::V) -> S::V {
+    let (low, high) = limits(activation);
     // SAFETY: arithmetic only.
-    unsafe {
-        match activation {
-            Activation::None => value,
-            Activation::Relu => S::max(S::splat(0.0), value),
-            Activation::Relu6 => S::min(S::splat(6.0), S::max(S::splat(0.0), value)),
-        }
-    }
+    unsafe { S::min(S::splat(high), S::max(S::splat(low), value)) }
 }
 
 impl<E: Element> Tile<E> {

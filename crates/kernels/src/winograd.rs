@@ -16,11 +16,11 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Tiles that a block has at least (if there are as many), so that filters are not read too often.
 const MIN_TILES: usize = 28;
 
-/// The same for filters that no cache holds.
-const MIN_TILES_LARGE: usize = 84;
+/// The same for filters that the second-level cache does not hold by far.
+const MIN_TILES_LARGE: usize = 70;
 
 /// Bytes of transformed filters from which on they count as large.
-const LARGE_BYTES: usize = 16 << 20;
+const LARGE_BYTES: usize = 6 << 20;
 
 /// Tiles that a block has at most.
 const MAX_TILES: usize = 112;
@@ -122,6 +122,9 @@ pub(crate) fn run<E: Element>(
         let share = tiles.div_ceil(2 * threads).next_multiple_of(filter.tiling.mr);
         layout.tiles = layout.tiles.min(share);
     }
+    let blocks = tiles.div_ceil(layout.tiles);
+    // Blocks of about the same size: a small last one would read all filters for few tiles.
+    layout.tiles = layout.tiles.min(tiles.div_ceil(blocks).next_multiple_of(filter.tiling.mr));
     let blocks = tiles.div_ceil(layout.tiles);
     // Few tiles: several threads share a block, each with some of the output channels.
     let shares = threads.div_ceil(blocks).min(filter.panels.len());

@@ -34,7 +34,8 @@ fn convolve<E: Element>(
         let residual = Guarded::new(&residual, at_end);
         let mut out = Guarded::new(&vec![E::default(); len], at_end);
         let mut scratch = Guarded::new(&vec![0.0; filter.scratch_len()], at_end);
-        let epilogue = Epilogue { residual: Some(&residual), activation: Activation::Relu };
+        let residual: Option<&[E]> = if random.range(0, 1) == 1 { Some(&residual) } else { None };
+        let epilogue = Epilogue { residual, activation: Activation::Relu };
         filter.run(&mut Team::serial(&mut scratch), n, &input, epilogue, &mut out).unwrap();
     }
 }
@@ -47,6 +48,25 @@ fn convolutions_stay_inside() {
             let shape = random_shape(&mut random);
             convolve::<f32>(class, &shape, Algorithm::for_shape::<f32>(&shape), &mut random);
             convolve::<Bf16>(class, &shape, Algorithm::for_shape::<Bf16>(&shape), &mut random);
+        }
+    }
+}
+
+#[test]
+fn wide_depthwise_convolutions_stay_inside() {
+    for class in classes() {
+        let mut random = Random(15);
+        for _ in 0..40 {
+            let kernel = random.pick(&[3, 5]);
+            let window = Window::square(kernel).stride(random.range(1, 2));
+            let window = window.padding(Padding::uniform(random.range(0, 2)));
+            let shape = Conv2dShape::depthwise(
+                [6, random.range(13, 33)],
+                random.pick(&[3, 8, 16, 19, 40]),
+                window,
+            );
+            convolve::<f32>(class, &shape, Algorithm::Depthwise, &mut random);
+            convolve::<Bf16>(class, &shape, Algorithm::Depthwise, &mut random);
         }
     }
 }

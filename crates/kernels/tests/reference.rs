@@ -78,6 +78,30 @@ fn convolutions_match_the_reference_over_random_shapes() {
     }
 }
 
+/// The shapes whose loops are unrolled: 3 × 3 and 5 × 5, at least 7 columns wide.
+#[test]
+fn wide_depthwise_convolutions_match_the_reference() {
+    for class in classes() {
+        let mut random = Random(2);
+        for case in 0..60 {
+            let kernel = random.pick(&[3, 5]);
+            let padding = Padding {
+                top: random.range(0, 2),
+                bottom: random.range(0, 2),
+                left: random.range(0, 2),
+                right: random.range(0, 2),
+            };
+            let window = Window::square(kernel).stride(random.range(1, 2)).padding(padding);
+            let input = [random.range(5, 9), random.range(13, 33)];
+            let shape = Conv2dShape::depthwise(input, random.pick(&[3, 8, 16, 19, 32, 40]), window);
+            let error = conv_error::<f32>(class, &shape, Algorithm::Depthwise, 2, &mut random);
+            assert!(error <= 1e-5, "case {case}: {class} {shape}: {error:e}");
+            let error = conv_error::<Bf16>(class, &shape, Algorithm::Depthwise, 2, &mut random);
+            assert!(error <= 2e-2, "case {case}: {class} bf16 {shape}: {error:e}");
+        }
+    }
+}
+
 #[test]
 fn depthwise_is_also_computed_as_grouped() {
     let window = Window::square(3).padding(Padding::uniform(1));
