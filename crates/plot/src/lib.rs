@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+mod axis;
+mod error;
+mod figure;
+mod matrix;
+mod picture;
+mod svg;
+
+pub use axis::Scale;
+pub use error::{Error, Result};
+pub use figure::{Figure, Line, Marker, Panel, Style, Vertical};
+pub use matrix::Matrix;
+pub use picture::Picture;
+
+/// Colours that go well together and differ for colour-blind eyes as well.
+pub mod colour {
+    /// Training values.
+    pub const BLUE: &str = "#2f6fb3";
+    /// Validation values.
+    pub const ORANGE: &str = "#e07b28";
+    /// What was chosen or kept.
+    pub const GREEN: &str = "#2a8c55";
+    /// What ends or warns.
+    pub const RED: &str = "#cc2f36";
+    /// A further series.
+    pub const PURPLE: &str = "#7e57a8";
+    /// A further series.
+    pub const TEAL: &str = "#1b8a9c";
+    /// What stays in the background.
+    pub const GREY: &str = "#8a929a";
+}

@@ -1,0 +1,202 @@
+use std::fmt::Write as _;
+
+/// The text colour.
+pub(crate) const INK: &str = "#23282d";
+/// The colour of what explains.
+pub(crate) const FADED: &str = "#5f6870";
+/// The colour of grid lines.
+pub(crate) const GRID: &str = "#e4e7ea";
+
+/// Where a text lies relative to its point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// How a text looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Type {
+    pub(crate) size: f64,
+    pub(crate) bold: bool,
+    pub(crate) colour: &'static str,
+    pub(crate) anchor: Anchor,
+    /// Degrees, clockwise.
+    pub(crate) turn: f64,
+    /// Whether a white rim keeps lines behind it from crossing it.
+    pub(crate) rim: bool,
+}
+
+impl Type {
+    pub(crate) const fn new(size: f64, anchor: Anchor) -> Self {
+        Self { size, bold: false, colour: INK, anchor, turn: 0.0, rim: false }
+    }
+
+    pub(crate) const fn bold(self) -> Self {
+        Self { bold: true, ..self }
+    }
+
+    pub(crate) const fn colour(self, colour: &'static str) -> Self {
+        Self { colour, ..self }
+    }
+
+    pub(crate) const fn rim(self) -> Self {
+        Self { rim: true, ..self }
+    }
+
+    pub(crate) const fn turn(self, turn: f64) -> Self {
+        Self { turn, ..self }
+    }
+}
+
+/// The body of an SVG file, element by element.
+#[derive(Debug, Default)]
+pub(crate) struct Svg(String);
+
+/// At most two decimals, none that say nothing: short files, and the same bytes everywhere.
+pub(crate) fn n(value: f64) -> String {
+    let text = format!("{value:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+impl Svg {
+    pub(crate) fn raw(&mut self, element: &str) {
+        self.0.push_str(element);
+        self.0.push('\n');
+    }
+
+    pub(crate) fn rect(&mut self, [x, y, w, h]: [f64; 4], fill: &str, stroke: Option<&str>) {
+        let stroke = stroke.map(|s| format!(" stroke=\"{s}\"")).unwrap_or_default();
+        let (x, y, w, h) = (n(x), n(y), n(w), n(h));
+        self.raw(&format!(
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" fill=\"{fill}\"{stroke}/>"
+        ));
+    }
+
+    pub(crate) fn line(
+        &mut self,
+        [x1, y1, x2, y2]: [f64; 4],
+        colour: &str,
+        width: f64,
+        dash: &str,
+    ) {
+        let (x1, y1, x2, y2, width) = (n(x1), n(y1), n(x2), n(y2), n(width));
+        let dash = dash_attribute(dash);
+        self.raw(&format!(
+            "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" stroke=\"{colour}\" stroke-width=\"{width}\"{dash}/>"
+        ));
+    }
+
+    pub(crate) fn path(&mut self, points: &[(f64, f64)], colour: &str, width: f64, dash: &str) {
+        let mut d = String::new();
+        for (i, (x, y)) in points.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(d, "{}{} {}", if i == 0 { "M" } else { " L" }, n(*x), n(*y));
+        }
+        let (width, dash) = (n(width), dash_attribute(dash));
+        self.raw(&format!(
+            "<path d=\"{d}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-linejoin=\"round\" stroke-linecap=\"round\"{dash}/>"
+        ));
+    }
+
+    pub(crate) fn circle(&mut self, (x, y): (f64, f64), r: f64, fill: &str, stroke: &str) {
+        let (x, y, r) = (n(x), n(y), n(r));
+        self.raw(&format!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"1.5\"/>"
+        ));
+    }
+
+    pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, style: Type) {
+        let anchor = match style.anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let bold = if style.bold { " font-weight=\"bold\"" } else { "" };
+        let rim = if style.rim {
+            " stroke=\"#ffffff\" stroke-width=\"4\" stroke-linejoin=\"round\" paint-order=\"stroke\""
+        } else {
+            ""
+        };
+        let (x, y, size) = (n(x), n(y), n(style.size));
+        let turn = if style.turn == 0.0 {
+            String::new()
+        } else {
+            format!(" transform=\"rotate({} {x} {y})\"", n(style.turn))
+        };
+        let (colour, text) = (style.colour, escape(text));
+        self.raw(&format!(
+            "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" text-anchor=\"{anchor}\" fill=\"{colour}\"{bold}{rim}{turn}>{text}</text>"
+        ));
+    }
+
+    /// Draws what another one holds.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.0.push_str(&other.0);
+    }
+
+    /// The whole file.
+    pub(crate) fn finish(self, width: f64, height: f64) -> String {
+        let (w, h) = (n(width), n(height));
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
+             font-family=\"Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif\">\n\
+             <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n{}</svg>\n",
+            self.0
+        )
+    }
+}
+
+fn dash_attribute(dash: &str) -> String {
+    if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") }
+}
+
+/// Text as XML allows it: names come from folders and may hold anything.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if c.is_control() => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Roughly how wide a text is in Roboto. Wide enough for layout, since margins are generous.
+pub(crate) fn width(text: &str, size: f64) -> f64 {
+    text.chars()
+        .map(|c| match c {
+            'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|'
+            | '(' | ')' => 0.33,
+            'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.85,
+            c if c.is_ascii_uppercase() => 0.67,
+            c if u32::from(c) > 0x2e80 => 1.0,
+            _ => 0.56,
+        })
+        .sum::<f64>()
+        * size
+}
+
+/// The text, or as much of it as fits, with an ellipsis.
+pub(crate) fn fitted(text: &str, size: f64, room: f64) -> String {
+    if width(text, size) <= room {
+        return text.into();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if width(&short, size) + width("…", size) + width(c.encode_utf8(&mut [0; 4]), size) > room
+        {
+            break;
+        }
+        short.push(c);
+    }
+    short.truncate(short.trim_end().len());
+    short + "…"
+}

@@ -1,0 +1,135 @@
+//! Pictures are the same everywhere, whole, and survive whatever comes in.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use resvg::tiny_skia::Pixmap;
+use taper_plot::{Error, Figure, Line, Matrix, Panel, Scale, Style, Vertical, colour};
+
+fn figure(title: &str, points: Vec<(f64, f64)>, scale: Scale) -> Figure {
+    Figure {
+        title: title.into(),
+        x_label: "x".into(),
+        panels: vec![Panel {
+            title: "y".into(),
+            height: 120.0,
+            scale,
+            lines: vec![Line::new("", colour::BLUE, points)],
+            ..Panel::default()
+        }],
+        ..Figure::default()
+    }
+}
+
+/// Dark pixels in the band of the headline.
+fn ink(title: &str) -> usize {
+    let png = figure(title, vec![(0.0, 0.0), (1.0, 1.0)], Scale::Linear).draw().png(1.0).unwrap();
+    let pixels = Pixmap::decode_png(&png).unwrap();
+    let band = pixels.pixels()[..45 * pixels.width() as usize].iter();
+    band.filter(|p| p.red() < 128).count()
+}
+
+/// The crate is built without access to system fonts, so whatever ink there is comes from the embedded one.
+#[test]
+fn texts_are_drawn_with_the_embedded_font() {
+    assert_eq!(ink(""), 0);
+    assert!(ink("Loss") > 50);
+    for title in ["Größe", "Ελιά", "Берёза", "− … · ≤ → “x”", "žluťoučký"]
+    {
+        let (whole, short) = (ink(title), ink(&title.chars().skip(1).collect::<String>()));
+        assert!(whole > short, "the first letter of {title} is missing");
+    }
+}
+
+#[test]
+fn the_same_bytes_every_time_and_scale_is_checked() {
+    let picture = figure("Loss", vec![(0.0, 2.0), (1.0, 1.0)], Scale::Linear).draw();
+    let again = figure("Loss", vec![(0.0, 2.0), (1.0, 1.0)], Scale::Linear).draw();
+    assert_eq!(picture, again);
+    assert_eq!(picture.png(2.0).unwrap(), again.png(2.0).unwrap());
+    let pixels = Pixmap::decode_png(&picture.png(0.5).unwrap()).unwrap();
+    assert_eq!(pixels.width(), 400);
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 100.0] {
+        assert!(matches!(picture.png(scale), Err(Error::Scale(_))), "{scale}");
+    }
+}
+
+#[test]
+fn values_that_cannot_be_shown_leave_a_gap() {
+    let nan = f64::NAN;
+    let gaps =
+        vec![(0.0, 1.0), (1.0, 2.0), (2.0, nan), (3.0, 1.0), (4.0, f64::INFINITY), (5.0, 2.0)];
+    let svg = figure("", gaps, Scale::Linear).draw();
+    assert_eq!(svg.svg().matches("<path").count(), 1);
+    // The two values between gaps are dots.
+    assert_eq!(svg.svg().matches("<circle").count(), 2);
+    let below_zero = figure("", vec![(0.0, 1.0), (1.0, 0.0), (2.0, 1.0)], Scale::Log).draw();
+    assert_eq!(below_zero.svg().matches("<circle").count(), 2);
+    for points in
+        [vec![], vec![(0.0, nan)], vec![(nan, 1.0)], vec![(1e308, -1e308), (-1e308, 1e308)]]
+    {
+        let mut odd = figure("odd", points, Scale::Linear);
+        odd.verticals =
+            vec![Vertical { label: "v".into(), x: nan, colour: colour::RED, style: Style::Solid }];
+        let picture = odd.draw();
+        assert!(
+            !picture.svg().contains("NaN") && !picture.svg().contains("inf"),
+            "{}",
+            picture.svg()
+        );
+        picture.png(1.0).unwrap();
+    }
+}
+
+fn matrix(names: &[&str]) -> Matrix {
+    let k = names.len();
+    Matrix {
+        title: "m".into(),
+        subtitle: String::new(),
+        row_label: "true".into(),
+        column_label: "predicted".into(),
+        names: names.iter().map(|n| n.to_string()).collect(),
+        values: (0..k).map(|i| (0..k).map(|j| if i == j { 90.0 } else { 5.0 }).collect()).collect(),
+    }
+}
+
+#[test]
+fn names_may_hold_anything() {
+    let odd = ["<b>&\"'", "\u{0}\u{1b}\u{ffff}", "", "日本語の長い長い名前", &"x".repeat(5000)];
+    matrix(&odd).draw().unwrap().png(1.0).unwrap();
+    assert!(matrix(&["a", "b"]).draw().unwrap().svg().contains(">90<"));
+}
+
+#[test]
+fn many_classes_fit() {
+    let names: Vec<String> = (0..260).map(|i| format!("class {i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Every cell but the diagonal a mistake: more than are drawn.
+    let picture = matrix(&names).draw().unwrap();
+    picture.png(0.25).unwrap();
+    for k in [1, 2, 5, 40, 41] {
+        matrix(&names[..k]).draw().unwrap().png(1.0).unwrap();
+    }
+}
+
+#[test]
+fn a_matrix_must_be_square() {
+    assert!(matrix(&[]).draw().is_err());
+    let mut ragged = matrix(&["a", "b"]);
+    ragged.values[1].pop();
+    assert!(matches!(ragged.draw(), Err(Error::Matrix { rows: 2, names: 2 })));
+}
+
+#[test]
+fn files_are_whole_or_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = figure("t", vec![(0.0, 1.0)], Scale::Linear).draw();
+    picture.save(folder.path(), "curves").unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["curves.png", "curves.svg"]);
+    let error = picture.save(&folder.path().join("none"), "curves").unwrap_err().to_string();
+    assert!(error.contains("none/curves.svg"), "{error}");
+}

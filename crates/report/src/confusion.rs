@@ -1,0 +1,48 @@
+use taper_metrics::Evaluation;
+use taper_plot::{Matrix, Picture};
+
+use crate::Result;
+
+/// Draws the confusion matrix: rows are true classes, columns predictions, colours the share of the row.
+///
+/// # Errors
+/// [`crate::Error::Plot`] if the evaluation's matrix is not square (one that `taper-metrics` made always is).
+pub fn confusion(title: &str, evaluation: &Evaluation) -> Result<Picture> {
+    let s = if evaluation.n == 1 { "" } else { "s" };
+    let mut subtitle =
+        format!("{} picture{s}  ·  accuracy {:.3}", thousands(evaluation.n), evaluation.accuracy);
+    if let Some(pair) = &evaluation.most_confused {
+        subtitle += &format!(
+            "  ·  most confused: {} taken for {} ({} of {})",
+            pair.truth,
+            pair.predicted,
+            pair.count,
+            (pair.count / pair.share).round()
+        );
+    }
+    if evaluation.not_finite > 0 {
+        subtitle += &format!("  ·  {} without prediction", evaluation.not_finite);
+    }
+    let matrix = Matrix {
+        title: title.into(),
+        subtitle,
+        row_label: "true class".into(),
+        column_label: "predicted class".into(),
+        names: evaluation.per_class.iter().map(|c| c.label.clone()).collect(),
+        values: evaluation.confusion.clone(),
+    };
+    Ok(matrix.draw()?)
+}
+
+/// `12,345`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -1,0 +1,167 @@
+use taper_plot::{Figure, Line, Marker, Panel, Picture, Scale, Style, Vertical, colour};
+
+use crate::{Error, Result};
+
+/// The figures of one epoch. What was not measured is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EpochFigures {
+    /// The epoch, counted from 0.
+    pub epoch: u64,
+    /// Mean training loss, in nats.
+    pub loss: Option<f64>,
+    /// Training accuracy, 0…1.
+    pub accuracy: Option<f64>,
+    /// Mean validation loss, in nats.
+    pub val_loss: Option<f64>,
+    /// Validation accuracy, 0…1.
+    pub val_accuracy: Option<f64>,
+    /// The learning rate at the epoch's end.
+    pub learning_rate: Option<f64>,
+}
+
+/// How a training went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Curves {
+    /// The headline, e.g. the run's name.
+    pub title: String,
+    /// A line below it, e.g. model and data; may be empty.
+    pub subtitle: String,
+    /// The epochs in order.
+    pub epochs: Vec<EpochFigures>,
+    /// The epoch whose weights were kept, counted from 0.
+    pub best_epoch: Option<u64>,
+    /// The last epoch, if training ended early, counted from 0.
+    pub stopped_epoch: Option<u64>,
+}
+
+impl Curves {
+    /// Reads the epochs of a `history.csv`: columns `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate` in
+    /// any order; `epoch` is needed, further ones are ignored, `NA` and empty fields are none.
+    ///
+    /// # Errors
+    /// [`Error::History`] names the first line that cannot be read.
+    pub fn epochs_from_csv(text: &str) -> Result<Vec<EpochFigures>> {
+        let fail = |line, problem| Err(Error::History { line, problem });
+        let mut lines = text.lines().enumerate();
+        let columns: Vec<&str> = match lines.next() {
+            Some((_, header)) if header.split(',').any(|c| c == "epoch") => {
+                header.split(',').collect()
+            }
+            _ => return fail(1, "there is no column 'epoch'".into()),
+        };
+        let mut epochs = Vec::new();
+        for (index, line) in lines {
+            let fields: Vec<&str> = line.split(',').collect();
+            if fields.len() != columns.len() {
+                let problem = format!("{} fields for {} columns", fields.len(), columns.len());
+                return fail(index + 1, problem);
+            }
+            let mut figures = EpochFigures::default();
+            for (column, field) in columns.iter().zip(fields) {
+                let slot = match *column {
+                    "epoch" => match field.parse() {
+                        Ok(epoch) => {
+                            figures.epoch = epoch;
+                            continue;
+                        }
+                        Err(_) => return fail(index + 1, format!("'{field}' is no epoch")),
+                    },
+                    "loss" => &mut figures.loss,
+                    "accuracy" => &mut figures.accuracy,
+                    "val_loss" => &mut figures.val_loss,
+                    "val_accuracy" => &mut figures.val_accuracy,
+                    "learning_rate" => &mut figures.learning_rate,
+                    _ => continue,
+                };
+                *slot = match field {
+                    "" | "NA" => None,
+                    number => match number.parse() {
+                        Ok(number) => Some(number),
+                        Err(_) => return fail(index + 1, format!("'{number}' is no number")),
+                    },
+                };
+            }
+            epochs.push(figures);
+        }
+        Ok(epochs)
+    }
+
+    /// Draws loss, accuracy and learning rate over the epochs, as far as they were measured, with the best and the last epoch marked.
+    pub fn draw(&self) -> Picture {
+        let series = |of: fn(&EpochFigures) -> Option<f64>| -> Vec<(f64, f64)> {
+            self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect()
+        };
+        let few = self.epochs.len() <= 60;
+        let line = |label: &str, colour, points: Vec<(f64, f64)>| Line {
+            dots: few,
+            ..Line::new(label, colour, points)
+        };
+        let mut panels = Vec::new();
+        let mut pair = |title: &str, height, train: Vec<(f64, f64)>, val: Vec<(f64, f64)>| {
+            if train.is_empty() && val.is_empty() {
+                return;
+            }
+            let best = self.best_epoch.map(|e| e as f64);
+            let best = val.iter().find(|p| Some(p.0) == best && p.1.is_finite());
+            let markers = best.map(|&at| Marker {
+                label: format!("best: {:.4}", at.1),
+                at,
+                colour: colour::GREEN,
+            });
+            let lines = [("training", colour::BLUE, train), ("validation", colour::ORANGE, val)];
+            panels.push(Panel {
+                title: title.into(),
+                height,
+                lines: lines
+                    .into_iter()
+                    .filter(|l| !l.2.is_empty())
+                    .map(|(label, colour, points)| line(label, colour, points))
+                    .collect(),
+                markers: markers.into_iter().collect(),
+                ..Panel::default()
+            });
+        };
+        pair("Loss", 230.0, series(|e| e.loss), series(|e| e.val_loss));
+        pair("Accuracy", 230.0, series(|e| e.accuracy), series(|e| e.val_accuracy));
+        let rates = series(|e| e.learning_rate);
+        if !rates.is_empty() {
+            let positive = rates.iter().map(|p| p.1).filter(|r| *r > 0.0);
+            let (low, high) =
+                positive.fold((f64::INFINITY, 0.0f64), |(l, h), r| (l.min(r), h.max(r)));
+            panels.push(Panel {
+                title: "Learning rate".into(),
+                height: 90.0,
+                // A rate that falls to a tenth would be zero to the eye on a linear axis.
+                scale: if high >= 5.0 * low { Scale::Log } else { Scale::Linear },
+                lines: vec![line("", colour::PURPLE, rates)],
+                ..Panel::default()
+            });
+        }
+        let mut verticals = Vec::new();
+        if let Some(best) = self.best_epoch {
+            verticals.push(Vertical {
+                label: format!("best weights: epoch {best}"),
+                x: best as f64,
+                colour: colour::GREEN,
+                style: Style::Dashed,
+            });
+        }
+        if let Some(stopped) = self.stopped_epoch {
+            verticals.push(Vertical {
+                label: format!("stopped after epoch {stopped}"),
+                x: stopped as f64,
+                colour: colour::RED,
+                style: Style::DashDotted,
+            });
+        }
+        let figure = Figure {
+            title: self.title.clone(),
+            subtitle: self.subtitle.clone(),
+            x_label: "epoch (counted from 0)".into(),
+            x_scale: Scale::Whole,
+            panels,
+            verticals,
+        };
+        figure.draw()
+    }
+}
