@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Conv2dShape, Element, KernelError};
+use crate::{Conv2dShape, KernelError};
 
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,23 +12,25 @@ pub enum Algorithm {
     Direct,
     /// One filter per channel, vectors over channels.
     Depthwise,
-    /// Winograd's F(2 × 2, 3 × 3), for 3 × 3 with stride 1: 2.25 times fewer multiplications, as accurate as the direct sum. f32 only.
+    /// Winograd's F(2 × 2, 3 × 3), for 3 × 3 with stride 1: 2.25 times fewer multiplications, as accurate as the direct sum.
+    /// The arithmetic is f32, also for bf16 activations.
     WinogradF2,
-    /// Winograd's F(4 × 4, 3 × 3), for 3 × 3 with stride 1: 4 times fewer multiplications, about a digit less accurate. f32 only.
+    /// Winograd's F(4 × 4, 3 × 3), for 3 × 3 with stride 1: 4 times fewer multiplications, about a digit less accurate.
+    /// The arithmetic is f32, also for bf16 activations.
     WinogradF4,
 }
 
 impl Algorithm {
     /// The algorithm for a shape. It depends on nothing else, so that results can be repeated.
     #[must_use]
-    pub fn for_shape<E: Element>(shape: &Conv2dShape) -> Self {
+    pub fn for_shape(shape: &Conv2dShape) -> Self {
         if shape.is_depthwise() {
             return Self::Depthwise;
         }
         let channels = shape.in_channels.min(shape.out_channels);
         match shape.output() {
             // Below, the transforms cost more than the multiplications that they save.
-            Ok([height, width]) if Self::WinogradF4.check::<E>(shape).is_ok() && channels >= 32 => {
+            Ok([height, width]) if Self::WinogradF4.check(shape).is_ok() && channels >= 32 => {
                 if height.min(width) > 2 {
                     Self::WinogradF4
                 } else {
@@ -48,7 +50,7 @@ impl Algorithm {
         }
     }
 
-    pub(crate) fn check<E: Element>(self, shape: &Conv2dShape) -> Result<(), KernelError> {
+    pub(crate) fn check(self, shape: &Conv2dShape) -> Result<(), KernelError> {
         let fits = match self {
             Self::Direct => true,
             Self::Depthwise => shape.is_depthwise(),
@@ -56,7 +58,7 @@ impl Algorithm {
                 let window = &shape.window;
                 let square =
                     [window.kernel, window.stride, window.dilation] == [[3; 2], [1; 2], [1; 2]];
-                square && shape.groups == 1 && !E::BF16
+                square && shape.groups == 1
             }
         };
         if fits {

@@ -22,6 +22,8 @@ pub struct PackedFilter<E: Element> {
     pub(crate) output: [usize; 2],
     pub(crate) algorithm: Algorithm,
     pub(crate) weights: AlignedBuffer<E>,
+    /// Transformed filters, if the algorithm is one of Winograd's.
+    pub(crate) transformed: Option<Box<PackedFilter<f32>>>,
     /// f32 weights of depthwise filters `[tap][channel]`, or nothing.
     pub(crate) depthwise: AlignedBuffer<f32>,
     /// One value per output channel, zeros up to the end of the last vector of each panel.
@@ -79,7 +81,7 @@ impl<E: Element> PackedFilter<E> {
         weights: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<Self, KernelError> {
-        Self::pack_for(class, shape, Algorithm::for_shape::<E>(shape), weights, bias)
+        Self::pack_for(class, shape, Algorithm::for_shape(shape), weights, bias)
     }
 
     /// Packs filters for a given algorithm; otherwise as [`pack`](Self::pack).
@@ -109,9 +111,10 @@ impl<E: Element> PackedFilter<E> {
             }
             Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
                 let positions = algorithm.positions();
-                let transformed = winograd::transform_filters(shape, weights, positions);
-                filter.pack_panels(
-                    &transformed,
+                let values = winograd::transform_filters(shape, weights, positions);
+                let mut transformed = PackedFilter::<f32>::empty(class, shape, algorithm)?;
+                transformed.pack_panels(
+                    &values,
                     bias,
                     positions,
                     per_group,
@@ -119,6 +122,7 @@ impl<E: Element> PackedFilter<E> {
                         values[(out * positions + position) * per_group + channel]
                     },
                 );
+                filter.transformed = Some(Box::new(transformed));
             }
             Algorithm::Depthwise => {
                 let channels = shape.out_channels;
@@ -144,7 +148,7 @@ impl<E: Element> PackedFilter<E> {
         algorithm: Algorithm,
     ) -> Result<Self, KernelError> {
         let output = shape.output()?;
-        algorithm.check::<E>(shape)?;
+        algorithm.check(shape)?;
         Ok(Self {
             class,
             tiling: Tiling::for_class::<E>(class),
@@ -152,6 +156,7 @@ impl<E: Element> PackedFilter<E> {
             output,
             algorithm,
             weights: AlignedBuffer::new(0),
+            transformed: None,
             depthwise: AlignedBuffer::new(0),
             bias: AlignedBuffer::new(0),
             panels: Vec::new(),
@@ -242,6 +247,7 @@ impl<E: Element> PackedFilter<E> {
         self.weights.len() * size_of::<E>()
             + (self.depthwise.len() + self.bias.len()) * size_of::<f32>()
             + self.zeros.len() * size_of::<E>()
+            + self.transformed.as_deref().map_or(0, PackedFilter::bytes)
     }
 
     /// Scratch values (f32) that each thread of the team needs.
@@ -250,7 +256,9 @@ impl<E: Element> PackedFilter<E> {
         match self.algorithm {
             Algorithm::Direct => direct_block(self).scratch_len(),
             Algorithm::Depthwise => crate::depthwise::scratch_len(self),
-            Algorithm::WinogradF2 | Algorithm::WinogradF4 => winograd::scratch_len(self),
+            Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
+                self.transformed.as_deref().map_or(0, winograd::scratch_len)
+            }
         }
     }
 
@@ -284,7 +292,9 @@ impl<E: Element> PackedFilter<E> {
             Algorithm::Direct => self.direct(team, n, input, epilogue, out),
             Algorithm::Depthwise => crate::depthwise::run(self, team, n, input, epilogue, out),
             Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
-                winograd::run(self, team, n, input, epilogue, out);
+                if let Some(transformed) = &self.transformed {
+                    winograd::run(transformed, &self.zeros, team, n, input, epilogue, out);
+                }
             }
         }
         Ok(())

@@ -132,6 +132,36 @@ impl<E: Element> Task for PoolRow<'_, E> {
             *self.pool;
         let (picture, row) = (self.row / oh, self.row % oh);
         for column in 0..ow {
+            let to = self.out.wrapping_add((self.row * ow + column) * channels);
+            let first = [row * window.stride[0], column * window.stride[1]];
+            let inside = (0..2).all(|axis| {
+                let before = [window.padding.top, window.padding.left][axis];
+                let reach = (window.kernel[axis] - 1) * window.dilation[axis];
+                first[axis] >= before && first[axis] + reach < before + [height, width][axis]
+            });
+            if inside && kind == PoolKind::Max && window.kernel == [3, 3] && channels >= S::LANES {
+                let (y, x) = (first[0] - window.padding.top, first[1] - window.padding.left);
+                let from = self.input.wrapping_add(((picture * height + y) * width + x) * channels);
+                let steps = [window.dilation[0] * width * channels, window.dilation[1] * channels];
+                let mut channel = 0;
+                loop {
+                    // SAFETY: the nine taps lie inside the map, and `channel + LANES ≤ channels`.
+                    unsafe {
+                        let mut value = S::load(from.add(channel));
+                        for tap in 1..9 {
+                            let at = tap / 3 * steps[0] + tap % 3 * steps[1] + channel;
+                            value = S::max(value, S::load(from.add(at)));
+                        }
+                        S::store(to.add(channel), value);
+                    }
+                    if channel + S::LANES == channels {
+                        break;
+                    }
+                    // The last vector ends with the pixel, and may overlap the one before.
+                    channel = (channel + S::LANES).min(channels - S::LANES);
+                }
+                continue;
+            }
             let ys = taps(window, 0, height, row);
             let xs = taps(window, 1, width, column);
             let count = match kind {
@@ -162,7 +192,7 @@ impl<E: Element> Task for PoolRow<'_, E> {
                     if kind != PoolKind::Max {
                         value = S::mul(value, S::splat(1.0 / count as f32));
                     }
-                    let to = self.out.add((self.row * ow + column) * channels + channel);
+                    let to = to.add(channel);
                     if full {
                         S::store(to, value);
                     } else {

@@ -3,6 +3,9 @@
 //! Tiles of the input are transformed, multiplied with transformed filters position by position (one matrix product for each
 //! of the 36 or 16 positions), and transformed back. The matrices are those of Lavin & Gray, *Fast algorithms for convolutional
 //! neural networks* (2015). F(4 × 4) needs a quarter of the multiplications of the direct sum and loses about one decimal digit.
+//!
+//! bf16 activations are transformed and multiplied in f32: transformed values would not survive another rounding to 8 bits, and a quarter
+//! of the multiplications at f32's speed is still less work than all of them at twice that speed.
 
 use crate::conv::{Epilogue, PackedFilter};
 use crate::simd::{Simd, Task, dispatch};
@@ -75,7 +78,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<E: Element>(filter: &PackedFilter<E>) -> Self {
+    fn new(filter: &PackedFilter<f32>) -> Self {
         let positions = filter.algorithm.positions();
         let mr = filter.tiling.mr;
         // A line more than needed: rows a power of two apart would fall into the same sets of the cache.
@@ -83,7 +86,7 @@ impl Layout {
         let (input_pitch, output_pitch) =
             (pitch(filter.shape.in_channels), pitch(filter.shape.out_channels));
         let bytes = positions * (input_pitch + output_pitch) * size_of::<f32>();
-        let large = filter.weights.len() * size_of::<E>() >= LARGE_BYTES;
+        let large = filter.weights.len() * size_of::<f32>() >= LARGE_BYTES;
         let least = if large { MIN_TILES_LARGE } else { MIN_TILES };
         let tiles = (BLOCK_BYTES / bytes).clamp(least, MAX_TILES).next_multiple_of(mr);
         Self { tiles, input_pitch, output_pitch }
@@ -98,14 +101,16 @@ impl Layout {
     }
 }
 
-pub(crate) fn scratch_len<E: Element>(filter: &PackedFilter<E>) -> usize {
+pub(crate) fn scratch_len(filter: &PackedFilter<f32>) -> usize {
     let layout = Layout::new(filter);
     let positions = filter.algorithm.positions();
     layout.input_len(positions) + layout.output_len(positions) + 16
 }
 
+/// `filter` holds the transformed filters; `zeros` stands for pixels beyond the border, `in_channels` of them.
 pub(crate) fn run<E: Element>(
-    filter: &PackedFilter<E>,
+    filter: &PackedFilter<f32>,
+    zeros: &[E],
     team: &mut Team<'_>,
     n: usize,
     input: &[E],
@@ -136,8 +141,9 @@ pub(crate) fn run<E: Element>(
         let first = block * layout.tiles;
         let start = scratch.as_ptr().align_offset(64).min(15);
         let (transformed, products) = scratch[start..].split_at_mut(layout.input_len(positions));
-        let task = Block {
+        let block = Block {
             filter,
+            zeros: zeros.as_ptr(),
             layout,
             input: input.as_ptr(),
             residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
@@ -146,17 +152,21 @@ pub(crate) fn run<E: Element>(
             first,
             count: layout.tiles.min(tiles - first),
             panels: (share * per_share, filter.panels.len().min((share + 1) * per_share)),
-            transformed: transformed.as_mut_ptr().cast(),
-            products: products.as_mut_ptr().cast(),
+            transformed: transformed.as_mut_ptr(),
+            products: products.as_mut_ptr(),
         };
         // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual and output `n` maps, and that the
-        // scratch has the length that `scratch_len` says, in f32, which no element exceeds in size. `first + count` does not exceed
-        // the number of tiles; each item writes tiles and channels of its own.
+        // scratch has the length that `scratch_len` says. `first + count` does not exceed the number of tiles; each item writes tiles
+        // and channels of its own.
         unsafe {
             if positions == 36 {
-                dispatch(filter.class, Sized::<E, 6, 4>(task));
+                dispatch(filter.class, Forward::<E, 6, 4>(block));
+                dispatch(filter.class, block.multiply());
+                dispatch(filter.class, Backward::<E, 6, 4>(block));
             } else {
-                dispatch(filter.class, Sized::<E, 4, 2>(task));
+                dispatch(filter.class, Forward::<E, 4, 2>(block));
+                dispatch(filter.class, block.multiply());
+                dispatch(filter.class, Backward::<E, 4, 2>(block));
             }
         }
     });
@@ -164,7 +174,8 @@ pub(crate) fn run<E: Element>(
 
 #[derive(Clone, Copy)]
 struct Block<'a, E: Element> {
-    filter: &'a PackedFilter<E>,
+    filter: &'a PackedFilter<f32>,
+    zeros: *const E,
     layout: Layout,
     input: *const E,
     residual: *const E,
@@ -176,31 +187,15 @@ struct Block<'a, E: Element> {
     /// First panel and the one after the last.
     panels: (usize, usize),
     /// `[position][tile][input_pitch]`.
-    transformed: *mut E,
+    transformed: *mut f32,
     /// `[position][tile][output_pitch]`.
-    products: *mut E,
+    products: *mut f32,
 }
 
-/// Tiles of `A × A` inputs and `M × M` outputs.
-#[derive(Clone, Copy)]
-struct Sized<'a, E: Element, const A: usize, const M: usize>(Block<'a, E>);
-
-impl<E: Element, const A: usize, const M: usize> Task for Sized<'_, E, A, M> {
-    type Elem = E;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd<Elem = E>>(self) {
-        let block = self.0;
-        // SAFETY: passed on to the caller.
-        unsafe {
-            for tile in 0..block.count {
-                S::enter(Forward::<E, A, M> { block, tile });
-            }
-            multiply::<S, A>(block);
-            for tile in 0..block.count {
-                S::enter(Backward::<E, A, M> { block, tile });
-            }
-        }
+impl<'a, E: Element> Block<'a, E> {
+    fn multiply(&self) -> Multiply<'a> {
+        let &Block { filter, layout, count, panels, transformed, products, .. } = self;
+        Multiply { filter, layout, count, panels, transformed, products }
     }
 }
 
@@ -213,25 +208,35 @@ fn locate<E: Element, const M: usize>(block: &Block<'_, E>, tile: usize) -> [usi
     [index / columns / rows, index / columns % rows * M, index % columns * M]
 }
 
+/// Transforms tiles of `A × A` pixels, which lie under `M × M` outputs.
 #[derive(Clone, Copy)]
-struct Forward<'a, E: Element, const A: usize, const M: usize> {
-    block: Block<'a, E>,
-    tile: usize,
-}
+struct Forward<'a, E: Element, const A: usize, const M: usize>(Block<'a, E>);
 
 impl<E: Element, const A: usize, const M: usize> Task for Forward<'_, E, A, M> {
     type Elem = E;
 
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
-        let block = self.block;
+        for tile in 0..self.0.count {
+            // SAFETY: passed on to the caller.
+            unsafe { self.tile::<S>(tile) }
+        }
+    }
+}
+
+impl<E: Element, const A: usize, const M: usize> Forward<'_, E, A, M> {
+    /// # Safety
+    /// As for the block; `tile < count`.
+    #[inline(always)]
+    unsafe fn tile<S: Simd<Elem = E>>(self, tile: usize) {
+        let block = self.0;
         let shape = &block.filter.shape;
         let [height, width] = shape.input;
         let channels = shape.in_channels;
-        let [picture, y, x] = locate::<E, M>(&block, self.tile);
+        let [picture, y, x] = locate::<E, M>(&block, tile);
         let top = y as isize - shape.window.padding.top as isize;
         let left = x as isize - shape.window.padding.left as isize;
-        let mut pointers = [[block.filter.zeros.as_ptr(); A]; A];
+        let mut pointers = [[block.zeros; A]; A];
         for (i, row) in pointers.iter_mut().enumerate() {
             let y = top + i as isize;
             if (y as usize) < height {
@@ -249,7 +254,7 @@ impl<E: Element, const A: usize, const M: usize> Task for Forward<'_, E, A, M> {
         // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; a row of a transformed tile has room for
         // `channels` rounded up to whole vectors.
         unsafe {
-            let to = block.transformed.add(self.tile * block.layout.input_pitch);
+            let to = block.transformed.add(tile * block.layout.input_pitch);
             while channel < channels {
                 let n = S::LANES.min(channels - channel);
                 let mut half = [[S::splat(0.0); A]; A];
@@ -267,7 +272,7 @@ impl<E: Element, const A: usize, const M: usize> Task for Forward<'_, E, A, M> {
                 for (i, row) in half.into_iter().enumerate() {
                     let row = input_transform::<S, A>(row);
                     for (j, value) in row.into_iter().enumerate() {
-                        S::store(to.add((i * A + j) * step + channel), value);
+                        S::store32(to.add((i * A + j) * step + channel), value);
                     }
                 }
                 channel += S::LANES;
@@ -328,73 +333,96 @@ unsafe fn output_transform<S: Simd, const A: usize, const M: usize>(x: [S::V; A]
 }
 
 /// One matrix product for each position.
-///
-/// # Safety
-/// As for the block.
-#[inline(always)]
-unsafe fn multiply<S: Simd, const A: usize>(block: Block<'_, S::Elem>) {
-    let filter = block.filter;
-    let Layout { tiles, input_pitch, output_pitch } = block.layout;
-    let len = filter.shape.in_channels;
-    for position in 0..A * A {
-        for panel in &filter.panels[block.panels.0..block.panels.1] {
-            let size = len.next_multiple_of(S::STEP) * panel.vectors * S::LANES;
-            let mut tile = 0;
-            while tile < block.count {
-                let rows = S::MR.min(block.count - tile);
-                // SAFETY: transformed tiles hold `in_channels` values each; the panel holds `A × A` filters of `size` values; rows of
-                // products have room for all output channels; a bias of zeros stands behind the real one.
-                unsafe {
-                    let from = block.transformed.add((position * tiles + tile) * input_pitch);
-                    let mut pointers = [from.cast_const(); 16];
-                    for (row, pointer) in pointers.iter_mut().enumerate().take(rows) {
-                        *pointer = from.add(row * input_pitch);
+#[derive(Clone, Copy)]
+struct Multiply<'a> {
+    filter: &'a PackedFilter<f32>,
+    layout: Layout,
+    count: usize,
+    panels: (usize, usize),
+    transformed: *const f32,
+    products: *mut f32,
+}
+
+impl Task for Multiply<'_> {
+    type Elem = f32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = f32>>(self) {
+        let block = self;
+        let filter = block.filter;
+        let Layout { tiles, input_pitch, output_pitch } = block.layout;
+        let len = filter.shape.in_channels;
+        for position in 0..filter.algorithm.positions() {
+            for panel in &filter.panels[block.panels.0..block.panels.1] {
+                let size = len * panel.vectors * S::LANES;
+                let mut tile = 0;
+                while tile < block.count {
+                    let rows = S::MR.min(block.count - tile);
+                    // SAFETY: transformed tiles hold `in_channels` values each; the panel holds for each position filters of `size` values; rows of
+                    // products have room for all output channels; a bias of zeros stands behind the real one.
+                    unsafe {
+                        let from = block.transformed.add((position * tiles + tile) * input_pitch);
+                        let mut pointers = [from; 16];
+                        for (row, pointer) in pointers.iter_mut().enumerate().take(rows) {
+                            *pointer = from.add(row * input_pitch);
+                        }
+                        Tile {
+                            pointers: pointers.as_ptr(),
+                            pointers_stride: 0,
+                            runs: 1,
+                            len,
+                            filter: filter.weights.as_ptr().add(panel.weights + position * size),
+                            bias: filter.bias.as_ptr().add(filter.bias.len() - 2 * S::LANES),
+                            residual: std::ptr::null(),
+                            out: block
+                                .products
+                                .add((position * tiles + tile) * output_pitch + panel.first),
+                            ldc: output_pitch,
+                            width: panel.width,
+                            activation: Activation::None,
+                        }
+                        .run::<S>(rows, panel.vectors);
                     }
-                    Tile {
-                        pointers: pointers.as_ptr(),
-                        pointers_stride: 0,
-                        runs: 1,
-                        len,
-                        filter: filter.weights.as_ptr().add(panel.weights + position * size),
-                        bias: filter.bias.as_ptr().add(filter.bias.len() - 2 * S::LANES),
-                        residual: std::ptr::null(),
-                        out: block
-                            .products
-                            .add((position * tiles + tile) * output_pitch + panel.first),
-                        ldc: output_pitch,
-                        width: panel.width,
-                        activation: Activation::None,
-                    }
-                    .run::<S>(rows, panel.vectors);
+                    tile += rows;
                 }
-                tile += rows;
             }
         }
     }
 }
 
+/// Transforms products back, and stores what is inside the output.
 #[derive(Clone, Copy)]
-struct Backward<'a, E: Element, const A: usize, const M: usize> {
-    block: Block<'a, E>,
-    tile: usize,
-}
+struct Backward<'a, E: Element, const A: usize, const M: usize>(Block<'a, E>);
 
 impl<E: Element, const A: usize, const M: usize> Task for Backward<'_, E, A, M> {
     type Elem = E;
 
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
-        let block = self.block;
+        for tile in 0..self.0.count {
+            // SAFETY: passed on to the caller.
+            unsafe { self.tile::<S>(tile) }
+        }
+    }
+}
+
+impl<E: Element, const A: usize, const M: usize> Backward<'_, E, A, M> {
+    /// # Safety
+    /// As for the block; `tile < count`.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // columns become rows
+    unsafe fn tile<S: Simd<Elem = E>>(self, tile: usize) {
+        let block = self.0;
         let filter = block.filter;
         let channels = filter.shape.out_channels;
         let [oh, ow] = filter.output;
-        let [picture, y, x] = locate::<E, M>(&block, self.tile);
+        let [picture, y, x] = locate::<E, M>(&block, tile);
         let (rows, columns) = (M.min(oh - y), M.min(ow - x));
         let corner = ((picture * oh + y) * ow + x) * channels;
         let step = block.layout.tiles * block.layout.output_pitch;
         // SAFETY: rows of products have room for `out_channels` rounded up to whole vectors; the output pixels exist.
         unsafe {
-            let from = block.products.add(self.tile * block.layout.output_pitch);
+            let from = block.products.add(tile * block.layout.output_pitch);
             for panel in &filter.panels[block.panels.0..block.panels.1] {
                 let mut done = 0;
                 while done < panel.width {
@@ -403,7 +431,7 @@ impl<E: Element, const A: usize, const M: usize> Task for Backward<'_, E, A, M> 
                     let mut half = [[S::splat(0.0); A]; M];
                     for j in 0..A {
                         let column: [S::V; A] = std::array::from_fn(|i| {
-                            S::load(from.add((i * A + j) * step + channel))
+                            S::load32(from.add((i * A + j) * step + channel))
                         });
                         let column = output_transform::<S, A, M>(column);
                         for i in 0..M {

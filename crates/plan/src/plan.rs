@@ -333,13 +333,15 @@ impl<E: Element> Compiled<E> {
         out: &mut [f32],
     ) -> Result<Vec<Duration>> {
         let mut times = vec![Duration::ZERO; self.lowered.steps.len()];
-        if n > 0 {
-            let (picture, width) = (pixels.len() / n, out.len() / n);
-            let share = scratch.len() / arenas.len();
-            let group = self.layout.group;
-            for (pixels, out) in pixels.chunks(group * picture).zip(out.chunks_mut(group * width)) {
-                self.pass(&mut arenas[0], &mut scratch[..share], 1, pixels, out, Some(&mut times))?;
-            }
+        let width = self.output_width();
+        let picture = pixels.len().checked_div(n).unwrap_or(0);
+        let share = scratch.len() / arenas.len();
+        let group = self.layout.group;
+        for first in (0..n).step_by(group) {
+            let count = group.min(n - first);
+            let pixels = &pixels[first * picture..][..count * picture];
+            let out = &mut out[first * width..][..count * width];
+            self.pass(&mut arenas[0], &mut scratch[..share], 1, pixels, out, Some(&mut times))?;
         }
         Ok(times)
     }
