@@ -85,14 +85,13 @@ impl Capsule {
         let along = VecLanes::splat(self.along);
         let place = (from_start.dot(along) * self.inverse_square).unit();
         let across = from_start - along.scale(place);
-        across.dot(across).sqrt() - (place * self.taper + Lanes::splat(self.radius))
-    }
-
-    /// How far before the plane through its start each point lies: sleeves are cut off there.
-    #[inline(always)]
-    fn before(&self, p: VecLanes) -> Lanes {
+        let d = across.dot(across).sqrt() - (place * self.taper + Lanes::splat(self.radius));
+        if self.part != Part::Sleeve {
+            return d;
+        }
+        // A sleeve is cut off flat at its start.
         let axis = self.along * self.inverse_square.sqrt();
-        (VecLanes::splat(self.start) - p).dot(VecLanes::splat(axis))
+        d.max(from_start.dot(VecLanes::splat(-axis)))
     }
 
     /// How much of the light from direction `light` passes this capsule on its way to `p`: 0 to 1.
@@ -169,10 +168,7 @@ pub(crate) fn distance(capsules: &[Capsule], p: VecLanes) -> Lanes {
             chain = Lanes::splat(FAR);
             group = capsule.group;
         }
-        let mut d = capsule.distance(p);
-        if capsule.part == Part::Sleeve {
-            d = d.max(capsule.before(p));
-        }
+        let d = capsule.distance(p);
         chain = smooth_min(chain, d, capsule.blend);
         if capsule.part == Part::Proximal {
             total = total.min(smooth_min(palm, d, ROOT_BLEND));
@@ -198,20 +194,27 @@ pub(crate) fn nearest(capsules: &[Capsule], p: VecLanes) -> [usize; LANES] {
     which
 }
 
-/// How much light from direction `light` arrives at each point: 0 in full shadow, 1 in full light. A larger
+/// How much light from direction `light` arrives at each point of the hand: 0 in full shadow, 1 in full light. A larger
 /// `sharpness` means a smaller lamp.
 pub(crate) fn light_at(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness: f32) -> Lanes {
-    capsules.iter().fold(Lanes::splat(1.0), |least, capsule| {
+    // The capsule of a sleeve goes on beyond the cut, and would darken the wrist there.
+    let solid = capsules.iter().filter(|c| c.part != Part::Sleeve);
+    solid.fold(Lanes::splat(1.0), |least, capsule| {
         least.min(capsule.light_past(p, light, sharpness))
     })
 }
 
 /// Like [`light_at`], but the penumbras of several capsules add up, so that a palm does not cast the shadow of a
 /// grille. Too dark for points on the hand itself, which lie in the penumbras of all their neighbours.
-pub(crate) fn light_behind(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness: f32) -> Lanes {
-    capsules.iter().fold(Lanes::splat(1.0), |passed, capsule| {
-        passed * capsule.light_past(p, light, sharpness)
-    })
+pub(crate) fn light_behind(
+    capsules: &[Capsule],
+    p: VecLanes,
+    light: Vec3,
+    sharpness: f32,
+) -> Lanes {
+    capsules
+        .iter()
+        .fold(Lanes::splat(1.0), |passed, capsule| passed * capsule.light_past(p, light, sharpness))
 }
 
 /// Unit surface normals, from four distances around each point (a tetrahedron).
@@ -244,4 +247,64 @@ pub(crate) fn openness(capsules: &[Capsule], p: VecLanes, normal: VecLanes) -> L
         closed = closed + (Lanes::splat(probe) - d).max(Lanes::splat(0.0)) * weight;
     }
     (Lanes::splat(1.0) - closed).max(Lanes::splat(0.12)).min(Lanes::splat(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::vec3;
+
+    fn ball(part: Part, group: u8, x: f32, radius: f32) -> Capsule {
+        let ends = (vec3(x, -0.01, 0.0), vec3(x, 0.01, 0.0));
+        Capsule::new((part, group), ends, (radius, radius), vec3(0.0, 0.0, 1.0))
+    }
+
+    fn at(capsules: &[Capsule], p: Vec3) -> f32 {
+        distance(capsules, VecLanes::splat(p)).0[3]
+    }
+
+    #[test]
+    fn distance_to_a_tapered_capsule() {
+        let ends = (vec3(0.0, 0.0, 0.0), vec3(0.0, 2.0, 0.0));
+        let capsule = Capsule::new((Part::Middle, 1), ends, (0.4, 0.2), vec3(0.0, 0.0, 1.0));
+        for (point, expected) in [
+            (vec3(1.0, 1.0, 0.0), 0.7),
+            (vec3(0.0, 3.0, 0.0), 0.8),
+            (vec3(0.0, -1.0, 0.0), 0.6),
+            (vec3(0.0, 1.0, 0.0), -0.3),
+        ] {
+            assert!((at(&[capsule], point) - expected).abs() < 1e-6, "{point:?}");
+        }
+    }
+
+    #[test]
+    fn palms_blend_and_fingers_do_not() {
+        let between = vec3(0.0, 0.0, 0.0);
+        let touching = |part, groups: [u8; 2]| {
+            at(&[ball(part, groups[0], -0.1, 0.1), ball(part, groups[1], 0.1, 0.1)], between)
+        };
+        assert!(touching(Part::Palm, [0, 0]) < -0.02);
+        assert!(touching(Part::Middle, [1, 2]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_ball_casts_a_shadow_and_only_behind_itself() {
+        let light = vec3(0.0, 0.0, 1.0);
+        let balls = [ball(Part::Palm, 0, 0.0, 0.2)];
+        for lit in [light_at, light_behind] {
+            let at = |p| lit(&balls, VecLanes::splat(p), light, 4.0).0[0];
+            assert_eq!(at(vec3(0.0, 0.0, -1.0)), 0.0);
+            assert_eq!(at(vec3(0.0, 0.0, 1.0)), 1.0);
+            assert_eq!(at(vec3(2.0, 0.0, -1.0)), 1.0);
+            let edge = at(vec3(0.2, 0.0, -1.0));
+            assert!((0.3..0.7).contains(&edge), "{edge}");
+        }
+    }
+
+    #[test]
+    fn normals_point_outwards() {
+        let normal =
+            normals(&[ball(Part::Palm, 0, 0.0, 0.2)], VecLanes::splat(vec3(0.2, 0.0, 0.0)));
+        assert!((normal.lane(0) - vec3(1.0, 0.0, 0.0)).length() < 1e-2);
+    }
 }

@@ -290,7 +290,7 @@ impl Builder {
 /// Turns the finished hand, or its mirror image, in front of the camera.
 fn place(mut capsules: Vec<Capsule>, shifted: bool, stream: &mut Stream) -> Hand {
     let (palm_seen, yaw, pitch, roll) =
-        if shifted { (0.45, 55.0, 30.0, 48.0) } else { (0.3, 42.0, 24.0, 28.0) };
+        if shifted { (0.45, 48.0, 27.0, 45.0) } else { (0.3, 42.0, 24.0, 28.0) };
     let facing = if stream.bernoulli(palm_seen) { 180.0 } else { 0.0 };
     let rotation = Rotation::about_z(stream.range(-roll, roll))
         .after(&Rotation::about_x(stream.range(-pitch, pitch)))

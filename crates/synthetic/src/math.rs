@@ -130,7 +130,7 @@ pub(crate) fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// Linear light to sRGB's transfer curve, by square roots alone; 0.0004 off at most.
+/// Linear light to sRGB's transfer curve, by square roots alone: at most 0.001 off, a quarter of an 8-bit step.
 pub(crate) fn encode(linear: f32) -> f32 {
     let x = linear.clamp(0.0, 1.0);
     if x <= 0.003_130_8 {
@@ -139,7 +139,7 @@ pub(crate) fn encode(linear: f32) -> f32 {
     let half = x.sqrt();
     let quarter = half.sqrt();
     let eighth = quarter.sqrt();
-    0.662_002_7 * half + 0.684_122_06 * quarter - 0.323_583_6 * eighth - 0.022_541_147 * x
+    0.662_002_7 * half + 0.684_122_1 * quarter - 0.323_583_6 * eighth - 0.022_541_147 * x
 }
 
 /// How many rays are traced side by side.
@@ -256,5 +256,39 @@ impl Sub for VecLanes {
     #[inline(always)]
     fn sub(self, o: Self) -> Self {
         Self { x: self.x - o.x, y: self.y - o.y, z: self.z - o.z }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_agree_with_the_platform() {
+        for tenth in -7200..7200 {
+            let degrees = tenth as f32 * 0.1;
+            let (sin, cos) = sin_cos(degrees);
+            let expected = f64::from(degrees).to_radians();
+            assert!((f64::from(sin) - expected.sin()).abs() < 1e-7, "{degrees}");
+            assert!((f64::from(cos) - expected.cos()).abs() < 1e-7, "{degrees}");
+        }
+        for i in 0..=10_000 {
+            let x = i as f32 * 1e-4;
+            let srgb = if x <= 0.003_130_8 { 12.92 * x } else { 1.055 * x.powf(1.0 / 2.4) - 0.055 };
+            assert!((encode(x) - srgb).abs() < 1.1e-3, "{x}");
+        }
+    }
+
+    #[test]
+    fn rotations_compose_and_invert() {
+        let close = |a: Vec3, b: Vec3| (a - b).length() < 1e-5;
+        let turn = Rotation::about_x(30.0).after(&Rotation::about_z(70.0));
+        let v = vec3(0.3, -1.2, 2.0);
+        assert!(close(
+            turn.apply(v),
+            Rotation::about_x(30.0).apply(Rotation::about_z(70.0).apply(v))
+        ));
+        assert!(close(turn.undo(turn.apply(v)), v));
+        assert!(close(Rotation::about_z(90.0).apply(vec3(1.0, 0.0, 0.0)), vec3(0.0, 1.0, 0.0)));
     }
 }

@@ -86,7 +86,7 @@ impl Style {
     /// Draws a look; `shifted` for the test split: darker and ruddier skin, harder and coloured light from other
     /// sides, coloured backgrounds, more noise.
     pub(crate) fn draw(shifted: bool, stream: &mut Stream) -> Self {
-        let tone = if shifted { stream.range(0.25, 1.0) } else { stream.range(0.0, 0.72) };
+        let tone = if shifted { stream.range(0.22, 0.97) } else { stream.range(0.0, 0.72) };
         let tint = if shifted { 0.14 } else { 0.05 };
         let tint = vec3(1.0 + stream.range(-tint, tint), 1.0, 1.0 + stream.range(-tint, tint));
         let skin_colour = skin(tone).times(tint);
@@ -134,10 +134,10 @@ impl Style {
 impl Background {
     fn draw(shifted: bool, stream: &mut Stream) -> Self {
         let turned = Rotation::about_z(stream.range(0.0, 360.0)).apply(vec3(1.0, 0.0, 0.0));
-        let (hue_of_wall, table_hue) = (stream.range(0.0, 6.0), stream.range(0.2, 1.0));
+        let (hue_of_wall, table_hue) = (stream.range(0.0, 6.0), stream.range(0.15, 0.7));
         let (wall, far_wall, table) = if shifted {
-            let saturation = stream.range(0.02, 0.28);
-            let value = stream.range(0.66, 0.98);
+            let saturation = stream.range(0.02, 0.25);
+            let value = stream.range(0.70, 0.99);
             let other = hue_of_wall + stream.range(-0.5, 0.5) + 6.0;
             let far = hue(other % 6.0, saturation, value * stream.range(0.72, 1.0));
             let edge = (stream.range(-0.8, 0.3), stream.range(-0.2, 0.2));
