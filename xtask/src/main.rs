@@ -1,2 +1,148 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask <task>`. Shells out to cargo and to the `taper` program, so that it compiles in
+//! seconds.
+
+mod checks;
+mod repro;
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  train [ARGUMENTS]   builds taper in release mode and trains; with no arguments the embedded default
+  test                all tests of the workspace: unit, documentation and end to end
+  lint                format, clippy with warnings denied, documentation without warnings, dependency edges
+  package             what publishing needs
+  repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
+  ci                  everything that CI runs, in its order
+  bench backbone      speed of the frozen backbone (--peers against others, --json FILE)
+";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<OsString> = arguments.collect();
+    let outcome = match task.to_str() {
+        Some("train") => train(&rest),
+        Some("test") => test(&rest),
+        Some("lint") => checks::lint(),
+        Some("package") => checks::package(),
+        Some("repro") => repro::run(),
+        Some("ci") => ci(),
+        Some("bench") => bench(&rest),
+        Some("" | "help" | "--help" | "-h") => {
+            eprint!("{HELP}");
+            Ok(())
+        }
+        other => {
+            eprint!("unknown task {:?}\n\n{HELP}", other.unwrap_or("?"));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// A cargo command in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a command to its end; what it prints is shown.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    eprintln!("$ {shown}");
+    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+/// Builds `taper` in release mode and returns where cargo has put it.
+pub(crate) fn build_taper() -> anyhow::Result<PathBuf> {
+    let mut build = cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "taper",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output =
+        build.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?.wait_with_output()?;
+    if !output.status.success() {
+        bail!("taper does not build");
+    }
+    // One JSON object a line; the last one with an executable is the binary. Paths are escaped like any JSON string,
+    // and the only escapes in a path are backslashes and quotes.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let path = text.lines().rev().find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        let (path, _) = rest.split_once("\",\"")?;
+        Some(path.replace("\\\\", "\\"))
+    });
+    Ok(path.context("cargo did not say where the program is")?.into())
+}
+
+fn train(arguments: &[OsString]) -> anyhow::Result<()> {
+    let mut command = Command::new(build_taper()?);
+    command.arg("train").args(arguments);
+    become_command(command)
+}
+
+/// Gives the process to the command, so that Ctrl-C and the exit code are the program's own.
+#[cfg(unix)]
+fn become_command(mut command: Command) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec()).context("cannot start taper")
+}
+
+#[cfg(not(unix))]
+fn become_command(mut command: Command) -> anyhow::Result<()> {
+    std::process::exit(command.status()?.code().unwrap_or(1))
+}
+
+fn test(arguments: &[OsString]) -> anyhow::Result<()> {
+    run(cargo(&["test", "--workspace"]).args(arguments))
+}
+
+fn ci() -> anyhow::Result<()> {
+    checks::lint()?;
+    test(&[])?;
+    checks::package()?;
+    repro::run()
+}
+
+fn bench(arguments: &[OsString]) -> anyhow::Result<()> {
+    let (case, rest) = match arguments.split_first() {
+        Some((case, rest)) => (case.to_string_lossy().into_owned(), rest),
+        None => bail!("say what to measure: cargo xtask bench backbone [--peers] [--json FILE]"),
+    };
+    match case.as_str() {
+        "backbone" => {
+            run(cargo(&["run", "--release", "--package", "taper-bench", "--", "backbone"])
+                .args(rest))
+        }
+        other => bail!("unknown benchmark '{other}': use backbone"),
+    }
+}

@@ -51,7 +51,7 @@ pub(crate) struct TrainArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
-    /// How pictures come to the square [default: squash].
+    /// How pictures come to the square [default: crop].
     #[arg(long)]
     fit: Option<FitArg>,
     /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
@@ -103,10 +103,10 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FitArg {
+    /// Scale the shorter side and cut out the centre, as the network was trained.
+    Crop,
     /// Scale both sides: nothing of the picture is lost.
     Squash,
-    /// Scale the shorter side and cut out the centre.
-    Crop,
 }
 
 impl TrainArgs {

@@ -14,11 +14,11 @@ use crate::{Error, HeadChoice, Result, file::write_atomically};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FitChoice {
-    /// Scale both sides: nothing of the picture is lost.
-    #[default]
-    Squash,
     /// Scale the shorter side and cut out the centre, as the weights' own specification says.
+    #[default]
     Crop,
+    /// Scale both sides: nothing of the picture is lost, whatever lies at its edge.
+    Squash,
 }
 
 /// What to train on what, and how. Written as TOML into every run folder; `taper train RUN/recipe.toml` repeats the run.
@@ -36,7 +36,8 @@ pub struct Recipe {
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How pictures come to the square. Default `squash`: on one's own pictures, what matters may lie at the edge.
+    /// How pictures come to the square. Default `crop`, as the network was trained; `squash` where what matters lies at
+    /// the edge.
     pub fit: FitChoice,
     /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
     pub val: ValChoice,

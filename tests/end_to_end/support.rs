@@ -1,0 +1,105 @@
+//! The program, and folders of pictures to give it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The JSON object on the last line.
+    pub(crate) fn json(&self) -> Value {
+        let last = self.stdout.lines().last().unwrap_or_else(|| panic!("no answer: {self:#?}"));
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Fails with this code, and says all of this.
+    #[track_caller]
+    pub(crate) fn complains(self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        assert!(self.stdout.is_empty(), "an error is no answer: {self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "'{word}' is missing: {self:#?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+    }
+}
+
+/// A command of the program, in a folder of its own and without anything from the environment that steers it.
+pub(crate) fn taper(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
+    command.current_dir(folder).env_remove("TAPER_LOG").env("HF_HUB_OFFLINE", "1");
+    command.env("HF_HOME", folder.join("no-hub-cache"));
+    command
+}
+
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    Ran::of(taper(folder).args(arguments).output().unwrap())
+}
+
+/// Where the real data set lies, if this machine has it.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
+    if root.exists() {
+        return Some(root.canonicalize().unwrap());
+    }
+    println!("skipped: {} is not on this machine", root.display());
+    None
+}
+
+/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
+pub(crate) fn pictures() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (split, count) in [("train", 12), ("val", 4), ("test", 5)] {
+        for class in ["blue", "red"] {
+            let class_folder = folder.path().join("data").join(split).join(class);
+            fs::create_dir_all(&class_folder).unwrap();
+            for n in 0..count {
+                picture(class, n).save(class_folder.join(format!("{n:02}.jpg"))).unwrap();
+            }
+        }
+    }
+    folder
+}
+
+/// Stripes of a class's colour; the number changes everything else.
+pub(crate) fn picture(class: &str, n: u32) -> RgbImage {
+    RgbImage::from_fn(72 + n, 64 + 2 * n, |x, y| {
+        let stripe = if (x / (4 + n % 5) + y / 7).is_multiple_of(2) { 200 } else { 130 };
+        let noise = ((x * 31 + y * 17 + n * 101) % 40) as u8;
+        match class {
+            "red" => Rgb([stripe, noise, noise]),
+            _ => Rgb([noise, noise, stripe]),
+        }
+    })
+}
+
+/// A short training on the pictures, at a small size.
+pub(crate) const QUICK: [&str; 9] =
+    ["train", "--data", "data", "--size", "64", "--epochs", "3", "--out", "run"];
