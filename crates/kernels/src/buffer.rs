@@ -108,7 +108,10 @@ impl<E: Element> AlignedBuffer<E> {
     /// `len` zeros.
     #[must_use]
     pub fn new(len: usize) -> Self {
-        let lines = vec![Line([0; 16]); len.div_ceil(E::PER_LINE)];
+        let count = len.div_ceil(E::PER_LINE);
+        let mut lines = Vec::with_capacity(count);
+        ask_for_huge_pages(&mut lines);
+        lines.resize(count, Line([0; 16]));
         Self { lines, len, element: std::marker::PhantomData }
     }
 
@@ -127,6 +130,34 @@ impl<E: Element> AlignedBuffer<E> {
         }
     }
 }
+
+/// Asks the kernel to back a large block, not touched yet, with pages of 2 MiB: transformed filters and maps are read in dozens of
+/// streams at once, more than the processor keeps small pages in mind for.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages(lines: &mut Vec<Line>) {
+    const HUGE_PAGE: usize = 2 << 20;
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    // SAFETY: the signature is that of the C library, which std links on Linux.
+    unsafe extern "C" {
+        fn madvise(
+            address: *mut std::ffi::c_void,
+            length: usize,
+            advice: std::ffi::c_int,
+        ) -> std::ffi::c_int;
+    }
+    let start = lines.as_mut_ptr().cast::<u8>();
+    let bytes = lines.capacity() * size_of::<Line>();
+    let before = start.align_offset(HUGE_PAGE);
+    let length = bytes.saturating_sub(before) / HUGE_PAGE * HUGE_PAGE;
+    if length > 0 {
+        // SAFETY: the range lies within our own allocation and is a whole number of pages. The advice changes how memory is backed,
+        // not what it holds; if it is refused, nothing changes.
+        unsafe { madvise(start.add(before).cast(), length, MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_huge_pages(_: &mut Vec<Line>) {}
 
 impl<E: Element> std::ops::Deref for AlignedBuffer<E> {
     type Target = [E];
