@@ -35,35 +35,51 @@ impl Weights {
         self.tensors.insert(name.into(), (shape, values));
     }
 
-    /// Weights for `graph` by a fixed formula, the same in any language: the basis of the parity tests.
+    /// Weights for `graph` by a fixed formula, bit for bit the same in any language: the basis of the parity tests.
     ///
-    /// The value at flat index i of the tensor at position t of [`Graph::parameters`] comes from
-    /// u = frac(sin(12.9898·(i mod 4096 + 1) + 78.233·(t + 1)) · 43758.5453) in f64: running variances and scales are
-    /// 0.75 + 0.5·u, running means and biases 0.2·(u − 0.5), weights (2u − 1)·√(3 / fan-in) (so that their variance is
-    /// 1 / fan-in). The phase also grows by 0.73421 every 4096 values, so that the sequence does not repeat. See `crates/testing/reference/seeded.py`.
+    /// The value at flat index i of the tensor called `name` comes from u in [0, 1): with h the 32-bit FNV-1a hash of
+    /// the name and x = h + i · 0x9E3779B9 (mod 2³²), u is the upper 24 bits of MurmurHash3's finaliser of x, over 2²⁴.
+    /// Then, in 64-bit arithmetic and rounded to 32 bits at the end: weights (2u − 1) · √(6 / fan-in), so that the
+    /// variance is 2 / fan-in (He et al.); scales 0.65 + 0.4u; running variances 0.75 + 0.5u; biases and running means
+    /// 0.2 · (u − 0.5). Activations keep their size through ReLU networks of any depth, and the outputs depend
+    /// visibly on every tensor. The names alone decide: a network with and without its classifier gets the same
+    /// weights. `crates/testing/reference/seeded.py` does the same for timm's models.
     pub fn seeded(graph: &Graph) -> Self {
         let mut all = Self::new();
-        for (t, parameter) in graph.parameters().into_iter().enumerate() {
+        for parameter in graph.parameters() {
             let count: usize = parameter.shape.iter().product();
             let fan_in: usize = parameter.shape.iter().skip(1).product::<usize>().max(1);
-            let values = (0..count).map(|i| {
-                let phase = 12.9898 * ((i % 4096) as f64 + 1.0)
-                    + 78.233 * (t as f64 + 1.0)
-                    + 0.734_21 * (i / 4096) as f64;
-                let scaled = phase.sin() * 43758.5453;
-                let u = scaled - scaled.floor();
+            let bound = (6.0 / fan_in as f64).sqrt();
+            let seed = fnv1a(&parameter.name);
+            let value = |i: usize| {
+                let u = uniform(seed.wrapping_add((i as u32).wrapping_mul(0x9E37_79B9)));
                 let value = match parameter.kind {
-                    ParameterKind::Weight => (2.0 * u - 1.0) * (3.0 / fan_in as f64).sqrt(),
-                    ParameterKind::Scale | ParameterKind::RunningVar => 0.75 + 0.5 * u,
+                    ParameterKind::Weight => (2.0 * u - 1.0) * bound,
+                    ParameterKind::Scale => 0.65 + 0.4 * u,
+                    ParameterKind::RunningVar => 0.75 + 0.5 * u,
                     ParameterKind::Bias | ParameterKind::RunningMean => 0.2 * (u - 0.5),
                 };
                 value as f32
-            });
-            let values = values.collect();
+            };
+            let values = (0..count).map(value).collect();
             all.insert(parameter.name, parameter.shape, values);
         }
         all
     }
+}
+
+fn fnv1a(name: &str) -> u32 {
+    name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// MurmurHash3's 32-bit finaliser, its upper 24 bits as a number in [0, 1).
+fn uniform(mut x: u32) -> f64 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x85EB_CA6B);
+    x ^= x >> 13;
+    x = x.wrapping_mul(0xC2B2_AE35);
+    x ^= x >> 16;
+    f64::from(x >> 8) / f64::from(1 << 24)
 }
 
 impl WeightSource for Weights {
@@ -151,6 +167,17 @@ pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
 mod tests {
     use super::*;
     use crate::networks;
+
+    #[test]
+    fn seeded_weights_are_those_of_the_formula() {
+        let weights = Weights::seeded(&networks::resnet50(10));
+        let first = |name: &str| weights.values(name).unwrap()[..3].to_vec();
+        // From crates/testing/reference/seeded.py.
+        assert_eq!(first("conv1.weight"), [0.183_612_94, -0.040_655_017, -0.048_119_612]);
+        assert_eq!(first("layer4.2.bn3.weight"), [0.979_966_5, 0.838_224_53, 0.907_485_8]);
+        assert_eq!(first("layer4.2.bn3.running_var"), [1.010_136_1, 1.198_659_2, 1.100_713_6]);
+        assert_eq!(first("fc.bias"), [0.011_622_93, -0.005_190_825_5, -0.038_700_78]);
+    }
 
     #[test]
     fn seeded_weights_fit_and_a_hole_is_named() {
