@@ -38,10 +38,7 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             let usage = error
                 .downcast_ref::<taper_train::Error>()
-                .is_some_and(taper_train::Error::is_usage)
-                || error.downcast_ref::<taper_nn::Error>().is_some_and(|e| {
-                    matches!(e, taper_nn::Error::Setting { .. } | taper_nn::Error::Device { .. })
-                });
+                .is_some_and(taper_train::Error::is_usage);
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }

@@ -109,6 +109,9 @@ impl Error {
                 | Error::OutputExists { .. }
                 | Error::Zoo(taper_zoo::Error::UnknownModel { .. })
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
+                | Error::Network(
+                    taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. }
+                )
                 | Error::Data(
                     taper_data::Error::ValChoice { .. } | taper_data::Error::NoSplit { .. }
                 )
