@@ -1,0 +1,65 @@
+/// Whatever a training step of the user's fails with.
+pub type StepError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong in a range test.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of the configuration is out of its range.
+    #[error("range test: {field} is {value}: {remedy}")]
+    Config {
+        /// The field's name.
+        field: &'static str,
+        /// What it held.
+        value: String,
+        /// What it should hold.
+        remedy: &'static str,
+    },
+    /// A step, or saving or restoring what it changes, failed.
+    #[error("range test, {during}: {source}")]
+    Step {
+        /// What was being done.
+        during: String,
+        /// Why it failed.
+        source: StepError,
+    },
+    /// The sweep ended with too few points to say anything.
+    #[error(
+        "the range test has {found} usable points and needs {needed}: {}",
+        advice(*.diverged)
+    )]
+    TooFewPoints {
+        /// How many points with a finite loss there are.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
+        /// Whether the loss diverged before the sweep was over.
+        diverged: bool,
+    },
+    /// The loss does not fall anywhere in the sweep.
+    #[error(
+        "no descent found between the rates {start:e} and {end:e}: the smoothed loss never falls from {from:.4} by more than {fall:.4}: \
+         lower `start`, raise `end`, use more steps or a larger batch, or set the learning rate by hand"
+    )]
+    NoDescent {
+        /// The first rate.
+        start: f64,
+        /// The last rate that was reached.
+        end: f64,
+        /// The smoothed loss at the beginning.
+        from: f64,
+        /// How far it should have fallen: what `min_descent` asks for, or three standard errors of the noise.
+        fall: f64,
+    },
+}
+
+fn advice(diverged: bool) -> &'static str {
+    if diverged {
+        "the loss diverged early, lower `start` and `end`"
+    } else {
+        "use more steps (more epochs or a smaller batch)"
+    }
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
