@@ -32,6 +32,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// A recipe file; arguments override it.
     #[arg(value_name = "RECIPE.toml")]
@@ -45,7 +46,7 @@ pub(crate) struct TrainArgs {
     /// The backbone's weights: a safetensors file, `pretrained`, or `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
-    /// The head to train: linear, tutorial, or mlp:512,256 [default: linear].
+    /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
     /// Side of the square input in pixels [default: the network's own].

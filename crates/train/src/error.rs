@@ -91,6 +91,9 @@ pub enum Error {
     /// A callback.
     #[error(transparent)]
     Callback(#[from] taper_callbacks::Error),
+    /// A picture of the run.
+    #[error(transparent)]
+    Report(#[from] taper_report::Error),
     /// A value of the shared vocabulary.
     #[error(transparent)]
     Core(#[from] taper_core::Error),
@@ -109,9 +112,7 @@ impl Error {
                 | Error::OutputExists { .. }
                 | Error::Zoo(taper_zoo::Error::UnknownModel { .. })
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
-                | Error::Network(
-                    taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. }
-                )
+                | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
                 | Error::Data(
                     taper_data::Error::ValChoice { .. } | taper_data::Error::NoSplit { .. }
                 )

@@ -10,9 +10,9 @@ use crate::{Error, Result};
 #[serde(try_from = "String", into = "String")]
 pub enum HeadChoice {
     /// One fully connected layer ([`heads::linear`]).
-    #[default]
     Linear,
     /// BatchNorm, dropout and a hidden layer of 512 ([`heads::tutorial`]).
+    #[default]
     Tutorial,
     /// Hidden layers of these widths, ReLU and dropout 0.5 after each ([`heads::mlp`]).
     Mlp(Vec<usize>),

@@ -31,7 +31,7 @@ pub struct Recipe {
     pub model: String,
     /// `pretrained`, `random` (for benchmarks) or a weight file. Default `pretrained`.
     pub weights: String,
-    /// The head that is trained. Default `linear`.
+    /// The head that is trained. Default `tutorial`: the more accurate one on rock-paper-scissors.
     pub head: HeadChoice,
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,7 +220,7 @@ mod tests {
         let cases = [
             (Recipe { epochs: 0, ..default() }, "--epochs"),
             (Recipe { batch_size: 0, ..default() }, "--batch-size"),
-            (Recipe { batch_size: 1, head: HeadChoice::Tutorial, ..default() }, "BatchNorm"),
+            (Recipe { batch_size: 1, ..default() }, "BatchNorm"),
             (Recipe { learning_rate: 0.0, ..default() }, "--learning-rate"),
             (Recipe { learning_rate: f64::NAN, ..default() }, "--learning-rate"),
             (Recipe { views: 0, ..default() }, "--views"),

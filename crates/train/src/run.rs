@@ -12,10 +12,11 @@ use taper_graph::{Graph, ParameterCount};
 use taper_metrics::Evaluation;
 use taper_nn::{AdamConfig, open_device};
 use taper_plan::Output;
+use taper_report::{Curves, confusion};
 use taper_zoo::resolve;
 
 use crate::{
-    Artefact, Backbone, CheckedRecipe, Error, Features, HeadTraining, Result, Session,
+    Artefact, Backbone, CheckedRecipe, Error, Features, HeadTraining, Result, Session, Trained,
     artefact::Origin, evaluate_head, extract, open_data, run_folder::RunFolder, train_head,
 };
 
@@ -108,7 +109,7 @@ pub struct Answer {
 /// Carries out a recipe into a new folder `out`.
 ///
 /// The folder is made before the long work begins and removed again if the run fails. It then holds `recipe.toml`,
-/// `history.csv`, `history.jsonl`, `evaluation.json` and `model.safetensors`.
+/// `history.csv`, `history.jsonl`, `evaluation.json`, `curves.{png,svg}`, `confusion.{png,svg}` and `model.safetensors`.
 ///
 /// # Errors
 /// Everything that [`Error`] knows; nothing is left behind then.
@@ -209,6 +210,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     let model_file = folder.file("model.safetensors");
     artefact.save(&model_file, weights.source.as_ref(), &trained.head.weights()?)?;
     write_json(&folder.file("evaluation.json"), &(&validation, &test))?;
+    draw(&folder, &recipe, &trained, test.as_ref().unwrap_or(&validation))?;
     folder.keep();
 
     if let Some(reason) = &trained.stopped {
@@ -310,6 +312,30 @@ fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Sessio
     if more > 0 {
         progress.warn(&format!("  … and {more} more; --json names them all"));
     }
+}
+
+/// The course of the training, and what is taken for what.
+fn draw(
+    folder: &RunFolder,
+    recipe: &crate::Recipe,
+    trained: &Trained,
+    evaluation: &Evaluation,
+) -> Result<()> {
+    let history = folder.file("history.csv");
+    if trained.epochs > 0 {
+        let text = std::fs::read_to_string(&history).map_err(Error::io("read", &history))?;
+        let curves = Curves {
+            title: format!("{} on {}", recipe.model, recipe.data),
+            subtitle: format!("{} head, seed {}", recipe.head, recipe.seed),
+            epochs: Curves::epochs_from_csv(&text)?,
+            best_epoch: trained.best_epoch,
+            stopped_epoch: trained.stopped.is_some().then(|| trained.epochs - 1),
+        };
+        curves.draw().save(folder.path(), "curves").map_err(taper_report::Error::from)?;
+    }
+    let title = format!("{} on {}", recipe.model, recipe.data);
+    let picture = confusion(&title, evaluation)?;
+    Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
 }
 
 fn write_json(path: &Path, (validation, test): &(&Evaluation, &Option<Evaluation>)) -> Result<()> {
