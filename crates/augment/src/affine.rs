@@ -69,60 +69,67 @@ impl Affine {
         let [a, b, c, d, e, f] = self.0;
         let pixels = picture.as_raw().as_slice();
         let stride = width as usize * 3;
+        let (right, bottom) = (width as i32 - 1, height as i32 - 1);
+        let (step_x, step_y) = (fixed(a, STEEPEST), fixed(d, STEEPEST));
         for (y, row) in out.chunks_exact_mut(stride).enumerate() {
-            let (x0, y0) = (b * y as f64 + c, e * y as f64 + f);
-            for (x, to) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                let (at_x, at_y) = (a * x as f64 + x0, d * x as f64 + y0);
-                let (left, top) = (at_x.floor(), at_y.floor());
-                let (fx, fy) = ((at_x - left) as f32, (at_y - top) as f32);
-                // `as` saturates: a place far outside stays outside, and `fix` brings it back.
-                let (left, top) = (left as i32, top as i32);
-                let inside = left >= 0
-                    && top >= 0
-                    && left < width as i32 - 1
-                    && top < height as i32 - 1;
-                let (upper, lower, step) = if inside {
+            let (mut at_x, mut at_y) =
+                (fixed(b * y as f64 + c, FARTHEST), fixed(e * y as f64 + f, FARTHEST));
+            for to in row.as_chunks_mut::<3>().0 {
+                let (left, top) = ((at_x >> FRACTION) as i32, (at_y >> FRACTION) as i32);
+                let (fx, fy) = (weight(at_x), weight(at_y));
+                at_x += step_x;
+                at_y += step_y;
+                *to = if left >= 0 && top >= 0 && left < right && top < bottom {
                     let upper = top as usize * stride + left as usize * 3;
-                    (upper, upper + stride, 3)
+                    let upper_pair = &pixels[upper..upper + 6];
+                    let lower_pair = &pixels[upper + stride..upper + stride + 6];
+                    blend(upper_pair, lower_pair, fx, fy)
                 } else {
                     let xs = [left, left.saturating_add(1)].map(|i| fill.fix(i, width as i32));
                     let ys = [top, top.saturating_add(1)].map(|i| fill.fix(i, height as i32));
-                    let at = |x: i32, y: i32| {
-                        let at = y as usize * stride + x as usize * 3;
-                        [pixels[at], pixels[at + 1], pixels[at + 2]]
-                    };
-                    *to = blend(
-                        at(xs[0], ys[0]),
-                        at(xs[1], ys[0]),
-                        at(xs[0], ys[1]),
-                        at(xs[1], ys[1]),
-                        fx,
-                        fy,
-                    );
-                    continue;
+                    let [upper, lower] = ys.map(|y| {
+                        let mut pair = [0; 6];
+                        for (to, x) in pair.chunks_exact_mut(3).zip(xs) {
+                            let at = y as usize * stride + x as usize * 3;
+                            to.copy_from_slice(&pixels[at..at + 3]);
+                        }
+                        pair
+                    });
+                    blend(&upper, &lower, fx, fy)
                 };
-                let upper = &pixels[upper..upper + step + 3];
-                let lower = &pixels[lower..lower + step + 3];
-                *to = blend(
-                    [upper[0], upper[1], upper[2]],
-                    [upper[3], upper[4], upper[5]],
-                    [lower[0], lower[1], lower[2]],
-                    [lower[3], lower[4], lower[5]],
-                    fx,
-                    fy,
-                );
             }
         }
         out
     }
 }
 
+/// Places are kept with 32 bits behind the point. Steps are added up along a row only, so that an error of 2⁻³³ a step
+/// cannot become visible.
+const FRACTION: u32 = 32;
+/// Places further away, in pixels, and steeper steps, in pixels per pixel, are clamped, so that sums cannot overflow.
+/// Nothing that can be told apart lies there.
+const FARTHEST: f64 = (1u64 << 28) as f64;
+const STEEPEST: f64 = (1u64 << 10) as f64;
+/// Bits of a weight: 255 · 2²² fits in 32 bits after both directions.
+const WEIGHT: u32 = 11;
+
+fn fixed(value: f64, most: f64) -> i64 {
+    (value.clamp(-most, most) * (1i64 << FRACTION) as f64).round() as i64
+}
+
+/// The part behind the point, rounded to 11 bits: 0…2048.
+fn weight(at: i64) -> u32 {
+    ((at as u32 >> (31 - WEIGHT)) + 1) >> 1
+}
+
+/// Bilinear interpolation between two pixels (6 bytes) above and two below, rounded.
 #[inline(always)]
-fn blend(p: [u8; 3], q: [u8; 3], r: [u8; 3], s: [u8; 3], fx: f32, fy: f32) -> [u8; 3] {
-    let lerp = |a: f32, b: f32, f: f32| a + (b - a) * f;
+fn blend(upper: &[u8], lower: &[u8], fx: u32, fy: u32) -> [u8; 3] {
+    const ONE: u32 = 1 << WEIGHT;
+    let (upper, lower) = (&upper[..6], &lower[..6]);
     std::array::from_fn(|c| {
-        let upper = lerp(f32::from(p[c]), f32::from(q[c]), fx);
-        let lower = lerp(f32::from(r[c]), f32::from(s[c]), fx);
-        (lerp(upper, lower, fy) + 0.5) as u8
+        let above = u32::from(upper[c]) * (ONE - fx) + u32::from(upper[c + 3]) * fx;
+        let below = u32::from(lower[c]) * (ONE - fx) + u32::from(lower[c + 3]) * fx;
+        ((above * (ONE - fy) + below * fy + (1 << (2 * WEIGHT - 1))) >> (2 * WEIGHT)) as u8
     })
 }

@@ -188,12 +188,8 @@ mod tests {
     #[test]
     fn steps_are_applied_in_the_order_of_the_fields() {
         let picture = picture(20, 20);
-        let together = Change {
-            flip: true,
-            rotation: 0.25,
-            translation: [0.1, -0.2],
-            ..Change::default()
-        };
+        let together =
+            Change { flip: true, rotation: 0.25, translation: [0.1, -0.2], ..Change::default() };
         let mut one_by_one = picture.clone();
         for step in [
             Change { flip: true, ..Change::default() },
@@ -213,7 +209,8 @@ mod tests {
         for at in 5..=15 {
             picture.put_pixel(at, 10, image::Rgb([255; 3]));
         }
-        let smaller = Change { zoom: 2.0, fill: Fill::Nearest, ..Change::default() }.apply(&picture);
+        let smaller =
+            Change { zoom: 2.0, fill: Fill::Nearest, ..Change::default() }.apply(&picture);
         let bright: Vec<u32> = (0..21).filter(|x| smaller.get_pixel(*x, 10).0[0] > 127).collect();
         assert_eq!(bright, (8..=12).collect::<Vec<_>>());
     }
@@ -227,7 +224,11 @@ mod tests {
         let sheared = Change { shear: [0.5, 0.0], ..Change::default() }.apply(&picture);
         // The input is seen at x + (y − 10)/2, so that the line is found where x = 10 − (y − 10)/2.
         for y in [4i32, 10, 16] {
-            assert_eq!(sheared.get_pixel((10 - (y - 10) / 2) as u32, y as u32).0[0], 255, "row {y}");
+            assert_eq!(
+                sheared.get_pixel((10 - (y - 10) / 2) as u32, y as u32).0[0],
+                255,
+                "row {y}"
+            );
         }
     }
 

@@ -189,7 +189,8 @@ mod tests {
             assert!(matches!(wrong.check(), Err(Error::OutOfRange { .. })), "{wrong:?}");
         }
         assert!(serde_json::from_str::<Factors>(r#"{"rotatoin": 0.1}"#).is_err());
-        let read: Factors = serde_json::from_str(r#"{"rotation": 0.1, "fill": "nearest"}"#).unwrap();
+        let read: Factors =
+            serde_json::from_str(r#"{"rotation": 0.1, "fill": "nearest"}"#).unwrap();
         assert_eq!(read, Factors { rotation: 0.1, fill: Fill::Nearest, ..off });
     }
 }

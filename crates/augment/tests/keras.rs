@@ -1,4 +1,5 @@
 //! Every step against Keras: `reference/make.py` holds the same picture and wrote the values.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use image::RgbImage;
 use taper_augment::{Affine, Change, Fill};
@@ -37,16 +38,13 @@ fn steps_agree_with_keras() {
             .map(|i| u8::from_str_radix(&pixels[2 * i..2 * i + 2], 16).unwrap())
             .collect();
         assert_eq!(ours.len(), theirs.len());
-        let off: Vec<i16> = ours
-            .iter()
-            .zip(&theirs)
-            .map(|(a, b)| (i16::from(*a) - i16::from(*b)).abs())
-            .collect();
-        // Keras computes coordinates in f32: an exact half may fall to the other side.
+        let off: Vec<i16> =
+            ours.iter().zip(&theirs).map(|(a, b)| (i16::from(*a) - i16::from(*b)).abs()).collect();
+        // Keras has f32 coordinates, and the weights here have 11 bits: what is nearly a half may fall to the other side.
         let more_than_one = off.iter().filter(|d| **d > 1).count();
         let different = off.iter().filter(|d| **d > 0).count();
         assert!(
-            more_than_one == 0 && different * 50 <= off.len(),
+            more_than_one == 0 && different * 20 <= off.len(),
             "{step} {values:?} {fill:?}: {different} of {} differ, {more_than_one} by more than 1",
             off.len()
         );

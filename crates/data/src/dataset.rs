@@ -71,6 +71,12 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     /// What and where the source is, for messages: a path, a name.
     fn place(&self) -> String;
 
+    /// What decides the content besides the samples' ids, such as the seed and size of a renderer; part of
+    /// [`Dataset::fingerprint`]. Not the place, so that a folder may be moved. Nothing by default.
+    fn identity(&self) -> String {
+        String::new()
+    }
+
     /// The size of a sample's content in bytes if it is known without reading it.
     fn bytes(&self, sample: &Sample) -> Option<u64> {
         let _ = sample;
@@ -341,7 +347,7 @@ impl Dataset {
         }
     }
 
-    /// A cheap fingerprint: SHA-256, in hexadecimal, of the class names and of every sample's id, split, label and
+    /// A cheap fingerprint: SHA-256, in hexadecimal, of the source's identity, the class names and every sample's id, split, label and
     /// size in bytes, in canonical order. It notices pictures that come, go, move or change their size, not bytes
     /// changed in place: see [`content_digest`](Dataset::content_digest).
     pub fn fingerprint(&self) -> String {
@@ -367,6 +373,7 @@ impl Dataset {
             hash.update(bytes);
         };
         field(b"taper-data 1");
+        field(self.source.identity().as_bytes());
         field(&(self.classes.len() as u64).to_le_bytes());
         for name in self.classes.iter() {
             field(name.as_bytes());

@@ -6,7 +6,7 @@ use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
 use crate::{
     Defect, DefectKind,
-    decode::{DecodeOptions, check_size},
+    decode::{DecodeOptions, black, check_size},
 };
 
 pub(crate) fn decode(
@@ -14,10 +14,13 @@ pub(crate) fn decode(
     options: &DecodeOptions,
 ) -> Result<(RgbImage, Orientation), Defect> {
     match attempt(bytes, options, true) {
-        Ok(decoded) if is_complete(bytes) => Ok(decoded),
+        // Nothing but an end looks like one at the end of a scan, and most files have it there.
+        Ok(decoded) if ends_with_end(bytes) || is_complete(bytes) => Ok(decoded),
         Ok(_) => Err(truncated()),
         Err(Failure::Refused(defect)) => Err(defect),
-        Err(Failure::Decoder(_)) if !is_complete(bytes) => Err(truncated()),
+        Err(Failure::Decoder(_)) if !ends_with_end(bytes) && !is_complete(bytes) => {
+            Err(truncated())
+        }
         // Strictness is there to find damage in the scan. It also minds stray bytes between the segments before it, which
         // some cameras leave and every other decoder accepts.
         Err(Failure::Decoder(error)) if error.to_string().contains("between headers") => {
@@ -61,7 +64,7 @@ fn attempt(
         .exif()
         .and_then(|exif| Orientation::from_exif_chunk(exif))
         .unwrap_or(Orientation::NoTransforms);
-    let mut pixels = RgbImage::new(width, height);
+    let mut pixels = black(width, height);
     decoder.decode_into(&mut pixels).map_err(Failure::Decoder)?;
     Ok((pixels, orientation))
 }
@@ -75,6 +78,10 @@ fn truncated() -> Defect {
 
 fn damaged(error: &DecodeErrors) -> Defect {
     Defect::new(DefectKind::Corrupt, format!("the JPEG is damaged: {error}"))
+}
+
+fn ends_with_end(bytes: &[u8]) -> bool {
+    bytes.ends_with(&[0xff, 0xd9])
 }
 
 /// Whether the end-of-image marker follows the last scan.

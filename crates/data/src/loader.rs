@@ -18,7 +18,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use taper_core::Preprocessing;
 
-use crate::{Dataset, Error, Finding, Preparer, Result};
+use crate::{Dataset, Error, Finding, Preparer, Result, decode::recycle};
 
 /// One picture to be loaded: a sample, and which view of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -325,7 +325,9 @@ impl Job {
             };
             prepared.map_err(|e| failed(first.sample, e.to_string()))?;
         }
-        Ok(self.dataset.misnamed(first.sample, &picture))
+        let remark = self.dataset.misnamed(first.sample, &picture);
+        recycle(picture.pixels);
+        Ok(remark)
     }
 }
 
@@ -385,5 +387,212 @@ impl Iterator for Loader {
 impl Drop for Loader {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicUsize,
+        time::{Duration, Instant},
+    };
+
+    use taper_core::{ClassNames, Fit, Interpolation};
+
+    use super::*;
+    use crate::{Content, Defect, DefectKind, PictureSource, Sample, fixture};
+
+    /// Renders pictures; slots that are a multiple of 7 fail. Counts what is asked of it.
+    #[derive(Debug, Default)]
+    struct Rendered {
+        fetched: AtomicUsize,
+        slow: bool,
+        fail: bool,
+    }
+
+    impl PictureSource for Rendered {
+        fn fetch(&self, sample: &Sample, _: u64) -> std::result::Result<Content, Defect> {
+            self.fetched.fetch_add(1, Ordering::SeqCst);
+            if self.slow {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if self.fail && sample.slot.is_multiple_of(7) {
+                return Err(Defect::new(DefectKind::Corrupt, "by design"));
+            }
+            Ok(Content::Pixels(fixture::picture(sample.label as usize, sample.slot, 20, 16)))
+        }
+        fn place(&self) -> String {
+            "rendered".into()
+        }
+    }
+
+    fn dataset(n: usize, source: Arc<Rendered>) -> Arc<Dataset> {
+        let classes = ClassNames::new(vec!["a".into(), "b".into()]).unwrap();
+        let samples =
+            (0..n).map(|i| Sample::new(format!("{i:05}"), None, i as u32 % 2, i)).collect();
+        Arc::new(Dataset::new(classes, samples, source).unwrap())
+    }
+
+    fn spec() -> Preprocessing {
+        Preprocessing {
+            size: 8,
+            interpolation: Interpolation::Bilinear,
+            fit: Fit::Squash,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+        }
+    }
+
+    fn options(batch_size: usize) -> LoaderOptions {
+        LoaderOptions { batch_size, ..LoaderOptions::default() }
+    }
+
+    fn shifted() -> Option<Arc<dyn Augment>> {
+        Some(Arc::new(|picture: &RgbImage, view: u32, key: u64| {
+            let mut picture = picture.clone();
+            picture.iter_mut().for_each(|p| *p = p.wrapping_add(view as u8 + key as u8));
+            picture
+        }))
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_the_number_of_threads() {
+        let source = Arc::new(Rendered { fail: true, ..Rendered::default() });
+        let data = dataset(50, source);
+        let order: Vec<usize> = (0..50).map(|i| (i * 17) % 50).collect();
+        let run = |threads: usize| -> Vec<Batch> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            // From within the pool: with one thread, waiting must be working.
+            pool.install(|| {
+                let items = Item::views(&order, 0..3);
+                Loader::new(data.clone(), spec(), items, shifted(), options(16))
+                    .unwrap()
+                    .map(|b| b.unwrap())
+                    .collect()
+            })
+        };
+        let one = run(1);
+        assert_eq!(one.len(), 10);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(8));
+        let outside: Vec<Batch> =
+            Loader::new(data.clone(), spec(), Item::views(&order, 0..3), shifted(), options(16))
+                .unwrap()
+                .map(|b| b.unwrap())
+                .collect();
+        assert_eq!(one, outside);
+    }
+
+    #[test]
+    fn pictures_are_where_their_index_says_and_failures_are_left_out() {
+        let source = Arc::new(Rendered { fail: true, ..Rendered::default() });
+        let data = dataset(20, source);
+        let indices: Vec<usize> = (0..20).collect();
+        let loader =
+            Loader::new(data.clone(), spec(), Item::untouched(&indices), None, options(8)).unwrap();
+        let (mut seen, mut failed) = (Vec::new(), Vec::new());
+        for batch in loader {
+            let batch = batch.unwrap();
+            assert_eq!(batch.pixels.len(), batch.len() * 8 * 8 * 3);
+            for (i, pixels) in batch.pixels.chunks_exact(8 * 8 * 3).enumerate() {
+                let index = batch.indices[i];
+                let picture = data.read(index).unwrap().pixels;
+                assert_eq!(pixels, crate::prepare(&picture, &spec()).unwrap(), "{index}");
+                assert_eq!(batch.labels[i], index as u32 % 2);
+            }
+            seen.extend(batch.indices);
+            failed.extend(batch.failed.into_iter().map(|f| f.sample.unwrap()));
+        }
+        assert_eq!(failed, [0, 7, 14]);
+        seen.extend(failed);
+        seen.sort_unstable();
+        assert_eq!(seen, indices);
+    }
+
+    #[test]
+    fn views_of_a_picture_share_one_decoding() {
+        let source = Arc::new(Rendered::default());
+        let data = dataset(12, source.clone());
+        let items = Item::views(&(0..12).collect::<Vec<_>>(), 0..4);
+        let batches: Vec<Batch> = Loader::new(data, spec(), items, shifted(), options(16))
+            .unwrap()
+            .map(|b| b.unwrap())
+            .collect();
+        assert_eq!(source.fetched.load(Ordering::SeqCst), 12);
+        assert_eq!(batches[0].views[..5], [0, 1, 2, 3, 0]);
+        assert_ne!(batches[0].pixels[..192], batches[0].pixels[192..384]);
+    }
+
+    #[test]
+    fn work_ahead_is_bounded_and_ends_when_dropped() {
+        let source = Arc::new(Rendered { slow: true, ..Rendered::default() });
+        let data = dataset(1_000, source.clone());
+        let indices: Vec<usize> = (0..1_000).collect();
+        let mut loader =
+            Loader::new(data, spec(), Item::untouched(&indices), None, options(10)).unwrap();
+        assert_eq!(source.fetched.load(Ordering::SeqCst), 0);
+        loader.next().unwrap().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let ahead = source.fetched.load(Ordering::SeqCst);
+        assert!(ahead <= 30, "{ahead}");
+        loader.next().unwrap().unwrap();
+        let start = Instant::now();
+        drop(loader);
+        assert!(start.elapsed() < Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
+        let stopped = source.fetched.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(source.fetched.load(Ordering::SeqCst), stopped);
+        assert!(stopped <= 40, "{stopped}");
+    }
+
+    #[test]
+    fn strict_mode_ends_at_the_first_failure() {
+        let source = Arc::new(Rendered { fail: true, ..Rendered::default() });
+        let data = dataset(20, source);
+        let strict = LoaderOptions { strict: true, ..options(4) };
+        let items = Item::untouched(&(1..20).collect::<Vec<_>>());
+        let mut loader = Loader::new(data, spec(), items, None, strict).unwrap();
+        assert_eq!(loader.next().unwrap().unwrap().indices, [1, 2, 3, 4]);
+        let Some(Err(Error::Refused { findings, .. })) = loader.next() else { panic!() };
+        assert_eq!(findings[0].path, "00007");
+        assert!(loader.next().is_none());
+    }
+
+    #[test]
+    fn a_last_batch_of_one_can_join_the_one_before() {
+        let sizes = |n: usize, batch: usize, merge: bool| -> Vec<usize> {
+            let data = dataset(n, Arc::default());
+            let items = Item::untouched(&(0..n).collect::<Vec<_>>());
+            let options = LoaderOptions { merge_single_last: merge, ..options(batch) };
+            Loader::new(data, spec(), items, None, options)
+                .unwrap()
+                .map(|b| b.unwrap().len())
+                .collect()
+        };
+        assert_eq!(sizes(9, 4, false), [4, 4, 1]);
+        assert_eq!(sizes(9, 4, true), [4, 5]);
+        assert_eq!(sizes(10, 4, true), [4, 4, 2]);
+        assert_eq!(sizes(1, 4, true), [1]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_a_panic_is_passed_on() {
+        let data = dataset(4, Arc::default());
+        let new = |items: Vec<Item>, augment, options| {
+            Loader::new(data.clone(), spec(), items, augment, options)
+        };
+        assert!(new(vec![], None, options(0)).is_err());
+        assert!(new(vec![], None, LoaderOptions { prefetch: 0, ..options(1) }).is_err());
+        assert!(new(vec![Item { sample: 4, view: 0 }], None, options(1)).is_err());
+        assert!(new(vec![Item { sample: 0, view: 1 }], None, options(1)).is_err());
+        assert!(new(vec![], None, options(1)).unwrap().next().is_none());
+
+        let bad: Arc<dyn Augment> =
+            Arc::new(|_: &RgbImage, _: u32, _: u64| -> RgbImage { panic!("by design") });
+        let mut loader = new(vec![Item { sample: 0, view: 1 }], Some(bad), options(1)).unwrap();
+        let outcome = catch_unwind(AssertUnwindSafe(|| loader.next()));
+        assert!(outcome.is_err());
+        assert!(loader.next().is_none());
     }
 }
