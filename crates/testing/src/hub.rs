@@ -1,7 +1,8 @@
 //! A server on this machine that speaks the download protocol of the Hugging Face Hub, and fails on demand.
 //!
 //! `HEAD` or `GET /OWNER/NAME/resolve/REVISION/FILE` answers as the Hub does for a large file: 302 to `/cdn/…` with
-//! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…` serves the bytes, whole or by `Range`.
+//! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`, on another port, serves the bytes, whole
+//! or by `Range`.
 //! Any revision is the one commit that there is; an unknown repository or file is 404 with `X-Error-Code`. Protocol: the
 //! source of Python's `huggingface_hub` (`file_download.py`) and of `hf-hub` 1.0 (`repository/download.rs`).
 
@@ -41,6 +42,8 @@ pub enum Fault {
     Corrupt,
     /// Nothing more comes after so many bytes of the content, but the connection stays open.
     Stall(usize),
+    /// Nothing comes at all, but the connection stays open.
+    Silence,
     /// The range that was asked for is ignored: 200 and everything.
     IgnoreRange,
 }
@@ -64,8 +67,10 @@ pub struct Request {
 #[derive(Debug)]
 pub struct HubServer {
     address: SocketAddr,
+    /// Of the bytes: as on the Hub, another origin, to which clients must not send tokens.
+    cdn: SocketAddr,
     state: Arc<State>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +81,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By `owner/name/resolve-less path`.
-    files: BTreeMap<String, Arc<Vec<u8>>>,
+    /// By `owner/name/path`: content and SHA-256.
+    files: BTreeMap<String, (Arc<Vec<u8>>, String)>,
     faults: VecDeque<(Route, Fault, usize)>,
     token: Option<String>,
     requests: Vec<Request>,
@@ -93,21 +98,24 @@ impl State {
 impl HubServer {
     /// Starts on a free port of 127.0.0.1.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
-        let shared = Arc::clone(&state);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.lock().stopped {
-                    return;
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [address, cdn] = [0, 1].map(|i| listeners[i].local_addr().unwrap());
+        let listen = |listener: TcpListener| {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    if state.lock().stopped {
+                        return;
+                    }
+                    let (Ok(stream), state) = (stream, Arc::clone(&state)) else { continue };
+                    // A client that goes away in the middle is no matter.
+                    std::thread::spawn(move || serve(stream, cdn, &state));
                 }
-                let (Ok(stream), state) = (stream, Arc::clone(&shared)) else { continue };
-                // A client that goes away in the middle is no matter.
-                std::thread::spawn(move || serve(stream, address, &state));
-            }
-        });
-        Self { address, state, thread: Some(thread) }
+            })
+        };
+        let threads = listeners.map(listen).into();
+        Self { address, cdn, state, threads }
     }
 
     /// What `HF_ENDPOINT` is to be.
@@ -119,7 +127,10 @@ impl HubServer {
     pub fn put(&self, repository: &str, file: &str, content: impl Into<Vec<u8>>) -> String {
         let content = content.into();
         let digest = digest(&content);
-        self.state.lock().files.insert(format!("{repository}/{file}"), Arc::new(content));
+        self.state
+            .lock()
+            .files
+            .insert(format!("{repository}/{file}"), (Arc::new(content), digest.clone()));
         digest
     }
 
@@ -143,9 +154,11 @@ impl Drop for HubServer {
     fn drop(&mut self) {
         self.state.lock().stopped = true;
         self.state.changed.notify_all();
-        // Wakes the thread that waits for connections.
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
+        // Wakes the threads that wait for connections.
+        for address in [self.address, self.cdn] {
+            let _ = TcpStream::connect(address);
+        }
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -156,18 +169,21 @@ fn digest(content: &[u8]) -> String {
 }
 
 /// Answers one request, then closes: connections are not reused, so that every fault strikes exactly one request.
-fn serve(mut stream: TcpStream, address: SocketAddr, state: &State) {
+fn serve(mut stream: TcpStream, cdn: SocketAddr, state: &State) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
     let Some(mut request) = read(&stream) else { return };
     let route = if request.path.starts_with("/cdn/") { Route::Content } else { Route::Resolve };
     let (answer, fault) = {
         let mut inner = state.lock();
         let fault = inner.next_fault(route);
-        let answer = inner.answer(&request, fault.as_ref(), address);
+        let answer = inner.answer(&request, fault.as_ref(), cdn);
         request.status = answer.status;
         inner.requests.push(request.clone());
         (answer, fault)
     };
+    if fault == Some(Fault::Silence) {
+        return hold(state);
+    }
     let mut head = format!("HTTP/1.1 {} -\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
@@ -184,13 +200,15 @@ fn serve(mut stream: TcpStream, address: SocketAddr, state: &State) {
         return;
     }
     if matches!(fault, Some(Fault::Stall(_))) {
-        let inner = state.lock();
-        let _unused = state
-            .changed
-            .wait_timeout_while(inner, Duration::from_secs(60), |inner| !inner.stopped)
-            .unwrap();
+        hold(state);
     }
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// Keeps a connection open until the server stops.
+fn hold(state: &State) {
+    let (inner, longest) = (state.lock(), Duration::from_secs(60));
+    let _unused = state.changed.wait_timeout_while(inner, longest, |inner| !inner.stopped).unwrap();
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
@@ -240,7 +258,7 @@ impl Inner {
         Some(fault)
     }
 
-    fn answer(&self, request: &Request, fault: Option<&Fault>, address: SocketAddr) -> Answer {
+    fn answer(&self, request: &Request, fault: Option<&Fault>, cdn: SocketAddr) -> Answer {
         match fault {
             Some(Fault::Status(status)) => return Answer::empty(*status),
             Some(Fault::RetryAfter(seconds)) => {
@@ -251,11 +269,11 @@ impl Inner {
         }
         match request.path.strip_prefix("/cdn/") {
             Some(key) => self.content(key, request, fault),
-            None => self.resolve(request, address),
+            None => self.resolve(request, cdn),
         }
     }
 
-    fn resolve(&self, request: &Request, address: SocketAddr) -> Answer {
+    fn resolve(&self, request: &Request, cdn: SocketAddr) -> Answer {
         if let Some(token) = &self.token {
             match &request.authorization {
                 None => {
@@ -274,7 +292,7 @@ impl Inner {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
         let key = format!("{owner}/{name}/{file}");
-        let Some(content) = self.files.get(&key) else {
+        let Some((content, digest)) = self.files.get(&key) else {
             let repository = format!("{owner}/{name}/");
             if self.files.keys().any(|key| key.starts_with(&repository)) {
                 let mut answer = Answer::refusal(404, "EntryNotFound", "Entry not found");
@@ -284,17 +302,17 @@ impl Inner {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
         let headers = vec![
-            ("Location", format!("http://{address}/cdn/{key}")),
+            ("Location", format!("http://{cdn}/cdn/{key}")),
             ("X-Repo-Commit", COMMIT.into()),
             ("X-Linked-Size", content.len().to_string()),
-            ("X-Linked-Etag", format!("\"{}\"", digest(content))),
+            ("X-Linked-Etag", format!("\"{digest}\"")),
             ("ETag", "\"of-the-pointer-file\"".into()),
         ];
         Answer { headers, ..Answer::empty(302) }
     }
 
     fn content(&self, key: &str, request: &Request, fault: Option<&Fault>) -> Answer {
-        let Some(content) = self.files.get(key) else { return Answer::empty(404) };
+        let Some((content, _)) = self.files.get(key) else { return Answer::empty(404) };
         let mut body = content.to_vec();
         if fault == Some(&Fault::Corrupt)
             && let Some(last) = body.last_mut()

@@ -34,8 +34,7 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
 #[track_caller]
 pub fn assert_close(actual: &[f32], expected: &[f32], relative: f64) {
     let error = relative_error(actual, expected);
-    // Not `error > relative`: NaN must fail.
-    if !(error <= relative) {
+    if error.is_nan() || error > relative {
         panic!("{}", listing(actual, expected, error, relative));
     }
 }

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use crate::hub::HubProblem;
+
 /// What can go wrong between a model's name and its weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +67,35 @@ pub enum Error {
         /// Everything that is missing or misshapen.
         source: taper_graph::Error,
     },
+    /// A file could not be fetched from the Hub.
+    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy())]
+    Hub {
+        /// The repository, `owner/name`.
+        repository: String,
+        /// The file in it.
+        file: String,
+        /// What went wrong.
+        problem: HubProblem,
+        /// The cause in detail.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A file in the Hub's cache is not what its name says.
+    #[error(
+        "the cached weights '{}' are damaged: their SHA-256 is {found} instead of {promised}; \
+         delete the file, then it is fetched again", .path.display()
+    )]
+    CachedDigest {
+        /// The file in the cache.
+        path: PathBuf,
+        /// The digest that was promised.
+        promised: String,
+        /// The digest of what is there.
+        found: String,
+    },
+}
+
+fn because(source: &Option<Box<dyn std::error::Error + Send + Sync>>) -> String {
+    source.as_ref().map_or_else(String::new, |source| format!(" ({source})"))
 }
 
 fn did_you_mean(nearest: &[&str]) -> String {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+pub mod hub;
 pub mod imagenet;
 mod registry;
 mod resolve;
@@ -8,5 +9,5 @@ mod weight_file;
 
 pub use error::{Error, Result};
 pub use registry::{HubFile, ModelSpec, find, models};
-pub use resolve::{LoadedWeights, WeightsChoice, resolve};
+pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};
 pub use weight_file::{ElementType, WeightFile};

@@ -4,7 +4,10 @@ use taper_graph::{Graph, WeightSource, Weights, check_weights};
 
 use sha2::Digest;
 
-use crate::{Error, ModelSpec, Result, WeightFile};
+use crate::{
+    Error, ModelSpec, Result, WeightFile,
+    hub::{self, HubOptions},
+};
 
 /// Where weights shall come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +71,18 @@ impl std::fmt::Debug for LoadedWeights {
 /// All of [`Error`] but an unknown model: the file cannot be read, is no safetensors file, is damaged, or belongs to
 /// another network; the Hub cannot be reached or refuses.
 pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<LoadedWeights> {
+    resolve_with(model, choice, &HubOptions::from_env())
+}
+
+/// As [`resolve`], with another cache or another Hub than the environment names.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with(
+    model: &'static ModelSpec,
+    choice: &WeightsChoice,
+    options: &HubOptions,
+) -> Result<LoadedWeights> {
     let (file, origin) = match choice {
         WeightsChoice::Random => return Ok(random(model)),
         WeightsChoice::File(path) => {
@@ -75,23 +90,28 @@ pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<Load
             let origin = file.name().to_owned();
             (file, origin)
         }
-        WeightsChoice::Pretrained => pretrained(model)?,
+        WeightsChoice::Pretrained => pretrained(model, options)?,
     };
     file.check(&model.backbone())?;
     let digest = file.digest().to_owned();
     Ok(LoadedWeights { source: Box::new(file), digest, origin, model: model.name })
 }
 
-fn pretrained(model: &ModelSpec) -> Result<(WeightFile, String)> {
+fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
     if let Some(embedded) = model.embedded {
         let file = WeightFile::from_static(embedded.file, embedded.bytes)?;
         return Ok((file.with_digest(embedded.sha256), format!("built in ({})", embedded.file)));
     }
-    Err(Error::UnknownModel {
-        name: model.name.into(),
-        nearest: Vec::new(),
-        known: "only embedded for now".into(),
-    })
+    let path = hub::fetch(&model.hub, options)?;
+    let file = WeightFile::open(&path)?;
+    let promised = model.hub.sha256.map(str::to_owned).or_else(|| hub::promised_digest(&path));
+    if let Some(promised) = promised
+        && promised != file.digest()
+    {
+        return Err(Error::CachedDigest { path, promised, found: file.digest().to_owned() });
+    }
+    let origin = format!("{} on the Hugging Face Hub ({})", model.hub.repository, path.display());
+    Ok((file, origin))
 }
 
 fn random(model: &'static ModelSpec) -> LoadedWeights {

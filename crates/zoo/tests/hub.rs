@@ -1,0 +1,234 @@
+//! The Hub's client against a server on this machine: what must work, and every way to fail.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use taper_testing::hub::{COMMIT, Fault, HubServer, Route};
+use taper_zoo::{
+    Error, HubFile,
+    hub::{HubOptions, HubProblem, cached, fetch},
+};
+use tempfile::TempDir;
+
+const FILE: HubFile<'static> = HubFile {
+    repository: "timm/tiny.test",
+    revision: "main",
+    file: "model.safetensors",
+    sha256: None,
+};
+
+fn content() -> Vec<u8> {
+    (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+struct Scene {
+    server: HubServer,
+    folder: TempDir,
+    options: HubOptions,
+    digest: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let server = HubServer::start();
+        let digest = server.put(FILE.repository, FILE.file, content());
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = HubOptions::from_env();
+        options.cache = folder.path().join("hub");
+        options.endpoint = Some(server.url());
+        options.token = None;
+        options.offline = false;
+        options.patience = Duration::from_secs(2);
+        Self { server, folder, options, digest }
+    }
+
+    /// The failure of a download; nothing of it may be left where a later run, or Python, would find it.
+    fn problem(&self) -> (HubProblem, String) {
+        let error = fetch(&FILE, &self.options).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(cached(&FILE, &self.options), None);
+        let repository = self.options.cache.join("models--timm--tiny.test");
+        assert!(!repository.exists(), "{} was left behind", repository.display());
+        assert!(text.contains("timm/tiny.test") && text.contains("--weights FILE"), "{text}");
+        match error {
+            Error::Hub { problem, .. } => (problem, text),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn fetched_once_then_found_without_the_server() {
+    let Scene { server, folder, options, digest } = Scene::new();
+    assert_eq!(cached(&FILE, &options), None);
+    let path = fetch(&FILE, &options).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), content());
+
+    // The layout of Python's huggingface_hub.
+    let repository = folder.path().join("hub/models--timm--tiny.test");
+    assert_eq!(path, repository.join("snapshots").join(COMMIT).join(FILE.file));
+    assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
+    #[cfg(unix)]
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("../../blobs").join(&digest));
+    assert_eq!(fs::read_dir(repository.join("blobs")).unwrap().count(), 1);
+
+    let asked = server.requests().len();
+    assert_eq!(fetch(&FILE, &options).unwrap(), path);
+    assert_eq!(server.requests().len(), asked, "a cached file needs no request");
+    drop(server);
+    assert_eq!(fetch(&FILE, &options).unwrap(), path);
+    let pinned = HubFile { revision: COMMIT, ..FILE };
+    assert_eq!(fetch(&pinned, &options).unwrap(), path);
+    let mut offline = options;
+    offline.offline = true;
+    assert_eq!(fetch(&FILE, &offline).unwrap(), path);
+}
+
+#[test]
+fn offline_asks_nobody() {
+    let mut scene = Scene::new();
+    scene.options.offline = true;
+    let (problem, text) = scene.problem();
+    assert_eq!(problem, HubProblem::Offline);
+    assert!(text.contains("HF_HUB_OFFLINE"), "{text}");
+    assert!(scene.server.requests().is_empty());
+}
+
+#[test]
+fn a_token_is_asked_for_and_sent() {
+    let mut scene = Scene::new();
+    scene.server.require_token("secret");
+    // A wrong one rather than none: with none, the token of whoever runs the tests would count.
+    scene.options.token = Some("other".into());
+    let (problem, text) = scene.problem();
+    assert_eq!(problem, HubProblem::Forbidden);
+    assert!(!text.contains("other"), "a token must not be shown: {text}");
+    scene.options.token = Some("secret".into());
+    fetch(&FILE, &scene.options).unwrap();
+    for request in scene.server.requests() {
+        let expected = request.path.contains("/resolve/");
+        assert_eq!(
+            request.authorization.is_some(),
+            expected,
+            "tokens are for the Hub alone: {request:?}"
+        );
+    }
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    for (status, expected, hint) in [
+        (401, HubProblem::Unauthorized, "HF_TOKEN"),
+        (403, HubProblem::Forbidden, "ask for access"),
+        (404, HubProblem::NotFound, "404"),
+    ] {
+        let scene = Scene::new();
+        scene.server.fail(Route::Resolve, Fault::Status(status), usize::MAX);
+        let (problem, text) = scene.problem();
+        assert_eq!(problem, expected);
+        assert!(text.contains(hint), "{text}");
+    }
+    let scene = Scene::new();
+    scene.server.fail(Route::Resolve, Fault::RetryAfter(3600), usize::MAX);
+    let (problem, text) = scene.problem();
+    assert_eq!(problem, HubProblem::RateLimited(Some(3600)));
+    assert!(text.contains("3600 seconds"), "{text}");
+}
+
+#[test]
+fn no_server_is_no_long_wait() {
+    let mut scene = Scene::new();
+    // A port on which nobody listens.
+    scene.options.endpoint = Some("http://127.0.0.1:9".into());
+    let start = Instant::now();
+    let (problem, text) = scene.problem();
+    assert_eq!(problem, HubProblem::Unreachable);
+    assert!(
+        text.contains("the Hub cannot be reached") && text.contains("efficientnet-lite0"),
+        "{text}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn passing_troubles_pass() {
+    for (route, fault) in [
+        (Route::Resolve, Fault::Status(500)),
+        (Route::Content, Fault::Status(500)),
+        (Route::Resolve, Fault::RetryAfter(1)),
+        (Route::Content, Fault::Cut(1_000_000)),
+    ] {
+        let scene = Scene::new();
+        scene.server.fail(route, fault.clone(), 1);
+        let path = fetch(&FILE, &scene.options).unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(fs::read(path).unwrap(), content());
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_every_time_leaves_nothing() {
+    for bytes in [0, 1, 1_000_000, 2_999_999] {
+        let scene = Scene::new();
+        scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
+        let (problem, _) = scene.problem();
+        assert_eq!(problem, HubProblem::Interrupted, "cut after {bytes} bytes");
+    }
+}
+
+#[test]
+fn damaged_content_never_reaches_the_cache() {
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Corrupt, 1);
+    let (problem, text) = scene.problem();
+    assert!(
+        matches!(&problem, HubProblem::Digest(promised, _) if *promised == scene.digest),
+        "{text}"
+    );
+    // The next try starts afresh.
+    fetch(&FILE, &scene.options).unwrap();
+
+    // A digest that is known beforehand counts even where the Hub itself errs.
+    let scene = Scene::new();
+    let zeros = "0".repeat(64);
+    let error = fetch(&HubFile { sha256: Some(&zeros), ..FILE }, &scene.options).unwrap_err();
+    assert!(matches!(error, Error::Hub { problem: HubProblem::Digest(..), .. }), "{error}");
+    assert_eq!(cached(&FILE, &scene.options), None);
+}
+
+#[test]
+fn a_stalled_connection_is_given_up() {
+    for (route, fault) in [
+        (Route::Resolve, Fault::Silence),
+        (Route::Content, Fault::Silence),
+        (Route::Content, Fault::Stall(500_000)),
+    ] {
+        let scene = Scene::new();
+        scene.server.fail(route, fault, usize::MAX);
+        let start = Instant::now();
+        let (problem, _) = scene.problem();
+        assert_eq!(problem, HubProblem::Stalled(2));
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn several_at_once_make_one_transfer() {
+    let scene = Scene::new();
+    std::thread::scope(|scope| {
+        let fetches: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| fetch(&FILE, &scene.options).unwrap())).collect();
+        for fetched in fetches {
+            assert_eq!(fs::read(fetched.join().unwrap()).unwrap(), content());
+        }
+    });
+    let transfers = scene
+        .server
+        .requests()
+        .iter()
+        .filter(|r| r.path.starts_with("/cdn/") && r.method == "GET")
+        .count();
+    assert_eq!(transfers, 1);
+}
