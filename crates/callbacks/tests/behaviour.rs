@@ -95,6 +95,14 @@ fn a_nan_never_becomes_the_best() {
 }
 
 #[test]
+fn the_very_first_epoch_never_ends_training() {
+    let mut callback = EarlyStopping::new(EarlyStoppingConfig::default().check().unwrap());
+    tell(&mut callback, &begin(0, false));
+    assert_eq!(tell(&mut callback, &end(0, &logs(f64::NAN))), []);
+    assert_eq!(tell(&mut callback, &end(1, &logs(f64::NAN))).len(), 1);
+}
+
+#[test]
 fn best_weights_come_back_whatever_ends_training() {
     let mut callback = BestWeights::new(BestWeightsConfig::default().check().unwrap());
     tell(&mut callback, &begin(0, false));

@@ -50,6 +50,17 @@ fn outputs_that_are_not_finite_are_counted_and_never_correct() {
     assert_eq!(metrics.evaluation(&names(2)).unwrap().not_finite, 1);
 }
 
+/// As `numpy.argmax` does.
+#[test]
+fn of_equally_large_outputs_the_first_is_the_prediction() {
+    let options = MetricsOptions { top_k: Some(2), ..Default::default() };
+    let mut metrics = Metrics::with_options(options.check(3).unwrap());
+    metrics.update_logits(&[1.0; 9], &[0, 1, 2]).unwrap();
+    let evaluation = metrics.evaluation(&names(3)).unwrap();
+    assert_eq!(evaluation.confusion, [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]);
+    assert_eq!(evaluation.top_k.unwrap().accuracy, 2.0 / 3.0);
+}
+
 #[test]
 fn a_class_that_is_ruled_out_is_fine() {
     let mut metrics = Metrics::new(2).unwrap();
