@@ -108,6 +108,8 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
     if let Some(promised) = promised
         && promised != file.digest()
     {
+        // The blob itself: with it gone, the name that leads to it leads nowhere, and the file counts as not cached.
+        let path = path.canonicalize().unwrap_or(path);
         return Err(Error::CachedDigest { path, promised, found: file.digest().to_owned() });
     }
     let origin = format!("{} on the Hugging Face Hub ({})", model.hub.repository, path.display());

@@ -1,5 +1,7 @@
 //! The Hub's client against a server on this machine: what must work, and every way to fail.
 
+#![allow(clippy::unwrap_used, reason = "also in the helpers of tests")]
+
 use std::{
     fs,
     path::Path,
@@ -8,8 +10,9 @@ use std::{
 
 use taper_testing::hub::{COMMIT, Fault, HubServer, Route};
 use taper_zoo::{
-    Error, HubFile,
+    Error, HubFile, WeightsChoice, find,
     hub::{HubOptions, HubProblem, cached, fetch},
+    resolve_with,
 };
 use tempfile::TempDir;
 
@@ -231,4 +234,28 @@ fn several_at_once_make_one_transfer() {
         .filter(|r| r.path.starts_with("/cdn/") && r.method == "GET")
         .count();
     assert_eq!(transfers, 1);
+}
+
+#[test]
+fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
+    let mut scene = Scene::new();
+    let model = find("resnet50").unwrap();
+    // No real weights, but a sound file: what it lacks is found after its digest.
+    let sound = b"\x02\0\0\0\0\0\0\0{}".to_vec();
+    scene.server.put(model.hub.repository, model.hub.file, sound.clone());
+    let path = fetch(&model.hub, &scene.options).unwrap();
+    fs::write(&path, b"\x03\0\0\0\0\0\0\0{ }").unwrap();
+
+    scene.options.offline = true;
+    let resolve = |options: &HubOptions| {
+        resolve_with(model, &WeightsChoice::Pretrained, options).unwrap_err()
+    };
+    let Error::CachedDigest { path: rotten, .. } = resolve(&scene.options) else {
+        panic!("not noticed")
+    };
+    fs::remove_file(rotten).unwrap();
+    assert_eq!(cached(&model.hub, &scene.options), None);
+    scene.options.offline = false;
+    assert_eq!(fs::read(fetch(&model.hub, &scene.options).unwrap()).unwrap(), sound);
+    assert!(matches!(resolve(&scene.options), Error::Mismatch { .. }));
 }
