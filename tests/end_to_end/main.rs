@@ -1,5 +1,8 @@
 //! Tests that run the real `taper` program, as a user would.
 
+// A failed expectation of a helper is a failed test, and a skipped test says so.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod bad_input;
 mod support;
 mod whole_line;

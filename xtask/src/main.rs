@@ -22,7 +22,7 @@ cargo xtask TASK
   package             what publishing needs
   repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
   ci                  everything that CI runs, in its order
-  bench backbone      speed of the frozen backbone (--peers against others, --json FILE)
+  bench backbone      pictures per second of the frozen backbones, batch 8, all threads
 ";
 
 fn main() -> ExitCode {
@@ -134,15 +134,21 @@ fn ci() -> anyhow::Result<()> {
 }
 
 fn bench(arguments: &[OsString]) -> anyhow::Result<()> {
-    let (case, rest) = match arguments.split_first() {
-        Some((case, rest)) => (case.to_string_lossy().into_owned(), rest),
-        None => bail!("say what to measure: cargo xtask bench backbone [--peers] [--json FILE]"),
-    };
-    match case.as_str() {
-        "backbone" => {
-            run(cargo(&["run", "--release", "--package", "taper-bench", "--", "backbone"])
-                .args(rest))
-        }
-        other => bail!("unknown benchmark '{other}': use backbone"),
+    match arguments {
+        [case] if case == "backbone" => {}
+        _ => bail!("say what to measure: cargo xtask bench backbone"),
     }
+    for (network, precision) in [
+        ("resnet50", "f32"),
+        ("resnet50", "bf16"),
+        ("vgg16", "f32"),
+        ("vgg16", "bf16"),
+        ("efficientnet-lite0", "f32"),
+        ("efficientnet-lite0", "bf16"),
+    ] {
+        let speed =
+            ["run", "--release", "--quiet", "--package", "taper-plan", "--example", "speed"];
+        run(cargo(&speed).args(["--", network, precision, "8"]))?;
+    }
+    Ok(())
 }

@@ -90,6 +90,10 @@ impl PictureSource for SyntheticSource {
     fn place(&self) -> String {
         "synthetic".into()
     }
+
+    fn identity(&self) -> String {
+        format!("{:?}", self.set.config())
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,169 @@
+//! Training a head: against torch's autograd with Keras's rules, and against finite differences.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+use taper_core::random::{Key, Purpose};
+use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_nn::{Adam, AdamConfig, Network, Pass, cross_entropy};
+
+const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
+
+/// The tutorial's head at a small size, without dropout.
+fn small_head() -> Graph {
+    let (mut g, x) = GraphBuilder::features("small", 6);
+    let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
+    let x = g.layer("bn1", norm(6), &[x]);
+    let x = g.linear("fc1", x, 6, 5);
+    let x = g.activation("act1", x, taper_graph::Activation::Relu);
+    let x = g.layer("bn2", norm(5), &[x]);
+    g.linear("fc2", x, 5, 3);
+    g.finish(0)
+}
+
+/// The formula of `reference/head.py`.
+fn fill(n: usize, phase: f64) -> Vec<f32> {
+    (0..n).map(|i| ((0.7 * i as f64 + phase).sin() * 0.5) as f32).collect()
+}
+
+fn small_weights() -> Weights {
+    let plus_one = |values: Vec<f32>| values.into_iter().map(|v| v + 1.0).collect();
+    let mut w = Weights::new();
+    w.insert("bn1.weight", vec![6], plus_one(fill(6, 1.0)));
+    w.insert("bn1.bias", vec![6], fill(6, 2.0));
+    w.insert("fc1.weight", vec![5, 6], fill(30, 3.0));
+    w.insert("fc1.bias", vec![5], fill(5, 4.0));
+    w.insert("bn2.weight", vec![5], plus_one(fill(5, 5.0)));
+    w.insert("bn2.bias", vec![5], fill(5, 6.0));
+    w.insert("fc2.weight", vec![3, 5], fill(15, 7.0));
+    w.insert("fc2.bias", vec![3], fill(3, 8.0));
+    for (name, n) in [("bn1", 6), ("bn2", 5)] {
+        w.insert(format!("{name}.running_mean"), vec![n], vec![0.0; n]);
+        w.insert(format!("{name}.running_var"), vec![n], vec![1.0; n]);
+    }
+    w
+}
+
+fn batch() -> (Tensor, Tensor) {
+    let x = Tensor::from_vec(fill(48, 9.0), (8, 6), &Device::Cpu).unwrap();
+    let y = Tensor::new(&[0u32, 1, 2, 0, 1, 2, 0, 1], &Device::Cpu).unwrap();
+    (x, y)
+}
+
+#[track_caller]
+fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
+    let expected: Vec<f64> =
+        expected.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert_eq!(actual.len(), expected.len());
+    for (a, e) in actual.iter().zip(&expected) {
+        assert!((f64::from(*a) - e).abs() <= tolerance, "{actual:?} instead of {expected:?}");
+    }
+}
+
+#[test]
+fn five_steps_equal_the_reference() {
+    let reference: Value = serde_json::from_str(include_str!("reference/head.json")).unwrap();
+    let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
+    let config = AdamConfig { learning_rate: 0.01, ..AdamConfig::default() };
+    let mut adam = Adam::new(config.check().unwrap(), &network).unwrap();
+    let (x, y) = batch();
+    let mut losses = Vec::new();
+    for step in 0..5 {
+        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
+        let loss = cross_entropy(&logits, &y).unwrap();
+        losses.push(loss.to_scalar::<f32>().unwrap());
+        adam.step(&network, &loss).unwrap();
+    }
+    assert_near(&losses, &reference["losses"], 1e-5);
+    let weights = network.weights().unwrap();
+    assert_near(&weights.values("fc1.weight").unwrap(), &reference["fc1.weight"], 1e-4);
+    assert_near(&weights.values("bn2.running_var").unwrap(), &reference["bn2.running_var"], 1e-5);
+    let logits = network.forward(&x, Pass::Evaluation).unwrap().flatten_all().unwrap();
+    assert_near(&logits.to_vec1::<f32>().unwrap(), &reference["logits"], 1e-3);
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    let graph = small_head();
+    let (x, y) = batch();
+    let pass = Pass::Training { dropout: KEY, step: 0 };
+    let loss_of = |weights: &Weights| {
+        let network = Network::loaded(&graph, weights, &Device::Cpu).unwrap();
+        let logits = network.forward(&x, pass).unwrap();
+        (cross_entropy(&logits, &y).unwrap(), network)
+    };
+    let (loss, network) = loss_of(&small_weights());
+    let gradients = loss.backward().unwrap();
+    for p in network.parameters().iter().filter(|p| p.kind.is_learnable()) {
+        let gradient =
+            gradients.get(&p.var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for i in 0..gradient.len() {
+            let moved = |by: f32| {
+                let mut weights = small_weights();
+                let mut values = weights.values(&p.name).unwrap().into_owned();
+                values[i] += by;
+                weights.insert(p.name.clone(), p.var.dims().to_vec(), values);
+                f64::from(loss_of(&weights).0.to_scalar::<f32>().unwrap())
+            };
+            let h = 5e-3;
+            let difference = (moved(h) - moved(-h)) / f64::from(2.0 * h);
+            let error = (difference - f64::from(gradient[i])).abs();
+            assert!(error < 2e-3, "{}[{i}]: {} instead of {difference}", p.name, gradient[i]);
+        }
+    }
+}
+
+#[test]
+fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
+    let (mut g, x) = GraphBuilder::features("dropout", 1000);
+    g.layer("drop", Op::Dropout { p: 0.5 }, &[x]);
+    let network = Network::initialised(&g.finish(0), 0, &Device::Cpu).unwrap();
+    let ones = |rows| Tensor::ones((rows, 1000), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let draw = |rows, step| {
+        let pass = Pass::Training { dropout: KEY, step };
+        network.forward(&ones(rows), pass).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let first = draw(4, 0);
+    assert!(first.iter().flatten().all(|v| *v == 0.0 || *v == 2.0));
+    let mean = first.iter().flatten().sum::<f32>() / 4000.0;
+    assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    assert_eq!(first, draw(4, 0));
+    assert_eq!(first[..2], draw(2, 0)[..], "a row's mask does not depend on the batch's size");
+    assert_ne!(first, draw(4, 1));
+    assert_ne!(first[0], first[1]);
+    let evaluated = network.forward(&ones(1), Pass::Evaluation).unwrap();
+    assert_eq!(evaluated.to_vec2::<f32>().unwrap(), [[1.0; 1000]]);
+}
+
+#[test]
+fn a_batch_of_one_is_an_error_that_names_the_layer() {
+    let network = Network::initialised(&heads::tutorial(8, 3), 0, &Device::Cpu).unwrap();
+    let one = Tensor::zeros((1, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let pass = Pass::Training { dropout: KEY, step: 0 };
+    let error = network.forward(&one, pass).unwrap_err().to_string();
+    assert!(error.contains("'bn1'") && error.contains("at least 2"), "{error}");
+    assert!(network.forward(&one, Pass::Evaluation).is_ok());
+}
+
+#[test]
+fn a_saved_optimizer_continues_to_the_same_bits() {
+    let (x, y) = batch();
+    let config = AdamConfig { weight_decay: 0.1, ..AdamConfig::default() }.check().unwrap();
+    let step = |network: &Network, adam: &mut Adam, step| {
+        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
+        adam.step(network, &cross_entropy(&logits, &y).unwrap()).unwrap();
+    };
+    let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
+    let mut adam = Adam::new(config, &network).unwrap();
+    (0..3).for_each(|i| step(&network, &mut adam, i));
+    let (steps, state) = adam.state(&network).unwrap();
+    let saved = network.weights().unwrap();
+    (3..6).for_each(|i| step(&network, &mut adam, i));
+
+    let resumed = Network::loaded(&small_head(), &saved, &Device::Cpu).unwrap();
+    let mut other = Adam::new(config, &resumed).unwrap();
+    other.restore(&resumed, steps, &state).unwrap();
+    (3..6).for_each(|i| step(&resumed, &mut other, i));
+    assert_eq!(network.weights().unwrap(), resumed.weights().unwrap());
+    assert!(other.restore(&resumed, 0, &Weights::new()).is_err());
+}
