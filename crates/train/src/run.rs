@@ -1,5 +1,6 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
+use candle_core::DeviceLocation;
 use image::RgbImage;
 use serde::Serialize;
 use taper_augment::Augmenter;
@@ -10,7 +11,7 @@ use taper_callbacks::{
 use taper_data::{Augment, Finding, FolderUse, Item};
 use taper_graph::{Graph, ParameterCount};
 use taper_metrics::Evaluation;
-use taper_nn::{AdamConfig, open_device};
+use taper_nn::{AdamConfig, DeviceChoice, open_device};
 use taper_plan::Output;
 use taper_report::{Curves, confusion};
 use taper_zoo::resolve;
@@ -118,6 +119,10 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     let CheckedRecipe { recipe, model, weights, preprocessing } = checked;
     let progress = session.progress();
     let device = open_device(recipe.device)?;
+    if recipe.device == DeviceChoice::Auto {
+        let name = if device.is_cpu() { "the CPU" } else { "the first CUDA device" };
+        progress.say(&format!("--device auto: {name}"));
+    }
     let mut dataset = open_data(&recipe.data, FolderUse::Train)?;
     for remark in dataset.remarks() {
         progress.warn(remark);
@@ -237,7 +242,10 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
         test,
         learning_rate: trained.learning_rate,
         seed: recipe.seed,
-        device: if device.is_cpu() { "cpu".into() } else { recipe.device.to_string() },
+        device: match device.location() {
+            DeviceLocation::Cuda { gpu_id } => DeviceChoice::Cuda(gpu_id).to_string(),
+            _ => DeviceChoice::Cpu.to_string(),
+        },
         kernels: backbone.kernels(),
         pictures: [train.len(), val.len(), splits.test.len()],
         feature_seconds,
