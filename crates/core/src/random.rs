@@ -79,6 +79,30 @@ const fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
+/// Blocks that are computed side by side, so that the compiler can use vector instructions.
+const LANES: usize = 8;
+
+/// The blocks of `LANES` consecutive counters, word by word.
+fn philox_lanes(counter: [u32; 4], mut key: [u32; 2]) -> [[u32; LANES]; 4] {
+    let mut c: [[u32; LANES]; 4] = counter.map(|word| [word; LANES]);
+    for (lane, word) in c[0].iter_mut().enumerate() {
+        *word = word.wrapping_add(lane as u32);
+    }
+    for _ in 0..10 {
+        let old = c;
+        for lane in 0..LANES {
+            let p0 = 0xd251_1f53u64 * u64::from(old[0][lane]);
+            let p1 = 0xcd9e_8d57u64 * u64::from(old[2][lane]);
+            c[0][lane] = (p1 >> 32) as u32 ^ old[1][lane] ^ key[0];
+            c[1][lane] = p1 as u32;
+            c[2][lane] = (p0 >> 32) as u32 ^ old[3][lane] ^ key[1];
+            c[3][lane] = p0 as u32;
+        }
+        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+    }
+    c
+}
+
 /// One stream of random numbers. Cheap to make, never shared: draw what one sample needs, then drop it.
 ///
 /// Holds 2³² blocks of four 32-bit numbers.
@@ -121,6 +145,31 @@ impl Stream {
     /// True with the given probability: never for 0, always for 1.
     pub fn bernoulli(&mut self, probability: f32) -> bool {
         self.uniform() < probability
+    }
+
+    /// As many calls of [`Stream::bernoulli`], several at a time: `yes` where it is true, `no` elsewhere.
+    pub fn fill_bernoulli(&mut self, probability: f32, yes: f32, no: f32, out: &mut [f32]) {
+        let mut rest = out;
+        while self.used < 4 && !rest.is_empty() {
+            rest[0] = if self.bernoulli(probability) { yes } else { no };
+            rest = &mut rest[1..];
+        }
+        // u / 2²⁴ < p, without division: both sides times 2²⁴ are exact.
+        let threshold =
+            (probability * (1u32 << 24) as f32).ceil().clamp(0.0, (1u32 << 24) as f32) as u32;
+        let mut chunks = rest.chunks_exact_mut(4 * LANES);
+        for chunk in &mut chunks {
+            let words = philox_lanes(self.counter, self.key);
+            self.counter[0] = self.counter[0].wrapping_add(LANES as u32);
+            for (lane, block) in chunk.chunks_exact_mut(4).enumerate() {
+                for (value, word) in block.iter_mut().zip(&words) {
+                    *value = if (word[lane] >> 8) < threshold { yes } else { no };
+                }
+            }
+        }
+        for value in chunks.into_remainder() {
+            *value = if self.bernoulli(probability) { yes } else { no };
+        }
     }
 
     /// Standard normal (Box–Muller, one value per pair of uniforms).
@@ -190,6 +239,25 @@ mod tests {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }
         assert_eq!(first(7, "x", 3, 9), first(7, "x", 3, 9));
+    }
+
+    #[test]
+    fn many_at_a_time_are_the_same_numbers() {
+        for p in [0.0, 1e-7, 0.2, 0.5, 0.999, 1.0] {
+            for (skip, n) in [(0, 0), (0, 1), (1, 200), (3, 32), (4, 35), (5, 4096)] {
+                let mut one = Key::new(5, Purpose::new("fill")).stream(2, 3);
+                // A counter that overflows within a group of lanes.
+                one.counter[0] = u32::MAX - 9;
+                let mut many = one.clone();
+                for _ in 0..skip {
+                    assert_eq!(one.next_u32(), many.next_u32());
+                }
+                let mut out = vec![9.0; n];
+                many.fill_bernoulli(p, 0.0, 2.0, &mut out);
+                assert!(out.iter().all(|v| *v == if one.bernoulli(p) { 0.0 } else { 2.0 }));
+                assert_eq!(one.next_u32(), many.next_u32());
+            }
+        }
     }
 
     #[test]

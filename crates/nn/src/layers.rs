@@ -158,10 +158,7 @@ pub(crate) fn dropout_mask(
     let kept = 1.0 / (1.0 - p);
     let mut mask = vec![0f32; rows * row_length];
     for (row, values) in mask.chunks_mut(row_length.max(1)).enumerate() {
-        let mut stream = key.stream(step, row as u64);
-        for value in values {
-            *value = if stream.bernoulli(p) { 0.0 } else { kept };
-        }
+        key.stream(step, row as u64).fill_bernoulli(p, 0.0, kept, values);
     }
     Tensor::from_vec(mask, shape, device)
 }

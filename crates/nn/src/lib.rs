@@ -2,7 +2,6 @@
 
 mod device;
 mod error;
-mod init;
 mod layers;
 mod loss;
 mod network;

@@ -5,7 +5,7 @@ use taper_core::random::Key;
 use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
 
 use crate::{
-    Error, Result, init,
+    Error, Result,
     layers::{self, Norm},
 };
 
@@ -52,7 +52,7 @@ impl Network {
     /// # Errors
     /// If the device has no room.
     pub fn initialised(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
-        let values = |p: &taper_graph::Parameter| Ok(init::initial_values(p, seed));
+        let values = |p: &taper_graph::Parameter| Ok(taper_head::initial_values(p, seed));
         Self::build(graph, device, values)
     }
 

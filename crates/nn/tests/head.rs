@@ -62,7 +62,8 @@ fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
 
 #[test]
 fn five_steps_equal_the_reference() {
-    let reference: Value = serde_json::from_str(include_str!("reference/head.json")).unwrap();
+    let reference: Value =
+        serde_json::from_str(include_str!("../../head/tests/reference/head.json")).unwrap();
     let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
     let config = AdamConfig { learning_rate: 0.01, ..AdamConfig::default() };
     let mut adam = Adam::new(config.check().unwrap(), &network).unwrap();
@@ -166,4 +167,38 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
     (3..6).for_each(|i| step(&resumed, &mut other, i));
     assert_eq!(network.weights().unwrap(), resumed.weights().unwrap());
     assert!(other.restore(&resumed, 0, &Weights::new()).is_err());
+}
+
+#[test]
+fn candle_and_the_slices_of_taper_head_take_the_same_steps() {
+    let graph = heads::tutorial(40, 3);
+    let network = Network::initialised(&graph, 2, &Device::Cpu).unwrap();
+    let mut adam = Adam::new(AdamConfig::default().check().unwrap(), &network).unwrap();
+    let mut head = taper_head::Head::initialised(&graph, 2).unwrap();
+    let config = taper_head::OptimizerConfig::default().check().unwrap();
+    let mut optimizer = taper_head::Optimizer::new(config, &head).unwrap();
+    let loss = taper_head::LossConfig::default().check(&[1; 3]).unwrap();
+    let rows = fill(16 * 40, 0.3);
+    let x = Tensor::from_slice(&rows, (16, 40), &Device::Cpu).unwrap();
+    let labels: Vec<u32> = (0..16).map(|i| i % 3).collect();
+    let y = Tensor::new(labels.as_slice(), &Device::Cpu).unwrap();
+    for step in 0..4 {
+        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
+        let value = cross_entropy(&logits, &y).unwrap();
+        adam.step(&network, &value).unwrap();
+        let logits = head.forward(16, |x| x.copy_from_slice(&rows), KEY, step).unwrap();
+        let mut gradient = vec![0.0; logits.len()];
+        let targets = taper_head::Targets::Labels(&labels);
+        let other = loss.evaluate(logits, targets, 16.0, &mut gradient).unwrap();
+        head.backward(&gradient).unwrap();
+        optimizer.step(&mut head, 1e-3);
+        assert!((f64::from(value.to_scalar::<f32>().unwrap()) - other).abs() < 1e-5);
+    }
+    let (theirs, ours) = (network.weights().unwrap(), head.weights());
+    for p in head.parameters() {
+        let (a, b) = (theirs.values(&p.name).unwrap(), ours.values(&p.name).unwrap());
+        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+        let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
+        assert!(far * 100 <= a.len(), "{}: {far} of {}", p.name, a.len());
+    }
 }

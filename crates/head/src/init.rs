@@ -8,7 +8,7 @@ const INIT: Purpose = Purpose::new("nn/init");
 ///
 /// Each row (output unit) has its own stream, keyed by the seed and the parameter's name: neither the order of layers
 /// nor the number of threads matters.
-pub(crate) fn initial_values(parameter: &Parameter, seed: u64) -> Vec<f32> {
+pub fn initial_values(parameter: &Parameter, seed: u64) -> Vec<f32> {
     let count: usize = parameter.shape.iter().product();
     match parameter.kind {
         ParameterKind::Bias | ParameterKind::RunningMean => vec![0.0; count],

@@ -1,0 +1,54 @@
+/// What can go wrong in building or training a head.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer cannot be trained here, or refused its input.
+    #[error("layer '{layer}' of {network}: {problem}")]
+    Layer {
+        /// The network's name.
+        network: String,
+        /// The layer's name.
+        layer: String,
+        /// What is wrong and what mends it.
+        problem: String,
+    },
+    /// A setting is out of its range.
+    #[error("{field} is {value}: {remedy}")]
+    Setting {
+        /// The setting's name.
+        field: &'static str,
+        /// What it held.
+        value: String,
+        /// What it should hold.
+        remedy: String,
+    },
+    /// A buffer has another length than the shapes say.
+    #[error("{what} has {found} values, needed {needed}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// What it should be.
+        needed: usize,
+    },
+    /// The network or its weights.
+    #[error(transparent)]
+    Graph(#[from] taper_graph::Error),
+    /// A kernel.
+    #[error(transparent)]
+    Kernel(#[from] taper_kernels::KernelError),
+}
+
+impl Error {
+    pub(crate) fn setting(field: &'static str, value: impl ToString, remedy: &str) -> Self {
+        Error::Setting { field, value: value.to_string(), remedy: remedy.into() }
+    }
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn check_length(what: &'static str, found: usize, needed: usize) -> Result<()> {
+    if found == needed { Ok(()) } else { Err(Error::Length { what, found, needed }) }
+}

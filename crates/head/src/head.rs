@@ -1,0 +1,409 @@
+use taper_core::random::Key;
+use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
+
+use crate::{
+    Error, Result,
+    error::check_length,
+    init::initial_values,
+    layer::{self, BatchStatistics, LinearGradients},
+};
+
+/// A tensor of a head.
+#[derive(Debug, Clone)]
+pub struct HeadParameter {
+    /// The name, e.g. `fc1.weight`.
+    pub name: String,
+    /// What it is for.
+    pub kind: ParameterKind,
+    /// Its shape, in torch's layout.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<f32>,
+    /// The loss's gradient with respect to the values; empty for running statistics.
+    pub gradient: Vec<f32>,
+}
+
+/// A head in training: a chain of fully connected layers, BatchNorm, ReLU and dropout with its values, its gradients and
+/// the memory that a step needs. After the first step of a size, steps allocate next to nothing.
+#[derive(Debug, Clone)]
+pub struct Head {
+    graph: Graph,
+    width: usize,
+    classes: usize,
+    parameters: Vec<HeadParameter>,
+    layers: Vec<Layer>,
+    /// What each layer gave in the last training pass, `[n, its width]`.
+    maps: Vec<Vec<f32>>,
+    /// The rows of the last training pass.
+    rows: usize,
+    /// The gradient on its way down, and where the next one is written.
+    gradients: [Vec<f32>; 2],
+    /// Whether the next backward pass adds to the gradients.
+    adding: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    name: String,
+    width: usize,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Linear { inputs: usize, weight: usize, bias: Option<usize> },
+    BatchNorm { scale: usize, eps: f64, momentum: f64, unbiased: bool, batch: BatchStatistics },
+    Relu { limit: f32 },
+    Dropout { p: f32, mask: Vec<f32> },
+}
+
+impl Head {
+    /// A head with fresh weights ([`initial_values`]).
+    ///
+    /// # Errors
+    /// As [`Head::loaded`].
+    pub fn initialised(graph: &Graph, seed: u64) -> Result<Self> {
+        Self::build(graph, |p| Ok(initial_values(p, seed)))
+    }
+
+    /// A head with given weights.
+    ///
+    /// # Errors
+    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen, [`Error::Layer`] names a layer that
+    /// is not part of a head.
+    pub fn loaded(graph: &Graph, weights: &dyn WeightSource) -> Result<Self> {
+        check_weights(graph, weights)?;
+        Self::build(graph, |p| {
+            weights.values(&p.name).map(|v| v.into_owned()).ok_or_else(|| Error::Layer {
+                network: graph.name().into(),
+                layer: p.name.clone(),
+                problem: "its values cannot be read from the weights".into(),
+            })
+        })
+    }
+
+    fn build(
+        graph: &Graph,
+        values: impl Fn(&taper_graph::Parameter) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let shapes = graph.shapes(0, 0)?;
+        let mut parameters = Vec::new();
+        let mut first = vec![None; graph.nodes().len()];
+        for p in graph.parameters() {
+            first[p.node].get_or_insert(parameters.len());
+            let values = values(&p)?;
+            let gradient = if p.kind.is_learnable() { vec![0.0; values.len()] } else { Vec::new() };
+            parameters.push(HeadParameter {
+                name: p.name,
+                kind: p.kind,
+                shape: p.shape,
+                values,
+                gradient,
+            });
+        }
+        let first = |id: usize| first[id].unwrap_or_default();
+        let mut width = 0;
+        let mut layers = Vec::new();
+        for (id, node) in graph.nodes().iter().enumerate() {
+            let refuse = |problem: &str| Error::Layer {
+                network: graph.name().into(),
+                layer: node.name.clone(),
+                problem: problem.into(),
+            };
+            if id > 0 && node.inputs != [id - 1] {
+                return Err(refuse(
+                    "a head is a chain: each layer takes what the one before gives",
+                ));
+            }
+            let kind = match node.op {
+                Op::Features { .. } => {
+                    width = shapes[id].channels();
+                    continue;
+                }
+                Op::Linear { bias, .. } => Kind::Linear {
+                    inputs: shapes[id - 1].channels(),
+                    weight: first(id),
+                    bias: bias.then(|| first(id) + 1),
+                },
+                Op::BatchNorm { eps, momentum, unbiased, .. } => Kind::BatchNorm {
+                    scale: first(id),
+                    eps,
+                    momentum,
+                    unbiased,
+                    batch: BatchStatistics::default(),
+                },
+                Op::Activation(Activation::Relu) => Kind::Relu { limit: f32::INFINITY },
+                Op::Activation(Activation::Relu6) => Kind::Relu { limit: 6.0 },
+                Op::Dropout { p } => Kind::Dropout { p, mask: Vec::new() },
+                op => return Err(refuse(&format!("{} is not part of a head", op.kind()))),
+            };
+            layers.push(Layer { name: node.name.clone(), width: shapes[id].channels(), kind });
+        }
+        Ok(Self {
+            graph: graph.clone(),
+            width,
+            classes: shapes[graph.output()].channels(),
+            parameters,
+            maps: vec![Vec::new(); layers.len() + 1],
+            layers,
+            rows: 0,
+            gradients: Default::default(),
+            adding: false,
+        })
+    }
+
+    /// The architecture.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Numbers per row of features.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Logits per row.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// All tensors, running statistics included, in the graph's order.
+    pub fn parameters(&self) -> &[HeadParameter] {
+        &self.parameters
+    }
+
+    pub(crate) fn parameters_mut(&mut self) -> &mut [HeadParameter] {
+        &mut self.parameters
+    }
+
+    /// A copy of all tensors.
+    pub fn weights(&self) -> Weights {
+        let mut all = Weights::new();
+        for p in &self.parameters {
+            all.insert(p.name.clone(), p.shape.clone(), p.values.clone());
+        }
+        all
+    }
+
+    /// Puts a copy of all tensors back.
+    ///
+    /// # Errors
+    /// [`taper_graph::Error::Weights`] if the copy is another network's.
+    pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
+        check_weights(&self.graph, weights)?;
+        for p in &mut self.parameters {
+            if let Some(values) = weights.values(&p.name) {
+                p.values.copy_from_slice(&values);
+            }
+        }
+        Ok(())
+    }
+
+    /// The training pass over `n` rows of features, which `fill` writes into the slice that it is given, f32
+    /// `[n, width]`: dropout is drawn from the streams of `dropout` and `step`, BatchNorm uses the batch's statistics and
+    /// moves the running ones. Gives the logits, `[n, classes]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if BatchNorm would see a single row.
+    pub fn forward(
+        &mut self,
+        n: usize,
+        fill: impl FnOnce(&mut [f32]),
+        dropout: Key,
+        step: u32,
+    ) -> Result<&[f32]> {
+        self.rows = n;
+        self.maps[0].resize(n * self.width, 0.0);
+        fill(&mut self.maps[0]);
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            let (before, after) = self.maps.split_at_mut(i + 1);
+            let (x, y) = (before[i].as_slice(), &mut after[0]);
+            y.resize(n * layer.width, 0.0);
+            match &mut layer.kind {
+                Kind::Linear { inputs, weight, bias } => {
+                    let bias = bias.map(|b| self.parameters[b].values.as_slice());
+                    let weight = &self.parameters[*weight].values;
+                    layer::linear(x, weight, bias, [n, *inputs, layer.width], y)?;
+                }
+                Kind::BatchNorm { scale, eps, momentum, unbiased, batch } => {
+                    if n < 2 {
+                        return Err(Error::Layer {
+                            network: self.graph.name().into(),
+                            layer: layer.name.clone(),
+                            problem:
+                                "BatchNorm cannot be trained on one row: use batches of at least 2"
+                                    .into(),
+                        });
+                    }
+                    let own = &mut self.parameters[*scale..*scale + 4];
+                    layer::batch_norm(x, (&own[0].values, &own[1].values), *eps, batch, y);
+                    let correction =
+                        if *unbiased { (n as f64 / (n - 1) as f64) as f32 } else { 1.0 };
+                    let momentum = *momentum as f32;
+                    for (running, (of_batch, correction)) in
+                        own[2..].iter_mut().zip([(&batch.mean, 1.0), (&batch.variance, correction)])
+                    {
+                        for (r, b) in running.values.iter_mut().zip(of_batch) {
+                            *r = *r * (1.0 - momentum) + b * correction * momentum;
+                        }
+                    }
+                }
+                Kind::Relu { limit } => {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        // Unlike f32::max, this lets NaN through: a broken training must be seen.
+                        *y = if *x < 0.0 {
+                            0.0
+                        } else if *x > *limit {
+                            *limit
+                        } else {
+                            *x
+                        };
+                    }
+                }
+                Kind::Dropout { p, mask } => {
+                    mask.resize(y.len(), 0.0);
+                    layer::dropout_mask(mask, layer.width, *p, dropout.part(&layer.name), step);
+                    layer::multiply(x, mask, y);
+                }
+            }
+        }
+        Ok(&self.maps[self.layers.len()])
+    }
+
+    /// The backward pass of the last [`Head::forward`] from the loss's gradient with respect to its logits. The parameters'
+    /// gradients are set by the first backward pass after a step of the optimizer, and added to by further ones.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the gradient does not fit the last pass.
+    pub fn backward(&mut self, gradient: &[f32]) -> Result<()> {
+        let n = self.rows;
+        check_length("gradient", gradient.len(), n * self.classes)?;
+        let add = std::mem::replace(&mut self.adding, true);
+        let [mut d_y, mut d_x] = std::mem::take(&mut self.gradients);
+        d_y.clear();
+        d_y.extend_from_slice(gradient);
+        let lowest = self
+            .layers
+            .iter()
+            .position(|l| matches!(l.kind, Kind::Linear { .. } | Kind::BatchNorm { .. }));
+        for (i, layer) in self.layers.iter_mut().enumerate().rev() {
+            // Below the lowest layer that learns, nobody asks for a gradient.
+            let wanted = lowest.is_some_and(|lowest| i > lowest);
+            let x = self.maps[i].as_slice();
+            if wanted {
+                d_x.resize(x.len(), 0.0);
+            }
+            let into = wanted.then_some(d_x.as_mut_slice());
+            match &mut layer.kind {
+                Kind::Linear { inputs, weight, bias } => {
+                    let dims = [n, *inputs, layer.width];
+                    let (before, own) = self.parameters.split_at_mut(*weight);
+                    debug_assert_eq!(before.len(), *weight);
+                    let (w, rest) = own.split_at_mut(1);
+                    let gradients = LinearGradients {
+                        d_weight: &mut w[0].gradient,
+                        d_bias: bias
+                            .and_then(|_| rest.first_mut())
+                            .map(|b| b.gradient.as_mut_slice()),
+                        d_x: into,
+                        add,
+                    };
+                    layer::linear_backward(x, &w[0].values, &d_y, dims, gradients)?;
+                }
+                Kind::BatchNorm { scale, batch, .. } => {
+                    let (s, rest) = self.parameters[*scale..].split_at_mut(1);
+                    let gradients = (s[0].gradient.as_mut_slice(), rest[0].gradient.as_mut_slice());
+                    layer::batch_norm_backward(x, &d_y, batch, gradients, into, add);
+                }
+                Kind::Relu { limit } => {
+                    if let Some(d_x) = into {
+                        for ((d_x, d_y), x) in d_x.iter_mut().zip(&d_y).zip(x) {
+                            *d_x = if *x > 0.0 && *x < *limit { *d_y } else { 0.0 };
+                        }
+                    }
+                }
+                Kind::Dropout { mask, .. } => {
+                    if let Some(d_x) = into {
+                        layer::multiply(&d_y, mask, d_x);
+                    }
+                }
+            }
+            if !wanted {
+                break;
+            }
+            std::mem::swap(&mut d_y, &mut d_x);
+        }
+        self.gradients = [d_y, d_x];
+        Ok(())
+    }
+
+    /// Tells the head that its gradients were used: the next backward pass begins anew.
+    pub(crate) fn gradients_used(&mut self) {
+        self.adding = false;
+    }
+
+    /// Scales the gradients so that the norm over all of them is at most `highest`, as
+    /// `torch.nn.utils.clip_grad_norm_`. Gives the norm before.
+    pub fn clip_gradients(&mut self, highest: f64) -> f64 {
+        let square = |g: &[f32]| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
+        let norm = self.parameters.iter().map(|p| square(&p.gradient)).sum::<f64>().sqrt();
+        let factor = highest / (norm + 1e-6);
+        if factor < 1.0 {
+            for p in &mut self.parameters {
+                p.gradient.iter_mut().for_each(|g| *g *= factor as f32);
+            }
+        }
+        norm
+    }
+
+    /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing, BatchNorm uses its running
+    /// statistics.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a buffer has the wrong length.
+    pub fn evaluate(&self, rows: &[f32], out: &mut [f32]) -> Result<()> {
+        let n = rows.len() / self.width.max(1);
+        check_length("rows", rows.len(), n * self.width)?;
+        check_length("output", out.len(), n * self.classes)?;
+        let mut x = std::borrow::Cow::Borrowed(rows);
+        for layer in &self.layers {
+            match &layer.kind {
+                Kind::Linear { inputs, weight, bias } => {
+                    let mut y = vec![0.0; n * layer.width];
+                    let bias = bias.map(|b| self.parameters[b].values.as_slice());
+                    let weight = &self.parameters[*weight].values;
+                    layer::linear(&x, weight, bias, [n, *inputs, layer.width], &mut y)?;
+                    x = y.into();
+                }
+                Kind::BatchNorm { scale, eps, .. } => {
+                    let [scale, bias, mean, variance] =
+                        [0, 1, 2, 3].map(|i| self.parameters[scale + i].values.as_slice());
+                    let factor: Vec<f32> = scale
+                        .iter()
+                        .zip(variance)
+                        .map(|(s, v)| s / (v + *eps as f32).sqrt())
+                        .collect();
+                    let shift: Vec<f32> =
+                        bias.iter().zip(mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
+                    let mut y = vec![0.0; x.len()];
+                    layer::affine(&x, &factor, &shift, &mut y);
+                    x = y.into();
+                }
+                Kind::Relu { limit } => {
+                    for v in x.to_mut() {
+                        *v = if *v < 0.0 {
+                            0.0
+                        } else if *v > *limit {
+                            *limit
+                        } else {
+                            *v
+                        };
+                    }
+                }
+                Kind::Dropout { .. } => {}
+            }
+        }
+        out.copy_from_slice(&x);
+        Ok(())
+    }
+}
