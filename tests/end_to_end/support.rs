@@ -55,7 +55,7 @@ impl Ran {
 pub(crate) fn taper(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.current_dir(folder).env_remove("TAPER_LOG").env("HF_HUB_OFFLINE", "1");
-    command.env("HF_HOME", folder.join("no-hub-cache"));
+    command.env("HF_HOME", folder.join("no-hub-cache")).env("TAPER_CACHE", folder.join("features"));
     command
 }
 

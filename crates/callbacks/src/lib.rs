@@ -8,6 +8,7 @@ mod event;
 mod history;
 mod model_checkpoint;
 mod reduce_lr_on_plateau;
+mod tensorboard;
 mod terminate_on_nan;
 
 pub use best_weights::{BestWeights, BestWeightsConfig, CheckedBestWeights};
@@ -21,4 +22,5 @@ pub use reduce_lr_on_plateau::{
     CheckedReduceLrOnPlateau, ReduceLrOnPlateau, ReduceLrOnPlateauConfig,
 };
 pub use taper_core::{Direction, Mode, Monitor};
+pub use tensorboard::TensorBoard;
 pub use terminate_on_nan::TerminateOnNan;

@@ -1,11 +1,16 @@
-use std::path::PathBuf;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use taper_augment::Policy;
-use taper_data::ValChoice;
+use clap::{Parser, Subcommand};
+use taper_feature_cache::FeatureCache;
+use taper_lr_finder::Method;
 use taper_nn::DeviceChoice;
-use taper_plan::{Kernels, Precision};
-use taper_train::{FitChoice, HeadChoice, Recipe};
+use taper_plan::Kernels;
+use taper_train::{LearningRate, LrFinderSettings, Recipe};
+
+use crate::recipe_args::RecipeArgs;
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest account of it out.
 #[derive(Debug, Parser)]
@@ -19,6 +24,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a classifier: frozen features once, then a head on them.
     Train(Box<TrainArgs>),
+    /// Find a learning rate for a training: the curve, five suggestions, a plot.
+    LrFind(Box<LrFindArgs>),
     /// Measure a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
@@ -34,69 +41,16 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
-    /// A recipe file; arguments override it.
-    #[arg(value_name = "RECIPE.toml")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic` [default: synthetic].
-    #[arg(long, value_name = "DATA")]
-    data: Option<String>,
-    /// The pretrained network [default: efficientnet-lite0].
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// The backbone's weights: a safetensors file, `pretrained`, or `random` for benchmarks [default: pretrained].
-    #[arg(long, value_name = "FILE")]
-    weights: Option<String>,
-    /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
-    #[arg(long, value_name = "HEAD")]
-    head: Option<HeadChoice>,
-    /// Side of the square input in pixels [default: the network's own].
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<u32>,
-    /// How pictures come to the square [default: crop].
-    #[arg(long)]
-    fit: Option<FitArg>,
-    /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
-    #[arg(long, value_name = "SPLIT|FRACTION")]
-    val: Option<ValChoice>,
-    /// Views of each training picture; the first is the picture as it is [default: 1].
-    #[arg(long, value_name = "N")]
-    views: Option<u32>,
-    /// How the other views are changed: none, flip, light or standard [default: light].
-    #[arg(long, value_name = "POLICY")]
-    augment: Option<Policy>,
-    /// Passes over the training pictures [default: 30].
-    #[arg(long, value_name = "N")]
-    epochs: Option<u32>,
-    /// Pictures per step [default: 64].
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Step size of the optimizer [default: 0.001].
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f64>,
-    /// Stop after this many epochs without a better validation loss [default: never].
-    #[arg(long, value_name = "EPOCHS")]
-    patience: Option<u32>,
-    /// By how much the validation loss must fall to count as better for --patience [default: 0].
-    #[arg(long, value_name = "LOSS")]
-    min_delta: Option<f64>,
-    /// Everything random follows from it [default: 0].
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Refuse pictures that cannot be used, instead of leaving them out.
-    #[arg(long)]
-    strict: bool,
-    /// What the frozen backbone computes in: f32 or bf16 [default: f32].
-    #[arg(long, value_name = "PRECISION")]
-    precision: Option<Precision>,
-    /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].
-    #[arg(long, value_name = "KERNELS")]
-    kernels: Option<Kernels>,
-    /// Where to compute: auto, cpu, cuda or cuda:N [default: cpu].
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
     /// The run folder; must not exist [default: runs/DATA-MODEL-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Continue the run in this folder, to the bytes of an uninterrupted one.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["RecipeArgs", "out"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -105,43 +59,86 @@ pub(crate) struct TrainArgs {
     pub(crate) quiet: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FitArg {
-    /// Scale the shorter side and cut out the centre, as the network was trained.
-    Crop,
-    /// Scale both sides: nothing of the picture is lost.
-    Squash,
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+pub(crate) struct LrFindArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// The first rate [default: 1e-6].
+    #[arg(long, value_name = "RATE")]
+    start: Option<f64>,
+    /// The last rate [default: 1].
+    #[arg(long, value_name = "RATE")]
+    end: Option<f64>,
+    /// Steps of the sweep, at least 26 [default: 100].
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Passes over the training pictures, in place of --steps.
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    passes: Option<usize>,
+    /// How the rate is read off: valley, sma, minimum, steep or slide [default: valley].
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Method>,
+    /// Sweeps, each from other weights and in another order; the median counts [default: 1].
+    #[arg(long, value_name = "N")]
+    sweeps: Option<u64>,
+    /// The folder for lr_find.json, .png and .svg; must not exist [default: runs/DATA-MODEL-lr-N].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
-impl TrainArgs {
+impl LrFindArgs {
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
-        let fit = self.fit.map(|fit| match fit {
-            FitArg::Squash => FitChoice::Squash,
-            FitArg::Crop => FitChoice::Crop,
-        });
-        let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
-        Recipe {
-            data: text(&self.data, recipe.data),
-            model: text(&self.model, recipe.model),
-            weights: text(&self.weights, recipe.weights),
-            head: self.head.clone().unwrap_or(recipe.head),
-            size: self.size.or(recipe.size),
-            fit: fit.unwrap_or(recipe.fit),
-            val: self.val.unwrap_or(recipe.val),
-            views: self.views.unwrap_or(recipe.views),
-            augment: self.augment.unwrap_or(recipe.augment),
-            epochs: self.epochs.unwrap_or(recipe.epochs),
-            batch_size: self.batch_size.unwrap_or(recipe.batch_size),
-            learning_rate: self.learning_rate.unwrap_or(recipe.learning_rate),
-            patience: self.patience.or(recipe.patience),
-            min_delta: self.min_delta.unwrap_or(recipe.min_delta),
-            seed: self.seed.unwrap_or(recipe.seed),
-            strict: self.strict || recipe.strict,
-            precision: self.precision.unwrap_or(recipe.precision),
-            kernels: self.kernels.unwrap_or(recipe.kernels),
-            device: self.device.unwrap_or(recipe.device),
+        let recipe = self.recipe.resolve(recipe);
+        let own = recipe.lr_finder;
+        let lr_finder = LrFinderSettings {
+            start: self.start.unwrap_or(own.start),
+            end: self.end.unwrap_or(own.end),
+            steps: self.steps.unwrap_or(own.steps),
+            epochs: self.passes.or(own.epochs.filter(|_| self.steps.is_none())),
+            method: self.method.unwrap_or(own.method),
+            sweeps: self.sweeps.unwrap_or(own.sweeps),
+        };
+        Recipe { lr_finder, learning_rate: LearningRate::Auto, ..recipe }
+    }
+}
+
+/// Where features are kept for later.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    /// The folder for features that were computed, or off [default: $TAPER_CACHE, else taper in the user's cache folder].
+    #[arg(long, value_name = "FOLDER|off")]
+    cache: Option<PathBuf>,
+    /// How large it may become, in GiB [default: 4].
+    #[arg(long, value_name = "GIB", default_value_t = 4.0, hide_default_value = true)]
+    cache_size: f64,
+}
+
+impl CacheArgs {
+    /// The cache, unless there is none.
+    pub(crate) fn open(&self) -> Option<FeatureCache> {
+        let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let folder = self.cache.clone().or_else(|| variable("TAPER_CACHE")).or_else(|| {
+            let user = variable("XDG_CACHE_HOME")
+                .or_else(|| variable("LOCALAPPDATA"))
+                .or_else(|| env::home_dir().map(|home| home.join(".cache")));
+            Some(user?.join("taper").join("features"))
+        })?;
+        if folder == Path::new("off") {
+            return None;
         }
+        // Nonsense is no size: a negative number or NaN becomes 0, which keeps nothing.
+        let bytes = (self.cache_size * (1u64 << 30) as f64) as u64;
+        Some(FeatureCache::new(folder, bytes))
     }
 }
 
@@ -159,6 +156,8 @@ pub(crate) struct EvaluateArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: DeviceChoice,

@@ -8,22 +8,30 @@ use serde_json::{Map, Value, json};
 use taper_core::Split;
 use taper_data::{Finding, FolderUse};
 use taper_graph::Summary;
+use taper_lr_finder::Method;
 use taper_train::{
-    Answer, Classifier, HeadChoice, KNOWN_DATASETS, Outcome, Prediction, Recipe, Session, open_data,
+    Answer, Classifier, HeadChoice, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed, Session,
+    open_data,
 };
 use taper_zoo::{WeightsChoice, models};
 
 use crate::{
-    args::{Command, EvaluateArgs, ListArgs, PredictArgs, SummaryArgs, TrainArgs},
-    output::{Status, answer, answer_json},
+    args::{
+        CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs, SummaryArgs, TrainArgs,
+    },
+    output::{Status, answer_json, answer_line},
     progress::Console,
 };
+
+/// The trained model in a run folder.
+const MODEL: &str = "model.safetensors";
 
 pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Result<Status> {
     let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
     match command {
-        Command::Train(args) => train(&args, &session(args.quiet)),
-        Command::Evaluate(args) => evaluate(&args, &session(args.quiet)),
+        Command::Train(args) => train(&args, &cached(session(args.quiet), &args.cache)),
+        Command::LrFind(args) => lr_find(&args, &cached(session(args.quiet), &args.cache)),
+        Command::Evaluate(args) => evaluate(&args, &cached(session(args.quiet), &args.cache)),
         Command::Predict(args) => predict(&args, &session(true)),
         Command::Summary(args) => summary(&args),
         Command::Models(args) => list_models(&args),
@@ -31,34 +39,83 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
     }
 }
 
+fn cached(session: Session, args: &CacheArgs) -> Session {
+    match args.open() {
+        Some(cache) => session.with_cache(cache),
+        None => session,
+    }
+}
+
+fn read_recipe(path: Option<&Path>) -> anyhow::Result<Recipe> {
+    Ok(path.map_or_else(|| Ok(Recipe::default()), Recipe::read)?)
+}
+
 fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
-    let recipe = match &args.recipe {
-        Some(path) => Recipe::read(path)?,
-        None => Recipe::default(),
+    let answered = if let Some(run) = &args.resume {
+        match taper_train::resume(run, session)? {
+            Resumed::Trained(answer) => *answer,
+            Resumed::Complete(answer) => {
+                session.progress().say("the run is complete: there is nothing left to do");
+                if args.json {
+                    answer_json(&answer)?;
+                } else {
+                    let accuracy = answer["val_accuracy"].as_f64().unwrap_or(f64::NAN);
+                    answer_line(&format!("validation    accuracy {accuracy:.4}"))?;
+                    answer_line(&format!("model         {}", run.join(MODEL).display()))?;
+                }
+                return Ok(Status::Done);
+            }
+        }
+    } else {
+        let recipe = args.recipe.resolve(read_recipe(args.recipe.recipe.as_deref())?).check()?;
+        let out = match &args.out {
+            Some(out) => out.clone(),
+            None => next_run(&recipe.recipe().data, recipe.model().name, "")?,
+        };
+        taper_train::train(recipe, &out, session)?
     };
-    let recipe = args.resolve(recipe).check()?;
+    if args.json {
+        answer_json(&answered)?;
+    } else {
+        describe(&answered)?;
+    }
+    Ok(status(&answered.unreadable))
+}
+
+fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
+    let recipe = args.resolve(read_recipe(args.recipe.recipe.as_deref())?).check()?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => next_run(&recipe.recipe().data, recipe.model().name)?,
+        None => next_run(&recipe.recipe().data, recipe.model().name, "lr-")?,
     };
-    let trained = taper_train::train(recipe, &out, session)?;
+    let found = taper_train::find_rate(recipe, &out, session)?;
     if args.json {
-        answer_json(&trained)?;
+        answer_json(&found)?;
     } else {
-        describe(&trained)?;
+        for method in Method::ALL {
+            let rate = found.suggestions.get(method);
+            let rate = rate.map_or("no descent seen".into(), |rate| format!("{rate:.3e}"));
+            let chosen = if method.name() == found.method { "  chosen" } else { "" };
+            answer_line(&format!("{method:8} {rate}{chosen}"))?;
+        }
+        let [low, high] = found.spread;
+        if low != high {
+            answer_line(&format!("sweeps   from {low:.3e} to {high:.3e}"))?;
+        }
+        answer_line(&format!("plot     {}", found.plot))?;
     }
-    Ok(status(&trained.unreadable))
+    Ok(status(&found.unreadable))
 }
 
 /// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
-fn next_run(data: &str, model: &str) -> anyhow::Result<PathBuf> {
+fn next_run(data: &str, model: &str, kind: &str) -> anyhow::Result<PathBuf> {
     let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
     let data: String = data
         .chars()
         .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect();
     for n in 1..100_000 {
-        let path = PathBuf::from(format!("runs/{data}-{model}-{n}"));
+        let path = PathBuf::from(format!("runs/{data}-{model}-{kind}{n}"));
         if path.symlink_metadata().is_err() {
             return Ok(path);
         }
@@ -77,14 +134,14 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
         Some(epoch) => format!("weights of epoch {epoch}"),
         None => "weights of an unfinished epoch".into(),
     };
-    answer(&format!("epochs        {}{ended}, {from}", t.epochs))?;
-    answer(&format!(
+    answer_line(&format!("epochs        {}{ended}, {from}", t.epochs))?;
+    answer_line(&format!(
         "validation    accuracy {:.4}, loss {:.4} ({} pictures: {})",
         t.val_accuracy, t.val_loss, t.validation.n, t.validated_on
     ))?;
     let honest = match &t.test {
         Some(test) => {
-            answer(&format!(
+            answer_line(&format!(
                 "test          accuracy {:.4}, loss {:.4} ({} untouched pictures)",
                 test.accuracy, test.loss, test.n
             ))?;
@@ -93,15 +150,15 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
         None => &t.validation,
     };
     let width = honest.per_class.iter().map(|c| c.label.chars().count()).max().unwrap_or(0).max(5);
-    answer(&format!("{:width$}  precision  recall     f1  pictures", "class"))?;
+    answer_line(&format!("{:width$}  precision  recall     f1  pictures", "class"))?;
     for class in &honest.per_class {
-        answer(&format!(
+        answer_line(&format!(
             "{:width$}     {:.4}  {:.4} {:.4}  {:>8}",
             class.label, class.precision, class.recall, class.f1, class.support
         ))?;
     }
     if let Some(pair) = &honest.most_confused {
-        answer(&format!(
+        answer_line(&format!(
             "most confused {} taken for {}: {} ({:.1} %)",
             pair.truth,
             pair.predicted,
@@ -109,11 +166,11 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
             100.0 * pair.share
         ))?;
     }
-    answer(&format!(
+    answer_line(&format!(
         "time          {:.1} s: features {:.1} s, head {:.1} s",
         t.total_seconds, t.feature_seconds, t.head_seconds
     ))?;
-    answer(&format!("model         {}", Path::new(&t.run).join("model.safetensors").display()))
+    answer_line(&format!("model         {}", Path::new(&t.run).join(MODEL).display()))
 }
 
 fn status(unreadable: &[Finding]) -> Status {
@@ -143,12 +200,12 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
         }
         answer_json(&value)?;
     } else {
-        answer(&format!(
+        answer_line(&format!(
             "accuracy {:.4}, loss {:.4}, {} pictures",
             evaluation.accuracy, evaluation.loss, evaluation.n
         ))?;
         for class in evaluation.per_class.iter().filter(|c| c.support > 0.0) {
-            answer(&format!(
+            answer_line(&format!(
                 "{}: precision {:.4}, recall {:.4}, f1 {:.4}, {} pictures",
                 class.label, class.precision, class.recall, class.f1, class.support
             ))?;
@@ -220,7 +277,7 @@ fn report(args: &PredictArgs, path: &str, prediction: Prediction) -> anyhow::Res
     ranked.truncate(if args.top.is_none() { 5 } else { usize::MAX });
     let ranked: Vec<String> =
         ranked.into_iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
-    answer(&format!("{path}: {}", ranked.join(", ")))
+    answer_line(&format!("{path}: {}", ranked.join(", ")))
 }
 
 fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
@@ -240,7 +297,7 @@ fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
     if args.json {
         answer_json(&summary)?;
     } else {
-        answer(summary.to_string().trim_end())?;
+        answer_line(summary.to_string().trim_end())?;
     }
     Ok(Status::Done)
 }
@@ -266,13 +323,13 @@ fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
     if args.json {
         return answer_json(&entries.collect::<Vec<_>>()).map(|()| Status::Done);
     }
-    answer(&format!(
+    answer_line(&format!(
         "{:20} {:>5} {:>9} {:>12}  {:14} weights",
         "model", "input", "features", "parameters", "licence"
     ))?;
     for m in models() {
         let place = if m.is_embedded() { "built in" } else { m.hub.repository };
-        answer(&format!(
+        answer_line(&format!(
             "{:20} {:>5} {:>9} {:>12}  {:14} {place}",
             m.name, m.preprocessing.size, m.feature_width, m.parameters, m.licence
         ))?;
@@ -296,9 +353,9 @@ fn list_datasets(args: &ListArgs) -> anyhow::Result<Status> {
         return answer_json(&entries).map(|()| Status::Done);
     }
     for d in &KNOWN_DATASETS {
-        answer(&format!("{}: {} ({})", d.name, d.description, d.licence))?;
+        answer_line(&format!("{}: {} ({})", d.name, d.description, d.licence))?;
     }
-    answer(
+    answer_line(
         "Any folder of pictures is a data set too: train/, val/, test/ or class folders alone.",
     )?;
     Ok(Status::Done)

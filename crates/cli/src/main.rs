@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod output;
 mod progress;
+mod recipe_args;
 
 use std::{
     process::ExitCode,

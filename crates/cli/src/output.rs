@@ -14,7 +14,7 @@ pub(crate) enum Status {
 /// Writes a line of the answer to standard output.
 ///
 /// A reader that has gone away (`taper … | head`) is not an error: it has seen enough.
-pub(crate) fn answer(line: &str) -> anyhow::Result<()> {
+pub(crate) fn answer_line(line: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
@@ -23,5 +23,5 @@ pub(crate) fn answer(line: &str) -> anyhow::Result<()> {
 
 /// Writes an answer as one line of JSON.
 pub(crate) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
-    answer(&serde_json::to_string(value)?)
+    answer_line(&serde_json::to_string(value)?)
 }

@@ -77,6 +77,13 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
         String::new()
     }
 
+    /// 32 bytes that stand for a sample's content, if the source has them without fetching it: a renderer's parameters, an
+    /// archive's digests. Nothing by default; then the content itself is digested.
+    fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
+        let _ = sample;
+        None
+    }
+
     /// The size of a sample's content in bytes if it is known without reading it.
     fn bytes(&self, sample: &Sample) -> Option<u64> {
         let _ = sample;
@@ -344,6 +351,18 @@ impl Dataset {
         match self.findings.as_slice() {
             [] => Ok(()),
             findings => Err(Error::Refused { place: self.place(), findings: findings.to_vec() }),
+        }
+    }
+
+    /// What stands for a picture's content, e.g. in the keys of cached features: its source's own digest, or the SHA-256 of
+    /// the content, which is read for it.
+    ///
+    /// # Errors
+    /// As [`Dataset::fetch`].
+    pub fn picture_digest(&self, index: usize) -> std::result::Result<[u8; 32], Finding> {
+        match self.samples.get(index).and_then(|sample| self.source.digest(sample)) {
+            Some(digest) => Ok(digest),
+            None => Ok(content_sha256(&self.fetch(index)?)),
         }
     }
 

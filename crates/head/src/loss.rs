@@ -75,24 +75,34 @@ pub struct LossConfig {
 }
 
 impl LossConfig {
-    /// Checks every field against the training rows: `counts[c]` of them belong to class `c`.
+    /// Checks the fields that do not depend on the training rows.
     ///
     /// # Errors
     /// [`Error::Setting`] names the first field that is out of its range.
-    pub fn check(&self, counts: &[usize]) -> Result<Loss> {
-        let classes = counts.len();
+    pub fn check_shares(&self) -> Result<()> {
         let smoothing = self.label_smoothing;
         if !(0.0..1.0).contains(&smoothing) {
-            return Err(Error::setting(
-                "label_smoothing",
-                smoothing,
-                "use a share in [0, 1), e.g. 0.1",
-            ));
+            let remedy = "use a share in [0, 1), e.g. 0.1";
+            return Err(Error::setting("label_smoothing", smoothing, remedy));
         }
         let gamma = self.focal_gamma;
         if !(gamma >= 0.0 && gamma.is_finite()) {
             return Err(Error::setting("focal_gamma", gamma, "use 0 or a positive number, e.g. 2"));
         }
+        if let ClassWeights::Unknown(word) = &self.class_weights {
+            let remedy = "use none, balanced, or one number per class, e.g. 1,2,0.5";
+            return Err(Error::setting("class_weights", format!("'{word}'"), remedy));
+        }
+        Ok(())
+    }
+
+    /// Checks every field against the training rows: `counts[c]` of them belong to class `c`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first field that is out of its range.
+    pub fn check(&self, counts: &[usize]) -> Result<Loss> {
+        self.check_shares()?;
+        let classes = counts.len();
         let weights = match &self.class_weights {
             ClassWeights::None => vec![1.0; classes],
             ClassWeights::Balanced => {
@@ -114,12 +124,10 @@ impl LossConfig {
                 }
                 list.iter().copied().map(f64::from).collect()
             }
-            ClassWeights::Unknown(word) => {
-                let remedy = "use none, balanced, or one number per class, e.g. 1,2,0.5";
-                return Err(Error::setting("class_weights", format!("'{word}'"), remedy));
-            }
+            // Refused above.
+            ClassWeights::Unknown(_) => Vec::new(),
         };
-        Ok(Loss { smoothing, gamma, weights })
+        Ok(Loss { smoothing: self.label_smoothing, gamma: self.focal_gamma, weights })
     }
 }
 

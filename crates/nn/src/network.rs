@@ -37,7 +37,7 @@ pub struct NamedParameter {
 /// A network that can be trained: a [`Graph`] with its tensors on a candle device.
 ///
 /// Parameters stand in the order of [`Graph::parameters`], always.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Network {
     graph: Graph,
     parameters: Vec<NamedParameter>,

@@ -76,6 +76,17 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// [`Shape::OneCycle`] with its defaults.
+    pub fn one_cycle() -> Self {
+        Self::OneCycle {
+            rise: three_tenths(),
+            div_factor: twenty_five(),
+            final_div_factor: ten_thousand(),
+        }
+    }
+}
+
 fn tenth() -> f64 {
     0.1
 }

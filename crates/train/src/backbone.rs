@@ -1,5 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
+use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, WeightSource};
 use taper_nn::{Network, Pass};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
@@ -12,12 +13,32 @@ pub struct Backbone {
     form: Form,
     preprocessing: Preprocessing,
     width: usize,
+    /// What its graph and settings come to, in the keys of cached features.
+    settings: String,
+    identity: Option<Key>,
 }
+
+/// Raised when the same settings begin to give other features.
+const FEATURES_VERSION: u32 = 1;
 
 #[derive(Debug)]
 enum Form {
     Plan(Box<(FrozenPlan, Workspace)>),
     Candle(Network),
+}
+
+fn settings(
+    graph: &Graph,
+    preprocessing: &Preprocessing,
+    output: Output,
+    precision: Precision,
+    kernels: &str,
+) -> String {
+    let graph = match output {
+        Output::Features => graph.without_classifier(),
+        Output::Logits => graph.clone(),
+    };
+    format!("{graph:?} {preprocessing:?} {output:?} {precision} {kernels}")
 }
 
 impl Backbone {
@@ -52,7 +73,10 @@ impl Backbone {
         })?;
         let workspace = plan.workspace(rayon::current_num_threads());
         let width = plan.output_width();
-        Ok(Self { form: Form::Plan(Box::new((plan, workspace))), preprocessing, width })
+        let settings =
+            settings(graph, &preprocessing, output, precision, &plan.class().to_string());
+        let form = Form::Plan(Box::new((plan, workspace)));
+        Ok(Self { form, preprocessing, width, settings, identity: None })
     }
 
     /// The same through candle, on any device: the reference, and the way of CUDA.
@@ -83,7 +107,24 @@ impl Backbone {
         let size = preprocessing.size as usize;
         let width = graph.shapes(size, size)?[graph.output()].channels();
         let network = Network::loaded(&graph, weights, device)?;
-        Ok(Self { form: Form::Candle(network), preprocessing, width })
+        let settings = settings(&graph, &preprocessing, output, precision, "candle");
+        let form = Form::Candle(network);
+        Ok(Self { form, preprocessing, width, settings, identity: None })
+    }
+
+    /// Says which weights these are, by their digest: from then on its features can be cached.
+    #[must_use]
+    pub fn with_digest(mut self, weights: &str) -> Self {
+        let version = FEATURES_VERSION.to_le_bytes();
+        let parts = [version.as_slice(), self.settings.as_bytes(), weights.as_bytes()];
+        self.identity = Some(digest(parts));
+        self
+    }
+
+    /// What decides its features besides the pictures: weights, graph, preprocessing, precision, kernels. None if the
+    /// weights have no digest.
+    pub fn identity(&self) -> Option<&Key> {
+        self.identity.as_ref()
     }
 
     /// How many numbers it gives for each picture.

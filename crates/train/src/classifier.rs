@@ -1,17 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use image::RgbImage;
 use serde::Serialize;
 use taper_core::{ClassNames, Preprocessing, Split};
 use taper_data::{Dataset, DecodeOptions, Finding, Item, Preparer, decode_file};
 use taper_metrics::{Evaluation, softmax};
-use taper_nn::{DeviceChoice, Network, Pass, open_device};
+use taper_nn::{DeviceChoice, open_device};
 use taper_plan::{Kernels, Output, Precision};
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
-use crate::{Artefact, Backbone, Error, Result, Session, evaluate_head, extract};
+use crate::{Artefact, Backbone, Error, HeadModel, Result, Session, evaluate_head, extract};
 
 /// What a picture shows, in a classifier's opinion.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct Classifier {
     classes: ClassNames,
     backbone: Backbone,
     /// None if the backbone itself gives logits.
-    head: Option<Network>,
+    head: Option<HeadModel>,
     preparer: Preparer,
     decode: DecodeOptions,
 }
@@ -53,8 +53,9 @@ impl Classifier {
             artefact.precision,
             kernels,
             &device,
-        )?;
-        let head = Network::loaded(&artefact.head, &weights.head(), &device)?;
+        )?
+        .with_digest(&artefact.weights.sha256);
+        let head = HeadModel::loaded(&artefact.head, &weights.head(), &device)?;
         Self::assemble(artefact.classes, backbone, Some(head))
     }
 
@@ -85,7 +86,7 @@ impl Classifier {
         Self::assemble(names, backbone, None)
     }
 
-    fn assemble(classes: ClassNames, backbone: Backbone, head: Option<Network>) -> Result<Self> {
+    fn assemble(classes: ClassNames, backbone: Backbone, head: Option<HeadModel>) -> Result<Self> {
         let preparer = Preparer::new(*backbone.preprocessing())?;
         Ok(Self { classes, backbone, head, preparer, decode: DecodeOptions::default() })
     }
@@ -121,10 +122,7 @@ impl Classifier {
         self.backbone.forward(&pixels, 1, &mut outputs)?;
         let logits = match &self.head {
             None => outputs,
-            Some(head) => {
-                let x = Tensor::from_slice(&outputs, (1, outputs.len()), head.device())?;
-                head.forward(&x, Pass::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
-            }
+            Some(head) => head.logits(&outputs)?,
         };
         let mut probabilities = vec![0.0; logits.len()];
         softmax(&logits, &mut probabilities);
@@ -196,6 +194,6 @@ impl Classifier {
 
     /// Where it computes.
     pub fn device(&self) -> Device {
-        self.head.as_ref().map_or(Device::Cpu, |h| h.device().clone())
+        self.head.as_ref().map_or(Device::Cpu, HeadModel::device)
     }
 }

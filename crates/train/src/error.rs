@@ -64,9 +64,40 @@ pub enum Error {
         /// The learning rate.
         learning_rate: f64,
     },
-    /// Somebody asked to stop before there was anything to keep.
-    #[error("interrupted before training began: nothing was written")]
+    /// A checkpoint cannot be continued.
+    #[error("the checkpoint '{}' cannot be continued: {problem}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: String,
+    },
+    /// A run folder cannot be continued.
+    #[error("'{}' cannot be resumed: {problem}", path.display())]
+    Resume {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: String,
+    },
+    /// Somebody asked to stop before there was anything to show.
+    #[error("interrupted")]
     Interrupted,
+    /// Somebody asked to stop before there was anything to show; the run can go on from here.
+    #[error("interrupted before training began; go on with: taper train --resume {}", run.display())]
+    InterruptedRun {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// The head in training.
+    #[error(transparent)]
+    Head(#[from] taper_head::Error),
+    /// The schedule of the learning rate.
+    #[error("schedule: {0}")]
+    Schedule(#[from] taper_schedule::Error),
+    /// The learning-rate finder.
+    #[error("learning-rate finder: {0}")]
+    Finder(#[from] taper_lr_finder::Error),
     /// The data set.
     #[error(transparent)]
     Data(#[from] taper_data::Error),
@@ -112,6 +143,13 @@ impl Error {
                 | Error::OutputExists { .. }
                 | Error::Zoo(taper_zoo::Error::UnknownModel { .. })
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
+                | Error::Resume { .. }
+                | Error::Head(taper_head::Error::Setting { .. })
+                | Error::Schedule(_)
+                | Error::Finder(
+                    taper_lr_finder::Error::Config { .. }
+                        | taper_lr_finder::Error::TooFewPoints { .. }
+                )
                 | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
                 | Error::Data(
                     taper_data::Error::ValChoice { .. } | taper_data::Error::NoSplit { .. }

@@ -1,6 +1,8 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
+use rayon::prelude::*;
 use taper_data::{Augment, Dataset, Finding, Item, Loader, LoaderOptions};
+use taper_feature_cache::{FeatureSet, Key, digest};
 
 use crate::{Backbone, Error, Result, Session};
 
@@ -17,6 +19,8 @@ pub struct Features {
     pub items: Vec<Item>,
     /// Pictures that could not be used, and remarks about others.
     pub findings: Vec<Finding>,
+    /// How many rows came from the cache.
+    pub cached: usize,
 }
 
 impl Features {
@@ -38,55 +42,230 @@ impl Features {
             labels: self.labels.split_off(start),
             items: self.items.split_off(start),
             findings: Vec::new(),
+            cached: 0,
         }
     }
 }
 
-/// Pictures that go through the backbone together.
-const BATCH: usize = 32;
+/// Views of pictures: what makes them, and what it is called in the keys of cached features.
+#[derive(Clone)]
+pub struct Views {
+    /// Changes a picture into its view.
+    pub augment: Arc<dyn Augment>,
+    /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same views.
+    pub identity: String,
+}
 
-/// Computes the features of pictures, each once.
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Views").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Pictures that go through the backbone together: few enough to notice a signal within a second on slow networks.
+const BATCH: usize = 16;
+
+/// Rows that are written to the cache at a time.
+const SEGMENT: usize = 2048;
+
+/// Computes the features of pictures, each once; those that the session's cache holds are read from there.
+///
+/// Rows of pictures about which there is something to remark are not cached, so that the remark is made every time.
 ///
 /// # Errors
-/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to stop.
+/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to stop. Rows that were
+/// computed until then are in the cache.
 pub fn extract(
     backbone: &mut Backbone,
     dataset: &Arc<Dataset>,
     items: Vec<Item>,
-    augment: Option<Arc<dyn Augment>>,
+    views: Option<Views>,
     strict: bool,
     session: &Session,
 ) -> Result<Features> {
-    let options = LoaderOptions { batch_size: BATCH, strict, ..LoaderOptions::default() };
     let width = backbone.width();
-    let mut features = Features { width, ..Features::default() };
-    features.values.reserve_exact(items.len() * width);
-    session.progress().begin("features", items.len() as u64, "pictures");
-    let mut done = 0;
-    let total = items.len();
-    let loader =
-        Loader::new(Arc::clone(dataset), *backbone.preprocessing(), items, augment, options)?;
-    for batch in loader {
-        if session.interrupted() {
-            session.progress().end();
-            return Err(Error::Interrupted);
-        }
-        let batch = batch?;
-        let start = features.values.len();
-        features.values.resize(start + batch.len() * width, 0.0);
-        backbone.forward(&batch.pixels, batch.len(), &mut features.values[start..])?;
-        let items = batch.indices.iter().zip(&batch.views);
-        features.items.extend(items.map(|(&sample, &view)| Item { sample, view }));
-        features.labels.extend_from_slice(&batch.labels);
-        features.findings.extend(batch.failed);
-        features.findings.extend(batch.remarks);
-        let now = (done + BATCH).min(total);
-        session.progress().advance((now - done) as u64);
-        done = now;
+    let mut cache = Cached::open(backbone, dataset, &items, views.as_ref(), session);
+    let mut slots = vec![0.0; items.len() * width];
+    let mut present = vec![false; items.len()];
+    if let Some(cache) = &mut cache {
+        cache.read(&mut slots, &mut present);
     }
-    session.progress().end();
+    let cached = present.iter().filter(|p| **p).count();
+    if cached > 0 {
+        session.progress().say(&format!("{cached} of {} features from the cache", items.len()));
+    }
+    let missing: Vec<usize> = (0..items.len()).filter(|i| !present[*i]).collect();
+    let mut findings = Vec::new();
+    if !missing.is_empty() {
+        session.progress().begin("features", missing.len() as u64, "pictures");
+        let mut sweep = Sweep {
+            backbone,
+            missing: &missing,
+            items: &items,
+            slots: &mut slots,
+            present: &mut present,
+            findings: &mut findings,
+            cache: cache.as_mut(),
+        };
+        let augment = views.map(|v| v.augment);
+        let outcome = sweep.run(dataset, augment, strict, session);
+        if let Some(cache) = &mut cache {
+            cache.write(&slots, width, session);
+        }
+        session.progress().end();
+        outcome?;
+    }
     // A picture whose views fall into two batches is reported by both.
-    let mut seen = std::collections::HashSet::new();
-    features.findings.retain(|f| seen.insert((f.path.clone(), f.reason.clone())));
+    let mut seen = HashSet::new();
+    findings.retain(|f| seen.insert((f.path.clone(), f.reason.clone())));
+
+    let mut features = Features { width, findings, cached, ..Features::default() };
+    let mut end = 0;
+    for (index, item) in items.iter().enumerate().filter(|(i, _)| present[*i]) {
+        slots.copy_within(index * width..(index + 1) * width, end);
+        end += width;
+        features.items.push(*item);
+        features.labels.push(dataset.samples()[item.sample].label);
+    }
+    slots.truncate(end);
+    features.values = slots;
     Ok(features)
+}
+
+/// The pictures that the backbone has to see.
+struct Sweep<'a> {
+    backbone: &'a mut Backbone,
+    missing: &'a [usize],
+    items: &'a [Item],
+    slots: &'a mut [f32],
+    present: &'a mut [bool],
+    findings: &'a mut Vec<Finding>,
+    cache: Option<&'a mut Cached>,
+}
+
+impl Sweep<'_> {
+    fn run(
+        &mut self,
+        dataset: &Arc<Dataset>,
+        augment: Option<Arc<dyn Augment>>,
+        strict: bool,
+        session: &Session,
+    ) -> Result<()> {
+        let options = LoaderOptions { batch_size: BATCH, strict, ..LoaderOptions::default() };
+        let width = self.backbone.width();
+        let wanted: Vec<Item> = self.missing.iter().map(|&i| self.items[i]).collect();
+        let preprocessing = *self.backbone.preprocessing();
+        let loader = Loader::new(Arc::clone(dataset), preprocessing, wanted, augment, options)?;
+        let mut rows = vec![0.0; BATCH * width];
+        let mut done = 0;
+        // Batches come in order, without the pictures that failed.
+        let mut next = 0;
+        for batch in loader {
+            if session.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let batch = batch?;
+            let rows = &mut rows[..batch.len() * width];
+            self.backbone.forward(&batch.pixels, batch.len(), rows)?;
+            let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
+            let keys = batch.indices.iter().zip(&batch.views);
+            for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
+                while self.items[self.missing[next]] != (Item { sample, view }) {
+                    next += 1;
+                }
+                let index = self.missing[next];
+                next += 1;
+                self.slots[index * width..][..width].copy_from_slice(row);
+                self.present[index] = true;
+                let quiet = remarked.is_empty()
+                    || !remarked.contains(dataset.samples()[sample].id.as_str());
+                if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
+                    cache.fresh.push(index);
+                }
+            }
+            if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
+                cache.write(self.slots, width, session);
+            }
+            self.findings.extend(batch.failed);
+            self.findings.extend(batch.remarks);
+            let now = (done + BATCH).min(self.missing.len());
+            session.progress().advance((now - done) as u64);
+            done = now;
+        }
+        Ok(())
+    }
+}
+
+/// The session's cache, for one list of items.
+struct Cached {
+    set: FeatureSet,
+    /// The key of each item; none if the picture cannot be read.
+    keys: Vec<Option<Key>>,
+    /// Items that were computed and are not written yet.
+    fresh: Vec<usize>,
+}
+
+impl Cached {
+    fn open(
+        backbone: &Backbone,
+        dataset: &Dataset,
+        items: &[Item],
+        views: Option<&Views>,
+        session: &Session,
+    ) -> Option<Self> {
+        let (cache, identity) = session.cache().zip(backbone.identity())?;
+        let set = match cache.set(*identity, backbone.width()) {
+            Ok(set) => set,
+            Err(error) => {
+                session.progress().warn(&format!("{error}; features are computed anew"));
+                return None;
+            }
+        };
+        let mut samples: Vec<usize> = items.iter().map(|item| item.sample).collect();
+        samples.sort_unstable();
+        samples.dedup();
+        let digests: Vec<Option<[u8; 32]>> = samples
+            .par_iter()
+            .map(|&sample| dataset.picture_digest(sample).ok().filter(|_| !session.interrupted()))
+            .collect();
+        let keys = items.iter().map(|item| {
+            let place = samples.binary_search(&item.sample).ok()?;
+            let picture = digests[place]?;
+            let view = item.view.to_le_bytes();
+            match (item.view, views) {
+                (0, _) | (_, None) => Some(digest([picture.as_slice(), &[0; 4]])),
+                (_, Some(views)) => {
+                    // The streams of a view are keyed by the picture's id too.
+                    let sample = dataset.samples()[item.sample].key().to_le_bytes();
+                    let identity = views.identity.as_bytes();
+                    Some(digest([picture.as_slice(), &view, identity, &sample]))
+                }
+            }
+        });
+        Some(Self { set, keys: keys.collect(), fresh: Vec::new() })
+    }
+
+    /// Fills the slots of items that are there.
+    fn read(&mut self, slots: &mut [f32], present: &mut [bool]) {
+        if self.set.is_empty() {
+            return;
+        }
+        let width = slots.len() / present.len().max(1);
+        let rows = slots.chunks_exact_mut(width).zip(present).zip(&self.keys);
+        for ((slot, present), key) in rows {
+            *present = key.as_ref().is_some_and(|key| self.set.get(key, slot));
+        }
+    }
+
+    /// Writes what was computed. A cache that cannot be written costs time later, nothing now.
+    fn write(&mut self, slots: &[f32], width: usize, session: &Session) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let fresh = fresh.iter().filter_map(|&i| Some((self.keys[i]?, i)));
+        let (keys, rows): (Vec<Key>, Vec<usize>) = fresh.unzip();
+        let values: Vec<f32> =
+            rows.iter().flat_map(|&i| &slots[i * width..][..width]).copied().collect();
+        if let Err(error) = self.set.insert(&keys, &values) {
+            session.progress().warn(&format!("features were not kept for later: {error}"));
+        }
+    }
 }

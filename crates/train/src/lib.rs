@@ -6,22 +6,30 @@ mod classifier;
 mod error;
 mod features;
 mod file;
+mod find_rate;
 mod head;
+mod prepare;
 mod recipe;
 mod run;
 mod run_folder;
 mod session;
 mod source;
-mod trainer;
+mod training;
 
 pub use artefact::Artefact;
 pub use backbone::Backbone;
 pub use classifier::{Classifier, Prediction};
 pub use error::{Error, Result};
-pub use features::{Features, extract};
+pub use features::{Features, Views, extract};
+pub use find_rate::{FoundRate, find_rate};
 pub use head::HeadChoice;
-pub use recipe::{CheckedRecipe, FitChoice, Recipe};
-pub use run::{Answer, Counted, HeadCount, Outcome, train};
+pub use recipe::{
+    CheckedRecipe, CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, Recipe,
+};
+pub use run::{Answer, Counted, HeadCount, Outcome, Resumed, resume, train};
 pub use session::{EpochReport, Progress, Session};
 pub use source::{KNOWN_DATASETS, KnownDataset, SyntheticSource, open_data};
-pub use trainer::{HeadTraining, Trained, evaluate_head, train_head};
+pub use training::{
+    CheckedHeadTraining, CheckpointFolder, HeadModel, HeadTrainer, HeadTraining, Trained,
+    evaluate_head, train_head,
+};

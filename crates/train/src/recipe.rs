@@ -2,13 +2,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use taper_augment::Policy;
+use taper_callbacks::{Every, ModelCheckpointConfig, ReduceLrOnPlateauConfig};
 use taper_core::{Fit, Preprocessing};
 use taper_data::ValChoice;
+use taper_head::{LossConfig, OptimizerConfig};
+use taper_lr_finder::{CheckedRangeTest, Method, RangeTestConfig};
 use taper_nn::DeviceChoice;
 use taper_plan::{Kernels, Precision};
+use taper_schedule::ScheduleConfig;
 use taper_zoo::{ModelSpec, WeightsChoice};
 
-use crate::{Error, HeadChoice, Result, file::write_atomically};
+use crate::{Error, HeadChoice, HeadTraining, Result, file::write_atomically};
 
 /// How pictures of any aspect ratio come to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,144 @@ pub enum FitChoice {
     Crop,
     /// Scale both sides: nothing of the picture is lost, whatever lies at its edge.
     Squash,
+}
+
+/// The base step size.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenRate", into = "WrittenRate")]
+pub enum LearningRate {
+    /// This one.
+    Fixed(f64),
+    /// What the learning-rate finder says.
+    Auto,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenRate {
+    Number(f64),
+    Word(String),
+}
+
+impl TryFrom<WrittenRate> for LearningRate {
+    type Error = Error;
+    fn try_from(written: WrittenRate) -> Result<Self> {
+        match written {
+            WrittenRate::Number(rate) => Ok(Self::Fixed(rate)),
+            WrittenRate::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl From<LearningRate> for WrittenRate {
+    fn from(rate: LearningRate) -> Self {
+        match rate {
+            LearningRate::Fixed(rate) => Self::Number(rate),
+            LearningRate::Auto => Self::Word("auto".into()),
+        }
+    }
+}
+
+impl std::str::FromStr for LearningRate {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(rate)) => Ok(Self::Fixed(rate)),
+            _ => Err(Error::Setting {
+                field: "learning_rate",
+                value: format!("'{text}'"),
+                remedy: "use a positive number, e.g. 0.001, or auto".into(),
+            }),
+        }
+    }
+}
+
+/// How a learning rate is looked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LrFinderSettings {
+    /// The first rate, above 0. Default 1e-6.
+    pub start: f64,
+    /// The last rate, above the first. Default 1.
+    pub end: f64,
+    /// How many steps the sweep has, at least 26. Default 100.
+    pub steps: usize,
+    /// How many passes over the training pictures the sweep has; overrides `steps`. Default: as `steps` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// How the rate is read off the curve. Default `valley`.
+    pub method: Method,
+    /// How many sweeps, each from other weights and in another order, the median of which counts; 1 to 100. Default 1.
+    pub sweeps: u64,
+}
+
+impl Default for LrFinderSettings {
+    fn default() -> Self {
+        let test = RangeTestConfig::default();
+        Self {
+            start: test.start,
+            end: test.end,
+            steps: test.steps,
+            epochs: None,
+            method: test.method,
+            sweeps: 1,
+        }
+    }
+}
+
+impl LrFinderSettings {
+    /// The range test that this comes to.
+    ///
+    /// # Errors
+    /// If a field is out of its range.
+    pub fn range_test(&self, steps_per_epoch: usize) -> Result<CheckedRangeTest> {
+        if !(1..=100).contains(&self.sweeps) {
+            return Err(Error::Setting {
+                field: "sweeps",
+                value: self.sweeps.to_string(),
+                remedy: "use 1 to 100".into(),
+            });
+        }
+        let steps = self.epochs.map_or(self.steps, |epochs| epochs.saturating_mul(steps_per_epoch));
+        let config = RangeTestConfig {
+            start: self.start,
+            end: self.end,
+            steps,
+            method: self.method,
+            seeds: (0..self.sweeps).collect(),
+            ..RangeTestConfig::default()
+        };
+        Ok(config.check()?)
+    }
+}
+
+/// When checkpoints are written, and how many stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSettings {
+    /// How often: `{ epochs = N }` or `{ steps = N }`, from 1. Default every 5 epochs.
+    pub every: Every,
+    /// How many of the last ones stay, from 1. Default 1.
+    pub keep: usize,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { every: Every::Epochs(5), keep: 1 }
+    }
+}
+
+impl CheckpointSettings {
+    pub(crate) fn callback(self) -> ModelCheckpointConfig {
+        ModelCheckpointConfig {
+            every: self.every,
+            keep_last: Some(self.keep),
+            // The best weights are part of every checkpoint.
+            keep_best: false,
+            ..ModelCheckpointConfig::default()
+        }
+    }
 }
 
 /// What to train on what, and how. Written as TOML into every run folder; `taper train RUN/recipe.toml` repeats the run.
@@ -49,13 +191,23 @@ pub struct Recipe {
     pub epochs: u32,
     /// Pictures per step, from 1. Default 64.
     pub batch_size: usize,
-    /// Step size of Adam, above 0. Default 1e-3.
-    pub learning_rate: f64,
+    /// Batches whose gradients are added up for one step, from 1. Default 1.
+    pub accumulate: usize,
+    /// The base step size: a number above 0, or `auto` to find one before training. Default 1e-3.
+    pub learning_rate: LearningRate,
     /// Ends training after this many epochs without a better validation loss, from 1. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
     /// By how much the validation loss must fall to count as better for `patience`, from 0. Default 0.
     pub min_delta: f64,
+    /// The largest norm of all gradients together, above 0. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of a moving average of the weights, which is then what is measured and kept, in [0, 1). Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Whether to write events for TensorBoard. Default false.
+    pub tensorboard: bool,
     /// Everything random follows from it. Default 0.
     pub seed: u64,
     /// Whether a picture that cannot be used ends the run, instead of being left out. Default false.
@@ -66,6 +218,19 @@ pub struct Recipe {
     pub kernels: Kernels,
     /// Where to compute. Default `cpu`.
     pub device: DeviceChoice,
+    /// How gradients become steps. Default Adam.
+    pub optimizer: OptimizerConfig,
+    /// How the step size goes from the base on. Default constant.
+    pub schedule: ScheduleConfig,
+    /// What is made small: class weights, label smoothing, focusing. Default plain softmax cross-entropy.
+    pub loss: LossConfig,
+    /// How `learning_rate = "auto"` finds its rate.
+    pub lr_finder: LrFinderSettings,
+    /// When checkpoints are written, and how many stay.
+    pub checkpoints: CheckpointSettings,
+    /// Lowers the step size where the validation loss no longer falls. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduce_lr: Option<ReduceLrOnPlateauConfig>,
 }
 
 impl Default for Recipe {
@@ -82,14 +247,24 @@ impl Default for Recipe {
             augment: Policy::Light,
             epochs: 30,
             batch_size: 64,
-            learning_rate: 1e-3,
+            accumulate: 1,
+            learning_rate: LearningRate::Fixed(1e-3),
             patience: None,
             min_delta: 0.0,
+            clip_norm: None,
+            ema: None,
+            tensorboard: false,
             seed: 0,
             strict: false,
             precision: Precision::default(),
             kernels: Kernels::default(),
             device: DeviceChoice::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            loss: LossConfig::default(),
+            lr_finder: LrFinderSettings::default(),
+            checkpoints: CheckpointSettings::default(),
+            reduce_lr: None,
         }
     }
 }
@@ -114,6 +289,26 @@ impl Recipe {
             .map_err(|e| Error::RecipeFile { path: path.into(), problem: e.to_string() })
     }
 
+    /// How the head is trained. Where the rate is yet to be found, the default stands in for it.
+    pub fn head_training(&self) -> HeadTraining {
+        let default = HeadTraining::default();
+        HeadTraining {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            accumulate: self.accumulate,
+            learning_rate: match self.learning_rate {
+                LearningRate::Fixed(rate) => rate,
+                LearningRate::Auto => default.learning_rate,
+            },
+            schedule: self.schedule,
+            optimizer: self.optimizer.clone(),
+            loss: self.loss.clone(),
+            clip_norm: self.clip_norm,
+            ema: self.ema,
+            seed: self.seed,
+        }
+    }
+
     /// Checks every field, before anything is read or computed.
     ///
     /// # Errors
@@ -129,19 +324,10 @@ impl Recipe {
             "random" => WeightsChoice::Random,
             file => WeightsChoice::File(PathBuf::from(file)),
         };
-        if !(1..=100_000).contains(&self.epochs) {
-            return fail("epochs", self.epochs.to_string(), "use 1 to 100000");
-        }
-        if !(1..=1_000_000).contains(&self.batch_size) {
-            return fail("batch_size", self.batch_size.to_string(), "use 1 or more, e.g. 64");
-        }
+        self.head_training().check()?;
         if self.batch_size == 1 && self.head == HeadChoice::Tutorial {
             let remedy = "the tutorial's head has BatchNorm, which cannot be trained on one picture at a time: use 2 or more";
             return fail("batch_size", "1".into(), remedy);
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            let value = self.learning_rate.to_string();
-            return fail("learning_rate", value, "use a positive number, e.g. 0.001");
         }
         if !(1..=1000).contains(&self.views) {
             return fail(
@@ -160,6 +346,14 @@ impl Recipe {
         }
         if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {
             return fail("min_delta", self.min_delta.to_string(), "use 0 or a positive number");
+        }
+        if self.learning_rate == LearningRate::Auto {
+            // A thousand steps an epoch: only settings that are wrong for every data set.
+            self.lr_finder.range_test(1000)?;
+        }
+        self.checkpoints.callback().check()?;
+        if let Some(reduce) = &self.reduce_lr {
+            reduce.clone().check()?;
         }
         let mut preprocessing = model.preprocessing;
         if self.fit == FitChoice::Squash {
@@ -224,8 +418,11 @@ mod tests {
             (Recipe { epochs: 0, ..default() }, "--epochs"),
             (Recipe { batch_size: 0, ..default() }, "--batch-size"),
             (Recipe { batch_size: 1, ..default() }, "BatchNorm"),
-            (Recipe { learning_rate: 0.0, ..default() }, "--learning-rate"),
-            (Recipe { learning_rate: f64::NAN, ..default() }, "--learning-rate"),
+            (Recipe { learning_rate: LearningRate::Fixed(0.0), ..default() }, "--learning-rate"),
+            (
+                Recipe { learning_rate: LearningRate::Fixed(f64::NAN), ..default() },
+                "--learning-rate",
+            ),
             (Recipe { views: 0, ..default() }, "--views"),
             (Recipe { views: 2, augment: Policy::None, ..default() }, "--augment"),
             (Recipe { patience: Some(0), ..default() }, "--patience"),

@@ -1,24 +1,25 @@
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, time::Instant};
 
 use candle_core::DeviceLocation;
-use image::RgbImage;
 use serde::Serialize;
-use taper_augment::Augmenter;
 use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping, EarlyStoppingConfig,
-    JsonlHistory, StopReason, TerminateOnNan,
+    JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
 };
-use taper_data::{Augment, Finding, FolderUse, Item};
+use taper_data::Finding as Remark;
 use taper_graph::{Graph, ParameterCount};
+use taper_lr_finder::Finding;
 use taper_metrics::Evaluation;
-use taper_nn::{AdamConfig, DeviceChoice, open_device};
-use taper_plan::Output;
+use taper_nn::DeviceChoice;
 use taper_report::{Curves, confusion};
-use taper_zoo::resolve;
 
 use crate::{
-    Artefact, Backbone, CheckedRecipe, Error, Features, HeadTraining, Result, Session, Trained,
-    artefact::Origin, evaluate_head, extract, open_data, run_folder::RunFolder, train_head,
+    Artefact, CheckedRecipe, CheckpointFolder, Error, Features, HeadTrainer, LearningRate, Recipe,
+    Result, Session, Trained,
+    artefact::Origin,
+    evaluate_head,
+    prepare::{Prepared, Tables},
+    run_folder::RunFolder,
 };
 
 /// How a training ended.
@@ -91,6 +92,8 @@ pub struct Answer {
     pub kernels: String,
     /// Pictures that were trained on (views counted), validated on, tested on.
     pub pictures: [usize; 3],
+    /// How many features came from the cache.
+    pub cached: usize,
     /// Seconds for reading the pictures and computing their features.
     pub feature_seconds: f64,
     /// Seconds for training the head.
@@ -100,102 +103,110 @@ pub struct Answer {
     /// Parameters.
     pub parameters: Counted,
     /// Pictures that could not be used and were left out.
-    pub unreadable: Vec<Finding>,
+    pub unreadable: Vec<Remark>,
     /// Remarks about pictures that were used all the same.
-    pub remarks: Vec<Finding>,
+    pub remarks: Vec<Remark>,
     /// Figures on the validation pictures.
     pub validation: Evaluation,
 }
 
+/// What resuming a run came to.
+#[derive(Debug)]
+pub enum Resumed {
+    /// It went on to its end.
+    Trained(Box<Answer>),
+    /// It had come to its end before: the answer of then, as it was written.
+    Complete(serde_json::Value),
+}
+
+/// The answer of a run, in its folder. A run without it, or one that says that it was interrupted, can be resumed.
+const RESULT: &str = "result.json";
+
 /// Carries out a recipe into a new folder `out`.
 ///
-/// The folder is made before the long work begins and removed again if the run fails. It then holds `recipe.toml`,
-/// `history.csv`, `history.jsonl`, `evaluation.json`, `curves.{png,svg}`, `confusion.{png,svg}` and `model.safetensors`.
+/// The folder is made before the long work begins and removed again if the run fails before there is anything to go on
+/// from. At the end it holds `recipe.toml`, `history.csv`, `history.jsonl`, `evaluation.json`, `result.json`,
+/// `curves.{png,svg}`, `confusion.{png,svg}`, `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the
+/// learning rate was found.
 ///
 /// # Errors
-/// Everything that [`Error`] knows; nothing is left behind then.
+/// Everything that [`Error`] knows. After [`Error::InterruptedRun`] the run can be [resumed](resume).
 pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<Answer> {
     let start = Instant::now();
-    let CheckedRecipe { recipe, model, weights, preprocessing } = checked;
+    let prepared = Prepared::new(checked, session)?;
+    let folder = RunFolder::create(out, &prepared.checked.recipe)?;
+    carry_out(prepared, folder, start, session)
+}
+
+/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted one.
+///
+/// # Errors
+/// [`Error::Resume`] if the folder is no run's or another process works in it, [`Error::Checkpoint`] if pictures or weights have
+/// changed since, and everything that [`train`] can fail with.
+pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
+    let start = Instant::now();
+    let (folder, recipe) = RunFolder::open(run)?;
+    if let Ok(text) = std::fs::read_to_string(folder.file(RESULT))
+        && let Ok(result) = serde_json::from_str::<serde_json::Value>(&text)
+        && result["stopped"] != "interrupted"
+    {
+        return Ok(Resumed::Complete(result));
+    }
+    let prepared = Prepared::new(recipe.check()?, session)?;
+    carry_out(prepared, folder, start, session).map(|answer| Resumed::Trained(Box::new(answer)))
+}
+
+fn carry_out(
+    mut prepared: Prepared,
+    mut folder: RunFolder,
+    start: Instant,
+    session: &Session,
+) -> Result<Answer> {
     let progress = session.progress();
-    let device = open_device(recipe.device)?;
-    if recipe.device == DeviceChoice::Auto {
-        let name = if device.is_cpu() { "the CPU" } else { "the first CUDA device" };
-        progress.say(&format!("--device auto: {name}"));
-    }
-    let mut dataset = open_data(&recipe.data, FolderUse::Train)?;
-    for remark in dataset.remarks() {
-        progress.warn(remark);
-    }
-    let splits = dataset.splits(recipe.val, recipe.seed)?;
-    let weights = resolve(model, &weights)?;
-    let mut backbone = Backbone::new(
-        &model.graph(),
-        weights.source.as_ref(),
-        preprocessing,
-        Output::Features,
-        recipe.precision,
-        recipe.kernels,
-        &device,
-    )?;
-    let mut folder = RunFolder::create(out)?;
-    recipe.write(&folder.file("recipe.toml"))?;
-
-    let validated_on = validated_on(&recipe, splits.val_is_test, &dataset, &splits.val);
-    progress.say(&format!(
-        "{} on {}: {} training, {} validation ({validated_on}), {} test pictures",
-        model.name,
-        recipe.data,
-        splits.train.len(),
-        splits.val.len(),
-        splits.test.len(),
-    ));
-    progress.say(&format!("weights: {}; backbone on {}", weights.origin, backbone.kernels()));
-    if splits.val_is_test {
-        progress
-            .warn("validation is on the test split, so no figure on untouched pictures remains");
-    }
-
-    // Every picture is decoded and passed through the backbone once, in one sweep.
+    prepared.introduce(session);
     let feature_start = Instant::now();
-    let mut items = Item::views(&splits.train, 0..recipe.views);
-    items.extend(Item::untouched(&splits.val));
-    items.extend(Item::untouched(&splits.test));
-    let augmenter = Augmenter::new(recipe.augment.factors(), recipe.seed);
-    let augment: Arc<dyn Augment> = Arc::new(move |picture: &RgbImage, view: u32, sample: u64| {
-        augmenter.augment(picture, view, sample)
-    });
-    let shared = Arc::new(dataset.clone());
-    let mut train = extract(&mut backbone, &shared, items, Some(augment), recipe.strict, session)?;
-    drop(shared);
-    let findings = std::mem::take(&mut train.findings);
-    let splits = splits.without(&dataset, &findings)?;
-    dataset.exclude(findings);
-    let mut val = train.split_off(recipe.views as usize * splits.train.len());
-    let test = val.split_off(splits.val.len());
+    let tables = prepared.features(session).map_err(|error| resumable(error, &mut folder))?;
     let feature_seconds = feature_start.elapsed().as_secs_f64();
-    let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
-        dataset.findings().iter().cloned().partition(Finding::usable);
-    report_findings(&unreadable, &remarks, session);
+    let Tables { train, val, test, unreadable, remarks, cached } = tables;
+    let Prepared { checked, device, dataset, splits, weights, backbone, validated_on } = prepared;
+    let CheckedRecipe { recipe, model, preprocessing, .. } = checked;
 
     let classes = dataset.classes().clone();
     let graph = recipe.head.graph(backbone.width(), classes.len());
-    let settings = HeadTraining {
-        epochs: recipe.epochs,
-        batch_size: recipe.batch_size,
-        optimizer: AdamConfig { learning_rate: recipe.learning_rate, ..AdamConfig::default() },
-        seed: recipe.seed,
-    };
+    let mut trainer =
+        HeadTrainer::new(&graph, &train, &val, recipe.head_training().check()?, &device)?;
+    let checkpoints = folder.file("checkpoints");
+    trainer.checkpoints(CheckpointFolder::new(&checkpoints));
+    let (resumed, problems) = trainer.resume()?;
+    for problem in problems {
+        progress.warn(&format!("{problem}; an earlier checkpoint is used"));
+    }
+    if resumed {
+        progress.say("training goes on from the last checkpoint");
+    } else if recipe.learning_rate == LearningRate::Auto {
+        let steps = trainer.steps_per_epoch();
+        let test = recipe.lr_finder.range_test(steps)?;
+        let found =
+            trainer.find_rate(&test, session).map_err(|error| resumable(error, &mut folder))?;
+        write_finding(folder.path(), &recipe, &found)?;
+        progress
+            .say(&format!("learning rate {:.2e} ({}; lr_find.png)", found.chosen, found.method));
+        trainer.set_learning_rate(found.chosen);
+    }
+    let learning_rate = trainer.learning_rate();
     let mut callbacks = callbacks(&recipe, &folder)?;
-    let trained = train_head(&graph, &train, &val, settings, &mut callbacks, &device, session)?;
+    let trained = trainer.train(&mut callbacks, session).inspect_err(|_| {
+        // What was trained until a disk was full is not lost.
+        if checkpoints.exists() {
+            folder.keep();
+        }
+    })?;
     if trained.best_epoch.is_none()
         && let Some(reason) = trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
     {
-        return Err(Error::Diverged {
-            reason: reason.to_string(),
-            learning_rate: recipe.learning_rate,
-        });
+        return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
     }
+    folder.keep();
 
     let measure = |features: &Features| -> Result<Evaluation> {
         Ok(evaluate_head(&trained.head, features, classes.len())?.evaluation(&classes)?)
@@ -215,9 +226,9 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     };
     let model_file = folder.file("model.safetensors");
     artefact.save(&model_file, weights.source.as_ref(), &trained.head.weights()?)?;
-    write_json(&folder.file("evaluation.json"), &(&validation, &test))?;
+    let evaluation = serde_json::json!({ "validation": validation, "test": test });
+    write_json(&folder.file("evaluation.json"), &evaluation)?;
     draw(&folder, &recipe, &trained, test.as_ref().unwrap_or(&validation))?;
-    folder.keep();
 
     if let Some(reason) = &trained.stopped {
         progress.say(&reason.to_string());
@@ -228,7 +239,10 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
         Some("interrupted") => Outcome::Interrupted,
         Some(_) => Outcome::Early,
     };
-    Ok(Answer {
+    if stopped == Outcome::Interrupted {
+        progress.say(&format!("go on with: taper train --resume {}", folder.path().display()));
+    }
+    let answer = Answer {
         run: folder.path().display().to_string(),
         model: model.name.into(),
         data: recipe.data.clone(),
@@ -249,6 +263,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
         },
         kernels: backbone.kernels(),
         pictures: [train.len(), val.len(), splits.test.len()],
+        cached,
         feature_seconds,
         head_seconds: trained.seconds,
         total_seconds: start.elapsed().as_secs_f64(),
@@ -256,7 +271,20 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
         unreadable,
         remarks,
         validation,
-    })
+    };
+    write_json(&folder.file(RESULT), &answer)?;
+    Ok(answer)
+}
+
+/// An interruption leaves a folder that can be resumed.
+fn resumable(error: Error, folder: &mut RunFolder) -> Error {
+    match error {
+        Error::Interrupted => {
+            folder.keep();
+            Error::InterruptedRun { run: folder.path().into() }
+        }
+        other => other,
+    }
 }
 
 fn count(backbone: &Graph, head: &Graph) -> ParameterCount {
@@ -270,7 +298,8 @@ fn head_count(head: &Graph) -> HeadCount {
     }
 }
 
-fn callbacks(recipe: &crate::Recipe, folder: &RunFolder) -> Result<Callbacks> {
+/// The order matters: what ends training and what is kept must be in a checkpoint of the same moment.
+fn callbacks(recipe: &Recipe, folder: &RunFolder) -> Result<Callbacks> {
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));
     all.push(TerminateOnNan);
@@ -283,50 +312,22 @@ fn callbacks(recipe: &crate::Recipe, folder: &RunFolder) -> Result<Callbacks> {
         };
         all.push(EarlyStopping::new(config.check()?));
     }
+    if let Some(config) = &recipe.reduce_lr {
+        all.push(ReduceLrOnPlateau::new(config.clone().check()?));
+    }
     all.push(CsvHistory::new(folder.file("history.csv")));
     all.push(JsonlHistory::new(folder.file("history.jsonl")));
+    if recipe.tensorboard {
+        all.push(TensorBoard::new(folder.path()));
+    }
+    all.push(ModelCheckpoint::new(recipe.checkpoints.callback().check()?));
     Ok(all)
-}
-
-fn validated_on(
-    recipe: &crate::Recipe,
-    is_test: bool,
-    dataset: &taper_data::Dataset,
-    val: &[usize],
-) -> String {
-    use taper_core::Split;
-    use taper_data::{DEFAULT_FRACTION, ValChoice};
-    let own = val.first().and_then(|&i| dataset.samples()[i].split);
-    match recipe.val {
-        _ if is_test => "the test split".into(),
-        ValChoice::Fraction(fraction) => format!("{fraction} of train"),
-        _ if own == Some(Split::Val) => "the split val".into(),
-        _ => format!("{DEFAULT_FRACTION} of train"),
-    }
-}
-
-fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Session) {
-    const SHOWN: usize = 10;
-    let progress = session.progress();
-    if !unreadable.is_empty() {
-        progress.warn(&format!(
-            "{} picture(s) cannot be used and are left out (--strict refuses them):",
-            unreadable.len()
-        ));
-    }
-    for finding in unreadable.iter().chain(remarks).take(SHOWN) {
-        progress.warn(&format!("  {}: {}", finding.path, finding.reason));
-    }
-    let more = (unreadable.len() + remarks.len()).saturating_sub(SHOWN);
-    if more > 0 {
-        progress.warn(&format!("  … and {more} more; --json names them all"));
-    }
 }
 
 /// The course of the training, and what is taken for what.
 fn draw(
     folder: &RunFolder,
-    recipe: &crate::Recipe,
+    recipe: &Recipe,
     trained: &Trained,
     evaluation: &Evaluation,
 ) -> Result<()> {
@@ -347,9 +348,15 @@ fn draw(
     Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
 }
 
-fn write_json(path: &Path, (validation, test): &(&Evaluation, &Option<Evaluation>)) -> Result<()> {
-    let value = serde_json::json!({ "validation": validation, "test": test });
-    let text = serde_json::to_string_pretty(&value).map_err(|e| Error::Artefact {
+pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &Finding) -> Result<()> {
+    write_json(&folder.join("lr_find.json"), found)?;
+    let title = format!("{} head of {} on {}", recipe.head, recipe.model, recipe.data);
+    let picture = found.plot(&title);
+    Ok(picture.save(folder, "lr_find").map_err(taper_report::Error::from)?)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Artefact {
         file: path.display().to_string(),
         problem: e.to_string(),
     })?;

@@ -3,6 +3,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use taper_feature_cache::FeatureCache;
+
 /// The figures of an epoch, for people to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpochReport {
@@ -62,6 +64,7 @@ impl Progress for Quiet {}
 pub struct Session {
     progress: Arc<dyn Progress>,
     interrupted: Arc<AtomicBool>,
+    cache: Option<FeatureCache>,
 }
 
 impl std::fmt::Debug for Session {
@@ -73,7 +76,19 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Tells `progress`; stops soon after `interrupted` has become true.
     pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
-        Self { progress, interrupted }
+        Self { progress, interrupted, cache: None }
+    }
+
+    /// Keeps features for later in this cache, and reads them from there.
+    #[must_use]
+    pub fn with_cache(mut self, cache: FeatureCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The cache of features, if there is one.
+    pub fn cache(&self) -> Option<&FeatureCache> {
+        self.cache.as_ref()
     }
 
     /// Tells nobody and is never interrupted.

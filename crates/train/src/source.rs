@@ -4,6 +4,7 @@ use taper_core::Split;
 use taper_data::{
     Content, Dataset, Defect, DefectKind, FolderUse, PictureSource, Sample, open_folder,
 };
+use taper_feature_cache::digest;
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
 use crate::Result;
@@ -85,6 +86,13 @@ impl PictureSource for SyntheticSource {
             Some(&(split, index)) => Ok(Content::Pixels(self.set.render(split, index))),
             None => Err(Defect::new(DefectKind::Io, "is not a picture of the synthetic set")),
         }
+    }
+
+    fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
+        // Rendering is a pure function of the configuration, the split and the index; the version is that of the renderer.
+        let picture = format!("{:?} {:?}", self.set.config(), self.pictures.get(sample.slot)?);
+        let version = env!("CARGO_PKG_VERSION");
+        Some(digest([b"synthetic".as_slice(), version.as_bytes(), picture.as_bytes()]))
     }
 
     fn place(&self) -> String {

@@ -1,0 +1,209 @@
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use taper_augment::Policy;
+use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
+use taper_data::ValChoice;
+use taper_head::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
+use taper_nn::DeviceChoice;
+use taper_plan::{Kernels, Precision};
+use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
+use taper_train::{CheckpointSettings, FitChoice, HeadChoice, LearningRate, Recipe};
+
+/// What a recipe says, as arguments.
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+pub(crate) struct RecipeArgs {
+    /// A recipe file; arguments override it.
+    #[arg(value_name = "RECIPE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic` [default: synthetic].
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// The pretrained network [default: efficientnet-lite0].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// The backbone's weights: a safetensors file, `pretrained`, or `random` for benchmarks [default: pretrained].
+    #[arg(long, value_name = "FILE")]
+    weights: Option<String>,
+    /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
+    #[arg(long, value_name = "HEAD")]
+    head: Option<HeadChoice>,
+    /// Side of the square input in pixels [default: the network's own].
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u32>,
+    /// How pictures come to the square [default: crop].
+    #[arg(long)]
+    fit: Option<FitArg>,
+    /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
+    #[arg(long, value_name = "SPLIT|FRACTION")]
+    val: Option<ValChoice>,
+    /// Views of each training picture; the first is the picture as it is [default: 1].
+    #[arg(long, value_name = "N")]
+    views: Option<u32>,
+    /// How the other views are changed: none, flip, light or standard [default: light].
+    #[arg(long, value_name = "POLICY")]
+    augment: Option<Policy>,
+    /// Passes over the training pictures [default: 30].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Pictures per step [default: 64].
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Batches whose gradients are added up for one step [default: 1].
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
+    /// The base step size, or auto to find one before training [default: 0.001].
+    #[arg(long, value_name = "RATE|auto")]
+    learning_rate: Option<LearningRate>,
+    /// How gradients become steps: adam, adamw or sgd, with their defaults; a recipe can say more [default: adam].
+    #[arg(long, value_name = "NAME", value_parser = optimizer)]
+    optimizer: Option<Algorithm>,
+    /// How the step size goes: constant, cosine, one-cycle or polynomial; a recipe can say more [default: constant].
+    #[arg(long, value_name = "SHAPE", value_parser = shape)]
+    schedule: Option<Shape>,
+    /// Epochs of a straight rise to the base step size before the schedule [default: none].
+    #[arg(long, value_name = "EPOCHS")]
+    warmup: Option<f64>,
+    /// How much each class counts: none, balanced, or one number per class, e.g. 1,2,0.5 [default: none].
+    #[arg(long, value_name = "WEIGHTS")]
+    class_weights: Option<String>,
+    /// The share of every target that is spread over all classes [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    label_smoothing: Option<f64>,
+    /// Makes easy pictures count less: γ of the focal loss, e.g. 2 [default: 0].
+    #[arg(long, value_name = "GAMMA")]
+    focal_gamma: Option<f64>,
+    /// The largest norm of all gradients together [default: any].
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+    /// Keep a moving average of the weights with this decay, e.g. 0.99 [default: none].
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
+    /// Lower the step size to a tenth after this many epochs without a better validation loss [default: never].
+    #[arg(long, value_name = "EPOCHS")]
+    reduce_lr: Option<u64>,
+    /// Write a checkpoint every so many epochs [default: 5].
+    #[arg(long, value_name = "EPOCHS")]
+    checkpoint_every: Option<u64>,
+    /// Write events for TensorBoard into the run folder.
+    #[arg(long)]
+    tensorboard: bool,
+    /// Stop after this many epochs without a better validation loss [default: never].
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
+    /// By how much the validation loss must fall to count as better for --patience [default: 0].
+    #[arg(long, value_name = "LOSS")]
+    min_delta: Option<f64>,
+    /// Everything random follows from it [default: 0].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Refuse pictures that cannot be used, instead of leaving them out.
+    #[arg(long)]
+    strict: bool,
+    /// What the frozen backbone computes in: f32 or bf16 [default: f32].
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
+    /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].
+    #[arg(long, value_name = "KERNELS")]
+    kernels: Option<Kernels>,
+    /// Where to compute: auto, cpu, cuda or cuda:N [default: cpu].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FitArg {
+    /// Scale the shorter side and cut out the centre, as the network was trained.
+    Crop,
+    /// Scale both sides: nothing of the picture is lost.
+    Squash,
+}
+
+impl RecipeArgs {
+    /// The recipe, with the arguments over it.
+    pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
+        let fit = self.fit.map(|fit| match fit {
+            FitArg::Squash => FitChoice::Squash,
+            FitArg::Crop => FitChoice::Crop,
+        });
+        let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
+        Recipe {
+            data: text(&self.data, recipe.data),
+            model: text(&self.model, recipe.model),
+            weights: text(&self.weights, recipe.weights),
+            head: self.head.clone().unwrap_or(recipe.head),
+            size: self.size.or(recipe.size),
+            fit: fit.unwrap_or(recipe.fit),
+            val: self.val.unwrap_or(recipe.val),
+            views: self.views.unwrap_or(recipe.views),
+            augment: self.augment.unwrap_or(recipe.augment),
+            epochs: self.epochs.unwrap_or(recipe.epochs),
+            batch_size: self.batch_size.unwrap_or(recipe.batch_size),
+            accumulate: self.accumulate.unwrap_or(recipe.accumulate),
+            learning_rate: self.learning_rate.unwrap_or(recipe.learning_rate),
+            patience: self.patience.or(recipe.patience),
+            min_delta: self.min_delta.unwrap_or(recipe.min_delta),
+            clip_norm: self.clip_norm.or(recipe.clip_norm),
+            ema: self.ema.or(recipe.ema),
+            tensorboard: self.tensorboard || recipe.tensorboard,
+            seed: self.seed.unwrap_or(recipe.seed),
+            strict: self.strict || recipe.strict,
+            precision: self.precision.unwrap_or(recipe.precision),
+            kernels: self.kernels.unwrap_or(recipe.kernels),
+            device: self.device.unwrap_or(recipe.device),
+            optimizer: OptimizerConfig {
+                algorithm: self.optimizer.unwrap_or(recipe.optimizer.algorithm),
+                groups: recipe.optimizer.groups,
+            },
+            schedule: ScheduleConfig {
+                shape: self.schedule.unwrap_or(recipe.schedule.shape),
+                warmup: self
+                    .warmup
+                    .map(|epochs| Warmup { over: Span::Epochs(epochs), start_factor: 0.0 })
+                    .or(recipe.schedule.warmup),
+            },
+            loss: LossConfig {
+                label_smoothing: self.label_smoothing.unwrap_or(recipe.loss.label_smoothing),
+                focal_gamma: self.focal_gamma.unwrap_or(recipe.loss.focal_gamma),
+                class_weights: self
+                    .class_weights
+                    .as_deref()
+                    .map_or(recipe.loss.class_weights, ClassWeights::from),
+            },
+            lr_finder: recipe.lr_finder,
+            checkpoints: CheckpointSettings {
+                every: self.checkpoint_every.map_or(recipe.checkpoints.every, Every::Epochs),
+                ..recipe.checkpoints
+            },
+            reduce_lr: self
+                .reduce_lr
+                .map(|patience| ReduceLrOnPlateauConfig {
+                    patience,
+                    ..ReduceLrOnPlateauConfig::default()
+                })
+                .or(recipe.reduce_lr),
+        }
+    }
+}
+
+fn optimizer(name: &str) -> Result<Algorithm, String> {
+    match name {
+        "adam" => Ok(Algorithm::adam()),
+        "adamw" => Ok(Algorithm::adam_w()),
+        "sgd" => Ok(Algorithm::sgd()),
+        _ => Err("use adam, adamw or sgd".into()),
+    }
+}
+
+fn shape(name: &str) -> Result<Shape, String> {
+    // The defaults are those of recipe files: one place says them.
+    let shape = match name {
+        "constant" => Shape::Constant {},
+        "cosine" => Shape::Cosine { end_factor: 0.0 },
+        "one-cycle" => Shape::one_cycle(),
+        "polynomial" => Shape::Polynomial { power: 1.0, end_factor: 0.0 },
+        _ => return Err("use constant, cosine, one-cycle or polynomial".into()),
+    };
+    Ok(shape)
+}

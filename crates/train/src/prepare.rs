@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use candle_core::Device;
+use image::RgbImage;
+use taper_augment::Augmenter;
+use taper_core::Split;
+use taper_data::{DEFAULT_FRACTION, Dataset, Finding, FolderUse, Item, Splits, ValChoice};
+use taper_nn::{DeviceChoice, open_device};
+use taper_plan::Output;
+use taper_zoo::{LoadedWeights, resolve};
+
+use crate::{
+    Backbone, CheckedRecipe, Features, Recipe, Result, Session, Views, extract, open_data,
+};
+
+/// Everything that a recipe needs before features can be computed: opened, checked, nothing written.
+pub(crate) struct Prepared {
+    pub(crate) checked: CheckedRecipe,
+    pub(crate) device: Device,
+    pub(crate) dataset: Dataset,
+    pub(crate) splits: Splits,
+    pub(crate) weights: LoadedWeights,
+    pub(crate) backbone: Backbone,
+    /// What validates, in words.
+    pub(crate) validated_on: String,
+}
+
+/// The features of all pictures that take part.
+pub(crate) struct Tables {
+    pub(crate) train: Features,
+    pub(crate) val: Features,
+    pub(crate) test: Features,
+    /// Pictures that could not be used and were left out.
+    pub(crate) unreadable: Vec<Finding>,
+    /// Remarks about pictures that were used all the same.
+    pub(crate) remarks: Vec<Finding>,
+    /// How many rows came from the cache.
+    pub(crate) cached: usize,
+}
+
+impl Prepared {
+    pub(crate) fn new(checked: CheckedRecipe, session: &Session) -> Result<Self> {
+        let recipe = &checked.recipe;
+        let progress = session.progress();
+        let device = open_device(recipe.device)?;
+        if recipe.device == DeviceChoice::Auto {
+            let name = if device.is_cpu() { "the CPU" } else { "the first CUDA device" };
+            progress.say(&format!("--device auto: {name}"));
+        }
+        let dataset = open_data(&recipe.data, FolderUse::Train)?;
+        for remark in dataset.remarks() {
+            progress.warn(remark);
+        }
+        let splits = dataset.splits(recipe.val, recipe.seed)?;
+        let weights = resolve(checked.model, &checked.weights)?;
+        let backbone = Backbone::new(
+            &checked.model.graph(),
+            weights.source.as_ref(),
+            checked.preprocessing,
+            Output::Features,
+            recipe.precision,
+            recipe.kernels,
+            &device,
+        )?
+        .with_digest(&weights.digest);
+        let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
+        Ok(Self { device, dataset, splits, weights, backbone, validated_on, checked })
+    }
+
+    /// Says what there is.
+    pub(crate) fn introduce(&self, session: &Session) {
+        let progress = session.progress();
+        progress.say(&format!(
+            "{} on {}: {} training, {} validation ({}), {} test pictures",
+            self.checked.model.name,
+            self.checked.recipe.data,
+            self.splits.train.len(),
+            self.splits.val.len(),
+            self.validated_on,
+            self.splits.test.len(),
+        ));
+        progress.say(&format!(
+            "weights: {}; backbone on {}",
+            self.weights.origin,
+            self.backbone.kernels()
+        ));
+        if self.splits.val_is_test {
+            progress.warn(
+                "validation is on the test split, so no figure on untouched pictures remains",
+            );
+        }
+    }
+
+    /// Every picture is decoded and passed through the backbone once, in one sweep, unless its features are cached.
+    pub(crate) fn features(&mut self, session: &Session) -> Result<Tables> {
+        let recipe = &self.checked.recipe;
+        let mut items = Item::views(&self.splits.train, 0..recipe.views);
+        items.extend(Item::untouched(&self.splits.val));
+        items.extend(Item::untouched(&self.splits.test));
+        let shared = Arc::new(self.dataset.clone());
+        let views = (recipe.views > 1).then(|| views(recipe));
+        let mut train = extract(&mut self.backbone, &shared, items, views, recipe.strict, session)?;
+        drop(shared);
+        let cached = train.cached;
+        let findings = std::mem::take(&mut train.findings);
+        let splits = std::mem::take(&mut self.splits);
+        self.splits = splits.without(&self.dataset, &findings)?;
+        self.dataset.exclude(findings);
+        let mut val = train.split_off(recipe.views as usize * self.splits.train.len());
+        let test = val.split_off(self.splits.val.len());
+        let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
+            self.dataset.findings().iter().cloned().partition(Finding::usable);
+        report_findings(&unreadable, &remarks, session);
+        Ok(Tables { train, val, test, unreadable, remarks, cached })
+    }
+}
+
+fn views(recipe: &Recipe) -> Views {
+    let factors = recipe.augment.factors();
+    let identity = format!("{factors:?} {}", recipe.seed);
+    let augmenter = Augmenter::new(factors, recipe.seed);
+    let augment =
+        move |picture: &RgbImage, view: u32, sample: u64| augmenter.augment(picture, view, sample);
+    Views { augment: Arc::new(augment), identity }
+}
+
+fn validated_on(recipe: &Recipe, is_test: bool, dataset: &Dataset, val: &[usize]) -> String {
+    let own = val.first().and_then(|&i| dataset.samples()[i].split);
+    match recipe.val {
+        _ if is_test => "the test split".into(),
+        ValChoice::Fraction(fraction) => format!("{fraction} of train"),
+        _ if own == Some(Split::Val) => "the split val".into(),
+        _ => format!("{DEFAULT_FRACTION} of train"),
+    }
+}
+
+fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Session) {
+    const SHOWN: usize = 10;
+    let progress = session.progress();
+    if !unreadable.is_empty() {
+        progress.warn(&format!(
+            "{} picture(s) cannot be used and are left out (--strict refuses them):",
+            unreadable.len()
+        ));
+    }
+    for finding in unreadable.iter().chain(remarks).take(SHOWN) {
+        progress.warn(&format!("  {}: {}", finding.path, finding.reason));
+    }
+    let more = (unreadable.len() + remarks.len()).saturating_sub(SHOWN);
+    if more > 0 {
+        progress.warn(&format!("  … and {more} more; --json names them all"));
+    }
+}

@@ -1,0 +1,104 @@
+use candle_core::{Device, Tensor};
+use taper_graph::{Graph, WeightSource, Weights};
+use taper_head::Head;
+use taper_nn::{Network, Pass};
+
+use crate::{Features, Result};
+
+/// Rows that are evaluated together.
+const BATCH: usize = 512;
+
+/// A head that gives logits: over slices on the CPU, through candle elsewhere.
+#[derive(Debug, Clone)]
+pub struct HeadModel(pub(super) Form);
+
+#[derive(Debug, Clone)]
+pub(super) enum Form {
+    Slices(Box<Head>),
+    Candle(Network),
+}
+
+impl HeadModel {
+    /// A head with fresh weights.
+    ///
+    /// # Errors
+    /// If the graph is not a head, or the device has no room.
+    pub fn initialised(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
+        Ok(Self(if device.is_cpu() {
+            Form::Slices(Box::new(Head::initialised(graph, seed)?))
+        } else {
+            Form::Candle(Network::initialised(graph, seed, device)?)
+        }))
+    }
+
+    /// A head with given weights.
+    ///
+    /// # Errors
+    /// If the weights do not fit the graph.
+    pub fn loaded(graph: &Graph, weights: &dyn WeightSource, device: &Device) -> Result<Self> {
+        Ok(Self(if device.is_cpu() {
+            Form::Slices(Box::new(Head::loaded(graph, weights)?))
+        } else {
+            Form::Candle(Network::loaded(graph, weights, device)?)
+        }))
+    }
+
+    /// The architecture.
+    pub fn graph(&self) -> &Graph {
+        match &self.0 {
+            Form::Slices(head) => head.graph(),
+            Form::Candle(network) => network.graph(),
+        }
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        match &self.0 {
+            Form::Slices(_) => Device::Cpu,
+            Form::Candle(network) => network.device().clone(),
+        }
+    }
+
+    /// A copy of all tensors.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn weights(&self) -> Result<Weights> {
+        Ok(match &self.0 {
+            Form::Slices(head) => head.weights(),
+            Form::Candle(network) => network.weights()?,
+        })
+    }
+
+    /// The logits of rows of features: f32 `[n, width]` in, `[n, classes]` out.
+    ///
+    /// # Errors
+    /// If the length does not fit, or candle fails.
+    pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>> {
+        match &self.0 {
+            Form::Slices(head) => {
+                let mut out = vec![0.0; rows.len() / head.width().max(1) * head.classes()];
+                head.evaluate(rows, &mut out)?;
+                Ok(out)
+            }
+            Form::Candle(network) => {
+                let width = network.graph().shapes(0, 0)?[0].channels();
+                let rows = Tensor::from_slice(rows, (rows.len() / width, width), network.device())?;
+                Ok(network.forward(&rows, Pass::Evaluation)?.flatten_all()?.to_vec1()?)
+            }
+        }
+    }
+
+    /// Measures it on features: over all rows, the last partial batch too.
+    ///
+    /// # Errors
+    /// As [`HeadModel::logits`].
+    pub fn measure(&self, features: &Features, classes: usize) -> Result<taper_metrics::Metrics> {
+        let mut metrics = taper_metrics::Metrics::new(classes)?;
+        let rows = features.values.chunks(BATCH * features.width.max(1));
+        for (rows, labels) in rows.zip(features.labels.chunks(BATCH)) {
+            metrics.update_logits(&self.logits(rows)?, labels)?;
+        }
+        Ok(metrics)
+    }
+}

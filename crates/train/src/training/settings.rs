@@ -1,0 +1,100 @@
+use serde::{Deserialize, Serialize};
+use taper_head::{LossConfig, OptimizerConfig};
+use taper_schedule::ScheduleConfig;
+
+use crate::{Error, Result};
+
+/// How a head is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadTraining {
+    /// Passes over the training rows at most, from 1. Default 30.
+    pub epochs: u32,
+    /// Rows per batch, from 1. Default 64.
+    pub batch_size: usize,
+    /// Batches whose gradients are added up for one step of the optimizer, from 1. Default 1.
+    pub accumulate: usize,
+    /// The base step size, above 0. Default 1e-3.
+    pub learning_rate: f64,
+    /// How the step size goes from there. Default constant.
+    pub schedule: ScheduleConfig,
+    /// How gradients become steps. Default Adam.
+    pub optimizer: OptimizerConfig,
+    /// What is made small. Default softmax cross-entropy.
+    pub loss: LossConfig,
+    /// The largest norm of all gradients together, above 0. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the weights that is measured and kept in place of the weights themselves, in
+    /// [0, 1). Default: no average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Everything random follows from it. Default 0.
+    pub seed: u64,
+}
+
+impl Default for HeadTraining {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch_size: 64,
+            accumulate: 1,
+            learning_rate: 1e-3,
+            schedule: ScheduleConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            loss: LossConfig::default(),
+            clip_norm: None,
+            ema: None,
+            seed: 0,
+        }
+    }
+}
+
+impl HeadTraining {
+    /// Checks every field that can be checked without the rows.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Head`] names the first field that is out of its range.
+    pub fn check(self) -> Result<CheckedHeadTraining> {
+        let fail = |field, value: String, remedy: &str| {
+            Err(Error::Setting { field, value, remedy: remedy.into() })
+        };
+        if !(1..=100_000).contains(&self.epochs) {
+            return fail("epochs", self.epochs.to_string(), "use 1 to 100000");
+        }
+        if !(1..=1_000_000).contains(&self.batch_size) {
+            return fail("batch_size", self.batch_size.to_string(), "use 1 or more, e.g. 64");
+        }
+        if !(1..=10_000).contains(&self.accumulate) {
+            return fail("accumulate", self.accumulate.to_string(), "use 1 to 10000 batches");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            let value = self.learning_rate.to_string();
+            return fail("learning_rate", value, "use a positive number, e.g. 0.001, or auto");
+        }
+        if let Some(norm) = self.clip_norm.filter(|norm| !(*norm > 0.0 && norm.is_finite())) {
+            return fail("clip_norm", norm.to_string(), "use a positive number, e.g. 1");
+        }
+        if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
+            return fail("ema", ema.to_string(), "use a decay in [0, 1), e.g. 0.99");
+        }
+        self.optimizer.clone().check()?;
+        self.loss.check_shares()?;
+        // Against one step an epoch, which finds everything but spans that are too long for the data at hand.
+        if self.schedule.warmup.is_none() {
+            self.schedule.check(u64::from(self.epochs), 1)?;
+        }
+        Ok(CheckedHeadTraining(self))
+    }
+}
+
+/// A [`HeadTraining`] whose every field is in range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedHeadTraining(pub(crate) HeadTraining);
+
+impl CheckedHeadTraining {
+    /// The settings.
+    pub fn settings(&self) -> &HeadTraining {
+        &self.0
+    }
+}

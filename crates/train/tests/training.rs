@@ -1,0 +1,353 @@
+//! Training of heads on features: interruption, traces of the finder, moving averages, accumulation.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use candle_core::Device;
+use taper_callbacks::{
+    Action, BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping,
+    EarlyStoppingConfig, Event, Every, ModelCheckpoint, ModelCheckpointConfig, ReduceLrOnPlateau,
+    ReduceLrOnPlateauConfig, from_fn,
+};
+use taper_core::random::{Key, Purpose};
+use taper_graph::{Graph, WeightSource, Weights, heads};
+use taper_head::{Algorithm, LossConfig, OptimizerConfig};
+use taper_lr_finder::RangeTestConfig;
+use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
+use taper_train::{
+    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, Session, Trained,
+    train_head,
+};
+
+const CLASSES: u32 = 3;
+
+/// Rows around one centre per class, hard to tell apart.
+fn features(rows: usize, width: usize, seed: u64) -> Features {
+    let mut stream = Key::new(seed, Purpose::new("test/features")).stream(0, 0);
+    let mut features = Features { width, ..Features::default() };
+    for row in 0..rows {
+        let label = row as u32 % CLASSES;
+        features.labels.push(label);
+        features.items.push(taper_data::Item { sample: row, view: 0 });
+        for column in 0..width {
+            let centre = if column % CLASSES as usize == label as usize { 0.6 } else { 0.0 };
+            features.values.push(centre + stream.normal());
+        }
+    }
+    features
+}
+
+struct Setting {
+    train: Features,
+    val: Features,
+    graph: Graph,
+    settings: HeadTraining,
+}
+
+fn setting() -> Setting {
+    let settings = HeadTraining {
+        epochs: 6,
+        batch_size: 16,
+        accumulate: 2,
+        learning_rate: 3e-3,
+        schedule: ScheduleConfig {
+            shape: Shape::Cosine { end_factor: 0.1 },
+            warmup: Some(Warmup { over: Span::Steps(3), start_factor: 0.1 }),
+        },
+        optimizer: OptimizerConfig { algorithm: Algorithm::adam_w(), groups: vec![] },
+        loss: LossConfig { label_smoothing: 0.1, ..LossConfig::default() },
+        clip_norm: Some(2.0),
+        ema: Some(0.8),
+        seed: 5,
+    };
+    Setting {
+        train: features(130, 24, 1),
+        val: features(40, 24, 2),
+        graph: heads::tutorial(24, CLASSES as usize),
+        settings,
+    }
+}
+
+fn callbacks(folder: &Path) -> Callbacks {
+    let mut all = Callbacks::new();
+    all.push(BestWeights::new(BestWeightsConfig::default().check().unwrap()));
+    let early = EarlyStoppingConfig { patience: 3, ..EarlyStoppingConfig::default() };
+    all.push(EarlyStopping::new(early.check().unwrap()));
+    let reduce = ReduceLrOnPlateauConfig { patience: 1, ..ReduceLrOnPlateauConfig::default() };
+    all.push(ReduceLrOnPlateau::new(reduce.check().unwrap()));
+    all.push(CsvHistory::new(folder.join("history.csv")));
+    let checkpoints = ModelCheckpointConfig {
+        every: Every::Steps(3),
+        keep_last: Some(2),
+        keep_best: false,
+        ..ModelCheckpointConfig::default()
+    };
+    all.push(ModelCheckpoint::new(checkpoints.check().unwrap()));
+    all
+}
+
+fn bits(weights: &Weights) -> BTreeMap<String, Vec<u32>> {
+    let values = |name: &str| weights.values(name).unwrap().iter().map(|v| v.to_bits()).collect();
+    weights.names().into_iter().map(|name| (name.to_owned(), values(name))).collect()
+}
+
+/// Trains in a folder until the end or until `stop_after` steps were made in this process.
+fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.checkpoints(CheckpointFolder::new(folder.join("checkpoints")));
+    trainer.resume().unwrap();
+    let mut callbacks = callbacks(folder);
+    let flag = Arc::new(AtomicBool::new(false));
+    let session = Session::new(Arc::new(Silent), Arc::clone(&flag));
+    let mut steps = 0;
+    // After every other callback, and unknown to the checkpoints: it only pulls the plug.
+    callbacks.push(from_fn("plug", move |event: &Event<'_>, _: &mut Vec<Action>| {
+        if let Event::BatchEnd { .. } = event {
+            steps += 1;
+            if Some(steps) == stop_after {
+                flag.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }));
+    trainer.train(&mut callbacks, &session).unwrap()
+}
+
+struct Silent;
+
+impl Progress for Silent {}
+
+#[test]
+fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
+    let setting = setting();
+    let whole = tempfile::tempdir().unwrap();
+    let expected = train(&setting, whole.path(), None);
+    let history = fs::read_to_string(whole.path().join("history.csv")).unwrap();
+    assert!(expected.best_epoch.is_some());
+    // 130 rows in steps of 32: the last one takes 34? No: 130 = 4·32 + 2.
+    let steps = 5 * expected.epochs;
+    for stop in 1..steps {
+        let folder = tempfile::tempdir().unwrap();
+        let first = train(&setting, folder.path(), Some(stop));
+        assert_eq!(first.stopped.unwrap().keyword(), "interrupted");
+        let resumed = train(&setting, folder.path(), None);
+        assert_eq!(
+            bits(&resumed.head.weights().unwrap()),
+            bits(&expected.head.weights().unwrap()),
+            "stopped after {stop}"
+        );
+        let again = fs::read_to_string(folder.path().join("history.csv")).unwrap();
+        assert_eq!(again, history, "stopped after {stop}");
+        assert_eq!(
+            (resumed.best_epoch, resumed.epochs, resumed.learning_rate.to_bits()),
+            (expected.best_epoch, expected.epochs, expected.learning_rate.to_bits())
+        );
+        // What the interruption left is gone, what the callback keeps is there.
+        let count = |folder: &Path| fs::read_dir(folder.join("checkpoints")).unwrap().count();
+        assert_eq!(count(folder.path()), count(whole.path()), "stopped after {stop}");
+    }
+}
+
+#[test]
+fn interrupted_again_and_again_it_comes_to_the_same_end() {
+    let setting = setting();
+    let whole = tempfile::tempdir().unwrap();
+    let expected = train(&setting, whole.path(), None);
+    let folder = tempfile::tempdir().unwrap();
+    let mut rounds = 0;
+    let last = loop {
+        rounds += 1;
+        let trained = train(&setting, folder.path(), Some(2));
+        if trained.stopped.as_ref().is_none_or(|s| s.keyword() != "interrupted") {
+            break trained;
+        }
+        assert!(rounds < 100);
+    };
+    assert!(rounds > 10);
+    assert_eq!(bits(&last.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_an_earlier_one() {
+    let setting = setting();
+    let whole = tempfile::tempdir().unwrap();
+    let expected = train(&setting, whole.path(), None);
+    let folder = tempfile::tempdir().unwrap();
+    train(&setting, folder.path(), Some(14));
+    let checkpoints = folder.path().join("checkpoints");
+    let mut files: Vec<_> =
+        fs::read_dir(&checkpoints).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 2, "{files:?}");
+    let last = files.pop().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.checkpoints(CheckpointFolder::new(&checkpoints));
+    let (resumed, problems) = trainer.resume().unwrap();
+    assert!(resumed && problems.len() == 1);
+    let name = last.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(problems[0].to_string().contains(&name), "{}", problems[0]);
+    let trained = train(&setting, folder.path(), None);
+    assert_eq!(bits(&trained.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_or_pictures_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    train(&setting(), folder.path(), Some(4));
+    let changed = |change: fn(&mut Setting)| {
+        let mut setting = setting();
+        change(&mut setting);
+        let settings = setting.settings.clone().check().unwrap();
+        let mut trainer =
+            HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+                .unwrap();
+        trainer.checkpoints(CheckpointFolder::new(folder.path().join("checkpoints")));
+        trainer.resume().map(|(resumed, _)| resumed)
+    };
+    assert!(changed(|_| {}).unwrap());
+    let changes: [fn(&mut Setting); 3] = [
+        |s| s.settings.seed = 6,
+        |s| s.train.values[7] += 1e-3,
+        |s| s.val.labels[0] = 1,
+    ];
+    for change in changes {
+        let error = changed(change).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+        assert!(error.to_string().contains("other settings, pictures or weights"), "{error}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alone() {
+    let setting = setting();
+    let folder = tempfile::tempdir().unwrap();
+    train(&setting, folder.path(), Some(4));
+    let checkpoints = folder.path().join("checkpoints");
+    let before: Vec<_> = fs::read_dir(&checkpoints).unwrap().map(|f| f.unwrap().path()).collect();
+    let bytes: Vec<_> = before.iter().map(|f| fs::read(f).unwrap()).collect();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.checkpoints(CheckpointFolder::new(&checkpoints));
+    trainer.resume().unwrap();
+    // A file where the folder should be: what a full disk or a folder without rights comes to, also for root.
+    let mut callbacks = callbacks(folder.path());
+    let moved = folder.path().join("moved");
+    let (from, to) = (checkpoints.clone(), moved.clone());
+    callbacks.push(from_fn("vandal", move |event: &Event<'_>, _: &mut Vec<Action>| {
+        if matches!(event, Event::TrainBegin { .. }) {
+            fs::rename(&from, &to)?;
+            fs::write(&from, "in the way")?;
+        }
+        Ok(())
+    }));
+    let error = trainer.train(&mut callbacks, &Session::quiet()).unwrap_err().to_string();
+    assert!(error.contains("checkpoints"), "{error}");
+    for (path, bytes) in before.iter().zip(bytes) {
+        assert_eq!(fs::read(moved.join(path.file_name().unwrap())).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn the_finder_leaves_no_trace_and_finds_the_same_every_time() {
+    let mut setting = setting();
+    setting.settings.ema = None;
+    let plain = |found: bool| {
+        let settings = setting.settings.clone().check().unwrap();
+        let mut trainer =
+            HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+                .unwrap();
+        let test = RangeTestConfig { seeds: vec![0, 1, 2], ..RangeTestConfig::default() };
+        let found = found.then(|| {
+            trainer.find_rate(&test.clone().check().unwrap(), &Session::quiet()).unwrap()
+        });
+        (trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap(), found)
+    };
+    let (without, _) = plain(false);
+    let (with, found) = plain(true);
+    let found = found.unwrap();
+    assert_eq!(bits(&without.head.weights().unwrap()), bits(&with.head.weights().unwrap()));
+    assert_eq!(found, plain(true).1.unwrap());
+    assert_eq!(found.curves.len(), 3);
+    assert!((1e-5..1.0).contains(&found.chosen), "{}", found.chosen);
+    // Seeds make other curves.
+    assert_ne!(found.curves[0].losses, found.curves[1].losses);
+}
+
+#[test]
+fn an_interrupted_search_says_so() {
+    let setting = setting();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    let flag = Arc::new(AtomicBool::new(true));
+    let session = Session::new(Arc::new(Silent), flag);
+    let test = RangeTestConfig::default().check().unwrap();
+    assert!(matches!(trainer.find_rate(&test, &session), Err(Error::Interrupted)));
+}
+
+#[test]
+fn accumulated_batches_equal_one_large_batch_where_there_is_no_batch_norm() {
+    let mut setting = setting();
+    setting.graph = heads::linear(24, CLASSES as usize);
+    let run = |batch_size, accumulate| {
+        let settings = HeadTraining { batch_size, accumulate, ..setting.settings.clone() };
+        let trained = train_head(
+            &setting.graph,
+            &setting.train,
+            &setting.val,
+            settings.check().unwrap(),
+            &mut Callbacks::new(),
+            &Device::Cpu,
+            &Session::quiet(),
+        );
+        trained.unwrap().head.weights().unwrap()
+    };
+    let (parts, whole) = (run(8, 4), run(32, 1));
+    for name in whole.names() {
+        for (a, b) in parts.values(name).unwrap().iter().zip(whole.values(name).unwrap().iter()) {
+            assert!((a - b).abs() < 1e-5, "{name}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let default = HeadTraining::default;
+    let cases = [
+        (HeadTraining { epochs: 0, ..default() }, "epochs"),
+        (HeadTraining { accumulate: 0, ..default() }, "accumulate"),
+        (HeadTraining { learning_rate: -1.0, ..default() }, "learning-rate"),
+        (HeadTraining { clip_norm: Some(0.0), ..default() }, "clip-norm"),
+        (HeadTraining { ema: Some(1.0), ..default() }, "ema"),
+        (
+            HeadTraining {
+                loss: LossConfig { label_smoothing: 2.0, ..LossConfig::default() },
+                ..default()
+            },
+            "label_smoothing",
+        ),
+    ];
+    for (settings, word) in cases {
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
