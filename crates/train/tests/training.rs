@@ -135,7 +135,7 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
     let expected = train(&setting, whole.path(), None);
     let history = fs::read_to_string(whole.path().join("history.csv")).unwrap();
     assert!(expected.best_epoch.is_some());
-    // 130 rows in steps of 32: the last one takes 34? No: 130 = 4·32 + 2.
+    // 130 = 4 · 32 + 2.
     let steps = 5 * expected.epochs;
     for stop in 1..steps {
         let folder = tempfile::tempdir().unwrap();
@@ -221,11 +221,8 @@ fn a_checkpoint_of_other_settings_or_pictures_is_refused() {
         trainer.resume().map(|(resumed, _)| resumed)
     };
     assert!(changed(|_| {}).unwrap());
-    let changes: [fn(&mut Setting); 3] = [
-        |s| s.settings.seed = 6,
-        |s| s.train.values[7] += 1e-3,
-        |s| s.val.labels[0] = 1,
-    ];
+    let changes: [fn(&mut Setting); 3] =
+        [|s| s.settings.seed = 6, |s| s.train.values[7] += 1e-3, |s| s.val.labels[0] = 1];
     for change in changes {
         let error = changed(change).unwrap_err();
         assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
@@ -251,7 +248,8 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
     let mut callbacks = callbacks(folder.path());
     let moved = folder.path().join("moved");
     let (from, to) = (checkpoints.clone(), moved.clone());
-    callbacks.push(from_fn("vandal", move |event: &Event<'_>, _: &mut Vec<Action>| {
+    // Called like the one that it stands for: a checkpoint belongs to a list of callbacks.
+    callbacks.push(from_fn("plug", move |event: &Event<'_>, _: &mut Vec<Action>| {
         if matches!(event, Event::TrainBegin { .. }) {
             fs::rename(&from, &to)?;
             fs::write(&from, "in the way")?;
@@ -259,7 +257,7 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
         Ok(())
     }));
     let error = trainer.train(&mut callbacks, &Session::quiet()).unwrap_err().to_string();
-    assert!(error.contains("checkpoints"), "{error}");
+    assert!(error.contains("cannot make the folder for checkpoints"), "{error}");
     for (path, bytes) in before.iter().zip(bytes) {
         assert_eq!(fs::read(moved.join(path.file_name().unwrap())).unwrap(), bytes);
     }
@@ -275,9 +273,8 @@ fn the_finder_leaves_no_trace_and_finds_the_same_every_time() {
             HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
                 .unwrap();
         let test = RangeTestConfig { seeds: vec![0, 1, 2], ..RangeTestConfig::default() };
-        let found = found.then(|| {
-            trainer.find_rate(&test.clone().check().unwrap(), &Session::quiet()).unwrap()
-        });
+        let found = found
+            .then(|| trainer.find_rate(&test.clone().check().unwrap(), &Session::quiet()).unwrap());
         (trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap(), found)
     };
     let (without, _) = plain(false);
