@@ -5,5 +5,6 @@
 
 mod bad_input;
 mod kernels;
+mod resume;
 mod support;
 mod whole_line;

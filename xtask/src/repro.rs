@@ -10,7 +10,7 @@ use crate::{build_taper, root};
 const FILES: [&str; 2] = ["model.safetensors", "history.csv"];
 
 /// Small enough for CI: few epochs, the head with dropout and BatchNorm, augmented views.
-const RECIPE: [&str; 12] = [
+const RECIPE: [&str; 13] = [
     "train",
     "--data",
     "synthetic",
@@ -23,6 +23,8 @@ const RECIPE: [&str; 12] = [
     "--size",
     "96",
     "--quiet",
+    // What one run has computed must not make the others equal.
+    "--cache=off",
 ];
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -44,7 +46,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // The recipe that a run has written must repeat it.
     let recipe = folder.join("first").join("recipe.toml");
     let mut command = Command::new(&taper);
-    command.arg("train").arg(recipe).args(["--quiet", "--out"]).arg(folder.join("from-recipe"));
+    command
+        .arg("train")
+        .arg(recipe)
+        .args(["--quiet", "--cache=off", "--out"])
+        .arg(folder.join("from-recipe"));
     if !command.current_dir(root()).status()?.success() {
         bail!("the written recipe cannot be run");
     }
