@@ -5,16 +5,21 @@ use std::{
     process::Command,
 };
 
-use crate::{become_command, build_release};
+use crate::{become_command, build_release, build_taper};
 
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     // Without peers there is no need to build candle-transformers and rten.
-    let peers = arguments.iter().any(|argument| argument == OsStr::new("--peers"));
+    let of_backbones = arguments.first().is_some_and(|name| name == OsStr::new("backbone"));
+    let peers = of_backbones && arguments.iter().any(|a| a == OsStr::new("--peers"));
     let mut package = vec!["--package", "taper-bench"];
     if peers {
         package.extend(["--features", "peers"]);
     }
     let mut command = Command::new(build_release(&package)?);
     command.args(arguments);
+    // The tutorial is gone through with the program itself.
+    if arguments.first().is_some_and(|name| name == OsStr::new("tutorial")) {
+        command.arg("--taper").arg(build_taper()?);
+    }
     become_command(command)
 }

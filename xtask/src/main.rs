@@ -26,6 +26,10 @@ cargo xtask TASK
   bench backbone [--peers] [--json FILE] [OPTIONS]
                       pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
                       Runtime and OpenVINO in the same run; bench backbone --help names the options
+  bench head [--peers] [--json FILE]
+                      rows per second of training the tutorial's head on features, against PyTorch
+  bench tutorial [--peers] [--json FILE] [--data FOLDER]
+                      the whole tutorial: its time against Keras, its accuracy against PyTorch with timm
 ";
 
 fn main() -> ExitCode {

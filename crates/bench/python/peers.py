@@ -145,22 +145,22 @@ class Peer:
         return {"measured": {"value": self.batch / statistics.median(times), "passes": len(times)}}
 
 
-def serve(name):
+def answer(peer):
+    """Answers requests until standard input ends."""
     # Libraries print what they like: that goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    peer = Peer(name)
     for line in sys.stdin:
         [(what, request)] = json.loads(line).items()
         try:
-            answer = peer.load(request) if what == "load" else peer.burst(request["seconds"])
+            said = peer.load(request) if what == "load" else peer.burst(request["seconds"])
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+            said = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(said), file=answers, flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "export":
         export(sys.argv[2], sys.argv[3])
     else:
-        serve(sys.argv[1])
+        answer(Peer(sys.argv[1]))

@@ -7,11 +7,13 @@
 //! cases are, which peers there are for each, and what the workers do.
 
 mod backbone;
+mod head;
 mod process;
 mod protocol;
 mod python;
 mod rounds;
 mod row;
+mod tutorial;
 
 use clap::{Parser, Subcommand};
 
@@ -27,14 +29,24 @@ struct Args {
 enum Command {
     /// Pictures per second of the frozen backbones.
     Backbone(backbone::Options),
+    /// Rows per second of training the tutorial's head on features in memory.
+    Head(head::Options),
+    /// The whole tutorial: its time, and the accuracy of its recipe.
+    Tutorial(tutorial::Options),
     /// The other side of the pipe: works as it is asked on standard input.
     #[command(hide = true)]
     Work(backbone::WorkerOptions),
+    /// The same for `head`.
+    #[command(hide = true)]
+    WorkHead,
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Backbone(options) => backbone::run(&options),
+        Command::Head(options) => head::run(&options),
+        Command::Tutorial(options) => tutorial::run(&options),
         Command::Work(options) => backbone::work(&options),
+        Command::WorkHead => head::work(),
     }
 }

@@ -14,6 +14,12 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/requirem
 /// The script that answers for the peers written in Python.
 pub(crate) const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/peers.py");
 
+/// The script that trains heads with PyTorch.
+pub(crate) const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/head.py");
+
+/// The script that goes through the tutorial with Keras, and with PyTorch and timm.
+pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/tutorial.py");
+
 /// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in `folder`, which is made
 /// where it is missing (some gigabytes from the package index that `pip` is set up for).
 pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {

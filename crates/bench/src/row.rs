@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) taper: f64,
     /// The peer's figure: the median of the rounds.
     pub(crate) peer_value: Option<f64>,
-    /// What the figures are in; more is better.
+    /// What the figures are in; more is better, except for minutes.
     pub(crate) unit: &'static str,
     /// The median of the rounds' ratios, Taper over peer: above 1, Taper is better.
     pub(crate) ratio: Option<f64>,

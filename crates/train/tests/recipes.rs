@@ -29,8 +29,7 @@ fn all_recipes_are_valid_and_the_quick_one_is_the_default() {
         names.push(name);
     }
     names.sort();
-    let expected =
-        ["quick", "tutorial-efficientnet-lite0", "tutorial-resnet50", "tutorial-vgg16"];
+    let expected = ["quick", "tutorial-efficientnet-lite0", "tutorial-resnet50", "tutorial-vgg16"];
     assert_eq!(names, expected);
 }
 

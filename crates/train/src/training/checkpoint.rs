@@ -136,6 +136,15 @@ impl Checkpoint {
     }
 }
 
+/// What a folder of checkpoints has to go on from.
+#[derive(Debug)]
+pub(super) struct Latest {
+    /// The latest checkpoint that can be read.
+    pub(super) found: Option<(CheckpointId, Checkpoint)>,
+    /// What is wrong with later ones.
+    pub(super) problems: Vec<Error>,
+}
+
 /// A folder of checkpoints of one training.
 #[derive(Debug, Clone)]
 pub struct CheckpointFolder {
@@ -194,15 +203,14 @@ impl CheckpointFolder {
         Ok(all)
     }
 
-    /// The latest checkpoint that can be read, and what is wrong with later ones.
-    pub(super) fn latest(&self) -> Result<(Option<(CheckpointId, Checkpoint)>, Vec<Error>)> {
+    pub(super) fn latest(&self) -> Result<Latest> {
         let mut problems = Vec::new();
         for (id, path) in self.list()? {
             match Checkpoint::read(&path) {
-                Ok(checkpoint) => return Ok((Some((id, checkpoint)), problems)),
+                Ok(checkpoint) => return Ok(Latest { found: Some((id, checkpoint)), problems }),
                 Err(error) => problems.push(error),
             }
         }
-        Ok((None, problems))
+        Ok(Latest { found: None, problems })
     }
 }

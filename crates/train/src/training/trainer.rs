@@ -10,7 +10,7 @@ use taper_schedule::Schedule;
 
 use super::{
     CheckedHeadTraining, CheckpointFolder, HeadModel, HeadTraining,
-    checkpoint::{Checkpoint, Cursor, Moment},
+    checkpoint::{Checkpoint, Cursor, Latest, Moment},
     engine::Engine,
 };
 use crate::{EpochReport, Error, Features, Result, Session};
@@ -156,8 +156,8 @@ impl<'a> HeadTrainer<'a> {
     /// [`Error::Checkpoint`] if the checkpoint belongs to other settings or other features.
     pub fn resume(&mut self) -> Result<(bool, Vec<Error>)> {
         let Some(folder) = self.folder.clone() else { return Ok((false, Vec::new())) };
-        let (latest, problems) = folder.latest()?;
-        let Some((id, Checkpoint { moment, state, kept })) = latest else {
+        let Latest { found, problems } = folder.latest()?;
+        let Some((id, Checkpoint { moment, state, kept })) = found else {
             return Ok((false, problems));
         };
         if moment.training != self.identity {
