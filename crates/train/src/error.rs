@@ -91,19 +91,19 @@ pub enum Error {
     },
     /// The head in training.
     #[error(transparent)]
-    Head(#[from] taper_head::Error),
+    Head(Box<taper_head::Error>),
     /// The schedule of the learning rate.
     #[error("schedule: {0}")]
     Schedule(#[from] taper_schedule::Error),
     /// The learning-rate finder.
     #[error("learning-rate finder: {0}")]
-    Finder(#[from] taper_lr_finder::Error),
+    Finder(#[source] Box<taper_lr_finder::Error>),
     /// The data set.
     #[error(transparent)]
     Data(#[from] taper_data::Error),
     /// The model or its weights.
     #[error(transparent)]
-    Zoo(#[from] taper_zoo::Error),
+    Zoo(Box<taper_zoo::Error>),
     /// The network.
     #[error(transparent)]
     Graph(#[from] taper_graph::Error),
@@ -136,20 +136,24 @@ pub enum Error {
 impl Error {
     /// Whether the error lies in what was asked for, rather than in what happened: exit code 2 instead of 1.
     pub fn is_usage(&self) -> bool {
+        if let Error::Zoo(error) = self {
+            return matches!(**error, taper_zoo::Error::UnknownModel { .. });
+        }
+        if let Error::Head(error) = self {
+            return matches!(**error, taper_head::Error::Setting { .. });
+        }
+        if let Error::Finder(error) = self {
+            use taper_lr_finder::Error::{Config, TooFewPoints};
+            return matches!(**error, Config { .. } | TooFewPoints { diverged: false, .. });
+        }
         matches!(
             self,
             Error::Setting { .. }
                 | Error::RecipeFile { .. }
                 | Error::OutputExists { .. }
-                | Error::Zoo(taper_zoo::Error::UnknownModel { .. })
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
                 | Error::Resume { .. }
-                | Error::Head(taper_head::Error::Setting { .. })
                 | Error::Schedule(_)
-                | Error::Finder(
-                    taper_lr_finder::Error::Config { .. }
-                        | taper_lr_finder::Error::TooFewPoints { .. }
-                )
                 | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
                 | Error::Data(
                     taper_data::Error::ValChoice { .. } | taper_data::Error::NoSplit { .. }
@@ -163,6 +167,25 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { doing, path, source }
+    }
+}
+
+// Boxed, since they are large: every result of this crate would be as large as the largest of its errors.
+impl From<taper_zoo::Error> for Error {
+    fn from(error: taper_zoo::Error) -> Self {
+        Error::Zoo(Box::new(error))
+    }
+}
+
+impl From<taper_head::Error> for Error {
+    fn from(error: taper_head::Error) -> Self {
+        Error::Head(Box::new(error))
+    }
+}
+
+impl From<taper_lr_finder::Error> for Error {
+    fn from(error: taper_lr_finder::Error) -> Self {
+        Error::Finder(Box::new(error))
     }
 }
 

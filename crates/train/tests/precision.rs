@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use taper_callbacks::Callbacks;
 use taper_core::Split;
 use taper_data::{Dataset, FolderUse, Item};
-use taper_nn::{AdamConfig, Network, Pass};
 use taper_plan::{Kernels, Output, Precision};
 use taper_train::{
-    Backbone, Features, HeadChoice, HeadTraining, Session, extract, open_data, train_head,
+    Backbone, Features, HeadChoice, HeadModel, HeadTraining, Session, extract, open_data,
+    train_head,
 };
 use taper_zoo::{WeightsChoice, find, resolve};
 
@@ -40,16 +40,14 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The class with the largest logit for each row, and how far it is ahead of the next.
-fn classes(head: &Network, features: &Features) -> Vec<(usize, f32)> {
-    let shape = (features.len(), features.width);
-    let rows = Tensor::from_slice(&features.values, shape, &Device::Cpu).unwrap();
-    let logits = head.forward(&rows, Pass::Evaluation).unwrap().to_vec2::<f32>().unwrap();
-    let best = |row: &Vec<f32>| {
+fn classes(head: &HeadModel, features: &Features) -> Vec<(usize, f32)> {
+    let logits = head.logits(&features.values).unwrap();
+    let best = |row: &[f32]| {
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
         (order[0], row[order[0]] - row[order[1]])
     };
-    logits.iter().map(best).collect()
+    logits.chunks_exact(logits.len() / features.len()).map(best).collect()
 }
 
 #[test]
@@ -79,8 +77,7 @@ fn bf16_features_of_real_pictures_mean_the_same() {
     let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(3).collect();
     let train = features(&dataset, &train, Precision::F32);
     let graph = HeadChoice::Linear.graph(width, dataset.classes().len());
-    let settings =
-        HeadTraining { epochs: 15, batch_size: 64, optimizer: AdamConfig::default(), seed: 0 };
+    let settings = HeadTraining { epochs: 15, ..HeadTraining::default() }.check().unwrap();
     let trained = train_head(
         &graph,
         &train,
