@@ -6,7 +6,7 @@ mod common;
 use common::{Random, convolve, random_shape, relative_error, rms_error, round, wide};
 use taper_kernels::{
     Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, Kernels,
-    PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
+    PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, convert, global_average_pool,
 };
 
 /// So many cases; Miri, which interprets every step, sees a few of them.
@@ -412,6 +412,20 @@ fn results_do_not_depend_on_threads_or_batch() {
     for shape in &shapes {
         check::<f32>(shape);
         check::<Bf16>(shape);
+    }
+}
+
+#[test]
+fn whole_maps_are_rounded_as_single_values_are() {
+    for class in classes() {
+        for len in [0, 1, 15, 16, 37, if cfg!(miri) { 50 } else { 40_000 }] {
+            let values = Random(9).values(len);
+            let mut out = vec![Bf16::default(); len];
+            convert(class, &mut Team::serial(&mut []), &values, &mut out).unwrap();
+            assert_eq!(out, round::<Bf16>(&values), "{class}, {len} values");
+        }
+        let mut short = [0.0_f32; 2];
+        assert!(convert(class, &mut Team::serial(&mut []), &[1.0; 3], &mut short).is_err());
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Segment {
 /// Where a value lives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
-    /// The buffer: of maps or of vectors, as the value is.
+    /// The buffer: of maps, or of values in f32, as the value is.
     pub(crate) slot: usize,
     /// Whether it lives on into a later segment, and so holds all pictures of the larger group, not only those at work.
     pub(crate) crosses: bool,
@@ -29,8 +29,8 @@ pub(crate) struct Layout {
     pub(crate) places: Vec<Place>,
     /// Values of each buffer of maps.
     pub(crate) maps: Vec<usize>,
-    /// Values of each buffer of vectors.
-    pub(crate) vectors: Vec<usize>,
+    /// Values of each buffer in f32.
+    pub(crate) wide: Vec<usize>,
     /// Largest group.
     pub(crate) group: usize,
 }
@@ -84,7 +84,7 @@ pub(crate) fn lay_out<E: Element>(
         // one with any value of the segment that it comes from.
         let (len, is_map) = match lowered.values[value] {
             Value::Map(len) => (len, true),
-            Value::Vector(len) => (len, false),
+            Value::Wide(len) => (len, false),
         };
         let len = len * if crosses { group } else { segments[segment_of(index)].group };
         let available = slots
@@ -105,10 +105,10 @@ pub(crate) fn lay_out<E: Element>(
         };
         places[value] = Some(Place { slot, crosses });
     }
-    // Number buffers of maps and of vectors separately.
+    // Number buffers of maps and of values in f32 separately.
     let number = |i: usize| slots[..i].iter().filter(|s| s.is_map == slots[i].is_map).count();
     let places =
         places.into_iter().flatten().map(|p| Place { slot: number(p.slot), ..p }).collect();
     let lens = |is_map| slots.iter().filter(|s| s.is_map == is_map).map(|s| s.len).collect();
-    Layout { places, maps: lens(true), vectors: lens(false), group, segments }
+    Layout { places, maps: lens(true), wide: lens(false), group, segments }
 }

@@ -6,26 +6,54 @@ use taper_kernels::{
     Pool, PoolKind, Window,
 };
 
-use crate::{PlanError, PlanOptions, Result};
+use crate::{PlanError, PlanOptions, Precision, Result};
 
 pub(crate) type ValueId = usize;
+
+/// Output channels up to which the first layers of a plan in bf16 stay in f32.
+///
+/// A map of few channels holds little that could average the error of another away, and all that follows rests on it: on real
+/// pictures with white ground, where whole regions round the same way, the three first layers of EfficientNet-Lite0 make two
+/// thirds of the error of bf16 (`docs/performance.md`). Being thin, they cost little.
+const THIN: usize = 32;
 
 /// What lies between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
     /// A feature map of so many values, in the plan's precision.
     Map(usize),
-    /// A vector, in f32.
-    Vector(usize),
+    /// A vector, or a thin map next to the pixels, in f32.
+    Wide(usize),
 }
 
 #[derive(Debug)]
 pub(crate) enum Kernel<E: Element> {
-    Pixels { filter: PixelFilter<E>, activation: Activation },
-    Conv { filter: PackedFilter<E>, activation: Activation, residual: Option<ValueId> },
+    Pixels {
+        filter: PixelFilter<E>,
+        activation: Activation,
+    },
+    Conv {
+        filter: PackedFilter<E>,
+        activation: Activation,
+        residual: Option<ValueId>,
+    },
     MaxPool(Pool),
-    GlobalAvgPool { pixels: usize, channels: usize },
-    Linear { filter: PackedFilter<f32>, activation: Activation },
+    GlobalAvgPool {
+        pixels: usize,
+        channels: usize,
+    },
+    /// The pixels to a value in f32.
+    WidePixels {
+        filter: PixelFilter<f32>,
+        activation: Activation,
+    },
+    /// From f32 to f32: linear layers, and convolutions of thin maps.
+    Wide {
+        filter: PackedFilter<f32>,
+        activation: Activation,
+    },
+    /// From f32 to the plan's precision.
+    Round,
 }
 
 #[derive(Debug)]
@@ -47,8 +75,9 @@ impl<E: Element> Step<E> {
         match &self.kernel {
             Kernel::Pixels { filter, .. } => filter.bytes(),
             Kernel::Conv { filter, .. } => filter.bytes(),
-            Kernel::Linear { filter, .. } => filter.bytes(),
-            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } => 0,
+            Kernel::WidePixels { filter, .. } => filter.bytes(),
+            Kernel::Wide { filter, .. } => filter.bytes(),
+            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
         }
     }
 
@@ -57,8 +86,9 @@ impl<E: Element> Step<E> {
         match &self.kernel {
             Kernel::Pixels { filter, .. } => filter.scratch_len(),
             Kernel::Conv { filter, .. } => filter.scratch_len(),
-            Kernel::Linear { filter, .. } => filter.scratch_len(),
-            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } => 0,
+            Kernel::WidePixels { filter, .. } => filter.scratch_len(),
+            Kernel::Wide { filter, .. } => filter.scratch_len(),
+            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
         }
     }
 
@@ -127,8 +157,9 @@ pub(crate) fn lower<E: Element>(
             lowering.layer(id)?;
         }
     }
+    let is_vector = matches!(lowering.shapes[graph.output()], Shape::Vector(_));
     lowering.lowered.output = match lowering.value_of[graph.output()] {
-        Some(value) if matches!(lowering.lowered.values[value], Value::Vector(_)) => value,
+        Some(value) if is_vector => value,
         _ => {
             return Err(lowering
                 .unsupported(graph.output(), "a plan ends with a vector, not with a feature map"));
@@ -231,11 +262,24 @@ impl<E: Element> Lowering<'_, E> {
         }
     }
 
-    /// The value that a layer reads: the output of an earlier step.
-    fn map_input(&self, id: NodeId) -> Result<ValueId> {
+    /// The value that a layer reads: the output of an earlier step, in whatever precision it is.
+    fn input(&self, id: NodeId) -> Result<ValueId> {
         let input = self.graph.nodes()[id].inputs[0];
         self.value_of[input]
             .ok_or_else(|| self.unsupported(id, "it reads the pixels, which only convolutions can"))
+    }
+
+    /// The map that a layer reads, in the plan's precision.
+    fn map_input(&mut self, id: NodeId) -> Result<ValueId> {
+        let value = self.input(id)?;
+        self.rounded(self.graph.nodes()[id].inputs[0], value)
+    }
+
+    /// The output of a layer in the plan's precision; it is rounded once for all that read it.
+    fn rounded(&mut self, node: NodeId, value: ValueId) -> Result<ValueId> {
+        let Value::Wide(_) = self.lowered.values[value] else { return Ok(value) };
+        self.push(node, node, Vec::new(), Kernel::Round, Some(value), 0)?;
+        Ok(self.lowered.steps.last().map_or(value, |step| step.output))
     }
 
     /// The only layer that reads this one's output, if there is just one.
@@ -284,7 +328,7 @@ impl<E: Element> Lowering<'_, E> {
                     }
                     // The other side must exist when this convolution runs; else the other side takes the sum.
                     let Some(value) = self.value_of[other] else { break };
-                    chain.residual = Some(value);
+                    chain.residual = Some(self.rounded(other, value)?);
                 }
                 Op::Activation(activation) => {
                     chain.activation = match activation {
@@ -332,6 +376,8 @@ impl<E: Element> Lowering<'_, E> {
         let bias: Vec<f32> = chain.shift.iter().map(|&b| b as f32).collect();
         let activation = chain.activation;
         let is_pixels = matches!(self.graph.nodes()[node.inputs[0]].op, Op::Input { .. });
+        let is_thin = self.options.precision == Precision::Bf16 && conv.out_channels <= THIN;
+        let is_wide = |input| matches!(self.lowered.values[input], Value::Wide(_));
         let (kernel, input) = if is_pixels {
             if chain.residual.is_some() {
                 return Err(
@@ -339,9 +385,18 @@ impl<E: Element> Lowering<'_, E> {
                 );
             }
             let PlanOptions { mean, std, .. } = self.options;
-            let filter = PixelFilter::pack(self.class, &shape, &folded, Some(&bias), mean, std)
+            let kernel = if is_thin {
+                PixelFilter::pack(self.class, &shape, &folded, Some(&bias), mean, std)
+                    .map(|filter| Kernel::WidePixels { filter, activation })
+            } else {
+                PixelFilter::pack(self.class, &shape, &folded, Some(&bias), mean, std)
+                    .map(|filter| Kernel::Pixels { filter, activation })
+            };
+            (kernel.map_err(self.kernel_error(id))?, None)
+        } else if is_thin && chain.residual.is_none() && is_wide(self.input(id)?) {
+            let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
                 .map_err(self.kernel_error(id))?;
-            (Kernel::Pixels { filter, activation }, None)
+            (Kernel::Wide { filter, activation }, Some(self.input(id)?))
         } else {
             let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
                 .map_err(self.kernel_error(id))?;
@@ -360,7 +415,7 @@ impl<E: Element> Lowering<'_, E> {
         out_features: usize,
         bias: bool,
     ) -> Result<()> {
-        let input = self.map_input(id)?;
+        let input = self.input(id)?;
         let chain = self.chain(id, out_features, bias)?;
         if chain.residual.is_some() {
             return Err(self.unsupported(id, "a residual cannot be added to a linear layer"));
@@ -381,7 +436,7 @@ impl<E: Element> Lowering<'_, E> {
             id,
             chain.end,
             chain.fused,
-            Kernel::Linear { filter, activation: chain.activation },
+            Kernel::Wide { filter, activation: chain.activation },
             Some(input),
             flops,
         )
@@ -397,9 +452,11 @@ impl<E: Element> Lowering<'_, E> {
         flops: u64,
     ) -> Result<()> {
         let output = self.lowered.values.len();
+        let is_wide = matches!(kernel, Kernel::WidePixels { .. } | Kernel::Wide { .. });
         self.lowered.values.push(match self.shapes[end] {
+            shape @ Shape::Map { .. } if is_wide => Value::Wide(shape.elements()),
             shape @ Shape::Map { .. } => Value::Map(shape.elements()),
-            Shape::Vector(len) => Value::Vector(len),
+            Shape::Vector(len) => Value::Wide(len),
         });
         self.value_of[end] = Some(output);
         self.done[id] = true;

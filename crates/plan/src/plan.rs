@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use taper_graph::{Graph, Op, WeightSource};
 use taper_kernels::{
-    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, global_average_pool,
+    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, convert,
+    global_average_pool,
 };
 
 use crate::arena::{Layout, lay_out};
@@ -55,7 +56,7 @@ enum Arenas {
 #[derive(Debug)]
 struct Arena<E: Element> {
     maps: Vec<AlignedBuffer<E>>,
-    vectors: Vec<AlignedBuffer<f32>>,
+    wide: Vec<AlignedBuffer<f32>>,
 }
 
 /// One step of a plan, for people to read.
@@ -274,7 +275,7 @@ impl Workspace {
         fn bytes<E: Element>(arenas: &[Arena<E>], scratch: &[f32]) -> usize {
             let values = |arena: &Arena<E>| {
                 arena.maps.iter().map(|b| b.len() * size_of::<E>()).sum::<usize>()
-                    + arena.vectors.iter().map(|b| b.len() * size_of::<f32>()).sum::<usize>()
+                    + arena.wide.iter().map(|b| b.len() * size_of::<f32>()).sum::<usize>()
             };
             arenas.iter().map(values).sum::<usize>() + size_of_val(scratch)
         }
@@ -308,7 +309,7 @@ impl<E: Element> Compiled<E> {
 
     fn output_width(&self) -> usize {
         match self.lowered.values[self.lowered.output] {
-            Value::Map(len) | Value::Vector(len) => len,
+            Value::Map(len) | Value::Wide(len) => len,
         }
     }
 
@@ -319,7 +320,7 @@ impl<E: Element> Compiled<E> {
     fn arenas(&self, threads: usize) -> (Vec<Arena<E>>, AlignedBuffer<f32>) {
         let arena = || Arena {
             maps: self.layout.maps.iter().map(|&len| AlignedBuffer::new(len)).collect(),
-            vectors: self.layout.vectors.iter().map(|&len| AlignedBuffer::new(len)).collect(),
+            wide: self.layout.wide.iter().map(|&len| AlignedBuffer::new(len)).collect(),
         };
         ((0..threads).map(|_| arena()).collect(), AlignedBuffer::new(threads * self.scratch_len()))
     }
@@ -352,6 +353,9 @@ impl<E: Element> Compiled<E> {
             for step in &self.lowered.steps[segment.steps.clone()] {
                 let (algorithm, shape) = match &step.kernel {
                     Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
+                    Kernel::WidePixels { filter, .. } => {
+                        ("pixels", format!("{}, in f32", filter.shape()))
+                    }
                     Kernel::Conv { filter, .. } => {
                         (filter.algorithm().name(), filter.shape().to_string())
                     }
@@ -362,10 +366,14 @@ impl<E: Element> Compiled<E> {
                     Kernel::GlobalAvgPool { pixels, channels } => {
                         ("mean", format!("{pixels} pixels × {channels}"))
                     }
-                    Kernel::Linear { filter, .. } => {
+                    Kernel::Wide { filter, .. } if filter.shape().input == [1, 1] => {
                         let shape = filter.shape();
                         ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
                     }
+                    Kernel::Wide { filter, .. } => {
+                        (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
+                    }
+                    Kernel::Round => ("round", "to bf16".to_owned()),
                 };
                 layers.push(PlanLayer {
                     name: step.name.clone(),
@@ -470,7 +478,7 @@ impl<E: Element> Compiled<E> {
 
     /// The part of a buffer that holds a value for `count` pictures from `first` on.
     fn part(&self, value: ValueId, [first, count]: [usize; 2]) -> std::ops::Range<usize> {
-        let (Value::Map(len) | Value::Vector(len)) = self.lowered.values[value];
+        let (Value::Map(len) | Value::Wide(len)) = self.lowered.values[value];
         let start = if self.layout.places[value].crosses { first * len } else { 0 };
         start..start + count * len
     }
@@ -494,6 +502,14 @@ impl<E: Element> Compiled<E> {
                 let to = &mut arena.maps[output][part(step.output)];
                 filter.run(team, n, pixels, *activation, to)
             }
+            Kernel::WidePixels { filter, activation } => {
+                let to = &mut arena.wide[output][part(step.output)];
+                filter.run(team, n, pixels, *activation, to)
+            }
+            Kernel::Round => {
+                let from = &arena.wide[slot(input)][part(input)];
+                convert(self.class, team, from, &mut arena.maps[output][part(step.output)])
+            }
             Kernel::Conv { filter, activation, residual } => {
                 let mut to = std::mem::take(&mut arena.maps[output]);
                 let from = &arena.maps[slot(input)][part(input)];
@@ -516,19 +532,19 @@ impl<E: Element> Compiled<E> {
                 let to = if step.output == self.lowered.output {
                     out
                 } else {
-                    &mut arena.vectors[output][part(step.output)]
+                    &mut arena.wide[output][part(step.output)]
                 };
                 global_average_pool(self.class, team, n, shape, from, to)
             }
-            Kernel::Linear { filter, activation } => {
+            Kernel::Wide { filter, activation } => {
                 let epilogue = Epilogue::activation(*activation);
                 if step.output == self.lowered.output {
-                    filter.run(team, n, &arena.vectors[slot(input)][part(input)], epilogue, out)
+                    filter.run(team, n, &arena.wide[slot(input)][part(input)], epilogue, out)
                 } else {
-                    let mut to = std::mem::take(&mut arena.vectors[output]);
-                    let from = &arena.vectors[slot(input)][part(input)];
+                    let mut to = std::mem::take(&mut arena.wide[output]);
+                    let from = &arena.wide[slot(input)][part(input)];
                     let result = filter.run(team, n, from, epilogue, &mut to[part(step.output)]);
-                    arena.vectors[output] = to;
+                    arena.wide[output] = to;
                     result
                 }
             }

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{pixels, reference, relative_error};
-use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights};
+use taper_graph::{
+    Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights, networks,
+};
 use taper_plan::{FrozenPlan, Kernels, PlanError, PlanOptions, Precision};
 
 fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {
@@ -13,14 +15,49 @@ fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {
 
 fn check(graph: &Graph, size: [usize; 2]) -> FrozenPlan {
     let plan = compile(graph, size).unwrap();
+    let half = PlanOptions::new(size, [0.4; 3], [0.3; 3]).precision(Precision::Bf16);
+    let half = FrozenPlan::compile(graph, &Weights::seeded(graph), &half).unwrap();
     let pixels = pixels(plan.picture_len());
-    let mut out = vec![f32::NAN; plan.output_width()];
-    plan.forward(&mut plan.workspace(1), &pixels, 1, &mut out).unwrap();
-    let graph = graph.without_classifier();
-    let expected = reference(&graph, &Weights::seeded(&graph), size, &[0.4; 3], &[0.3; 3], &pixels);
-    let error = relative_error(&out, &expected);
-    assert!(error <= 1e-5, "{}: {error:e}", graph.name());
+    let features = graph.without_classifier();
+    let weights = Weights::seeded(&features);
+    let expected = reference(&features, &weights, size, &[0.4; 3], &[0.3; 3], &pixels);
+    for (plan, limit) in [(&plan, 1e-5), (&half, 2e-2)] {
+        let mut out = vec![f32::NAN; plan.output_width()];
+        plan.forward(&mut plan.workspace(1), &pixels, 1, &mut out).unwrap();
+        let error = relative_error(&out, &expected);
+        assert!(error <= limit, "{} in {}: {error:e}", graph.name(), plan.precision());
+    }
     plan
+}
+
+/// The maps of few channels next to the pixels stay in f32, and only they.
+#[test]
+fn thin_layers_stay_in_f32() {
+    let wide = |graph: &Graph| -> Vec<String> {
+        let options = PlanOptions::new([64, 64], [0.4; 3], [0.3; 3]).precision(Precision::Bf16);
+        let plan = FrozenPlan::compile(graph, &Weights::seeded(graph), &options).unwrap();
+        let layers = plan.layers().into_iter();
+        let special = layers.filter(|l| l.shape.ends_with("in f32") || l.algorithm == "round");
+        special.map(|l| format!("{} {}", l.name, l.algorithm)).collect()
+    };
+    assert_eq!(
+        wide(&networks::efficientnet_lite0(10)),
+        [
+            "conv_stem pixels",
+            "blocks.0.0.conv_dw depthwise",
+            "blocks.0.0.conv_pw direct",
+            "blocks.0.0.bn2 round"
+        ]
+    );
+    assert!(wide(&networks::resnet50(10)).is_empty());
+    // A residual that is read in both precisions is rounded once.
+    let (mut g, x) = start("thin residual");
+    let a = g.conv("a", x, Conv2d::new(8, 8, 3).padding(Padding::Symmetric(1)).bias());
+    let sum = g.layer("sum", Op::Add, &[a, x]);
+    let b = g.conv("b", sum, Conv2d::new(8, 40, 1).bias());
+    let graph = finish(g, b);
+    check(&graph, [12, 12]);
+    assert_eq!(wide(&graph), ["stem pixels", "stem.act round"]);
 }
 
 fn refusal(graph: &Graph) -> String {
