@@ -15,6 +15,7 @@ use taper_zoo::{WeightsChoice, models};
 
 use crate::{
     args::{Command, EvaluateArgs, ListArgs, PredictArgs, SummaryArgs, TrainArgs},
+    inspect::inspect,
     output::{Status, answer, answer_json},
     progress::Console,
 };
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
     let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
     match command {
         Command::Train(args) => train(&args, &session(args.quiet)),
+        Command::Inspect(args) => inspect(&args, &session(args.quiet)),
         Command::Evaluate(args) => evaluate(&args, &session(args.quiet)),
         Command::Predict(args) => predict(&args, &session(true)),
         Command::Summary(args) => summary(&args),
@@ -51,7 +53,7 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 /// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
-fn next_run(data: &str, model: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn next_run(data: &str, model: &str) -> anyhow::Result<PathBuf> {
     let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
     let data: String = data
         .chars()

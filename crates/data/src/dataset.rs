@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -75,6 +75,13 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     /// [`Dataset::fingerprint`]. Not the place, so that a folder may be moved. Nothing by default.
     fn identity(&self) -> String {
         String::new()
+    }
+
+    /// The file that holds a sample, if it is a file of its own: absolute, or relative to the working directory. None by
+    /// default, as in archives, tables and renderers.
+    fn file(&self, sample: &Sample) -> Option<PathBuf> {
+        let _ = sample;
+        None
     }
 
     /// The size of a sample's content in bytes if it is known without reading it.
@@ -296,17 +303,36 @@ impl Dataset {
     /// # Errors
     /// A [`Finding`] that names the picture and the reason.
     pub fn read(&self, index: usize) -> std::result::Result<Picture, Finding> {
-        match self.fetch(index)? {
+        let content = self.fetch(index)?;
+        self.decode(index, content)
+    }
+
+    /// Decodes what [`fetch`](Dataset::fetch) gave for a sample: for callers that need the encoded bytes as well.
+    ///
+    /// # Errors
+    /// As [`read`](Dataset::read).
+    pub fn decode(&self, index: usize, content: Content) -> std::result::Result<Picture, Finding> {
+        let sample = self.sample(index)?;
+        match content {
             Content::Pixels(pixels) => Ok(Picture::rendered(pixels)),
             Content::Encoded(bytes) => {
-                let id = &self.samples[index].id;
                 catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.decode)))
                     .unwrap_or_else(|_| {
                         Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it"))
                     })
-                    .map_err(|defect| defect.at(Some(index), id.clone()))
+                    .map_err(|defect| defect.at(Some(index), sample.id.clone()))
             }
         }
+    }
+
+    /// The size of a sample's content in bytes if it is known without reading it.
+    pub fn bytes(&self, index: usize) -> Option<u64> {
+        self.source.bytes(self.samples.get(index)?)
+    }
+
+    /// The file that holds a sample, if it is a file of its own.
+    pub fn file(&self, index: usize) -> Option<PathBuf> {
+        self.source.file(self.samples.get(index)?)
     }
 
     /// The remark about a decoded picture whose name promises another format than its content has.

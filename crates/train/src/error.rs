@@ -97,6 +97,9 @@ pub enum Error {
     /// A value of the shared vocabulary.
     #[error(transparent)]
     Core(#[from] taper_core::Error),
+    /// The inspection of a data set.
+    #[error(transparent)]
+    Health(#[from] taper_health::Error),
     /// The synthetic data set.
     #[error(transparent)]
     Synthetic(#[from] taper_synthetic::Error),
@@ -110,6 +113,9 @@ impl Error {
             Error::Setting { .. }
                 | Error::RecipeFile { .. }
                 | Error::OutputExists { .. }
+                | Error::Health(
+                    taper_health::Error::NoFiles { .. } | taper_health::Error::Exists { .. }
+                )
                 | Error::Zoo(taper_zoo::Error::UnknownModel { .. })
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
                 | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
