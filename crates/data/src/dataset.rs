@@ -28,21 +28,29 @@ pub struct Sample {
     pub label: u32,
     /// The number by which the source knows this picture. Not its index in the data set.
     pub slot: usize,
+    /// What it belongs to, such as the clip that it is a frame of: pictures of one group are never drawn into different
+    /// splits.
+    pub group: Option<Arc<str>>,
 }
 
 impl Sample {
     /// A sample as a source lists it.
     pub fn new(id: impl Into<String>, split: Option<Split>, label: u32, slot: usize) -> Self {
-        Self { id: id.into(), split, label, slot }
+        Self { id: id.into(), split, label, slot, group: None }
     }
 
     /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on nothing but the id,
     /// so that augmentation and splits of a picture stay what they are when other pictures come or go.
     pub fn key(&self) -> u64 {
-        self.id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        hash_of(&self.id)
     }
+}
+
+/// FNV-1a, 64 bits.
+pub(crate) fn hash_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// What a source hands out for a sample.
@@ -259,6 +267,29 @@ impl Dataset {
             }
         }
         counts
+    }
+
+    /// The same samples, grouped by their ids: the group is what the expression's first pair of parentheses matches, or all
+    /// that it matches if it has none. Ids that it does not match are groups of their own.
+    ///
+    /// # Errors
+    /// [`Error::GroupBy`] if the expression is invalid or matches no id at all.
+    pub fn group_by(mut self, expression: &str) -> Result<Self> {
+        let fail = |problem: String| Error::GroupBy { expression: expression.into(), problem };
+        let regex = regex::Regex::new(expression).map_err(|e| fail(e.to_string()))?;
+        let mut names: std::collections::HashMap<String, Arc<str>> = Default::default();
+        for sample in &mut self.samples {
+            let found = regex.captures(&sample.id).and_then(|c| c.get(1).or_else(|| c.get(0)));
+            sample.group = found.map(|found| {
+                let name = found.as_str().to_owned();
+                Arc::clone(names.entry(name).or_insert_with_key(|name| name.as_str().into()))
+            });
+        }
+        if names.is_empty() {
+            let example = self.samples.first().map_or("", |s| s.id.as_str());
+            return Err(fail(format!("it matches no picture; ids are like '{example}'")));
+        }
+        Ok(self)
     }
 
     /// The same samples under another list of classes, matched by name: the way to evaluate a model on a data set that
