@@ -98,7 +98,8 @@ fn drifts(health: &Health, advice: &mut Vec<String>) {
         let other = name.strip_prefix("train-").unwrap_or(name);
         let mut sentence = format!("drift: {other} shows other pictures than train");
         if let Some(auc) = drift.embedding_auc.filter(|auc| *auc >= 0.75) {
-            sentence += &format!(" (the embeddings tell them apart in {:.0} % of pairs)", 100.0 * auc);
+            sentence +=
+                &format!(" (the embeddings tell them apart in {:.0} % of pairs)", 100.0 * auc);
         }
         let features: Vec<String> = drift
             .features
@@ -152,9 +153,7 @@ fn counts(health: &Health, advice: &mut Vec<String>) {
         },
     };
     if trained.len() == 1 {
-        advice.push(
-            "one class: a classifier needs at least two, each in its own folder".into(),
-        );
+        advice.push("one class: a classifier needs at least two, each in its own folder".into());
     }
     let absent: Vec<&str> =
         trained.iter().filter(|(_, n)| **n == 0).map(|(class, _)| class.as_str()).collect();
@@ -200,9 +199,8 @@ fn variety(health: &Health, advice: &mut Vec<String>) {
         .iter()
         .filter(|v| v.pictures >= 8 && (v.distinct as f64) < MONOTONOUS * v.pictures as f64)
         .collect();
-    let Some(worst) = cells
-        .iter()
-        .min_by(|a, b| (a.distinct * b.pictures).cmp(&(b.distinct * a.pictures)))
+    let Some(worst) =
+        cells.iter().min_by(|a, b| (a.distinct * b.pictures).cmp(&(b.distinct * a.pictures)))
     else {
         return;
     };
@@ -228,12 +226,28 @@ fn variety(health: &Health, advice: &mut Vec<String>) {
 fn peculiar(health: &Health, advice: &mut Vec<String>) {
     let p = &health.peculiar;
     let kinds = [
-        (&p.tiny, "tiny", "smaller than 32 pixels: they hold little to learn from; remove or replace them"),
-        (&p.huge, "huge", "above 20 million pixels: most of the time goes into decoding them; scale them down once"),
-        (&p.elongated, "elongated", "more than four times as long as wide: --fit squash, so that no end is cut off"),
+        (
+            &p.tiny,
+            "tiny",
+            "smaller than 32 pixels: they hold little to learn from; remove or replace them",
+        ),
+        (
+            &p.huge,
+            "huge",
+            "above 20 million pixels: most of the time goes into decoding them; scale them down once",
+        ),
+        (
+            &p.elongated,
+            "elongated",
+            "more than four times as long as wide: --fit squash, so that no end is cut off",
+        ),
         (&p.plain, "plain", "a single colour: nothing to learn from; remove them"),
         (&p.animated, "animated", "animated: only the first frame is used"),
-        (&p.rotated, "turned by EXIF", "turned by EXIF: Taper shows them upright, and so must whoever uses the model"),
+        (
+            &p.rotated,
+            "turned by EXIF",
+            "turned by EXIF: Taper shows them upright, and so must whoever uses the model",
+        ),
     ];
     for (paths, name, text) in kinds {
         if !paths.is_empty() {

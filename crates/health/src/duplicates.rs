@@ -117,8 +117,7 @@ pub(crate) fn find(
     for (a, b) in twins {
         group.join(a, b);
     }
-    let same: std::collections::HashSet<(usize, usize)> =
-        found.iter().map(|d| d.pair).collect();
+    let same: std::collections::HashSet<(usize, usize)> = found.iter().map(|d| d.pair).collect();
     let mut all: Vec<(usize, usize)> =
         candidates.into_iter().chain(neighbours.iter().copied()).collect();
     all.iter_mut().for_each(|pair| *pair = (pair.0.min(pair.1), pair.0.max(pair.1)));
@@ -130,7 +129,12 @@ pub(crate) fn find(
     let group: Vec<usize> = (0..pictures.len()).map(|i| group.root(i)).collect();
     found.extend(strongest(dataset, pictures, &group, &found, near));
     found.sort_by(|a, b| {
-        (!a.across_splits, a.same_label, &a.a, &a.b).cmp(&(!b.across_splits, b.same_label, &b.a, &b.b))
+        (!a.across_splits, a.same_label, &a.a, &a.b).cmp(&(
+            !b.across_splits,
+            b.same_label,
+            &b.a,
+            &b.b,
+        ))
     });
     let variety = variety(dataset, pictures, &group);
     Ok(Duplicates { pairs: found, variety })
@@ -281,7 +285,8 @@ fn verify(
             });
             let alike = likeness(&pictures[i].thumbnail, &pictures[j].thumbnail);
             // Only the way round that looks alike, or both where neither does much: then an embedding named them.
-            let worth = |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
+            let worth =
+                |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
             let straight = worth(0).then(|| coarse(&a, &b)).flatten().map(|fit| (fit, false));
             let turned =
                 worth(1).then(|| coarse(&a, &b.mirrored())).flatten().map(|fit| (fit, true));
@@ -351,8 +356,7 @@ impl Colours {
         let small = scaled(picture, FINE_SIDE, FINE_SIDE);
         let pixels = small.as_chunks::<3>().0;
         let side = FINE_SIDE as usize;
-        let channel =
-            |c: usize| Plane::new(side, pixels.iter().map(|p| f32::from(p[c])).collect());
+        let channel = |c: usize| Plane::new(side, pixels.iter().map(|p| f32::from(p[c])).collect());
         let luma = Plane::new(side, pixels.iter().map(|p| luma(*p)).collect());
         Self { luma, channels: [channel(0), channel(1), channel(2)] }
     }

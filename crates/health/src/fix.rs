@@ -77,8 +77,7 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
         };
         let class = dataset.classes().name(sample.label).unwrap_or_default();
         let split = sample.split.map_or("", Split::name);
-        let record: &[&str] =
-            if with_splits { &[&path, class, split] } else { &[&path, class] };
+        let record: &[&str] = if with_splits { &[&path, class, split] } else { &[&path, class] };
         rows.write_record(record).map_err(fail(&fixed.manifest))?;
         fixed.kept += 1;
     }

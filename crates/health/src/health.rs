@@ -1,7 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    sync::atomic::AtomicBool,
-};
+use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
 use rayon::prelude::*;
 use serde::Serialize;

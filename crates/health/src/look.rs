@@ -32,7 +32,11 @@ const COLOUR_JITTER: &str = "--augment standard with --views, or pictures in tha
 /// All properties. Brightness, contrast, colours and shares are fractions of the full range.
 pub(crate) const FEATURES: [Feature; 16] = [
     feature("megapixels", "size in million pixels", "pictures of that size, or --size"),
-    feature("aspect", "width over height", "--fit crop or --fit squash, whichever keeps the subject"),
+    feature(
+        "aspect",
+        "width over height",
+        "--fit crop or --fit squash, whichever keeps the subject",
+    ),
     feature("brightness", "mean luma", COLOUR_JITTER),
     feature("contrast", "standard deviation of the luma", COLOUR_JITTER),
     feature("saturation", "mean saturation", COLOUR_JITTER),
@@ -43,10 +47,26 @@ pub(crate) const FEATURES: [Feature; 16] = [
     feature("warmth", "red minus blue", COLOUR_JITTER),
     feature("sharpness", "strength of fine edges, in decades", "pictures of that sharpness"),
     feature("entropy", "bits of the luma's histogram", COLOUR_JITTER),
-    feature("subject-share", "share of the picture that differs from its border", "--augment standard (zoom), or pictures framed alike"),
-    feature("subject-brightness", "mean luma of what differs from the border", "pictures of the other subjects (skin, material, light), or --augment standard"),
-    feature("subject-saturation", "mean saturation of what differs from the border", "pictures of the other subjects (skin, material, light), or --augment standard"),
-    feature("subject-warmth", "red minus blue of what differs from the border", "pictures of the other subjects (skin, material, light), or --augment standard"),
+    feature(
+        "subject-share",
+        "share of the picture that differs from its border",
+        "--augment standard (zoom), or pictures framed alike",
+    ),
+    feature(
+        "subject-brightness",
+        "mean luma of what differs from the border",
+        "pictures of the other subjects (skin, material, light), or --augment standard",
+    ),
+    feature(
+        "subject-saturation",
+        "mean saturation of what differs from the border",
+        "pictures of the other subjects (skin, material, light), or --augment standard",
+    ),
+    feature(
+        "subject-warmth",
+        "red minus blue of what differs from the border",
+        "pictures of the other subjects (skin, material, light), or --augment standard",
+    ),
 ];
 
 /// Side of the thumbnail.
@@ -362,12 +382,8 @@ mod tests {
         let sharp = named(&look(&picture).0, "sharpness");
         let blurred = named(&look(&image::imageops::blur(&picture, 2.0)).0, "sharpness");
         assert!(blurred < sharp - 0.3, "{blurred} {sharp}");
-        let large = image::imageops::resize(
-            &picture,
-            960,
-            960,
-            image::imageops::FilterType::Triangle,
-        );
+        let large =
+            image::imageops::resize(&picture, 960, 960, image::imageops::FilterType::Triangle);
         let (a, b) = (look(&picture).0, look(&large).0);
         for name in ["brightness", "saturation", "warmth"] {
             assert!((named(&a, name) - named(&b, name)).abs() < 0.01, "{name}");
@@ -376,14 +392,19 @@ mod tests {
 
     #[test]
     fn the_descriptor_survives_scaling_and_knows_mirror_images() {
-        let picture = fixture::picture(2, 5, 200, 150);
+        let blobs = |width: u32, height: u32| {
+            RgbImage::from_fn(width, height, |x, y| {
+                let (x, y) = (x as f32 / width as f32, y as f32 / height as f32);
+                let blob =
+                    |cx: f32, cy: f32, r: f32| (-((x - cx).powi(2) + (y - cy).powi(2)) / r).exp();
+                let value = 100.0 + 120.0 * blob(0.3, 0.6, 0.03) - 80.0 * blob(0.8, 0.2, 0.02);
+                image::Rgb([value as u8, (0.9 * value) as u8, (0.8 * value) as u8])
+            })
+        };
+        let picture = blobs(200, 150);
         let (_, a) = look(&picture);
-        let scaled = image::imageops::resize(
-            &picture,
-            100,
-            90,
-            image::imageops::FilterType::CatmullRom,
-        );
+        let scaled =
+            image::imageops::resize(&picture, 100, 90, image::imageops::FilterType::CatmullRom);
         let (_, b) = look(&scaled);
         assert!(likeness(&a, &b)[0] > 0.99);
         assert!((a.hash ^ b.hash).count_ones() <= 4);

@@ -169,15 +169,14 @@ mod tests {
             })
             .collect();
         let mut noise = key.stream(1, 0);
-        let targets: Vec<f32> = rows
-            .iter()
-            .flat_map(|row| [8.0 * (row[0] - row[3]) + 0.5, noise.normal()])
-            .collect();
+        let targets: Vec<f32> =
+            rows.iter().flat_map(|row| [8.0 * (row[0] - row[3]) + 0.5, noise.normal()]).collect();
         let folds: Vec<usize> = (0..rows.len()).map(|i| i % 4).collect();
         let weights = vec![1.0; rows.len()];
         let predicted = out_of_fold(&rows, &targets, 2, &weights, &folds, 4);
         let correlation = |output: usize| {
-            let pairs = || predicted.chunks(2).zip(targets.chunks(2)).map(|(p, t)| (p[output], t[output]));
+            let pairs =
+                || predicted.chunks(2).zip(targets.chunks(2)).map(|(p, t)| (p[output], t[output]));
             let mean = |of: fn((f32, f32)) -> f32| pairs().map(of).sum::<f32>() / n as f32;
             let (p, t) = (mean(|x| x.0), mean(|x| x.1));
             let c: f32 = pairs().map(|x| (x.0 - p) * (x.1 - t)).sum();

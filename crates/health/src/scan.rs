@@ -42,11 +42,7 @@ pub(crate) struct Scan {
     pub(crate) findings: Vec<Finding>,
 }
 
-pub(crate) fn scan(
-    dataset: &Dataset,
-    stop: &AtomicBool,
-    tick: &(dyn Fn() + Sync),
-) -> Result<Scan> {
+pub(crate) fn scan(dataset: &Dataset, stop: &AtomicBool, tick: &(dyn Fn() + Sync)) -> Result<Scan> {
     type Looked = std::result::Result<(Box<Scanned>, Option<Finding>), Finding>;
     let looked: Vec<Option<Looked>> = dataset
         .indices(None)

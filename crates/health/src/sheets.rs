@@ -29,7 +29,10 @@ pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<
         files.push(path);
         Ok(())
     };
-    draw("duplicates-across-splits.png", pairs("The same picture in two splits", dataset, &across))?;
+    draw(
+        "duplicates-across-splits.png",
+        pairs("The same picture in two splits", dataset, &across),
+    )?;
     draw("label-conflicts.png", pairs("The same picture with two labels", dataset, &conflicts))?;
     draw("duplicates-within-splits.png", pairs("The same picture twice", dataset, &within))?;
     draw("label-errors.png", label_errors(health, dataset))?;
@@ -38,8 +41,7 @@ pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<
 }
 
 fn pairs(title: &str, dataset: &Dataset, pairs: &[&Duplicate]) -> Sheet {
-    let mut sheet =
-        Sheet { title: title.into(), columns: 4, group: 2, ..Sheet::default() };
+    let mut sheet = Sheet { title: title.into(), columns: 4, group: 2, ..Sheet::default() };
     sheet.subtitle = shown(pairs.len(), PAIRS, "pair", "pairs");
     for pair in pairs.iter().take(PAIRS) {
         let how = format!("{:?}, distance {:.3}", pair.likeness, pair.distance).to_lowercase();
@@ -59,7 +61,8 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
         ..Sheet::default()
     };
     for error in health.label_errors.iter().take(PAIRS) {
-        let text = format!("{} → {} ({:.0} %)", error.label, error.looks_like, 100.0 * error.probability);
+        let text =
+            format!("{} → {} ({:.0} %)", error.label, error.looks_like, 100.0 * error.probability);
         let side = sheet.side();
         sheet.tiles.push(tile(dataset, error.index, side, text));
     }
@@ -70,14 +73,13 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
 fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
     use taper_core::Split;
     const OF_EACH: usize = 4;
-    let worst = health
-        .drift
-        .iter()
-        .filter(|(_, drift)| drift.strength > crate::Strength::None)
-        .max_by(|a, b| {
-            let statistic = |d: &crate::Drift| d.features.first().map_or(0.0, |f| f.statistic);
-            a.1.strength.cmp(&b.1.strength).then(statistic(a.1).total_cmp(&statistic(b.1)))
-        });
+    let worst =
+        health.drift.iter().filter(|(_, drift)| drift.strength > crate::Strength::None).max_by(
+            |a, b| {
+                let statistic = |d: &crate::Drift| d.features.first().map_or(0.0, |f| f.statistic);
+                a.1.strength.cmp(&b.1.strength).then(statistic(a.1).total_cmp(&statistic(b.1)))
+            },
+        );
     let Some((name, drift)) = worst else { return Sheet::default() };
     let other = if name == "train-val" { Split::Val } else { Split::Test };
     let differs: Vec<String> = drift

@@ -34,7 +34,9 @@ impl Health {
         let splits = ["all", "train", "val", "test"];
         let splits: Vec<&str> =
             splits.into_iter().filter(|s| self.classes.contains_key(*s)).collect();
-        let Some(classes) = splits.first().and_then(|s| self.classes.get(*s)) else { return Ok(()) };
+        let Some(classes) = splits.first().and_then(|s| self.classes.get(*s)) else {
+            return Ok(());
+        };
         let width = classes.keys().map(|c| c.chars().count()).max().unwrap_or(0).clamp(5, 40);
         writeln!(f, "{:width$}  {}", "class", splits.map_text(|s| format!("{s:>8}")))?;
         // Thousands of classes on a terminal help nobody; the file has them all.
@@ -55,8 +57,7 @@ impl Health {
         let across = self.duplicates.iter().filter(|d| d.across_splits);
         listed(f, "the same picture in two splits", across.map(pair))?;
         listed(f, "the same picture with two labels", self.label_conflicts.iter().map(pair))?;
-        let within =
-            self.duplicates.iter().filter(|d| !d.across_splits && d.same_label).map(pair);
+        let within = self.duplicates.iter().filter(|d| !d.across_splits && d.same_label).map(pair);
         listed(f, "the same picture twice in a split", within)?;
         let errors = self.label_errors.iter().map(|e| {
             let probability = 100.0 * e.probability;

@@ -18,8 +18,8 @@ const CLASSES: [&str; 3] = ["paper", "rock", "scissors"];
 const SEED: u64 = 20261123;
 
 fn rock_paper_scissors() -> Option<PathBuf> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/rock-paper-scissors");
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rock-paper-scissors");
     if !data.is_dir() {
         eprintln!("skipped: {} is not there", data.display());
         return None;
@@ -99,8 +99,9 @@ fn plant(root: &Path) -> Planted {
                 // Each side by 1 to 6 %.
                 let mut cut = |n: u32| (stream.range(0.01, 0.06) * n as f32) as u32;
                 let (left, right, top, bottom) = (cut(w), cut(w), cut(h), cut(h));
-                picture = imageops::crop_imm(&picture, left, top, w - left - right, h - top - bottom)
-                    .to_image();
+                picture =
+                    imageops::crop_imm(&picture, left, top, w - left - right, h - top - bottom)
+                        .to_image();
             }
             _ => picture = imageops::flip_horizontal(&picture),
         }

@@ -49,11 +49,7 @@ impl EmbedWith {
 ///
 /// # Errors
 /// If the network cannot be had, or [`Error::Interrupted`]. What is wrong with the data is no error.
-pub fn inspect(
-    dataset: &Dataset,
-    embed: Option<&EmbedWith>,
-    session: &Session,
-) -> Result<Health> {
+pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) -> Result<Health> {
     let embeddings = match embed {
         Some(with) => Some(embeddings(dataset, with, session)?),
         None => None,
