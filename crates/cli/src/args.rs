@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Find a learning rate for a training: the curve, five suggestions, a plot.
     LrFind(Box<LrFindArgs>),
+    /// Look for what is wrong with a data set: damage, duplicates, contradicting labels, drift.
+    Inspect(InspectArgs),
     /// Measure a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
@@ -140,6 +142,39 @@ impl CacheArgs {
         let bytes = (self.cache_size * (1u64 << 30) as f64) as u64;
         Some(FeatureCache::new(folder, bytes))
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// A folder of labelled pictures, or `synthetic`.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: String,
+    /// Write a cleaned manifest into this folder; originals are never touched.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) fix: Option<PathBuf>,
+    /// Where health.json and the contact sheets go [default: runs/DATA-health-N].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Leave out what needs a network: label errors, drift of content, copies that a perceptual hash misses.
+    #[arg(long)]
+    pub(crate) no_embeddings: bool,
+    /// The network that is looked through.
+    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    pub(crate) model: String,
+    /// The network's weights, from a safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: DeviceChoice,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -19,6 +19,7 @@ use crate::{
     args::{
         CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs, SummaryArgs, TrainArgs,
     },
+    inspect::inspect,
     output::{Status, answer_json, answer_line},
     progress::Console,
 };
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
     match command {
         Command::Train(args) => train(&args, &cached(session(args.quiet), &args.cache)),
         Command::LrFind(args) => lr_find(&args, &cached(session(args.quiet), &args.cache)),
+        Command::Inspect(args) => inspect(&args, &cached(session(args.quiet), &args.cache)),
         Command::Evaluate(args) => evaluate(&args, &cached(session(args.quiet), &args.cache)),
         Command::Predict(args) => predict(&args, &session(true)),
         Command::Summary(args) => summary(&args),
@@ -108,7 +110,7 @@ fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 /// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
-fn next_run(data: &str, model: &str, kind: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn next_run(data: &str, model: &str, kind: &str) -> anyhow::Result<PathBuf> {
     let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
     let data: String = data
         .chars()

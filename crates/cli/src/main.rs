@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod inspect;
 mod output;
 mod progress;
 mod recipe_args;

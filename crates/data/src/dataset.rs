@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,21 +28,29 @@ pub struct Sample {
     pub label: u32,
     /// The number by which the source knows this picture. Not its index in the data set.
     pub slot: usize,
+    /// What it belongs to, such as the clip that it is a frame of: pictures of one group are never drawn into different
+    /// splits.
+    pub group: Option<Arc<str>>,
 }
 
 impl Sample {
     /// A sample as a source lists it.
     pub fn new(id: impl Into<String>, split: Option<Split>, label: u32, slot: usize) -> Self {
-        Self { id: id.into(), split, label, slot }
+        Self { id: id.into(), split, label, slot, group: None }
     }
 
     /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on nothing but the id,
     /// so that augmentation and splits of a picture stay what they are when other pictures come or go.
     pub fn key(&self) -> u64 {
-        self.id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        hash_of(&self.id)
     }
+}
+
+/// FNV-1a, 64 bits.
+pub(crate) fn hash_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// What a source hands out for a sample.
@@ -80,6 +88,13 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     /// 32 bytes that stand for a sample's content, if the source has them without fetching it: a renderer's parameters, an
     /// archive's digests. Nothing by default; then the content itself is digested.
     fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
+        let _ = sample;
+        None
+    }
+
+    /// The file that holds a sample, if it is a file of its own: absolute, or relative to the working directory. None by
+    /// default, as in archives, tables and renderers.
+    fn file(&self, sample: &Sample) -> Option<PathBuf> {
         let _ = sample;
         None
     }
@@ -261,6 +276,29 @@ impl Dataset {
         counts
     }
 
+    /// The same samples, grouped by their ids: the group is what the expression's first pair of parentheses matches, or all
+    /// that it matches if it has none. Ids that it does not match are groups of their own.
+    ///
+    /// # Errors
+    /// [`Error::GroupBy`] if the expression is invalid or matches no id at all.
+    pub fn group_by(mut self, expression: &str) -> Result<Self> {
+        let fail = |problem: String| Error::GroupBy { expression: expression.into(), problem };
+        let regex = regex::Regex::new(expression).map_err(|e| fail(e.to_string()))?;
+        let mut names: std::collections::HashMap<String, Arc<str>> = Default::default();
+        for sample in &mut self.samples {
+            let found = regex.captures(&sample.id).and_then(|c| c.get(1).or_else(|| c.get(0)));
+            sample.group = found.map(|found| {
+                let name = found.as_str().to_owned();
+                Arc::clone(names.entry(name).or_insert_with_key(|name| name.as_str().into()))
+            });
+        }
+        if names.is_empty() {
+            let example = self.samples.first().map_or("", |s| s.id.as_str());
+            return Err(fail(format!("it matches no picture; ids are like '{example}'")));
+        }
+        Ok(self)
+    }
+
     /// The same samples under another list of classes, matched by name: the way to evaluate a model on a data set that
     /// lacks some of its classes or was indexed on its own.
     ///
@@ -303,17 +341,36 @@ impl Dataset {
     /// # Errors
     /// A [`Finding`] that names the picture and the reason.
     pub fn read(&self, index: usize) -> std::result::Result<Picture, Finding> {
-        match self.fetch(index)? {
+        let content = self.fetch(index)?;
+        self.decode(index, content)
+    }
+
+    /// Decodes what [`fetch`](Dataset::fetch) gave for a sample: for callers that need the encoded bytes as well.
+    ///
+    /// # Errors
+    /// As [`read`](Dataset::read).
+    pub fn decode(&self, index: usize, content: Content) -> std::result::Result<Picture, Finding> {
+        let sample = self.sample(index)?;
+        match content {
             Content::Pixels(pixels) => Ok(Picture::rendered(pixels)),
             Content::Encoded(bytes) => {
-                let id = &self.samples[index].id;
                 catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.decode)))
                     .unwrap_or_else(|_| {
                         Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it"))
                     })
-                    .map_err(|defect| defect.at(Some(index), id.clone()))
+                    .map_err(|defect| defect.at(Some(index), sample.id.clone()))
             }
         }
+    }
+
+    /// The size of a sample's content in bytes if it is known without reading it.
+    pub fn bytes(&self, index: usize) -> Option<u64> {
+        self.source.bytes(self.samples.get(index)?)
+    }
+
+    /// The file that holds a sample, if it is a file of its own.
+    pub fn file(&self, index: usize) -> Option<PathBuf> {
+        self.source.file(self.samples.get(index)?)
     }
 
     /// The remark about a decoded picture whose name promises another format than its content has.

@@ -23,6 +23,12 @@ pub enum Error {
         /// The path that was asked for.
         path: PathBuf,
     },
+    /// The path leads to a file that is none of the known sources.
+    #[error("{}: this is neither a folder of pictures, nor a manifest (.csv, .jsonl), nor an archive (.zip, .tar)", path.display())]
+    NotASource {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -164,6 +170,54 @@ pub enum Error {
         place: String,
         /// The pictures, at least one.
         findings: Vec<Finding>,
+    },
+    /// A line of a manifest cannot be understood.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An archive cannot be read, or not trusted.
+    #[error("{}: {problem}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: String,
+    },
+    /// A table cannot be read as a data set.
+    #[error("{}: {problem}", path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: String,
+    },
+    /// An expression for groups is of no use.
+    #[error("--group-by '{expression}': {problem}")]
+    GroupBy {
+        /// The regular expression.
+        expression: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A class has too few groups to be in every split.
+    #[error(
+        "{place}: the pictures of class '{class}' are in {found} group(s), at least {needed} are needed: group more finely, or add pictures"
+    )]
+    TooFewGroups {
+        /// The data set.
+        place: String,
+        /// The class.
+        class: String,
+        /// How many groups its pictures are in.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
     },
     /// An option is out of its range.
     #[error("{field} is {value}: {remedy}")]

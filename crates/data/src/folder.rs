@@ -67,9 +67,12 @@ impl PictureSource for Folder {
         self.root.display().to_string()
     }
 
+    fn file(&self, sample: &Sample) -> Option<PathBuf> {
+        Some(self.root.join(self.files.get(sample.slot)?))
+    }
+
     fn bytes(&self, sample: &Sample) -> Option<u64> {
-        let file = self.files.get(sample.slot)?;
-        fs::metadata(self.root.join(file)).ok().map(|m| m.len())
+        fs::metadata(self.file(sample)?).ok().map(|m| m.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What trains, what validates, what stays untouched.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Reverse, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use taper_core::{
@@ -218,7 +218,8 @@ impl Dataset {
     }
 
     /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one, and so many that at
-    /// least `needed − 1` remain.
+    /// least `needed − 1` remain. Groups are drawn as a whole: of each class so many groups as come closest to the
+    /// fraction of its pictures.
     fn draw(
         &self,
         indices: &[usize],
@@ -227,25 +228,118 @@ impl Dataset {
         splits: &str,
         needed: usize,
     ) -> Result<Vec<bool>> {
-        let mut by_class: Vec<Vec<(u64, usize)>> = vec![Vec::new(); self.classes().len()];
-        for (position, index) in indices.iter().enumerate() {
-            let sample = &self.samples()[*index];
-            let random = key.stream(0, sample.key()).next_u64();
-            by_class[sample.label as usize].push((random, position));
-        }
         let mut taken = vec![false; indices.len()];
-        for (label, mut members) in by_class.into_iter().enumerate() {
-            let n = members.len();
+        for (label, mut groups) in self.groups_of(indices, key).into_iter().enumerate() {
+            let n: usize = groups.iter().map(|g| g.positions.len()).sum();
             if n < needed {
                 return Err(self.too_few(label, n, needed, splits));
             }
-            members.sort_unstable();
-            let count = ((n as f64 * fraction).round() as usize).clamp(1, n + 1 - needed);
-            for (_, position) in &members[..count] {
-                taken[*position] = true;
+            if groups.len() < needed {
+                return Err(self.too_few_groups(label, groups.len(), needed));
+            }
+            groups.sort_unstable_by_key(|g| (g.random, g.positions[0]));
+            let wanted = n as f64 * fraction;
+            let most = groups.len() + 1 - needed;
+            let mut drawn = 0;
+            for (k, group) in groups[..most].iter().enumerate() {
+                let size = group.positions.len();
+                // Whether it is closer with this group than without it; ties as `round` has them.
+                if k > 0 && drawn as f64 + 0.5 * size as f64 > wanted {
+                    break;
+                }
+                group.positions.iter().for_each(|position| taken[*position] = true);
+                drawn += size;
             }
         }
         Ok(taken)
+    }
+
+    /// The groups of each class; pictures without one are groups of their own. A group with several classes counts for
+    /// the class that it has most of.
+    fn groups_of(&self, indices: &[usize], key: &Key) -> Vec<Vec<Group>> {
+        let mut by_class: Vec<Vec<Group>> = Vec::new();
+        by_class.resize_with(self.classes().len(), Vec::new);
+        let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (position, index) in indices.iter().enumerate() {
+            let sample = &self.samples()[*index];
+            match sample.group.as_deref() {
+                Some(group) => named.entry(group).or_default().push(position),
+                None => by_class[sample.label as usize].push(Group {
+                    random: key.stream(0, sample.key()).next_u64(),
+                    positions: vec![position],
+                }),
+            }
+        }
+        for (name, positions) in named {
+            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+            for position in &positions {
+                *counts.entry(self.samples()[indices[*position]].label).or_default() += 1;
+            }
+            let label = counts.iter().max_by_key(|(label, n)| (**n, Reverse(**label)));
+            let Some((label, _)) = label else { continue };
+            let random = key.stream(0, crate::dataset::hash_of(name)).next_u64();
+            by_class[*label as usize].push(Group { random, positions });
+        }
+        by_class
+    }
+
+    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and `train`, or everything
+    /// where the source assigns no splits, are divided class by class, and group by group where there are groups, into
+    /// parts as equal as can be; `test` stays untouched. What is in which fold depends on the seed, the ids and the number
+    /// of folds only.
+    ///
+    /// # Errors
+    /// [`Error::Option`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or [`Error::TooFewGroups`] if
+    /// a class cannot be in every fold; otherwise as [`Dataset::splits`].
+    pub fn fold(&self, folds: usize, fold: usize, seed: u64) -> Result<Splits> {
+        if folds < 2 || fold >= folds {
+            return Err(Error::Option {
+                field: "--fold",
+                value: format!("{fold} of {folds}"),
+                remedy: "use 2 or more --folds, and a --fold from 0 to one less",
+            });
+        }
+        let mut pool = self.unassigned();
+        pool.extend(self.indices(Some(Split::Train)));
+        pool.extend(self.indices(Some(Split::Val)));
+        pool.sort_unstable();
+        let mut splits = Splits { test: self.indices(Some(Split::Test)), ..Splits::default() };
+        let key = Key::new(seed, SPLIT).part("fold");
+        let mut of = vec![0; pool.len()];
+        for (label, mut groups) in self.groups_of(&pool, &key).into_iter().enumerate() {
+            let n: usize = groups.iter().map(|g| g.positions.len()).sum();
+            if n < folds {
+                return Err(self.too_few(label, n, folds, &format!("{folds} folds")));
+            }
+            if groups.len() < folds {
+                return Err(self.too_few_groups(label, groups.len(), folds));
+            }
+            // The largest groups first, each into the fold that has least: by chance among equals.
+            groups.sort_unstable_by_key(|g| (Reverse(g.positions.len()), g.random, g.positions[0]));
+            let mut sizes: Vec<(usize, usize)> = (0..folds).map(|fold| (0, fold)).collect();
+            for group in groups {
+                let Some(least) = sizes.iter_mut().min_by_key(|(size, fold)| {
+                    // Classes begin with different folds, so that not all have their surplus in the first.
+                    (*size, (*fold + label) % folds)
+                }) else {
+                    break;
+                };
+                group.positions.iter().for_each(|position| of[*position] = least.1);
+                least.0 += group.positions.len();
+            }
+        }
+        for (index, of) in pool.into_iter().zip(of) {
+            if of == fold { splits.val.push(index) } else { splits.train.push(index) }
+        }
+        if splits.train.is_empty() {
+            return Err(Error::NoTrain { path: self.place().into(), found: "test".into() });
+        }
+        self.check_classes(&splits)?;
+        Ok(splits)
+    }
+
+    fn too_few_groups(&self, label: usize, found: usize, needed: usize) -> Error {
+        Error::TooFewGroups { place: self.place(), class: self.class_name(label), found, needed }
     }
 
     fn class_name(&self, label: usize) -> String {
@@ -270,6 +364,13 @@ impl Dataset {
             .collect();
         Error::NoSplit { place: self.place(), split, available: available.join(", ") }
     }
+}
+
+/// Pictures that stay together.
+struct Group {
+    random: u64,
+    /// In the list that is drawn from; at least one.
+    positions: Vec<usize>,
 }
 
 /// The taken indices and the others, both in their order.
@@ -494,5 +595,57 @@ mod tests {
         assert!(splits.without(&data, &all).is_err());
         let misnamed = Defect::new(DefectKind::Misnamed, "x").at(Some(some), "x");
         assert_eq!(splits.without(&data, &[misnamed]).unwrap(), splits);
+    }
+
+    #[test]
+    fn groups_stay_together_and_come_close_to_the_fraction() {
+        let root = tempfile::tempdir().unwrap();
+        crate::fixture::write_folder(root.path(), &[("", 60)], &["a", "b"]).unwrap();
+        let dataset = crate::open_folder(root.path(), crate::FolderUse::Train).unwrap();
+        let dataset = dataset.group_by(r"^(\w+/\d)\d").unwrap();
+        for seed in 0..5 {
+            let splits = dataset.splits(ValChoice::Fraction(0.2), seed).unwrap();
+            let groups = |indices: &[usize]| -> std::collections::BTreeSet<String> {
+                indices
+                    .iter()
+                    .map(|i| dataset.samples()[*i].group.as_deref().unwrap().into())
+                    .collect()
+            };
+            let (train, val, test) =
+                (groups(&splits.train), groups(&splits.val), groups(&splits.test));
+            assert!(train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test));
+            assert_eq!(splits.train.len() + splits.val.len() + splits.test.len(), 120);
+            // Six groups of ten in each class: one for test, one for validation.
+            assert_eq!((splits.test.len(), splits.val.len()), (20, 20));
+        }
+        let few = dataset.clone().group_by("^[ab]/").unwrap().splits(ValChoice::Auto, 0);
+        assert!(matches!(few, Err(Error::TooFewGroups { found: 1, .. })));
+        assert!(matches!(dataset.clone().group_by("("), Err(Error::GroupBy { .. })));
+        let none = dataset.group_by("^nothing").unwrap_err().to_string();
+        assert!(none.contains("a/00.jpg"), "{none}");
+    }
+
+    #[test]
+    fn folds_cover_everything_once() {
+        let root = tempfile::tempdir().unwrap();
+        crate::fixture::write_folder(root.path(), &[("train", 7), ("test", 2)], &["a", "b"])
+            .unwrap();
+        let dataset = crate::open_folder(root.path(), crate::FolderUse::Train).unwrap();
+        let mut seen = Vec::new();
+        for fold in 0..3 {
+            let splits = dataset.fold(3, fold, 9).unwrap();
+            assert_eq!(splits.test.len(), 4);
+            assert_eq!(splits.train.len() + splits.val.len(), 14);
+            let counts = dataset.counts(&splits.val);
+            assert!(counts.iter().all(|n| (2..=3).contains(n)), "{counts:?}");
+            seen.extend(splits.val);
+        }
+        seen.sort_unstable();
+        let mut train = dataset.indices(Some(Split::Train));
+        train.sort_unstable();
+        assert_eq!(seen, train);
+        assert!(dataset.fold(8, 0, 0).is_err());
+        assert!(dataset.fold(1, 0, 0).is_err());
+        assert!(dataset.fold(3, 3, 0).is_err());
     }
 }

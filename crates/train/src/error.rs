@@ -128,6 +128,9 @@ pub enum Error {
     /// A value of the shared vocabulary.
     #[error(transparent)]
     Core(#[from] taper_core::Error),
+    /// The inspection of a data set.
+    #[error(transparent)]
+    Health(#[from] taper_health::Error),
     /// The synthetic data set.
     #[error(transparent)]
     Synthetic(#[from] taper_synthetic::Error),
@@ -151,6 +154,9 @@ impl Error {
             Error::Setting { .. }
                 | Error::RecipeFile { .. }
                 | Error::OutputExists { .. }
+                | Error::Health(
+                    taper_health::Error::NoFiles { .. } | taper_health::Error::Exists { .. }
+                )
                 | Error::Graph(taper_graph::Error::InputTooSmall { .. })
                 | Error::Resume { .. }
                 | Error::Schedule(_)

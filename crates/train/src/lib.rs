@@ -8,6 +8,7 @@ mod features;
 mod file;
 mod find_rate;
 mod head;
+mod inspect;
 mod prepare;
 mod recipe;
 mod run;
@@ -23,6 +24,7 @@ pub use error::{Error, Result};
 pub use features::{Features, Views, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use head::HeadChoice;
+pub use inspect::{EmbedWith, inspect};
 pub use recipe::{
     CheckedRecipe, CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, Recipe,
 };

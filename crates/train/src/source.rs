@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use taper_core::Split;
 use taper_data::{
-    Content, Dataset, Defect, DefectKind, FolderUse, PictureSource, Sample, open_folder,
+    Content, Dataset, Defect, DefectKind, FolderUse, PictureSource, Sample, open_path,
 };
 use taper_feature_cache::digest;
 use taper_synthetic::{Synthetic, SyntheticConfig};
@@ -30,14 +30,14 @@ pub const KNOWN_DATASETS: [KnownDataset; 1] = [KnownDataset {
     embedded: true,
 }];
 
-/// Opens a data set by its name or its folder.
+/// Opens a data set by its name, its folder, its manifest or its archive.
 ///
 /// # Errors
-/// As [`open_folder`]. A folder called like a known data set is given as `./NAME`.
+/// As [`open_path`]. A folder called like a known data set is given as `./NAME`.
 pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
     match data {
         "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
-        folder => Ok(open_folder(folder, purpose)?),
+        path => Ok(open_path(path, purpose)?),
     }
 }
 

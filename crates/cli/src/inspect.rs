@@ -1,0 +1,60 @@
+use std::fs;
+
+use anyhow::Context as _;
+use taper_data::FolderUse;
+use taper_health::{draw_sheets, fix};
+use taper_train::{EmbedWith, Session, open_data};
+
+use crate::{
+    args::InspectArgs,
+    commands::next_run,
+    output::{Status, answer_json, answer_line},
+};
+
+pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {
+    let dataset = open_data(&args.data, FolderUse::Evaluate)?;
+    let with = EmbedWith { model: args.model.clone(), device: args.device, ..EmbedWith::default() }
+        .weights(args.weights.clone());
+    let embed = (!args.no_embeddings).then_some(&with);
+    let health = taper_train::inspect(&dataset, embed, session)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => next_run(&args.data, "health", "")?,
+    };
+    fs::create_dir_all(&out).with_context(|| format!("cannot make '{}'", out.display()))?;
+    let file = out.join("health.json");
+    health.write(&file).map_err(taper_train::Error::from)?;
+    let sheets = draw_sheets(&health, &dataset, &out).map_err(taper_train::Error::from)?;
+    let fixed = match &args.fix {
+        Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_train::Error::from)?),
+        None => None,
+    };
+    if args.json {
+        let mut value = serde_json::to_value(&health)?;
+        value["out"] = out.display().to_string().into();
+        value["sheets"] = sheets.iter().map(|s| s.display().to_string()).collect();
+        if let Some(fixed) = &fixed {
+            value["manifest"] = fixed.manifest.display().to_string().into();
+            value["kept"] = fixed.kept.into();
+        }
+        answer_json(&value)?;
+    } else {
+        answer_line(health.to_string().trim_end())?;
+        answer_line("")?;
+        answer_line(&format!("answer        {}", file.display()))?;
+        for sheet in &sheets {
+            answer_line(&format!("sheet         {}", sheet.display()))?;
+        }
+        if let Some(fixed) = &fixed {
+            let left_out: usize = fixed.left_out.values().sum();
+            answer_line(&format!(
+                "manifest      {} ({} pictures kept, {left_out} left out: {})",
+                fixed.manifest.display(),
+                fixed.kept,
+                fixed.left_out_list.display()
+            ))?;
+        }
+    }
+    let unusable = !health.unreadable.is_empty();
+    Ok(if unusable { Status::SomeInputUnusable } else { Status::Done })
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod advice;
+mod align;
+mod drift;
+mod duplicates;
+mod embeddings;
+mod error;
+mod file;
+mod fix;
+mod header;
+mod health;
+mod labels;
+mod look;
+mod ridge;
+mod scan;
+mod sheets;
+mod table;
+
+pub use drift::{Drift, FeatureDrift, Strength};
+pub use duplicates::{Duplicate, Likeness, Variety};
+pub use embeddings::Embeddings;
+pub use error::{Error, Result};
+pub use fix::{Fixed, fix};
+pub use header::ColourMode;
+pub use health::{Distribution, Health, Peculiar, Statistics, Watch, inspect, quick};
+pub use labels::LabelError;
+pub use sheets::draw_sheets;

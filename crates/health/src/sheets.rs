@@ -1,0 +1,155 @@
+//! Contact sheets of the findings.
+
+use std::path::{Path, PathBuf};
+
+use taper_data::Dataset;
+use taper_plot::{Sheet, Tile};
+
+use crate::{Duplicate, Health, Result, file::write_whole, look::scaled};
+
+/// Pairs, or pictures, on a sheet: more are in `health.json`.
+const PAIRS: usize = 24;
+
+/// Draws the findings that can be looked at, into `folder`; gives the files. Kinds without findings have none.
+///
+/// # Errors
+/// If a sheet cannot be drawn or written.
+pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Vec<PathBuf>> {
+    let across: Vec<&Duplicate> = health.duplicates.iter().filter(|d| d.across_splits).collect();
+    let within: Vec<&Duplicate> =
+        health.duplicates.iter().filter(|d| !d.across_splits && d.same_label).collect();
+    let conflicts: Vec<&Duplicate> = health.label_conflicts.iter().collect();
+    let mut files = Vec::new();
+    let mut draw = |name: &str, sheet: Sheet| -> Result<()> {
+        if sheet.tiles.is_empty() {
+            return Ok(());
+        }
+        let path = folder.join(name);
+        write_whole(&path, &sheet.png()?)?;
+        files.push(path);
+        Ok(())
+    };
+    draw(
+        "duplicates-across-splits.png",
+        pairs("The same picture in two splits", dataset, &across),
+    )?;
+    draw("label-conflicts.png", pairs("The same picture with two labels", dataset, &conflicts))?;
+    draw("duplicates-within-splits.png", pairs("The same picture twice", dataset, &within))?;
+    draw("label-errors.png", label_errors(health, dataset))?;
+    draw("drift.png", extremes(health, dataset))?;
+    Ok(files)
+}
+
+fn pairs(title: &str, dataset: &Dataset, pairs: &[&Duplicate]) -> Sheet {
+    let mut sheet = Sheet { title: title.into(), columns: 4, group: 2, ..Sheet::default() };
+    sheet.subtitle = shown(pairs.len(), PAIRS, "pair", "pairs");
+    for pair in pairs.iter().take(PAIRS) {
+        let how = format!("{:?}, distance {:.3}", pair.likeness, pair.distance).to_lowercase();
+        let side = sheet.side();
+        sheet.tiles.push(tile(dataset, pair.pair.0, side, how));
+        let label = class(dataset, pair.pair.1);
+        sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
+    }
+    sheet
+}
+
+fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
+    let mut sheet = Sheet {
+        title: "Probable label errors".into(),
+        subtitle: shown(health.label_errors.len(), PAIRS, "picture", "pictures"),
+        columns: 4,
+        ..Sheet::default()
+    };
+    for error in health.label_errors.iter().take(PAIRS) {
+        let text =
+            format!("{} → {} ({:.0} %)", error.label, error.looks_like, 100.0 * error.probability);
+        let side = sheet.side();
+        sheet.tiles.push(tile(dataset, error.index, side, text));
+    }
+    sheet
+}
+
+/// Pictures of train and of the other split, class by class, side by side: where the most different split differs.
+fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
+    use taper_core::Split;
+    const OF_EACH: usize = 4;
+    let worst =
+        health.drift.iter().filter(|(_, drift)| drift.strength > crate::Strength::None).max_by(
+            |a, b| {
+                let statistic = |d: &crate::Drift| d.features.first().map_or(0.0, |f| f.statistic);
+                a.1.strength.cmp(&b.1.strength).then(statistic(a.1).total_cmp(&statistic(b.1)))
+            },
+        );
+    let Some((name, drift)) = worst else { return Sheet::default() };
+    let other = if name == "train-val" { Split::Val } else { Split::Test };
+    let differs: Vec<String> = drift
+        .features
+        .iter()
+        .take(3)
+        .map(|f| format!("{} {:.2} → {:.2}", f.feature, f.train, f.other))
+        .collect();
+    let mut sheet = Sheet {
+        title: format!("Drift: train (left) and {other} (right)"),
+        subtitle: differs.join("  ·  "),
+        columns: 2 * OF_EACH,
+        group: OF_EACH,
+        ..Sheet::default()
+    };
+    let side = sheet.side();
+    for label in 0..dataset.classes().len().min(8) as u32 {
+        for split in [Split::Train, other] {
+            let members: Vec<usize> = dataset
+                .indices(Some(split))
+                .into_iter()
+                .filter(|i| dataset.samples()[*i].label == label)
+                .collect();
+            for k in 0..OF_EACH {
+                // Spread over the class, so that not only its first clip is shown.
+                match members.get(k * members.len() / OF_EACH) {
+                    Some(index) => {
+                        let mut tile = tile(dataset, *index, side, String::new());
+                        tile.caption = vec![format!("{split} {}", class(dataset, *index))];
+                        sheet.tiles.push(tile);
+                    }
+                    None => sheet.tiles.push(Tile::default()),
+                }
+            }
+        }
+    }
+    sheet
+}
+
+fn shown(n: usize, most: usize, one: &str, many: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n if n > most => format!("the first {most} of {n} {many}"),
+        n => format!("{n} {many}"),
+    }
+}
+
+fn class(dataset: &Dataset, index: usize) -> String {
+    dataset
+        .samples()
+        .get(index)
+        .and_then(|s| dataset.classes().name(s.label))
+        .unwrap_or_default()
+        .into()
+}
+
+fn tile(dataset: &Dataset, index: usize, side: u32, text: String) -> Tile {
+    let id = dataset.samples().get(index).map(|s| s.id.clone()).unwrap_or_default();
+    let caption = vec![id, text];
+    match dataset.read(index) {
+        Ok(picture) => {
+            let (width, height) = picture.pixels.dimensions();
+            let longer = width.max(height).max(1);
+            let fit = |length: u32| {
+                (u64::from(length) * u64::from(side) / u64::from(longer)).max(1) as u32
+            };
+            let (width, height) = (fit(width), fit(height));
+            let pixels = scaled(&picture.pixels, width, height).into_raw();
+            Tile { width, height, pixels, caption }
+        }
+        Err(_) => Tile { caption, ..Tile::default() },
+    }
+}

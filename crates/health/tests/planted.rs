@@ -1,0 +1,245 @@
+//! Everything that is planted into rock-paper-scissors is found, and next to nothing else.
+//!
+//! Needs `../shared/data/rock-paper-scissors` beside the workspace, and says so where it is missing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
+use taper_core::random::{Key, Purpose, Stream};
+use taper_data::{DefectKind, FolderUse, open_folder};
+use taper_health::{Health, Likeness, Strength, Watch, draw_sheets, fix, inspect, quick};
+
+const CLASSES: [&str; 3] = ["paper", "rock", "scissors"];
+const SEED: u64 = 20261123;
+
+fn rock_paper_scissors() -> Option<PathBuf> {
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rock-paper-scissors");
+    if !data.is_dir() {
+        eprintln!("skipped: {} is not there", data.display());
+        return None;
+    }
+    Some(data)
+}
+
+/// A copy made of links: what is planted replaces links, and the originals stay as they are.
+fn copy_of(data: &Path, root: &Path) {
+    for split in ["train", "test"] {
+        for class in CLASSES {
+            let folder = root.join(split).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for entry in fs::read_dir(data.join(split).join(class)).unwrap() {
+                let entry = entry.unwrap();
+                let original = fs::canonicalize(entry.path()).unwrap();
+                std::os::unix::fs::symlink(original, folder.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    picture
+        .write_with_encoder(JpegEncoder::new_with_quality(Cursor::new(&mut bytes), quality))
+        .unwrap();
+    bytes
+}
+
+#[derive(Default)]
+struct Planted {
+    /// By path.
+    corrupt: BTreeMap<String, DefectKind>,
+    /// Copy → original.
+    copies: BTreeMap<String, String>,
+    /// Copy → original.
+    labels: BTreeMap<String, String>,
+}
+
+/// Takes a training picture that was not taken before.
+fn take(root: &Path, stream: &mut Stream, taken: &mut BTreeSet<String>) -> (String, String) {
+    loop {
+        let class = CLASSES[stream.below(3) as usize];
+        let mut names: Vec<String> = fs::read_dir(root.join("train").join(class))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.starts_with("planted"))
+            .collect();
+        names.sort();
+        let name = names.swap_remove(stream.below(names.len() as u32) as usize);
+        let path = format!("train/{class}/{name}");
+        if taken.insert(path.clone()) {
+            return (path, class.into());
+        }
+    }
+}
+
+fn plant(root: &Path) -> Planted {
+    let mut stream = Key::new(SEED, Purpose::new("test/planted")).stream(0, 0);
+    let mut taken = BTreeSet::new();
+    let mut planted = Planted::default();
+    for k in 0..12 {
+        let (original, class) = take(root, &mut stream, &mut taken);
+        let mut picture = image::open(root.join(&original)).unwrap().into_rgb8();
+        let (w, h) = picture.dimensions();
+        let mut quality = 90;
+        match k % 4 {
+            0 => quality = [50, 65, 80][k / 4],
+            1 => {
+                let scale = [0.9, 1.1, 0.9][k / 4];
+                let side = |n: u32| (f64::from(n) * scale).round() as u32;
+                let filter = imageops::FilterType::CatmullRom;
+                picture = imageops::resize(&picture, side(w), side(h), filter);
+            }
+            2 => {
+                // Each side by 1 to 6 %.
+                let mut cut = |n: u32| (stream.range(0.01, 0.06) * n as f32) as u32;
+                let (left, right, top, bottom) = (cut(w), cut(w), cut(h), cut(h));
+                picture =
+                    imageops::crop_imm(&picture, left, top, w - left - right, h - top - bottom)
+                        .to_image();
+            }
+            _ => picture = imageops::flip_horizontal(&picture),
+        }
+        let copy = format!("test/{class}/planted-{k:02}.jpg");
+        fs::write(root.join(&copy), jpeg(&picture, quality)).unwrap();
+        planted.copies.insert(copy, original);
+    }
+    for k in 0..4 {
+        let (original, class) = take(root, &mut stream, &mut taken);
+        let other = CLASSES.iter().filter(|c| **c != class).nth(stream.below(2) as usize).unwrap();
+        let copy = format!("train/{other}/planted-{k:02}.jpg");
+        let bytes = if k < 2 {
+            fs::read(root.join(&original)).unwrap()
+        } else {
+            jpeg(&image::open(root.join(&original)).unwrap().into_rgb8(), 80)
+        };
+        fs::write(root.join(&copy), bytes).unwrap();
+        planted.labels.insert(copy, original);
+    }
+    for k in 0..5 {
+        let (path, _) = take(root, &mut stream, &mut taken);
+        let mut bytes = fs::read(root.join(&path)).unwrap();
+        let kind = match k {
+            0 => {
+                bytes.truncate(bytes.len() / 2);
+                DefectKind::Truncated
+            }
+            1 => {
+                bytes.clear();
+                DefectKind::Empty
+            }
+            2 => {
+                bytes.fill(0);
+                DefectKind::NotAPicture
+            }
+            3 => {
+                bytes = b"<!DOCTYPE html><html><body>404 Not Found</body></html>".into();
+                DefectKind::NotAPicture
+            }
+            _ => {
+                bytes[4..200].fill(0x55);
+                DefectKind::Corrupt
+            }
+        };
+        fs::remove_file(root.join(&path)).unwrap();
+        fs::write(root.join(&path), bytes).unwrap();
+        planted.corrupt.insert(path, kind);
+    }
+    planted
+}
+
+fn check(health: &Health, planted: &Planted) {
+    let unreadable: BTreeMap<String, DefectKind> =
+        health.unreadable.iter().map(|f| (f.path.clone(), f.kind)).collect();
+    assert_eq!(unreadable, planted.corrupt);
+
+    let across: BTreeMap<String, String> = health
+        .duplicates
+        .iter()
+        .filter(|d| d.across_splits)
+        .map(|d| if d.a.starts_with("test") { (&d.a, &d.b) } else { (&d.b, &d.a) })
+        .map(|(copy, original)| (copy.clone(), original.clone()))
+        .collect();
+    // Every copy with its very original, and no other picture of 2,892.
+    assert_eq!(across, planted.copies);
+
+    let mut conflicts: BTreeSet<&str> = BTreeSet::new();
+    for (copy, original) in &planted.labels {
+        let pair = health.label_conflicts.iter().find(|d| {
+            [d.a.as_str(), d.b.as_str()].contains(&copy.as_str())
+                && [d.a.as_str(), d.b.as_str()].contains(&original.as_str())
+        });
+        assert!(pair.is_some(), "{copy} = {original} is missing");
+        conflicts.extend([copy.as_str(), original.as_str()]);
+    }
+    let alarms = health
+        .label_conflicts
+        .iter()
+        .flat_map(|d| [d.a.as_str(), d.b.as_str()])
+        .filter(|path| !conflicts.contains(path))
+        .count();
+    // At most 1 % of the pictures; neighbouring frames of a clip may look like the copy too.
+    assert!(alarms <= 4, "{:#?}", health.label_conflicts);
+    let within = health.duplicates.iter().filter(|d| !d.across_splits && d.same_label).count();
+    assert!(within <= 2, "{within}");
+}
+
+#[test]
+fn all_that_is_planted_is_found() {
+    let Some(data) = rock_paper_scissors() else { return };
+    let root = tempfile::tempdir().unwrap();
+    copy_of(&data, root.path());
+    let planted = plant(root.path());
+    let dataset = open_folder(root.path(), FolderUse::Evaluate).unwrap();
+    let health = inspect(&dataset, None, &Watch::default()).unwrap();
+    check(&health, &planted);
+    assert_eq!(health.pictures, 2892 + 12 + 4);
+    for kind in ["duplicates across", "contradicting", "drift", "unreadable", "low variety"] {
+        assert!(health.advice.iter().any(|a| a.starts_with(kind)), "{kind}: {:#?}", health.advice);
+    }
+    let near = health.duplicates.iter().filter(|d| d.across_splits);
+    assert!(near.clone().any(|d| d.likeness == Likeness::Mirror));
+    assert!(near.clone().any(|d| d.likeness == Likeness::Crop));
+
+    let out = tempfile::tempdir().unwrap();
+    let sheets = draw_sheets(&health, &dataset, out.path()).unwrap();
+    assert!(sheets.len() >= 3, "{sheets:?}");
+    health.write(&out.path().join("health.json")).unwrap();
+
+    // What is planted is not in the cleaned manifest, what was there before is.
+    let fixed = fix(&health, &dataset, &out.path().join("clean")).unwrap();
+    let left_out: usize = fixed.left_out.values().sum();
+    assert_eq!(fixed.kept + left_out, 2908);
+    assert!((5 + 12 + 8..5 + 12 + 8 + 6).contains(&left_out), "{fixed:?}");
+    let manifest = fs::read_to_string(&fixed.manifest).unwrap();
+    for path in planted.corrupt.keys().chain(planted.copies.values()).chain(planted.labels.keys()) {
+        assert!(!manifest.contains(&format!("/{path},")), "{path}");
+    }
+    assert!(fix(&health, &dataset, &out.path().join("clean")).is_err(), "overwritten");
+
+    let quick = quick(&dataset, &Watch::default()).unwrap();
+    assert!(quick.label_conflicts.len() >= 2 && quick.drift.is_empty());
+}
+
+#[test]
+fn the_original_has_drift_but_neither_leaks_nor_contradictions() {
+    let Some(data) = rock_paper_scissors() else { return };
+    let dataset = open_folder(data, FolderUse::Evaluate).unwrap();
+    let health = inspect(&dataset, None, &Watch::default()).unwrap();
+    assert!(health.unreadable.is_empty() && health.label_conflicts.is_empty());
+    assert!(!health.duplicates.iter().any(|d| d.across_splits), "{:?}", health.duplicates);
+    assert_eq!(health.classes["train"]["rock"], 840);
+    assert_eq!(health.classes["test"]["paper"], 124);
+    assert_eq!(health.imbalance, 1.0);
+    let drift = &health.drift["train-test"];
+    assert_eq!(drift.strength, Strength::Strong, "{drift:#?}");
+    assert!(
+        drift.features.iter().any(|f| f.feature.starts_with("subject")),
+        "not the hands: {drift:#?}"
+    );
+}

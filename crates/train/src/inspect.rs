@@ -1,0 +1,111 @@
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use taper_core::Fit;
+use taper_data::{Dataset, Item};
+use taper_health::{Embeddings, Health, Watch};
+use taper_nn::{DeviceChoice, open_device};
+use taper_plan::{Kernels, Output, Precision};
+use taper_zoo::{WeightsChoice, resolve};
+
+use crate::{Backbone, Error, Result, Session, extract};
+
+/// The network whose features an inspection looks at.
+#[derive(Debug, Clone)]
+pub struct EmbedWith {
+    /// A network of the zoo.
+    pub model: String,
+    /// Its weights.
+    pub weights: WeightsChoice,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+impl Default for EmbedWith {
+    /// The network whose weights are built in, on the CPU.
+    fn default() -> Self {
+        Self {
+            model: "efficientnet-lite0".into(),
+            weights: WeightsChoice::Pretrained,
+            device: DeviceChoice::default(),
+        }
+    }
+}
+
+impl EmbedWith {
+    /// Weights as they are given in arguments.
+    pub fn weights(mut self, file: Option<PathBuf>) -> Self {
+        if let Some(file) = file {
+            self.weights = WeightsChoice::File(file);
+        }
+        self
+    }
+}
+
+/// Inspects a data set; with embeddings, if a network is given.
+///
+/// # Errors
+/// If the network cannot be had, or [`Error::Interrupted`]. What is wrong with the data is no error.
+pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) -> Result<Health> {
+    let embeddings = match embed {
+        Some(with) => Some(embeddings(dataset, with, session)?),
+        None => None,
+    };
+    let progress = session.progress();
+    progress.begin("inspect", dataset.indices(None).len() as u64, "pictures");
+    let tick = || progress.advance(1);
+    let stop = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
+    let health = std::thread::scope(|scope| {
+        // The session is asked now and then, the inspection always.
+        scope.spawn(|| {
+            use std::sync::atomic::Ordering::Relaxed;
+            while !done.load(Relaxed) {
+                if session.interrupted() {
+                    stop.store(true, Relaxed);
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        });
+        let watch = Watch { tick: Some(&tick), stop: Some(&stop) };
+        let health = taper_health::inspect(dataset, embeddings.as_ref(), &watch);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        health
+    });
+    progress.end();
+    health.map_err(|error| match error {
+        taper_health::Error::Interrupted => Error::Interrupted,
+        other => other.into(),
+    })
+}
+
+/// The features of all pictures: what failed is missing, and found again by the inspection.
+fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<Embeddings> {
+    let model = taper_zoo::find(&with.model)?;
+    let weights = resolve(model, &with.weights)?;
+    let device = open_device(with.device)?;
+    let mut preprocessing = model.preprocessing;
+    // A crop's border belongs to the picture too.
+    preprocessing.fit = Fit::Squash;
+    let mut backbone = Backbone::new(
+        &model.graph(),
+        weights.source.as_ref(),
+        preprocessing,
+        Output::Features,
+        Precision::default(),
+        Kernels::default(),
+        &device,
+    )?
+    .with_digest(&weights.digest);
+    let shared = Arc::new(dataset.clone());
+    let items = Item::untouched(&dataset.indices(None));
+    let features = extract(&mut backbone, &shared, items, None, false, session)?;
+    Ok(Embeddings {
+        width: features.width,
+        values: features.values,
+        samples: features.items.into_iter().map(|item| item.sample).collect(),
+    })
+}
