@@ -13,6 +13,7 @@ mod run_folder;
 mod session;
 mod source;
 mod trainer;
+mod views;
 
 pub use artefact::Artefact;
 pub use backbone::Backbone;
@@ -25,3 +26,4 @@ pub use run::{Answer, Counted, HeadCount, Outcome, train};
 pub use session::{EpochReport, Progress, Session};
 pub use source::{KNOWN_DATASETS, KnownDataset, SyntheticSource, open_data};
 pub use trainer::{HeadTraining, Trained, evaluate_head, train_head};
+pub use views::Views;

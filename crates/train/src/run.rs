@@ -1,7 +1,6 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use candle_core::DeviceLocation;
-use image::RgbImage;
 use serde::Serialize;
 use taper_augment::Augmenter;
 use taper_callbacks::{
@@ -18,7 +17,7 @@ use taper_zoo::resolve;
 
 use crate::{
     Artefact, Backbone, CheckedRecipe, Error, Features, HeadTraining, Result, Session, Trained,
-    artefact::Origin, evaluate_head, extract, open_data, run_folder::RunFolder, train_head,
+    Views, artefact::Origin, evaluate_head, extract, open_data, run_folder::RunFolder, train_head,
 };
 
 /// How a training ended.
@@ -160,10 +159,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     let mut items = Item::views(&splits.train, 0..recipe.views);
     items.extend(Item::untouched(&splits.val));
     items.extend(Item::untouched(&splits.test));
-    let augmenter = Augmenter::new(recipe.augment.factors(), recipe.seed);
-    let augment: Arc<dyn Augment> = Arc::new(move |picture: &RgbImage, view: u32, sample: u64| {
-        augmenter.augment(picture, view, sample)
-    });
+    let augment: Arc<dyn Augment> = Arc::new(Views(Augmenter::of(recipe.augment, recipe.seed)));
     let shared = Arc::new(dataset.clone());
     let mut train = extract(&mut backbone, &shared, items, Some(augment), recipe.strict, session)?;
     drop(shared);
