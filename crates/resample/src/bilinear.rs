@@ -13,8 +13,10 @@ const FRACTION: u32 = 32;
 const FARTHEST: f64 = (1u64 << 28) as f64;
 const STEEPEST: f64 = (1u64 << 10) as f64;
 
+#[inline(always)]
 fn fixed(value: f64, most: f64) -> i64 {
-    (value.clamp(-most, most) * (1i64 << FRACTION) as f64).round() as i64
+    // Cut off: what that changes is far below a visible step.
+    (value.clamp(-most, most) * (1i64 << FRACTION) as f64) as i64
 }
 
 /// The picture seen through a map: u8 RGB, bilinear interpolation without antialiasing, rounded.
@@ -40,6 +42,13 @@ struct Sampling<'a> {
     out: &'a mut [u8],
 }
 
+/// Pixels that are worked on at a time: first all are fetched, one by one, then all are blended, in vectors.
+const BLOCK: usize = 32;
+/// Bytes that are read for two neighbouring pixels: eight can be fetched at once, six are needed.
+const PAIR: usize = 8;
+/// Half a level, and what the two multiplications have cut off on average.
+const ROUNDING: i16 = 32 + 1;
+
 impl NullaryFnOnce for Sampling<'_> {
     type Output = ();
 
@@ -48,26 +57,85 @@ impl NullaryFnOnce for Sampling<'_> {
         let Sampling { picture, map, fill, width, out } = self;
         let source = Source::new(picture, fill);
         let affine = map.is_affine();
-        let [a, b, c, d, e, f, _, _, i] = map.0;
+        let [a, b, c, d, e, f, g, h, i] = map.0;
         let (step_x, step_y) = (fixed(a / i, STEEPEST), fixed(d / i, STEEPEST));
+        let mut places = [[0i64; 2]; BLOCK];
+        let mut block = Block::new();
         for (y, row) in out.chunks_exact_mut(width * 3).enumerate() {
             let down = y as f64;
-            let pixels = row.as_chunks_mut::<3>().0;
-            if affine {
-                let mut at_x = fixed((b * down + c) / i, FARTHEST);
-                let mut at_y = fixed((e * down + f) / i, FARTHEST);
-                for to in pixels {
-                    *to = source.at(at_x, at_y);
-                    at_x += step_x;
-                    at_y += step_y;
+            let mut at_x = fixed((b * down + c) / i, FARTHEST);
+            let mut at_y = fixed((e * down + f) / i, FARTHEST);
+            for (start, pixels) in row.chunks_mut(3 * BLOCK).enumerate() {
+                let pixels = pixels.as_chunks_mut::<3>().0;
+                if affine {
+                    for place in &mut places {
+                        *place = [at_x, at_y];
+                        at_x += step_x;
+                        at_y += step_y;
+                    }
+                } else {
+                    for (k, place) in places.iter_mut().enumerate() {
+                        let x = (start * BLOCK + k) as f64;
+                        let w = g * x + h * down + i;
+                        // Beyond the horizon there is nothing to see: the far end of the plane.
+                        let over = if w > 1e-9 { 1.0 / w } else { f64::INFINITY };
+                        *place = [
+                            fixed((a * x + b * down + c) * over, FARTHEST),
+                            fixed((d * x + e * down + f) * over, FARTHEST),
+                        ];
+                    }
                 }
-            } else {
-                for (x, to) in pixels.iter_mut().enumerate() {
-                    // Beyond the horizon there is nothing to see: the far end of the plane.
-                    let [u, v] = map.at(x as f64, down).unwrap_or([FARTHEST; 2]);
-                    *to = source.at(fixed(u, FARTHEST), fixed(v, FARTHEST));
+                for (k, [x, y]) in places[..pixels.len()].iter().enumerate() {
+                    source.fetch(*x, *y, k, &mut block);
                 }
+                block.blend(pixels);
             }
+        }
+    }
+}
+
+/// Pairs of pixels, above and below, and the weights between them, each in eight lanes.
+struct Block {
+    upper: [[u8; PAIR]; BLOCK],
+    lower: [[u8; PAIR]; BLOCK],
+    x: [[i16; PAIR]; BLOCK],
+    y: [[i16; PAIR]; BLOCK],
+}
+
+impl Block {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            upper: [[0; PAIR]; BLOCK],
+            lower: [[0; PAIR]; BLOCK],
+            x: [[0; PAIR]; BLOCK],
+            y: [[0; PAIR]; BLOCK],
+        }
+    }
+
+    /// Bilinear interpolation, rounded. Weights have 15 bits, values six bits behind the point: lanes of 16 bits, and one
+    /// multiplication per direction, which cuts off half a last bit on average.
+    #[inline(always)]
+    fn blend(&self, pixels: &mut [[u8; 3]]) {
+        const LANES: usize = PAIR * BLOCK;
+        let (upper, lower) = (self.upper.as_flattened(), self.lower.as_flattened());
+        let (x, y) = (self.x.as_flattened(), self.y.as_flattened());
+        // The pixel on the right lies three lanes further on.
+        let mut column = [0i16; LANES + PAIR];
+        for i in 0..LANES {
+            let (above, below) = (i16::from(upper[i]), i16::from(lower[i]));
+            column[i] = (above << 6) + times((below - above) << 7, y[i]);
+        }
+        // Lanes that nobody looks at may hold anything.
+        let mut values = [[0u8; PAIR]; BLOCK];
+        let flat = values.as_flattened_mut();
+        for i in 0..LANES {
+            let (left, right) = (column[i], column[i + 3]);
+            let step = times(right.wrapping_sub(left).wrapping_shl(1), x[i]);
+            flat[i] = (left.wrapping_add(step).wrapping_add(ROUNDING) >> 6) as u8;
+        }
+        for (to, [r, g, b, ..]) in pixels.iter_mut().zip(&values) {
+            *to = [*r, *g, *b];
         }
     }
 }
@@ -77,10 +145,12 @@ struct Source<'a> {
     stride: usize,
     width: i32,
     height: i32,
-    /// Up to here, left of it, above it, two pixels can be read as eight bytes.
+    /// Left of it, above it, two pixels can be read as eight bytes.
     right: u32,
     bottom: u32,
     fill: Fill,
+    /// The level beyond the edges, if that is constant.
+    beyond: u8,
 }
 
 impl<'a> Source<'a> {
@@ -96,62 +166,56 @@ impl<'a> Source<'a> {
             right: width.saturating_sub(2),
             bottom: height.saturating_sub(1),
             fill,
+            beyond: if let Fill::Constant(level) = fill { level } else { 0 },
         }
     }
 
+    /// The four pixels around a place, and their weights, into lane group `k`.
     #[inline(always)]
-    fn at(&self, x: i64, y: i64) -> [u8; 3] {
+    fn fetch(&self, x: i64, y: i64, k: usize, block: &mut Block) {
         let (left, top) = ((x >> FRACTION) as i32, (y >> FRACTION) as i32);
-        // 15 bits behind the point.
-        let (fx, fy) = ((x as u32 >> 17) as i16, (y as u32 >> 17) as i16);
+        block.x[k] = [(x as u32 >> 17) as i16; PAIR];
+        block.y[k] = [(y as u32 >> 17) as i16; PAIR];
         if (left as u32) < self.right && (top as u32) < self.bottom {
             let upper = top as usize * self.stride + left as usize * 3;
             let lower = upper + self.stride;
-            if let (Some(upper), Some(lower)) = (
-                self.bytes.get(upper..).and_then(<[u8]>::first_chunk::<8>),
-                self.bytes.get(lower..).and_then(<[u8]>::first_chunk::<8>),
-            ) {
-                return blend(upper, lower, fx, fy);
+            if let (Some(upper), Some(lower)) =
+                (self.bytes.get(upper..upper + PAIR), self.bytes.get(lower..lower + PAIR))
+            {
+                block.upper[k].copy_from_slice(upper);
+                block.lower[k].copy_from_slice(lower);
+                return;
             }
         }
-        self.at_edge(left, top, fx, fy)
+        (block.upper[k], block.lower[k]) = self.at_edge(left, top);
     }
 
-    #[cold]
+    /// The same where the picture ends, or beyond.
     #[inline(never)]
-    fn at_edge(&self, left: i32, top: i32, fx: i16, fy: i16) -> [u8; 3] {
-        let xs = [left, left.saturating_add(1)].map(|i| self.fill.fix(i, self.width));
-        let ys = [top, top.saturating_add(1)].map(|i| self.fill.fix(i, self.height));
-        let beyond = if let Fill::Constant(level) = self.fill { [level; 3] } else { [0; 3] };
-        let [upper, lower] = ys.map(|y| {
-            let mut pair = [0; 8];
-            for (to, x) in pair.chunks_exact_mut(3).zip(xs) {
-                let pixel = x.zip(y).and_then(|(x, y)| {
-                    self.bytes.get(y * self.stride + x * 3..)?.first_chunk::<3>()
-                });
-                to.copy_from_slice(pixel.unwrap_or(&beyond));
+    fn at_edge(&self, left: i32, top: i32) -> ([u8; PAIR], [u8; PAIR]) {
+        let (mut upper, mut lower) = ([0; PAIR], [0; PAIR]);
+        let columns = [
+            self.fill.fix(left, self.width),
+            self.fill.fix(left.saturating_add(1), self.width),
+        ];
+        for (pair, y) in [(&mut upper, top), (&mut lower, top.saturating_add(1))] {
+            let row = self.fill.fix(y, self.height);
+            for (to, column) in pair.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+                *to = match (column, row) {
+                    (Some(x), Some(y)) => {
+                        let at = y * self.stride + x * 3;
+                        [self.bytes[at], self.bytes[at + 1], self.bytes[at + 2]]
+                    }
+                    _ => [self.beyond; 3],
+                };
             }
-            pair
-        });
-        blend(&upper, &lower, fx, fy)
+        }
+        (upper, lower)
     }
 }
 
-/// Bilinear interpolation between two pixels (6 bytes of 8) above and two below, rounded. Weights have 15 bits, values
-/// six bits behind the point: eight lanes of 16 bits, one multiplication with rounding (`pmulhrsw`) per direction.
-#[inline(always)]
-fn blend(upper: &[u8; 8], lower: &[u8; 8], fx: i16, fy: i16) -> [u8; 3] {
-    let upper: [i16; 8] = upper.map(|v| i16::from(v) << 6);
-    let lower: [i16; 8] = lower.map(|v| i16::from(v) << 6);
-    let column: [i16; 8] = std::array::from_fn(|i| upper[i] + times(lower[i] - upper[i], fy));
-    let next: [i16; 8] = std::array::from_fn(|i| if i < 5 { column[i + 3] } else { 0 });
-    let value: [i16; 8] =
-        std::array::from_fn(|i| (column[i] + times(next[i] - column[i], fx) + 32) >> 6);
-    [value[0] as u8, value[1] as u8, value[2] as u8]
-}
-
-/// Product of a value and a weight with 15 bits behind the point, rounded.
+/// Product of a value and a weight with 15 bits behind the point, halved and cut off (`pmulhw`).
 #[inline(always)]
 fn times(value: i16, weight: i16) -> i16 {
-    ((((i32::from(value) * i32::from(weight)) >> 14) + 1) >> 1) as i16
+    ((i32::from(value) * i32::from(weight)) >> 16) as i16
 }

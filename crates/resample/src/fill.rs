@@ -15,9 +15,14 @@ pub enum Fill {
 
 impl Fill {
     /// The index within 0…len − 1 that stands for `index`, if the picture has one. `len` is not 0.
+    #[inline]
     pub(crate) fn fix(self, index: i32, len: i32) -> Option<usize> {
         let fixed = match self {
             Fill::Nearest => index.clamp(0, len - 1),
+            // Nearly always at most one picture away: no division then.
+            Fill::Reflect if (0..len).contains(&index) => index,
+            Fill::Reflect if (-len..0).contains(&index) => -1 - index,
+            Fill::Reflect if (len..2 * len).contains(&index) => 2 * len - 1 - index,
             Fill::Reflect => {
                 let turn = index.rem_euclid(2 * len);
                 turn.min(2 * len - 1 - turn)
