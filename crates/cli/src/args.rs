@@ -19,6 +19,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a classifier: frozen features once, then a head on them.
     Train(Box<TrainArgs>),
+    /// Show what augmentation makes of the training pictures: a contact sheet, and how many there will be.
+    Augment(AugmentArgs),
     /// Measure a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
@@ -61,7 +63,7 @@ pub(crate) struct TrainArgs {
     /// Views of each training picture; the first is the picture as it is [default: 1].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
-    /// How the other views are changed: none, flip, light or standard [default: light].
+    /// How the other views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M [default: light].
     #[arg(long, value_name = "POLICY")]
     augment: Option<Policy>,
     /// Passes over the training pictures [default: 30].
@@ -110,13 +112,18 @@ enum FitArg {
     Squash,
 }
 
+impl FitArg {
+    fn choice(self) -> FitChoice {
+        match self {
+            FitArg::Squash => FitChoice::Squash,
+            FitArg::Crop => FitChoice::Crop,
+        }
+    }
+}
+
 impl TrainArgs {
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
-        let fit = self.fit.map(|fit| match fit {
-            FitArg::Squash => FitChoice::Squash,
-            FitArg::Crop => FitChoice::Crop,
-        });
         let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
         Recipe {
             data: text(&self.data, recipe.data),
@@ -124,7 +131,7 @@ impl TrainArgs {
             weights: text(&self.weights, recipe.weights),
             head: self.head.clone().unwrap_or(recipe.head),
             size: self.size.or(recipe.size),
-            fit: fit.unwrap_or(recipe.fit),
+            fit: self.fit.map_or(recipe.fit, FitArg::choice),
             val: self.val.unwrap_or(recipe.val),
             views: self.views.unwrap_or(recipe.views),
             augment: self.augment.unwrap_or(recipe.augment),
@@ -137,6 +144,56 @@ impl TrainArgs {
             strict: self.strict || recipe.strict,
             precision: self.precision.unwrap_or(recipe.precision),
             device: self.device.unwrap_or(recipe.device),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AugmentArgs {
+    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic`.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: String,
+    /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
+    #[arg(long, value_name = "POLICY", default_value = "light")]
+    augment: Policy,
+    /// Views of each training picture; the first is the picture as it is.
+    #[arg(long, value_name = "K", default_value_t = 2)]
+    views: u32,
+    /// The views follow from it, here as in `taper train`.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The network whose size and crop are shown.
+    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    model: String,
+    /// Side of the square input in pixels [default: the network's own].
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u32>,
+    /// How pictures come to the square [default: crop].
+    #[arg(long)]
+    fit: Option<FitArg>,
+    /// The contact sheet, a PNG file.
+    #[arg(long, value_name = "FILE", default_value = "augment.png")]
+    pub(crate) out: PathBuf,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+impl AugmentArgs {
+    /// The recipe whose views are to be shown.
+    pub(crate) fn recipe(&self) -> Recipe {
+        Recipe {
+            data: self.data.clone(),
+            augment: self.augment,
+            views: self.views,
+            seed: self.seed,
+            model: self.model.clone(),
+            size: self.size,
+            fit: self.fit.map_or_else(FitChoice::default, FitArg::choice),
+            ..Recipe::default()
         }
     }
 }

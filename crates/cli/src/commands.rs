@@ -14,7 +14,7 @@ use taper_train::{
 use taper_zoo::{WeightsChoice, models};
 
 use crate::{
-    args::{Command, EvaluateArgs, ListArgs, PredictArgs, SummaryArgs, TrainArgs},
+    args::{AugmentArgs, Command, EvaluateArgs, ListArgs, PredictArgs, SummaryArgs, TrainArgs},
     output::{Status, answer, answer_json},
     progress::Console,
 };
@@ -23,6 +23,7 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
     let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
     match command {
         Command::Train(args) => train(&args, &session(args.quiet)),
+        Command::Augment(args) => augment(&args, &session(args.quiet)),
         Command::Evaluate(args) => evaluate(&args, &session(args.quiet)),
         Command::Predict(args) => predict(&args, &session(true)),
         Command::Summary(args) => summary(&args),
@@ -118,6 +119,22 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
 
 fn status(unreadable: &[Finding]) -> Status {
     if unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable }
+}
+
+fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
+    let recipe = args.recipe().check()?;
+    let augmented = taper_train::augment_sheet(&recipe, &args.out, session)?;
+    if args.json {
+        answer_json(&augmented)?;
+    } else {
+        answer(&format!("{} pictures to train on", augmented.cardinality()))?;
+        answer(&format!(
+            "{} fixed views of each with {}: the same in every epoch, so that features are computed once",
+            augmented.views, augmented.augment
+        ))?;
+        answer(&format!("sheet {}", augmented.sheet))?;
+    }
+    Ok(status(&augmented.unreadable))
 }
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {

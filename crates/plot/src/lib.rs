@@ -5,6 +5,7 @@ mod error;
 mod figure;
 mod matrix;
 mod picture;
+mod sheet;
 mod svg;
 
 pub use axis::Scale;
@@ -12,6 +13,7 @@ pub use error::{Error, Result};
 pub use figure::{Figure, Line, Marker, Panel, Style, Vertical};
 pub use matrix::Matrix;
 pub use picture::Picture;
+pub use sheet::{Sheet, Tile};
 
 /// Colours that go well together and differ for colour-blind eyes as well.
 pub mod colour {

@@ -50,6 +50,10 @@ impl Picture {
     /// # Errors
     /// [`Error::Scale`] if it is not above 0 or asks for more than 16,384 pixels a side.
     pub fn png(&self, scale: f32) -> Result<Vec<u8>> {
+        self.pixmap(scale)?.encode_png().map_err(|e| Error::Raster(e.to_string()))
+    }
+
+    pub(crate) fn pixmap(&self, scale: f32) -> Result<Pixmap> {
         let options =
             Options { fontdb: fonts(), font_family: "Roboto".into(), ..Options::default() };
         let tree = Tree::from_str(&self.svg, &options).map_err(|e| Error::Raster(e.to_string()))?;
@@ -63,7 +67,7 @@ impl Picture {
         };
         let mut pixels = Pixmap::new(width, height).ok_or(Error::Scale(scale))?;
         resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
-        pixels.encode_png().map_err(|e| Error::Raster(e.to_string()))
+        Ok(pixels)
     }
 
     /// Writes `STEM.svg` and `STEM.png` into a folder; each is whole or absent. The PNG has two pixels for each unit,

@@ -194,10 +194,8 @@ impl<'a> Source<'a> {
     #[inline(never)]
     fn at_edge(&self, left: i32, top: i32) -> ([u8; PAIR], [u8; PAIR]) {
         let (mut upper, mut lower) = ([0; PAIR], [0; PAIR]);
-        let columns = [
-            self.fill.fix(left, self.width),
-            self.fill.fix(left.saturating_add(1), self.width),
-        ];
+        let columns =
+            [self.fill.fix(left, self.width), self.fill.fix(left.saturating_add(1), self.width)];
         for (pair, y) in [(&mut upper, top), (&mut lower, top.saturating_add(1))] {
             let row = self.fill.fix(y, self.height);
             for (to, column) in pair.as_chunks_mut::<3>().0.iter_mut().zip(columns) {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod artefact;
+mod augment_sheet;
 mod backbone;
 mod classifier;
 mod error;
@@ -16,6 +17,7 @@ mod trainer;
 mod views;
 
 pub use artefact::Artefact;
+pub use augment_sheet::{AugmentAnswer, augment_sheet};
 pub use backbone::Backbone;
 pub use classifier::{Classifier, Prediction};
 pub use error::{Error, Result};
