@@ -74,7 +74,13 @@ pub fn augment_sheet(
     let per_row = (MOST_COLUMNS / shown_views as usize).max(1);
     let shown_classes = dataset.classes().len().min(MOST_CLASSES);
     let mut sheet = Sheet {
-        title: format!("{}: {} → {}", recipe.data, grouped(before), grouped(after)),
+        // The name alone: a long path would push the figures out of the line.
+        title: format!(
+            "{}: {} pictures, {} with their views",
+            Path::new(&recipe.data).file_name().unwrap_or_default().to_string_lossy(),
+            grouped(before),
+            grouped(after)
+        ),
         subtitle: format!(
             "{}, {} view(s) of each picture, seed {}, {} × {}: the same in every epoch; view 0 is the picture as it is",
             recipe.augment, recipe.views, recipe.seed, preprocessing.size, preprocessing.size
@@ -178,7 +184,7 @@ impl Drawing<'_> {
                 width: side,
                 height: side,
                 pixels,
-                caption: vec![format!("{class}, {what}")],
+                caption: vec![class.into(), what],
             });
         }
         Ok(Some(tiles))
