@@ -5,5 +5,6 @@
 
 mod augment;
 mod bad_input;
+mod kernels;
 mod support;
 mod whole_line;

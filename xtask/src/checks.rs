@@ -26,6 +26,8 @@ const CANDLE_FREE: [&str; 15] = [
 pub(crate) fn lint() -> anyhow::Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    let peers = ["clippy", "--package", "taper-bench", "--features", "peers", "--all-targets"];
+    run(cargo(&peers).args(["--", "--deny", "warnings"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     dependency_edges()

@@ -1,6 +1,7 @@
 //! Tasks of the workspace: `cargo xtask <task>`. Shells out to cargo and to the `taper` program, so that it compiles in
 //! seconds.
 
+mod bench;
 mod checks;
 mod repro;
 
@@ -22,7 +23,9 @@ cargo xtask TASK
   package             what publishing needs
   repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
   ci                  everything that CI runs, in its order
-  bench backbone      pictures per second of the frozen backbones, batch 8, all threads
+  bench backbone [--peers] [--json FILE] [OPTIONS]
+                      pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
+                      Runtime and OpenVINO in the same run; bench backbone --help names the options
 ";
 
 fn main() -> ExitCode {
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
         Some("ci") => ci(),
-        Some("bench") => bench(&rest),
+        Some("bench") => bench::run(&rest),
         Some("" | "help" | "--help" | "-h") => {
             eprint!("{HELP}");
             Ok(())
@@ -81,17 +84,17 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// Builds `taper` in release mode and returns where cargo has put it.
 pub(crate) fn build_taper() -> anyhow::Result<PathBuf> {
-    let mut build = cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "taper",
-        "--message-format=json-render-diagnostics",
-    ]);
+    build_release(&["--package", "taper"])
+}
+
+/// Builds one program in release mode and returns where cargo has put it.
+pub(crate) fn build_release(package: &[&str]) -> anyhow::Result<PathBuf> {
+    let mut build = cargo(&["build", "--release", "--message-format=json-render-diagnostics"]);
+    build.args(package);
     let output =
         build.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?.wait_with_output()?;
     if !output.status.success() {
-        bail!("taper does not build");
+        bail!("{} does not build", package.join(" "));
     }
     // One JSON object a line; the last one with an executable is the binary. Paths are escaped like any JSON string,
     // and the only escapes in a path are backslashes and quotes.
@@ -114,7 +117,8 @@ fn train(arguments: &[OsString]) -> anyhow::Result<()> {
 #[cfg(unix)]
 fn become_command(mut command: Command) -> anyhow::Result<()> {
     use std::os::unix::process::CommandExt;
-    Err(command.exec()).context("cannot start taper")
+    let shown = command.get_program().to_owned();
+    Err(command.exec()).with_context(|| format!("cannot start {}", shown.display()))
 }
 
 #[cfg(not(unix))]
@@ -131,24 +135,4 @@ fn ci() -> anyhow::Result<()> {
     test(&[])?;
     checks::package()?;
     repro::run()
-}
-
-fn bench(arguments: &[OsString]) -> anyhow::Result<()> {
-    match arguments {
-        [case] if case == "backbone" => {}
-        _ => bail!("say what to measure: cargo xtask bench backbone"),
-    }
-    for (network, precision) in [
-        ("resnet50", "f32"),
-        ("resnet50", "bf16"),
-        ("vgg16", "f32"),
-        ("vgg16", "bf16"),
-        ("efficientnet-lite0", "f32"),
-        ("efficientnet-lite0", "bf16"),
-    ] {
-        let speed =
-            ["run", "--release", "--quiet", "--package", "taper-plan", "--example", "speed"];
-        run(cargo(&speed).args(["--", network, precision, "8"]))?;
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_data::ValChoice;
 use taper_nn::DeviceChoice;
-use taper_plan::Precision;
+use taper_plan::{Kernels, Precision};
 use taper_train::{FitChoice, HeadChoice, Recipe};
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest account of it out.
@@ -90,6 +90,9 @@ pub(crate) struct TrainArgs {
     /// What the frozen backbone computes in: f32 or bf16 [default: f32].
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
+    /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].
+    #[arg(long, value_name = "KERNELS")]
+    kernels: Option<Kernels>,
     /// Where to compute: auto, cpu, cuda or cuda:N [default: cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceChoice>,
@@ -143,6 +146,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(recipe.seed),
             strict: self.strict || recipe.strict,
             precision: self.precision.unwrap_or(recipe.precision),
+            kernels: self.kernels.unwrap_or(recipe.kernels),
             device: self.device.unwrap_or(recipe.device),
         }
     }
@@ -215,6 +219,9 @@ pub(crate) struct EvaluateArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: DeviceChoice,
+    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
+    #[arg(long, value_name = "KERNELS", default_value = "auto")]
+    pub(crate) kernels: Kernels,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -240,6 +247,9 @@ pub(crate) struct PredictArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: DeviceChoice,
+    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
+    #[arg(long, value_name = "KERNELS", default_value = "auto")]
+    pub(crate) kernels: Kernels,
     /// Answer with one line of JSON per picture.
     #[arg(long)]
     pub(crate) json: bool,

@@ -138,7 +138,7 @@ fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
-    let mut classifier = Classifier::open(&args.artefact, args.device)?;
+    let mut classifier = Classifier::open(&args.artefact, args.device, args.kernels)?;
     let dataset = open_data(&args.data, FolderUse::Evaluate)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
@@ -180,7 +180,7 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
             let model = taper_zoo::find(name).map_err(taper_train::Error::from)?;
             let weights =
                 args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
-            (Classifier::pretrained(model, &weights, args.device)?, &args.paths[..])
+            (Classifier::pretrained(model, &weights, args.device, args.kernels)?, &args.paths[..])
         }
         None => {
             let Some((artefact, pictures)) =
@@ -193,7 +193,7 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
                 }
                 .into());
             };
-            (Classifier::open(artefact, args.device)?, pictures)
+            (Classifier::open(artefact, args.device, args.kernels)?, pictures)
         }
     };
     let mut ended = Status::Done;

@@ -7,6 +7,8 @@ use crate::KernelError;
 
 /// The wish: which class of kernels to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Kernels {
     /// The best class that this processor has (default).
     #[default]

@@ -9,6 +9,11 @@ use taper_kernels::{
     PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
 };
 
+/// So many cases; Miri, which interprets every step, sees a few of them.
+fn cases(count: usize) -> usize {
+    if cfg!(miri) { count.div_ceil(12) } else { count }
+}
+
 /// Every class that this machine has, and bf16 with and without its own instructions.
 fn classes() -> Vec<KernelClass> {
     let mut classes: Vec<_> = KernelClass::available().collect();
@@ -58,7 +63,7 @@ fn conv_error<E: Element>(
 fn convolutions_match_the_reference_over_random_shapes() {
     for class in classes() {
         let mut random = Random(1);
-        for case in 0..150 {
+        for case in 0..cases(150) {
             let shape = random_shape(&mut random);
             let algorithm = Algorithm::for_shape(&shape);
             let n = random.range(1, 3);
@@ -83,7 +88,7 @@ fn convolutions_match_the_reference_over_random_shapes() {
 fn wide_depthwise_convolutions_match_the_reference() {
     for class in classes() {
         let mut random = Random(2);
-        for case in 0..60 {
+        for case in 0..cases(60) {
             let kernel = random.pick(&[3, 5]);
             let padding = Padding {
                 top: random.range(0, 2),
@@ -115,6 +120,7 @@ fn depthwise_is_also_computed_as_grouped() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours of interpretation")]
 fn layers_larger_than_a_block_match_the_reference() {
     // Several blocks, many panels, a long sum.
     let shapes = [
@@ -142,7 +148,7 @@ fn layers_larger_than_a_block_match_the_reference() {
 fn winograd_is_as_accurate_as_promised() {
     let mut random = Random(8);
     for class in classes() {
-        for case in 0..40 {
+        for case in 0..cases(40) {
             let padding = Padding {
                 top: random.range(0, 2),
                 bottom: random.range(0, 3),
@@ -163,6 +169,9 @@ fn winograd_is_as_accurate_as_promised() {
                     "case {case}: {class} {algorithm}, batch {n}, {shape}: {error:e}"
                 );
             }
+        }
+        if cfg!(miri) {
+            continue;
         }
         // A sum as long as networks have, over more than one block.
         let window = Window::square(3).padding(Padding::uniform(1));
@@ -207,7 +216,7 @@ fn pixels_error<E: Element>(
 fn pixels_are_normalised_exactly_up_to_the_border() {
     let mut random = Random(5);
     for class in classes() {
-        for case in 0..30 {
+        for case in 0..cases(30) {
             let channels = random.pick(&[1, 3, 3, 3, 4]);
             let kernel = random.pick(&[1, 3, 3, 7]);
             let window = Window {
@@ -312,7 +321,7 @@ fn pool_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
 fn pools_match_the_reference() {
     let mut random = Random(6);
     for class in classes() {
-        for case in 0..60 {
+        for case in 0..cases(60) {
             let error = pool_error::<f32>(class, &mut random);
             assert!(error <= 1e-5, "case {case}: {class}: {error:e}");
             let error = pool_error::<Bf16>(class, &mut random);
@@ -356,6 +365,7 @@ fn a_nan_survives_and_does_not_spread() {
 
 /// 1, 2 and 3 threads, and every batch by itself or together: the same bits.
 #[test]
+#[cfg_attr(miri, ignore = "rayon's own use of pointers is not what is tested here")]
 fn results_do_not_depend_on_threads_or_batch() {
     let windows = Window::square(3).padding(Padding::uniform(1));
     let shapes = [

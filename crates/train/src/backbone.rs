@@ -2,7 +2,7 @@ use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_graph::{Graph, WeightSource};
 use taper_nn::{Network, Pass};
-use taper_plan::{FrozenPlan, Output, PlanOptions, Precision, Workspace};
+use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
 
@@ -24,23 +24,32 @@ impl Backbone {
     /// Prepares the network for pictures of the size that `preprocessing` says, on this device.
     ///
     /// # Errors
-    /// If the size or the weights do not fit the graph, or the precision cannot be had on the device.
+    /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the kernels cannot be had
+    /// here. The plan names a layer that it cannot compute.
     pub fn new(
         graph: &Graph,
         weights: &dyn WeightSource,
         preprocessing: Preprocessing,
         output: Output,
         precision: Precision,
+        kernels: Kernels,
         device: &Device,
     ) -> Result<Self> {
         if !device.is_cpu() {
+            if kernels != Kernels::Auto {
+                return Err(unavailable(kernels, "only the CPU has kernels to choose from"));
+            }
             return Self::candle(graph, weights, preprocessing, output, precision, device);
         }
         let size = preprocessing.size as usize;
         let options = PlanOptions::new([size, size], preprocessing.mean, preprocessing.std)
             .precision(precision)
+            .kernels(kernels)
             .output(output);
-        let plan = FrozenPlan::compile(graph, weights, &options)?;
+        let plan = FrozenPlan::compile(graph, weights, &options).map_err(|error| match error {
+            PlanError::Kernels(problem) => unavailable(kernels, &problem.to_string()),
+            other => other.into(),
+        })?;
         let workspace = plan.workspace(rayon::current_num_threads());
         let width = plan.output_width();
         Ok(Self { form: Form::Plan(Box::new((plan, workspace))), preprocessing, width })
@@ -128,5 +137,49 @@ impl Backbone {
                 Ok(())
             }
         }
+    }
+}
+
+fn unavailable(kernels: Kernels, problem: &str) -> Error {
+    let remedy = format!("{problem}: use --kernels auto");
+    Error::Setting { field: "kernels", value: kernels.to_string(), remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_what_was_asked_for_or_a_wrong_setting() {
+        let model = taper_zoo::find("efficientnet-lite0").unwrap();
+        let weights = taper_zoo::resolve(model, &taper_zoo::WeightsChoice::Pretrained).unwrap();
+        let preprocessing = Preprocessing { size: 32, ..model.preprocessing };
+        for kernels in [Kernels::Auto, Kernels::Avx512, Kernels::Avx2, Kernels::Portable] {
+            let backbone = Backbone::new(
+                &model.graph(),
+                weights.source.as_ref(),
+                preprocessing,
+                Output::Features,
+                Precision::F32,
+                kernels,
+                &Device::Cpu,
+            );
+            match kernels.resolve() {
+                Ok(class) => assert_eq!(backbone.unwrap().kernels(), class.name()),
+                Err(_) => {
+                    let error = backbone.unwrap_err();
+                    let expected = format!("--kernels is {kernels}: this processor has no");
+                    assert!(error.to_string().contains(&expected), "{error}");
+                    assert!(error.is_usage());
+                }
+            }
+        }
+        // On processors that have everything, the loop above sees no error.
+        let error = unavailable(Kernels::Avx2, "this processor has no avx2");
+        assert_eq!(
+            error.to_string(),
+            "--kernels is avx2: this processor has no avx2: use --kernels auto"
+        );
+        assert!(error.is_usage());
     }
 }

@@ -8,7 +8,7 @@ use taper_core::{ClassNames, Preprocessing, Split};
 use taper_data::{Dataset, DecodeOptions, Finding, Item, Preparer, decode_file};
 use taper_metrics::{Evaluation, softmax};
 use taper_nn::{DeviceChoice, Network, Pass, open_device};
-use taper_plan::{Output, Precision};
+use taper_plan::{Kernels, Output, Precision};
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{Artefact, Backbone, Error, Result, Session, evaluate_head, extract};
@@ -36,11 +36,12 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Opens an artefact: `model.safetensors` of a run folder.
+    /// Opens an artefact: `model.safetensors` of a run folder. `kernels` are the instructions to use on the CPU, whatever it
+    /// was trained with.
     ///
     /// # Errors
     /// [`Error::Artefact`] if the file is something else, and whatever keeps the network from being built.
-    pub fn open(path: impl AsRef<Path>, device: DeviceChoice) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>, device: DeviceChoice, kernels: Kernels) -> Result<Self> {
         let device = open_device(device)?;
         let (artefact, weights) = Artefact::open(path.as_ref())?;
         let backbone = Backbone::new(
@@ -50,6 +51,7 @@ impl Classifier {
             Output::Features,
             // On a machine without 16-bit instructions the plan rounds at the same places.
             artefact.precision,
+            kernels,
             &device,
         )?;
         let head = Network::loaded(&artefact.head, &weights.head(), &device)?;
@@ -64,6 +66,7 @@ impl Classifier {
         model: &'static ModelSpec,
         weights: &WeightsChoice,
         device: DeviceChoice,
+        kernels: Kernels,
     ) -> Result<Self> {
         let device = open_device(device)?;
         let graph = model.graph();
@@ -76,6 +79,7 @@ impl Classifier {
             model.preprocessing,
             Output::Logits,
             Precision::F32,
+            kernels,
             &device,
         )?;
         Self::assemble(names, backbone, None)

@@ -5,7 +5,7 @@ use taper_augment::Policy;
 use taper_core::{Fit, Preprocessing};
 use taper_data::ValChoice;
 use taper_nn::DeviceChoice;
-use taper_plan::Precision;
+use taper_plan::{Kernels, Precision};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{Error, HeadChoice, Result, file::write_atomically};
@@ -63,6 +63,8 @@ pub struct Recipe {
     pub strict: bool,
     /// What the frozen backbone computes in. Default `f32`.
     pub precision: Precision,
+    /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or `portable`. Default `auto`.
+    pub kernels: Kernels,
     /// Where to compute. Default `cpu`.
     pub device: DeviceChoice,
 }
@@ -87,6 +89,7 @@ impl Default for Recipe {
             seed: 0,
             strict: false,
             precision: Precision::default(),
+            kernels: Kernels::default(),
             device: DeviceChoice::default(),
         }
     }

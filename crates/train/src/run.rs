@@ -134,6 +134,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
         preprocessing,
         Output::Features,
         recipe.precision,
+        recipe.kernels,
         &device,
     )?;
     let mut folder = RunFolder::create(out)?;

@@ -1,0 +1,40 @@
+//! Benchmarks of Taper, alone or against its peers. `cargo xtask bench` builds and runs this; `docs/performance.md` says how
+//! to read what comes out.
+//!
+//! Everything that is measured, Taper too, is a process of its own that is asked for one timed burst of work at a time
+//! ([`protocol`]): nothing is loaded twice, and what waits is stopped, so that only one computes ([`process`]). All take
+//! turns ([`rounds`]), and ratios are taken within a round. A benchmark is a module like [`backbone`]: it says what its
+//! cases are, which peers there are for each, and what the workers do.
+
+mod backbone;
+mod process;
+mod protocol;
+mod python;
+mod rounds;
+mod row;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Taper, alone or against its peers.
+#[derive(Debug, Parser)]
+#[command(name = "taper-bench")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pictures per second of the frozen backbones.
+    Backbone(backbone::Options),
+    /// The other side of the pipe: works as it is asked on standard input.
+    #[command(hide = true)]
+    Work(backbone::WorkerOptions),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Backbone(options) => backbone::run(&options),
+        Command::Work(options) => backbone::work(&options),
+    }
+}

@@ -1,0 +1,104 @@
+//! What bf16 changes on real pictures: next to nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; a skipped test says so
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use taper_callbacks::Callbacks;
+use taper_core::Split;
+use taper_data::{Dataset, FolderUse, Item};
+use taper_nn::{AdamConfig, Network, Pass};
+use taper_plan::{Kernels, Output, Precision};
+use taper_train::{
+    Backbone, Features, HeadChoice, HeadTraining, Session, extract, open_data, train_head,
+};
+use taper_zoo::{WeightsChoice, find, resolve};
+
+fn features(dataset: &Arc<Dataset>, pictures: &[usize], precision: Precision) -> Features {
+    let model = find("efficientnet-lite0").unwrap();
+    let weights = resolve(model, &WeightsChoice::Pretrained).unwrap();
+    let mut backbone = Backbone::new(
+        &model.graph(),
+        weights.source.as_ref(),
+        model.preprocessing,
+        Output::Features,
+        precision,
+        Kernels::Auto,
+        &Device::Cpu,
+    )
+    .unwrap();
+    let items = Item::untouched(pictures);
+    extract(&mut backbone, dataset, items, None, true, &Session::quiet()).unwrap()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// The class with the largest logit for each row, and how far it is ahead of the next.
+fn classes(head: &Network, features: &Features) -> Vec<(usize, f32)> {
+    let shape = (features.len(), features.width);
+    let rows = Tensor::from_slice(&features.values, shape, &Device::Cpu).unwrap();
+    let logits = head.forward(&rows, Pass::Evaluation).unwrap().to_vec2::<f32>().unwrap();
+    let best = |row: &Vec<f32>| {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        (order[0], row[order[0]] - row[order[1]])
+    };
+    logits.iter().map(best).collect()
+}
+
+#[test]
+fn bf16_features_of_real_pictures_mean_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/rock-paper-scissors")
+        .display()
+        .to_string();
+    if !Path::new(&folder).exists() {
+        println!("skipped: {folder} is not on this machine");
+        return;
+    }
+    let dataset = Arc::new(open_data(&folder, FolderUse::Train).unwrap());
+    let test = dataset.indices(Some(Split::Test));
+    assert_eq!(test.len(), 372);
+    let single = features(&dataset, &test, Precision::F32);
+    let half = features(&dataset, &test, Precision::Bf16);
+    let width = single.width;
+    assert_eq!((single.len(), half.len(), half.width), (372, 372, width));
+    assert_ne!(single.values, half.values, "bf16 rounds");
+    let rows = single.values.chunks_exact(width).zip(half.values.chunks_exact(width));
+    let least = rows.map(|(a, b)| cosine(a, b)).fold(f64::INFINITY, f64::min);
+    println!("least cosine {least:.6}");
+    assert!(least >= 0.999, "{least}");
+
+    // Every third training picture is enough for a head that tells the classes apart.
+    let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(3).collect();
+    let train = features(&dataset, &train, Precision::F32);
+    let graph = HeadChoice::Linear.graph(width, dataset.classes().len());
+    let settings =
+        HeadTraining { epochs: 15, batch_size: 64, optimizer: AdamConfig::default(), seed: 0 };
+    let trained = train_head(
+        &graph,
+        &train,
+        &single,
+        settings,
+        &mut Callbacks::new(),
+        &Device::Cpu,
+        &Session::quiet(),
+    )
+    .unwrap();
+    let (a, b) = (classes(&trained.head, &single), classes(&trained.head, &half));
+    let right = a.iter().zip(&single.labels).filter(|((class, _), l)| *class == **l as usize);
+    let accuracy = right.count() as f64 / 372.0;
+    assert!(
+        accuracy >= 0.85,
+        "a head that cannot tell the classes apart proves nothing: {accuracy}"
+    );
+    let other: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a.0 != b.0).collect();
+    println!("accuracy {accuracy:.4}; another class for {} of 372: {other:?}", other.len());
+    assert!(other.len() as f64 <= 0.01 * 372.0, "{other:?}");
+}
