@@ -8,8 +8,9 @@ use std::{
 use crate::{become_command, build_release};
 
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
-    // Without peers there is no need to build candle-transformers and rten.
-    let peers = arguments.iter().any(|argument| argument == OsStr::new("--peers"));
+    // Only the backbones have peers that are crates; otherwise there is no need to build candle-transformers and rten.
+    let backbone = arguments.first().is_some_and(|argument| argument == OsStr::new("backbone"));
+    let peers = backbone && arguments.iter().any(|argument| argument == OsStr::new("--peers"));
     let mut package = vec!["--package", "taper-bench"];
     if peers {
         package.extend(["--features", "peers"]);

@@ -26,6 +26,8 @@ cargo xtask TASK
   bench backbone [--peers] [--json FILE] [OPTIONS]
                       pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
                       Runtime and OpenVINO in the same run; bench backbone --help names the options
+  bench data [--peers] [--json FILE] [OPTIONS]
+                      pictures per second from JPEG files to batches, with --peers those of tf.data and torchvision too
 ";
 
 fn main() -> ExitCode {

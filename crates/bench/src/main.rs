@@ -7,6 +7,7 @@
 //! cases are, which peers there are for each, and what the workers do.
 
 mod backbone;
+mod data;
 mod process;
 mod protocol;
 mod python;
@@ -27,14 +28,21 @@ struct Args {
 enum Command {
     /// Pictures per second of the frozen backbones.
     Backbone(backbone::Options),
+    /// Pictures per second from files to batches.
+    Data(data::Options),
     /// The other side of the pipe: works as it is asked on standard input.
     #[command(hide = true)]
     Work(backbone::WorkerOptions),
+    /// The same for `data`.
+    #[command(hide = true)]
+    DataWork(data::WorkerOptions),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Backbone(options) => backbone::run(&options),
+        Command::Data(options) => data::run(&options),
         Command::Work(options) => backbone::work(&options),
+        Command::DataWork(options) => data::work(&options),
     }
 }

@@ -1,6 +1,6 @@
 //! Milliseconds per picture and thread of each kind of change, from a decoded picture to the network's square.
 //!
-//! `cargo run --release -p taper-augment --example stages -- PICTURE [SIZE [NAME]]`
+//! `cargo run --release -p taper-augment --example changes -- PICTURE [SIZE [NAME]]`
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, time::Instant};
