@@ -131,8 +131,8 @@ fn made(case: Case, folder: &Path) -> anyhow::Result<PathBuf> {
 /// Whether a peer sees the picture that Taper sees: the mean of each channel of the first one, brought to size.
 fn agree(case: Case, peer: &str, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let (a, b) = (&ours.sample, &theirs.sample);
-    // Decoders and resizing may differ by a grey level, not by more.
-    if a.len() != 3 || b.len() != 3 || !a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1.0) {
+    // Decoders differ: tf.data's default is libjpeg's fast transform, which moves red and blue by more than a level.
+    if a.len() != 3 || b.len() != 3 || !a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2.0) {
         bail!("{}: {peer} sees another picture ({b:?}) than Taper ({a:?})", case.name());
     }
     Ok(())
