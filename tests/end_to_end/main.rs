@@ -3,6 +3,7 @@
 // A failed expectation of a helper is a failed test, and a skipped test says so.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod augment;
 mod bad_input;
 mod kernels;
 mod resume;

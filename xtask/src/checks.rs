@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 14] = [
+const CANDLE_FREE: [&str; 15] = [
     "taper-augment",
     "taper-callbacks",
     "taper-core",
@@ -17,6 +17,7 @@ const CANDLE_FREE: [&str; 14] = [
     "taper-plan",
     "taper-plot",
     "taper-report",
+    "taper-resample",
     "taper-schedule",
     "taper-synthetic",
     "taper-zoo",

@@ -30,6 +30,8 @@ cargo xtask TASK
                       rows per second of training the tutorial's head on features, against PyTorch
   bench tutorial [--peers] [--json FILE] [--data FOLDER]
                       the whole tutorial: its time against Keras, its accuracy against PyTorch with timm
+  bench data [--peers] [--json FILE] [OPTIONS]
+                      pictures per second from JPEG files to batches, with --peers those of tf.data and torchvision too
 ";
 
 fn main() -> ExitCode {

@@ -12,6 +12,18 @@ pub enum Error {
         /// The name that comes closest.
         nearest: Option<String>,
     },
+    /// A policy's numbers cannot be understood, or are out of range.
+    #[error(
+        "augmentation policy '{name}': write rand-augment:N,M with 1 to {most_operations} operations N and a magnitude M of 0 to {most_magnitude}, e.g. rand-augment:2,9"
+    )]
+    PolicyNumbers {
+        /// What was asked for.
+        name: String,
+        /// The most operations.
+        most_operations: u8,
+        /// The largest magnitude.
+        most_magnitude: u8,
+    },
     /// A factor is out of its range.
     #[error("augmentation: {field} is {value}: use {low} to {high}")]
     OutOfRange {
@@ -24,6 +36,30 @@ pub enum Error {
         /// The largest sensible value.
         high: f32,
     },
+    /// A batch does not have the shape that it should have.
+    #[error("mixing a batch: {found} values do not divide into {pictures} pictures of {each}")]
+    Batch {
+        /// Values that were given.
+        found: usize,
+        /// Pictures that there should be.
+        pictures: usize,
+        /// Values of each.
+        each: usize,
+    },
+    /// A label is not one of the classes.
+    #[error("the label {label} is not one of {classes} classes")]
+    Label {
+        /// The label.
+        label: u32,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Pixels could not be brought to their places.
+    #[error(transparent)]
+    Resample(#[from] taper_resample::Error),
+    /// A picture could not be compressed as JPEG, e.g. because it has more than 65,535 pixels a side.
+    #[error("JPEG artefacts: {0}")]
+    Jpeg(String),
 }
 
 /// A result with this crate's [`Error`].

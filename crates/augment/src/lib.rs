@@ -1,11 +1,24 @@
 #![doc = include_str!("../README.md")]
 
-mod affine;
+mod adjust;
 mod augmenter;
+mod auto;
+mod change;
+mod colour;
 mod error;
+mod factors;
+mod filter;
+mod geometry;
+mod mix;
+mod noise;
 mod policy;
 
-pub use affine::{Affine, Fill};
-pub use augmenter::{Augmenter, Change};
+pub use adjust::Adjustment;
+pub use augmenter::Augmenter;
+pub use change::Change;
 pub use error::{Error, Result};
-pub use policy::{CheckedFactors, Factors, Policy};
+pub use factors::{CheckedFactors, Factors};
+pub use geometry::{CropBox, Geometry};
+pub use mix::{Mix, Mixed, Mixer, one_hot};
+pub use policy::Policy;
+pub use taper_resample::{Fill, Homography, Quality, Warper};

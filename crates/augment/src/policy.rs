@@ -3,89 +3,17 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use taper_core::nearest;
 
-use crate::{Error, Fill, Result};
+use crate::{CheckedFactors, Error, Factors, Result};
 
-/// How far pictures may be changed: the factors of Keras' preprocessing layers.
-///
-/// 0 turns a step off. The fields' ranges are checked by [`check`](Factors::check).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Factors {
-    /// Probability of a mirror image (left and right exchanged), 0 to 1. Keras' `RandomFlip("horizontal")` has 0.5.
-    pub flip: f32,
-    /// Largest rotation either way as a fraction of a full turn, 0 to 0.5 (`RandomRotation`).
-    pub rotation: f32,
-    /// Largest shear along x, and along y, either way: pixels to the side per pixel down, 0 to 0.9 (`RandomShear`, but
-    /// about the centre, whereas Keras shears about the corner and so shifts the picture as well).
-    pub shear: f32,
-    /// Largest zoom either way: the side of the part that is seen is 1 − zoom to 1 + zoom, 0 to 0.9 (`RandomZoom`
-    /// without `width_factor`).
-    pub zoom: f32,
-    /// Largest shift along x, and along y, either way, as a fraction of the side, 0 to 1 (`RandomTranslation`).
-    pub translation: f32,
-    /// Largest change of contrast either way, 0 to 1 (`RandomContrast`): each channel becomes (x − μ)·f + μ with f in
-    /// 1 − contrast to 1 + contrast and μ the channel's mean, clipped.
-    pub contrast: f32,
-    /// Largest change of brightness either way as a fraction of the full range, 0 to 1 (`RandomBrightness`).
-    pub brightness: f32,
-    /// What lies beyond the edges. Default [`Fill::Reflect`], as in Keras.
-    pub fill: Fill,
-}
+/// The most operations of RandAugment in a row.
+const MOST_OPERATIONS: u8 = 16;
+/// The largest magnitude: torchvision's 31 bins are 0 to 30.
+pub(crate) const MOST_MAGNITUDE: u8 = 30;
 
-impl Default for Factors {
-    /// All off.
-    fn default() -> Self {
-        Self {
-            flip: 0.0,
-            rotation: 0.0,
-            shear: 0.0,
-            zoom: 0.0,
-            translation: 0.0,
-            contrast: 0.0,
-            brightness: 0.0,
-            fill: Fill::Reflect,
-        }
-    }
-}
-
-impl Factors {
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// [`Error::OutOfRange`] names the first field that is out of its range.
-    pub fn check(self) -> Result<CheckedFactors> {
-        let ranges = [
-            ("flip", self.flip, 1.0),
-            ("rotation", self.rotation, 0.5),
-            ("shear", self.shear, 0.9),
-            ("zoom", self.zoom, 0.9),
-            ("translation", self.translation, 1.0),
-            ("contrast", self.contrast, 1.0),
-            ("brightness", self.brightness, 1.0),
-        ];
-        for (field, value, high) in ranges {
-            if !(0.0..=high).contains(&value) {
-                return Err(Error::OutOfRange { field, value, low: 0.0, high });
-            }
-        }
-        Ok(CheckedFactors(self))
-    }
-}
-
-/// [`Factors`] that are within their ranges.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CheckedFactors(Factors);
-
-impl std::ops::Deref for CheckedFactors {
-    type Target = Factors;
-    fn deref(&self) -> &Factors {
-        &self.0
-    }
-}
-
-/// A named set of [`Factors`].
+/// A named way to change pictures. As text, in arguments and recipes: `none`, `flip`, `light`, `standard`,
+/// `trivial-augment`, `rand-augment:N,M` (`rand-augment` alone is `rand-augment:2,9`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum Policy {
     /// Pictures stay as they are.
@@ -98,26 +26,48 @@ pub enum Policy {
     Light,
     /// Flip 0.5, rotation 0.1 (36°), shear 0.1, zoom 0.2, translation 0.1, contrast 0.2, brightness 0.1.
     Standard,
+    /// One operation at a random strength: TrivialAugment Wide (Müller, Hutter 2021), torchvision's `TrivialAugmentWide`.
+    TrivialAugment,
+    /// A number of operations, one after the other, all of the same strength: RandAugment (Cubuk et al. 2019), torchvision's
+    /// `RandAugment(num_ops, magnitude)`.
+    RandAugment {
+        /// How many, 1 to 16. torchvision's default is 2.
+        operations: u8,
+        /// Strength, 0 to 30. torchvision's default is 9.
+        magnitude: u8,
+    },
 }
 
 impl Policy {
-    /// All policies, from the least to the greatest change.
-    pub const ALL: [Policy; 4] = [Policy::None, Policy::Flip, Policy::Light, Policy::Standard];
+    /// RandAugment as torchvision has it by default.
+    pub const RAND_AUGMENT: Policy = Policy::RandAugment { operations: 2, magnitude: 9 };
 
-    /// The name used in arguments and recipes.
+    /// One of each kind, from the least to the greatest change.
+    pub const ALL: [Policy; 6] = [
+        Policy::None,
+        Policy::Flip,
+        Policy::Light,
+        Policy::Standard,
+        Policy::TrivialAugment,
+        Policy::RAND_AUGMENT,
+    ];
+
+    /// The name of its kind.
     pub fn name(self) -> &'static str {
         match self {
             Policy::None => "none",
             Policy::Flip => "flip",
             Policy::Light => "light",
             Policy::Standard => "standard",
+            Policy::TrivialAugment => "trivial-augment",
+            Policy::RandAugment { .. } => "rand-augment",
         }
     }
 
-    /// The factors that the policy stands for.
-    pub fn factors(self) -> CheckedFactors {
+    /// The factors that the policy stands for; none for those that draw operations instead.
+    pub fn factors(self) -> Option<CheckedFactors> {
         let off = Factors::default();
-        CheckedFactors(match self {
+        Some(CheckedFactors(match self {
             Policy::None => off,
             Policy::Flip => Factors { flip: 0.5, ..off },
             Policy::Light => Factors {
@@ -128,7 +78,7 @@ impl Policy {
                 translation: 0.05,
                 contrast: 0.1,
                 brightness: 0.05,
-                fill: Fill::Reflect,
+                ..off
             },
             Policy::Standard => Factors {
                 flip: 0.5,
@@ -138,25 +88,68 @@ impl Policy {
                 translation: 0.1,
                 contrast: 0.2,
                 brightness: 0.1,
-                fill: Fill::Reflect,
+                ..off
             },
-        })
+            Policy::TrivialAugment | Policy::RandAugment { .. } => return None,
+        }))
     }
 }
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Policy::RandAugment { operations, magnitude } => {
+                f.pad(&format!("rand-augment:{operations},{magnitude}"))
+            }
+            other => f.pad(other.name()),
+        }
+    }
+}
+
+impl From<Policy> for String {
+    fn from(policy: Policy) -> String {
+        policy.to_string()
+    }
+}
+
+impl TryFrom<String> for Policy {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 
 impl FromStr for Policy {
     type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| Error::UnknownPolicy {
-            name: name.into(),
-            known: Self::ALL.map(Policy::name).join(", "),
-            nearest: nearest(name, Self::ALL.map(Policy::name), 1).first().map(|n| n.to_string()),
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some(policy) = Self::ALL.into_iter().find(|p| p.name() == text) {
+            return Ok(policy);
+        }
+        // The paper's spelling, rand-augment(2, 9), is understood too.
+        if let Some(numbers) = text.strip_prefix("rand-augment") {
+            let numbers = numbers
+                .strip_prefix(':')
+                .or_else(|| numbers.strip_prefix('(').and_then(|n| n.strip_suffix(')')));
+            let parsed = numbers.and_then(|n| {
+                let (operations, magnitude) = n.split_once(',')?;
+                Some((operations.trim().parse().ok()?, magnitude.trim().parse().ok()?))
+            });
+            return match parsed {
+                Some((operations @ 1..=MOST_OPERATIONS, magnitude @ 0..=MOST_MAGNITUDE)) => {
+                    Ok(Policy::RandAugment { operations, magnitude })
+                }
+                _ => Err(Error::PolicyNumbers {
+                    name: text.into(),
+                    most_operations: MOST_OPERATIONS,
+                    most_magnitude: MOST_MAGNITUDE,
+                }),
+            };
+        }
+        let names = Self::ALL.map(Policy::name);
+        Err(Error::UnknownPolicy {
+            name: text.into(),
+            known: format!("{}:N,M", names.join(", ")),
+            nearest: nearest(text, names, 1).first().map(|n| n.to_string()),
         })
     }
 }
@@ -168,29 +161,37 @@ mod tests {
     #[test]
     fn policies_have_names_and_sound_factors() {
         for policy in Policy::ALL {
+            assert_eq!(policy.to_string().parse::<Policy>().unwrap(), policy);
             assert_eq!(policy.name().parse::<Policy>().unwrap(), policy);
-            assert_eq!(serde_json::to_string(&policy).unwrap(), format!("\"{policy}\""));
-            assert!(policy.factors().check().is_ok());
+            let json = serde_json::to_string(&policy).unwrap();
+            assert_eq!(json, format!("\"{policy}\""));
+            assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
+            assert!(policy.factors().is_none_or(|f| f.check().is_ok()));
         }
-        let error = "standart".parse::<Policy>().unwrap_err().to_string();
-        assert!(error.contains("did you mean 'standard'?"), "{error}");
+        let three = Policy::RandAugment { operations: 3, magnitude: 15 };
+        assert_eq!("rand-augment:3,15".parse::<Policy>().unwrap(), three);
+        assert_eq!("rand-augment(3, 15)".parse::<Policy>().unwrap(), three);
+        assert_eq!(three.to_string(), "rand-augment:3,15");
     }
 
     #[test]
-    fn factors_out_of_range_are_named() {
-        let off = Factors::default();
-        assert!(off.check().is_ok());
-        for wrong in [
-            Factors { flip: 1.5, ..off },
-            Factors { rotation: -0.1, ..off },
-            Factors { zoom: 1.0, ..off },
-            Factors { contrast: f32::NAN, ..off },
-        ] {
-            assert!(matches!(wrong.check(), Err(Error::OutOfRange { .. })), "{wrong:?}");
+    fn errors_name_the_choices() {
+        let error = "standart".parse::<Policy>().unwrap_err().to_string();
+        assert!(error.contains("did you mean 'standard'?"), "{error}");
+        for name in ["none", "flip", "light", "standard", "trivial-augment", "rand-augment:N,M"] {
+            assert!(error.contains(name), "{error}");
         }
-        assert!(serde_json::from_str::<Factors>(r#"{"rotatoin": 0.1}"#).is_err());
-        let read: Factors =
-            serde_json::from_str(r#"{"rotation": 0.1, "fill": "nearest"}"#).unwrap();
-        assert_eq!(read, Factors { rotation: 0.1, fill: Fill::Nearest, ..off });
+        for wrong in [
+            "rand-augment:0,9",
+            "rand-augment:2,31",
+            "rand-augment:2",
+            "rand-augment(2,9",
+            "rand-augmentx",
+            "rand-augment:2,-1",
+        ] {
+            let error = wrong.parse::<Policy>().unwrap_err().to_string();
+            assert!(error.contains("rand-augment:2,9") && error.contains(wrong), "{error}");
+        }
+        assert!(serde_json::from_str::<Policy>("\"strong\"").is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Every step against Keras: `reference/make.py` holds the same picture and wrote the values.
+//! Every step against Keras: `reference/make_keras.py` holds the same picture and wrote the values.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use image::RgbImage;
-use taper_augment::{Affine, Change, Fill};
+use taper_augment::{Adjustment, Change, Fill, Geometry, Homography, Quality, Warper};
 
 fn picture() -> RgbImage {
     RgbImage::from_fn(17, 12, |x, y| {
@@ -19,18 +19,22 @@ fn steps_agree_with_keras() {
         let values: Vec<f64> = values.split(',').map(|v| v.parse().unwrap()).collect();
         let one = values[0] as f32;
         let fill = if fill == "nearest" { Fill::Nearest } else { Fill::Reflect };
-        let still = Change { fill, ..Change::default() };
+        let still = Geometry::default();
+        let place =
+            |geometry| Change { fill, ..Change::of_geometry(geometry) }.apply(&picture()).unwrap();
+        let look = |adjustment| Change::of_adjustments(vec![adjustment]).apply(&picture()).unwrap();
         let ours = match step {
-            "rotation" => Change { rotation: one, ..still }.apply(&picture()),
-            "zoom" => Change { zoom: 1.0 + one, ..still }.apply(&picture()),
-            "translation" => {
-                Change { translation: [one, values[1] as f32], ..still }.apply(&picture())
-            }
-            "contrast" => Change { contrast: one, ..still }.apply(&picture()),
-            "brightness" => Change { brightness: one, ..still }.apply(&picture()),
+            "rotation" => place(Geometry { rotation: one, ..still }),
+            "zoom" => place(Geometry { zoom: 1.0 + one, ..still }),
+            "translation" => place(Geometry { translation: [one, values[1] as f32], ..still }),
+            "contrast" => look(Adjustment::Contrast(one)),
+            "brightness" => look(Adjustment::Brightness(one)),
             "affine" => {
-                let matrix = values.clone().try_into().unwrap();
-                Affine(matrix).resample(&picture(), fill)
+                let map = Homography::affine(values.clone().try_into().unwrap());
+                let mut out = picture();
+                let size = out.dimensions();
+                Warper::new().warp(&picture(), &map, fill, Quality::Plain, size, &mut out).unwrap();
+                out
             }
             other => panic!("{other}"),
         };

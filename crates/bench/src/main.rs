@@ -7,6 +7,7 @@
 //! cases are, which peers there are for each, and what the workers do.
 
 mod backbone;
+mod data;
 mod head;
 mod process;
 mod protocol;
@@ -39,6 +40,11 @@ enum Command {
     /// The same for `head`.
     #[command(hide = true)]
     WorkHead,
+    /// Pictures per second from files to batches.
+    Data(data::Options),
+    /// The same for `data`.
+    #[command(hide = true)]
+    DataWork(data::WorkerOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,5 +54,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tutorial(options) => tutorial::run(&options),
         Command::Work(options) => backbone::work(&options),
         Command::WorkHead => head::work(),
+        Command::Data(options) => data::run(&options),
+        Command::DataWork(options) => data::work(&options),
     }
 }

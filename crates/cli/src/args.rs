@@ -4,13 +4,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use taper_augment::Policy;
 use taper_feature_cache::FeatureCache;
 use taper_lr_finder::Method;
 use taper_nn::DeviceChoice;
 use taper_plan::Kernels;
-use taper_train::{LearningRate, LrFinderSettings, Recipe};
+use taper_train::{FitChoice, LearningRate, LrFinderSettings, Recipe};
 
-use crate::recipe_args::RecipeArgs;
+use crate::recipe_args::{FitArg, RecipeArgs};
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest account of it out.
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     LrFind(Box<LrFindArgs>),
     /// Look for what is wrong with a data set: damage, duplicates, contradicting labels, drift.
     Inspect(InspectArgs),
+    /// Show what augmentation makes of the training pictures: a contact sheet, and how many there will be.
+    Augment(AugmentArgs),
     /// Measure a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
@@ -175,6 +178,56 @@ pub(crate) struct InspectArgs {
     /// Only warnings and the answer.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AugmentArgs {
+    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic`.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: String,
+    /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
+    #[arg(long, value_name = "POLICY", default_value = "light")]
+    augment: Policy,
+    /// Views of each training picture; the first is the picture as it is.
+    #[arg(long, value_name = "K", default_value_t = 2)]
+    views: u32,
+    /// The views follow from it, here as in `taper train`.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The network whose size and crop are shown.
+    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    model: String,
+    /// Side of the square input in pixels [default: the network's own].
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u32>,
+    /// How pictures come to the square [default: crop].
+    #[arg(long)]
+    fit: Option<FitArg>,
+    /// The contact sheet, a PNG file.
+    #[arg(long, value_name = "FILE", default_value = "augment.png")]
+    pub(crate) out: PathBuf,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+impl AugmentArgs {
+    /// The recipe whose views are to be shown.
+    pub(crate) fn recipe(&self) -> Recipe {
+        Recipe {
+            data: self.data.clone(),
+            augment: self.augment,
+            views: self.views,
+            seed: self.seed,
+            model: self.model.clone(),
+            size: self.size,
+            fit: self.fit.map_or_else(FitChoice::default, FitArg::choice),
+            ..Recipe::default()
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,8 @@ use taper_zoo::{WeightsChoice, models};
 
 use crate::{
     args::{
-        CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs, SummaryArgs, TrainArgs,
+        AugmentArgs, CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs,
+        SummaryArgs, TrainArgs,
     },
     inspect::inspect,
     output::{Status, answer_json, answer_line},
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
         Command::LrFind(args) => lr_find(&args, &cached(session(args.quiet), &args.cache)),
         Command::Inspect(args) => inspect(&args, &cached(session(args.quiet), &args.cache)),
         Command::Evaluate(args) => evaluate(&args, &cached(session(args.quiet), &args.cache)),
+        Command::Augment(args) => augment(&args, &session(args.quiet)),
         Command::Predict(args) => predict(&args, &session(true)),
         Command::Summary(args) => summary(&args),
         Command::Models(args) => list_models(&args),
@@ -177,6 +179,22 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
 
 fn status(unreadable: &[Finding]) -> Status {
     if unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable }
+}
+
+fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
+    let recipe = args.recipe().check()?;
+    let augmented = taper_train::augment_sheet(&recipe, &args.out, session)?;
+    if args.json {
+        answer_json(&augmented)?;
+    } else {
+        answer_line(&format!("{} pictures to train on", augmented.cardinality()))?;
+        answer_line(&format!(
+            "{} fixed views of each with {}: the same in every epoch, so that features are computed once",
+            augmented.views, augmented.augment
+        ))?;
+        answer_line(&format!("sheet {}", augmented.sheet))?;
+    }
+    Ok(status(&augmented.unreadable))
 }
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {

@@ -41,7 +41,7 @@ pub(crate) struct RecipeArgs {
     /// Views of each training picture; the first is the picture as it is [default: 1].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
-    /// How the other views are changed: none, flip, light or standard [default: light].
+    /// How the other views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M [default: light].
     #[arg(long, value_name = "POLICY")]
     augment: Option<Policy>,
     /// Passes over the training pictures [default: 30].
@@ -113,20 +113,25 @@ pub(crate) struct RecipeArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum FitArg {
+pub(crate) enum FitArg {
     /// Scale the shorter side and cut out the centre, as the network was trained.
     Crop,
     /// Scale both sides: nothing of the picture is lost.
     Squash,
 }
 
+impl FitArg {
+    pub(crate) fn choice(self) -> FitChoice {
+        match self {
+            FitArg::Squash => FitChoice::Squash,
+            FitArg::Crop => FitChoice::Crop,
+        }
+    }
+}
+
 impl RecipeArgs {
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
-        let fit = self.fit.map(|fit| match fit {
-            FitArg::Squash => FitChoice::Squash,
-            FitArg::Crop => FitChoice::Crop,
-        });
         let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
         Recipe {
             data: text(&self.data, recipe.data),
@@ -134,7 +139,7 @@ impl RecipeArgs {
             weights: text(&self.weights, recipe.weights),
             head: self.head.clone().unwrap_or(recipe.head),
             size: self.size.or(recipe.size),
-            fit: fit.unwrap_or(recipe.fit),
+            fit: self.fit.map_or(recipe.fit, FitArg::choice),
             val: self.val.unwrap_or(recipe.val),
             views: self.views.unwrap_or(recipe.views),
             augment: self.augment.unwrap_or(recipe.augment),

@@ -10,7 +10,7 @@ pub mod random;
 pub use classes::{ClassNames, Split};
 pub use error::{Error, Result};
 pub use monitor::{Direction, Mode, Monitor};
-pub use preprocessing::{Fit, Interpolation, Preprocessing};
+pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};
 
 /// The closest candidate to `wanted` by Damerau–Levenshtein-like distance, for "did you mean" hints.
 ///

@@ -31,6 +31,53 @@ pub enum Fit {
     },
 }
 
+/// A part of a picture, in pixels from its upper left corner; sides need not be whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// Distance of its left edge from the picture's left edge.
+    pub left: f64,
+    /// Distance of its top edge from the picture's top edge.
+    pub top: f64,
+    /// Its width.
+    pub width: f64,
+    /// Its height.
+    pub height: f64,
+}
+
+impl Part {
+    /// All of a picture of this size.
+    pub fn whole(width: u32, height: u32) -> Self {
+        Self { left: 0.0, top: 0.0, width: width.into(), height: height.into() }
+    }
+
+    /// What remains of a picture after timm's evaluation transform (`timm/data/transforms_factory.py`):
+    /// `Resize(floor(size / fraction))` and `CenterCrop(size)`.
+    fn central(width: u32, height: u32, size: u32, fraction: f32) -> Self {
+        // timm computes it from a decimal fraction in f64. Where the f32 lies a little above that (0.8), the quotient must
+        // not fall below the integer that it would have been.
+        let shorter = (f64::from(size) / f64::from(fraction) * (1.0 + 1e-7)).floor();
+        let (w, h) = (f64::from(width), f64::from(height));
+        // torchvision's `Resize(int)`: the longer side is truncated to an integer.
+        let (full_w, full_h) = if width <= height {
+            (shorter, (shorter * h / w).floor())
+        } else {
+            ((shorter * w / h).floor(), shorter)
+        };
+        let size = f64::from(size);
+        // torchvision's `CenterCrop`: Python's `round`, ties to even.
+        let left = ((full_w - size) / 2.0).round_ties_even();
+        let top = ((full_h - size) / 2.0).round_ties_even();
+        let (scale_x, scale_y) = (w / full_w, h / full_h);
+        let (left, top) = (left * scale_x, top * scale_y);
+        Self {
+            left,
+            top,
+            width: (size * scale_x).min(w - left),
+            height: (size * scale_y).min(h - top),
+        }
+    }
+}
+
 /// How a network wants its pictures. Part of the model and of its artefact, never of the data set.
 ///
 /// A pixel p in 0…255 becomes `(p / 255 − mean) / std`, channel by channel in RGB order.
@@ -77,6 +124,14 @@ impl Preprocessing {
             return fail("std", format!("{:?}", self.std), "use positive values");
         }
         Ok(())
+    }
+
+    /// The part of a picture of this size (not 0) that becomes the network's square.
+    pub fn part(&self, width: u32, height: u32) -> Part {
+        match self.fit {
+            Fit::Squash => Part::whole(width, height),
+            Fit::Crop { fraction } => Part::central(width, height, self.size, fraction),
+        }
     }
 
     /// The scale and shift that turn a pixel in 0…255 into the network's input: `pixel · scale + shift`, per channel.

@@ -45,18 +45,37 @@ impl Item {
     }
 }
 
-/// Makes a variant of a picture. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do.
+/// Makes variants of pictures. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do: what it returns is brought to size as an
+/// untouched picture would be.
 ///
-/// It must be a pure function of its arguments: it is called from several threads, in any order.
+/// It must be a pure function of picture, view, key and specification: it is called from several threads, in any order.
 pub trait Augment: Send + Sync {
-    /// The variant number `view` (1 or above) of a picture; `key` is [`Sample::key`](crate::Sample::key), to key random
-    /// streams by.
-    fn augment(&self, picture: &RgbImage, view: u32, key: u64) -> RgbImage;
+    /// Writes the variant number `view` (1 or above) of a picture to `out` as the network wants it: u8, layout
+    /// \[size, size, 3\] (RGB), range 0…255. `key` is [`Sample::key`](crate::Sample::key), to key random streams by. The
+    /// preparer has the specification, and buffers.
+    ///
+    /// # Errors
+    /// If the picture cannot be brought to size.
+    fn augment_into(
+        &self,
+        picture: &RgbImage,
+        view: u32,
+        key: u64,
+        preparer: &mut Preparer,
+        out: &mut [u8],
+    ) -> Result<()>;
 }
 
 impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
-    fn augment(&self, picture: &RgbImage, view: u32, key: u64) -> RgbImage {
-        self(picture, view, key)
+    fn augment_into(
+        &self,
+        picture: &RgbImage,
+        view: u32,
+        key: u64,
+        preparer: &mut Preparer,
+        out: &mut [u8],
+    ) -> Result<()> {
+        preparer.prepare_into(&self(picture, view, key), out)
     }
 }
 
@@ -319,7 +338,7 @@ impl Job {
         for (item, out) in run.iter().zip(out.chunks_exact_mut(preparer.len())) {
             let prepared = match &self.augment {
                 Some(augment) if item.view > 0 => {
-                    preparer.prepare_into(&augment.augment(&picture.pixels, item.view, key), out)
+                    augment.augment_into(&picture.pixels, item.view, key, preparer, out)
                 }
                 _ => preparer.prepare_into(&picture.pixels, out),
             };

@@ -49,16 +49,16 @@ impl Features {
 
 /// Views of pictures: what makes them, and what it is called in the keys of cached features.
 #[derive(Clone)]
-pub struct Views {
+pub struct NamedViews {
     /// Changes a picture into its view.
     pub augment: Arc<dyn Augment>,
     /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same views.
     pub identity: String,
 }
 
-impl std::fmt::Debug for Views {
+impl std::fmt::Debug for NamedViews {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Views").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("NamedViews").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -79,7 +79,7 @@ pub fn extract(
     backbone: &mut Backbone,
     dataset: &Arc<Dataset>,
     items: Vec<Item>,
-    views: Option<Views>,
+    views: Option<NamedViews>,
     strict: bool,
     session: &Session,
 ) -> Result<Features> {
@@ -210,7 +210,7 @@ impl Cached {
         backbone: &Backbone,
         dataset: &Dataset,
         items: &[Item],
-        views: Option<&Views>,
+        views: Option<&NamedViews>,
         session: &Session,
     ) -> Option<Self> {
         let (cache, identity) = session.cache().zip(backbone.identity())?;

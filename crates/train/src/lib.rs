@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod artefact;
+mod augment_sheet;
 mod backbone;
 mod classifier;
 mod error;
@@ -16,12 +17,14 @@ mod run_folder;
 mod session;
 mod source;
 mod training;
+mod views;
 
 pub use artefact::Artefact;
+pub use augment_sheet::{AugmentAnswer, augment_sheet};
 pub use backbone::Backbone;
 pub use classifier::{Classifier, Prediction};
 pub use error::{Error, Result};
-pub use features::{Features, Views, extract};
+pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use head::HeadChoice;
 pub use inspect::{EmbedWith, inspect};
@@ -35,3 +38,4 @@ pub use training::{
     CheckedHeadTraining, CheckpointFolder, HeadModel, HeadTrainer, HeadTraining, Trained,
     evaluate_head, train_head,
 };
+pub use views::Views;

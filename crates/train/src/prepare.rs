@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use image::RgbImage;
 use taper_augment::Augmenter;
 use taper_core::Split;
 use taper_data::{DEFAULT_FRACTION, Dataset, Finding, FolderUse, Item, Splits, ValChoice};
@@ -10,7 +9,8 @@ use taper_plan::Output;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    Backbone, CheckedRecipe, Features, Recipe, Result, Session, Views, extract, open_data,
+    Backbone, CheckedRecipe, Features, NamedViews, Recipe, Result, Session, Views, extract,
+    open_data,
 };
 
 /// Everything that a recipe needs before features can be computed: opened, checked, nothing written.
@@ -115,13 +115,11 @@ impl Prepared {
     }
 }
 
-fn views(recipe: &Recipe) -> Views {
-    let factors = recipe.augment.factors();
-    let identity = format!("{factors:?} {}", recipe.seed);
-    let augmenter = Augmenter::new(factors, recipe.seed);
-    let augment =
-        move |picture: &RgbImage, view: u32, sample: u64| augmenter.augment(picture, view, sample);
-    Views { augment: Arc::new(augment), identity }
+fn views(recipe: &Recipe) -> NamedViews {
+    let augmenter = Augmenter::of(recipe.augment, recipe.seed);
+    // Raised with the version, since nobody can say which release changes what a policy means.
+    let identity = format!("{} {augmenter:?}", env!("CARGO_PKG_VERSION"));
+    NamedViews { augment: Arc::new(Views(augmenter)), identity }
 }
 
 fn validated_on(recipe: &Recipe, is_test: bool, dataset: &Dataset, val: &[usize]) -> String {

@@ -185,7 +185,8 @@ pub struct Recipe {
     pub val: ValChoice,
     /// Views of each training picture, 1 to 1000; view 0 is the picture as it is. Default 1.
     pub views: u32,
-    /// How the other views are changed. Default `light`.
+    /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or `rand-augment:N,M`. Default
+    /// `light`.
     pub augment: Policy,
     /// Passes over the training pictures, from 1. Default 30.
     pub epochs: u32,

@@ -1,6 +1,6 @@
 """Writes keras.txt beside this script: what Keras' preprocessing layers make of a formula picture, for given factors.
 
-Run with: KERAS_BACKEND=torch python make.py
+Run with: KERAS_BACKEND=torch python make_keras.py
 The layers' random draws are replaced by the values in the file; everything else is theirs.
 """
 

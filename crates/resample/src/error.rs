@@ -1,0 +1,31 @@
+/// What can go wrong when pixels are brought to new places.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A picture without pixels has nothing to show.
+    #[error("a picture of {width} × {height} pixels cannot be resampled: it has none")]
+    NoPixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The output has the wrong length.
+    #[error("the output has {found} bytes: {width} × {height} RGB pixels take {expected}")]
+    Output {
+        /// Bytes that were given.
+        found: usize,
+        /// Bytes that are needed.
+        expected: usize,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The resizer refused.
+    #[error("resizing: {0}")]
+    Resizer(String),
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,224 @@
+use std::{collections::BTreeMap, path::Path};
+
+use image::RgbImage;
+use serde::Serialize;
+use taper_augment::Augmenter;
+use taper_core::{
+    Interpolation, Part, Split,
+    random::{Key, Purpose},
+};
+use taper_data::{Augment, Dataset, Finding, FolderUse, Preparer};
+use taper_plot::{Sheet, Tile};
+
+use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data};
+
+const CHOICE: Purpose = Purpose::new("train/augment-sheet");
+/// Classes that are shown; a sheet is for looking, and the answer counts them all.
+const MOST_CLASSES: usize = 12;
+/// Views that are shown of each picture.
+const MOST_VIEWS: u32 = 8;
+/// Tiles in a row: readable at 800 pixels.
+const MOST_COLUMNS: usize = 8;
+
+/// What views make of a data set: the answer of `taper augment --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AugmentAnswer {
+    /// Training pictures.
+    pub before: usize,
+    /// Training pictures and their views: what an epoch consists of.
+    pub after: usize,
+    /// The contact sheet.
+    pub sheet: String,
+    /// The policy.
+    pub augment: String,
+    /// Views of each picture, the picture as it is counted.
+    pub views: u32,
+    /// The seed that the views follow from.
+    pub seed: u64,
+    /// Side of the network's input in pixels.
+    pub size: u32,
+    /// Training pictures of each class.
+    pub classes: BTreeMap<String, usize>,
+    /// Pictures that were to be shown and cannot be used.
+    pub unreadable: Vec<Finding>,
+}
+
+/// Draws a contact sheet of what the network will see: pictures of each class as they are, beside their views, in the
+/// network's size and crop. `recipe` says data, network, size, fit, policy, views and seed, and with the same recipe
+/// [`train`](crate::train()) makes the same views.
+///
+/// # Errors
+/// If the data set cannot be opened or the file cannot be written.
+pub fn augment_sheet(
+    recipe: &CheckedRecipe,
+    out: &Path,
+    session: &Session,
+) -> Result<AugmentAnswer> {
+    let CheckedRecipe { recipe, preprocessing, .. } = recipe;
+    let dataset = open_data(&recipe.data, FolderUse::Train)?;
+    let mut training = dataset.indices(Some(Split::Train));
+    if training.is_empty() {
+        training = dataset.indices(None);
+    }
+    let counts = dataset.counts(&training);
+    let before = training.len();
+    let after = before * recipe.views as usize;
+
+    let mut drawing = Drawing {
+        dataset: &dataset,
+        views: Views(Augmenter::of(recipe.augment, recipe.seed)),
+        preparer: Preparer::new(*preprocessing)?,
+        unreadable: Vec::new(),
+    };
+    let shown_views = recipe.views.min(MOST_VIEWS);
+    let per_row = (MOST_COLUMNS / shown_views as usize).max(1);
+    let shown_classes = dataset.classes().len().min(MOST_CLASSES);
+    let mut sheet = Sheet {
+        // The name alone: a long path would push the figures out of the line.
+        title: format!(
+            "{}: {} pictures, {} with their views",
+            Path::new(&recipe.data).file_name().unwrap_or_default().to_string_lossy(),
+            grouped(before),
+            grouped(after)
+        ),
+        subtitle: format!(
+            "{}, {} view(s) of each picture, seed {}, {} × {}: the same in every epoch; view 0 is the picture as it is",
+            recipe.augment, recipe.views, recipe.seed, preprocessing.size, preprocessing.size
+        ),
+        columns: per_row * shown_views as usize,
+        group: shown_views as usize,
+        tiles: Vec::new(),
+    };
+    // Whole rows: as many pictures of each class.
+    let each = if shown_classes > 6 { 1 } else { 2 }.max(per_row.div_ceil(shown_classes));
+    let side = sheet.side();
+    for class in 0..shown_classes {
+        let mut of_class: Vec<usize> = training
+            .iter()
+            .copied()
+            .filter(|i| dataset.samples()[*i].label as usize == class)
+            .collect();
+        Key::new(recipe.seed, CHOICE).stream(0, class as u64).shuffle(&mut of_class);
+        let name = dataset.classes().name(class as u32).unwrap_or("?").to_owned();
+        let mut shown = 0;
+        for index in of_class {
+            if session.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if shown == each {
+                break;
+            }
+            if let Some(tiles) = drawing.tiles(index, &name, shown_views, side)? {
+                sheet.tiles.extend(tiles);
+                shown += 1;
+            }
+        }
+    }
+    let png = sheet.png().map_err(taper_report::Error::from)?;
+    write_atomically(out, &png)?;
+    for finding in &drawing.unreadable {
+        session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
+    }
+    Ok(AugmentAnswer {
+        before,
+        after,
+        sheet: out.display().to_string(),
+        augment: recipe.augment.to_string(),
+        views: recipe.views,
+        seed: recipe.seed,
+        size: preprocessing.size,
+        classes: dataset.classes().iter().map(str::to_owned).zip(counts).collect(),
+        unreadable: drawing.unreadable,
+    })
+}
+
+struct Drawing<'a> {
+    dataset: &'a Dataset,
+    views: Views,
+    preparer: Preparer,
+    unreadable: Vec<Finding>,
+}
+
+impl Drawing<'_> {
+    /// All views of one picture; none if it cannot be used.
+    fn tiles(
+        &mut self,
+        index: usize,
+        class: &str,
+        views: u32,
+        side: u32,
+    ) -> Result<Option<Vec<Tile>>> {
+        let picture = match self.dataset.read(index) {
+            Ok(picture) => picture.pixels,
+            Err(finding) => {
+                self.unreadable.push(finding);
+                return Ok(None);
+            }
+        };
+        let key = self.dataset.samples()[index].key();
+        let size = self.preparer.spec().size;
+        let mut tiles = Vec::new();
+        for view in 0..views {
+            let mut seen = RgbImage::new(size, size);
+            if view == 0 {
+                self.preparer.prepare_into(&picture, &mut seen)?;
+            } else {
+                self.views.augment_into(&picture, view, key, &mut self.preparer, &mut seen)?;
+            }
+            // Brought to the tile's size, for the eye only.
+            let mut pixels = vec![0; (side * side * 3) as usize];
+            let whole = Part::whole(size, size);
+            let filter = Interpolation::Bicubic;
+            self.preparer
+                .warper()
+                .resizer()
+                .resize(&seen, whole, filter, (side, side), &mut pixels)
+                .map_err(|e| taper_data::Error::Resize {
+                    width: size,
+                    height: size,
+                    size: side,
+                    reason: e.to_string(),
+                })?;
+            let what = if view == 0 { "original".into() } else { format!("view {view}") };
+            tiles.push(Tile {
+                width: side,
+                height: side,
+                pixels,
+                caption: vec![class.into(), what],
+            });
+        }
+        Ok(Some(tiles))
+    }
+}
+
+/// 5040 as 5,040.
+pub(crate) fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl AugmentAnswer {
+    /// `2,520 → 5,040`.
+    pub fn cardinality(&self) -> String {
+        format!("{} → {}", grouped(self.before), grouped(self.after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (2520, "2,520"), (1_005_040, "1,005,040")] {
+            assert_eq!(grouped(n), text);
+        }
+    }
+}

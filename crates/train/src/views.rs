@@ -1,0 +1,24 @@
+use image::RgbImage;
+use taper_augment::Augmenter;
+use taper_data::{Augment, Preparer};
+
+/// Views of pictures for the loader: augmented and brought to the network's size in one resampling.
+#[derive(Debug)]
+pub struct Views(pub Augmenter);
+
+impl Augment for Views {
+    fn augment_into(
+        &self,
+        picture: &RgbImage,
+        view: u32,
+        key: u64,
+        preparer: &mut Preparer,
+        out: &mut [u8],
+    ) -> taper_data::Result<()> {
+        let spec = *preparer.spec();
+        self.0.render(picture, view, key, &spec, preparer.warper(), out).map_err(|e| {
+            let (width, height) = picture.dimensions();
+            taper_data::Error::Resize { width, height, size: spec.size, reason: e.to_string() }
+        })
+    }
+}
