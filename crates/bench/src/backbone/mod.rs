@@ -21,7 +21,7 @@ use crate::{
     protocol::Loaded,
     python,
     rounds::Rounds,
-    row::{print, write_json},
+    row::{Row, print, write_json},
 };
 
 /// What to measure.
@@ -89,7 +89,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut contestants =
         Contestants { folder, program, threads, running: Vec::new(), python: None };
     let mut rows = Vec::new();
-    for case in &cases {
+    // A file that cannot be written is better known before the work than after it.
+    if let Some(path) = &options.json {
+        write_json(&rows, path)?;
+    }
+    let measured = measure(options, &cases, threads, &mut contestants, &mut rows);
+    // What was measured before something failed is not lost.
+    print(&rows)?;
+    if let Some(path) = &options.json {
+        write_json(&rows, path)?;
+    }
+    measured
+}
+
+fn measure(
+    options: &Options,
+    cases: &[Case],
+    threads: usize,
+    contestants: &mut Contestants,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    for case in cases {
         let mut peers = if options.peers { case.peers() } else { Vec::new() };
         peers.retain(|p| options.only.is_empty() || options.only.iter().any(|o| p.contains(o)));
         eprintln!(
@@ -125,11 +145,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         contestants.running.push(ours);
         contestants.running.extend(ready.into_iter().map(|(process, _)| process));
     }
-    print(&rows)?;
-    match &options.json {
-        Some(path) => write_json(&rows, path),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Whether a peer gives the features that Taper gives: a figure of another work would mean nothing.
