@@ -96,7 +96,7 @@ impl Worker for Taper {
         };
         let first = dataset.read(0).map_err(|f| anyhow!("{}: {}", f.path, f.reason))?;
         let first = prepare(&first.pixels, &SPEC)?;
-        let mut sample = vec![0.0f64; 3];
+        let mut sample = [0.0f64; 3];
         for pixel in first.as_chunks::<3>().0 {
             sample.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += f64::from(*value));
         }
