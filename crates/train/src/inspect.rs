@@ -1,5 +1,5 @@
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -106,4 +106,14 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
         values: features.values,
         samples: features.items.into_iter().map(|item| item.sample).collect(),
     })
+}
+
+/// What training looks at on its own: counts, imbalance, exact duplicates. Warns, and writes `health.json`.
+pub(crate) fn quick_check(dataset: &Dataset, file: &Path, session: &Session) -> Result<()> {
+    let health = taper_health::quick(dataset, &Watch::default())?;
+    // What cannot be read has been named already.
+    for advice in health.advice.iter().filter(|a| !a.starts_with("unreadable") && !a.starts_with("misnamed")) {
+        session.progress().warn(advice);
+    }
+    Ok(health.write(file)?)
 }

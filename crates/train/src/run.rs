@@ -109,7 +109,7 @@ pub struct Answer {
 
 /// Carries out a recipe into a new folder `out`.
 ///
-/// The folder is made before the long work begins and removed again if the run fails. It then holds `recipe.toml`,
+/// The folder is made before the long work begins and removed again if the run fails. It then holds `recipe.toml`, `health.json`,
 /// `history.csv`, `history.jsonl`, `evaluation.json`, `curves.{png,svg}`, `confusion.{png,svg}` and `model.safetensors`.
 ///
 /// # Errors
@@ -176,6 +176,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
         dataset.findings().iter().cloned().partition(Finding::usable);
     report_findings(&unreadable, &remarks, session);
+    crate::inspect::quick_check(&dataset, &folder.file("health.json"), session)?;
 
     let classes = dataset.classes().clone();
     let graph = recipe.head.graph(backbone.width(), classes.len());
