@@ -14,8 +14,17 @@ fn findings_are_named_and_the_cleaned_manifest_can_be_read() {
     fs::copy(data.join("train/red/05.jpg"), data.join("train/blue/wrong.jpg")).unwrap();
     let before = fs::read_dir(data.join("train/red")).unwrap().count();
 
-    let arguments =
-        ["inspect", "--data", "data", "--no-embeddings", "--json", "--out", "health", "--fix", "clean"];
+    let arguments = [
+        "inspect",
+        "--data",
+        "data",
+        "--no-embeddings",
+        "--json",
+        "--out",
+        "health",
+        "--fix",
+        "clean",
+    ];
     let answer = run(here, &arguments).expect(3).json();
     assert_eq!(answer["pictures"], 45);
     assert_eq!(answer["classes"]["train"]["red"], 12);

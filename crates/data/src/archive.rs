@@ -217,7 +217,10 @@ impl Archives {
                     archive.by_index_raw(entry.at as usize).map_err(|e| io(e.to_string()))?;
                 let (method, promised) = (file.compression(), file.crc32());
                 let damaged = |what: &str| {
-                    Defect::new(DefectKind::Corrupt, format!("is damaged within the archive: {what}"))
+                    Defect::new(
+                        DefectKind::Corrupt,
+                        format!("is damaged within the archive: {what}"),
+                    )
                 };
                 // An archive may claim less than it holds.
                 let read = match method {
@@ -228,7 +231,9 @@ impl Archives {
                     other => {
                         return Err(Defect::new(
                             DefectKind::Unsupported,
-                            format!("is packed in a way that is not supported ({other}): pack it with deflate, or not at all"),
+                            format!(
+                                "is packed in a way that is not supported ({other}): pack it with deflate, or not at all"
+                            ),
                         ));
                     }
                 };
