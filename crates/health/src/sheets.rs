@@ -61,8 +61,12 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
         ..Sheet::default()
     };
     for error in health.label_errors.iter().take(PAIRS) {
-        let text =
-            format!("{}, looks like {} ({:.0} %)", error.label, error.looks_like, 100.0 * error.probability);
+        let text = format!(
+            "{}, looks like {} ({:.0} %)",
+            error.label,
+            error.looks_like,
+            100.0 * error.probability
+        );
         let side = sheet.side();
         sheet.tiles.push(tile(dataset, error.index, side, text));
     }
