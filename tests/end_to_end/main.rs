@@ -5,6 +5,7 @@
 
 mod augment;
 mod bad_input;
+mod inspect;
 mod kernels;
 mod resume;
 mod support;

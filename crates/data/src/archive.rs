@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use zip::{ZipArchive, result::ZipError};
+use flate2::{Crc, read::DeflateDecoder};
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use crate::{
     Content, Dataset, Defect, DefectKind, Error, FolderUse, PictureSource, Result, Sample,
@@ -213,17 +214,35 @@ impl Archives {
                 // Cheap: the list of entries is shared.
                 let mut archive = archive.clone();
                 let file =
-                    archive.by_index(entry.at as usize).map_err(|e| match e {
-                        ZipError::UnsupportedArchive(what) => Defect::new(
-                            DefectKind::Unsupported,
-                            format!("is packed in a way that is not supported ({what}): pack it with deflate, or not at all"),
-                        ),
-                        other => io(other.to_string()),
-                    })?;
+                    archive.by_index_raw(entry.at as usize).map_err(|e| io(e.to_string()))?;
+                let (method, promised) = (file.compression(), file.crc32());
+                let damaged = |what: &str| {
+                    Defect::new(
+                        DefectKind::Corrupt,
+                        format!("is damaged within the archive: {what}"),
+                    )
+                };
                 // An archive may claim less than it holds.
-                file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| {
-                    Defect::new(DefectKind::Corrupt, format!("is damaged within the archive: {e}"))
-                })?;
+                let read = match method {
+                    CompressionMethod::Stored => file.take(limit + 1).read_to_end(&mut bytes),
+                    CompressionMethod::DEFLATE => {
+                        DeflateDecoder::new(file).take(limit + 1).read_to_end(&mut bytes)
+                    }
+                    other => {
+                        return Err(Defect::new(
+                            DefectKind::Unsupported,
+                            format!(
+                                "is packed in a way that is not supported ({other}): pack it with deflate, or not at all"
+                            ),
+                        ));
+                    }
+                };
+                read.map_err(|e| damaged(&e.to_string()))?;
+                let mut sum = Crc::new();
+                sum.update(&bytes);
+                if bytes.len() as u64 <= limit && sum.sum() != promised {
+                    return Err(damaged("its checksum is another"));
+                }
             }
             Some(Opened::Tar(window)) => {
                 let mut window = window.clone();
@@ -342,7 +361,7 @@ mod tests {
     use super::*;
     use crate::fixture;
     use std::{io::Write, path::PathBuf};
-    use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+    use zip::{ZipWriter, write::SimpleFileOptions};
 
     fn pack_zip(path: &Path, files: &[(&str, Vec<u8>)], method: CompressionMethod) {
         let mut zip = ZipWriter::new(File::create(path).unwrap());

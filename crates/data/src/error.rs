@@ -24,7 +24,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The path leads to a file that is none of the known sources.
-    #[error("{}: this is neither a folder of pictures, nor a manifest (.csv, .jsonl), nor an archive (.zip, .tar)", path.display())]
+    #[error("{}: this is a file, and neither a manifest (.csv, .jsonl) nor an archive (.zip, .tar): give one of these, or a folder of pictures", path.display())]
     NotASource {
         /// The path that was asked for.
         path: PathBuf,

@@ -186,9 +186,10 @@ fn residual(a: &Plane, b: &Plane, pose: &Pose) -> Option<(f32, Equations)> {
     if n < f64::from(OVERLAP) * (side * side) as f64 {
         return None;
     }
-    for i in 1..6 {
-        for j in 0..i {
-            equations[i][j] = equations[j][i];
+    let upper = equations;
+    for (i, row) in equations.iter_mut().enumerate() {
+        for (j, value) in row[..i].iter_mut().enumerate() {
+            *value = upper[j][i];
         }
     }
     // An even surface fits everything: below 2 grey levels of structure there is nothing to tell by.

@@ -61,8 +61,12 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
         ..Sheet::default()
     };
     for error in health.label_errors.iter().take(PAIRS) {
-        let text =
-            format!("{} → {} ({:.0} %)", error.label, error.looks_like, 100.0 * error.probability);
+        let text = format!(
+            "{}, looks like {} ({:.0} %)",
+            error.label,
+            error.looks_like,
+            100.0 * error.probability
+        );
         let side = sheet.side();
         sheet.tiles.push(tile(dataset, error.index, side, text));
     }
@@ -86,7 +90,7 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
         .features
         .iter()
         .take(3)
-        .map(|f| format!("{} {:.2} → {:.2}", f.feature, f.train, f.other))
+        .map(|f| format!("{} {:.2} to {:.2}", f.feature, f.train, f.other))
         .collect();
     let mut sheet = Sheet {
         title: format!("Drift: train (left) and {other} (right)"),

@@ -1,6 +1,9 @@
 use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,29 +60,35 @@ pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) 
     let progress = session.progress();
     progress.begin("inspect", dataset.indices(None).len() as u64, "pictures");
     let tick = || progress.advance(1);
-    let stop = AtomicBool::new(false);
-    let done = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let health = std::thread::scope(|scope| {
         // The session is asked now and then, the inspection always.
         scope.spawn(|| {
-            use std::sync::atomic::Ordering::Relaxed;
-            while !done.load(Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 if session.interrupted() {
-                    stop.store(true, Relaxed);
+                    stop.store(true, Ordering::Relaxed);
                 }
                 std::thread::park_timeout(Duration::from_millis(20));
             }
         });
+        // Even a panic must end the thread above, or the scope would wait for it for ever.
+        let _done = SetOnDrop(&done);
         let watch = Watch { tick: Some(&tick), stop: Some(&stop) };
-        let health = taper_health::inspect(dataset, embeddings.as_ref(), &watch);
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        health
+        taper_health::inspect(dataset, embeddings.as_ref(), &watch)
     });
     progress.end();
     health.map_err(|error| match error {
         taper_health::Error::Interrupted => Error::Interrupted,
         other => other.into(),
     })
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The features of all pictures: what failed is missing, and found again by the inspection.
@@ -108,4 +117,16 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
         values: features.values,
         samples: features.items.into_iter().map(|item| item.sample).collect(),
     })
+}
+
+/// What training looks at on its own: counts, imbalance, exact duplicates. Warns, and writes `health.json`.
+pub(crate) fn quick_check(dataset: &Dataset, file: &Path, session: &Session) -> Result<()> {
+    let health = taper_health::quick(dataset, &Watch::default())?;
+    // What cannot be read has been named already.
+    for advice in
+        health.advice.iter().filter(|a| !a.starts_with("unreadable") && !a.starts_with("misnamed"))
+    {
+        session.progress().warn(advice);
+    }
+    Ok(health.write(file)?)
 }

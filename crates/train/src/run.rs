@@ -125,7 +125,7 @@ const RESULT: &str = "result.json";
 /// Carries out a recipe into a new folder `out`.
 ///
 /// The folder is made before the long work begins and removed again if the run fails before there is anything to go on
-/// from. At the end it holds `recipe.toml`, `history.csv`, `history.jsonl`, `evaluation.json`, `result.json`,
+/// from. At the end it holds `recipe.toml`, `health.json`, `history.csv`, `history.jsonl`, `evaluation.json`, `result.json`,
 /// `curves.{png,svg}`, `confusion.{png,svg}`, `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the
 /// learning rate was found.
 ///
@@ -170,6 +170,7 @@ fn carry_out(
     let Tables { train, val, test, unreadable, remarks, cached } = tables;
     let Prepared { checked, device, dataset, splits, weights, backbone, validated_on } = prepared;
     let CheckedRecipe { recipe, model, preprocessing, .. } = checked;
+    crate::inspect::quick_check(&dataset, &folder.file("health.json"), session)?;
 
     let classes = dataset.classes().clone();
     let graph = recipe.head.graph(backbone.width(), classes.len());
