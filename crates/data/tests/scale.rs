@@ -1,4 +1,5 @@
 //! Many files, many threads, and going on in the middle of an epoch.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{fs, sync::Arc, time::Instant};
 
