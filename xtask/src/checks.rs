@@ -5,12 +5,15 @@ use anyhow::bail;
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 15] = [
+const CANDLE_FREE: [&str; 18] = [
     "taper-augment",
     "taper-callbacks",
     "taper-core",
     "taper-data",
+    "taper-feature-cache",
     "taper-graph",
+    "taper-head",
+    "taper-health",
     "taper-kernels",
     "taper-lr-finder",
     "taper-metrics",
