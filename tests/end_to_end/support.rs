@@ -76,12 +76,13 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
 /// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
 pub(crate) fn pictures() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (split, count) in [("train", 12), ("val", 4), ("test", 5)] {
+    // No picture is in two splits.
+    for (split, first, count) in [("train", 0, 12), ("val", 20, 4), ("test", 40, 5)] {
         for class in ["blue", "red"] {
             let class_folder = folder.path().join("data").join(split).join(class);
             fs::create_dir_all(&class_folder).unwrap();
             for n in 0..count {
-                picture(class, n).save(class_folder.join(format!("{n:02}.jpg"))).unwrap();
+                picture(class, first + n).save(class_folder.join(format!("{n:02}.jpg"))).unwrap();
             }
         }
     }
