@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::support::{pictures, run};
+use crate::support::{pictures_from, run};
 
 #[test]
 fn findings_are_named_and_the_cleaned_manifest_can_be_read() {
-    let folder = pictures();
+    let folder = pictures_from([0, 20, 40]);
     let here = folder.path();
     let data = here.join("data");
     fs::write(data.join("train/red/empty.jpg"), b"").unwrap();
@@ -58,7 +58,7 @@ fn findings_are_named_and_the_cleaned_manifest_can_be_read() {
 
 #[test]
 fn training_looks_at_counts_and_exact_copies_and_writes_it_down() {
-    let folder = pictures();
+    let folder = pictures_from([0, 20, 40]);
     let here = folder.path();
     fs::copy(here.join("data/train/red/03.jpg"), here.join("data/test/red/copy.jpg")).unwrap();
     let ran = run(here, &crate::support::QUICK).expect(0);

@@ -75,9 +75,13 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
 
 /// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
 pub(crate) fn pictures() -> TempDir {
+    pictures_from([0; 3])
+}
+
+/// The same with other pictures: those of each split begin at this number, so that splits can have none in common.
+pub(crate) fn pictures_from([train, val, test]: [u32; 3]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    // No picture is in two splits.
-    for (split, first, count) in [("train", 0, 12), ("val", 20, 4), ("test", 40, 5)] {
+    for (split, first, count) in [("train", train, 12), ("val", val, 4), ("test", test, 5)] {
         for class in ["blue", "red"] {
             let class_folder = folder.path().join("data").join(split).join(class);
             fs::create_dir_all(&class_folder).unwrap();
