@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod fuse;
 mod graph;
 pub mod heads;
 pub mod networks;
@@ -9,6 +10,7 @@ mod summary;
 mod weights;
 
 pub use error::{Error, Result};
+pub use fuse::{FusedLayer, FusedOp, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
 pub use summary::{LayerSummary, ParameterCount, Summary};
