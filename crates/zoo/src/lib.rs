@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod entries;
 mod error;
 pub mod hub;
 pub mod imagenet;
