@@ -32,7 +32,11 @@ impl Graph {
         }
         if self.gives_map(last) {
             let input = graph.nodes.len() - 1;
-            graph.nodes.push(Node { name: POOL.into(), op: Op::GlobalAvgPool, inputs: vec![input] });
+            graph.nodes.push(Node {
+                name: POOL.into(),
+                op: Op::GlobalAvgPool,
+                inputs: vec![input],
+            });
             graph.features = input + 1;
             graph.output = input + 1;
         }
@@ -43,8 +47,9 @@ impl Graph {
     fn last_of(&self, layer: &str) -> Result<NodeId> {
         let group = format!("{layer}.");
         let exact = self.nodes().iter().position(|node| node.name == layer);
-        let last = || self.nodes().iter().rposition(|node| node.name.starts_with(&group));
-        exact.or_else(last).ok_or_else(|| {
+        // A layer may have the name of the group that it is in.
+        let last = self.nodes().iter().rposition(|node| node.name.starts_with(&group));
+        exact.max(last).ok_or_else(|| {
             let mut names: Vec<&str> = Vec::new();
             for node in self.nodes() {
                 let dots = node.name.match_indices('.').map(|(at, _)| &node.name[..at]);

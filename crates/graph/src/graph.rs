@@ -205,10 +205,24 @@ impl Graph {
                     push("running_mean", vec![channels], ParameterKind::RunningMean);
                     push("running_var", vec![channels], ParameterKind::RunningVar);
                 }
+                Op::LayerNorm { channels, .. } => {
+                    push("weight", vec![channels], ParameterKind::Scale);
+                    push("bias", vec![channels], ParameterKind::Bias);
+                }
+                Op::LayerScale { channels } => {
+                    push("gamma", vec![channels], ParameterKind::Scale);
+                }
                 _ => {}
             }
         }
         all
+    }
+
+    /// Whether a frozen plan can compute it; candle can compute all.
+    pub fn has_plan(&self) -> bool {
+        let unknown =
+            |op: &Op| matches!(op, Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. });
+        !self.nodes.iter().any(|node| unknown(&node.op))
     }
 
     /// How many learnable numbers the network has: weights, scales and biases, as published counts go.
@@ -233,7 +247,10 @@ impl Graph {
     fn channels(&self, id: NodeId) -> usize {
         let node = &self.nodes[id];
         match node.op {
-            Op::Input { channels } | Op::BatchNorm { channels, .. } => channels,
+            Op::Input { channels }
+            | Op::BatchNorm { channels, .. }
+            | Op::LayerNorm { channels, .. }
+            | Op::LayerScale { channels } => channels,
             Op::Features { width } => width,
             Op::Conv2d(c) => c.out_channels,
             Op::Linear { out_features, .. } => out_features,

@@ -2,18 +2,19 @@
 //! References: `crates/testing/reference/zoo.py`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor};
+use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 use taper_core::{Fit, Interpolation};
-use taper_graph::{Graph, Weights};
+use taper_graph::{Graph, WeightSource, Weights};
 use taper_nn::{Network, Pass};
 use taper_plan::{FrozenPlan, Output, PlanOptions, Precision};
 use taper_testing::{
     assert_close, picture,
     zoo::{ZooReference, answers, specifications, tensors, thinned},
 };
-use taper_zoo::{ModelSpec, find, models};
+use taper_zoo::{LoadedWeights, ModelSpec, WeightsChoice, find, models, resolve};
 
 /// Networks that are slow through candle are compared at the odd size only; the plan does all sizes.
 const SLOW: u64 = 6_000_000_000;
@@ -22,7 +23,7 @@ fn through_candle(
     r: &ZooReference,
     model: &ModelSpec,
     graph: &Graph,
-    weights: &Weights,
+    weights: &dyn WeightSource,
 ) -> Vec<f32> {
     let network = Network::loaded(graph, weights, &Device::Cpu).unwrap();
     let (mean, std) = (model.preprocessing.mean, model.preprocessing.std);
@@ -43,7 +44,7 @@ fn through_the_plan(
     r: &ZooReference,
     model: &ModelSpec,
     graph: &Graph,
-    weights: &Weights,
+    weights: &dyn WeightSource,
     output: Output,
     precision: Precision,
 ) -> Vec<f32> {
@@ -87,27 +88,85 @@ fn the_registry_says_what_timm_says() {
 #[test]
 fn graphs_name_and_shape_their_tensors_as_timm_does() {
     for model in models() {
-        let ours: BTreeMap<String, Vec<usize>> =
-            model.graph().parameters().into_iter().map(|p| (p.name, p.shape)).collect();
-        assert_eq!(ours, tensors(model.name), "{}", model.name);
+        let mut theirs = tensors(model.name);
+        if model.name.starts_with("repvgg") {
+            theirs = deployed(theirs);
+        }
+        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no difference.
+        let sides = |shape: Vec<usize>| shape.into_iter().filter(|n| *n != 1).collect::<Vec<_>>();
+        let ours = model.graph().parameters().into_iter().map(|p| (p.name, sides(p.shape)));
+        let theirs = theirs.into_iter().map(|(name, shape)| (name, sides(shape)));
+        assert_eq!(
+            ours.collect::<BTreeMap<_, _>>(),
+            theirs.collect::<BTreeMap<_, _>>(),
+            "{}",
+            model.name
+        );
     }
+}
+
+/// The tensors of RepVGG with the branches of each block fused to one convolution.
+fn deployed(trained: BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Vec<usize>> {
+    let mut all = BTreeMap::new();
+    for (name, shape) in trained {
+        if let Some(block) = name.strip_suffix(".conv_kxk.conv.weight") {
+            all.insert(format!("{block}.reparam_conv.bias"), vec![shape[0]]);
+            all.insert(format!("{block}.reparam_conv.weight"), shape);
+        } else if !["conv_kxk", "conv_1x1", "identity"].iter().any(|branch| name.contains(branch)) {
+            all.insert(name, shape);
+        }
+    }
+    all
+}
+
+/// Seeded weights as timm names and shapes them, in a file, through everything that loads weights.
+fn loaded(model: &'static ModelSpec, folder: &Path, backbone_only: bool) -> LoadedWeights {
+    let mut shapes = tensors(model.name);
+    if backbone_only && model.name.starts_with("vgg") {
+        // 124 million numbers that nobody asks for.
+        shapes.retain(|name, _| name.starts_with("features."));
+    }
+    let weights = Weights::seeded_by_name(shapes);
+    let path = folder.join(format!("{}.safetensors", model.name));
+    let bytes: Vec<(&str, Vec<u8>)> = weights
+        .names()
+        .into_iter()
+        .map(|name| {
+            let values = weights.values(name).unwrap();
+            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, bytes)| {
+        let shape = weights.shape(name).unwrap().to_vec();
+        (*name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
+    });
+    serialize_to_file(views, None, &path).unwrap();
+    let loaded = resolve(model, &WeightsChoice::File(path.clone())).unwrap();
+    // What is open stays readable; the next network gets its place on the disk.
+    std::fs::remove_file(path).unwrap();
+    loaded
 }
 
 #[test]
 fn features_equal_those_of_timm() {
-    let mut backbones: BTreeMap<String, (Graph, Weights)> = BTreeMap::new();
+    let folder = tempfile::tempdir().unwrap();
+    let mut current: Option<(String, LoadedWeights)> = None;
     for r in answers() {
         let model = find(&r.network).unwrap();
-        let (backbone, weights) = backbones.entry(r.network.clone()).or_insert_with(|| {
-            let backbone = model.backbone();
-            let weights = Weights::seeded(&backbone);
-            (backbone, weights)
-        });
+        let backbone = &model.backbone();
+        if current.as_ref().is_none_or(|(name, _)| *name != r.network) {
+            current = Some((r.network.clone(), loaded(model, folder.path(), true)));
+        }
+        let weights = current.as_ref().unwrap().1.source.as_ref();
         println!("{} {} × {}", r.network, r.height, r.width);
         let odd = r.height != r.width;
-        if odd || model.flops() < SLOW {
+        let slow = if backbone.has_plan() { SLOW } else { 2 * SLOW };
+        if odd || model.flops() < slow {
             let features = through_candle(&r, model, backbone, weights);
             assert_close(&thinned(&features), &r.features, 1e-4);
+        }
+        if !backbone.has_plan() {
+            continue;
         }
         let plan = |precision| {
             let features =
@@ -121,6 +180,7 @@ fn features_equal_those_of_timm() {
 
 #[test]
 fn logits_equal_those_of_timm() {
+    let folder = tempfile::tempdir().unwrap();
     let mut seen = 0;
     for r in answers() {
         let model = find(&r.network).unwrap();
@@ -130,15 +190,19 @@ fn logits_equal_those_of_timm() {
             continue;
         }
         let graph = model.graph();
-        let weights = Weights::seeded(&graph);
+        let weights = loaded(model, folder.path(), false);
+        let weights = weights.source.as_ref();
         println!("{} {} × {}", r.network, r.height, r.width);
-        if model.flops() < SLOW {
-            let logits = through_candle(&r, model, &graph, &weights);
+        if model.flops() < SLOW || !graph.has_plan() {
+            let logits = through_candle(&r, model, &graph, weights);
             assert_close(&thinned(&logits), &r.logits, 1e-4);
         }
-        let logits = through_the_plan(&r, model, &graph, &weights, Output::Logits, Precision::F32);
-        assert_close(&thinned(&logits), &r.logits, 1e-4);
+        if graph.has_plan() {
+            let logits =
+                through_the_plan(&r, model, &graph, weights, Output::Logits, Precision::F32);
+            assert_close(&thinned(&logits), &r.logits, 1e-4);
+        }
         seen += 1;
     }
-    assert!(seen >= 11, "{seen}");
+    assert!(seen >= 25, "{seen}");
 }

@@ -47,6 +47,24 @@ const MOBILENET_V2: Family = Family {
     source: "Ross Wightman (timm, RandAugment recipe)",
 };
 
+const MOBILENET_V4: Family = Family {
+    licence: "Apache-2.0",
+    paper: "Qin et al., MobileNetV4: Universal Models for the Mobile Ecosystem, 2024, arXiv:2404.10518",
+    source: "Ross Wightman (timm)",
+};
+
+const REPVGG: Family = Family {
+    licence: "MIT",
+    paper: "Ding et al., RepVGG: Making VGG-style ConvNets Great Again, 2021, arXiv:2101.03697",
+    source: "the paper's authors, in timm's form",
+};
+
+const CONVNEXT: Family = Family {
+    licence: "Apache-2.0",
+    paper: "Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545",
+    source: "the paper's authors (tiny, small, base) and Ross Wightman (the smaller ones), in timm's form",
+};
+
 impl Family {
     const fn entry(&self, entry: Entry) -> ModelSpec {
         ModelSpec {
@@ -121,8 +139,101 @@ const fn lite(
     LITE.entry(Entry { name, repository, preprocessing, feature_width, parameters, build })
 }
 
+const fn mobilenet_v4(
+    name: &'static str,
+    repository: &'static str,
+    size: u32,
+    fraction: f32,
+    parameters: usize,
+    build: fn(usize) -> Graph,
+) -> ModelSpec {
+    let fit = Fit::Crop { fraction };
+    let preprocessing = Preprocessing { size, fit, ..bicubic(TORCHVISION) };
+    let feature_width = 960;
+    MOBILENET_V4.entry(Entry { name, repository, preprocessing, feature_width, parameters, build })
+}
+
+const fn repvgg(
+    name: &'static str,
+    repository: &'static str,
+    feature_width: usize,
+    parameters: usize,
+    build: fn(usize) -> Graph,
+) -> ModelSpec {
+    let preprocessing = TORCHVISION;
+    REPVGG.entry(Entry { name, repository, preprocessing, feature_width, parameters, build })
+}
+
+const fn convnext(
+    name: &'static str,
+    repository: &'static str,
+    fraction: f32,
+    feature_width: usize,
+    parameters: usize,
+    build: fn(usize) -> Graph,
+) -> ModelSpec {
+    let preprocessing = Preprocessing { fit: Fit::Crop { fraction }, ..bicubic(TORCHVISION) };
+    CONVNEXT.entry(Entry { name, repository, preprocessing, feature_width, parameters, build })
+}
+
 /// Ordered by name.
 pub(crate) static MODELS: &[ModelSpec] = &[
+    convnext(
+        "convnext-atto",
+        "timm/convnext_atto.d2_in1k",
+        0.875,
+        320,
+        3_695_520,
+        networks::convnext_atto,
+    ),
+    convnext(
+        "convnext-base",
+        "timm/convnext_base.fb_in1k",
+        0.875,
+        1024,
+        88_591_464,
+        networks::convnext_base,
+    ),
+    convnext(
+        "convnext-femto",
+        "timm/convnext_femto.d1_in1k",
+        0.875,
+        384,
+        5_217_784,
+        networks::convnext_femto,
+    ),
+    convnext(
+        "convnext-nano",
+        "timm/convnext_nano.d1h_in1k",
+        0.95,
+        640,
+        15_593_560,
+        networks::convnext_nano,
+    ),
+    convnext(
+        "convnext-pico",
+        "timm/convnext_pico.d1_in1k",
+        0.875,
+        512,
+        9_045_672,
+        networks::convnext_pico,
+    ),
+    convnext(
+        "convnext-small",
+        "timm/convnext_small.fb_in1k",
+        0.875,
+        768,
+        50_223_688,
+        networks::convnext_small,
+    ),
+    convnext(
+        "convnext-tiny",
+        "timm/convnext_tiny.fb_in1k",
+        0.875,
+        768,
+        28_589_128,
+        networks::convnext_tiny,
+    ),
     ModelSpec {
         embedded: Some(Embedded {
             file: "efficientnet-lite0-f16.safetensors",
@@ -173,6 +284,34 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         parameters: 3_504_872,
         build: networks::mobilenet_v2,
     }),
+    mobilenet_v4(
+        "mobilenet-v4-large",
+        "timm/mobilenetv4_conv_large.e600_r384_in1k",
+        384,
+        0.95,
+        32_590_864,
+        networks::mobilenet_v4_large,
+    ),
+    mobilenet_v4(
+        "mobilenet-v4-medium",
+        "timm/mobilenetv4_conv_medium.e500_r256_in1k",
+        256,
+        0.95,
+        9_715_512,
+        networks::mobilenet_v4_medium,
+    ),
+    mobilenet_v4(
+        "mobilenet-v4-small",
+        "timm/mobilenetv4_conv_small.e2400_r224_in1k",
+        224,
+        0.875,
+        3_774_024,
+        networks::mobilenet_v4_small,
+    ),
+    repvgg("repvgg-a0", "timm/repvgg_a0.rvgg_in1k", 1280, 8_309_384, networks::repvgg_a0),
+    repvgg("repvgg-a1", "timm/repvgg_a1.rvgg_in1k", 1280, 12_789_864, networks::repvgg_a1),
+    repvgg("repvgg-a2", "timm/repvgg_a2.rvgg_in1k", 1408, 25_499_944, networks::repvgg_a2),
+    repvgg("repvgg-b0", "timm/repvgg_b0.rvgg_in1k", 1280, 14_339_048, networks::repvgg_b0),
     resnet("resnet101", "timm/resnet101.tv_in1k", 2048, 44_549_160, networks::resnet101),
     resnet("resnet152", "timm/resnet152.tv_in1k", 2048, 60_192_808, networks::resnet152),
     resnet("resnet18", "timm/resnet18.tv_in1k", 512, 11_689_512, networks::resnet18),

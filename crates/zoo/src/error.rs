@@ -75,6 +75,21 @@ pub enum Error {
         /// Everything that is missing or misshapen.
         source: taper_graph::Error,
     },
+    /// A file follows another framework's convention, and that framework's network computes something else.
+    #[error(
+        "the weights '{file}' are {naming}'s and cannot be used for {model}: {why}; \
+         give those of timm or torchvision"
+    )]
+    Naming {
+        /// The file's path.
+        file: String,
+        /// Whose convention it is.
+        naming: &'static str,
+        /// The model's name.
+        model: String,
+        /// What differs.
+        why: &'static str,
+    },
     /// A file could not be fetched from the Hub.
     #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy())]
     Hub {

@@ -117,10 +117,7 @@ mod tests {
         let error = find("resnet-50").unwrap_err().to_string();
         let expected = "unknown model 'resnet-50' (did you mean resnet50";
         assert!(error.starts_with(expected), "{error}");
-        assert!(
-            error.contains("the models are efficientnet-lite0, efficientnet-lite1, "),
-            "{error}"
-        );
+        assert!(error.contains("the models are convnext-atto, "), "{error}");
         let error = find("???").unwrap_err().to_string();
         assert!(!error.contains("did you mean"), "{error}");
     }

@@ -191,6 +191,11 @@ impl WeightFile {
         })
     }
 
+    /// How a tensor of a type that is not read is stored, e.g. `I64`.
+    pub(crate) fn other_type(&self, name: &str) -> Option<&str> {
+        self.contents.other.get(name).map(String::as_str)
+    }
+
     /// Gives the digest that is known beforehand, so that it need not be computed.
     pub(crate) fn with_digest(self, digest: &str) -> Self {
         Self { digest: OnceLock::from(digest.to_owned()), ..self }
