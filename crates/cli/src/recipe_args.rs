@@ -23,7 +23,7 @@ pub(crate) struct RecipeArgs {
     /// The pretrained network [default: efficientnet-lite0].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The backbone's weights: a safetensors file, `pretrained`, or `random` for benchmarks [default: pretrained].
+    /// The backbone's weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
     /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
