@@ -95,11 +95,14 @@ fn totals(summary: &Summary) -> Value {
     })
 }
 
+/// What a row of the comparison shows of a network.
+type Cell<'a> = &'a dyn Fn(&Summary) -> String;
+
 fn side_by_side(summaries: &[Summary]) -> anyhow::Result<()> {
     let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let shape = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
     let field = |s: &Summary| s.layers.iter().filter_map(|layer| layer.receptive_field).max();
-    let rows: [(&str, &dyn Fn(&Summary) -> String); 10] = [
+    let rows: [(&str, Cell<'_>); 10] = [
         ("", &|s| s.model.clone()),
         ("input", &|s| shape(&s.input)),
         ("layers", &|s| s.layers.len().to_string()),

@@ -47,7 +47,7 @@ pub enum Error {
         /// The network's name.
         network: String,
         /// Everything that does not fit.
-        mismatch: crate::Mismatch,
+        mismatch: Box<crate::Mismatch>,
     },
 }
 

@@ -208,7 +208,7 @@ pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource)
         let known: BTreeSet<String> = whole.parameters().into_iter().map(|p| p.name).collect();
         let unexpected = source.names().into_iter().filter(|name| !known.contains(*name));
         mismatch.unexpected = unexpected.map(str::to_owned).collect();
-        Err(Error::Weights { network: graph.name().into(), mismatch })
+        Err(Error::Weights { network: graph.name().into(), mismatch: Box::new(mismatch) })
     }
 }
 

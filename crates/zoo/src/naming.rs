@@ -61,7 +61,7 @@ pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
         };
         let found = plain(&parameter.name, false)
             .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
-            .or_else(|| repvgg::fused(&file, &prefix, parameter))
+            .or_else(|| repvgg::fused(&file, prefix, parameter))
             .or_else(|| keras.find(&file, parameter));
         if let Some(found) = found {
             tensors.insert(parameter.name.clone(), found);
