@@ -124,7 +124,8 @@ impl WeightSource for Weights {
 /// Everything about a set of weights that does not fit a network, listed together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Tensors that the network needs and that are not there, each with the nearest names that are.
+    /// Tensors that the network needs and that are not there, each with the nearest names that are there and that nothing
+    /// needs.
     pub missing: Vec<(String, Vec<String>)>,
     /// Tensors of another shape: name, needed, found.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
@@ -185,13 +186,15 @@ pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
 /// # Errors
 /// As [`check_weights`].
 pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource) -> Result<()> {
+    let known: BTreeSet<String> = whole.parameters().into_iter().map(|p| p.name).collect();
+    let unexpected = || source.names().into_iter().filter(|name| !known.contains(*name));
     let mut mismatch = Mismatch::default();
     for parameter in graph.parameters() {
         match source.shape(&parameter.name) {
             None => {
                 // Comparing all names with all would take long for a file of another network.
                 let shown = mismatch.missing.len() < SHOWN;
-                let candidates = if shown { source.names() } else { Vec::new() };
+                let candidates = shown.then(unexpected).into_iter().flatten();
                 let near = taper_core::nearest(&parameter.name, candidates, 1);
                 let near = near.into_iter().map(str::to_owned).collect();
                 mismatch.missing.push((parameter.name, near));
@@ -205,9 +208,7 @@ pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource)
     if mismatch == Mismatch::default() {
         Ok(())
     } else {
-        let known: BTreeSet<String> = whole.parameters().into_iter().map(|p| p.name).collect();
-        let unexpected = source.names().into_iter().filter(|name| !known.contains(*name));
-        mismatch.unexpected = unexpected.map(str::to_owned).collect();
+        mismatch.unexpected = unexpected().map(str::to_owned).collect();
         Err(Error::Weights { network: graph.name().into(), mismatch: Box::new(mismatch) })
     }
 }

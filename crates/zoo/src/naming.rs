@@ -49,7 +49,7 @@ enum Recipe {
 pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
     keras::refuse_other_networks(&file, graph)?;
     let parameters = graph.parameters();
-    let prefix = prefix(&file, &parameters);
+    let prefix = prefix(&file, graph, &parameters);
     let keras = keras::Names::of(graph);
     let mut tensors = BTreeMap::new();
     for parameter in &parameters {
@@ -75,9 +75,15 @@ pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
 }
 
 /// The prefix with which most of the names fit.
-fn prefix(file: &WeightFile, parameters: &[Parameter]) -> &'static str {
-    let fits = |prefix: &&&str| {
-        parameters.iter().filter(|p| file.shape(&format!("{prefix}{}", p.name)).is_some()).count()
+fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'static str {
+    let fits = |prefix: &&&'static str| {
+        let there = |name: &str| file.shape(&format!("{prefix}{name}")).is_some();
+        let known = |p: &&Parameter| {
+            there(&p.name)
+                || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
+                || repvgg::fused(file, prefix, p).is_some()
+        };
+        parameters.iter().filter(known).count()
     };
     // The first of equals: plain names.
     PREFIXES.iter().rev().max_by_key(fits).copied().unwrap_or_default()
