@@ -10,3 +10,4 @@ mod kernels;
 mod resume;
 mod support;
 mod whole_line;
+mod zoo;

@@ -98,9 +98,12 @@ impl Backbone {
         kernels: Kernels,
         device: &Device,
     ) -> Result<Self> {
-        if !device.is_cpu() {
+        if !device.is_cpu() || !graph.has_plan() {
             if kernels != Kernels::Auto {
-                return Err(unavailable(kernels, "only the CPU has kernels to choose from"));
+                return Err(unavailable(
+                    kernels,
+                    "only frozen plans, which run on the CPU, have kernels to choose from",
+                ));
             }
             return Self::candle(graph, weights, preprocessing, output, precision, device);
         }
