@@ -1,3 +1,5 @@
+use std::{borrow::Cow, ops::Range};
+
 use candle_core::{Device, Tensor};
 use taper_core::random::Key;
 use taper_graph::{Graph, Weights};
@@ -13,7 +15,7 @@ use crate::{Error, Features, Result};
 /// A head and everything that a step changes.
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
-    train: &'a Features,
+    train: Cow<'a, Features>,
     pub(super) model: HeadModel,
     optimizer: Kind,
     average: Option<Average>,
@@ -52,7 +54,7 @@ pub(super) struct State {
 impl<'a> Engine<'a> {
     pub(super) fn new(
         graph: &Graph,
-        train: &'a Features,
+        train: Cow<'a, Features>,
         settings: &HeadTraining,
         device: &Device,
     ) -> Result<Self> {
@@ -72,6 +74,9 @@ impl<'a> Engine<'a> {
                 (Kind::Slices(optimizer), average)
             }
             Form::Candle(network) => {
+                if !train.mixed.is_empty() {
+                    return Err(cpu_only("mix", "set"));
+                }
                 let adam = Adam::new(candle_adam(settings)?.check()?, network)?;
                 let rows = (train.len(), train.width);
                 let rows = Tensor::from_slice(&train.values, rows, device)?;
@@ -93,8 +98,23 @@ impl<'a> Engine<'a> {
     /// Begins anew with the weights of another seed.
     pub(super) fn reseed(&mut self, settings: &HeadTraining, seed: u64) -> Result<()> {
         let settings = HeadTraining { seed, ..settings.clone() };
-        *self = Self::new(self.model.graph(), self.train, &settings, &self.model.device())?;
+        let train = std::mem::replace(&mut self.train, Cow::Owned(Features::default()));
+        *self = Self::new(self.model.graph(), train, &settings, &self.model.device())?;
         Ok(())
+    }
+
+    /// Goes on with other rows of the same width and labels: new views of the same pictures.
+    pub(super) fn set_train(&mut self, train: Features) -> Result<()> {
+        if let Kind::Candle(kind) = &mut self.optimizer {
+            let rows = (train.len(), train.width);
+            kind.1 = Tensor::from_slice(&train.values, rows, kind.1.device())?;
+        }
+        self.train = Cow::Owned(train);
+        Ok(())
+    }
+
+    pub(super) fn train(&self) -> &Features {
+        &self.train
     }
 
     /// One step of the optimizer on these rows of the training table, in batches whose gradients are added up.
@@ -109,9 +129,18 @@ impl<'a> Engine<'a> {
         let mut stepped = Stepped { labels, ..Stepped::default() };
         match (&mut self.model.0, &mut self.optimizer) {
             (Form::Slices(head), Kind::Slices(optimizer)) => {
-                let weight = self.loss.weight(Targets::Labels(&stepped.labels));
+                let soft = soft_targets(&self.train, rows, self.loss.classes());
+                let targets = |part: Range<usize>| match &soft {
+                    None => Targets::Labels(&stepped.labels[part]),
+                    Some(soft) => {
+                        let classes = soft.len() / rows.len().max(1);
+                        Targets::Soft(&soft[part.start * classes..part.end * classes])
+                    }
+                };
+                let weight = self.loss.weight(targets(0..rows.len()));
+                let (mut loss, mut all_logits) = (0.0, Vec::new());
                 for part in super::trainer::batches(rows.len(), self.batch_size) {
-                    let (rows, train) = (&rows[part.clone()], self.train);
+                    let (rows, train) = (&rows[part.clone()], self.train.as_ref());
                     let gather = |x: &mut [f32]| {
                         for (x, &row) in x.chunks_exact_mut(train.width).zip(rows) {
                             x.copy_from_slice(
@@ -126,13 +155,13 @@ impl<'a> Engine<'a> {
                         dropout.part(&part.start.to_string())
                     };
                     let logits = head.forward(rows.len(), gather, key, step)?;
-                    stepped.logits.extend_from_slice(logits);
+                    all_logits.extend_from_slice(logits);
                     self.gradient.resize(logits.len(), 0.0);
-                    let targets = Targets::Labels(&stepped.labels[part]);
-                    stepped.loss +=
-                        self.loss.evaluate(logits, targets, weight, &mut self.gradient)?;
+                    loss +=
+                        self.loss.evaluate(logits, targets(part), weight, &mut self.gradient)?;
                     head.backward(&self.gradient)?;
                 }
+                (stepped.loss, stepped.logits) = (loss, all_logits);
                 if let Some(norm) = self.clip_norm {
                     head.clip_gradients(norm);
                 }
@@ -221,6 +250,20 @@ impl<'a> Engine<'a> {
         }
         Ok(())
     }
+}
+
+/// Distributions over the classes, `[n, classes]`, where rows were mixed.
+fn soft_targets(train: &Features, rows: &[u32], classes: usize) -> Option<Vec<f32>> {
+    if train.mixed.is_empty() {
+        return None;
+    }
+    let mut soft = vec![0.0; rows.len() * classes];
+    for (target, &row) in soft.chunks_exact_mut(classes).zip(rows) {
+        let (second, share) = train.mixed[row as usize];
+        target[train.labels[row as usize] as usize] += 1.0 - share;
+        target[second as usize] += share;
+    }
+    Some(soft)
 }
 
 /// The settings as candle's optimizer knows them.
