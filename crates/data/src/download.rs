@@ -184,13 +184,15 @@ fn fetch(
     let mut damaged = 0;
     loop {
         let mut attempt = 0;
+        // Only what never arrived before is progress: a shorter file would be fetched again for ever.
+        let mut furthest = partial.bytes;
         while partial.bytes < file.bytes {
-            let before = partial.bytes;
             let (problem, wait) = match continue_with(&client, file, &mut partial, watching)? {
                 None => continue,
                 Some(broken) => broken,
             };
-            attempt = if partial.bytes > before { 1 } else { attempt + 1 };
+            attempt = if partial.bytes > furthest { 1 } else { attempt + 1 };
+            furthest = furthest.max(partial.bytes);
             if attempt >= ATTEMPTS || !problem.is_passing() {
                 return Err(problem.into());
             }
