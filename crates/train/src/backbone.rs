@@ -1,10 +1,10 @@
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, WeightSource};
-use taper_nn::{FrozenNetwork, FrozenType};
+use taper_nn::{FrozenNetwork, FrozenType, Network, Pass};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -29,12 +29,44 @@ enum Form {
     Candle(Box<Candle>),
 }
 
-/// A frozen network on a device.
+/// A network on a device.
 #[derive(Debug)]
 struct Candle {
-    network: FrozenNetwork,
+    network: Runnable,
     /// Pictures that go through together.
     batch: usize,
+}
+
+#[derive(Debug)]
+enum Runnable {
+    Frozen(FrozenNetwork),
+    /// What has layers that cannot be frozen runs as it is trained, in f32; with the size of its pictures.
+    AsTrained {
+        network: Network,
+        preprocessing: Preprocessing,
+    },
+}
+
+impl Runnable {
+    fn run(&mut self, pixels: &[u8], n: usize) -> taper_nn::Result<Tensor> {
+        match self {
+            Runnable::Frozen(network) => {
+                let pixels = network.send(pixels, n)?;
+                network.forward(&pixels)
+            }
+            Runnable::AsTrained { network, preprocessing } => {
+                let (size, device) = (preprocessing.size as usize, network.device());
+                // Bytes go over the bus; they are normalised on the device.
+                let x = Tensor::from_slice(pixels, (n, size, size, 3), device)?;
+                let x = x.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
+                let (scale, shift) = preprocessing.affine();
+                let per_channel = |v: [f32; 3]| Tensor::new(&v, device)?.reshape((1, 3, 1, 1));
+                let x = x.broadcast_mul(&per_channel(scale)?)?;
+                let x = x.broadcast_add(&per_channel(shift)?)?;
+                network.forward(&x, Pass::Evaluation)
+            }
+        }
+    }
 }
 
 /// Rows of features that a device may still be working on.
@@ -145,6 +177,20 @@ impl Backbone {
             Output::Features => graph.without_classifier(),
             Output::Logits => graph.clone(),
         };
+        let settings = settings(&graph, &preprocessing, output, precision, "candle");
+        let size = preprocessing.size as usize;
+        let width = graph.shapes(size, size)?[graph.output()].channels();
+        if !graph.has_plan() {
+            if precision != Precision::F32 {
+                let remedy = format!("{} computes in f32 only: use --precision f32", graph.name());
+                let value = precision.to_string();
+                return Err(Error::Setting { field: "precision", value, remedy });
+            }
+            let network = Network::loaded(&graph, weights, device)?;
+            let network = Runnable::AsTrained { network, preprocessing };
+            let form = Form::Candle(Box::new(Candle { network, batch: PLAN_BATCH }));
+            return Ok(Self { form, preprocessing, width, settings, identity: None });
+        }
         let dtype = match precision {
             Precision::F32 => FrozenType::F32,
             Precision::Tf32 => FrozenType::Tf32,
@@ -152,9 +198,8 @@ impl Backbone {
             Precision::Bf16 => FrozenType::Bf16,
         };
         let network = FrozenNetwork::compile(&graph, weights, &preprocessing, dtype, device)?;
-        let (width, batch) = (network.width(), network.batch()?);
-        let settings = settings(&graph, &preprocessing, output, precision, "candle");
-        let form = Form::Candle(Box::new(Candle { network, batch }));
+        let batch = network.batch()?;
+        let form = Form::Candle(Box::new(Candle { network: Runnable::Frozen(network), batch }));
         Ok(Self { form, preprocessing, width, settings, identity: None })
     }
 
@@ -240,8 +285,7 @@ impl Backbone {
                 let bytes = pixels.len() / n.max(1);
                 let parts = halving(batch, n, |part| {
                     let pixels = &pixels[part.start * bytes..part.end * bytes];
-                    let pixels = network.send(pixels, part.len())?;
-                    network.forward(&pixels)
+                    network.run(pixels, part.len())
                 });
                 Ok(Pending(Rows::There(parts?)))
             }

@@ -7,7 +7,11 @@ use rayon::prelude::*;
 use taper_data::{Augment, Batch, Dataset, Finding, Item, Loader, LoaderOptions};
 use taper_feature_cache::{FeatureSet, Key, digest};
 
-use crate::{Backbone, Error, Result, Session, backbone::Pending};
+use crate::{
+    Backbone, Error, Result, Session,
+    backbone::Pending,
+    mixing::{MixedViews, Mixing},
+};
 
 /// What the frozen backbone says about pictures: one row each.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +22,8 @@ pub struct Features {
     pub values: Vec<f32>,
     /// Label of each row.
     pub labels: Vec<u32>,
+    /// What each row was mixed with: the second label and its share, 0 to 1. Empty if nothing was mixed.
+    pub mixed: Vec<(u32, f32)>,
     /// Which picture and view each row is of, in the order asked for; those that failed are missing.
     pub items: Vec<Item>,
     /// Pictures that could not be used, and remarks about others.
@@ -43,6 +49,7 @@ impl Features {
             width: self.width,
             values: self.values.split_off(start * self.width),
             labels: self.labels.split_off(start),
+            mixed: self.mixed.split_off(start.min(self.mixed.len())),
             items: self.items.split_off(start),
             findings: Vec::new(),
             cached: 0,
@@ -57,6 +64,18 @@ pub struct NamedViews {
     pub augment: Arc<dyn Augment>,
     /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same views.
     pub identity: String,
+    /// How views are mixed with others after that, if they are.
+    pub mixing: Option<Arc<Mixing>>,
+}
+
+impl NamedViews {
+    /// What the loader is given.
+    fn augment(self) -> Arc<dyn Augment> {
+        match self.mixing {
+            Some(mixing) => Arc::new(MixedViews { views: self.augment, mixing }),
+            None => self.augment,
+        }
+    }
 }
 
 impl std::fmt::Debug for NamedViews {
@@ -99,6 +118,7 @@ pub fn extract(
     }
     let missing: Vec<usize> = (0..items.len()).filter(|i| !present[*i]).collect();
     let mut findings = Vec::new();
+    let mixing = views.as_ref().and_then(|views| views.mixing.clone());
     if !missing.is_empty() {
         session.progress().begin("features", missing.len() as u64, "pictures");
         let mut sweep = Sweep {
@@ -110,7 +130,7 @@ pub fn extract(
             findings: &mut findings,
             cache: cache.as_mut(),
         };
-        let augment = views.map(|v| v.augment);
+        let augment = views.map(NamedViews::augment);
         let outcome = sweep.run(dataset, augment, strict, session);
         if let Some(cache) = &mut cache {
             cache.write(&slots, width, session);
@@ -132,6 +152,12 @@ pub fn extract(
     }
     slots.truncate(end);
     features.values = slots;
+    if let Some(mixing) = mixing {
+        let usable: HashSet<usize> = features.items.iter().map(|item| item.sample).collect();
+        let size = backbone.preprocessing().size;
+        features.mixed =
+            features.items.iter().map(|item| mixing.second(*item, size, &usable)).collect();
+    }
     Ok(features)
 }
 
@@ -250,16 +276,19 @@ impl Cached {
                 return None;
             }
         };
-        let mut samples: Vec<usize> = items.iter().map(|item| item.sample).collect();
+        let mixing = views.and_then(|views| views.mixing.as_deref());
+        let partner = |item: &Item| mixing.and_then(|mixing| mixing.partner(*item));
+        let mut samples: Vec<usize> =
+            items.iter().flat_map(|item| [Some(item.sample), partner(item)]).flatten().collect();
         samples.sort_unstable();
         samples.dedup();
         let digests: Vec<Option<[u8; 32]>> = samples
             .par_iter()
             .map(|&sample| dataset.picture_digest(sample).ok().filter(|_| !session.interrupted()))
             .collect();
+        let digest_of = |sample: usize| digests[samples.binary_search(&sample).ok()?];
         let keys = items.iter().map(|item| {
-            let place = samples.binary_search(&item.sample).ok()?;
-            let picture = digests[place]?;
+            let picture = digest_of(item.sample)?;
             let view = item.view.to_le_bytes();
             match (item.view, views) {
                 (0, _) | (_, None) => Some(digest([picture.as_slice(), &[0; 4]])),
@@ -267,7 +296,15 @@ impl Cached {
                     // The streams of a view are keyed by the picture's id too.
                     let sample = dataset.samples()[item.sample].key().to_le_bytes();
                     let identity = views.identity.as_bytes();
-                    Some(digest([picture.as_slice(), &view, identity, &sample]))
+                    let plain = digest([picture.as_slice(), &view, identity, &sample]);
+                    let Some(mixing) = mixing else { return Some(plain) };
+                    let Some(partner) = partner(item) else {
+                        return Some(digest([plain.as_slice(), b"alone"]));
+                    };
+                    let other = digest_of(partner)?;
+                    let other_key = dataset.samples()[partner].key().to_le_bytes();
+                    let how = mixing.identity().as_bytes();
+                    Some(digest([plain.as_slice(), how, &other, &other_key]))
                 }
             }
         });

@@ -23,8 +23,8 @@ use taper_head::{Algorithm, LossConfig, OptimizerConfig};
 use taper_lr_finder::RangeTestConfig;
 use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
 use taper_train::{
-    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, Session, Trained,
-    train_head,
+    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, SamplingChoice,
+    Session, Trained, train_head,
 };
 
 const CLASSES: u32 = 3;
@@ -50,6 +50,8 @@ struct Setting {
     val: Features,
     graph: Graph,
     settings: HeadTraining,
+    /// Whether every epoch has rows of its own.
+    fresh: bool,
 }
 
 fn setting() -> Setting {
@@ -66,6 +68,7 @@ fn setting() -> Setting {
         loss: LossConfig { label_smoothing: 0.1, ..LossConfig::default() },
         clip_norm: Some(2.0),
         ema: Some(0.8),
+        sampling: SamplingChoice::Shuffled,
         seed: 5,
     };
     Setting {
@@ -73,6 +76,7 @@ fn setting() -> Setting {
         val: features(40, 24, 2),
         graph: heads::tutorial(24, CLASSES as usize),
         settings,
+        fresh: false,
     }
 }
 
@@ -104,7 +108,7 @@ fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
     let settings = setting.settings.clone().check().unwrap();
     let trainer =
         HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu);
-    train_with(trainer.unwrap(), folder, stop_after)
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
 }
 
 /// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
@@ -118,12 +122,20 @@ fn train_through_candle(setting: &Setting, folder: &Path, stop_after: Option<u64
     let settings = setting.settings.clone().check().unwrap();
     let trainer =
         HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
-    train_with(trainer.unwrap(), folder, stop_after)
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
 }
 
-fn train_with(mut trainer: HeadTrainer<'_>, folder: &Path, stop_after: Option<u64>) -> Trained {
+fn train_with(
+    mut trainer: HeadTrainer<'_>,
+    fresh: bool,
+    folder: &Path,
+    stop_after: Option<u64>,
+) -> Trained {
     trainer.checkpoints(CheckpointFolder::new(folder.join("checkpoints")));
     trainer.resume().unwrap();
+    if fresh {
+        trainer.fresh(|epoch| Ok(features(130, 24, 100 + u64::from(epoch))));
+    }
     let mut callbacks = callbacks(folder);
     let flag = Arc::new(AtomicBool::new(false));
     let session = Session::new(Arc::new(Silent), Arc::clone(&flag));
@@ -174,6 +186,84 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
         let count = |folder: &Path| fs::read_dir(folder.join("checkpoints")).unwrap().count();
         assert_eq!(count(folder.path()), count(whole.path()), "stopped after {stop}");
     }
+}
+
+#[test]
+fn fresh_rows_come_in_every_epoch_and_survive_an_interruption() {
+    let setting = Setting { fresh: true, ..setting() };
+    let whole = tempfile::tempdir().unwrap();
+    let expected = train(&setting, whole.path(), None);
+    let fixed =
+        train(&Setting { fresh: false, ..setting }, tempfile::tempdir().unwrap().path(), None);
+    let weights = |trained: &Trained| bits(&trained.head.weights().unwrap());
+    assert_ne!(weights(&expected), weights(&fixed));
+    let setting = Setting { fresh: true, ..self::setting() };
+    // Within the first epoch, at an epoch's end, and within a later one.
+    for stop in [2, 5, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        train(&setting, folder.path(), Some(stop));
+        assert_eq!(weights(&train(&setting, folder.path(), None)), weights(&expected), "{stop}");
+    }
+}
+
+#[test]
+fn an_interruption_while_fresh_rows_are_made_can_be_resumed() {
+    let setting = Setting { fresh: true, ..setting() };
+    let expected = train(&setting, tempfile::tempdir().unwrap().path(), None);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.checkpoints(CheckpointFolder::new(folder.path().join("checkpoints")));
+    trainer.fresh(|epoch| match epoch {
+        3 => Err(Error::Interrupted),
+        epoch => Ok(features(130, 24, 100 + u64::from(epoch))),
+    });
+    let mut callbacks = callbacks(folder.path());
+    // Called like the one that it stands for: a checkpoint belongs to a list of callbacks.
+    callbacks.push(from_fn("plug", |_: &Event<'_>, _: &mut Vec<Action>| Ok(())));
+    let first = trainer.train(&mut callbacks, &Session::quiet()).unwrap();
+    assert_eq!((first.epochs, first.stopped.unwrap().keyword()), (3, "interrupted"));
+    let resumed = train(&setting, folder.path(), None);
+    assert_eq!(bits(&resumed.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+}
+
+#[test]
+fn fresh_rows_of_other_pictures_are_refused() {
+    let setting = setting();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.fresh(|_| Ok(features(129, 24, 3)));
+    let error = trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap_err();
+    assert!(error.to_string().contains("have changed"), "{error}");
+}
+
+/// Rows mixed half and half with another class can be no better known than by half.
+#[test]
+fn mixed_labels_are_learned_as_distributions() {
+    let mut setting = setting();
+    setting.settings = HeadTraining { epochs: 40, ..HeadTraining::default() };
+    setting.settings.learning_rate = 0.03;
+    setting.graph = heads::linear(24, CLASSES as usize);
+    let loss = |setting: &Setting| {
+        let folder = tempfile::tempdir().unwrap();
+        train(setting, folder.path(), None);
+        let history = fs::read_to_string(folder.path().join("history.csv")).unwrap();
+        let last = history.lines().last().unwrap().split(',').nth(3).unwrap().to_owned();
+        last.parse::<f64>().unwrap()
+    };
+    let hard = loss(&setting);
+    let labels = setting.train.labels.clone();
+    let mix = |share| labels.iter().map(|l| ((l + 1) % CLASSES, share)).collect();
+    setting.train.mixed = mix(0.0);
+    assert!((loss(&setting) - hard).abs() < 1e-6, "a share of 0 changes nothing");
+    setting.train.mixed = mix(0.5);
+    let soft = loss(&setting);
+    // The entropy of ½, ½ is ln 2.
+    assert!(hard < 0.65 && soft > 0.693, "{hard} {soft}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use candle_core::Tensor;
 use taper_core::random::Key;
@@ -15,7 +15,7 @@ use crate::{Features, Result};
 /// A head and everything that a step changes.
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
-    train: &'a Features,
+    train: Cow<'a, Features>,
     pub(super) model: HeadModel,
     optimizer: Kind,
     loss: Loss,
@@ -74,7 +74,7 @@ impl<'a> Engine<'a> {
     /// Begins with this head, which must have fresh weights of the settings' seed.
     pub(super) fn new(
         model: HeadModel,
-        train: &'a Features,
+        train: Cow<'a, Features>,
         settings: &HeadTraining,
     ) -> Result<Self> {
         let graph = model.graph();
@@ -117,8 +117,23 @@ impl<'a> Engine<'a> {
     /// Begins anew with the weights of another seed.
     pub(super) fn reseed(&mut self, settings: &HeadTraining, seed: u64) -> Result<()> {
         let settings = HeadTraining { seed, ..settings.clone() };
-        *self = Self::new(self.model.anew(seed)?, self.train, &settings)?;
+        let train = std::mem::replace(&mut self.train, Cow::Owned(Features::default()));
+        *self = Self::new(self.model.anew(seed)?, train, &settings)?;
         Ok(())
+    }
+
+    /// Goes on with other rows of the same width and labels: new views of the same pictures.
+    pub(super) fn set_train(&mut self, train: Features) -> Result<()> {
+        if let Kind::Candle(candle) = &mut self.optimizer {
+            let rows = (train.len(), train.width);
+            candle.rows = Tensor::from_slice(&train.values, rows, candle.rows.device())?;
+        }
+        self.train = Cow::Owned(train);
+        Ok(())
+    }
+
+    pub(super) fn train(&self) -> &Features {
+        &self.train
     }
 
     /// Whether the outcome of a step is known when the step returns; else asking for it means waiting for a device.
@@ -134,7 +149,13 @@ impl<'a> Engine<'a> {
     /// One step of the optimizer on these rows of the training table, in batches whose gradients are added up.
     pub(super) fn step(&mut self, rows: &[u32], rate: f64, dropout: Key, step: u32) -> Result<()> {
         let labels: Vec<u32> = rows.iter().map(|&r| self.train.labels[r as usize]).collect();
-        let weight = self.loss.weight(Targets::Labels(&labels));
+        let classes = self.loss.classes();
+        let soft = soft_targets(&self.train, rows, classes);
+        let targets = |part: Range<usize>| match &soft {
+            None => Targets::Labels(&labels[part]),
+            Some(soft) => Targets::Soft(&soft[part.start * classes..part.end * classes]),
+        };
+        let weight = self.loss.weight(targets(0..rows.len()));
         // Parts of one step must not share their masks.
         let key = |part: &Range<usize>| match part.start {
             0 => dropout,
@@ -145,7 +166,7 @@ impl<'a> Engine<'a> {
             (Form::Slices(head), Kind::Slices { optimizer, average }) => {
                 let (mut total, mut all) = (0.0, Vec::new());
                 for part in parts {
-                    let (rows, train) = (&rows[part.clone()], self.train);
+                    let (rows, train) = (&rows[part.clone()], self.train.as_ref());
                     let gather = |x: &mut [f32]| {
                         for (x, &row) in x.chunks_exact_mut(train.width).zip(rows) {
                             x.copy_from_slice(
@@ -156,8 +177,8 @@ impl<'a> Engine<'a> {
                     let logits = head.forward(rows.len(), gather, key(&part), step)?;
                     all.extend_from_slice(logits);
                     self.gradient.resize(logits.len(), 0.0);
-                    let targets = Targets::Labels(&labels[part]);
-                    total += self.loss.evaluate(logits, targets, weight, &mut self.gradient)?;
+                    total +=
+                        self.loss.evaluate(logits, targets(part), weight, &mut self.gradient)?;
                     head.backward(&self.gradient)?;
                 }
                 if let Some(norm) = self.clip_norm {
@@ -173,16 +194,10 @@ impl<'a> Engine<'a> {
                 let mut sum: Option<Gradients> = None;
                 let mut outcome = Vec::new();
                 for part in parts {
-                    let dropout = key(&part);
-                    let [loss, logits] = candle.part(
-                        network,
-                        &self.loss,
-                        &rows[part.clone()],
-                        &labels[part],
-                        weight,
-                        dropout,
-                        step,
-                    )?;
+                    let pass = Pass::Training { dropout: key(&part), step };
+                    let factors = self.loss.factors(targets(part.clone()), weight)?;
+                    let gamma = self.loss.focal_gamma();
+                    let [loss, logits] = candle.part(network, &rows[part], factors, gamma, pass)?;
                     let gradients = Gradients::of(network, &loss)?;
                     match &mut sum {
                         Some(sum) => sum.add(gradients)?,
@@ -316,26 +331,34 @@ impl<'a> Engine<'a> {
 }
 
 impl Candle {
-    /// Loss and logits of a part of a step: `weight` is what the mean over the whole step divides by.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of them come from the step that the part belongs to"
-    )]
+    /// Loss and logits of a part of a step: `factors` are those of the loss.
     fn part(
         &self,
         network: &Network,
-        loss: &Loss,
         rows: &[u32],
-        labels: &[u32],
-        weight: f64,
-        dropout: Key,
-        step: u32,
+        factors: Vec<f32>,
+        gamma: f64,
+        pass: Pass,
     ) -> Result<[Tensor; 2]> {
         let device = network.device();
         let x = self.rows.index_select(&Tensor::new(rows, device)?, 0)?;
-        let factors = loss.factors(Targets::Labels(labels), weight)?;
-        let factors = Tensor::from_vec(factors, (rows.len(), loss.classes()), device)?;
-        let logits = network.forward(&x, Pass::Training { dropout, step })?;
-        Ok([weighted_cross_entropy(&logits, &factors, loss.focal_gamma())?, logits])
+        let classes = factors.len() / rows.len().max(1);
+        let factors = Tensor::from_vec(factors, (rows.len(), classes), device)?;
+        let logits = network.forward(&x, pass)?;
+        Ok([weighted_cross_entropy(&logits, &factors, gamma)?, logits])
     }
+}
+
+/// Distributions over the classes, `[n, classes]`, where rows were mixed.
+fn soft_targets(train: &Features, rows: &[u32], classes: usize) -> Option<Vec<f32>> {
+    if train.mixed.is_empty() {
+        return None;
+    }
+    let mut soft = vec![0.0; rows.len() * classes];
+    for (target, &row) in soft.chunks_exact_mut(classes).zip(rows) {
+        let (second, share) = train.mixed[row as usize];
+        target[train.labels[row as usize] as usize] += 1.0 - share;
+        target[second as usize] += share;
+    }
+    Some(soft)
 }

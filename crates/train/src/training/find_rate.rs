@@ -59,7 +59,7 @@ impl Trainee for Sweep<'_, '_> {
         }
         let per_epoch = self.trainer.steps_per_epoch();
         let (epoch, within) = (self.steps / per_epoch, self.steps % per_epoch);
-        let order = self.trainer.order(self.seed, epoch as u32);
+        let order = self.trainer.order(self.seed, epoch as u32).map_err(failed)?;
         let rows = &order[self.trainer.step_rows(within)];
         let key = HeadTrainer::dropout(self.seed);
         let engine = &mut self.trainer.engine;
