@@ -8,6 +8,12 @@ use std::{
 use crate::{become_command, build_release, build_taper};
 
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
+    let is = |name: &str| arguments.first().is_some_and(|given| given == OsStr::new(name));
+    if is("cuda") && !arguments.iter().any(|a| a == "cpu") {
+        let mut command = Command::new(crate::cuda::build(&["taper-bench"])?.join("taper-bench"));
+        command.args(arguments);
+        return become_command(command);
+    }
     // Without peers there is no need to build candle-transformers and rten.
     let of_backbones = arguments.first().is_some_and(|name| name == OsStr::new("backbone"));
     let peers = of_backbones && arguments.iter().any(|a| a == OsStr::new("--peers"));

@@ -3,6 +3,7 @@
 
 mod bench;
 mod checks;
+mod cuda;
 mod repro;
 
 use std::{
@@ -23,6 +24,8 @@ cargo xtask TASK
   package             what publishing needs
   repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
   ci                  everything that CI runs, in its order
+  build --cuda        the program and the benchmarks with CUDA and cuDNN, into target/cuda/release (docs/cuda.md)
+  check --cuda        compiles, lints and links everything with CUDA and cuDNN; needs the toolkit, but no GPU
   bench backbone [--peers] [--json FILE] [OPTIONS]
                       pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
                       Runtime and OpenVINO in the same run; bench backbone --help names the options
@@ -30,6 +33,8 @@ cargo xtask TASK
                       rows per second of training the tutorial's head on features, against PyTorch
   bench tutorial [--peers] [--json FILE] [--data FOLDER]
                       the whole tutorial: its time against Keras, its accuracy against PyTorch with timm
+  bench cuda [--peers] [--json FILE] [--data FOLDER] [OPTIONS]
+                      pictures per second on a GPU, from memory and from JPEG files, with --peers those of PyTorch too
   bench data [--peers] [--json FILE] [OPTIONS]
                       pictures per second from JPEG files to batches, with --peers those of tf.data and torchvision too
 ";
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         Some("repro") => repro::run(),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
+        Some("build") => only_cuda(&rest, || cuda::build(&["taper", "taper-bench"]).map(drop)),
+        Some("check") => only_cuda(&rest, cuda::check),
         Some("" | "help" | "--help" | "-h") => {
             eprint!("{HELP}");
             Ok(())
@@ -134,6 +141,17 @@ fn become_command(mut command: Command) -> anyhow::Result<()> {
 
 fn test(arguments: &[OsString]) -> anyhow::Result<()> {
     run(cargo(&["test", "--workspace"]).args(arguments))
+}
+
+/// Runs a task that exists for CUDA only.
+fn only_cuda(
+    arguments: &[OsString],
+    task: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match arguments {
+        [flag] if flag == "--cuda" => task(),
+        _ => bail!("say --cuda: for the CPU, cargo build and cargo check do the same"),
+    }
 }
 
 fn ci() -> anyhow::Result<()> {

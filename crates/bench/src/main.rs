@@ -7,6 +7,7 @@
 //! cases are, which peers there are for each, and what the workers do.
 
 mod backbone;
+mod cuda;
 mod data;
 mod head;
 mod process;
@@ -34,6 +35,11 @@ enum Command {
     Head(head::Options),
     /// The whole tutorial: its time, and the accuracy of its recipe.
     Tutorial(tutorial::Options),
+    /// Pictures per second of the frozen backbones on a GPU.
+    Cuda(cuda::Options),
+    /// The same for `cuda`, as a worker.
+    #[command(hide = true)]
+    CudaWork,
     /// The other side of the pipe: works as it is asked on standard input.
     #[command(hide = true)]
     Work(backbone::WorkerOptions),
@@ -52,6 +58,8 @@ fn main() -> anyhow::Result<()> {
         Command::Backbone(options) => backbone::run(&options),
         Command::Head(options) => head::run(&options),
         Command::Tutorial(options) => tutorial::run(&options),
+        Command::Cuda(options) => cuda::run(&options),
+        Command::CudaWork => cuda::work(),
         Command::Work(options) => backbone::work(&options),
         Command::WorkHead => head::work(),
         Command::Data(options) => data::run(&options),

@@ -20,6 +20,9 @@ pub(crate) const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/head.
 /// The script that goes through the tutorial with Keras, and with PyTorch and timm.
 pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/tutorial.py");
 
+/// The script that goes through networks on a GPU with PyTorch.
+pub(crate) const CUDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/cuda.py");
+
 /// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in `folder`, which is made
 /// where it is missing (some gigabytes from the package index that `pip` is set up for).
 pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {

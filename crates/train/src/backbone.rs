@@ -244,6 +244,13 @@ impl Backbone {
         }
     }
 
+    /// Sets how many pictures go through a device together, at least 1; a plan knows best itself.
+    pub fn set_batch(&mut self, batch: usize) {
+        if let Form::Candle(candle) = &mut self.form {
+            candle.batch = batch.max(1);
+        }
+    }
+
     /// Runs `n` prepared pictures through the network: u8 `[n, size, size, 3]` in, f32 `[n, width]` out.
     ///
     /// # Errors

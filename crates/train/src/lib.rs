@@ -27,7 +27,7 @@ mod views;
 
 pub use artefact::Artefact;
 pub use augment_sheet::{AugmentAnswer, augment_sheet};
-pub use backbone::Backbone;
+pub use backbone::{Backbone, Pending};
 pub use classifier::{Classifier, Prediction};
 pub use cross_validation::{CrossValidation, Spread, cross_validate};
 pub use embed::{EmbedAnswer, Through, embed};

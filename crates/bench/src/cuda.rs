@@ -1,0 +1,330 @@
+//! Pictures per second of the frozen backbones on a GPU: from pixels in memory, and from JPEG files.
+//!
+//! Made for a machine that has PyTorch and the CUDA libraries but neither Rust nor a network: this program and
+//! `python/cuda.py` are all it takes. `docs/cuda.md` says how to carry them.
+
+use std::{
+    collections::VecDeque,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use taper_core::{Fit, Interpolation, Preprocessing};
+use taper_data::{Dataset, FolderUse, Item, open_path};
+use taper_graph::{Graph, WeightSource, Weights, networks};
+use taper_nn::{DeviceChoice, open_device};
+use taper_plan::{Output, Precision};
+use taper_train::{Backbone, Session, extract};
+
+use crate::{
+    process::Process,
+    protocol::{Loaded, Worker, serve},
+    python,
+    rounds::Rounds,
+    row::{Row, print, write_json},
+};
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also measure PyTorch eager, channels last, with cudnn.benchmark, in the same run.
+    #[arg(long)]
+    peers: bool,
+    /// Write the rows to this file, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only cases with this in their name, e.g. resnet50, bf16 or jpeg; may be given several times.
+    #[arg(long, value_name = "SUBSTRING")]
+    cases: Vec<String>,
+    /// Pictures that go through the network together; the best one counts.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [64, 128, 256],
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: Vec<u32>,
+    /// A folder with a folder of JPEG files per class, for the cases from files.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How often everybody has a turn.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Length of a turn.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    seconds: f64,
+    /// The device: cuda:N, or cpu to try the benchmark itself.
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
+    device: DeviceChoice,
+    /// The interpreter that has PyTorch [default: TAPER_BENCH_PYTHON, else python3].
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// Where cuda.py is, if not where this program was built.
+    #[arg(long, value_name = "FILE", default_value = python::CUDA)]
+    script: PathBuf,
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Work {
+    network: String,
+    /// Side of the pictures in pixels.
+    size: usize,
+    batch: usize,
+    precision: Precision,
+    device: DeviceChoice,
+    threads: usize,
+    mean: [f32; 3],
+    std: [f32; 3],
+    /// The network and its weights, for those who do not know them.
+    graph: PathBuf,
+    weights: PathBuf,
+    /// Pictures are read from here instead of memory.
+    data: Option<PathBuf>,
+}
+
+const NETWORKS: [(&str, usize); 3] =
+    [("resnet50", 256), ("vgg16", 224), ("efficientnet-lite0", 224)];
+
+impl Work {
+    fn all(options: &Options, threads: usize, folder: &Path) -> Vec<Self> {
+        let mut all = Vec::new();
+        let sources = [None].into_iter().chain(options.data.clone().map(Some));
+        for data in sources {
+            for (network, size) in NETWORKS {
+                for precision in [Precision::F32, Precision::Tf32, Precision::Bf16, Precision::F16]
+                {
+                    // Decoding limits the cases from files: one precision shows it.
+                    if data.is_some() && precision != Precision::Bf16 {
+                        continue;
+                    }
+                    for &batch in &options.batch {
+                        all.push(Self {
+                            network: network.into(),
+                            size,
+                            batch: batch as usize,
+                            precision,
+                            device: options.device,
+                            threads,
+                            mean: Preprocessing::IMAGENET_MEAN,
+                            std: Preprocessing::IMAGENET_STD,
+                            graph: folder.join(format!("{network}.json")),
+                            weights: folder.join(format!("{network}.f32")),
+                            data: data.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        all.retain(|work| {
+            options.cases.is_empty() || options.cases.iter().any(|c| work.name().contains(c))
+        });
+        all
+    }
+
+    fn name(&self) -> String {
+        let from = if self.data.is_some() { "jpeg-" } else { "" };
+        format!("cuda-{from}{}-{}-{}-b{}", self.network, self.size, self.precision, self.batch)
+    }
+
+    fn graph(&self) -> anyhow::Result<Graph> {
+        let graph = match self.network.as_str() {
+            "resnet50" => networks::resnet50(1000),
+            "vgg16" => networks::vgg16(1000),
+            "efficientnet-lite0" => networks::efficientnet_lite0(1000),
+            other => bail!("unknown network {other}"),
+        };
+        Ok(graph.without_classifier())
+    }
+
+    /// The network as JSON, its tensors one after the other as little-endian f32, in the order of the graph's parameters.
+    fn write(&self) -> anyhow::Result<()> {
+        let graph = self.graph()?;
+        let weights = Weights::seeded(&graph);
+        let mut bytes = Vec::new();
+        let mut tensors = Vec::new();
+        for parameter in graph.parameters() {
+            let values = weights.values(&parameter.name).context("a tensor is missing")?;
+            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            tensors.push(serde_json::json!({ "name": parameter.name, "shape": parameter.shape }));
+        }
+        let text = serde_json::json!({ "graph": graph, "tensors": tensors });
+        fs::write(&self.graph, text.to_string())?;
+        fs::write(&self.weights, bytes).with_context(|| self.weights.display().to_string())
+    }
+
+    fn pixels(&self) -> Vec<u8> {
+        let values = 0..self.batch * self.size * self.size * 3;
+        values.map(|i| (i as u64 * 7919 % 251) as u8).collect()
+    }
+}
+
+/// Measures, prints a table, and writes the rows.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    // Said at once, not by the first worker.
+    open_device(options.device)?;
+    let folder = env::temp_dir().join(format!("taper-bench-cuda-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let outcome = measure(options, &folder);
+    fs::remove_dir_all(&folder)?;
+    outcome
+}
+
+fn measure(options: &Options, folder: &Path) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism()?.get();
+    let cases = Work::all(options, threads, folder);
+    if cases.is_empty() {
+        bail!(
+            "no case is called like that, e.g. cuda-resnet50-256-bf16-b128 or, with --data, cuda-jpeg-…"
+        );
+    }
+    let mut ours = {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("cuda-work");
+        Process::start("taper", command)?
+    };
+    let mut peer = match options.peers {
+        true => {
+            let python = options
+                .python
+                .clone()
+                .or_else(|| env::var_os("TAPER_BENCH_PYTHON").map(Into::into));
+            let mut command = Command::new(python.unwrap_or_else(|| "python3".into()));
+            command.arg(&options.script);
+            Some(Process::start("pytorch-eager-channels-last", command)?)
+        }
+        false => None,
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    for work in &cases {
+        eprintln!("{}", work.name());
+        work.write()?;
+        let loaded = ours.load(serde_json::to_value(work)?)?;
+        let mut turns = Vec::new();
+        if let Some(peer) = &mut peer {
+            let theirs = peer.load(serde_json::to_value(work)?)?;
+            agree(work, &loaded, &theirs)?;
+            turns.push((peer, theirs));
+        }
+        let name = work.name();
+        let rounds = Rounds {
+            case: &name,
+            unit: "pictures/s",
+            rounds: options.rounds as usize,
+            seconds: options.seconds,
+            threads,
+        };
+        rows.extend(rounds.run(&mut ours, &mut turns)?);
+        // What was measured before something fails is not lost.
+        if let Some(path) = &options.json {
+            write_json(&rows, path)?;
+        }
+    }
+    print(&rows)
+}
+
+/// Whether the peer gives the features that Taper gives.
+fn agree(work: &Work, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
+    let (a, b) = (&ours.sample, &theirs.sample);
+    let largest = b.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let apart = a.iter().zip(b).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / largest;
+    let bound = match work.precision {
+        Precision::F32 => 1e-3,
+        _ => 5e-2,
+    };
+    if a.len() != b.len() || apart.is_nan() || apart > bound {
+        bail!(
+            "{}: the features differ by {apart:.1e} of the largest, more than {bound:.0e}",
+            work.name()
+        );
+    }
+    Ok(())
+}
+
+/// Works as it is asked on standard input.
+pub(crate) fn work() -> anyhow::Result<()> {
+    serve(&mut Taper::default())
+}
+
+#[derive(Default)]
+struct Taper(Option<Ready>);
+
+struct Ready {
+    backbone: Backbone,
+    batch: usize,
+    source: Source,
+}
+
+enum Source {
+    Memory(Vec<u8>),
+    Files(Arc<Dataset>, Vec<Item>),
+}
+
+impl Worker for Taper {
+    fn load(&mut self, work: &Value) -> anyhow::Result<Loaded> {
+        let work = Work::deserialize(work)?;
+        self.0 = None;
+        let graph = work.graph()?;
+        let preprocessing = Preprocessing {
+            size: u32::try_from(work.size)?,
+            interpolation: Interpolation::Bilinear,
+            fit: Fit::Squash,
+            mean: work.mean,
+            std: work.std,
+        };
+        let mut backbone = Backbone::candle(
+            &graph,
+            &Weights::seeded(&graph),
+            preprocessing,
+            Output::Features,
+            work.precision,
+            &open_device(work.device)?,
+        )?;
+        backbone.set_batch(work.batch);
+        let pixels = work.pixels();
+        let mut features = vec![0.0; work.batch * backbone.width()];
+        backbone.forward(&pixels, work.batch, &mut features)?;
+        features.truncate(backbone.width());
+        let source = match &work.data {
+            None => Source::Memory(pixels),
+            Some(folder) => {
+                let dataset = open_path(folder, FolderUse::Evaluate)?;
+                let items = (0..dataset.samples().len()).map(|sample| Item { sample, view: 0 });
+                let items = items.collect();
+                Source::Files(Arc::new(dataset), items)
+            }
+        };
+        self.0 = Some(Ready { backbone, batch: work.batch, source });
+        let version = format!("taper {} on {}", env!("CARGO_PKG_VERSION"), work.device);
+        Ok(Loaded { version, sample: features })
+    }
+
+    fn pass(&mut self) -> anyhow::Result<f64> {
+        let Ready { backbone, batch, source } = self.0.as_mut().context("nothing is loaded")?;
+        match source {
+            Source::Memory(pixels) => {
+                // As extraction does it: two batches ahead of what is read back.
+                const BATCHES: usize = 8;
+                let mut ahead = VecDeque::new();
+                for _ in 0..BATCHES {
+                    ahead.push_back(backbone.submit(pixels, *batch)?);
+                    if ahead.len() > 2
+                        && let Some(first) = ahead.pop_front()
+                    {
+                        first.wait()?;
+                    }
+                }
+                for rest in ahead {
+                    rest.wait()?;
+                }
+                Ok((BATCHES * *batch) as f64)
+            }
+            Source::Files(dataset, items) => {
+                let features =
+                    extract(backbone, dataset, items.clone(), None, false, &Session::quiet())?;
+                Ok(features.len() as f64)
+            }
+        }
+    }
+}
