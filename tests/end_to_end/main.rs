@@ -7,6 +7,8 @@ mod augment;
 mod bad_input;
 mod inspect;
 mod kernels;
+mod network;
+mod options;
 mod resume;
 mod support;
 mod whole_line;

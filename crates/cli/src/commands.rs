@@ -9,7 +9,8 @@ use taper_core::Split;
 use taper_data::{Finding, FolderUse};
 use taper_lr_finder::Method;
 use taper_train::{
-    Answer, Classifier, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed, Session, open_data,
+    Answer, CheckedRecipe, Classifier, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
+    Session, open_data_with,
 };
 use taper_zoo::WeightsChoice;
 
@@ -77,6 +78,9 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             Some(out) => out.clone(),
             None => next_run(&recipe.recipe().data, recipe.model().name, "")?,
         };
+        if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
+            return cross_validate(recipe, &out, args.json, session);
+        }
         taper_train::train(recipe, &out, session)?
     };
     if args.json {
@@ -85,6 +89,37 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
         describe(&answered)?;
     }
     Ok(status(&answered.unreadable))
+}
+
+fn cross_validate(
+    recipe: CheckedRecipe,
+    out: &Path,
+    json: bool,
+    session: &Session,
+) -> anyhow::Result<Status> {
+    let answer = taper_train::cross_validate(recipe, out, session)?;
+    if json {
+        answer_json(&answer)?;
+    } else {
+        for (fold, own) in answer.folds.iter().enumerate() {
+            answer_line(&format!(
+                "fold {fold:<8} accuracy {:.4}, loss {:.4} ({} pictures)",
+                own.val_accuracy, own.val_loss, own.validation.n
+            ))?;
+        }
+        let mut spreads = vec![("accuracy", Some(answer.val_accuracy))];
+        spreads.push(("loss", Some(answer.val_loss)));
+        spreads.push(("on test", answer.test_accuracy));
+        for (name, spread) in spreads {
+            let Some(s) = spread else { continue };
+            answer_line(&format!(
+                "{name:13} {:.4} ± {:.4} ({:.4} to {:.4})",
+                s.mean, s.std, s.min, s.max
+            ))?;
+        }
+        answer_line(&format!("folds         {}", answer.run))?;
+    }
+    Ok(status(&answer.unreadable))
 }
 
 fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
@@ -200,7 +235,7 @@ fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
     let mut classifier = Classifier::open(&args.artefact, args.device, args.kernels)?;
-    let dataset = open_data(&args.data, FolderUse::Evaluate)?;
+    let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
         Some(name) => Some(name.parse::<Split>().map_err(taper_train::Error::from)?),
@@ -311,6 +346,8 @@ fn list_datasets(args: &ListArgs) -> anyhow::Result<Status> {
                     "source": d.description,
                     "licence": d.licence,
                     "embedded": d.embedded,
+                    "size": d.bytes,
+                    "digest": d.digests,
                 })
             })
             .collect();

@@ -3,7 +3,7 @@ use std::fs;
 use anyhow::Context as _;
 use taper_data::FolderUse;
 use taper_health::{draw_sheets, fix};
-use taper_train::{EmbedWith, Session, open_data};
+use taper_train::{EmbedWith, Session, open_data_with};
 
 use crate::{
     args::InspectArgs,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {
-    let dataset = open_data(&args.data, FolderUse::Evaluate)?;
+    let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     let with = EmbedWith { model: args.model.clone(), device: args.device, ..EmbedWith::default() }
         .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);

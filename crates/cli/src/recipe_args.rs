@@ -8,7 +8,9 @@ use taper_head::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
 use taper_nn::DeviceChoice;
 use taper_plan::{Kernels, Precision};
 use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
-use taper_train::{CheckpointSettings, FitChoice, HeadChoice, LearningRate, Recipe};
+use taper_train::{
+    CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, SamplingChoice,
+};
 
 /// What a recipe says, as arguments.
 #[derive(Debug, clap::Args)]
@@ -44,12 +46,31 @@ pub(crate) struct RecipeArgs {
     /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
     #[arg(long, value_name = "SPLIT|FRACTION")]
     val: Option<ValChoice>,
+    /// Keep pictures together whose ids have the same text here, e.g. the frames of one clip: '([^/]*)-\d+\.png$'.
+    #[arg(long, value_name = "REGEX")]
+    group_by: Option<String>,
+    /// Divide the training pictures into so many folds; without --fold, train with each and report mean and spread.
+    #[arg(long, value_name = "K")]
+    folds: Option<usize>,
+    /// The fold that validates, from 0.
+    #[arg(long, value_name = "I")]
+    fold: Option<usize>,
     /// Views of each training picture; the first is the picture as it is [default: 1].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
     /// How the other views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M [default: light].
     #[arg(long, value_name = "POLICY")]
     augment: Option<Policy>,
+    /// How these views are mixed with others: none, mixup, cutmix, mixup:ALPHA or cutmix:ALPHA [default: none].
+    #[arg(long, value_name = "MIX")]
+    mix: Option<MixChoice>,
+    /// Draw new views in every epoch; the backbone then runs in each.
+    #[arg(long)]
+    fresh_views: bool,
+    /// How often each class comes: shuffled (each picture once), balanced, weighted, or weighted:W,W,… with one weight per
+    /// class [default: shuffled].
+    #[arg(long, value_name = "SAMPLING")]
+    sampling: Option<SamplingChoice>,
     /// Passes over the training pictures [default: 30].
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
@@ -149,8 +170,14 @@ impl RecipeArgs {
             size: self.size.or(recipe.size),
             fit: self.fit.map_or(recipe.fit, FitArg::choice),
             val: self.val.unwrap_or(recipe.val),
+            group_by: self.group_by.clone().or(recipe.group_by),
+            folds: self.folds.or(recipe.folds),
+            fold: self.fold.or(recipe.fold),
             views: self.views.unwrap_or(recipe.views),
             augment: self.augment.unwrap_or(recipe.augment),
+            mix: self.mix.unwrap_or(recipe.mix),
+            fresh_views: self.fresh_views || recipe.fresh_views,
+            sampling: self.sampling.clone().unwrap_or(recipe.sampling),
             epochs: self.epochs.unwrap_or(recipe.epochs),
             batch_size: self.batch_size.unwrap_or(recipe.batch_size),
             accumulate: self.accumulate.unwrap_or(recipe.accumulate),

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use flate2::{Crc, read::DeflateDecoder};
+use flate2::{
+    Crc,
+    read::{DeflateDecoder, MultiGzDecoder},
+};
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use crate::{
@@ -17,6 +20,11 @@ use crate::{
 
 /// More entries than this are no data set for one archive, and a list of them may not fit into memory.
 const MOST_ENTRIES: usize = 20_000_000;
+
+/// How much larger a gzipped tar may become when unpacked: pictures hardly shrink, bombs shrink a thousandfold.
+const MOST_GROWTH: u64 = 20;
+/// What it may have beside that, so that small archives of empty pages are no bombs.
+const ROOM: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 
 /// Whether a file's name is that of an archive: `.zip`, `.tar`, `.tar.gz` or `.tgz`.
 pub fn is_archive(path: &Path) -> bool {
@@ -49,7 +57,8 @@ fn kind(path: &Path) -> Option<Kind> {
 /// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones, `..`) are refused all
 /// the same, as such an archive is not what it claims to be. Links and other special entries are passed over and counted.
 /// A picture that unpacks to more than the decoding limit is a [finding](crate::Finding), and is not unpacked further.
-/// A gzipped tar has no index and cannot be entered in the middle: it is refused, with advice.
+/// A gzipped tar has no index and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary file
+/// without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20 times its size and 1 GiB.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is damaged, encrypted, or has names that lead out of it; otherwise as
@@ -66,6 +75,16 @@ pub fn open_archives(
     archives: &[(&Path, Option<taper_core::Split>)],
     purpose: FolderUse,
 ) -> Result<Dataset> {
+    let places: Vec<String> = archives.iter().map(|(path, _)| path.display().to_string()).collect();
+    open_parts(&places.join(" + "), archives, purpose)
+}
+
+/// Archives under one name. Where an archive has a split, its ids are `SPLIT/CLASS/…`, without the folders around that.
+pub(crate) fn open_parts(
+    name: &str,
+    archives: &[(&Path, Option<taper_core::Split>)],
+    purpose: FolderUse,
+) -> Result<Dataset> {
     let mut source = Archives::default();
     let mut beside = Beside::default();
     let mut rows = Vec::new();
@@ -76,19 +95,18 @@ pub fn open_archives(
         if let Some(split) = split {
             for row in &mut own {
                 row.split = Some(*split);
-                row.id = format!("{split}/{}", row.id);
+                row.id = format!("{split}/{}", &row.id[row.packaging..]);
             }
         }
         rows.extend(own);
-        source.places.push(place);
     }
-    let place = source.places.join(" + ");
-    layout::dataset(&place, rows, None, Arc::new(source), beside, purpose)
+    source.place = name.into();
+    layout::dataset(name, rows, None, Arc::new(source), beside, purpose)
 }
 
 #[derive(Debug, Default)]
 struct Archives {
-    places: Vec<String>,
+    place: String,
     files: Vec<Opened>,
     /// By slot.
     entries: Vec<Entry>,
@@ -122,11 +140,10 @@ impl Archives {
         match kind(path) {
             Some(Kind::Zip) => self.add_zip(window, beside).map_err(fail),
             Some(Kind::Tar) => self.add_tar(window, beside).map_err(fail),
-            Some(Kind::TarGz) => Err(fail(
-                "a gzipped tar can only be read from its beginning, which would be done anew for every picture: \
-                 gunzip it (pictures hardly shrink), or pack a zip"
-                    .into(),
-            )),
+            Some(Kind::TarGz) => {
+                let unpacked = gunzip(window).map_err(fail)?;
+                self.add_tar(unpacked, beside).map_err(fail)
+            }
             None => Err(fail("this is no zip or tar archive".into())),
         }
     }
@@ -258,6 +275,34 @@ impl Archives {
     }
 }
 
+/// Unpacks into a file that nobody else can see.
+fn gunzip(window: Window) -> std::result::Result<Window, String> {
+    let most = window.length.saturating_mul(MOST_GROWTH).saturating_add(ROOM);
+    let place = || std::env::temp_dir().display().to_string();
+    let room = |e: io::Error| {
+        format!("it cannot be unpacked into {} ({e}): gunzip it elsewhere, or set TMPDIR", place())
+    };
+    let mut out = tempfile::tempfile().map_err(room)?;
+    let mut unpacked = MultiGzDecoder::new(BufReader::new(window));
+    let (mut buffer, mut total) = (vec![0; 1 << 18], 0);
+    loop {
+        let n = unpacked
+            .read(&mut buffer)
+            .map_err(|e| format!("the gzipped archive is damaged ({e}): fetch or copy it again"))?;
+        if n == 0 {
+            return Window::new(out).map_err(room);
+        }
+        total += n as u64;
+        if total > most {
+            return Err(format!(
+                "it unpacks to more than {} MiB, which no pictures do: it is made to do harm, or holds something else",
+                most >> 20
+            ));
+        }
+        io::Write::write_all(&mut out, &buffer[..n]).map_err(room)?;
+    }
+}
+
 fn too_large(limit: u64) -> Defect {
     Defect::new(
         DefectKind::TooLarge,
@@ -303,7 +348,7 @@ impl PictureSource for Archives {
     }
 
     fn place(&self) -> String {
-        self.places.join(" + ")
+        self.place.clone()
     }
 
     fn bytes(&self, sample: &Sample) -> Option<u64> {
@@ -313,16 +358,21 @@ impl PictureSource for Archives {
 
 /// A file that several threads read at places of their own.
 #[derive(Debug, Clone)]
-struct Window {
+pub(crate) struct Window {
     file: Arc<File>,
     at: u64,
     length: u64,
 }
 
 impl Window {
-    fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), at: 0, length })
+    }
+
+    #[cfg(feature = "parquet")]
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 }
 
@@ -433,6 +483,41 @@ mod tests {
         }
     }
 
+    fn gzip(from: &Path, to: &Path) {
+        let mut gz = flate2::write::GzEncoder::new(File::create(to).unwrap(), Default::default());
+        io::copy(&mut File::open(from).unwrap(), &mut gz).unwrap();
+        gz.finish().unwrap();
+    }
+
+    #[test]
+    fn a_gzipped_tar_is_that_tar_and_a_bomb_is_not_unpacked() {
+        let (root, tar) = temporary("x.tar");
+        pack_tar(&tar, &pictures());
+        let plain = open_archive(&tar, FolderUse::Train).unwrap();
+        let gz = root.path().join("x.TAR.gz");
+        gzip(&tar, &gz);
+        let packed = open_archive(&gz, FolderUse::Train).unwrap();
+        assert_eq!(packed.samples(), plain.samples());
+        assert_eq!(packed.content_digest(), plain.content_digest());
+        let bytes = std::fs::read(&gz).unwrap();
+        std::fs::write(&gz, &bytes[..bytes.len() / 2]).unwrap();
+        let error = open_archive(&gz, FolderUse::Train).unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("again"), "{error}");
+
+        // 32 MiB of zeros.
+        let mut bomb = flate2::write::GzEncoder::new(
+            File::create(root.path().join("bomb.tgz")).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..32 {
+            bomb.write_all(&zeros).unwrap();
+        }
+        bomb.finish().unwrap();
+        let error = open_archive(root.path().join("bomb.tgz"), FolderUse::Train).unwrap_err();
+        assert!(error.to_string().contains("made to do harm"), "{error}");
+    }
+
     #[test]
     fn names_that_lead_out_are_refused() {
         for name in
@@ -484,7 +569,7 @@ mod tests {
         let (_root, gz) = temporary("x.tar.gz");
         std::fs::write(&gz, b"x").unwrap();
         let error = open_archive(&gz, FolderUse::Train).unwrap_err().to_string();
-        assert!(error.contains("gunzip"), "{error}");
+        assert!(error.contains("gzipped archive is damaged"), "{error}");
 
         let (_root, tar) = temporary("x.tar");
         let mut builder = tar::Builder::new(File::create(&tar).unwrap());

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use taper_core::{ClassNames, Split};
 
 use crate::{
-    Defect, DefectKind, Error, Finding, Result,
+    CacheOptions, Defect, DefectKind, Error, Finding, Result,
     decode::{DecodeOptions, Picture, decode, misnamed},
+    picture_cache::PictureCache,
 };
 
 /// One labelled picture of a data set.
@@ -130,6 +131,7 @@ pub struct Dataset {
     excluded: BTreeSet<usize>,
     remarks: Vec<String>,
     ignored: Ignored,
+    cache: Option<Arc<PictureCache>>,
 }
 
 impl Dataset {
@@ -171,6 +173,7 @@ impl Dataset {
             excluded: BTreeSet::new(),
             remarks: Vec::new(),
             ignored: Ignored::default(),
+            cache: None,
         })
     }
 
@@ -178,7 +181,22 @@ impl Dataset {
     #[must_use]
     pub fn with_decode_options(mut self, options: DecodeOptions) -> Self {
         self.decode = options;
+        // What was decoded under other limits does not count.
+        self.cache = None;
         self
+    }
+
+    /// The same data set, which keeps decoded pictures for the next time that they are [read](Dataset::read), as
+    /// TensorFlow's `cache()` does: the first in memory, further ones in a temporary file without a name, as many as the
+    /// options have room for. Clones share what is kept. Pictures that change on disk meanwhile stay what they were.
+    ///
+    /// Features are worth more: where a frozen network looks at the same views in every epoch, keep those.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the temporary file cannot be made.
+    pub fn cache(mut self, options: CacheOptions) -> Result<Self> {
+        self.cache = Some(Arc::new(PictureCache::new(options)?));
+        Ok(self)
     }
 
     pub(crate) fn with_index_report(
@@ -341,8 +359,15 @@ impl Dataset {
     /// # Errors
     /// A [`Finding`] that names the picture and the reason.
     pub fn read(&self, index: usize) -> std::result::Result<Picture, Finding> {
+        if let Some(picture) = self.cache.as_ref().and_then(|cache| cache.get(index)) {
+            return Ok(picture);
+        }
         let content = self.fetch(index)?;
-        self.decode(index, content)
+        let picture = self.decode(index, content)?;
+        if let Some(cache) = &self.cache {
+            cache.put(index, &picture);
+        }
+        Ok(picture)
     }
 
     /// Decodes what [`fetch`](Dataset::fetch) gave for a sample: for callers that need the encoded bytes as well.

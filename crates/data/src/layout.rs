@@ -20,6 +20,8 @@ const EXAMPLES: usize = 5;
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) id: String,
+    /// How many bytes of the id are folders around the data set.
+    pub(crate) packaging: usize,
     pub(crate) class: String,
     pub(crate) split: Option<Split>,
     pub(crate) group: Option<String>,
@@ -208,7 +210,8 @@ pub(crate) fn arrange(
             continue;
         }
         let (id, class) = (parts.join("/"), parts[class_at].clone());
-        rows.push(Row { id, class, split, group: None, slot });
+        let packaging = parts[..depth].iter().map(|part| part.len() + 1).sum();
+        rows.push(Row { id, packaging, class, split, group: None, slot });
     }
     if let Some((count, example)) = loose {
         return Err(Error::LoosePictures { path: place.into(), count, example });

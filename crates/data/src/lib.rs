@@ -3,15 +3,23 @@
 mod archive;
 mod dataset;
 mod decode;
+#[cfg(feature = "download")]
+mod download;
 mod error;
 mod finding;
 pub mod fixture;
 mod folder;
+#[cfg(feature = "download")]
+mod hub_listing;
 mod jpeg;
+mod known;
 mod layout;
 mod loader;
 mod manifest;
 mod open;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod picture_cache;
 mod prepare;
 mod sampling;
 mod split;
@@ -19,12 +27,20 @@ mod split;
 pub use archive::{is_archive, open_archive, open_archives};
 pub use dataset::{Content, Dataset, Ignored, PictureSource, Sample, content_sha256};
 pub use decode::{DecodeOptions, FORMATS, Picture, decode, decode_file};
-pub use error::{Error, Result};
+#[cfg(feature = "download")]
+pub use download::{RemoteFile, Watching, download};
+pub use error::{DownloadProblem, Error, Result};
 pub use finding::{Defect, DefectKind, Finding};
 pub use folder::{FolderUse, open_folder};
+#[cfg(feature = "download")]
+pub use hub_listing::{HubListing, ListedFile, hub_listing};
+pub use known::{KnownArchive, KnownSet};
 pub use loader::{Augment, Batch, Item, Loader, LoaderOptions};
 pub use manifest::{is_manifest, open_manifest};
 pub use open::open_path;
+#[cfg(feature = "parquet")]
+pub use parquet::{is_parquet, open_parquet, open_parquet_files};
+pub use picture_cache::CacheOptions;
 pub use prepare::{Preparer, prepare};
 pub use sampling::{Sampling, class_weights};
 pub use split::{DEFAULT_FRACTION, Splits, ValChoice};

@@ -35,6 +35,14 @@ impl Item {
         Self::views(indices, 0..1)
     }
 
+    /// The pictures `times` times over, one pass after the other: the first pass has view 0, the picture as it is, the next
+    /// view 1, and so on. As TensorFlow's `repeat(times)` before a random augmentation: 2,520 pictures twice are 5,040.
+    pub fn repeat(indices: &[usize], times: u32) -> Vec<Item> {
+        (0..times)
+            .flat_map(|view| indices.iter().map(move |&sample| Item { sample, view }))
+            .collect()
+    }
+
     /// The given views of every picture, all views of one picture next to each other: within a batch it is then read
     /// and decoded once for all of them.
     pub fn views(indices: &[usize], views: Range<u32>) -> Vec<Item> {

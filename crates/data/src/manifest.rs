@@ -210,7 +210,7 @@ impl Table {
         }
         let (class, group, slot) = (entry.label, given(entry.group), self.paths.len());
         self.paths.push(id.clone().into());
-        self.rows.push(Row { id, class, split, group, slot });
+        self.rows.push(Row { id, packaging: 0, class, split, group, slot });
         Ok(())
     }
 }

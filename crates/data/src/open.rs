@@ -6,12 +6,21 @@ use crate::{
 };
 
 /// Opens whatever lies at a path: a folder of pictures, a manifest (`.csv`, `.jsonl`, `.ndjson`) or an archive (`.zip`,
-/// `.tar`).
+/// `.tar`); with the feature `parquet` also a Parquet file, or a folder of them.
 ///
 /// # Errors
 /// As [`open_folder`], [`open_manifest`] and [`open_archive`]; [`Error::NotASource`] for any other file.
 pub fn open_path(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     let path = path.as_ref();
+    #[cfg(feature = "parquet")]
+    if crate::is_parquet(path) {
+        return crate::open_parquet(path, purpose);
+    }
+    #[cfg(not(feature = "parquet"))]
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && !path.is_dir() {
+        let problem = "this build cannot read Parquet (feature 'parquet')".into();
+        return Err(Error::Table { path: path.into(), problem });
+    }
     // A folder may be called like a file.
     if !path.is_dir() {
         if is_manifest(path) {

@@ -75,60 +75,83 @@ impl Sampling {
                 len: dataset.len(),
             });
         }
+        let samples = dataset.samples();
+        let labels: Vec<u32> = indices.iter().map(|index| samples[*index].label).collect();
+        let keys: Vec<u64> = indices.iter().map(|index| samples[*index].key()).collect();
+        let order = self.order_rows(&labels, &keys, seed, epoch)?;
+        Ok(order.into_iter().map(|row| indices[row]).collect())
+    }
+
+    /// The order of an epoch over rows of any table: their numbers, as many as there are. `keys` stand for the rows in the
+    /// random streams, as ids do for pictures; one for each label, all different.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for weights that do not fit.
+    pub fn order_rows(
+        &self,
+        labels: &[u32],
+        keys: &[u64],
+        seed: u64,
+        epoch: u32,
+    ) -> Result<Vec<usize>> {
         let key = Key::new(seed, SAMPLING);
         match self {
-            Sampling::Sequential => Ok(indices.to_vec()),
-            Sampling::Shuffled => Ok(shuffled(dataset, indices, key.part("shuffled"), epoch)),
-            Sampling::Balanced => Ok(balanced(dataset, indices, key.part("balanced"), epoch)),
-            Sampling::Weighted(weights) => weighted(indices, weights, key.part("weighted"), epoch),
+            Sampling::Sequential => Ok((0..labels.len()).collect()),
+            Sampling::Shuffled => Ok(shuffled(keys, key.part("shuffled"), epoch)),
+            Sampling::Balanced => Ok(balanced(labels, keys, key.part("balanced"), epoch)),
+            Sampling::Weighted(weights) => {
+                weighted(labels.len(), weights, key.part("weighted"), epoch)
+            }
         }
     }
 }
 
-fn shuffled(dataset: &Dataset, indices: &[usize], key: Key, epoch: u32) -> Vec<usize> {
-    let mut keyed: Vec<(u64, usize)> = indices
+fn shuffled(keys: &[u64], key: Key, epoch: u32) -> Vec<usize> {
+    let mut keyed: Vec<(u64, usize)> = keys
         .iter()
-        .map(|index| (key.stream(epoch, dataset.samples()[*index].key()).next_u64(), *index))
+        .enumerate()
+        .map(|(row, own)| (key.stream(epoch, *own).next_u64(), row))
         .collect();
     keyed.sort_unstable();
-    keyed.into_iter().map(|(_, index)| index).collect()
+    keyed.into_iter().map(|(_, row)| row).collect()
 }
 
-fn balanced(dataset: &Dataset, indices: &[usize], key: Key, epoch: u32) -> Vec<usize> {
-    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); dataset.classes().len()];
-    for index in shuffled(dataset, indices, key.part("within"), epoch) {
-        by_class[dataset.samples()[index].label as usize].push(index);
+fn balanced(labels: &[u32], keys: &[u64], key: Key, epoch: u32) -> Vec<usize> {
+    let classes = labels.iter().max().map_or(0, |label| *label as usize + 1);
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
+    for row in shuffled(keys, key.part("within"), epoch) {
+        by_class[labels[row] as usize].push(row);
     }
     by_class.retain(|members| !members.is_empty());
-    let classes = by_class.len();
+    let classes = by_class.len().max(1);
     // Which classes get one of the pictures that are left over is by chance.
-    let mut turn: Vec<usize> = (0..classes).collect();
+    let mut turn: Vec<usize> = (0..by_class.len()).collect();
     key.part("surplus").stream(epoch, 0).shuffle(&mut turn);
-    let mut slots: Vec<(u64, usize)> = Vec::with_capacity(indices.len());
+    let mut slots: Vec<(u64, usize)> = Vec::with_capacity(labels.len());
     for (place, class) in turn.into_iter().enumerate() {
-        let share = indices.len() / classes + usize::from(place < indices.len() % classes);
+        let share = labels.len() / classes + usize::from(place < labels.len() % classes);
         let members = &by_class[class];
         for k in 0..share {
-            let index = members[k % members.len()];
+            let row = members[k % members.len()];
             // Repeats are apart: each has a random number of its own.
             let repeat = (k / members.len()) as u64;
-            let own = dataset.samples()[index].key() ^ repeat.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            slots.push((key.part("order").stream(epoch, own).next_u64(), index));
+            let own = keys[row] ^ repeat.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            slots.push((key.part("order").stream(epoch, own).next_u64(), row));
         }
     }
     slots.sort_unstable();
-    slots.into_iter().map(|(_, index)| index).collect()
+    slots.into_iter().map(|(_, row)| row).collect()
 }
 
-fn weighted(indices: &[usize], weights: &[f64], key: Key, epoch: u32) -> Result<Vec<usize>> {
+fn weighted(rows: usize, weights: &[f64], key: Key, epoch: u32) -> Result<Vec<usize>> {
     let sum: f64 = weights.iter().sum();
-    let fit = weights.len() == indices.len()
+    let fit = weights.len() == rows
         && weights.iter().all(|w| *w >= 0.0 && w.is_finite())
-        && (sum > 0.0 && sum.is_finite() || indices.is_empty());
+        && (sum > 0.0 && sum.is_finite() || rows == 0);
     if !fit {
         return Err(Error::Option {
             field: "sampling weights",
-            value: format!("{} for {} pictures, sum {sum}", weights.len(), indices.len()),
+            value: format!("{} for {rows} pictures, sum {sum}", weights.len()),
             remedy: "give one for each picture, finite, not below 0, and not all 0",
         });
     }
@@ -140,7 +163,7 @@ fn weighted(indices: &[usize], weights: &[f64], key: Key, epoch: u32) -> Result<
             below
         })
         .collect();
-    Ok((0..indices.len() as u64)
+    Ok((0..rows as u64)
         .map(|draw| {
             // 53 random bits: in [0, 1).
             let random = key.stream(epoch, draw).next_u64() >> 11;
@@ -148,7 +171,7 @@ fn weighted(indices: &[usize], weights: &[f64], key: Key, epoch: u32) -> Result<
             let drawn = cumulative.partition_point(|c| *c <= at);
             // Rounding may lead beyond the last one with a weight.
             let last = weights.iter().rposition(|w| *w > 0.0).unwrap_or(0);
-            indices[drawn.min(last)]
+            drawn.min(last)
         })
         .collect())
 }

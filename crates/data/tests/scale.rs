@@ -5,8 +5,8 @@ use std::{fs, sync::Arc, time::Instant};
 
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_data::{
-    Batch, Dataset, FolderUse, Item, Loader, LoaderOptions, Sampling, fixture, open_folder,
-    open_manifest,
+    Batch, CacheOptions, Dataset, FolderUse, Item, Loader, LoaderOptions, Sampling, fixture,
+    open_folder, open_manifest,
 };
 
 const SPEC: Preprocessing = Preprocessing {
@@ -54,6 +54,30 @@ fn batches_do_not_depend_on_threads_nor_on_where_an_epoch_was_interrupted() {
             order[15..].iter().map(|sample| Item { sample: *sample, view: epoch + 1 }).collect();
         assert!(batches(&dataset, &rest, 2) == whole[3..]);
     }
+}
+
+#[test]
+fn a_cache_and_repetition_change_no_byte_and_read_every_picture_once() {
+    let root = tempfile::tempdir().unwrap();
+    fixture::write_folder(root.path(), &[("", 11)], &["a", "b", "c"]).unwrap();
+    let plain = Arc::new(open_folder(root.path(), FolderUse::Train).unwrap());
+    let items = Item::repeat(&plain.indices(None), 3);
+    assert_eq!(items.len(), 99);
+    assert_eq!((items[0].view, items[33].view, items[98].view), (0, 1, 2));
+    let expected = batches(&plain, &items, 2);
+    // Room in memory for six of the pictures (48 × 40 × 3 bytes), and on disk for ten or for all others.
+    for (disk, threads) in [(10 * 5760, 1), (1 << 20, 8), (0, 2)] {
+        let options = CacheOptions { memory: 6 * 5760, disk };
+        let cached = Arc::new(plain.as_ref().clone().cache(options).unwrap());
+        assert!(batches(&cached, &items, threads) == expected, "{disk}, {threads} threads");
+    }
+    let options = CacheOptions { memory: 6 * 5760, disk: 1 << 20 };
+    let cached = Arc::new(plain.as_ref().clone().cache(options).unwrap());
+    batches(&cached, &Item::untouched(&plain.indices(None)), 2);
+    // All are kept: nobody looks for the files any more.
+    fs::remove_dir_all(root.path().join("b")).unwrap();
+    assert!(batches(&cached, &items, 2) == expected);
+    assert_ne!(batches(&plain, &items, 2), expected);
 }
 
 /// The most memory that this process ever held, in bytes.

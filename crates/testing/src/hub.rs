@@ -267,10 +267,33 @@ impl Inner {
             }
             _ => {}
         }
+        if let Some(repository) = request.path.strip_prefix("/api/") {
+            return self.listing(repository);
+        }
         match request.path.strip_prefix("/cdn/") {
             Some(key) => self.content(key, request, fault),
             None => self.resolve(request, cdn),
         }
+    }
+
+    /// The files of `datasets/OWNER/NAME/revision/REVISION?blobs=true`.
+    fn listing(&self, path: &str) -> Answer {
+        let Some((repository, _)) = path.split_once("/revision/") else {
+            return Answer::empty(404);
+        };
+        let prefix = format!("{repository}/");
+        let of = |(key, (content, digest)): (&String, &(Arc<Vec<u8>>, String))| {
+            let (file, size) = (key.strip_prefix(&prefix)?.to_owned(), content.len());
+            Some(format!(
+                r#"{{"rfilename":"{file}","size":{size},"lfs":{{"sha256":"{digest}","size":{size}}}}}"#
+            ))
+        };
+        let files: Vec<String> = self.files.iter().filter_map(of).collect();
+        if files.is_empty() {
+            return Answer::refusal(404, "RepoNotFound", "Repository not found");
+        }
+        let body = format!(r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#, files.join(",")).into_bytes();
+        Answer { status: 200, headers: vec![("Content-Type", "application/json".into())], body }
     }
 
     fn resolve(&self, request: &Request, cdn: SocketAddr) -> Answer {
@@ -287,13 +310,19 @@ impl Inner {
                 Some(_) => {}
             }
         }
-        let parts: Vec<&str> = request.path.trim_start_matches('/').splitn(5, '/').collect();
+        let path = request.path.trim_start_matches('/');
+        // Data sets have a prefix that models do not have.
+        let (kind, path) = match path.strip_prefix("datasets/") {
+            Some(rest) => ("datasets/", rest),
+            None => ("", path),
+        };
+        let parts: Vec<&str> = path.splitn(5, '/').collect();
         let [owner, name, "resolve", _revision, file] = parts[..] else {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
-        let key = format!("{owner}/{name}/{file}");
+        let key = format!("{kind}{owner}/{name}/{file}");
         let Some((content, digest)) = self.files.get(&key) else {
-            let repository = format!("{owner}/{name}/");
+            let repository = format!("{kind}{owner}/{name}/");
             if self.files.keys().any(|key| key.starts_with(&repository)) {
                 let mut answer = Answer::refusal(404, "EntryNotFound", "Entry not found");
                 answer.headers.push(("X-Repo-Commit", COMMIT.into()));

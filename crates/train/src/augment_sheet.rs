@@ -10,7 +10,7 @@ use taper_core::{
 use taper_data::{Augment, Dataset, Finding, FolderUse, Preparer};
 use taper_plot::{Sheet, Tile};
 
-use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data};
+use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
 /// Classes that are shown; a sheet is for looking, and the answer counts them all.
@@ -55,7 +55,7 @@ pub fn augment_sheet(
     session: &Session,
 ) -> Result<AugmentAnswer> {
     let CheckedRecipe { recipe, preprocessing, .. } = recipe;
-    let dataset = open_data(&recipe.data, FolderUse::Train)?;
+    let dataset = open_data_with(&recipe.data, FolderUse::Train, session)?;
     let mut training = dataset.indices(Some(Split::Train));
     if training.is_empty() {
         training = dataset.indices(None);

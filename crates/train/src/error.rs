@@ -166,7 +166,9 @@ impl Error {
                 | Error::Schedule(_)
                 | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
                 | Error::Data(
-                    taper_data::Error::ValChoice { .. } | taper_data::Error::NoSplit { .. }
+                    taper_data::Error::ValChoice { .. }
+                        | taper_data::Error::NoSplit { .. }
+                        | taper_data::Error::GroupBy { .. }
                 )
         )
     }

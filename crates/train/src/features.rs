@@ -1,10 +1,17 @@
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
-use taper_data::{Augment, Dataset, Finding, Item, Loader, LoaderOptions};
+use taper_data::{Augment, Batch, Dataset, Finding, Item, Loader, LoaderOptions};
 use taper_feature_cache::{FeatureSet, Key, digest};
 
-use crate::{Backbone, Error, Result, Session};
+use crate::{
+    Backbone, Error, Result, Session,
+    backbone::Pending,
+    mixing::{MixedViews, Mixing},
+};
 
 /// What the frozen backbone says about pictures: one row each.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +22,8 @@ pub struct Features {
     pub values: Vec<f32>,
     /// Label of each row.
     pub labels: Vec<u32>,
+    /// What each row was mixed with: the second label and its share, 0 to 1. Empty if nothing was mixed.
+    pub mixed: Vec<(u32, f32)>,
     /// Which picture and view each row is of, in the order asked for; those that failed are missing.
     pub items: Vec<Item>,
     /// Pictures that could not be used, and remarks about others.
@@ -40,6 +49,7 @@ impl Features {
             width: self.width,
             values: self.values.split_off(start * self.width),
             labels: self.labels.split_off(start),
+            mixed: self.mixed.split_off(start.min(self.mixed.len())),
             items: self.items.split_off(start),
             findings: Vec::new(),
             cached: 0,
@@ -54,6 +64,18 @@ pub struct NamedViews {
     pub augment: Arc<dyn Augment>,
     /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same views.
     pub identity: String,
+    /// How views are mixed with others after that, if they are.
+    pub mixing: Option<Arc<Mixing>>,
+}
+
+impl NamedViews {
+    /// What the loader is given.
+    fn augment(self) -> Arc<dyn Augment> {
+        match self.mixing {
+            Some(mixing) => Arc::new(MixedViews { views: self.augment, mixing }),
+            None => self.augment,
+        }
+    }
 }
 
 impl std::fmt::Debug for NamedViews {
@@ -62,8 +84,8 @@ impl std::fmt::Debug for NamedViews {
     }
 }
 
-/// Pictures that go through the backbone together: few enough to notice a signal within a second on slow networks.
-const BATCH: usize = 16;
+/// Batches that a device works on while the next ones are decoded.
+const AHEAD: usize = 2;
 
 /// Rows that are written to the cache at a time.
 const SEGMENT: usize = 2048;
@@ -96,6 +118,7 @@ pub fn extract(
     }
     let missing: Vec<usize> = (0..items.len()).filter(|i| !present[*i]).collect();
     let mut findings = Vec::new();
+    let mixing = views.as_ref().and_then(|views| views.mixing.clone());
     if !missing.is_empty() {
         session.progress().begin("features", missing.len() as u64, "pictures");
         let mut sweep = Sweep {
@@ -107,7 +130,7 @@ pub fn extract(
             findings: &mut findings,
             cache: cache.as_mut(),
         };
-        let augment = views.map(|v| v.augment);
+        let augment = views.map(NamedViews::augment);
         let outcome = sweep.run(dataset, augment, strict, session);
         if let Some(cache) = &mut cache {
             cache.write(&slots, width, session);
@@ -129,6 +152,12 @@ pub fn extract(
     }
     slots.truncate(end);
     features.values = slots;
+    if let Some(mixing) = mixing {
+        let usable: HashSet<usize> = features.items.iter().map(|item| item.sample).collect();
+        let size = backbone.preprocessing().size;
+        features.mixed =
+            features.items.iter().map(|item| mixing.second(*item, size, &usable)).collect();
+    }
     Ok(features)
 }
 
@@ -151,47 +180,73 @@ impl Sweep<'_> {
         strict: bool,
         session: &Session,
     ) -> Result<()> {
-        let options = LoaderOptions { batch_size: BATCH, strict, ..LoaderOptions::default() };
-        let width = self.backbone.width();
+        let batch_size = self.backbone.batch();
+        let options = LoaderOptions { batch_size, strict, ..LoaderOptions::default() };
         let wanted: Vec<Item> = self.missing.iter().map(|&i| self.items[i]).collect();
         let preprocessing = *self.backbone.preprocessing();
         let loader = Loader::new(Arc::clone(dataset), preprocessing, wanted, augment, options)?;
-        let mut rows = vec![0.0; BATCH * width];
-        let mut done = 0;
         // Batches come in order, without the pictures that failed.
         let mut next = 0;
+        let mut ahead = VecDeque::new();
         for batch in loader {
             if session.interrupted() {
-                return Err(Error::Interrupted);
+                break;
             }
-            let batch = batch?;
-            let rows = &mut rows[..batch.len() * width];
-            self.backbone.forward(&batch.pixels, batch.len(), rows)?;
-            let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
-            let keys = batch.indices.iter().zip(&batch.views);
-            for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
-                while self.items[self.missing[next]] != (Item { sample, view }) {
-                    next += 1;
-                }
-                let index = self.missing[next];
-                next += 1;
-                self.slots[index * width..][..width].copy_from_slice(row);
-                self.present[index] = true;
-                let quiet = remarked.is_empty()
-                    || !remarked.contains(dataset.samples()[sample].id.as_str());
-                if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
-                    cache.fresh.push(index);
-                }
+            let mut batch = batch?;
+            let pixels = std::mem::take(&mut batch.pixels);
+            let before = self.backbone.batch();
+            let pending = self.backbone.submit(&pixels, batch.len())?;
+            if self.backbone.batch() < before {
+                session.progress().warn(&format!(
+                    "the device has no room for {before} pictures at a time: going on with {}",
+                    self.backbone.batch()
+                ));
             }
-            if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
-                cache.write(self.slots, width, session);
+            ahead.push_back((batch, pending));
+            if ahead.len() > AHEAD {
+                self.take_in(&mut ahead, &mut next, dataset, session)?;
             }
-            self.findings.extend(batch.failed);
-            self.findings.extend(batch.remarks);
-            let now = (done + BATCH).min(self.missing.len());
-            session.progress().advance((now - done) as u64);
-            done = now;
         }
+        while !ahead.is_empty() {
+            self.take_in(&mut ahead, &mut next, dataset, session)?;
+        }
+        // What was computed until then is not lost.
+        if session.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Puts the rows of the oldest batch into their places.
+    fn take_in(
+        &mut self,
+        ahead: &mut VecDeque<(Batch, Pending)>,
+        next: &mut usize,
+        dataset: &Dataset,
+        session: &Session,
+    ) -> Result<()> {
+        let Some((batch, pending)) = ahead.pop_front() else { return Ok(()) };
+        let rows = pending.wait()?;
+        let width = self.backbone.width();
+        let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
+        let keys = batch.indices.iter().zip(&batch.views);
+        for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
+            while self.items[self.missing[*next]] != (Item { sample, view }) {
+                *next += 1;
+            }
+            let index = self.missing[*next];
+            *next += 1;
+            self.slots[index * width..][..width].copy_from_slice(row);
+            self.present[index] = true;
+            let quiet =
+                remarked.is_empty() || !remarked.contains(dataset.samples()[sample].id.as_str());
+            if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
+                cache.fresh.push(index);
+            }
+        }
+        if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
+            cache.write(self.slots, width, session);
+        }
+        session.progress().advance((batch.len() + batch.failed.len()) as u64);
+        self.findings.extend(batch.failed);
+        self.findings.extend(batch.remarks);
         Ok(())
     }
 }
@@ -221,16 +276,19 @@ impl Cached {
                 return None;
             }
         };
-        let mut samples: Vec<usize> = items.iter().map(|item| item.sample).collect();
+        let mixing = views.and_then(|views| views.mixing.as_deref());
+        let partner = |item: &Item| mixing.and_then(|mixing| mixing.partner(*item));
+        let mut samples: Vec<usize> =
+            items.iter().flat_map(|item| [Some(item.sample), partner(item)]).flatten().collect();
         samples.sort_unstable();
         samples.dedup();
         let digests: Vec<Option<[u8; 32]>> = samples
             .par_iter()
             .map(|&sample| dataset.picture_digest(sample).ok().filter(|_| !session.interrupted()))
             .collect();
+        let digest_of = |sample: usize| digests[samples.binary_search(&sample).ok()?];
         let keys = items.iter().map(|item| {
-            let place = samples.binary_search(&item.sample).ok()?;
-            let picture = digests[place]?;
+            let picture = digest_of(item.sample)?;
             let view = item.view.to_le_bytes();
             match (item.view, views) {
                 (0, _) | (_, None) => Some(digest([picture.as_slice(), &[0; 4]])),
@@ -238,7 +296,15 @@ impl Cached {
                     // The streams of a view are keyed by the picture's id too.
                     let sample = dataset.samples()[item.sample].key().to_le_bytes();
                     let identity = views.identity.as_bytes();
-                    Some(digest([picture.as_slice(), &view, identity, &sample]))
+                    let plain = digest([picture.as_slice(), &view, identity, &sample]);
+                    let Some(mixing) = mixing else { return Some(plain) };
+                    let Some(partner) = partner(item) else {
+                        return Some(digest([plain.as_slice(), b"alone"]));
+                    };
+                    let other = digest_of(partner)?;
+                    let other_key = dataset.samples()[partner].key().to_le_bytes();
+                    let how = mixing.identity().as_bytes();
+                    Some(digest([plain.as_slice(), how, &other, &other_key]))
                 }
             }
         });

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use candle_core::Device;
 use taper_augment::Augmenter;
@@ -9,8 +9,8 @@ use taper_plan::Output;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    Backbone, CheckedRecipe, Features, NamedViews, Recipe, Result, Session, Views, extract,
-    open_data,
+    Backbone, CheckedRecipe, Features, MixChoice, Mixing, NamedViews, Recipe, Result, Session,
+    Views, extract, open_data_with,
 };
 
 /// Everything that a recipe needs before features can be computed: opened, checked, nothing written.
@@ -23,6 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) backbone: Backbone,
     /// What validates, in words.
     pub(crate) validated_on: String,
+    /// What makes the views, if there are any.
+    pub(crate) views: Option<NamedViews>,
 }
 
 /// The features of all pictures that take part.
@@ -47,11 +49,17 @@ impl Prepared {
             let name = if device.is_cpu() { "the CPU" } else { "the first CUDA device" };
             progress.say(&format!("--device auto: {name}"));
         }
-        let dataset = open_data(&recipe.data, FolderUse::Train)?;
+        let mut dataset = open_data_with(&recipe.data, FolderUse::Train, session)?;
+        if let Some(expression) = &recipe.group_by {
+            dataset = dataset.group_by(expression)?;
+        }
         for remark in dataset.remarks() {
             progress.warn(remark);
         }
-        let splits = dataset.splits(recipe.val, recipe.seed)?;
+        let splits = match recipe.folds {
+            Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed)?,
+            None => dataset.splits(recipe.val, recipe.seed)?,
+        };
         let weights = resolve(checked.model, &checked.weights)?;
         // A cut may lie behind the network's own features.
         weights.check(&checked.backbone)?;
@@ -66,7 +74,8 @@ impl Prepared {
         )?
         .with_digest(&weights.digest);
         let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
-        Ok(Self { device, dataset, splits, weights, backbone, validated_on, checked })
+        let views = views(recipe, &dataset, &splits.train)?;
+        Ok(Self { device, dataset, splits, weights, backbone, validated_on, views, checked })
     }
 
     /// Says what there is.
@@ -89,6 +98,20 @@ impl Prepared {
             self.weights.origin,
             self.backbone.kernels()
         ));
+        let Recipe { augment, mix, views, fresh_views, .. } = &self.checked.recipe;
+        let mixed = match mix {
+            MixChoice::None => String::new(),
+            mix => format!(", {mix}"),
+        };
+        if *fresh_views {
+            progress.say(&format!(
+                "augmentation: {augment}{mixed}, {views} fresh view(s) of each picture in every epoch: the backbone runs in each"
+            ));
+        } else if *views > 1 {
+            progress.say(&format!(
+                "augmentation: {augment}{mixed}, {views} fixed views of each picture: the same in every epoch, so that features are computed once"
+            ));
+        }
         if self.splits.val_is_test {
             progress.warn(
                 "validation is on the test split, so no figure on untouched pictures remains",
@@ -99,11 +122,11 @@ impl Prepared {
     /// Every picture is decoded and passed through the backbone once, in one sweep, unless its features are cached.
     pub(crate) fn features(&mut self, session: &Session) -> Result<Tables> {
         let recipe = &self.checked.recipe;
-        let mut items = Item::views(&self.splits.train, 0..recipe.views);
+        let mut items = Item::views(&self.splits.train, views_of(recipe, 0));
         items.extend(Item::untouched(&self.splits.val));
         items.extend(Item::untouched(&self.splits.test));
         let shared = Arc::new(self.dataset.clone());
-        let views = (recipe.views > 1).then(|| views(recipe));
+        let views = self.views.clone();
         let mut train = extract(&mut self.backbone, &shared, items, views, recipe.strict, session)?;
         drop(shared);
         let cached = train.cached;
@@ -120,16 +143,35 @@ impl Prepared {
     }
 }
 
-fn views(recipe: &Recipe) -> NamedViews {
+/// Which views of each training picture an epoch consists of.
+pub(crate) fn views_of(recipe: &Recipe, epoch: u32) -> Range<u32> {
+    if !recipe.fresh_views {
+        return 0..recipe.views;
+    }
+    // View 0, the picture as it is, is none of them.
+    let first = epoch.saturating_mul(recipe.views).saturating_add(1);
+    first..first.saturating_add(recipe.views)
+}
+
+fn views(recipe: &Recipe, dataset: &Dataset, training: &[usize]) -> Result<Option<NamedViews>> {
+    if recipe.views == 1 && !recipe.fresh_views {
+        return Ok(None);
+    }
     let augmenter = Augmenter::of(recipe.augment, recipe.seed);
     // Raised with the version, since nobody can say which release changes what a policy means.
     let identity = format!("{} {augmenter:?}", env!("CARGO_PKG_VERSION"));
-    NamedViews { augment: Arc::new(Views(augmenter)), identity }
+    let mixing = Mixing::new(recipe.mix, recipe.seed, &Arc::new(dataset.clone()), training)?;
+    let mixing = mixing.map(Arc::new);
+    Ok(Some(NamedViews { augment: Arc::new(Views(augmenter)), identity, mixing }))
 }
 
 fn validated_on(recipe: &Recipe, is_test: bool, dataset: &Dataset, val: &[usize]) -> String {
     let own = val.first().and_then(|&i| dataset.samples()[i].split);
     match recipe.val {
+        _ if recipe.folds.is_some() => {
+            let folds = recipe.folds.unwrap_or(0);
+            format!("fold {} of {folds}, from 0", recipe.fold.unwrap_or(0))
+        }
         _ if is_test => "the test split".into(),
         ValChoice::Fraction(fraction) => format!("{fraction} of train"),
         _ if own == Some(Split::Val) => "the split val".into(),

@@ -13,7 +13,9 @@ use taper_plan::{Kernels, Precision};
 use taper_schedule::ScheduleConfig;
 use taper_zoo::{ModelSpec, WeightsChoice};
 
-use crate::{Error, HeadChoice, HeadTraining, Result, file::write_atomically};
+use crate::{
+    Error, HeadChoice, HeadTraining, MixChoice, Result, SamplingChoice, file::write_atomically,
+};
 
 /// How pictures of any aspect ratio come to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,11 +194,30 @@ pub struct Recipe {
     pub fit: FitChoice,
     /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
     pub val: ValChoice,
+    /// Which pictures belong together, such as the frames of one clip, and must not be drawn into different splits: a regular
+    /// expression over their ids, whose first pair of parentheses names the group. Default: the manifest's groups, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none, `val` says what validates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// The fold that validates, from 0 to one less than `folds`. Default: each in turn, a training each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
     /// Views of each training picture, 1 to 1000; view 0 is the picture as it is. Default 1.
     pub views: u32,
     /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or `rand-augment:N,M`. Default
     /// `light`.
     pub augment: Policy,
+    /// How the other views are mixed with those of other training pictures: `none`, `mixup`, `mixup:ALPHA`, `cutmix` or
+    /// `cutmix:ALPHA`. Default `none`.
+    pub mix: MixChoice,
+    /// Whether every epoch has new views, and none the picture as it is; the backbone then runs in each. Default false:
+    /// the same views in every epoch.
+    pub fresh_views: bool,
+    /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or `weighted:W,W,…`. Default
+    /// `shuffled`: each once.
+    pub sampling: SamplingChoice,
     /// Passes over the training pictures, from 1. Default 30.
     pub epochs: u32,
     /// Pictures per step, from 1. Default 64.
@@ -255,8 +276,14 @@ impl Default for Recipe {
             size: None,
             fit: FitChoice::default(),
             val: ValChoice::default(),
+            group_by: None,
+            folds: None,
+            fold: None,
             views: 1,
             augment: Policy::Light,
+            mix: MixChoice::None,
+            fresh_views: false,
+            sampling: SamplingChoice::default(),
             epochs: 30,
             batch_size: 64,
             accumulate: 1,
@@ -314,6 +341,7 @@ impl Recipe {
             },
             schedule: self.schedule,
             optimizer: self.optimizer.clone(),
+            sampling: self.sampling.clone(),
             loss: self.loss.clone(),
             clip_norm: self.clip_norm,
             ema: self.ema,
@@ -358,10 +386,36 @@ impl Recipe {
                 "use 1 to 1000; 1 is the picture as it is",
             );
         }
-        if self.views > 1 && self.augment == Policy::None {
+        let changed = self.augment != Policy::None || self.mix != MixChoice::None;
+        if self.views > 1 && !changed {
             let remedy =
                 "--augment none gives the same picture each time: use --views 1, or another policy";
             return fail("views", self.views.to_string(), remedy);
+        }
+        if self.fresh_views && !changed {
+            let remedy = "--augment none gives the same picture in every epoch: leave it out, or use another policy";
+            return fail("fresh_views", "set".into(), remedy);
+        }
+        if self.mix != MixChoice::None && self.views == 1 && !self.fresh_views {
+            let remedy = "view 0 is the picture as it is, and only the others are mixed: use --views 2 or more, or --fresh-views";
+            return fail("mix", self.mix.to_string(), remedy);
+        }
+        match (self.folds, self.fold) {
+            (Some(folds), _) if !(2..=1000).contains(&folds) => {
+                return fail("folds", folds.to_string(), "use 2 to 1000");
+            }
+            (Some(_), _) if self.val != ValChoice::Auto => {
+                let remedy = "the fold is what validates: leave out --val, or --folds";
+                return fail("val", self.val.to_string(), remedy);
+            }
+            (Some(folds), Some(fold)) if fold >= folds => {
+                let remedy = format!("{folds} folds are numbered from 0 to {}", folds - 1);
+                return fail("fold", fold.to_string(), &remedy);
+            }
+            (None, Some(fold)) => {
+                return fail("fold", fold.to_string(), "say of how many: --folds K");
+            }
+            _ => {}
         }
         if self.patience == Some(0) {
             return fail("patience", "0".into(), "use 1 or more epochs, or leave it out");
@@ -457,6 +511,15 @@ mod tests {
             ),
             (Recipe { views: 0, ..default() }, "--views"),
             (Recipe { views: 2, augment: Policy::None, ..default() }, "--augment"),
+            (Recipe { fresh_views: true, augment: Policy::None, ..default() }, "--fresh-views"),
+            (Recipe { mix: MixChoice::MixUp { alpha: 1.0 }, ..default() }, "--views 2"),
+            (Recipe { folds: Some(1), ..default() }, "--folds"),
+            (Recipe { folds: Some(3), fold: Some(3), ..default() }, "from 0 to 2"),
+            (Recipe { fold: Some(0), ..default() }, "--folds K"),
+            (
+                Recipe { folds: Some(3), val: ValChoice::Fraction(0.2), ..default() },
+                "leave out --val",
+            ),
             (Recipe { patience: Some(0), ..default() }, "--patience"),
             (Recipe { min_delta: -1.0, ..default() }, "--min-delta"),
             (Recipe { size: Some(16), ..default() }, "at least 32"),

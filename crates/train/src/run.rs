@@ -1,4 +1,4 @@
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use candle_core::DeviceLocation;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping, EarlyStoppingConfig,
     JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
 };
-use taper_data::Finding as Remark;
+use taper_data::{Finding as Remark, Item};
 use taper_graph::{Graph, ParameterCount};
 use taper_lr_finder::Finding;
 use taper_metrics::Evaluation;
@@ -17,8 +17,8 @@ use crate::{
     Artefact, CheckedRecipe, CheckpointFolder, Error, Features, HeadTrainer, LearningRate, Recipe,
     Result, Session, Trained,
     artefact::Origin,
-    evaluate_head,
-    prepare::{Prepared, Tables},
+    evaluate_head, extract,
+    prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
 };
 
@@ -168,14 +168,24 @@ fn carry_out(
     let tables = prepared.features(session).map_err(|error| resumable(error, &mut folder))?;
     let feature_seconds = feature_start.elapsed().as_secs_f64();
     let Tables { train, val, test, unreadable, remarks, cached } = tables;
-    let Prepared { checked, device, dataset, splits, weights, backbone, validated_on } = prepared;
+    let Prepared { checked, device, dataset, splits, weights, mut backbone, validated_on, views } =
+        prepared;
     let CheckedRecipe { recipe, model, backbone: backbone_graph, preprocessing, .. } = checked;
     crate::inspect::quick_check(&dataset, &folder.file("health.json"), session)?;
 
     let classes = dataset.classes().clone();
     let graph = recipe.head_graph(backbone.width(), classes.len());
+    let shared = Arc::new(dataset.clone());
     let mut trainer =
         HeadTrainer::new(&graph, &train, &val, recipe.head_training().check()?, &device)?;
+    if recipe.fresh_views {
+        let muted = session.muted();
+        let (shared, recipe, splits, backbone) = (&shared, &recipe, &splits, &mut backbone);
+        trainer.fresh(move |epoch| {
+            let items = Item::views(&splits.train, views_of(recipe, epoch));
+            extract(backbone, shared, items, views.clone(), recipe.strict, &muted)
+        });
+    }
     let checkpoints = folder.file("checkpoints");
     trainer.checkpoints(CheckpointFolder::new(&checkpoints));
     let (resumed, problems) = trainer.resume()?;
@@ -356,7 +366,7 @@ pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &Finding) -> 
     Ok(picture.save(folder, "lr_find").map_err(taper_report::Error::from)?)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::Artefact {
         file: path.display().to_string(),
         problem: e.to_string(),

@@ -86,6 +86,12 @@ impl Session {
         self
     }
 
+    /// The same, with nobody told: for work within work.
+    #[must_use]
+    pub fn muted(&self) -> Self {
+        Self { progress: Arc::new(Quiet), ..self.clone() }
+    }
+
     /// The cache of features, if there is one.
     pub fn cache(&self) -> Option<&FeatureCache> {
         self.cache.as_ref()

@@ -1,13 +1,17 @@
-use std::{fmt, sync::Arc};
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use taper_core::Split;
 use taper_data::{
-    Content, Dataset, Defect, DefectKind, FolderUse, PictureSource, Sample, open_path,
+    Content, Dataset, Defect, DefectKind, FolderUse, KnownSet, PictureSource, Sample, open_path,
 };
 use taper_feature_cache::digest;
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
-use crate::Result;
+use crate::{Error, Result, Session};
 
 /// A data set that has a name.
 #[derive(Debug, Clone, Copy)]
@@ -20,25 +24,134 @@ pub struct KnownDataset {
     pub licence: &'static str,
     /// Whether it is part of the program.
     pub embedded: bool,
+    /// The bytes of its archives together; 0 without any.
+    pub bytes: u64,
+    /// The SHA-256 of its archives.
+    pub digests: &'static [&'static str],
 }
 
 /// All data sets that have a name.
-pub const KNOWN_DATASETS: [KnownDataset; 1] = [KnownDataset {
+pub const KNOWN_DATASETS: [KnownDataset; 2] = [SYNTHETIC, ROCK_PAPER_SCISSORS];
+
+const SYNTHETIC: KnownDataset = KnownDataset {
     name: "synthetic",
     description: "rendered hands that show rock, paper and scissors; the test split has other hands and light",
     licence: "MIT OR Apache-2.0",
     embedded: true,
-}];
+    bytes: 0,
+    digests: &[],
+};
 
-/// Opens a data set by its name, its folder, its manifest or its archive.
+const ROCK_PAPER_SCISSORS: KnownDataset = KnownDataset {
+    name: "rock-paper-scissors",
+    description: "Laurence Moroney's rendered hands, 2,520 training and 372 test pictures; fetched when it is first used",
+    licence: "CC BY 2.0",
+    embedded: false,
+    bytes: 230_198_979,
+    digests: &[
+        "c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f",
+        "c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503",
+    ],
+};
+
+/// [`open_data_with`], quietly.
 ///
 /// # Errors
-/// As [`open_path`]. A folder called like a known data set is given as `./NAME`.
+/// As [`open_data_with`].
 pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
+    open_data_with(data, purpose, &Session::quiet())
+}
+
+/// Opens a data set by its name, its folder, its manifest or its archive. One that lies on the network is fetched into the
+/// folder `datasets` of the cache first (`TAPER_CACHE`, else `taper` in the user's cache folder).
+///
+/// # Errors
+/// As [`open_path`], and what a download can fail with. A folder called like a known data set is given as `./NAME`.
+pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Result<Dataset> {
     match data {
         "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
+        "rock-paper-scissors" => {
+            let mut set = KnownSet::rock_paper_scissors();
+            if let Ok(mirror) = env::var("TAPER_DATASETS_URL")
+                && !mirror.is_empty()
+            {
+                set = set.at(&mirror);
+            }
+            open_known(&set, &datasets_folder()?, purpose, session)
+        }
+        #[cfg(feature = "download")]
+        data if data.starts_with("hf:") => {
+            crate::hub_data::open(&data[3..], &datasets_folder()?, purpose, session)
+        }
         path => Ok(open_path(path, purpose)?),
     }
+}
+
+/// Where data sets are kept that were fetched.
+fn datasets_folder() -> Result<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(cache) = variable("TAPER_CACHE").filter(|cache| cache != Path::new("off")) {
+        return Ok(cache.join("datasets"));
+    }
+    let user = variable("XDG_CACHE_HOME")
+        .or_else(|| variable("LOCALAPPDATA"))
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    match user {
+        Some(user) => Ok(user.join("taper").join("datasets")),
+        None => Err(Error::Setting {
+            field: "data",
+            value: "on the network".into(),
+            remedy: "there is no folder to keep it in: set TAPER_CACHE".into(),
+        }),
+    }
+}
+
+#[cfg(feature = "download")]
+fn open_known(
+    set: &KnownSet,
+    folder: &Path,
+    purpose: FolderUse,
+    session: &Session,
+) -> Result<Dataset> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use taper_data::{DownloadProblem, Watching};
+
+    if set.is_in(folder) {
+        return Ok(set.open(folder, purpose, &Watching::default())?);
+    }
+    let progress = session.progress();
+    progress.say(&format!(
+        "fetching {} from {} into {}",
+        set.name,
+        set.base,
+        folder.join(&set.name).display()
+    ));
+    progress.begin("fetching", set.bytes() >> 20, "MiB");
+    let told = AtomicU64::new(0);
+    let tell = |bytes: u64| {
+        let (now, before) = (bytes >> 20, told.fetch_max(bytes >> 20, Ordering::Relaxed));
+        progress.advance(now.saturating_sub(before));
+    };
+    let stop = || session.interrupted();
+    let watching = Watching { progress: &tell, stop: &stop, ..Watching::default() };
+    let opened = set.open(folder, purpose, &watching);
+    progress.end();
+    opened.map_err(|error| match error {
+        taper_data::Error::Download { problem: DownloadProblem::Stopped, .. } => Error::Interrupted,
+        other => other.into(),
+    })
+}
+
+#[cfg(not(feature = "download"))]
+fn open_known(set: &KnownSet, folder: &Path, purpose: FolderUse, _: &Session) -> Result<Dataset> {
+    if !set.is_in(folder) {
+        let url = format!("{}{}", set.base, set.archives[0].file);
+        let problem = taper_data::DownloadProblem::NotBuilt;
+        return Err(taper_data::Error::Download { url, problem }.into());
+    }
+    let paths: Vec<PathBuf> =
+        set.archives.iter().map(|a| folder.join(&set.name).join(&a.file)).collect();
+    Ok(set.open_archives(&paths, purpose)?)
 }
 
 /// The rendered hands as a source of pictures: each is rendered when it is asked for.
@@ -107,6 +220,15 @@ impl PictureSource for SyntheticSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_of_known_sets_is_right() {
+        let set = KnownSet::rock_paper_scissors();
+        let listed = KNOWN_DATASETS.iter().find(|known| known.name == set.name).unwrap();
+        assert_eq!(listed.bytes, set.bytes());
+        let digests: Vec<&str> = set.archives.iter().map(|a| a.sha256.as_str()).collect();
+        assert_eq!(listed.digests, digests);
+    }
 
     #[test]
     fn the_synthetic_set_has_all_splits_and_readable_pictures() {

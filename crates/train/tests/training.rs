@@ -23,8 +23,8 @@ use taper_head::{Algorithm, LossConfig, OptimizerConfig};
 use taper_lr_finder::RangeTestConfig;
 use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
 use taper_train::{
-    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, Session, Trained,
-    train_head,
+    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, SamplingChoice,
+    Session, Trained, train_head,
 };
 
 const CLASSES: u32 = 3;
@@ -50,6 +50,8 @@ struct Setting {
     val: Features,
     graph: Graph,
     settings: HeadTraining,
+    /// Whether every epoch has rows of its own.
+    fresh: bool,
 }
 
 fn setting() -> Setting {
@@ -66,6 +68,7 @@ fn setting() -> Setting {
         loss: LossConfig { label_smoothing: 0.1, ..LossConfig::default() },
         clip_norm: Some(2.0),
         ema: Some(0.8),
+        sampling: SamplingChoice::Shuffled,
         seed: 5,
     };
     Setting {
@@ -73,6 +76,7 @@ fn setting() -> Setting {
         val: features(40, 24, 2),
         graph: heads::tutorial(24, CLASSES as usize),
         settings,
+        fresh: false,
     }
 }
 
@@ -102,11 +106,36 @@ fn bits(weights: &Weights) -> BTreeMap<String, Vec<u32>> {
 /// Trains in a folder until the end or until `stop_after` steps were made in this process.
 fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
     let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu);
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
+}
+
+/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+fn device() -> Device {
+    let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    taper_nn::open_device(choice.parse().unwrap()).unwrap()
+}
+
+/// As [`train`], through candle: the way of CUDA.
+fn train_through_candle(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
+    let settings = setting.settings.clone().check().unwrap();
+    let trainer =
+        HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
+}
+
+fn train_with(
+    mut trainer: HeadTrainer<'_>,
+    fresh: bool,
+    folder: &Path,
+    stop_after: Option<u64>,
+) -> Trained {
     trainer.checkpoints(CheckpointFolder::new(folder.join("checkpoints")));
     trainer.resume().unwrap();
+    if fresh {
+        trainer.fresh(|epoch| Ok(features(130, 24, 100 + u64::from(epoch))));
+    }
     let mut callbacks = callbacks(folder);
     let flag = Arc::new(AtomicBool::new(false));
     let session = Session::new(Arc::new(Silent), Arc::clone(&flag));
@@ -157,6 +186,84 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
         let count = |folder: &Path| fs::read_dir(folder.join("checkpoints")).unwrap().count();
         assert_eq!(count(folder.path()), count(whole.path()), "stopped after {stop}");
     }
+}
+
+#[test]
+fn fresh_rows_come_in_every_epoch_and_survive_an_interruption() {
+    let setting = Setting { fresh: true, ..setting() };
+    let whole = tempfile::tempdir().unwrap();
+    let expected = train(&setting, whole.path(), None);
+    let fixed =
+        train(&Setting { fresh: false, ..setting }, tempfile::tempdir().unwrap().path(), None);
+    let weights = |trained: &Trained| bits(&trained.head.weights().unwrap());
+    assert_ne!(weights(&expected), weights(&fixed));
+    let setting = Setting { fresh: true, ..self::setting() };
+    // Within the first epoch, at an epoch's end, and within a later one.
+    for stop in [2, 5, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        train(&setting, folder.path(), Some(stop));
+        assert_eq!(weights(&train(&setting, folder.path(), None)), weights(&expected), "{stop}");
+    }
+}
+
+#[test]
+fn an_interruption_while_fresh_rows_are_made_can_be_resumed() {
+    let setting = Setting { fresh: true, ..setting() };
+    let expected = train(&setting, tempfile::tempdir().unwrap().path(), None);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.checkpoints(CheckpointFolder::new(folder.path().join("checkpoints")));
+    trainer.fresh(|epoch| match epoch {
+        3 => Err(Error::Interrupted),
+        epoch => Ok(features(130, 24, 100 + u64::from(epoch))),
+    });
+    let mut callbacks = callbacks(folder.path());
+    // Called like the one that it stands for: a checkpoint belongs to a list of callbacks.
+    callbacks.push(from_fn("plug", |_: &Event<'_>, _: &mut Vec<Action>| Ok(())));
+    let first = trainer.train(&mut callbacks, &Session::quiet()).unwrap();
+    assert_eq!((first.epochs, first.stopped.unwrap().keyword()), (3, "interrupted"));
+    let resumed = train(&setting, folder.path(), None);
+    assert_eq!(bits(&resumed.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+}
+
+#[test]
+fn fresh_rows_of_other_pictures_are_refused() {
+    let setting = setting();
+    let settings = setting.settings.clone().check().unwrap();
+    let mut trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
+            .unwrap();
+    trainer.fresh(|_| Ok(features(129, 24, 3)));
+    let error = trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap_err();
+    assert!(error.to_string().contains("have changed"), "{error}");
+}
+
+/// Rows mixed half and half with another class can be no better known than by half.
+#[test]
+fn mixed_labels_are_learned_as_distributions() {
+    let mut setting = setting();
+    setting.settings = HeadTraining { epochs: 40, ..HeadTraining::default() };
+    setting.settings.learning_rate = 0.03;
+    setting.graph = heads::linear(24, CLASSES as usize);
+    let loss = |setting: &Setting| {
+        let folder = tempfile::tempdir().unwrap();
+        train(setting, folder.path(), None);
+        let history = fs::read_to_string(folder.path().join("history.csv")).unwrap();
+        let last = history.lines().last().unwrap().split(',').nth(3).unwrap().to_owned();
+        last.parse::<f64>().unwrap()
+    };
+    let hard = loss(&setting);
+    let labels = setting.train.labels.clone();
+    let mix = |share| labels.iter().map(|l| ((l + 1) % CLASSES, share)).collect();
+    setting.train.mixed = mix(0.0);
+    assert!((loss(&setting) - hard).abs() < 1e-6, "a share of 0 changes nothing");
+    setting.train.mixed = mix(0.5);
+    let soft = loss(&setting);
+    // The entropy of ½, ½ is ln 2.
+    assert!(hard < 0.65 && soft > 0.693, "{hard} {soft}");
 }
 
 #[test]
@@ -346,5 +453,80 @@ fn settings_out_of_range_are_named() {
     for (settings, word) in cases {
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn through_candle_a_training_goes_the_same_way_and_can_be_interrupted() {
+    let setting = setting();
+    let [slices, candle] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let expected = train(&setting, slices.path(), None);
+    let whole = train_through_candle(&setting, candle.path(), None);
+    assert_eq!((whole.epochs, whole.best_epoch), (expected.epochs, expected.best_epoch));
+    let (ours, theirs) = (whole.head.weights().unwrap(), expected.head.weights().unwrap());
+    let expected_bits = bits(&ours);
+    for name in theirs.names() {
+        let (a, b) = (ours.values(name).unwrap(), theirs.values(name).unwrap());
+        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+        let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
+        assert!(far * 50 <= a.len(), "{name}: {far} of {}", a.len());
+    }
+    for stop in [1, 7, 13] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = train_through_candle(&setting, folder.path(), Some(stop));
+        assert_eq!(first.stopped.unwrap().keyword(), "interrupted");
+        let resumed = train_through_candle(&setting, folder.path(), None);
+        assert_eq!(bits(&resumed.head.weights().unwrap()), expected_bits, "stopped after {stop}");
+    }
+}
+
+#[test]
+fn steps_that_are_told_of_together_come_to_the_same() {
+    let mut setting = setting();
+    setting.settings.accumulate = 1;
+    let run = |follows: bool| {
+        let settings = setting.settings.clone().check().unwrap();
+        let trainer =
+            HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
+        let mut callbacks =
+            Callbacks::new().with(BestWeights::new(BestWeightsConfig::default().check().unwrap()));
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        callbacks.push(Watch { follows, log });
+        let trained = trainer.unwrap().train(&mut callbacks, &Session::quiet()).unwrap();
+        let seen = seen.lock().unwrap().clone();
+        (bits(&trained.head.weights().unwrap()), trained.best_epoch, seen)
+    };
+    let together = run(false);
+    assert_eq!(together, run(true));
+    // 130 rows in batches of 16 are 9 steps; six epochs.
+    let steps: Vec<u64> = together.2.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, (0..54).collect::<Vec<_>>());
+}
+
+/// Writes down every step and its loss.
+struct Watch {
+    follows: bool,
+    log: Arc<std::sync::Mutex<Vec<(u64, u64)>>>,
+}
+
+impl taper_callbacks::Callback for Watch {
+    fn name(&self) -> &str {
+        "watch"
+    }
+
+    fn follows_batches(&self) -> bool {
+        self.follows
+    }
+
+    fn on_event(
+        &mut self,
+        event: &Event<'_>,
+        _: &mut Vec<Action>,
+    ) -> Result<(), taper_callbacks::Error> {
+        if let Event::BatchEnd { step, loss, .. } = *event {
+            self.log.lock().unwrap().push((step, loss.to_bits()));
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use taper_head::{LossConfig, OptimizerConfig};
 use taper_schedule::ScheduleConfig;
 
-use crate::{Error, Result};
+use crate::{Error, Result, SamplingChoice};
 
 /// How a head is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct HeadTraining {
     pub schedule: ScheduleConfig,
     /// How gradients become steps. Default Adam.
     pub optimizer: OptimizerConfig,
+    /// How often the rows of each class come. Default every row once.
+    pub sampling: SamplingChoice,
     /// What is made small. Default softmax cross-entropy.
     pub loss: LossConfig,
     /// The largest norm of all gradients together, above 0. Default: any.
@@ -42,6 +44,7 @@ impl Default for HeadTraining {
             learning_rate: 1e-3,
             schedule: ScheduleConfig::default(),
             optimizer: OptimizerConfig::default(),
+            sampling: SamplingChoice::default(),
             loss: LossConfig::default(),
             clip_norm: None,
             ema: None,
@@ -79,6 +82,7 @@ impl HeadTraining {
             return fail("ema", ema.to_string(), "use a decay in [0, 1), e.g. 0.99");
         }
         self.optimizer.clone().check()?;
+        self.sampling.clone().check()?;
         self.loss.check_shares()?;
         // Against one step an epoch, which finds everything but spans that are too long for the data at hand.
         if self.schedule.warmup.is_none() {

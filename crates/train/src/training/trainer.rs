@@ -1,9 +1,10 @@
-use std::{collections::HashMap, ops::Range, time::Instant};
+use std::{borrow::Cow, collections::HashMap, fmt, ops::Range, time::Instant};
 
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 use taper_callbacks::{Action, Callbacks, CheckpointId, Event, Logs, Request, StopReason};
 use taper_core::random::{Key, Purpose};
+use taper_data::Sampling;
 use taper_graph::{Graph, Weights};
 use taper_metrics::{Mean, Metrics};
 use taper_schedule::Schedule;
@@ -17,6 +18,9 @@ use crate::{EpochReport, Error, Features, Result, Session};
 
 const SHUFFLE: Purpose = Purpose::new("train/shuffle");
 const DROPOUT: Purpose = Purpose::new("train/dropout");
+
+/// Steps on a device that are told of together, where no callback must see each of them at once.
+const TOGETHER: usize = 64;
 
 /// The figures that every epoch reports, in alphabetical order.
 const REPORTED: [&str; 5] = ["accuracy", "learning_rate", "loss", "val_accuracy", "val_loss"];
@@ -75,6 +79,9 @@ pub struct HeadTrainer<'a> {
     rows: usize,
     classes: usize,
     schedule: Schedule,
+    sampling: Sampling,
+    /// Where the rows of each epoch come from, if not all epochs have the same.
+    fresh: Option<Fresh<'a>>,
     /// Settings and features, as a digest.
     identity: String,
     base_rate: f64,
@@ -107,18 +114,47 @@ impl<'a> HeadTrainer<'a> {
         settings: CheckedHeadTraining,
         device: &Device,
     ) -> Result<Self> {
+        let model = HeadModel::initialised(graph, settings.0.seed, device)?;
+        Self::with(model, train, val, settings)
+    }
+
+    /// The same through candle, on any device: the reference, and the way of CUDA.
+    ///
+    /// # Errors
+    /// As [`HeadTrainer::new`].
+    pub fn candle(
+        graph: &Graph,
+        train: &'a Features,
+        val: &'a Features,
+        settings: CheckedHeadTraining,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = HeadModel::candle(graph, settings.0.seed, device)?;
+        Self::with(model, train, val, settings)
+    }
+
+    fn with(
+        model: HeadModel,
+        train: &'a Features,
+        val: &'a Features,
+        settings: CheckedHeadTraining,
+    ) -> Result<Self> {
         let settings = settings.0;
+        let graph = model.graph();
         let classes = graph.shapes(0, 0)?[graph.output()].channels();
         let per_step = settings.batch_size.saturating_mul(settings.accumulate);
         let steps = batches(train.len(), per_step).count() as u64;
         let schedule = settings.schedule.check(u64::from(settings.epochs), steps)?;
+        let sampling = settings.sampling.of(&train.labels, classes)?;
         Ok(Self {
-            engine: Engine::new(graph, train, &settings, device)?,
             val,
             rows: train.len(),
             classes,
             schedule,
+            sampling,
+            fresh: None,
             identity: identity(graph, &settings, [train, val]),
+            engine: Engine::new(model, Cow::Borrowed(train), &settings)?,
             base_rate: settings.learning_rate,
             step: 0,
             epochs: 0,
@@ -142,6 +178,13 @@ impl<'a> HeadTrainer<'a> {
     /// The base step size.
     pub fn learning_rate(&self) -> f64 {
         self.base_rate
+    }
+
+    /// Gives every epoch rows of its own, such as new views of the same pictures. `make` is asked for those of each epoch
+    /// but the first (0), which begins with the rows that are there; it must be a pure function of the epoch, and give as
+    /// many rows with the same labels.
+    pub fn fresh(&mut self, make: impl FnMut(u32) -> Result<Features> + 'a) {
+        self.fresh = Some(Fresh { epoch: 0, make: Box::new(make) });
     }
 
     /// Writes the checkpoints that callbacks ask for into a folder, and one when training is interrupted.
@@ -227,31 +270,33 @@ impl<'a> HeadTrainer<'a> {
     /// The rest of the epoch that the cursor is in.
     fn epoch(&mut self, callbacks: &mut Callbacks, session: &Session) -> Result<()> {
         let epoch = u64::from(self.cursor.epoch);
+        match self.refresh() {
+            Err(Error::Interrupted) => return self.interrupt(epoch, callbacks),
+            other => other?,
+        }
         let requests = callbacks.handle(&Event::EpochBegin { epoch })?;
         self.carry_out(requests, callbacks)?;
-        let order = self.order(self.settings.seed, self.cursor.epoch);
+        let order = self.order(self.settings.seed, self.cursor.epoch)?;
         let key = Self::dropout(self.settings.seed);
         let mut learning_rate = self.schedule.rate(self.base_rate, self.step.saturating_sub(1));
+        let together = match self.engine.is_prompt() || callbacks.follow_batches() {
+            true => 1,
+            false => TOGETHER,
+        };
         while self.cursor.steps < self.steps_per_epoch() && self.stop.is_none() {
             let rows = &order[self.step_rows(self.cursor.steps)];
             learning_rate = self.schedule.rate(self.base_rate, self.step);
             // A number of its own for each step; 2³² steps are more than anyone takes.
-            let stepped = self.engine.step(rows, learning_rate, key, self.step as u32)?;
-            let (step, loss) = (self.step, stepped.loss);
+            self.engine.step(rows, learning_rate, key, self.step as u32)?;
             self.step += 1;
             self.cursor.steps += 1;
-            self.cursor.loss.update(loss, stepped.labels.len() as f64);
-            self.cursor.metrics.update_logits(&stepped.logits, &stepped.labels)?;
-            let requests =
-                callbacks.handle(&Event::BatchEnd { epoch, step, loss, learning_rate })?;
-            self.carry_out(requests, callbacks)?;
-            if session.interrupted() && self.stop.is_none() {
+            let last = self.cursor.steps == self.steps_per_epoch();
+            if self.engine.waiting() >= together || last || session.interrupted() {
+                self.tell(epoch, callbacks)?;
+            }
+            if session.interrupted() && self.stop.is_none() && self.engine.waiting() == 0 {
                 // The epoch's end is a moment like any other: its figures come when training goes on.
-                let id = CheckpointId { epoch, step };
-                if self.saved != Some(id) {
-                    self.save(id, true, callbacks)?;
-                }
-                self.stop = Some(StopReason::Interrupted);
+                self.interrupt(epoch, callbacks)?;
             }
         }
         if self.stop.is_some() {
@@ -288,6 +333,51 @@ impl<'a> HeadTrainer<'a> {
         Ok(())
     }
 
+    /// Takes in what the last steps came to, and tells the callbacks.
+    fn tell(&mut self, epoch: u64, callbacks: &mut Callbacks) -> Result<()> {
+        let outcomes = self.engine.outcomes()?;
+        let first = self.step - outcomes.len() as u64;
+        for (step, stepped) in (first..).zip(outcomes) {
+            let (loss, rate) = (stepped.loss, self.schedule.rate(self.base_rate, step));
+            self.cursor.loss.update(loss, stepped.labels.len() as f64);
+            self.cursor.metrics.update_logits(&stepped.logits, &stepped.labels)?;
+            let ended = Event::BatchEnd { epoch, step, loss, learning_rate: rate };
+            let requests = callbacks.handle(&ended)?;
+            self.carry_out(requests, callbacks)?;
+        }
+        Ok(())
+    }
+
+    /// Ends this process's part of the training with a checkpoint.
+    fn interrupt(&mut self, epoch: u64, callbacks: &Callbacks) -> Result<()> {
+        let id = CheckpointId { epoch, step: self.step.saturating_sub(1) };
+        if self.saved != Some(id) {
+            self.save(id, true, callbacks)?;
+        }
+        self.stop = Some(StopReason::Interrupted);
+        Ok(())
+    }
+
+    /// Brings the rows of the cursor's epoch, if they are others than those that are there.
+    fn refresh(&mut self) -> Result<()> {
+        let Some(fresh) = self.fresh.as_mut().filter(|f| f.epoch != self.cursor.epoch) else {
+            return Ok(());
+        };
+        let table = (fresh.make)(self.cursor.epoch)?;
+        if table.labels != self.engine.train().labels {
+            return Err(Error::Setting {
+                field: "fresh_views",
+                value: format!("{} rows in epoch {}", table.len(), self.cursor.epoch),
+                remedy: format!(
+                    "epoch 0 had {}: pictures have changed during the training; leave them as they are",
+                    self.rows
+                ),
+            });
+        }
+        fresh.epoch = self.cursor.epoch;
+        self.engine.set_train(table)
+    }
+
     /// Steps of the optimizer in an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         batches(self.rows, self.per_step()).count()
@@ -303,10 +393,15 @@ impl<'a> HeadTrainer<'a> {
     }
 
     /// The rows in the order of an epoch.
-    pub(super) fn order(&self, seed: u64, epoch: u32) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.rows as u32).collect();
-        Key::new(seed, SHUFFLE).stream(epoch, 0).shuffle(&mut order);
-        order
+    pub(super) fn order(&self, seed: u64, epoch: u32) -> Result<Vec<u32>> {
+        if self.sampling == Sampling::Shuffled {
+            let mut order: Vec<u32> = (0..self.rows as u32).collect();
+            Key::new(seed, SHUFFLE).stream(epoch, 0).shuffle(&mut order);
+            return Ok(order);
+        }
+        let keys: Vec<u64> = (0..self.rows as u64).collect();
+        let order = self.sampling.order_rows(&self.engine.train().labels, &keys, seed, epoch)?;
+        Ok(order.into_iter().map(|row| row as u32).collect())
     }
 
     pub(super) fn dropout(seed: u64) -> Key {
@@ -383,6 +478,19 @@ impl<'a> HeadTrainer<'a> {
     }
 }
 
+/// Rows that are made for each epoch.
+struct Fresh<'a> {
+    /// The epoch whose rows are there.
+    epoch: u32,
+    make: Box<dyn FnMut(u32) -> Result<Features> + 'a>,
+}
+
+impl fmt::Debug for Fresh<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fresh").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
 impl Cursor {
     fn at(epoch: u32, classes: usize) -> Result<Self> {
         Ok(Self { epoch, steps: 0, loss: Mean::default(), metrics: Metrics::new(classes)? })
@@ -401,6 +509,10 @@ fn identity(graph: &Graph, settings: &HeadTraining, tables: [&Features; 2]) -> S
             hash.update(bytes);
         }
         table.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        for (label, share) in &table.mixed {
+            hash.update(label.to_le_bytes());
+            hash.update(share.to_le_bytes());
+        }
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -417,6 +529,35 @@ pub(super) fn batches(rows: usize, size: usize) -> impl Iterator<Item = Range<us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SamplingChoice;
+
+    fn classes_in_an_epoch(sampling: SamplingChoice) -> [usize; 2] {
+        let labels: Vec<u32> = (0..60).map(|row| u32::from(row % 6 == 0)).collect();
+        let table = Features {
+            width: 2,
+            values: vec![0.5; 120],
+            items: (0..60).map(|sample| taper_data::Item { sample, view: 0 }).collect(),
+            labels: labels.clone(),
+            ..Features::default()
+        };
+        let graph = taper_graph::heads::linear(2, 2);
+        let settings = HeadTraining { sampling, ..HeadTraining::default() }.check().unwrap();
+        let trainer = HeadTrainer::new(&graph, &table, &table, settings, &Device::Cpu).unwrap();
+        let order = trainer.order(3, 1).unwrap();
+        assert_ne!(order, trainer.order(3, 2).unwrap());
+        assert_eq!(order.len(), 60);
+        let rare = order.iter().filter(|row| labels[**row as usize] == 1).count();
+        [60 - rare, rare]
+    }
+
+    #[test]
+    fn classes_come_as_often_as_the_sampling_says() {
+        assert_eq!(classes_in_an_epoch(SamplingChoice::Shuffled), [50, 10]);
+        assert_eq!(classes_in_an_epoch(SamplingChoice::Balanced), [30, 30]);
+        let [_, rare] = classes_in_an_epoch(SamplingChoice::Weighted(None));
+        assert!((20..=40).contains(&rare), "{rare}");
+        assert_eq!(classes_in_an_epoch("weighted:0,1".parse().unwrap()), [0, 60]);
+    }
 
     #[test]
     fn batches_cover_every_row_once_and_never_end_on_one() {

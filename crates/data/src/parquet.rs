@@ -1,0 +1,594 @@
+//! Parquet in the layout of the Hugging Face Hub as a source.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    fs::{self, File},
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use bytes::Bytes;
+use parquet::{
+    basic::Type,
+    column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader},
+    data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type},
+    errors::ParquetError,
+    file::{
+        metadata::FileMetaData,
+        reader::{ChunkReader, FileReader, Length, SerializedFileReader},
+    },
+};
+use serde_json::Value;
+use taper_core::Split;
+
+use crate::{
+    Content, Dataset, Defect, DefectKind, Error, FolderUse, PictureSource, Result, Sample,
+    archive::Window,
+    decode::read_file,
+    layout::{self, Beside, Row, split_named},
+};
+
+/// Neighbouring pictures that are read together, since a page of the file holds several.
+const BLOCK_ROWS: u32 = 32;
+/// Bytes of a block beyond which its other pictures are left to be read on their own.
+const BLOCK_BYTES: usize = 8 << 20;
+/// Blocks that are kept: at most as many times [`BLOCK_BYTES`] and a picture.
+const BLOCKS: usize = 8;
+/// More rows than this are no data set for one list.
+const MOST_ROWS: i64 = 100_000_000;
+/// Class names are looked up in lists: a column of arbitrary numbers is no label.
+const MOST_CLASSES: usize = 1_000_000;
+
+/// Opens Parquet files as the Hugging Face Hub has them: a file, or a folder with files as
+/// `[data/]SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`.
+///
+/// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if bytes are missing, the file
+/// `path` below the Parquet file's folder is read. The column of labels has numbers or names. Which columns these are, and
+/// what the classes are called, the schema's metadata say under the key `huggingface`; without it they are `image` and
+/// `label`. Rows without a label (none, or −1) take no part. Ids are `FILE/ROW/NAME`.
+///
+/// The list of rows is read once; pictures are read when they are asked for, in runs of neighbours, and about 64 MiB of
+/// them are kept.
+///
+/// # Errors
+/// [`Error::Table`] if a file is damaged or has no such columns; otherwise as [`open_folder`](crate::open_folder).
+pub fn open_parquet(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
+    let path = path.as_ref();
+    let files = if path.is_dir() { files_in(path) } else { vec![path.to_path_buf()] };
+    open_parquet_files(&path.display().to_string(), &files, purpose)
+}
+
+/// Opens Parquet files as one data set of this name; their names or folders say their splits, if they do.
+///
+/// # Errors
+/// As [`open_parquet`].
+pub fn open_parquet_files(place: &str, files: &[PathBuf], purpose: FolderUse) -> Result<Dataset> {
+    let parts: Vec<(PathBuf, Option<Split>)> =
+        files.iter().map(|file| (file.clone(), split_of(file))).collect();
+    open_parts(place, &parts, purpose)
+}
+
+/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`] looks for them.
+pub fn is_parquet(path: &Path) -> bool {
+    if path.is_dir() { !files_in(path).is_empty() } else { has_extension(path) }
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+}
+
+/// The Parquet files in a folder, its folder `data`, and its folders that are called like splits. Nowhere else: looking
+/// through a folder of pictures would take long.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    let mut files = Vec::new();
+    for path in list(folder) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if has_extension(&path) && path.is_file() {
+            files.push(path);
+        } else if (name == "data" || split_named(name).is_some()) && path.is_dir() {
+            let inner = list(&path).into_iter();
+            files.extend(inner.filter(|path| has_extension(path) && path.is_file()));
+        }
+    }
+    files
+}
+
+/// `train-00000-of-00001.parquet` and `train/0000.parquet` are of `train`.
+fn split_of(path: &Path) -> Option<Split> {
+    let stem = path.file_stem()?.to_str()?;
+    let own = stem.split(['-', '_', '.']).next().and_then(split_named);
+    own.or_else(|| split_named(path.parent()?.file_name()?.to_str()?))
+}
+
+fn open_parts(
+    place: &str,
+    parts: &[(PathBuf, Option<Split>)],
+    purpose: FolderUse,
+) -> Result<Dataset> {
+    let mut source = Tables { place: place.into(), ..Tables::default() };
+    let (mut rows, mut beside) = (Vec::new(), Beside::default());
+    let mut names: Option<Vec<String>> = None;
+    for (path, split) in parts {
+        let fail = |problem: String| Error::Table { path: path.clone(), problem };
+        let file = File::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::Missing { path: path.clone() },
+            _ => Error::Io { path: path.clone(), source },
+        })?;
+        let window =
+            Window::new(file).map_err(|source| Error::Io { path: path.clone(), source })?;
+        // The reader trusts what a file says about itself in more places than it checks.
+        let list = || Table::open(path, window).and_then(|table| Ok((table.list()?, table)));
+        let (listed, table) = catch_unwind(AssertUnwindSafe(list))
+            .unwrap_or_else(|_| Err("the reader gave up on it".into()))
+            .map_err(|problem| fail(format!("{problem}; this is no data set of the Hub's layout, or it is damaged: fetch or export it again")))?;
+        match (&names, &table.names) {
+            (Some(before), Some(own)) if before != own => {
+                return Err(fail(
+                    "its class names are others than those of the files before".into(),
+                ));
+            }
+            (_, Some(own)) => names = Some(own.clone()),
+            (_, None) => {}
+        }
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        // Files of different folders may have the same name.
+        let stem = match parent.filter(|name| parts.len() > 1 && split_named(name).is_some()) {
+            Some(parent) => format!("{parent}/{stem}"),
+            None => stem,
+        };
+        let mut without_label = 0;
+        for row in listed {
+            let Some(class) = row.class else {
+                without_label += 1;
+                continue;
+            };
+            let mut id = format!("{stem}/{:07}", row.number);
+            if let Some(name) = &row.name {
+                id = format!("{id}/{name}");
+            }
+            let slot = source.rows.len();
+            source.rows.push(Place {
+                table: source.tables.len() as u32,
+                group: row.group,
+                row: row.row,
+            });
+            rows.push(Row { id, packaging: 0, class, split: *split, group: None, slot });
+        }
+        if without_label > 0 {
+            beside.remarks.push(format!(
+                "{}: {without_label} row(s) have no label and take no part",
+                path.display()
+            ));
+        }
+        source.tables.push(table);
+    }
+    // Classes without a picture are not learned, and not asked for.
+    let used: std::collections::HashSet<&str> = rows.iter().map(|r| r.class.as_str()).collect();
+    let names = names.map(|names| {
+        let (used, unused): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| used.contains(name.as_str()));
+        if !unused.is_empty() {
+            beside.remarks.push(format!(
+                "{} class(es) have no pictures, such as '{}'",
+                unused.len(),
+                unused[0]
+            ));
+        }
+        used
+    });
+    drop(used);
+    layout::dataset(place, rows, names, Arc::new(source), beside, purpose)
+}
+
+/// A file that several threads read at places of their own: unlike `File`, whose clones share their position.
+struct Chunks(Window);
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.0.length()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<Window>;
+
+    fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
+        let mut window = self.0.clone();
+        window.seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(window))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
+        let end = start.checked_add(length as u64);
+        // Before memory is asked for.
+        if end.is_none_or(|end| end > self.0.length()) {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes from {start} are beyond its end"
+            )));
+        }
+        let mut window = self.0.clone();
+        window.seek(SeekFrom::Start(start))?;
+        let mut buffer = vec![0; length];
+        window.read_exact(&mut buffer)?;
+        Ok(buffer.into())
+    }
+}
+
+/// One file.
+struct Table {
+    reader: SerializedFileReader<Chunks>,
+    folder: PathBuf,
+    /// Columns.
+    bytes: Option<usize>,
+    path: Option<usize>,
+    label: usize,
+    /// Class names, if the schema's metadata have them.
+    names: Option<Vec<String>>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// A row of the list.
+struct Listed {
+    /// In the file, from 0.
+    number: u64,
+    group: u32,
+    /// In the row group.
+    row: u32,
+    name: Option<String>,
+    class: Option<String>,
+}
+
+fn damaged(error: ParquetError) -> String {
+    format!("it cannot be read ({error})")
+}
+
+/// The columns that the schema's metadata name: of pictures, of labels, and the names of the classes.
+fn hub_columns(metadata: &FileMetaData) -> (Option<String>, Option<String>, Option<Vec<String>>) {
+    let text = metadata
+        .key_value_metadata()
+        .into_iter()
+        .flatten()
+        .find(|pair| pair.key == "huggingface")
+        .and_then(|pair| pair.value.as_deref());
+    let Some(Value::Object(features)) = text
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+        .and_then(|value| value.pointer("/info/features").cloned())
+    else {
+        return (None, None, None);
+    };
+    let of = |kind: &str| {
+        let mut all = features.iter().filter(|(_, feature)| feature["_type"] == kind);
+        all.next().map(|(name, feature)| (name.clone(), feature))
+    };
+    let label = of("ClassLabel");
+    let names = label.as_ref().and_then(|(_, feature)| {
+        let names = feature["names"].as_array()?;
+        names.iter().map(|name| name.as_str().map(String::from)).collect()
+    });
+    (of("Image").map(|(name, _)| name), label.map(|(name, _)| name), names)
+}
+
+impl Table {
+    fn open(path: &Path, window: Window) -> std::result::Result<Self, String> {
+        let reader = SerializedFileReader::new(Chunks(window)).map_err(damaged)?;
+        let metadata = reader.metadata().file_metadata();
+        if !(0..=MOST_ROWS).contains(&metadata.num_rows()) {
+            return Err(format!("it has {} rows", metadata.num_rows()));
+        }
+        let (image, label, names) = hub_columns(metadata);
+        let (image, label_name) =
+            (image.unwrap_or("image".into()), label.unwrap_or("label".into()));
+        let schema = metadata.schema_descr();
+        let find = |wanted: &[&str], kinds: &[Type]| {
+            schema.columns().iter().position(|column| {
+                column.path().parts().iter().map(String::as_str).eq(wanted.iter().copied())
+                    && kinds.contains(&column.physical_type())
+                    && column.max_rep_level() == 0
+            })
+        };
+        let binary = &[Type::BYTE_ARRAY];
+        let bytes = find(&[&image, "bytes"], binary).or_else(|| find(&[&image], binary));
+        let file = find(&[&image, "path"], binary);
+        let labels = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
+        let label = find(&[&label_name], &labels);
+        let columns = || {
+            let names: Vec<String> =
+                schema.columns().iter().take(12).map(|c| c.path().string()).collect();
+            names.join(", ")
+        };
+        if bytes.is_none() && file.is_none() {
+            return Err(format!(
+                "there is no column '{image}' with bytes of pictures; found {}",
+                columns()
+            ));
+        }
+        let Some(label) = label else {
+            return Err(format!(
+                "there is no column '{label_name}' with labels; found {}",
+                columns()
+            ));
+        };
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(Self { bytes, path: file, label, names, folder, reader })
+    }
+
+    /// All rows, without their pictures.
+    fn list(&self) -> std::result::Result<Vec<Listed>, String> {
+        let mut listed = Vec::new();
+        for group in 0..self.reader.num_row_groups() {
+            let rows = self.reader.metadata().row_group(group).num_rows();
+            let rows = u32::try_from(rows).map_err(|_| format!("a group of {rows} rows"))?;
+            let classes = self.classes(group, rows)?;
+            let names = match self.path {
+                Some(column) => self.column(group, column, rows, |name: &ByteArray| {
+                    Some(last_part(&String::from_utf8_lossy(name.data())))
+                })?,
+                None => vec![None; rows as usize],
+            };
+            if classes.len() != rows as usize || names.len() != rows as usize {
+                return Err(format!("its columns have other lengths than {rows} in a group"));
+            }
+            for (row, (class, name)) in (0..rows).zip(classes.into_iter().zip(names)) {
+                let number = listed.len() as u64;
+                let name = name.filter(|name| !name.is_empty());
+                listed.push(Listed { number, group: group as u32, row, name, class });
+            }
+        }
+        Ok(listed)
+    }
+
+    fn classes(&self, group: usize, rows: u32) -> std::result::Result<Vec<Option<String>>, String> {
+        let named = |number: i64| -> std::result::Result<Option<String>, String> {
+            match (&self.names, usize::try_from(number)) {
+                // −1 is what the Hub has where the label is not told.
+                (_, Err(_)) => Ok(None),
+                (Some(names), Ok(at)) => match names.get(at) {
+                    Some(name) => Ok(Some(name.clone())),
+                    None => Err(format!("the label {at}, of {} classes", names.len())),
+                },
+                (None, Ok(at)) if at < MOST_CLASSES => Ok(Some(at.to_string())),
+                (None, Ok(at)) => Err(format!("the label {at}: this is no number of a class")),
+            }
+        };
+        let column = self.label;
+        let kind = self.reader.metadata().file_metadata().schema_descr().column(column);
+        let numbers = match kind.physical_type() {
+            Type::INT32 => self.column(group, column, rows, |n: &i32| Some(i64::from(*n)))?,
+            Type::INT64 => self.column(group, column, rows, |n: &i64| Some(*n))?,
+            Type::BOOLEAN => self.column(group, column, rows, |n: &bool| Some(i64::from(*n)))?,
+            _ => {
+                return self.column(group, column, rows, |name: &ByteArray| {
+                    let name = String::from_utf8_lossy(name.data()).into_owned();
+                    Some(name).filter(|name| !name.is_empty())
+                });
+            }
+        };
+        numbers.into_iter().map(|n| n.map_or(Ok(None), named)).collect()
+    }
+
+    /// A whole column of a row group; nothing where it is null.
+    fn column<V: Typed, T>(
+        &self,
+        group: usize,
+        column: usize,
+        rows: u32,
+        of: impl Fn(&V) -> Option<T>,
+    ) -> std::result::Result<Vec<Option<T>>, String> {
+        let mut reader = self.typed::<V::Type>(group, column)?;
+        let mut all = Vec::new();
+        while (all.len() as u64) < u64::from(rows) {
+            let before = all.len();
+            // In parts, so that a file that promises more rows than it has costs no memory for them.
+            let wanted = (rows as usize - before).min(1 << 14);
+            let values = read::<V::Type>(&mut reader, wanted)?;
+            all.extend(values.iter().map(|value| of(V::of(value.as_ref()?)?)));
+            if all.len() == before {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    fn typed<D: DataType>(
+        &self,
+        group: usize,
+        column: usize,
+    ) -> std::result::Result<ColumnReaderImpl<D>, String> {
+        let group = self.reader.get_row_group(group).map_err(damaged)?;
+        let reader: ColumnReader = group.get_column_reader(column).map_err(damaged)?;
+        Ok(get_typed_column_reader(reader))
+    }
+
+    /// The pictures of a block, as many as fit, from `first` on.
+    fn block(
+        &self,
+        group: u32,
+        first: u32,
+        rows: u32,
+    ) -> std::result::Result<Vec<Option<Vec<u8>>>, String> {
+        let Some(column) = self.bytes else { return Ok(vec![None; rows as usize]) };
+        let mut reader = self.typed::<ByteArrayType>(group as usize, column)?;
+        let skipped = reader.skip_records(first as usize).map_err(damaged)?;
+        if skipped != first as usize {
+            return Err(format!("it ends before row {first} of group {group}"));
+        }
+        let (mut block, mut size) = (Vec::new(), 0);
+        while block.len() < rows as usize && size < BLOCK_BYTES {
+            let values = read::<ByteArrayType>(&mut reader, 1)?;
+            let Some(value) = values.into_iter().next() else { break };
+            // A copy: the value would keep its whole page.
+            let bytes = value.map(|value| value.data().to_vec());
+            size += bytes.as_ref().map_or(0, Vec::len);
+            block.push(bytes);
+        }
+        Ok(block)
+    }
+
+    /// The file that a row names instead of holding its picture.
+    fn named(&self, place: Place, limit: u64) -> std::result::Result<Vec<u8>, Defect> {
+        let io = |reason: &str| Defect::new(DefectKind::Io, reason.to_string());
+        let name = self.path.and_then(|column| {
+            let mut reader = self.typed::<ByteArrayType>(place.group as usize, column).ok()?;
+            reader.skip_records(place.row as usize).ok()?;
+            let value = read::<ByteArrayType>(&mut reader, 1).ok()?.into_iter().next()??;
+            String::from_utf8(value.data().to_vec()).ok()
+        });
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Err(io("has neither bytes nor a path"));
+        };
+        let below = Path::new(&name).components().all(|c| matches!(c, Component::Normal(_)));
+        if !below || name.contains(['\\', ':', '\0']) {
+            return Err(io("has no bytes, and its path leads out of the folder: not read"));
+        }
+        read_file(&self.folder.join(name), limit)
+    }
+}
+
+/// The next records; nothing for nulls.
+fn read<D: DataType>(
+    reader: &mut ColumnReaderImpl<D>,
+    most: usize,
+) -> std::result::Result<Vec<Option<D::T>>, String> {
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    let (records, read, _) =
+        reader.read_records(most, Some(&mut levels), None, &mut values).map_err(damaged)?;
+    if values.len() == records {
+        return Ok(values.into_iter().map(Some).collect());
+    }
+    let highest = levels.iter().copied().max().unwrap_or(0);
+    if read != values.len() || levels.len() != records {
+        return Err("its levels and values do not agree".into());
+    }
+    // Where nothing has a value, the highest level is not that of values.
+    let mut values = values.into_iter();
+    Ok(levels
+        .into_iter()
+        .map(|level| if level == highest { values.next() } else { None })
+        .collect())
+}
+
+/// A type of values, and the reader's name for it.
+trait Typed {
+    type Type: DataType;
+    fn of(value: &<Self::Type as DataType>::T) -> Option<&Self>;
+}
+
+macro_rules! typed {
+    ($($value:ty => $kind:ty),*) => {$(
+        impl Typed for $value {
+            type Type = $kind;
+            fn of(value: &$value) -> Option<&Self> {
+                Some(value)
+            }
+        }
+    )*};
+}
+
+typed!(i32 => Int32Type, i64 => Int64Type, bool => BoolType, ByteArray => ByteArrayType);
+
+/// The last part of a path, for an id.
+fn last_part(path: &str) -> String {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    table: u32,
+    group: u32,
+    row: u32,
+}
+
+/// Pictures that were read together.
+#[derive(Debug)]
+struct Block {
+    table: u32,
+    group: u32,
+    first: u32,
+    rows: OnceLock<std::result::Result<Vec<Option<Vec<u8>>>, String>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    place: String,
+    tables: Vec<Table>,
+    /// By slot.
+    rows: Vec<Place>,
+    /// The last used at the end.
+    blocks: Mutex<VecDeque<Arc<Block>>>,
+}
+
+impl Tables {
+    fn block(&self, place: Place) -> Arc<Block> {
+        let first = place.row - place.row % BLOCK_ROWS;
+        let is_it = |block: &Arc<Block>| {
+            (block.table, block.group, block.first) == (place.table, place.group, first)
+        };
+        // A thread that panicked here has broken nothing.
+        let mut blocks = self.blocks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let found = blocks.iter().position(is_it).and_then(|at| blocks.remove(at));
+        let block = found.unwrap_or_else(|| {
+            let (table, group) = (place.table, place.group);
+            Arc::new(Block { table, group, first, rows: OnceLock::new() })
+        });
+        blocks.push_back(Arc::clone(&block));
+        while blocks.len() > BLOCKS {
+            blocks.pop_front();
+        }
+        block
+    }
+
+    fn read(&self, place: Place, limit: u64) -> std::result::Result<Vec<u8>, Defect> {
+        let corrupt =
+            |problem: &str| Defect::new(DefectKind::Corrupt, format!("in the table: {problem}"));
+        let table = &self.tables[place.table as usize];
+        let guarded = |first: u32, rows: u32| {
+            catch_unwind(AssertUnwindSafe(|| table.block(place.group, first, rows)))
+                .unwrap_or_else(|_| Err("the reader gave up on it".into()))
+        };
+        let block = self.block(place);
+        let rows = block.rows.get_or_init(|| guarded(block.first, BLOCK_ROWS));
+        let rows = rows.as_ref().map_err(|problem| corrupt(problem))?;
+        let own = match rows.get((place.row - block.first) as usize) {
+            Some(own) => own.clone(),
+            // The pictures before it filled the block.
+            None => guarded(place.row, 1).map_err(|problem| corrupt(&problem))?.pop().flatten(),
+        };
+        match own {
+            Some(bytes) if bytes.len() as u64 > limit => Err(Defect::new(
+                DefectKind::TooLarge,
+                format!("has more than the limit of {} MiB: save it smaller", limit >> 20),
+            )),
+            Some(bytes) => Ok(bytes),
+            None => table.named(place, limit),
+        }
+    }
+}
+
+impl PictureSource for Tables {
+    fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect> {
+        match self.rows.get(sample.slot) {
+            Some(place) => self.read(*place, limit).map(Content::Encoded),
+            None => Err(Defect::new(DefectKind::Io, "is not a picture of this table")),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+}

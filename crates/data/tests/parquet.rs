@@ -1,0 +1,167 @@
+//! Parquet files that Hugging Face's `datasets` and pyarrow wrote: `reference/make_parquet.py` made them and the list.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use taper_core::Split;
+use taper_data::{
+    Content, Dataset, DefectKind, Error, FolderUse, is_parquet, open_parquet, open_path,
+};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/parquet")
+}
+
+/// Label and digest by file and row, as they were written; nothing for null.
+fn written() -> BTreeMap<(String, usize), [Option<String>; 2]> {
+    let given = |field: &str| Some(field.to_owned()).filter(|field| field != "-");
+    include_str!("reference/parquet.txt")
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [file, row, label, digest] = fields[..] else { panic!("{line}") };
+            ((file.to_owned(), row.parse().unwrap()), [given(label), given(digest)])
+        })
+        .collect()
+}
+
+/// Every row, in any order, by several threads.
+#[track_caller]
+fn check(dataset: &Dataset, file: Option<&str>) -> usize {
+    let written = written();
+    let mut order: Vec<usize> = (0..dataset.len()).collect();
+    // From both ends in turn, so that neighbours do not help each other.
+    order.sort_by_key(|index| (index * 7919) % 1009);
+    let missing: usize = order
+        .par_iter()
+        .map(|&index| {
+            let sample = &dataset.samples()[index];
+            let mut parts: Vec<&str> = sample.id.split('/').collect();
+            let stem = parts.remove(0);
+            let row: usize = parts[0].parse().unwrap();
+            let own = file.map_or_else(|| format!("{stem}.parquet"), String::from);
+            let [label, digest] = &written[&(own, row)];
+            let class = dataset.classes().name(sample.label).unwrap();
+            assert_eq!(label.as_deref(), Some(class), "{}", sample.id);
+            match (dataset.fetch(index), digest) {
+                (Ok(Content::Encoded(bytes)), Some(digest)) => {
+                    let found: String =
+                        Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+                    assert_eq!(&found, digest, "{}", sample.id);
+                    0
+                }
+                (Err(finding), None) => {
+                    assert_eq!(finding.kind, DefectKind::Io);
+                    assert!(finding.reason.contains("neither bytes nor a path"), "{finding:?}");
+                    1
+                }
+                other => panic!("{}: {other:?}", sample.id),
+            }
+        })
+        .sum();
+    missing
+}
+
+#[test]
+fn a_data_set_of_the_hub_is_read_as_it_was_written() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("data")).unwrap();
+    for name in ["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"] {
+        let name = format!("{name}.parquet");
+        fs::copy(folder().join(&name), root.path().join("data").join(&name)).unwrap();
+    }
+    assert!(is_parquet(root.path()));
+    let dataset = open_path(root.path(), FolderUse::Train).unwrap();
+    // In the order of the metadata, not of the alphabet.
+    assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["rock", "paper", "scissors"]);
+    assert_eq!(dataset.len(), 105);
+    assert_eq!(dataset.indices(Some(Split::Train)).len(), 93);
+    assert_eq!(dataset.indices(Some(Split::Test)).len(), 12);
+    assert_eq!(dataset.samples()[12].id, "train-00000-of-00002/0000000/clip0-000.png");
+    assert_eq!(check(&dataset, None), 0);
+    // Clips stay together.
+    let grouped = dataset.group_by(r"/(clip\d+)-").unwrap();
+    assert!(grouped.samples().iter().all(|s| s.group.is_some()));
+}
+
+#[test]
+fn every_compression_and_null_is_understood() {
+    for compression in ["none", "snappy", "gzip", "zstd", "lz4"] {
+        let file = format!("{compression}.parquet");
+        let dataset = open_parquet(folder().join(&file), FolderUse::Train).unwrap();
+        assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(dataset.len(), 70, "{file}");
+        assert_eq!(check(&dataset, Some(&file)), 1, "{file}");
+    }
+    let dataset = open_parquet(folder().join("numbers.parquet"), FolderUse::Train).unwrap();
+    assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["0", "1"]);
+    assert_eq!(dataset.len(), 18);
+    assert!(dataset.remarks()[0].contains("2 row(s) have no label"), "{:?}", dataset.remarks());
+    assert_eq!(check(&dataset, Some("numbers.parquet")), 1);
+}
+
+#[test]
+fn damage_is_named_and_never_a_panic() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("x.parquet");
+    let open = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        open_parquet(&path, FolderUse::Evaluate)
+    };
+    for bytes in [&b""[..], b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", &[b'x'; 100]] {
+        let error = open(bytes).unwrap_err();
+        assert!(matches!(error, Error::Table { .. }), "{error}");
+    }
+    let whole = fs::read(folder().join("snappy.parquet")).unwrap();
+    assert!(open(&whole[..whole.len() / 2]).is_err());
+    let mut read = 0;
+    for at in (0..whole.len()).step_by(23) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x41;
+        // Where it can be opened, pictures are read or reported.
+        if let Ok(dataset) = open(&damaged) {
+            read += (0..dataset.len()).filter(|index| dataset.fetch(*index).is_ok()).count();
+        }
+    }
+    assert!(read > 1000, "{read}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_missed() {
+    let missing = open_parquet(Path::new("nowhere.parquet"), FolderUse::Train);
+    assert!(matches!(missing, Err(Error::Missing { .. })));
+}
+
+#[test]
+fn batches_do_not_depend_on_threads() {
+    use taper_core::{Fit, Interpolation, Preprocessing};
+    use taper_data::{Batch, Item, Loader, LoaderOptions};
+
+    let spec = Preprocessing {
+        size: 32,
+        interpolation: Interpolation::Bilinear,
+        fit: Fit::Squash,
+        mean: Preprocessing::IMAGENET_MEAN,
+        std: Preprocessing::IMAGENET_STD,
+    };
+    let path = folder().join("train-00000-of-00002.parquet");
+    let batches = |threads| -> Vec<Batch> {
+        let dataset = Arc::new(open_parquet(&path, FolderUse::Train).unwrap());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let items = Item::repeat(&dataset.indices(None), 1);
+            let options = LoaderOptions { batch_size: 7, ..LoaderOptions::default() };
+            Loader::new(dataset, spec, items, None, options).unwrap().map(Result::unwrap).collect()
+        })
+    };
+    let one = batches(1);
+    assert_eq!(one.iter().map(Batch::len).sum::<usize>(), 90);
+    assert!(batches(2) == one && batches(8) == one);
+}

@@ -1,0 +1,114 @@
+use std::path::Path;
+
+use serde::Serialize;
+use taper_data::Finding;
+
+use crate::{Answer, CheckedRecipe, Error, Outcome, Result, Session, run::train, run::write_json};
+
+/// A figure over several trainings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The sample standard deviation: of n figures, with n − 1.
+    pub std: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of figures; of none, it is NaN.
+    pub fn of(figures: &[f64]) -> Self {
+        let n = figures.len() as f64;
+        let mean = figures.iter().sum::<f64>() / n;
+        let squares: f64 = figures.iter().map(|x| (x - mean).powi(2)).sum();
+        Self {
+            mean,
+            std: if figures.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 },
+            min: figures.iter().copied().fold(f64::NAN, f64::min),
+            max: figures.iter().copied().fold(f64::NAN, f64::max),
+        }
+    }
+}
+
+/// What a cross-validation has to say for itself: the answer of `taper train --folds K --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct CrossValidation {
+    /// The folder, with a run folder for each fold in it.
+    pub run: String,
+    /// Over the folds, each on its own validation pictures.
+    pub val_accuracy: Spread,
+    /// Over the folds, each on its own validation pictures.
+    pub val_loss: Spread,
+    /// Over the folds, all on the same untouched test pictures; `null` if there are none.
+    pub test_accuracy: Option<Spread>,
+    /// Pictures that could not be used and were left out.
+    pub unreadable: Vec<Finding>,
+    /// The trainings, by fold.
+    pub folds: Vec<Answer>,
+}
+
+/// Trains with each fold of a recipe in turn, into `out/fold-0` and so on, and writes `out/folds.json`.
+///
+/// The backbone sees every picture once if the session has a cache; without one it does so for each fold.
+///
+/// # Errors
+/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then stay. [`Error::Interrupted`] if
+/// somebody asked to stop: the fold can then be [resumed](crate::resume), and the others be trained one by one.
+pub fn cross_validate(
+    checked: CheckedRecipe,
+    out: &Path,
+    session: &Session,
+) -> Result<CrossValidation> {
+    let Some(folds) = checked.recipe.folds else {
+        return Err(Error::Setting {
+            field: "folds",
+            value: "missing".into(),
+            remedy: "a cross-validation needs --folds K".into(),
+        });
+    };
+    if out.symlink_metadata().is_ok() {
+        return Err(Error::OutputExists { path: out.into() });
+    }
+    let mut answers: Vec<Answer> = Vec::with_capacity(folds);
+    for fold in 0..folds {
+        let mut own = checked.clone();
+        own.recipe.fold = Some(fold);
+        session.progress().say(&format!("fold {fold} of {folds}, from 0"));
+        let answer = train(own, &out.join(format!("fold-{fold}")), session)?;
+        if answer.stopped == Outcome::Interrupted {
+            return Err(Error::Interrupted);
+        }
+        answers.push(answer);
+    }
+    let spread = |of: fn(&Answer) -> f64| Spread::of(&answers.iter().map(of).collect::<Vec<_>>());
+    let tests: Vec<f64> =
+        answers.iter().filter_map(|a| a.test.as_ref()).map(|test| test.accuracy).collect();
+    let whole = CrossValidation {
+        run: out.display().to_string(),
+        val_accuracy: spread(|a| a.val_accuracy),
+        val_loss: spread(|a| a.val_loss),
+        test_accuracy: (!tests.is_empty()).then(|| Spread::of(&tests)),
+        unreadable: answers.first().map(|a| a.unreadable.clone()).unwrap_or_default(),
+        folds: answers,
+    };
+    write_json(&out.join("folds.json"), &whole)?;
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_that_of_the_sample() {
+        // statistics.stdev([0.9, 0.95, 0.97]) = 0.036055512754639885
+        let spread = Spread::of(&[0.9, 0.95, 0.97]);
+        assert!((spread.mean - 0.94).abs() < 1e-12);
+        assert!((spread.std - 0.036_055_512_754_64).abs() < 1e-12);
+        assert_eq!((spread.min, spread.max), (0.9, 0.97));
+        assert_eq!(Spread::of(&[0.5]).std, 0.0);
+    }
+}

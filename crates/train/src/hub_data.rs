@@ -1,0 +1,255 @@
+//! `hf:owner/name[@revision]`: data sets of the Hugging Face Hub.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use taper_data::{
+    Dataset, FolderUse, HubListing, ListedFile, hub_listing, is_archive, open_archives,
+    open_parquet_files,
+};
+use taper_zoo::{
+    HubFile,
+    hub::{HubOptions, fetch},
+};
+
+use crate::{Error, Result, Session, file::write_atomically};
+
+const HUB: &str = "https://huggingface.co";
+
+/// A repository and a revision.
+#[derive(Debug, PartialEq, Eq)]
+struct Place<'a> {
+    repository: &'a str,
+    revision: &'a str,
+}
+
+/// What follows `hf:`.
+fn place(text: &str) -> Result<Place<'_>> {
+    let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let good = repository.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+        && revision.split('/').all(part);
+    if !good {
+        return Err(Error::Setting {
+            field: "data",
+            value: format!("'hf:{text}'"),
+            remedy: "use hf:owner/name or hf:owner/name@revision".into(),
+        });
+    }
+    Ok(Place { repository, revision })
+}
+
+/// Opens a data set of the Hub: its Parquet files, or else its archives. Files come into the Hub's own cache; what the
+/// repository consists of is remembered in `folder`, so that it can be opened without a network later.
+pub(crate) fn open(
+    text: &str,
+    folder: &Path,
+    purpose: FolderUse,
+    session: &Session,
+) -> Result<Dataset> {
+    let Place { repository, revision } = place(text)?;
+    let mut options = HubOptions::from_env();
+    options.patience = options.patience.max(std::time::Duration::from_secs(1));
+    let listing = listing(repository, revision, folder, &options, session)?;
+    let files = chosen(repository, &listing)?;
+    let total: u64 = files.iter().filter_map(|file| file.bytes).sum();
+    session.progress().say(&format!(
+        "{repository} at {}: {} file(s), {} MiB",
+        &listing.commit[..8],
+        files.len(),
+        total.div_ceil(1 << 20)
+    ));
+    // The Hub keeps data sets below a path of their own.
+    let on_hub = format!("datasets/{repository}");
+    session.progress().begin("fetching", files.len() as u64, "files");
+    let mut paths = Vec::new();
+    for file in &files {
+        if session.interrupted() {
+            session.progress().end();
+            return Err(Error::Interrupted);
+        }
+        let hub_file = HubFile {
+            repository: &on_hub,
+            revision: &listing.commit,
+            file: &file.path,
+            sha256: file.sha256.as_deref(),
+        };
+        let fetched = fetch(&hub_file, &options);
+        session.progress().advance(1);
+        paths.push(fetched.inspect_err(|_| session.progress().end())?);
+    }
+    session.progress().end();
+    let name = format!("hf:{text}");
+    if is_archive(&paths[0]) {
+        let parts: Vec<(&Path, Option<taper_core::Split>)> = paths
+            .iter()
+            .zip(&files)
+            .map(|(path, file)| (path.as_path(), split_of(&file.path).filter(|_| paths.len() > 1)))
+            .collect();
+        return Ok(open_archives(&parts, purpose)?);
+    }
+    Ok(open_parquet_files(&name, &paths, purpose)?)
+}
+
+/// The split that an archive's name begins with, as in `train.zip`.
+fn split_of(path: &str) -> Option<taper_core::Split> {
+    let name = path.rsplit('/').next()?;
+    name.split(['-', '_', '.']).next()?.to_lowercase().parse().ok()
+}
+
+/// What to fetch.
+fn chosen<'a>(repository: &str, listing: &'a HubListing) -> Result<Vec<&'a ListedFile>> {
+    let fail = |remedy: String| Error::Setting {
+        field: "data",
+        value: format!("hf:{repository}"),
+        remedy,
+    };
+    let of = |wanted: fn(&Path) -> bool| -> Vec<&ListedFile> {
+        listing.files.iter().filter(|file| wanted(Path::new(&file.path))).collect()
+    };
+    let mut files = of(|path| path.extension().is_some_and(|e| e == "parquet"));
+    if files.is_empty() {
+        files = of(is_archive);
+    }
+    if files.is_empty() {
+        let some: Vec<&str> = listing.files.iter().take(5).map(|f| f.path.as_str()).collect();
+        return Err(fail(format!(
+            "the repository holds neither Parquet files nor archives, but {}: fetch it, and give the folder",
+            some.join(", ")
+        )));
+    }
+    // Configurations lie in folders of their own; together they would be the same pictures twice.
+    let folder = |file: &ListedFile| -> Option<String> {
+        let (first, _) = file.path.split_once('/')?;
+        let own = first != "data" && first.to_lowercase().parse::<taper_core::Split>().is_err();
+        own.then(|| first.to_owned())
+    };
+    let mut folders: Vec<Option<String>> = files.iter().map(|file| folder(file)).collect();
+    folders.dedup();
+    if folders.len() > 1 {
+        let names: Vec<String> = folders.into_iter().flatten().collect();
+        return Err(fail(format!(
+            "the repository holds several data sets ({}): fetch one, and give its folder",
+            names.join(", ")
+        )));
+    }
+    if let Some(file) = files.iter().find(|file| file.sha256.is_none()) {
+        return Err(fail(format!(
+            "the Hub states no digest for '{}', so that it cannot be verified: fetch it, and give its path",
+            file.path
+        )));
+    }
+    Ok(files)
+}
+
+fn listing(
+    repository: &str,
+    revision: &str,
+    folder: &Path,
+    options: &HubOptions,
+    session: &Session,
+) -> Result<HubListing> {
+    let kept: PathBuf = folder.join("hub").join(format!(
+        "{}@{}.json",
+        repository.replace('/', "--"),
+        revision.replace('/', "--")
+    ));
+    let read = || -> Option<HubListing> { serde_json::from_slice(&fs::read(&kept).ok()?).ok() };
+    // A commit never changes.
+    let fixed = revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+    if (options.offline || fixed)
+        && let Some(listing) = read()
+    {
+        return Ok(listing);
+    }
+    if options.offline {
+        return Err(Error::Setting {
+            field: "data",
+            value: format!("hf:{repository}"),
+            remedy: "it was not opened before, and HF_HUB_OFFLINE forbids the network".into(),
+        });
+    }
+    let endpoint = options.endpoint.as_deref().unwrap_or(HUB);
+    let token = options.token.clone().or_else(token);
+    match hub_listing(endpoint, repository, revision, token.as_deref(), options.patience) {
+        Ok(listing) => {
+            let text = serde_json::to_vec_pretty(&listing).unwrap_or_default();
+            let parent = kept.parent().unwrap_or(folder);
+            fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+            write_atomically(&kept, &text)?;
+            Ok(listing)
+        }
+        Err(error) => match read() {
+            Some(listing) => {
+                session
+                    .progress()
+                    .warn(&format!("{error}; the list of files of last time is used"));
+                Ok(listing)
+            }
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// As Python's `huggingface_hub` finds it.
+fn token() -> Option<String> {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    set("HF_TOKEN").or_else(|| {
+        let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
+            let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+            Some(cache.or_else(|| Some(env::home_dir()?.join(".cache")))?.join("huggingface"))
+        })?;
+        let text = fs::read_to_string(home.join("token")).ok()?;
+        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart_and_nonsense_is_refused() {
+        let of = |text| place(text).map(|p| (p.repository.to_owned(), p.revision.to_owned()));
+        assert_eq!(of("a/b").unwrap(), ("a/b".into(), "main".into()));
+        assert_eq!(of("a/b-c.d@refs/x").unwrap(), ("a/b-c.d".into(), "refs/x".into()));
+        for text in ["", "a", "a/", "/b", "a/b/c", "../b", "a/b@", "a/b@../x", "a b/c", "a/b@x y"] {
+            assert!(place(text).unwrap_err().is_usage(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parquet_files_are_chosen_and_several_data_sets_are_refused() {
+        let listing = |paths: &[&str]| HubListing {
+            commit: "0".repeat(40),
+            files: paths
+                .iter()
+                .map(|path| ListedFile {
+                    path: (*path).into(),
+                    bytes: Some(1),
+                    sha256: Some("0".repeat(64)),
+                })
+                .collect(),
+        };
+        let names = |paths: &[&str]| -> Result<Vec<String>> {
+            let listing = listing(paths);
+            Ok(chosen("a/b", &listing)?.into_iter().map(|f| f.path.clone()).collect())
+        };
+        let both = ["README.md", "data/test-0.parquet", "data/train-0.parquet", "x.zip"];
+        assert_eq!(names(&both).unwrap(), ["data/test-0.parquet", "data/train-0.parquet"]);
+        assert_eq!(names(&["train.zip", "x.py"]).unwrap(), ["train.zip"]);
+        assert_eq!(names(&["train/0.parquet", "test/0.parquet"]).unwrap().len(), 2);
+        let error = names(&["one/train-0.parquet", "two/train-0.parquet"]).unwrap_err();
+        assert!(error.to_string().contains("one, two"), "{error}");
+        assert!(names(&["a.jpg"]).unwrap_err().to_string().contains("a.jpg"));
+        let mut bare = listing(&["train.zip"]);
+        bare.files[0].sha256 = None;
+        assert!(chosen("a/b", &bare).unwrap_err().to_string().contains("verified"));
+    }
+}
