@@ -86,7 +86,10 @@ pub(crate) fn receptive_fields(graph: &Graph) -> Vec<Option<usize>> {
         fields.push(match node.op {
             Op::Conv2d(c) => window(c.kernel, c.stride, c.dilation),
             Op::MaxPool(p) => window(p.kernel, p.stride, 1),
-            Op::Features { .. } | Op::GlobalAvgPool | Op::Linear { .. } => None,
+            Op::Features { .. }
+            | Op::GlobalAvgPool
+            | Op::Linear { .. }
+            | Op::VisionTransformer(_) => None,
             _ => before,
         });
     }

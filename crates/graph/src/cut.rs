@@ -70,7 +70,10 @@ impl Graph {
     pub(crate) fn gives_map(&self, id: NodeId) -> bool {
         match self.nodes()[id].op {
             Op::Input { .. } => true,
-            Op::Features { .. } | Op::GlobalAvgPool | Op::Linear { .. } => false,
+            Op::Features { .. }
+            | Op::GlobalAvgPool
+            | Op::Linear { .. }
+            | Op::VisionTransformer(_) => false,
             _ => self.gives_map(self.nodes()[id].inputs[0]),
         }
     }

@@ -75,13 +75,16 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
         let nodes: Vec<&Node> = ids.iter().map(|&id| &graph.nodes()[id]).collect();
         let last = ids.last().copied().unwrap_or_default();
         let name = if group.is_empty() { nodes[0].name.clone() } else { group };
-        let parts: Vec<String> = nodes.iter().filter_map(|node| describe(node)).collect();
+        let shortcut = nodes.iter().any(|node| matches!(node.op, Op::Add));
+        let parts =
+            nodes.iter().enumerate().filter_map(|(i, node)| describe(node, i == 0, shortcut));
+        let parts: Vec<String> = parts.collect();
         Block {
             name: format!("{prefix}{name}"),
             does: parts.join(" → "),
             output: shapes[last],
             parameters: ids.iter().map(|&id| counts[id]).sum(),
-            shortcut: nodes.iter().any(|node| matches!(node.op, Op::Add)),
+            shortcut,
             times: 1,
             trained: trained && ids.iter().any(|&id| counts[id] > 0),
         }
@@ -117,11 +120,13 @@ fn follows(node: &Node) -> bool {
     )
 }
 
-/// What a layer does, as far as it is worth a word.
-fn describe(node: &Node) -> Option<String> {
+/// What a layer does, as far as it is worth a word: a normalisation only if it comes first, a projection on a shortcut never.
+fn describe(node: &Node, first: bool, shortcut: bool) -> Option<String> {
     Some(match node.op {
         Op::Input { .. } => "picture".into(),
-        Op::Conv2d(_) if node.name.contains("downsample") => return None,
+        Op::Conv2d(_) if shortcut && node.name.contains("downsample") => return None,
+        Op::BatchNorm { .. } if first => "batch norm".into(),
+        Op::LayerNorm { .. } if first => "layer norm".into(),
         Op::Conv2d(c) => {
             let depthwise = c.groups > 1 && c.groups == c.in_channels;
             let kind = if depthwise { "depthwise " } else { "" };
@@ -129,6 +134,13 @@ fn describe(node: &Node) -> Option<String> {
             format!("{kind}{0} × {0}{stride}, {1}", c.kernel, c.out_channels)
         }
         Op::MaxPool(p) => format!("max {0} × {0} / {1}", p.kernel, p.stride),
+        Op::VisionTransformer(t) => format!(
+            "patches of {0} × {0} → {1} blocks, {2} heads, {3} tokens",
+            t.patch,
+            t.depth,
+            t.heads,
+            t.tokens()
+        ),
         Op::GlobalAvgPool => "mean over all positions".into(),
         Op::Linear { out_features, .. } => format!("linear, {out_features}"),
         Op::Dropout { p } => format!("dropout {p}"),

@@ -159,7 +159,7 @@ impl Fusing<'_> {
                 fail("it does not directly follow a convolution that nothing else reads")
             }
             Op::Add => fail("neither of its inputs is a convolution that nothing else reads"),
-            Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } => {
+            Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } | Op::VisionTransformer(_) => {
                 fail("frozen networks do not know this kind of layer: it runs as it is trained")
             }
         }

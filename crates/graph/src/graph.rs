@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Conv2d, Error, MaxPool, Op, Result, Shape};
+use crate::{Activation, Conv2d, Error, MaxPool, Op, Result, Shape, VisionTransformer};
 
 /// The position of a layer in its graph. Layers stand in the order of computation.
 pub type NodeId = usize;
@@ -143,7 +143,8 @@ impl Graph {
     /// features).
     ///
     /// # Errors
-    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::Layer`] names the first layer that gets
+    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::InputSize`] if the network knows another size only;
+    /// [`Error::Layer`] names the first layer that gets
     /// something that it cannot take.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         if matches!(self.nodes[0].op, Op::Input { .. }) {
@@ -157,6 +158,13 @@ impl Graph {
                     comfortable: 4 * stride,
                 });
             }
+        }
+        let fixed = self.nodes.iter().find_map(|node| match node.op {
+            Op::VisionTransformer(transformer) => Some(transformer.image),
+            _ => None,
+        });
+        if let Some(size) = fixed.filter(|size| height != *size || width != *size) {
+            return Err(Error::InputSize { network: self.name.clone(), height, width, size });
         }
         let mut shapes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -181,6 +189,16 @@ impl Graph {
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = Vec::new();
         for (id, node) in self.nodes.iter().enumerate() {
+            if let Op::VisionTransformer(transformer) = node.op {
+                let tensors = transformer.tensors().into_iter();
+                all.extend(tensors.map(|(name, shape, kind)| Parameter {
+                    name,
+                    shape,
+                    kind,
+                    node: id,
+                }));
+                continue;
+            }
             let mut push = |suffix: &str, shape: Vec<usize>, kind| {
                 let name = format!("{}.{suffix}", node.name);
                 all.push(Parameter { name, shape, kind, node: id });
@@ -220,8 +238,12 @@ impl Graph {
 
     /// Whether a frozen plan can compute it; candle can compute all.
     pub fn has_plan(&self) -> bool {
-        let unknown =
-            |op: &Op| matches!(op, Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. });
+        let unknown = |op: &Op| {
+            matches!(
+                op,
+                Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } | Op::VisionTransformer(_)
+            )
+        };
         !self.nodes.iter().any(|node| unknown(&node.op))
     }
 
@@ -251,7 +273,9 @@ impl Graph {
             | Op::BatchNorm { channels, .. }
             | Op::LayerNorm { channels, .. }
             | Op::LayerScale { channels } => channels,
-            Op::Features { width } => width,
+            Op::Features { width } | Op::VisionTransformer(VisionTransformer { width, .. }) => {
+                width
+            }
             Op::Conv2d(c) => c.out_channels,
             Op::Linear { out_features, .. } => out_features,
             _ => self.channels(node.inputs[0]),

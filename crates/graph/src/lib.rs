@@ -10,6 +10,7 @@ pub mod heads;
 pub mod networks;
 mod op;
 mod summary;
+mod vision_transformer;
 mod weights;
 
 pub use activations::ActivationMemory;
@@ -19,4 +20,5 @@ pub use fuse::{FusedLayer, FusedOp, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
+pub use vision_transformer::VisionTransformer;
 pub use weights::{Mismatch, WeightSource, Weights, check_weights, check_weights_in};

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::VisionTransformer;
+
 /// The shape of one picture's activations, without the batch dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Shape {
@@ -220,6 +222,8 @@ pub enum Op {
     },
     /// x · Φ(x), with the exact Φ. Trainable through candle; frozen plans do not have it.
     Gelu,
+    /// From a picture to the class token of a vision transformer. Trainable through candle; frozen plans do not have it.
+    VisionTransformer(VisionTransformer),
     /// Each channel times a learned number: `gamma`. Trainable through candle; frozen plans do not have it.
     LayerScale {
         /// Channels.
@@ -249,6 +253,7 @@ impl Op {
             Op::Add => "Add",
             Op::LayerNorm { .. } => "LayerNorm",
             Op::Gelu => "GELU",
+            Op::VisionTransformer(_) => "VisionTransformer",
             Op::LayerScale { .. } => "LayerScale",
             Op::Dropout { .. } => "Dropout",
         }
@@ -293,6 +298,14 @@ impl Op {
             | Op::LayerNorm { channels, .. }
             | Op::LayerScale { channels } => expect(channels).map(|()| inputs[0]),
             Op::Activation(_) | Op::Dropout { .. } | Op::Gelu => Ok(inputs[0]),
+            Op::VisionTransformer(t) => match inputs[0] {
+                Shape::Map { height, width, channels: 3 }
+                    if height == t.image && width == t.image =>
+                {
+                    Ok(Shape::Vector(t.width))
+                }
+                other => Err(format!("needs {0} × {0} × 3, gets {other}: use size {0}", t.image)),
+            },
             Op::GlobalAvgPool => match inputs[0] {
                 Shape::Map { channels, .. } => Ok(Shape::Vector(channels)),
                 Shape::Vector(n) => Err(format!("needs a feature map, gets a vector of {n}")),
@@ -320,6 +333,7 @@ impl Op {
             Op::BatchNorm { .. } => 2 * out,
             // Mean, variance, scale and shift.
             Op::LayerNorm { .. } => 8 * out,
+            Op::VisionTransformer(t) => t.flops(),
             Op::Activation(_) | Op::Add | Op::Gelu | Op::LayerScale { .. } => out,
             Op::MaxPool(p) => out * (p.kernel * p.kernel) as u64,
             Op::GlobalAvgPool => input.map_or(0, |shape| shape.elements() as u64),

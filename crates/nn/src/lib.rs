@@ -7,6 +7,7 @@ mod layers;
 mod loss;
 mod network;
 mod optimizer;
+mod vision_transformer;
 
 pub use device::{DeviceChoice, open_device};
 pub use error::{Error, Result};

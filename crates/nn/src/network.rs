@@ -7,6 +7,7 @@ use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, c
 use crate::{
     Error, Result,
     layers::{self, Norm},
+    vision_transformer,
 };
 
 /// What a forward pass is for.
@@ -207,6 +208,10 @@ impl Network {
             Op::Add => (&inputs[0] + &inputs[1])?,
             Op::LayerNorm { eps, .. } => layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?,
             Op::Gelu => inputs[0].gelu_erf()?,
+            Op::VisionTransformer(transformer) => {
+                let tensors: Vec<&Tensor> = own.iter().map(|p| p.var.as_tensor()).collect();
+                vision_transformer::forward(&inputs[0], &transformer, &tensors)?
+            }
             Op::LayerScale { .. } => layers::layer_scale(&inputs[0], tensor(0))?,
             Op::Dropout { p } => match pass {
                 Pass::Evaluation => inputs[0].clone(),

@@ -5,7 +5,7 @@
 - zoo.json: `pretrained_cfg`, parameters and feature width of each entry, as timm has them.
 - zoo/NAME.tsv: names and shapes of the tensors in the order of `state_dict`, counters of batches left out; a line for each
   module, then `tensor shape` pairs.
-- zoo.safetensors: pooled features and ImageNet logits of `picture(height, width)` on seeded weights, in 64-bit
+- zoo.safetensors: pooled features (of transformers, the class token at their own size) and ImageNet logits of `picture(height, width)` on seeded weights, in 64-bit
   arithmetic on 32-bit weights, rounded to 32 bits; every n-th number only, so that at most 64 of each remain. The
   metadata holds the versions and, in `torch_f32`, ‖a − b‖ / ‖b‖ of torch's own 32-bit answer.
 
@@ -40,6 +40,8 @@ MODELS = {
     "convnext-femto": "convnext_femto.d1_in1k",
     "convnext-pico": "convnext_pico.d1_in1k",
     "convnext-nano": "convnext_nano.d1h_in1k",
+    "vit-base": "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "dinov2-small": "vit_small_patch14_dinov2.lvd142m",
     **{f"resnet{n}": f"resnet{n}.tv_in1k" for n in (18, 34, 50, 101, 152)},
     **{f"vgg{n}": f"vgg{n}.tv_in1k" for n in (11, 13, 16, 19)},
     **{f"vgg{n}-bn": f"vgg{n}_bn.tv_in1k" for n in (11, 13, 16, 19)},
@@ -65,6 +67,8 @@ def pooled(model: torch.nn.Module, maps: torch.Tensor) -> torch.Tensor:
     """The features that a head starts from: of ConvNeXt behind the last layer norm."""
     if isinstance(model, timm.models.ConvNeXt):
         return model.forward_head(maps, pre_logits=True)[0]
+    if isinstance(model, timm.models.VisionTransformer):
+        return maps[0, 0]
     return maps.mean((2, 3))[0]
 
 
@@ -116,9 +120,12 @@ def main() -> None:
         state = {key: torch.from_numpy(values) for key, values in seeded.state(shapes).items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
-        for height, width in SIZES:
+        sizes = SIZES
+        if isinstance(model, timm.models.VisionTransformer):
+            sizes = [cfg["input_size"][1:]]
+        for height, width in sizes:
             # VGG's classifier needs 224 pixels: below, timm stretches the feature map, Taper says so.
-            logits = not (name.startswith("vgg") and min(height, width) < 224)
+            logits = model.num_classes > 0 and not (name.startswith("vgg") and min(height, width) < 224)
             pixels = torch.from_numpy(seeded.picture(height, width)).double()
             batch = ((pixels / 255 - mean) / std).permute(2, 0, 1)[None]
             singles = answer(model.float(), batch.float(), logits)

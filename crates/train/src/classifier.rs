@@ -70,6 +70,13 @@ impl Classifier {
         kernels: Kernels,
     ) -> Result<Self> {
         let device = open_device(device)?;
+        if model.classes == 0 {
+            return Err(Error::Setting {
+                field: "model",
+                value: model.name.into(),
+                remedy: "it was trained without classes: train a head on its features".into(),
+            });
+        }
         let graph = model.graph();
         let weights = resolve(model, weights)?;
         weights.check(&graph)?;

@@ -159,6 +159,7 @@ impl Error {
                 )
                 | Error::Graph(
                     taper_graph::Error::InputTooSmall { .. }
+                        | taper_graph::Error::InputSize { .. }
                         | taper_graph::Error::UnknownLayer { .. }
                 )
                 | Error::Resume { .. }

@@ -16,8 +16,15 @@ use taper_testing::{
 };
 use taper_zoo::{LoadedWeights, ModelSpec, WeightsChoice, find, models, resolve};
 
-/// Networks that are slow through candle are compared at the odd size only; the plan does all sizes.
-const SLOW: u64 = 6_000_000_000;
+/// Whether a network goes through candle at all sizes; else at the odd one only. Where there is a plan, it does all sizes.
+fn is_quick(model: &ModelSpec, graph: &Graph) -> bool {
+    model.flops() < if graph.has_plan() { 2_000_000_000 } else { 6_000_000_000 }
+}
+
+/// Transformers know one size.
+fn knows_one_size(model: &ModelSpec) -> bool {
+    ["dinov2-small", "vit-base"].contains(&model.name)
+}
 
 fn through_candle(
     r: &ZooReference,
@@ -120,9 +127,9 @@ fn deployed(trained: BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Vec<usize
 }
 
 /// Seeded weights as timm names and shapes them, in a file, through everything that loads weights.
-fn loaded(model: &'static ModelSpec, folder: &Path, backbone_only: bool) -> LoadedWeights {
+fn loaded(model: &'static ModelSpec, folder: &Path) -> LoadedWeights {
     let mut shapes = tensors(model.name);
-    if backbone_only && model.name.starts_with("vgg") {
+    if model.name.starts_with("vgg") {
         // 124 million numbers that nobody asks for.
         shapes.retain(|name, _| name.starts_with("features."));
     }
@@ -148,61 +155,45 @@ fn loaded(model: &'static ModelSpec, folder: &Path, backbone_only: bool) -> Load
 }
 
 #[test]
-fn features_equal_those_of_timm() {
+fn features_and_logits_equal_those_of_timm() {
     let folder = tempfile::tempdir().unwrap();
     let mut current: Option<(String, LoadedWeights)> = None;
+    let mut classifiers = 0;
     for r in answers() {
         let model = find(&r.network).unwrap();
         let backbone = &model.backbone();
         if current.as_ref().is_none_or(|(name, _)| *name != r.network) {
-            current = Some((r.network.clone(), loaded(model, folder.path(), true)));
+            current = Some((r.network.clone(), loaded(model, folder.path())));
         }
         let weights = current.as_ref().unwrap().1.source.as_ref();
         println!("{} {} × {}", r.network, r.height, r.width);
         let odd = r.height != r.width;
-        let slow = if backbone.has_plan() { SLOW } else { 2 * SLOW };
-        if odd || model.flops() < slow {
-            let features = through_candle(&r, model, backbone, weights);
-            assert_close(&thinned(&features), &r.features, 1e-4);
+        let candle = odd || knows_one_size(model) || is_quick(model, backbone);
+        let check = |features: &[f32], bound| assert_close(&thinned(features), &r.features, bound);
+        if candle {
+            check(&through_candle(&r, model, backbone, weights), 1e-4);
         }
-        if !backbone.has_plan() {
-            continue;
-        }
-        let plan = |precision| {
-            let features =
-                through_the_plan(&r, model, backbone, weights, Output::Features, precision);
-            thinned(&features)
+        let plan = |graph: &Graph, output, precision| {
+            through_the_plan(&r, model, graph, weights, output, precision)
         };
-        assert_close(&plan(Precision::F32), &r.features, 1e-4);
-        assert_close(&plan(Precision::Bf16), &r.features, 2e-2);
-    }
-}
-
-#[test]
-fn logits_equal_those_of_timm() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut seen = 0;
-    for r in answers() {
-        let model = find(&r.network).unwrap();
+        if backbone.has_plan() {
+            check(&plan(backbone, Output::Features, Precision::F32), 1e-4);
+            if odd || is_quick(model, backbone) {
+                check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
+            }
+        }
         // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in `parity.rs`.
-        if (r.height, r.width) != (224, 224) || r.network.starts_with("vgg") || r.logits.is_empty()
-        {
+        if !(odd || knows_one_size(model)) || r.network.starts_with("vgg") || r.logits.is_empty() {
             continue;
         }
         let graph = model.graph();
-        let weights = loaded(model, folder.path(), false);
-        let weights = weights.source.as_ref();
-        println!("{} {} × {}", r.network, r.height, r.width);
-        if model.flops() < SLOW || !graph.has_plan() {
-            let logits = through_candle(&r, model, &graph, weights);
-            assert_close(&thinned(&logits), &r.logits, 1e-4);
-        }
-        if graph.has_plan() {
-            let logits =
-                through_the_plan(&r, model, &graph, weights, Output::Logits, Precision::F32);
-            assert_close(&thinned(&logits), &r.logits, 1e-4);
-        }
-        seen += 1;
+        let logits = if graph.has_plan() {
+            plan(&graph, Output::Logits, Precision::F32)
+        } else {
+            through_candle(&r, model, &graph, weights)
+        };
+        assert_close(&thinned(&logits), &r.logits, 1e-4);
+        classifiers += 1;
     }
-    assert!(seen >= 25, "{seen}");
+    assert!(classifiers >= 25, "{classifiers}");
 }

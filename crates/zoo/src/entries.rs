@@ -65,6 +65,18 @@ const CONVNEXT: Family = Family {
     source: "the paper's authors (tiny, small, base) and Ross Wightman (the smaller ones), in timm's form",
 };
 
+const VIT: Family = Family {
+    licence: "Apache-2.0",
+    paper: "Dosovitskiy et al., An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, 2020, arXiv:2010.11929",
+    source: "Google (augreg, ImageNet-21k), fine-tuned by Ross Wightman (timm)",
+};
+
+const DINOV2: Family = Family {
+    licence: "Apache-2.0",
+    paper: "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, 2023, arXiv:2304.07193",
+    source: "Meta (LVD-142M), in timm's form",
+};
+
 impl Family {
     const fn entry(&self, entry: Entry) -> ModelSpec {
         ModelSpec {
@@ -235,6 +247,21 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         networks::convnext_tiny,
     ),
     ModelSpec {
+        classes: 0,
+        ..DINOV2.entry(Entry {
+            name: "dinov2-small",
+            repository: "timm/vit_small_patch14_dinov2.lvd142m",
+            preprocessing: Preprocessing {
+                size: 518,
+                fit: Fit::Crop { fraction: 1.0 },
+                ..bicubic(TORCHVISION)
+            },
+            feature_width: 384,
+            parameters: 22_056_192,
+            build: networks::dinov2_small,
+        })
+    },
+    ModelSpec {
         embedded: Some(Embedded {
             file: "efficientnet-lite0-f16.safetensors",
             bytes: include_bytes!("../assets/efficientnet-lite0-f16.safetensors"),
@@ -325,4 +352,12 @@ pub(crate) static MODELS: &[ModelSpec] = &[
     vgg("vgg16-bn", "timm/vgg16_bn.tv_in1k", 138_365_992, networks::vgg16_bn),
     vgg("vgg19", "timm/vgg19.tv_in1k", 143_667_240, networks::vgg19),
     vgg("vgg19-bn", "timm/vgg19_bn.tv_in1k", 143_678_248, networks::vgg19_bn),
+    VIT.entry(Entry {
+        name: "vit-base",
+        repository: "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        preprocessing: tensorflow(224, 0.9, Interpolation::Bicubic),
+        feature_width: 768,
+        parameters: 86_567_656,
+        build: networks::vit_base,
+    }),
 ];

@@ -2,7 +2,7 @@
 //!
 //! hf-hub 1.0 writes what arrives to `blobs/ETAG.incomplete`, but starts from nothing the next time. Here the missing end is
 //! asked for with a range, and the blob gets its name, so that hf-hub finds it whole. Whether it is the right one shows its
-//! digest, as for every download.
+//! digest, as for every download; if not, the download starts afresh, once.
 
 use std::{
     fs::{self, File},
@@ -65,20 +65,36 @@ pub(super) async fn resume(
         .await;
     let stream = match answer {
         Ok((_, stream)) => stream,
-        // The partial file may be longer than what the server has now.
-        Err(error) if is_unsatisfiable(&error) => return discard(&path),
+        Err(error) if is_hopeless(&error) => return discard(&path),
         Err(error) => return Err(error),
     };
-    if append(&path, start, stream).await? {
-        fs::rename(&path, path.with_extension(""))?;
-        Ok(Resumed::Whole)
-    } else {
-        discard(&path)
+    match append(&path, start, stream).await {
+        Ok(true) => {
+            fs::rename(&path, path.with_extension(""))?;
+            Ok(Resumed::Whole)
+        }
+        Ok(false) => discard(&path),
+        Err(error) if is_hopeless(&error) => discard(&path),
+        Err(error) => Err(error),
     }
 }
 
-fn is_unsatisfiable(error: &HFError) -> bool {
-    error.to_string().contains("416")
+/// Whether going on will fail again, so that only a fresh start can help.
+fn is_hopeless(error: &HFError) -> bool {
+    match error {
+        // The partial file may be longer than what the server has now.
+        HFError::Http { .. } => error.to_string().contains("416"),
+        HFError::Request { .. }
+        | HFError::RateLimited { .. }
+        | HFError::AuthRequired { .. }
+        | HFError::Forbidden { .. }
+        | HFError::RepoNotFound { .. }
+        | HFError::RevisionNotFound { .. }
+        | HFError::EntryNotFound { .. }
+        | HFError::Io(_) => false,
+        // Other ways of transfer (Xet) may not know ranges beyond the end.
+        _ => true,
+    }
 }
 
 fn discard(path: &Path) -> Result<Resumed, HFError> {

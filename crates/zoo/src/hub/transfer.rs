@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Cause, HubOptions, HubProblem, cached, failure, is_commit, is_sha256, repository_folder,
-    resume::resume,
+    resume::{partial, resume},
 };
 use crate::{HubFile, Result, weight_file::hex};
 
@@ -54,10 +54,22 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result
         return Ok(path);
     }
     tracing::info!(repository = file.repository, file = file.file, "fetching from the Hub");
+    let blobs = staging.join(hub_folder(file)).join("blobs");
     let mut attempt = 1;
-    let arrived = loop {
+    let mut pieced = false;
+    let (arrived, verified) = loop {
+        pieced |= partial(&blobs).is_some();
         let failed = match download(file, options, &staging) {
-            Ok(path) => break path,
+            Ok(arrived) => match verify(file, &arrived) {
+                Err(Failed(HubProblem::Digest(..), _)) if pieced => {
+                    // Put together from two downloads, perhaps of two versions.
+                    tracing::info!("what was put together is damaged; starting afresh");
+                    clean(file, &staging);
+                    pieced = false;
+                    continue;
+                }
+                verified => break (arrived, verified),
+            },
             Err(failed) => failed,
         };
         match failed.0 {
@@ -73,13 +85,17 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result
         attempt += 1;
         tracing::info!(attempt, "trying again");
     };
-    let result = verify(file, &arrived).and_then(|()| place(file, options, &arrived));
+    let result = verified.and_then(|()| place(file, options, &arrived));
     // Whatever was wrong with it must not be found next time.
+    clean(file, &staging);
+    result
+}
+
+fn clean(file: &HubFile<'_>, staging: &Path) {
     for leftover in ["blobs", "snapshots", "refs", ".locks"] {
         let _ = fs::remove_dir_all(staging.join(leftover));
         let _ = fs::remove_dir_all(staging.join(hub_folder(file)).join(leftover));
     }
-    result
 }
 
 fn hub_folder(file: &HubFile<'_>) -> String {

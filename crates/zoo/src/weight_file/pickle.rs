@@ -191,11 +191,17 @@ impl<'a> Machine<'a> {
         Ok(Value::Text(start, length as u32))
     }
 
-    fn push(&mut self, value: Value) -> Step {
+    /// One more value is kept somewhere.
+    fn count(&mut self) -> Step {
         self.values += 1;
         if self.values > MOST_VALUES {
             return Err(format!("the pickle makes more than {MOST_VALUES} values"));
         }
+        Ok(())
+    }
+
+    fn push(&mut self, value: Value) -> Step {
+        self.count()?;
         self.stack.push(value);
         Ok(())
     }
@@ -407,6 +413,7 @@ impl<'a> Machine<'a> {
     }
 
     fn remember(&mut self, slot: u32) -> Step {
+        self.count()?;
         self.memo.insert(slot, self.top()?);
         Ok(())
     }
@@ -599,6 +606,8 @@ mod tests {
         unpickle(&deep).unwrap();
         let many = vec![b'N'; MOST_VALUES + 1];
         assert!(refusal(&many).contains("more than"));
+        let kept: Vec<u8> = b"N".iter().copied().chain(vec![0x94; MOST_VALUES]).collect();
+        assert!(refusal(&kept).contains("more than"));
         let doubled: Vec<u8> = b"N".iter().copied().chain([b'2'; 100]).chain([b'.']).collect();
         unpickle(&doubled).unwrap();
     }

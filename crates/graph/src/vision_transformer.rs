@@ -1,0 +1,75 @@
+use serde::{Deserialize, Serialize};
+
+use crate::ParameterKind;
+
+/// A vision transformer from the picture to its class token, as one layer: convolution to patches, class token, learned positions,
+/// blocks of attention and a perceptron (GELU, four times as wide), layer norms with ε = 1e-6.
+///
+/// `timm/models/vision_transformer.py`. Its tensors have timm's names, without the layer's own in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisionTransformer {
+    /// Side of the square picture in pixels; a multiple of `patch`. There are positions for no other size.
+    pub image: usize,
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Numbers per token.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Heads of the attention; `width` is a multiple.
+    pub heads: usize,
+    /// Whether each branch of a block is scaled by a learned number per channel.
+    pub layer_scale: bool,
+}
+
+impl VisionTransformer {
+    /// Patches and the class token.
+    pub fn tokens(&self) -> usize {
+        let side = self.image / self.patch;
+        side * side + 1
+    }
+
+    /// All tensors: name, shape, purpose.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>, ParameterKind)> {
+        use ParameterKind::{Bias, Scale, Weight};
+        let (w, patch) = (self.width, self.patch);
+        let mut all = vec![
+            ("cls_token".to_owned(), vec![1, 1, w], Weight),
+            ("pos_embed".to_owned(), vec![1, self.tokens(), w], Weight),
+        ];
+        let mut pair = |name: String, shape: Vec<usize>, kind| {
+            let out = shape[0];
+            all.push((format!("{name}.weight"), shape, kind));
+            all.push((format!("{name}.bias"), vec![out], Bias));
+            all.len()
+        };
+        pair("patch_embed.proj".into(), vec![w, 3, patch, patch], Weight);
+        let mut scales = Vec::new();
+        for block in 0..self.depth {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            pair(name("norm1"), vec![w], Scale);
+            pair(name("attn.qkv"), vec![3 * w, w], Weight);
+            scales.push((pair(name("attn.proj"), vec![w, w], Weight), name("ls1.gamma")));
+            pair(name("norm2"), vec![w], Scale);
+            pair(name("mlp.fc1"), vec![4 * w, w], Weight);
+            scales.push((pair(name("mlp.fc2"), vec![w, 4 * w], Weight), name("ls2.gamma")));
+        }
+        pair("norm".into(), vec![w], Scale);
+        if self.layer_scale {
+            // From the last on, so that the places before stay.
+            for (place, name) in scales.into_iter().rev() {
+                all.insert(place, (name, vec![w], Scale));
+            }
+        }
+        all
+    }
+
+    /// Floating-point operations for one picture; a multiply-add is two.
+    pub(crate) fn flops(&self) -> u64 {
+        let (t, w) = (self.tokens() as u64, self.width as u64);
+        let patches = 2 * (t - 1) * w * 3 * (self.patch * self.patch) as u64;
+        // Query, key, value and projection 4 w², perceptron 8 w²; two products of all tokens with all.
+        let block = 2 * t * 12 * w * w + 2 * 2 * t * t * w;
+        patches + self.depth as u64 * block
+    }
+}
