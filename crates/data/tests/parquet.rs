@@ -133,6 +133,16 @@ fn damage_is_named_and_never_a_panic() {
     assert!(read > 1000, "{read}");
 }
 
+/// What fuzzing found: a page's header that promises more than the file has.
+#[test]
+fn a_header_without_end_ends() {
+    let file = folder().join("../damaged/endless.parquet");
+    if let Ok(dataset) = open_parquet(file, FolderUse::Evaluate) {
+        let findings = dataset.verify();
+        assert!(!findings.is_empty() && findings.iter().all(|f| !f.usable()), "{findings:?}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_missed() {
     let missing = open_parquet(Path::new("nowhere.parquet"), FolderUse::Train);
