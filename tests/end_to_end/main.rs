@@ -12,3 +12,4 @@ mod options;
 mod resume;
 mod support;
 mod whole_line;
+mod zoo;

@@ -51,7 +51,7 @@ def keras_minutes(folder):
             layers.Dense(3, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"])
     model.train_on_batch(*next(iter(train)))  # builds the graph
     steps = len(train)
     timed = min(int(os.environ.get("KERAS_STEPS", steps)), steps)
@@ -71,7 +71,7 @@ def timm_accuracies(folder):
     import safetensors.torch
     import timm
     import torch
-    from torchvision import datasets, transforms
+    from torchvision import datasets
 
     weights = pathlib.Path(folder).parents[1] / "weights" / "timm" / "tf_efficientnet_lite0.in1k"
     body = timm.create_model("tf_efficientnet_lite0", num_classes=0)
@@ -79,13 +79,8 @@ def timm_accuracies(folder):
     state = safetensors.torch.load_file(file)
     body.load_state_dict({k: v.float() for k, v in state.items() if not k.startswith("classifier")}, strict=True)
     body.eval()
-    prepare = transforms.Compose(
-        [
-            transforms.Resize((224, 224), transforms.InterpolationMode.BICUBIC),
-            transforms.ToTensor(),
-            transforms.Normalize(0.5, 0.5),
-        ]
-    )
+    # The network's own preprocessing: the central 224 of 256, bicubic.
+    prepare = timm.data.create_transform(**timm.data.resolve_data_config({}, model=body))
 
     def table(split):
         pictures = datasets.ImageFolder(os.path.join(folder, split), prepare)

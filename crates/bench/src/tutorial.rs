@@ -166,7 +166,7 @@ impl Tutorial<'_> {
                 fs::remove_dir_all(&out)?;
             }
             let (seed, out) = (seed.to_string(), out.display().to_string());
-            let arguments = "train --model efficientnet-lite0 --fit squash --val test --head tutorial \
+            let arguments = "train --model efficientnet-lite0 --val test --head tutorial \
                              --epochs 20 --patience 2 --min-delta 1e-4 --learning-rate 1e-3";
             let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
             arguments.extend(["--seed", &seed, "--out", &out]);

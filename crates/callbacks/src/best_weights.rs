@@ -85,6 +85,10 @@ impl Callback for BestWeights {
         NAME
     }
 
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
         let CheckedBestWeights { monitor, start_from_epoch } = &self.checked;
         match *event {

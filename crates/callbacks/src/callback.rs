@@ -15,6 +15,12 @@ pub trait Callback: Send {
     /// Whatever should end training with an error, such as a monitored value that is missing.
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()>;
 
+    /// Whether it must see the end of a step before the next one is taken. Where no callback does, a trainer on a device may
+    /// tell of several steps together, so that it need not wait for each. The default is yes.
+    fn follows_batches(&self) -> bool {
+        true
+    }
+
     /// Everything that it remembers. The default is for callbacks that remember nothing.
     ///
     /// # Errors
@@ -95,6 +101,11 @@ impl Callbacks {
             requests.extend(actions.drain(..).map(|action| Request { callback: index, action }));
         }
         Ok(requests)
+    }
+
+    /// Whether one of them must see the end of a step before the next one is taken.
+    pub fn follow_batches(&self) -> bool {
+        self.0.iter().any(|c| c.follows_batches())
     }
 
     /// Everything that all of them remember: part of a checkpoint. Take it after [`Callbacks::handle`] has returned,

@@ -133,6 +133,10 @@ impl Callback for EarlyStopping {
         NAME
     }
 
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
         let CheckedEarlyStopping { config, monitor } = &self.checked;
         let state = &mut self.state;

@@ -115,6 +115,10 @@ impl Callback for CsvHistory {
         "CSV history"
     }
 
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, _: &mut Vec<Action>) -> Result<()> {
         match *event {
             Event::TrainBegin { first_epoch, .. } => self.begin(first_epoch),
@@ -152,6 +156,10 @@ impl JsonlHistory {
 impl Callback for JsonlHistory {
     fn name(&self) -> &str {
         "JSONL history"
+    }
+
+    fn follows_batches(&self) -> bool {
+        false
     }
 
     fn on_event(&mut self, event: &Event<'_>, _: &mut Vec<Action>) -> Result<()> {

@@ -157,6 +157,10 @@ impl Callback for ModelCheckpoint {
         NAME
     }
 
+    fn follows_batches(&self) -> bool {
+        matches!(self.checked.config.every, Every::Steps(_))
+    }
+
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
         match *event {
             Event::TrainBegin { resumed, reported, .. } => {

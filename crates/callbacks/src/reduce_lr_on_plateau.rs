@@ -112,6 +112,10 @@ impl Callback for ReduceLrOnPlateau {
         NAME
     }
 
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
         let CheckedReduceLrOnPlateau { config, monitor } = &self.checked;
         let state = &mut self.state;

@@ -86,6 +86,10 @@ impl Callback for TensorBoard {
         "TensorBoard"
     }
 
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, _: &mut Vec<Action>) -> Result<()> {
         match *event {
             Event::TrainBegin { first_epoch, .. } => self.begin(first_epoch),

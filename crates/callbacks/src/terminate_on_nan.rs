@@ -11,6 +11,11 @@ impl Callback for TerminateOnNan {
         "terminate on NaN"
     }
 
+    /// What comes after a NaN is NaN too: some steps later is early enough.
+    fn follows_batches(&self) -> bool {
+        false
+    }
+
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()> {
         if let Event::BatchEnd { epoch, step, loss, .. } = *event
             && !loss.is_finite()

@@ -3,12 +3,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_feature_cache::FeatureCache;
 use taper_lr_finder::Method;
 use taper_nn::DeviceChoice;
-use taper_plan::Kernels;
+use taper_plan::{Kernels, Precision};
 use taper_train::{FitChoice, LearningRate, LrFinderSettings, Recipe};
 
 use crate::recipe_args::{FitArg, RecipeArgs};
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Classify pictures.
     Predict(PredictArgs),
+    /// Write the features of every picture to a file: for search, for clustering, for other programs.
+    Embed(Box<EmbedArgs>),
     /// Show a network's layers, shapes, parameters and cost.
     Summary(SummaryArgs),
     /// List the networks.
@@ -164,7 +166,7 @@ pub(crate) struct InspectArgs {
     /// The network that is looked through.
     #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
     pub(crate) model: String,
-    /// The network's weights, from a safetensors file.
+    /// The network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
     #[command(flatten)]
@@ -265,7 +267,7 @@ pub(crate) struct PredictArgs {
     /// A pretrained network with its own ImageNet classifier, instead of a trained model.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
-    /// The pretrained network's weights, from a safetensors file.
+    /// The pretrained network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
     /// The model.safetensors of a run folder (not with --model), then the pictures.
@@ -286,19 +288,87 @@ pub(crate) struct PredictArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct SummaryArgs {
-    /// The network.
+pub(crate) struct EmbedArgs {
+    /// A folder of pictures, or `synthetic`.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: String,
+    /// The pretrained network.
     #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
     pub(crate) model: String,
+    /// Its weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for benchmarks.
+    #[arg(long, value_name = "FILE", default_value = "pretrained")]
+    pub(crate) weights: String,
+    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) cut: Option<String>,
+    /// The safetensors file to write: features [n, width], labels [n], paths in the metadata.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
+    /// How pictures come to the square [default: crop].
+    #[arg(long)]
+    pub(crate) fit: Option<FitArg>,
+    /// What computes: the frozen plan, or candle, the reference.
+    #[arg(long, value_name = "WHAT", default_value = "plan")]
+    pub(crate) through: ThroughArg,
+    /// What is computed in: f32 or bf16.
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    pub(crate) precision: Precision,
+    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
+    #[arg(long, value_name = "KERNELS", default_value = "auto")]
+    pub(crate) kernels: Kernels,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: DeviceChoice,
+    /// Refuse pictures that cannot be used, instead of leaving them out.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ThroughArg {
+    /// The compiled network.
+    Plan,
+    /// The trainable form.
+    Candle,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SummaryArgs {
+    /// The network; several, separated by commas, are shown side by side.
+    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    pub(crate) model: String,
+    /// Side of the square input in pixels [default: the network's own].
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) size: Option<u32>,
+    /// End the network at an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) cut: Option<String>,
     /// The head: imagenet, none, linear, tutorial, or mlp:512,256.
     #[arg(long, value_name = "HEAD", default_value = "imagenet")]
     pub(crate) head: String,
     /// How many classes a new head tells apart.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=65_536))]
     pub(crate) classes: u32,
+    /// How much the head drops in training, 0 to 1 [default: the head's own].
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub(crate) dropout: Option<f32>,
+    /// Pictures at once, for the memory of activations.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batch: u32,
+    /// Draw the network, block by block with shapes, into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -309,4 +379,9 @@ pub(crate) struct ListArgs {
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let p = text.parse().ok().filter(|p| (0.0..1.0).contains(p));
+    p.ok_or_else(|| "use 0 or more and less than 1".into())
 }

@@ -7,22 +7,23 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 use taper_core::Split;
 use taper_data::{Finding, FolderUse};
-use taper_graph::Summary;
 use taper_lr_finder::Method;
 use taper_train::{
-    Answer, CheckedRecipe, Classifier, HeadChoice, KNOWN_DATASETS, Outcome, Prediction, Recipe,
-    Resumed, Session, open_data_with,
+    Answer, CheckedRecipe, Classifier, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
+    Session, open_data_with,
 };
-use taper_zoo::{WeightsChoice, models};
+use taper_zoo::WeightsChoice;
 
 use crate::{
     args::{
-        AugmentArgs, CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs,
-        SummaryArgs, TrainArgs,
+        AugmentArgs, CacheArgs, Command, EvaluateArgs, ListArgs, LrFindArgs, PredictArgs, TrainArgs,
     },
+    embed::embed,
     inspect::inspect,
+    models::list_models,
     output::{Status, answer_json, answer_line},
     progress::Console,
+    summary::summary,
 };
 
 /// The trained model in a run folder.
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Res
         Command::Evaluate(args) => evaluate(&args, &cached(session(args.quiet), &args.cache)),
         Command::Augment(args) => augment(&args, &session(args.quiet)),
         Command::Predict(args) => predict(&args, &session(true)),
+        Command::Embed(args) => embed(&args, &cached(session(args.quiet), &args.cache)),
         Command::Summary(args) => summary(&args),
         Command::Models(args) => list_models(&args),
         Command::Datasets(args) => list_datasets(&args),
@@ -332,63 +334,6 @@ fn report(args: &PredictArgs, path: &str, prediction: Prediction) -> anyhow::Res
     let ranked: Vec<String> =
         ranked.into_iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
     answer_line(&format!("{path}: {}", ranked.join(", ")))
-}
-
-fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
-    let model = taper_zoo::find(&args.model).map_err(taper_train::Error::from)?;
-    let size = args.size.unwrap_or(model.preprocessing.size) as usize;
-    let classes = args.classes as usize;
-    let own = args.head == "imagenet";
-    let backbone = if own { model.graph() } else { model.backbone() };
-    let head = match args.head.as_str() {
-        "imagenet" | "none" => None,
-        other => Some(other.parse::<HeadChoice>()?.graph(model.feature_width, classes)),
-    };
-    // Alone, a network is shown as it can be trained; under a new head it is frozen.
-    let trainable = head.is_none();
-    let summary = Summary::new(&backbone, trainable, head.as_ref(), size, size)
-        .map_err(taper_train::Error::from)?;
-    if args.json {
-        answer_json(&summary)?;
-    } else {
-        answer_line(summary.to_string().trim_end())?;
-    }
-    Ok(Status::Done)
-}
-
-fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
-    let entries = models().iter().map(|m| {
-        json!({
-            "name": m.name,
-            "repository": m.hub.repository,
-            "revision": m.hub.revision,
-            "source": m.source,
-            "paper": m.paper,
-            "licence": m.licence,
-            "size": m.preprocessing.size,
-            "mean": m.preprocessing.mean,
-            "std": m.preprocessing.std,
-            "features": m.feature_width,
-            "parameters": m.parameters,
-            "digest": m.hub.sha256,
-            "embedded": m.is_embedded(),
-        })
-    });
-    if args.json {
-        return answer_json(&entries.collect::<Vec<_>>()).map(|()| Status::Done);
-    }
-    answer_line(&format!(
-        "{:20} {:>5} {:>9} {:>12}  {:14} weights",
-        "model", "input", "features", "parameters", "licence"
-    ))?;
-    for m in models() {
-        let place = if m.is_embedded() { "built in" } else { m.hub.repository };
-        answer_line(&format!(
-            "{:20} {:>5} {:>9} {:>12}  {:14} {place}",
-            m.name, m.preprocessing.size, m.feature_width, m.parameters, m.licence
-        ))?;
-    }
-    Ok(Status::Done)
 }
 
 fn list_datasets(args: &ListArgs) -> anyhow::Result<Status> {

@@ -2,10 +2,13 @@
 
 mod args;
 mod commands;
+mod embed;
 mod inspect;
+mod models;
 mod output;
 mod progress;
 mod recipe_args;
+mod summary;
 
 use std::{
     process::ExitCode,

@@ -25,12 +25,18 @@ pub(crate) struct RecipeArgs {
     /// The pretrained network [default: efficientnet-lite0].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The backbone's weights: a safetensors file, `pretrained`, or `random` for benchmarks [default: pretrained].
+    /// The backbone's weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
     /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
+    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    #[arg(long, value_name = "LAYER")]
+    cut: Option<String>,
+    /// How much the head drops in training, 0 to 1 [default: the head's own, 0.5; linear: 0].
+    #[arg(long, value_name = "P")]
+    dropout: Option<f32>,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
@@ -158,7 +164,9 @@ impl RecipeArgs {
             data: text(&self.data, recipe.data),
             model: text(&self.model, recipe.model),
             weights: text(&self.weights, recipe.weights),
+            cut: self.cut.clone().or(recipe.cut),
             head: self.head.clone().unwrap_or(recipe.head),
+            dropout: self.dropout.or(recipe.dropout),
             size: self.size.or(recipe.size),
             fit: self.fit.map_or(recipe.fit, FitArg::choice),
             val: self.val.unwrap_or(recipe.val),

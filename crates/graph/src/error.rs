@@ -29,14 +29,33 @@ pub enum Error {
         /// The input size whose last feature map is 4 × 4.
         comfortable: usize,
     },
+    /// A network has no layer of this name.
+    #[error(
+        "{network} has no layer '{layer}'{}; 'taper summary --model {network}' names all of them", did_you_mean(.nearest)
+    )]
+    UnknownLayer {
+        /// The network's name.
+        network: String,
+        /// The name that was asked for.
+        layer: String,
+        /// The names that come closest, nearest first; may be empty.
+        nearest: Vec<String>,
+    },
     /// Weights and network do not belong together.
     #[error("the weights do not fit {network}: {mismatch}")]
     Weights {
         /// The network's name.
         network: String,
         /// Everything that does not fit.
-        mismatch: crate::Mismatch,
+        mismatch: Box<crate::Mismatch>,
     },
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!(" (did you mean {}?)", names.join(" or ")),
+    }
 }
 
 /// A result with this crate's [`Error`].

@@ -56,10 +56,10 @@ pub struct Parameter {
 /// Built by a [`GraphBuilder`]; immutable afterwards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Graph {
-    name: String,
-    nodes: Vec<Node>,
-    features: NodeId,
-    output: NodeId,
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) features: NodeId,
+    pub(crate) output: NodeId,
 }
 
 impl Graph {
@@ -100,8 +100,13 @@ impl Graph {
     ///
     /// Layers behind the features go; names stay, so that the same weights fit.
     pub fn without_classifier(&self) -> Graph {
+        self.up_to(self.features)
+    }
+
+    /// The layers that one of them needs, which becomes features and output.
+    pub(crate) fn up_to(&self, last: NodeId) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
-        needed[self.features] = true;
+        needed[last] = true;
         for id in (0..self.nodes.len()).rev() {
             if needed[id] {
                 for &input in &self.nodes[id].inputs {
@@ -116,7 +121,7 @@ impl Graph {
             let inputs = node.inputs.iter().map(|&i| new_id[i]).collect();
             nodes.push(Node { inputs, ..node.clone() });
         }
-        let features = new_id[self.features];
+        let features = new_id[last];
         Graph { name: self.name.clone(), nodes, features, output: features }
     }
 
@@ -200,10 +205,24 @@ impl Graph {
                     push("running_mean", vec![channels], ParameterKind::RunningMean);
                     push("running_var", vec![channels], ParameterKind::RunningVar);
                 }
+                Op::LayerNorm { channels, .. } => {
+                    push("weight", vec![channels], ParameterKind::Scale);
+                    push("bias", vec![channels], ParameterKind::Bias);
+                }
+                Op::LayerScale { channels } => {
+                    push("gamma", vec![channels], ParameterKind::Scale);
+                }
                 _ => {}
             }
         }
         all
+    }
+
+    /// Whether a frozen plan can compute it; candle can compute all.
+    pub fn has_plan(&self) -> bool {
+        let unknown =
+            |op: &Op| matches!(op, Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. });
+        !self.nodes.iter().any(|node| unknown(&node.op))
     }
 
     /// How many learnable numbers the network has: weights, scales and biases, as published counts go.
@@ -228,7 +247,10 @@ impl Graph {
     fn channels(&self, id: NodeId) -> usize {
         let node = &self.nodes[id];
         match node.op {
-            Op::Input { channels } | Op::BatchNorm { channels, .. } => channels,
+            Op::Input { channels }
+            | Op::BatchNorm { channels, .. }
+            | Op::LayerNorm { channels, .. }
+            | Op::LayerScale { channels } => channels,
             Op::Features { width } => width,
             Op::Conv2d(c) => c.out_channels,
             Op::Linear { out_features, .. } => out_features,

@@ -1,6 +1,6 @@
 //! The heads that are put on a backbone: from its features to one logit per class.
 
-use crate::{Activation, Graph, GraphBuilder, NodeId, Op};
+use crate::{Activation, Graph, GraphBuilder, Node, NodeId, Op};
 
 /// One fully connected layer from the features to the logits.
 pub fn linear(width: usize, classes: usize) -> Graph {
@@ -43,6 +43,28 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
     g.finish(0)
 }
 
+/// The head with another probability of dropout: in all of its dropout layers, or, if it has none, in a new one before its
+/// last layer. 0 leaves the values as they are.
+pub fn with_dropout(head: &Graph, p: f32) -> Graph {
+    let mut head = head.clone();
+    let mut changed = false;
+    for node in &mut head.nodes {
+        if let Op::Dropout { p: own } = &mut node.op {
+            *own = p;
+            changed = true;
+        }
+    }
+    if changed || p == 0.0 {
+        return head;
+    }
+    let last = head.nodes.len() - 1;
+    let inputs = std::mem::replace(&mut head.nodes[last].inputs, vec![last]);
+    let dropout = Node { name: "drop".into(), op: Op::Dropout { p }, inputs };
+    head.nodes.insert(last, dropout);
+    head.output = last + 1;
+    head
+}
+
 fn keras_batch_norm(g: &mut GraphBuilder, name: &str, input: NodeId, channels: usize) -> NodeId {
     let op = Op::BatchNorm { channels, eps: 1e-3, momentum: 1.0 - 0.99, unbiased: false };
     g.layer(name, op, &[input])
@@ -69,6 +91,26 @@ mod tests {
         let lite = tutorial(1280, 3);
         assert_eq!(per_layer(&lite), [5_120, 655_872, 2_048, 1_539]);
         assert_eq!(lite.learnable_parameters(), 660_995);
+    }
+
+    #[test]
+    fn dropout_is_changed_or_added() {
+        let dropouts = |graph: &Graph| -> Vec<f32> {
+            let p = graph.nodes().iter().filter_map(|n| match n.op {
+                Op::Dropout { p } => Some(p),
+                _ => None,
+            });
+            p.collect()
+        };
+        assert_eq!(dropouts(&with_dropout(&tutorial(8, 3), 0.2)), [0.2, 0.2]);
+        assert_eq!(dropouts(&with_dropout(&mlp(8, &[4], 0.5, 3), 0.0)), [0.0]);
+        let head = with_dropout(&linear(8, 3), 0.3);
+        assert_eq!(dropouts(&head), [0.3]);
+        let names: Vec<&str> = head.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["features", "drop", "fc"]);
+        let shapes = head.shapes(0, 0).unwrap();
+        assert_eq!(shapes[head.output()], crate::Shape::Vector(3));
+        assert_eq!(with_dropout(&linear(8, 3), 0.0), linear(8, 3));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod activations;
+mod cut;
+mod diagram;
 mod error;
+mod fuse;
 mod graph;
 pub mod heads;
 pub mod networks;
@@ -8,8 +12,11 @@ mod op;
 mod summary;
 mod weights;
 
+pub use activations::ActivationMemory;
+pub use diagram::diagram;
 pub use error::{Error, Result};
+pub use fuse::{FusedLayer, FusedOp, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
-pub use summary::{LayerSummary, ParameterCount, Summary};
-pub use weights::{Mismatch, WeightSource, Weights, check_weights};
+pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
+pub use weights::{Mismatch, WeightSource, Weights, check_weights, check_weights_in};

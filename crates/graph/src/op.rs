@@ -210,6 +210,21 @@ pub enum Op {
     },
     /// Sum of two inputs of the same shape.
     Add,
+    /// Normalisation over the channels of each position: `weight`, `bias`. Trainable through candle; frozen plans do not
+    /// have it.
+    LayerNorm {
+        /// Channels.
+        channels: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// x · Φ(x), with the exact Φ. Trainable through candle; frozen plans do not have it.
+    Gelu,
+    /// Each channel times a learned number: `gamma`. Trainable through candle; frozen plans do not have it.
+    LayerScale {
+        /// Channels.
+        channels: usize,
+    },
     /// In training, zeroes each value with probability `p` and divides the others by 1 − p.
     Dropout {
         /// Probability of a zero, in [0, 1).
@@ -232,6 +247,9 @@ impl Op {
             Op::GlobalAvgPool => "GlobalAvgPool",
             Op::Linear { .. } => "Linear",
             Op::Add => "Add",
+            Op::LayerNorm { .. } => "LayerNorm",
+            Op::Gelu => "GELU",
+            Op::LayerScale { .. } => "LayerScale",
             Op::Dropout { .. } => "Dropout",
         }
     }
@@ -271,8 +289,10 @@ impl Op {
                 window(c.kernel, c.stride, c.padding, c.dilation, c.out_channels)
             }
             Op::MaxPool(p) => window(p.kernel, p.stride, p.padding, 1, inputs[0].channels()),
-            Op::BatchNorm { channels, .. } => expect(channels).map(|()| inputs[0]),
-            Op::Activation(_) | Op::Dropout { .. } => Ok(inputs[0]),
+            Op::BatchNorm { channels, .. }
+            | Op::LayerNorm { channels, .. }
+            | Op::LayerScale { channels } => expect(channels).map(|()| inputs[0]),
+            Op::Activation(_) | Op::Dropout { .. } | Op::Gelu => Ok(inputs[0]),
             Op::GlobalAvgPool => match inputs[0] {
                 Shape::Map { channels, .. } => Ok(Shape::Vector(channels)),
                 Shape::Vector(n) => Err(format!("needs a feature map, gets a vector of {n}")),
@@ -298,7 +318,9 @@ impl Op {
                 out * (2 * in_features as u64 + u64::from(bias))
             }
             Op::BatchNorm { .. } => 2 * out,
-            Op::Activation(_) | Op::Add => out,
+            // Mean, variance, scale and shift.
+            Op::LayerNorm { .. } => 8 * out,
+            Op::Activation(_) | Op::Add | Op::Gelu | Op::LayerScale { .. } => out,
             Op::MaxPool(p) => out * (p.kernel * p.kernel) as u64,
             Op::GlobalAvgPool => input.map_or(0, |shape| shape.elements() as u64),
             Op::Input { .. } | Op::Features { .. } | Op::Dropout { .. } => 0,

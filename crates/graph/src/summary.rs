@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Graph, NodeId, Op, Result, Shape};
+use crate::{ActivationMemory, Graph, NodeId, Op, Result, Shape, activations::receptive_fields};
 
 /// One row of a summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,6 +19,8 @@ pub struct LayerSummary {
     pub trainable: bool,
     /// Floating-point operations for one picture (a multiply-add is two).
     pub flops: u64,
+    /// The side of the square of pixels that one value depends on; none where that is the whole picture.
+    pub receptive_field: Option<usize>,
 }
 
 /// How many numbers a network has.
@@ -78,6 +80,8 @@ pub struct Summary {
     pub flops: u64,
     /// The last feature map of the backbone: height, width, channels.
     pub last_feature_map: Vec<usize>,
+    /// Memory for activations; of one picture, until [`Summary::at_batch`] says otherwise.
+    pub activations: ActivationMemory,
     /// What a user should know, each with its remedy.
     pub warnings: Vec<String>,
 }
@@ -98,11 +102,15 @@ impl Summary {
         let mut parameters = ParameterCount::of(backbone, backbone_trainable);
         let shapes = backbone.shapes(height, width)?;
         push_layers(&mut layers, backbone, &shapes, backbone_trainable, "");
+        let mut of_head = None;
         if let Some(head) = head {
             parameters = parameters + ParameterCount::of(head, true);
             let shapes = head.shapes(0, 0)?;
             push_layers(&mut layers, head, &shapes, true, "head.");
+            of_head = Some((head, shapes));
         }
+        let of_head = of_head.as_ref().map(|(head, shapes)| (*head, shapes.as_slice()));
+        let activations = ActivationMemory::of((backbone, &shapes), backbone_trainable, of_head);
         let last = shapes[backbone.last_feature_map()];
         let mut warnings = Vec::new();
         if let Shape::Map { height: h, width: w, .. } = last
@@ -123,8 +131,15 @@ impl Summary {
             layers,
             parameters,
             last_feature_map: dimensions(last),
+            activations,
             warnings,
         })
+    }
+
+    /// With the memory for batches of this size.
+    #[must_use]
+    pub fn at_batch(self, batch: usize) -> Self {
+        Self { activations: self.activations.at_batch(batch), ..self }
     }
 }
 
@@ -135,6 +150,7 @@ fn push_layers(
     trainable: bool,
     prefix: &str,
 ) {
+    let fields = receptive_fields(graph);
     let mut counts = vec![0; shapes.len()];
     for parameter in graph.parameters() {
         counts[parameter.node] += parameter.shape.iter().product::<usize>();
@@ -151,6 +167,7 @@ fn push_layers(
             parameters: counts[id],
             trainable: trainable && counts[id] > 0,
             flops: node.op.flops(input, shapes[id]),
+            receptive_field: fields[id],
         });
     }
 }
@@ -163,7 +180,7 @@ fn dimensions(shape: Shape) -> Vec<usize> {
 }
 
 /// 25557032 → "25,557,032".
-fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -184,8 +201,8 @@ impl fmt::Display for Summary {
         let name_width = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).max(5);
         writeln!(
             f,
-            "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9}  trained",
-            "layer", "kind", "output", "parameters", "MFLOP"
+            "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9}  {:>5}  trained",
+            "layer", "kind", "output", "parameters", "MFLOP", "field"
         )?;
         for layer in &self.layers {
             let trained = match (layer.parameters, layer.trainable) {
@@ -195,12 +212,13 @@ impl fmt::Display for Summary {
             };
             writeln!(
                 f,
-                "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9.1}  {trained}",
+                "{:name_width$}  {:15}  {:>18}  {:>12}  {:>9.1}  {:>5}  {trained}",
                 layer.name,
                 layer.kind,
                 shape(&layer.output),
                 grouped(layer.parameters as u64),
                 layer.flops as f64 / 1e6,
+                layer.receptive_field.map_or("all".into(), |side| side.to_string()),
             )?;
         }
         let p = self.parameters;
@@ -216,6 +234,14 @@ impl fmt::Display for Summary {
         )?;
         writeln!(f, "{:.2} GFLOP a picture", self.flops as f64 / 1e9)?;
         writeln!(f, "last feature map: {}", shape(&self.last_feature_map))?;
+        let memory = self.activations;
+        writeln!(
+            f,
+            "activations of {} picture(s) in f32: {:.1} MiB for inference, {:.1} MiB for training",
+            memory.batch,
+            memory.inference_bytes as f64 / f64::from(1 << 20),
+            memory.training_bytes as f64 / f64::from(1 << 20),
+        )?;
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }

@@ -1,4 +1,8 @@
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{Error, Graph, ParameterKind, Result};
 
@@ -47,24 +51,45 @@ impl Weights {
     pub fn seeded(graph: &Graph) -> Self {
         let mut all = Self::new();
         for parameter in graph.parameters() {
-            let count: usize = parameter.shape.iter().product();
-            let fan_in: usize = parameter.shape.iter().skip(1).product::<usize>().max(1);
-            let bound = (6.0 / fan_in as f64).sqrt();
-            let seed = fnv1a(&parameter.name);
-            let value = |i: usize| {
-                let u = uniform(seed.wrapping_add((i as u32).wrapping_mul(0x9E37_79B9)));
-                let value = match parameter.kind {
-                    ParameterKind::Weight => (2.0 * u - 1.0) * bound,
-                    ParameterKind::Scale => 0.65 + 0.4 * u,
-                    ParameterKind::RunningVar => 0.75 + 0.5 * u,
-                    ParameterKind::Bias | ParameterKind::RunningMean => 0.2 * (u - 0.5),
-                };
-                value as f32
-            };
-            let values = (0..count).map(value).collect();
-            all.insert(parameter.name, parameter.shape, values);
+            all.insert_seeded(parameter.name, parameter.shape, parameter.kind);
         }
         all
+    }
+
+    /// The same for tensors of any names and shapes; what they are for follows from the last part of the name, as in
+    /// `seeded.py`.
+    pub fn seeded_by_name(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        let mut all = Self::new();
+        for (name, shape) in tensors {
+            let kind = match name.rsplit('.').next().unwrap_or_default() {
+                "running_var" => ParameterKind::RunningVar,
+                "running_mean" => ParameterKind::RunningMean,
+                "bias" => ParameterKind::Bias,
+                _ if shape.len() == 1 => ParameterKind::Scale,
+                _ => ParameterKind::Weight,
+            };
+            all.insert_seeded(name, shape, kind);
+        }
+        all
+    }
+
+    fn insert_seeded(&mut self, name: String, shape: Vec<usize>, kind: ParameterKind) {
+        let count: usize = shape.iter().product();
+        let fan_in: usize = shape.iter().skip(1).product::<usize>().max(1);
+        let bound = (6.0 / fan_in as f64).sqrt();
+        let seed = fnv1a(&name);
+        let value = |i: usize| {
+            let u = uniform(seed.wrapping_add((i as u32).wrapping_mul(0x9E37_79B9)));
+            let value = match kind {
+                ParameterKind::Weight => (2.0 * u - 1.0) * bound,
+                ParameterKind::Scale => 0.65 + 0.4 * u,
+                ParameterKind::RunningVar => 0.75 + 0.5 * u,
+                ParameterKind::Bias | ParameterKind::RunningMean => 0.2 * (u - 0.5),
+            };
+            value as f32
+        };
+        let values = (0..count).map(value).collect();
+        self.insert(name, shape, values);
     }
 }
 
@@ -99,15 +124,20 @@ impl WeightSource for Weights {
 /// Everything about a set of weights that does not fit a network, listed together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Tensors that the network needs and that are not there, each with the nearest names that are.
+    /// Tensors that the network needs and that are not there, each with the nearest names that are there and that nothing
+    /// needs.
     pub missing: Vec<(String, Vec<String>)>,
     /// Tensors of another shape: name, needed, found.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors that are there and that nothing needs.
+    pub unexpected: Vec<String>,
 }
+
+/// How many of each kind a message names.
+const SHOWN: usize = 5;
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
             let mut text = format!("{} missing: ", self.missing.len());
@@ -132,6 +162,12 @@ impl fmt::Display for Mismatch {
             }
             parts.push(text);
         }
+        if !self.unexpected.is_empty() {
+            let names: Vec<String> =
+                self.unexpected.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+            let more = if self.unexpected.len() > SHOWN { ", …" } else { "" };
+            parts.push(format!("{} unexpected: {}{more}", self.unexpected.len(), names.join(", ")));
+        }
         f.write_str(&parts.join("; "))
     }
 }
@@ -140,13 +176,26 @@ impl fmt::Display for Mismatch {
 /// a backbone is read from a file with the classifier in it.
 ///
 /// # Errors
-/// [`Error::Weights`] lists everything that is missing or misshapen.
+/// [`Error::Weights`] lists everything that is missing or misshapen, and what is there instead.
 pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
+    check_weights_in(graph, graph, source)
+}
+
+/// The same for a part of a network: what only the `whole` needs is not unexpected.
+///
+/// # Errors
+/// As [`check_weights`].
+pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource) -> Result<()> {
+    let known: BTreeSet<String> = whole.parameters().into_iter().map(|p| p.name).collect();
+    let unexpected = || source.names().into_iter().filter(|name| !known.contains(*name));
     let mut mismatch = Mismatch::default();
     for parameter in graph.parameters() {
         match source.shape(&parameter.name) {
             None => {
-                let near = taper_core::nearest(&parameter.name, source.names(), 1);
+                // Comparing all names with all would take long for a file of another network.
+                let shown = mismatch.missing.len() < SHOWN;
+                let candidates = shown.then(unexpected).into_iter().flatten();
+                let near = taper_core::nearest(&parameter.name, candidates, 1);
                 let near = near.into_iter().map(str::to_owned).collect();
                 mismatch.missing.push((parameter.name, near));
             }
@@ -159,7 +208,8 @@ pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
     if mismatch == Mismatch::default() {
         Ok(())
     } else {
-        Err(Error::Weights { network: graph.name().into(), mismatch })
+        mismatch.unexpected = unexpected().map(str::to_owned).collect();
+        Err(Error::Weights { network: graph.name().into(), mismatch: Box::new(mismatch) })
     }
 }
 
@@ -192,5 +242,6 @@ mod tests {
         let error = check_weights(&graph, &weights).unwrap_err().to_string();
         assert!(error.contains("'conv_stem.weight' (nearest there: 'conv_stem.wait')"), "{error}");
         assert!(error.contains("'classifier.bias' is [3], needed [10]"), "{error}");
+        assert!(error.contains("1 unexpected: 'conv_stem.wait'"), "{error}");
     }
 }

@@ -14,5 +14,5 @@ pub use head::{Head, HeadParameter};
 pub use init::initial_values;
 pub use loss::{ClassWeights, Loss, LossConfig, Targets};
 pub use optimizer::{
-    Algorithm, CheckedOptimizer, EpsilonMode, Optimizer, OptimizerConfig, ParameterGroup,
+    Algorithm, CheckedOptimizer, EpsilonMode, Optimizer, OptimizerConfig, ParameterGroup, Treatment,
 };

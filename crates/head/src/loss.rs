@@ -169,6 +169,44 @@ impl Loss {
         }
     }
 
+    /// γ of the focusing factor; 0 where there is none.
+    pub fn focal_gamma(&self) -> f64 {
+        self.gamma
+    }
+
+    /// What each term −ln p_c · (1 − p_c)^γ of each row is multiplied by, `[n, classes]`: class weight times smoothed target,
+    /// over `weight`. For a loss that is computed elsewhere.
+    ///
+    /// # Errors
+    /// As [`Loss::evaluate`].
+    pub fn factors(&self, targets: Targets<'_>, weight: f64) -> Result<Vec<f32>> {
+        let classes = self.classes();
+        let share = if weight > 0.0 { 1.0 / weight } else { 0.0 };
+        let smoothed = |c: usize, target: f64| {
+            let q = (1.0 - self.smoothing) * target + self.smoothing / classes as f64;
+            (self.weights[c] * q * share) as f32
+        };
+        match targets {
+            Targets::Labels(labels) => {
+                let mut all = Vec::with_capacity(labels.len() * classes);
+                for &label in labels {
+                    if label as usize >= classes {
+                        let remedy = format!("labels are below {classes}");
+                        return Err(Error::setting("label", label, &remedy));
+                    }
+                    let target = |c: usize| f64::from(u8::from(c == label as usize));
+                    all.extend((0..classes).map(|c| smoothed(c, target(c))));
+                }
+                Ok(all)
+            }
+            Targets::Soft(soft) => {
+                check_length("targets", soft.len() % classes.max(1), 0)?;
+                let place = |(i, &q): (usize, &f32)| smoothed(i % classes, f64::from(q));
+                Ok(soft.iter().enumerate().map(place).collect())
+            }
+        }
+    }
+
     /// The summed loss of the rows divided by `weight`, and its gradient with respect to the logits, both `[n, classes]`.
     /// `weight` is [`Loss::weight`] of all rows of the step.
     ///

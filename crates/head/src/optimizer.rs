@@ -203,6 +203,52 @@ impl OptimizerConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedOptimizer(OptimizerConfig);
 
+impl CheckedOptimizer {
+    /// The options.
+    pub fn config(&self) -> &OptimizerConfig {
+        &self.0
+    }
+
+    /// How each of these parameters is trained, given by name and kind.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a group fits no parameter.
+    pub fn treatments<'p>(
+        &self,
+        parameters: impl Iterator<Item = (&'p str, ParameterKind)> + Clone,
+    ) -> Result<Vec<Treatment>> {
+        let OptimizerConfig { algorithm, groups } = &self.0;
+        let learnable =
+            || parameters.clone().filter(|(_, kind)| kind.is_learnable()).map(|(name, _)| name);
+        for group in groups {
+            if !learnable().any(|name| name.starts_with(&group.prefix)) {
+                let names: Vec<&str> = learnable().collect();
+                let remedy =
+                    format!("no parameter's name begins so; there are {}", names.join(", "));
+                return Err(Error::setting("prefix", format!("'{}'", group.prefix), &remedy));
+            }
+        }
+        let treatment = |(name, kind): (&str, ParameterKind)| {
+            let group = groups.iter().rev().find(|g| name.starts_with(&g.prefix));
+            let own = if kind == ParameterKind::Weight { algorithm.weight_decay() } else { 0.0 };
+            Treatment {
+                rate_factor: group.map_or(1.0, |g| g.rate_factor),
+                weight_decay: group.and_then(|g| g.weight_decay).unwrap_or(own),
+            }
+        };
+        Ok(parameters.clone().map(treatment).collect())
+    }
+}
+
+/// How one parameter is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Treatment {
+    /// What the learning rate is multiplied by; 0 freezes it.
+    pub rate_factor: f64,
+    /// Its weight decay.
+    pub weight_decay: f64,
+}
+
 /// Turns gradients into steps and remembers what that takes.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
@@ -214,8 +260,7 @@ pub struct Optimizer {
 /// What belongs to one parameter.
 #[derive(Debug, Clone)]
 struct Slot {
-    rate_factor: f64,
-    weight_decay: f64,
+    treatment: Treatment,
     /// Adam's first moment, or SGD's momentum; empty where there is nothing to learn.
     first: Vec<f32>,
     /// Adam's second moment.
@@ -228,24 +273,13 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Setting`] if a group fits no parameter.
     pub fn new(config: CheckedOptimizer, head: &Head) -> Result<Self> {
-        let OptimizerConfig { algorithm, groups } = config.0;
-        let learnable = || head.parameters().iter().filter(|p| p.kind.is_learnable());
-        for group in &groups {
-            if !learnable().any(|p| p.name.starts_with(&group.prefix)) {
-                let names: Vec<&str> = learnable().map(|p| p.name.as_str()).collect();
-                let remedy =
-                    format!("no parameter's name begins so; there are {}", names.join(", "));
-                return Err(Error::setting("prefix", format!("'{}'", group.prefix), &remedy));
-            }
-        }
-        let slots = head.parameters().iter().map(|p| {
-            let group = groups.iter().rev().find(|g| p.name.starts_with(&g.prefix));
-            let decays = p.kind == ParameterKind::Weight;
-            let own = if decays { algorithm.weight_decay() } else { 0.0 };
+        let algorithm = config.0.algorithm;
+        let treatments =
+            config.treatments(head.parameters().iter().map(|p| (p.name.as_str(), p.kind)))?;
+        let slots = head.parameters().iter().zip(treatments).map(|(p, treatment)| {
             let n = p.gradient.len();
             Slot {
-                rate_factor: group.map_or(1.0, |g| g.rate_factor),
-                weight_decay: group.and_then(|g| g.weight_decay).unwrap_or(own),
+                treatment,
                 first: vec![0.0; n],
                 second: vec![0.0; if matches!(algorithm, Algorithm::Sgd { .. }) { 0 } else { n }],
             }
@@ -264,11 +298,11 @@ impl Optimizer {
         let t = self.steps.min(i32::MAX as u64) as i32;
         for (slot, parameter) in self.slots.iter_mut().zip(head.parameters_mut()) {
             // Frozen, or nothing to learn.
-            if slot.first.is_empty() || slot.rate_factor == 0.0 {
+            let Treatment { rate_factor, weight_decay: decay } = slot.treatment;
+            if slot.first.is_empty() || rate_factor == 0.0 {
                 continue;
             }
-            let rate = rate * slot.rate_factor;
-            let decay = slot.weight_decay;
+            let rate = rate * rate_factor;
             match self.algorithm {
                 Algorithm::Adam { beta1, beta2, epsilon, epsilon_mode }
                 | Algorithm::AdamW { beta1, beta2, epsilon, epsilon_mode, .. } => {

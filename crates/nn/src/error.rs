@@ -8,6 +8,9 @@ pub enum Error {
     /// The network or its weights.
     #[error(transparent)]
     Graph(#[from] taper_graph::Error),
+    /// A head's options.
+    #[error(transparent)]
+    Head(#[from] taper_head::Error),
     /// A layer refused its input.
     #[error("layer '{layer}' of {network}: {problem}")]
     Layer {

@@ -77,6 +77,19 @@ fn window(x: &Tensor, offsets: (usize, usize), reach: usize, stride: usize) -> R
     along(&along(x, 2, offsets.0)?, 3, offsets.1)
 }
 
+/// Over the channels of each position. `x`: `[n, channels, h, w]` or `[n, channels]`, `scale` and `bias`: `[channels]`.
+pub(crate) fn layer_norm(x: &Tensor, scale: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?;
+    let y = layer_scale(&centred.broadcast_div(&deviation)?, scale)?;
+    y.broadcast_add(&per_channel(&y, bias)?)
+}
+
+/// `x`: `[n, channels, h, w]` or `[n, channels]`, `scale`: `[channels]`.
+pub(crate) fn layer_scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    x.broadcast_mul(&per_channel(x, scale)?)
+}
+
 /// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a maximum over the taps
 /// is right for both.
 pub(crate) fn max_pool2d(x: &Tensor, pool: &MaxPool) -> Result<Tensor> {

@@ -2,6 +2,7 @@
 
 mod device;
 mod error;
+mod frozen;
 mod layers;
 mod loss;
 mod network;
@@ -9,6 +10,7 @@ mod optimizer;
 
 pub use device::{DeviceChoice, open_device};
 pub use error::{Error, Result};
-pub use loss::cross_entropy;
+pub use frozen::{FrozenNetwork, FrozenType};
+pub use loss::{cross_entropy, weighted_cross_entropy};
 pub use network::{NamedParameter, Network, Pass};
-pub use optimizer::{Adam, AdamConfig, CheckedAdamConfig, EpsilonMode};
+pub use optimizer::{Average, Gradients, Optimizer};

@@ -205,6 +205,9 @@ impl Network {
             Op::MaxPool(pool) => layers::max_pool2d(&inputs[0], &pool)?,
             Op::GlobalAvgPool => layers::global_avg_pool(&inputs[0])?,
             Op::Add => (&inputs[0] + &inputs[1])?,
+            Op::LayerNorm { eps, .. } => layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?,
+            Op::Gelu => inputs[0].gelu_erf()?,
+            Op::LayerScale { .. } => layers::layer_scale(&inputs[0], tensor(0))?,
             Op::Dropout { p } => match pass {
                 Pass::Evaluation => inputs[0].clone(),
                 Pass::Training { dropout, step } => {

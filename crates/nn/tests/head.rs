@@ -5,7 +5,12 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use taper_core::random::{Key, Purpose};
 use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
-use taper_nn::{Adam, AdamConfig, Network, Pass, cross_entropy};
+use taper_head::{
+    Algorithm, ClassWeights, EpsilonMode, LossConfig, OptimizerConfig, ParameterGroup,
+};
+use taper_nn::{
+    Average, Gradients, Network, Optimizer, Pass, cross_entropy, weighted_cross_entropy,
+};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
@@ -65,15 +70,14 @@ fn five_steps_equal_the_reference() {
     let reference: Value =
         serde_json::from_str(include_str!("../../head/tests/reference/head.json")).unwrap();
     let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
-    let config = AdamConfig { learning_rate: 0.01, ..AdamConfig::default() };
-    let mut adam = Adam::new(config.check().unwrap(), &network).unwrap();
+    let mut adam = Optimizer::new(&OptimizerConfig::default().check().unwrap(), &network).unwrap();
     let (x, y) = batch();
     let mut losses = Vec::new();
     for step in 0..5 {
         let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
         let loss = cross_entropy(&logits, &y).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
-        adam.step(&network, &loss).unwrap();
+        adam.step(&network, &Gradients::of(&network, &loss).unwrap(), 0.01).unwrap();
     }
     assert_near(&losses, &reference["losses"], 1e-5);
     let weights = network.weights().unwrap();
@@ -149,56 +153,123 @@ fn a_batch_of_one_is_an_error_that_names_the_layer() {
 #[test]
 fn a_saved_optimizer_continues_to_the_same_bits() {
     let (x, y) = batch();
-    let config = AdamConfig { weight_decay: 0.1, ..AdamConfig::default() }.check().unwrap();
-    let step = |network: &Network, adam: &mut Adam, step| {
-        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
-        adam.step(network, &cross_entropy(&logits, &y).unwrap()).unwrap();
-    };
-    let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
-    let mut adam = Adam::new(config, &network).unwrap();
-    (0..3).for_each(|i| step(&network, &mut adam, i));
-    let (steps, state) = adam.state(&network).unwrap();
-    let saved = network.weights().unwrap();
-    (3..6).for_each(|i| step(&network, &mut adam, i));
+    for algorithm in [Algorithm::adam_w(), Algorithm::sgd()] {
+        let config = OptimizerConfig { algorithm, ..OptimizerConfig::default() }.check().unwrap();
+        let step = |network: &Network, optimizer: &mut Optimizer, step| {
+            let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
+            let loss = cross_entropy(&logits, &y).unwrap();
+            optimizer.step(network, &Gradients::of(network, &loss).unwrap(), 0.01).unwrap();
+        };
+        let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
+        let mut optimizer = Optimizer::new(&config, &network).unwrap();
+        (0..3).for_each(|i| step(&network, &mut optimizer, i));
+        let (steps, state) = optimizer.state(&network).unwrap();
+        let saved = network.weights().unwrap();
+        (3..6).for_each(|i| step(&network, &mut optimizer, i));
 
-    let resumed = Network::loaded(&small_head(), &saved, &Device::Cpu).unwrap();
-    let mut other = Adam::new(config, &resumed).unwrap();
-    other.restore(&resumed, steps, &state).unwrap();
-    (3..6).for_each(|i| step(&resumed, &mut other, i));
-    assert_eq!(network.weights().unwrap(), resumed.weights().unwrap());
-    assert!(other.restore(&resumed, 0, &Weights::new()).is_err());
+        let resumed = Network::loaded(&small_head(), &saved, &Device::Cpu).unwrap();
+        let mut other = Optimizer::new(&config, &resumed).unwrap();
+        other.restore(&resumed, steps, &state).unwrap();
+        (3..6).for_each(|i| step(&resumed, &mut other, i));
+        assert_eq!(network.weights().unwrap(), resumed.weights().unwrap());
+        assert!(other.restore(&resumed, 0, &Weights::new()).is_err());
+    }
+}
+
+/// Four steps of a head on candle and over slices, with the same options; their weights and averages must agree.
+fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
+    let graph = heads::tutorial(40, 3);
+    let network = Network::initialised(&graph, 2, &Device::Cpu).unwrap();
+    let config = config.clone().check().unwrap();
+    let mut ours = Optimizer::new(&config, &network).unwrap();
+    let mut average = Average::new(0.7, &network).unwrap();
+    let mut head = taper_head::Head::initialised(&graph, 2).unwrap();
+    let mut theirs = taper_head::Optimizer::new(config, &head).unwrap();
+    let mut other_average = taper_head::Average::new(0.7, &head).unwrap();
+    let loss = loss.check(&[6, 5, 5]).unwrap();
+    let rows = fill(16 * 40, 0.3);
+    let x = Tensor::from_slice(&rows, (16, 40), &Device::Cpu).unwrap();
+    let labels: Vec<u32> = (0..16).map(|i| i % 3).collect();
+    let targets = taper_head::Targets::Labels(&labels);
+    let weight = loss.weight(targets);
+    let factors = loss.factors(targets, weight).unwrap();
+    let factors = Tensor::from_vec(factors, (16, 3), &Device::Cpu).unwrap();
+    for step in 0..4 {
+        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
+        let value = weighted_cross_entropy(&logits, &factors, loss.focal_gamma()).unwrap();
+        let mut gradients = Gradients::of(&network, &value).unwrap();
+        clip.iter().for_each(|&norm| gradients.clip(norm).unwrap());
+        ours.step(&network, &gradients, 1e-3).unwrap();
+        average.update(&network).unwrap();
+
+        let logits = head.forward(16, |x| x.copy_from_slice(&rows), KEY, step).unwrap();
+        let mut gradient = vec![0.0; logits.len()];
+        let other = loss.evaluate(logits, targets, weight, &mut gradient).unwrap();
+        head.backward(&gradient).unwrap();
+        clip.iter().for_each(|&norm| {
+            head.clip_gradients(norm);
+        });
+        theirs.step(&mut head, 1e-3);
+        other_average.update(&head);
+        assert!((f64::from(value.to_scalar::<f32>().unwrap()) - other).abs() < 1e-5);
+    }
+    for averaged in [false, true] {
+        let (theirs, ours) = (network.weights().unwrap(), head.weights());
+        for p in head.parameters() {
+            let (a, b) = (theirs.values(&p.name).unwrap(), ours.values(&p.name).unwrap());
+            // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+            let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
+            assert!(far * 100 <= a.len(), "{} {averaged}: {far} of {}", p.name, a.len());
+        }
+        average.swap(&network).unwrap();
+        other_average.swap(&mut head);
+    }
 }
 
 #[test]
 fn candle_and_the_slices_of_taper_head_take_the_same_steps() {
-    let graph = heads::tutorial(40, 3);
-    let network = Network::initialised(&graph, 2, &Device::Cpu).unwrap();
-    let mut adam = Adam::new(AdamConfig::default().check().unwrap(), &network).unwrap();
-    let mut head = taper_head::Head::initialised(&graph, 2).unwrap();
-    let config = taper_head::OptimizerConfig::default().check().unwrap();
-    let mut optimizer = taper_head::Optimizer::new(config, &head).unwrap();
-    let loss = taper_head::LossConfig::default().check(&[1; 3]).unwrap();
-    let rows = fill(16 * 40, 0.3);
-    let x = Tensor::from_slice(&rows, (16, 40), &Device::Cpu).unwrap();
-    let labels: Vec<u32> = (0..16).map(|i| i % 3).collect();
-    let y = Tensor::new(labels.as_slice(), &Device::Cpu).unwrap();
-    for step in 0..4 {
-        let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
-        let value = cross_entropy(&logits, &y).unwrap();
-        adam.step(&network, &value).unwrap();
-        let logits = head.forward(16, |x| x.copy_from_slice(&rows), KEY, step).unwrap();
-        let mut gradient = vec![0.0; logits.len()];
-        let targets = taper_head::Targets::Labels(&labels);
-        let other = loss.evaluate(logits, targets, 16.0, &mut gradient).unwrap();
-        head.backward(&gradient).unwrap();
-        optimizer.step(&mut head, 1e-3);
-        assert!((f64::from(value.to_scalar::<f32>().unwrap()) - other).abs() < 1e-5);
-    }
-    let (theirs, ours) = (network.weights().unwrap(), head.weights());
-    for p in head.parameters() {
-        let (a, b) = (theirs.values(&p.name).unwrap(), ours.values(&p.name).unwrap());
-        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
-        let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
-        assert!(far * 100 <= a.len(), "{}: {far} of {}", p.name, a.len());
-    }
+    let plain = LossConfig::default();
+    let with = |algorithm| OptimizerConfig { algorithm, groups: Vec::new() };
+    in_step(&with(Algorithm::adam()), &plain, None);
+    in_step(&with(Algorithm::adam_w()), &plain, Some(0.5));
+    in_step(&with(Algorithm::sgd()), &plain, None);
+    let nesterov = Algorithm::Sgd { momentum: 0.8, nesterov: true, weight_decay: 0.05 };
+    let focal = LossConfig {
+        label_smoothing: 0.1,
+        focal_gamma: 2.0,
+        class_weights: ClassWeights::Balanced,
+    };
+    in_step(&with(nesterov), &focal, Some(0.1));
+    let epsilon_mode = EpsilonMode::Torch;
+    let torch = Algorithm::Adam { beta1: 0.8, beta2: 0.99, epsilon: 1e-3, epsilon_mode };
+    let group = |prefix: &str, rate_factor| {
+        let (prefix, weight_decay) = (prefix.to_owned(), Some(0.2));
+        ParameterGroup { prefix, rate_factor, weight_decay }
+    };
+    let groups = vec![group("fc1", 0.5), group("bn1", 0.0)];
+    in_step(&OptimizerConfig { algorithm: torch, groups }, &focal, None);
+}
+
+#[test]
+fn parts_of_a_step_add_up() {
+    let network = Network::initialised(&heads::linear(4, 3), 2, &Device::Cpu).unwrap();
+    let rows = fill(6 * 4, 0.2);
+    let x = Tensor::from_slice(&rows, (6, 4), &Device::Cpu).unwrap();
+    let y = Tensor::new(&[0u32, 1, 2, 2, 1, 0], &Device::Cpu).unwrap();
+    let part = |from, n| {
+        let logits = network.forward(&x.narrow(0, from, n).unwrap(), Pass::Evaluation).unwrap();
+        let loss = cross_entropy(&logits, &y.narrow(0, from, n).unwrap()).unwrap();
+        Gradients::of(&network, &(loss * (n as f64 / 6.0)).unwrap()).unwrap()
+    };
+    let after = |gradients: &Gradients| {
+        let network = Network::initialised(&heads::linear(4, 3), 2, &Device::Cpu).unwrap();
+        let config = OptimizerConfig { algorithm: Algorithm::sgd(), groups: Vec::new() };
+        let mut sgd = Optimizer::new(&config.check().unwrap(), &network).unwrap();
+        sgd.step(&network, gradients, 0.1).unwrap();
+        network.weights().unwrap().values("fc.weight").unwrap().into_owned()
+    };
+    let whole = after(&part(0, 6));
+    let mut sum = part(0, 4);
+    sum.add(part(4, 2)).unwrap();
+    assert!(whole.iter().zip(after(&sum)).all(|(a, b)| (a - b).abs() < 1e-6));
 }

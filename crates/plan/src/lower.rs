@@ -1,6 +1,9 @@
-//! From layers to steps: folding, fusing, packing.
+//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies between.
 
-use taper_graph::{Activation as GraphActivation, Conv2d, Graph, NodeId, Op, Shape, WeightSource};
+use taper_graph::{
+    Activation as GraphActivation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape,
+    WeightSource,
+};
 use taper_kernels::{
     Activation, Conv2dShape, Element, KernelClass, KernelError, PackedFilter, Padding, PixelFilter,
     Pool, PoolKind, Window,
@@ -114,10 +117,8 @@ struct Lowering<'a, E: Element> {
     options: &'a PlanOptions,
     class: KernelClass,
     shapes: Vec<Shape>,
-    consumers: Vec<Vec<NodeId>>,
     /// Where a layer's output is, once a step computes it.
     value_of: Vec<Option<ValueId>>,
-    done: Vec<bool>,
     lowered: Lowered<E>,
 }
 
@@ -127,38 +128,29 @@ pub(crate) fn lower<E: Element>(
     options: &PlanOptions,
     class: KernelClass,
 ) -> Result<Lowered<E>> {
-    taper_graph::check_weights(graph, weights)?;
     let shapes = graph.shapes(options.size[0], options.size[1])?;
-    let nodes = graph.nodes();
-    let mut needed = vec![false; nodes.len()];
-    needed[graph.output()] = true;
-    let mut consumers = vec![Vec::new(); nodes.len()];
-    for id in (0..nodes.len()).rev() {
-        if needed[id] {
-            for &input in &nodes[id].inputs {
-                needed[input] = true;
-                consumers[input].push(id);
-            }
+    let layers = taper_graph::fuse(graph, weights).map_err(|error| match error {
+        taper_graph::Error::Layer { layer, kind, problem } => {
+            PlanError::Unsupported { layer, kind, reason: problem }
         }
-    }
+        other => other.into(),
+    })?;
     let mut lowering = Lowering {
         graph,
         weights,
         options,
         class,
         shapes,
-        consumers,
-        value_of: vec![None; nodes.len()],
-        done: vec![false; nodes.len()],
+        value_of: vec![None; graph.nodes().len()],
         lowered: Lowered { steps: Vec::new(), values: Vec::new(), output: 0 },
     };
-    for (id, &needed) in needed.iter().enumerate() {
-        if needed && !lowering.done[id] {
-            lowering.layer(id)?;
-        }
+    for layer in &layers {
+        lowering.layer(layer)?;
     }
     let is_vector = matches!(lowering.shapes[graph.output()], Shape::Vector(_));
-    lowering.lowered.output = match lowering.value_of[graph.output()] {
+    // What ends in a dropout ends in the layer before it.
+    let end = layers.last().map_or(graph.output(), |layer| layer.end);
+    lowering.lowered.output = match lowering.value_of[end] {
         Some(value) if is_vector => value,
         _ => {
             return Err(lowering
@@ -166,18 +158,6 @@ pub(crate) fn lower<E: Element>(
         }
     };
     Ok(lowering.lowered)
-}
-
-/// A convolution or linear layer with everything that can be fused to it.
-struct Chain {
-    /// Per output channel.
-    scale: Vec<f64>,
-    shift: Vec<f64>,
-    residual: Option<ValueId>,
-    activation: Activation,
-    /// The last layer of the chain.
-    end: NodeId,
-    fused: Vec<String>,
 }
 
 impl<E: Element> Lowering<'_, E> {
@@ -195,25 +175,15 @@ impl<E: Element> Lowering<'_, E> {
         move |source| PlanError::Layer { layer, source }
     }
 
-    fn tensor(&self, id: NodeId, suffix: &str) -> Result<std::borrow::Cow<'_, [f32]>> {
-        let name = format!("{}.{suffix}", self.graph.nodes()[id].name);
-        let values = self.weights.values(&name);
-        values.ok_or_else(|| self.unsupported(id, format!("the weights do not hold '{name}'")))
-    }
-
-    fn layer(&mut self, id: NodeId) -> Result<()> {
-        let node = &self.graph.nodes()[id];
-        match node.op {
-            Op::Input { .. } => Ok(()),
-            Op::Conv2d(conv) => self.conv(id, conv),
-            Op::Linear { in_features, out_features, bias } => {
-                self.linear(id, in_features, out_features, bias)
+    fn layer(&mut self, layer: &FusedLayer) -> Result<()> {
+        match layer.op {
+            FusedOp::Conv2d(conv) => self.conv(layer, conv),
+            FusedOp::Linear { in_features, out_features } => {
+                self.linear(layer, in_features, out_features)
             }
-            Op::MaxPool(pool) => {
-                let input = self.map_input(id)?;
-                let Shape::Map { height, width, channels } = self.shapes[node.inputs[0]] else {
-                    return Err(self.unsupported(id, "it needs a feature map"));
-                };
+            FusedOp::MaxPool(pool) => {
+                let input = self.map_input(layer)?;
+                let [height, width, channels] = self.map(layer)?;
                 let window = Window::square(pool.kernel).stride(pool.stride).padding(padding(
                     pool.padding,
                     [height, width],
@@ -223,138 +193,60 @@ impl<E: Element> Lowering<'_, E> {
                 ));
                 let kernel =
                     Pool::new(self.class, PoolKind::Max, [height, width], channels, window)
-                        .map_err(self.kernel_error(id))?;
+                        .map_err(self.kernel_error(layer.node))?;
                 let taps = (pool.kernel * pool.kernel) as u64;
-                let flops = self.shapes[id].elements() as u64 * taps;
-                self.push(id, id, Vec::new(), Kernel::MaxPool(kernel), Some(input), flops)
+                let flops = self.shapes[layer.end].elements() as u64 * taps;
+                self.push(layer, Kernel::MaxPool(kernel), Some(input), flops)
             }
-            Op::GlobalAvgPool => {
-                let input = self.map_input(id)?;
-                let Shape::Map { height, width, channels } = self.shapes[node.inputs[0]] else {
-                    return Err(self.unsupported(id, "it needs a feature map"));
-                };
+            FusedOp::GlobalAvgPool => {
+                let input = self.map_input(layer)?;
+                let [height, width, channels] = self.map(layer)?;
                 let kernel = Kernel::GlobalAvgPool { pixels: height * width, channels };
-                self.push(
-                    id,
-                    id,
-                    Vec::new(),
-                    kernel,
-                    Some(input),
-                    (height * width * channels) as u64,
-                )
+                self.push(layer, kernel, Some(input), (height * width * channels) as u64)
             }
-            Op::Dropout { .. } => {
-                // Nothing happens at inference.
-                self.value_of[id] = self.value_of[node.inputs[0]];
-                self.done[id] = true;
-                if self.value_of[id].is_none() {
-                    return Err(self.unsupported(id, "its input is not computed by a plan"));
-                }
-                Ok(())
-            }
-            Op::BatchNorm { .. } | Op::Activation(_) => Err(self.unsupported(
-                id,
-                "it does not directly follow a convolution that nothing else reads",
-            )),
-            Op::Add => Err(self
-                .unsupported(id, "neither of its inputs is a convolution that nothing else reads")),
-            _ => Err(self.unsupported(id, "plans do not know this kind of layer")),
+            _ => Err(self.unsupported(layer.node, "plans do not know this kind of layer")),
+        }
+    }
+
+    /// Height, width and channels of the feature map that a layer reads.
+    fn map(&self, layer: &FusedLayer) -> Result<[usize; 3]> {
+        match self.shapes[layer.input] {
+            Shape::Map { height, width, channels } => Ok([height, width, channels]),
+            Shape::Vector(_) => Err(self.unsupported(layer.node, "it needs a feature map")),
         }
     }
 
     /// The value that a layer reads: the output of an earlier step, in whatever precision it is.
-    fn input(&self, id: NodeId) -> Result<ValueId> {
-        let input = self.graph.nodes()[id].inputs[0];
-        self.value_of[input]
-            .ok_or_else(|| self.unsupported(id, "it reads the pixels, which only convolutions can"))
+    fn input(&self, layer: &FusedLayer) -> Result<ValueId> {
+        self.value_of[layer.input].ok_or_else(|| {
+            self.unsupported(layer.node, "it reads the pixels, which only convolutions can")
+        })
     }
 
     /// The map that a layer reads, in the plan's precision.
-    fn map_input(&mut self, id: NodeId) -> Result<ValueId> {
-        let value = self.input(id)?;
-        self.rounded(self.graph.nodes()[id].inputs[0], value)
+    fn map_input(&mut self, layer: &FusedLayer) -> Result<ValueId> {
+        let value = self.input(layer)?;
+        Ok(self.rounded(layer.input, value))
     }
 
     /// The output of a layer in the plan's precision; it is rounded once for all that read it.
-    fn rounded(&mut self, node: NodeId, value: ValueId) -> Result<ValueId> {
-        let Value::Wide(_) = self.lowered.values[value] else { return Ok(value) };
-        self.push(node, node, Vec::new(), Kernel::Round, Some(value), 0)?;
-        Ok(self.lowered.steps.last().map_or(value, |step| step.output))
+    fn rounded(&mut self, node: NodeId, value: ValueId) -> ValueId {
+        let Value::Wide(_) = self.lowered.values[value] else { return value };
+        let name = self.graph.nodes()[node].name.clone();
+        self.step(name, Vec::new(), node, Kernel::Round, Some(value), 0)
     }
 
-    /// The only layer that reads this one's output, if there is just one.
-    fn only_consumer(&self, id: NodeId) -> Option<NodeId> {
-        match self.consumers[id][..] {
-            [only] if id != self.graph.output() => Some(only),
-            _ => None,
+    fn residual(&mut self, layer: &FusedLayer) -> Result<Option<ValueId>> {
+        let Some(residual) = layer.residual else { return Ok(None) };
+        match self.value_of[residual] {
+            Some(value) => Ok(Some(self.rounded(residual, value))),
+            None => Err(self.unsupported(layer.node, "it adds the pixels themselves")),
         }
     }
 
-    /// Follows the layers behind `id` as far as they can be fused to it.
-    fn chain(&mut self, id: NodeId, channels: usize, bias: bool) -> Result<Chain> {
-        let shift = if bias {
-            self.tensor(id, "bias")?.iter().map(|&b| f64::from(b)).collect()
-        } else {
-            vec![0.0; channels]
-        };
-        let mut chain = Chain {
-            scale: vec![1.0; channels],
-            shift,
-            residual: None,
-            activation: Activation::None,
-            end: id,
-            fused: Vec::new(),
-        };
-        self.done[id] = true;
-        while let Some(next) = self.only_consumer(chain.end) {
-            let node = &self.graph.nodes()[next];
-            match node.op {
-                Op::BatchNorm { eps, .. } if chain.residual.is_none() => {
-                    let read = |suffix| self.tensor(next, suffix);
-                    let (gamma, beta) = (read("weight")?, read("bias")?);
-                    let (mean, var) = (read("running_mean")?, read("running_var")?);
-                    for c in 0..channels {
-                        let factor = f64::from(gamma[c]) / (f64::from(var[c]) + eps).sqrt();
-                        chain.scale[c] *= factor;
-                        chain.shift[c] =
-                            (chain.shift[c] - f64::from(mean[c])) * factor + f64::from(beta[c]);
-                    }
-                }
-                Op::Add if chain.residual.is_none() => {
-                    let other =
-                        if node.inputs[0] == chain.end { node.inputs[1] } else { node.inputs[0] };
-                    if other == chain.end {
-                        break;
-                    }
-                    // The other side must exist when this convolution runs; else the other side takes the sum.
-                    let Some(value) = self.value_of[other] else { break };
-                    chain.residual = Some(self.rounded(other, value)?);
-                }
-                Op::Activation(activation) => {
-                    chain.activation = match activation {
-                        GraphActivation::Relu => Activation::Relu,
-                        GraphActivation::Relu6 => Activation::Relu6,
-                    };
-                    chain.end = next;
-                    chain.fused.push(node.name.clone());
-                    self.done[next] = true;
-                    break;
-                }
-                Op::Dropout { .. } => {}
-                _ => break,
-            }
-            chain.end = next;
-            chain.fused.push(node.name.clone());
-            self.done[next] = true;
-        }
-        Ok(chain)
-    }
-
-    fn conv(&mut self, id: NodeId, conv: Conv2d) -> Result<()> {
-        let node = &self.graph.nodes()[id];
-        let Shape::Map { height, width, .. } = self.shapes[node.inputs[0]] else {
-            return Err(self.unsupported(id, "it needs a feature map"));
-        };
+    fn conv(&mut self, layer: &FusedLayer, conv: Conv2d) -> Result<()> {
+        let id = layer.node;
+        let [height, width, _] = self.map(layer)?;
         let window =
             Window::square(conv.kernel).stride(conv.stride).dilation(conv.dilation).padding(
                 padding(conv.padding, [height, width], conv.kernel, conv.stride, conv.dilation),
@@ -364,22 +256,14 @@ impl<E: Element> Lowering<'_, E> {
             ..Conv2dShape::new([height, width], conv.in_channels, conv.out_channels, window)
         };
         let flops = shape.flops().map_err(self.kernel_error(id))?;
-        let chain = self.chain(id, conv.out_channels, conv.bias)?;
-        let weights = self.tensor(id, "weight")?;
-        let per_channel = weights.len() / conv.out_channels.max(1);
-        let folded: Vec<f32> = weights
-            .iter()
-            .enumerate()
-            .map(|(i, &w)| (f64::from(w) * chain.scale[i / per_channel]) as f32)
-            .collect();
-        drop(weights);
-        let bias: Vec<f32> = chain.shift.iter().map(|&b| b as f32).collect();
-        let activation = chain.activation;
-        let is_pixels = matches!(self.graph.nodes()[node.inputs[0]].op, Op::Input { .. });
+        let residual = self.residual(layer)?;
+        let (folded, bias) = layer.folded(self.graph, self.weights)?;
+        let activation = activation(layer);
+        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
         let is_thin = self.options.precision == Precision::Bf16 && conv.out_channels <= THIN;
         let is_wide = |input| matches!(self.lowered.values[input], Value::Wide(_));
         let (kernel, input) = if is_pixels {
-            if chain.residual.is_some() {
+            if residual.is_some() {
                 return Err(
                     self.unsupported(id, "a residual cannot be added to a convolution of pixels")
                 );
@@ -393,64 +277,60 @@ impl<E: Element> Lowering<'_, E> {
                     .map(|filter| Kernel::Pixels { filter, activation })
             };
             (kernel.map_err(self.kernel_error(id))?, None)
-        } else if is_thin && chain.residual.is_none() && is_wide(self.input(id)?) {
+        } else if is_thin && residual.is_none() && is_wide(self.input(layer)?) {
             let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
                 .map_err(self.kernel_error(id))?;
-            (Kernel::Wide { filter, activation }, Some(self.input(id)?))
+            (Kernel::Wide { filter, activation }, Some(self.input(layer)?))
         } else {
             let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
                 .map_err(self.kernel_error(id))?;
-            (
-                Kernel::Conv { filter, activation, residual: chain.residual },
-                Some(self.map_input(id)?),
-            )
+            (Kernel::Conv { filter, activation, residual }, Some(self.map_input(layer)?))
         };
-        self.push(id, chain.end, chain.fused, kernel, input, flops)
+        self.push(layer, kernel, input, flops)
     }
 
     fn linear(
         &mut self,
-        id: NodeId,
+        layer: &FusedLayer,
         in_features: usize,
         out_features: usize,
-        bias: bool,
     ) -> Result<()> {
-        let input = self.input(id)?;
-        let chain = self.chain(id, out_features, bias)?;
-        if chain.residual.is_some() {
+        let id = layer.node;
+        let input = self.input(layer)?;
+        if layer.residual.is_some() {
             return Err(self.unsupported(id, "a residual cannot be added to a linear layer"));
         }
         let shape = Conv2dShape::linear(in_features, out_features);
-        let weights = self.tensor(id, "weight")?;
-        let folded: Vec<f32> = weights
-            .iter()
-            .enumerate()
-            .map(|(i, &w)| (f64::from(w) * chain.scale[i / in_features]) as f32)
-            .collect();
-        drop(weights);
-        let bias: Vec<f32> = chain.shift.iter().map(|&b| b as f32).collect();
+        let (folded, bias) = layer.folded(self.graph, self.weights)?;
         let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
             .map_err(self.kernel_error(id))?;
         let flops = shape.flops().map_err(self.kernel_error(id))?;
-        self.push(
-            id,
-            chain.end,
-            chain.fused,
-            Kernel::Wide { filter, activation: chain.activation },
-            Some(input),
-            flops,
-        )
+        let activation = activation(layer);
+        self.push(layer, Kernel::Wide { filter, activation }, Some(input), flops)
     }
 
     fn push(
         &mut self,
-        id: NodeId,
-        end: NodeId,
-        fused: Vec<String>,
+        layer: &FusedLayer,
         kernel: Kernel<E>,
         input: Option<ValueId>,
         flops: u64,
     ) -> Result<()> {
+        let name = |id: NodeId| self.graph.nodes()[id].name.clone();
+        let fused = layer.fused.iter().map(|&id| name(id)).collect();
+        self.step(name(layer.node), fused, layer.end, kernel, input, flops);
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        name: String,
+        fused: Vec<String>,
+        end: NodeId,
+        kernel: Kernel<E>,
+        input: Option<ValueId>,
+        flops: u64,
+    ) -> ValueId {
         let output = self.lowered.values.len();
         let is_wide = matches!(kernel, Kernel::WidePixels { .. } | Kernel::Wide { .. });
         self.lowered.values.push(match self.shapes[end] {
@@ -459,10 +339,16 @@ impl<E: Element> Lowering<'_, E> {
             Shape::Vector(len) => Value::Wide(len),
         });
         self.value_of[end] = Some(output);
-        self.done[id] = true;
-        let name = self.graph.nodes()[id].name.clone();
         self.lowered.steps.push(Step { name, fused, kernel, input, output, flops });
-        Ok(())
+        output
+    }
+}
+
+fn activation(layer: &FusedLayer) -> Activation {
+    match layer.activation {
+        None => Activation::None,
+        Some(GraphActivation::Relu) => Activation::Relu,
+        Some(GraphActivation::Relu6) => Activation::Relu6,
     }
 }
 

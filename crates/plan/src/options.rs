@@ -15,6 +15,10 @@ pub enum Precision {
     F32,
     /// bfloat16: 8 significant bits; twice the speed where the processor has `avx512_bf16`, none of it elsewhere.
     Bf16,
+    /// IEEE half precision: 11 significant bits, up to 65,504. On CUDA only.
+    F16,
+    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA with cuDNN only.
+    Tf32,
 }
 
 impl fmt::Display for Precision {
@@ -22,6 +26,8 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Tf32 => "tf32",
         })
     }
 }
@@ -33,9 +39,11 @@ impl FromStr for Precision {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => {
-                Err(PlanError::Options(format!("unknown precision {name:?}: expected f32 or bf16")))
-            }
+            "f16" => Ok(Self::F16),
+            "tf32" => Ok(Self::Tf32),
+            _ => Err(PlanError::Options(format!(
+                "unknown precision {name:?}: expected f32 or bf16, or f16 or tf32 on CUDA"
+            ))),
         }
     }
 }

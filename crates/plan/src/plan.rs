@@ -123,6 +123,11 @@ impl FrozenPlan {
                 let width = compiled.output_width();
                 (Program::Bf16(compiled), width)
             }
+            precision @ (Precision::F16 | Precision::Tf32) => {
+                return Err(PlanError::Options(format!(
+                    "the CPU does not compute in {precision}: use f32 or bf16"
+                )));
+            }
         };
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),

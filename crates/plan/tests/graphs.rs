@@ -200,6 +200,12 @@ fn wrong_calls_are_refused() {
     }
     let error = FrozenPlan::compile(&graph, &Weights::new(), &options).unwrap_err();
     assert!(error.to_string().contains("stem.weight"), "{error}");
-    assert!("f16".parse::<Precision>().is_err());
+    assert!("f8".parse::<Precision>().is_err());
+    for precision in ["f16", "tf32"] {
+        let precision = precision.parse::<Precision>().unwrap();
+        let options = options.clone().precision(precision);
+        let error = FrozenPlan::compile(&graph, &weights, &options).unwrap_err().to_string();
+        assert!(error.contains("the CPU does not compute in"), "{error}");
+    }
     assert_eq!("bf16".parse::<Precision>().unwrap(), Precision::Bf16);
 }

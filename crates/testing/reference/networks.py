@@ -1,4 +1,4 @@
-"""Writes networks.safetensors and keys/: what timm's models answer on seeded weights, and how they name their tensors.
+"""Writes networks.safetensors: what three of timm's models answer on seeded and on embedded weights.
 
     python crates/testing/reference/networks.py
 
@@ -50,9 +50,6 @@ def main() -> None:
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         if weights == "seeded":
             state = seeded.state(shapes)
-            lines = [f"{key}\t{'×'.join(map(str, shapes[key]))}\n" for key in state]
-            (HERE / "keys").mkdir(exist_ok=True)
-            (HERE / "keys" / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
         else:
             state = {key: values.astype(np.float32) for key, values in load_file(EMBEDDED).items()}
         state = {key: torch.from_numpy(values) for key, values in state.items()}

@@ -4,6 +4,7 @@
 
 pub mod hub;
 pub mod reference;
+pub mod zoo;
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What timm answers for the networks of the zoo, and how it names their tensors.
+//! What timm answers for three networks of the zoo, in full; [`crate::zoo`] has them all, a few numbers of each.
 //!
 //! Made by `reference/networks.py`; the versions stand in the metadata of `reference/networks.safetensors`.
 
@@ -77,39 +77,9 @@ pub fn networks() -> Vec<NetworkReference> {
     cases.into_iter().map(case).collect()
 }
 
-/// The names and shapes of a network's tensors in the order of timm's `state_dict`, counters of batches left out.
-///
-/// # Panics
-/// If there is no listing of this network.
-pub fn keys(network: &str) -> Vec<(&'static str, Vec<usize>)> {
-    let table = match network {
-        "efficientnet-lite0" => include_str!("../reference/keys/efficientnet-lite0.tsv"),
-        "resnet50" => include_str!("../reference/keys/resnet50.tsv"),
-        "vgg16" => include_str!("../reference/keys/vgg16.tsv"),
-        _ => panic!("no listing of timm's names for '{network}'"),
-    };
-    let line = |line: &'static str| {
-        let (name, shape) = line.split_once('\t').unwrap();
-        (name, shape.split('×').map(|n| n.parse().unwrap()).collect())
-    };
-    table.lines().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use taper_graph::networks as graphs;
-
     use super::*;
-
-    #[test]
-    fn graphs_name_and_shape_their_tensors_as_timm_does() {
-        for graph in [graphs::efficientnet_lite0(1000), graphs::resnet50(1000), graphs::vgg16(1000)]
-        {
-            let ours = graph.parameters();
-            let ours: Vec<_> = ours.iter().map(|p| (p.name.as_str(), p.shape.clone())).collect();
-            assert_eq!(ours, keys(graph.name()), "{}", graph.name());
-        }
-    }
 
     #[test]
     fn references_are_complete() {

@@ -1,8 +1,10 @@
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, WeightSource};
-use taper_nn::{Network, Pass};
+use taper_nn::{FrozenNetwork, FrozenType, Network, Pass};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -24,8 +26,80 @@ const FEATURES_VERSION: u32 = 1;
 #[derive(Debug)]
 enum Form {
     Plan(Box<(FrozenPlan, Workspace)>),
-    Candle(Network),
+    Candle(Box<Candle>),
 }
+
+/// A network on a device.
+#[derive(Debug)]
+struct Candle {
+    network: Runnable,
+    /// Pictures that go through together.
+    batch: usize,
+}
+
+#[derive(Debug)]
+enum Runnable {
+    Frozen(FrozenNetwork),
+    /// What has layers that cannot be frozen runs as it is trained, in f32; with the size of its pictures.
+    AsTrained {
+        network: Network,
+        preprocessing: Preprocessing,
+    },
+}
+
+impl Runnable {
+    fn run(&mut self, pixels: &[u8], n: usize) -> taper_nn::Result<Tensor> {
+        match self {
+            Runnable::Frozen(network) => {
+                let pixels = network.send(pixels, n)?;
+                network.forward(&pixels)
+            }
+            Runnable::AsTrained { network, preprocessing } => {
+                let (size, device) = (preprocessing.size as usize, network.device());
+                // Bytes go over the bus; they are normalised on the device.
+                let x = Tensor::from_slice(pixels, (n, size, size, 3), device)?;
+                let x = x.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
+                let (scale, shift) = preprocessing.affine();
+                let per_channel = |v: [f32; 3]| Tensor::new(&v, device)?.reshape((1, 3, 1, 1));
+                let x = x.broadcast_mul(&per_channel(scale)?)?;
+                let x = x.broadcast_add(&per_channel(shift)?)?;
+                network.forward(&x, Pass::Evaluation)
+            }
+        }
+    }
+}
+
+/// Rows of features that a device may still be working on.
+#[derive(Debug)]
+pub struct Pending(Rows);
+
+#[derive(Debug)]
+enum Rows {
+    Here(Vec<f32>),
+    There(Vec<Tensor>),
+}
+
+impl Pending {
+    /// Waits for the rows: f32 `[n, width]`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self.0 {
+            Rows::Here(rows) => Ok(rows),
+            Rows::There(parts) => {
+                let mut rows = Vec::new();
+                for part in parts {
+                    rows.extend(part.flatten_all()?.to_vec1::<f32>()?);
+                }
+                Ok(rows)
+            }
+        }
+    }
+}
+
+/// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
+const PLAN_BATCH: usize = 16;
 
 fn settings(
     graph: &Graph,
@@ -56,9 +130,12 @@ impl Backbone {
         kernels: Kernels,
         device: &Device,
     ) -> Result<Self> {
-        if !device.is_cpu() {
+        if !device.is_cpu() || !graph.has_plan() {
             if kernels != Kernels::Auto {
-                return Err(unavailable(kernels, "only the CPU has kernels to choose from"));
+                return Err(unavailable(
+                    kernels,
+                    "only frozen plans, which run on the CPU, have kernels to choose from",
+                ));
             }
             return Self::candle(graph, weights, preprocessing, output, precision, device);
         }
@@ -69,6 +146,11 @@ impl Backbone {
             .output(output);
         let plan = FrozenPlan::compile(graph, weights, &options).map_err(|error| match error {
             PlanError::Kernels(problem) => unavailable(kernels, &problem.to_string()),
+            _ if matches!(precision, Precision::F16 | Precision::Tf32) => Error::Setting {
+                field: "precision",
+                value: precision.to_string(),
+                remedy: "only CUDA computes in it: use f32 or bf16, or --device cuda".into(),
+            },
             other => other.into(),
         })?;
         let workspace = plan.workspace(rayon::current_num_threads());
@@ -91,24 +173,33 @@ impl Backbone {
         precision: Precision,
         device: &Device,
     ) -> Result<Self> {
-        if precision != Precision::F32 {
-            return Err(Error::Setting {
-                field: "precision",
-                value: precision.to_string(),
-                remedy:
-                    "candle's backbone computes in f32 only: use --precision f32, or --device cpu"
-                        .into(),
-            });
-        }
         let graph = match output {
             Output::Features => graph.without_classifier(),
             Output::Logits => graph.clone(),
         };
+        let settings = settings(&graph, &preprocessing, output, precision, "candle");
         let size = preprocessing.size as usize;
         let width = graph.shapes(size, size)?[graph.output()].channels();
-        let network = Network::loaded(&graph, weights, device)?;
-        let settings = settings(&graph, &preprocessing, output, precision, "candle");
-        let form = Form::Candle(network);
+        if !graph.has_plan() {
+            if precision != Precision::F32 {
+                let remedy = format!("{} computes in f32 only: use --precision f32", graph.name());
+                let value = precision.to_string();
+                return Err(Error::Setting { field: "precision", value, remedy });
+            }
+            let network = Network::loaded(&graph, weights, device)?;
+            let network = Runnable::AsTrained { network, preprocessing };
+            let form = Form::Candle(Box::new(Candle { network, batch: PLAN_BATCH }));
+            return Ok(Self { form, preprocessing, width, settings, identity: None });
+        }
+        let dtype = match precision {
+            Precision::F32 => FrozenType::F32,
+            Precision::Tf32 => FrozenType::Tf32,
+            Precision::F16 => FrozenType::F16,
+            Precision::Bf16 => FrozenType::Bf16,
+        };
+        let network = FrozenNetwork::compile(&graph, weights, &preprocessing, dtype, device)?;
+        let batch = network.batch()?;
+        let form = Form::Candle(Box::new(Candle { network: Runnable::Frozen(network), batch }));
         Ok(Self { form, preprocessing, width, settings, identity: None })
     }
 
@@ -145,37 +236,58 @@ impl Backbone {
         }
     }
 
+    /// How many pictures should go through it together: on a device, what its memory holds.
+    pub fn batch(&self) -> usize {
+        match &self.form {
+            Form::Plan(_) => PLAN_BATCH,
+            Form::Candle(candle) => candle.batch,
+        }
+    }
+
     /// Runs `n` prepared pictures through the network: u8 `[n, size, size, 3]` in, f32 `[n, width]` out.
     ///
     /// # Errors
     /// If a buffer has the wrong length, or candle fails.
     pub fn forward(&mut self, pixels: &[u8], n: usize, out: &mut [f32]) -> Result<()> {
+        if let Form::Plan(plan) = &mut self.form {
+            let (plan, workspace) = plan.as_mut();
+            return Ok(plan.forward(workspace, pixels, n, out)?);
+        }
+        let rows = self.submit(pixels, n)?.wait()?;
+        if rows.len() != out.len() {
+            return Err(Error::Setting {
+                field: "output",
+                value: out.len().to_string(),
+                remedy: format!("the network gives {} numbers for {n} pictures", rows.len()),
+            });
+        }
+        out.copy_from_slice(&rows);
+        Ok(())
+    }
+
+    /// The same, without waiting for a device: pictures can be decoded meanwhile.
+    ///
+    /// Where a device has no room for all of them, they go through it in halves, from then on: [`Backbone::batch`] says
+    /// how many still fit.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`]; if a device has no room for a single picture.
+    pub fn submit(&mut self, pixels: &[u8], n: usize) -> Result<Pending> {
         match &mut self.form {
             Form::Plan(plan) => {
                 let (plan, workspace) = plan.as_mut();
-                Ok(plan.forward(workspace, pixels, n, out)?)
+                let mut rows = vec![0.0; n * self.width];
+                plan.forward(workspace, pixels, n, &mut rows)?;
+                Ok(Pending(Rows::Here(rows)))
             }
-            Form::Candle(network) => {
-                let size = self.preprocessing.size as usize;
-                let device = network.device();
-                // Bytes go over the bus; they are normalised on the device.
-                let x = Tensor::from_slice(pixels, (n, size, size, 3), device)?;
-                let x = x.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
-                let (scale, shift) = self.preprocessing.affine();
-                let per_channel = |v: [f32; 3]| Tensor::new(&v, device)?.reshape((1, 3, 1, 1));
-                let x = x.broadcast_mul(&per_channel(scale)?)?;
-                let x = x.broadcast_add(&per_channel(shift)?)?;
-                let y = network.forward(&x, Pass::Evaluation)?;
-                let y = y.flatten_all()?.to_vec1::<f32>()?;
-                if y.len() != out.len() {
-                    return Err(Error::Setting {
-                        field: "output",
-                        value: out.len().to_string(),
-                        remedy: format!("the network gives {} numbers for {n} pictures", y.len()),
-                    });
-                }
-                out.copy_from_slice(&y);
-                Ok(())
+            Form::Candle(candle) => {
+                let Candle { network, batch } = candle.as_mut();
+                let bytes = pixels.len() / n.max(1);
+                let parts = halving(batch, n, |part| {
+                    let pixels = &pixels[part.start * bytes..part.end * bytes];
+                    network.run(pixels, part.len())
+                });
+                Ok(Pending(Rows::There(parts?)))
             }
         }
     }
@@ -186,9 +298,64 @@ fn unavailable(kernels: Kernels, problem: &str) -> Error {
     Error::Setting { field: "kernels", value: kernels.to_string(), remedy }
 }
 
+/// Runs 0..n in parts of at most `batch`; where a part does not fit into the device's memory, in parts of half that size,
+/// and so on.
+fn halving<T>(
+    batch: &mut usize,
+    n: usize,
+    mut run: impl FnMut(Range<usize>) -> taper_nn::Result<T>,
+) -> Result<Vec<T>> {
+    let mut done = Vec::new();
+    let mut start = 0;
+    while start < n {
+        let end = n.min(start + (*batch).max(1));
+        match run(start..end) {
+            Ok(part) => {
+                done.push(part);
+                start = end;
+            }
+            Err(error) if error.is_out_of_memory() => {
+                if end - start == 1 {
+                    return Err(Error::Setting {
+                        field: "device",
+                        value: "out of memory".into(),
+                        remedy: format!(
+                            "not even one picture fits ({error}): use a smaller --size, --precision bf16, \
+                             a smaller model, or --device cpu"
+                        ),
+                    });
+                }
+                *batch = (end - start).div_ceil(2);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_halved_until_it_does() {
+        let full =
+            || taper_nn::Error::Candle(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".into()));
+        let room = |most: usize| {
+            move |part: Range<usize>| if part.len() > most { Err(full()) } else { Ok(part) }
+        };
+        let mut batch = 64;
+        assert_eq!(halving(&mut batch, 20, room(6)).unwrap(), [0..5, 5..10, 10..15, 15..20]);
+        assert_eq!(batch, 5);
+        let mut batch = 8;
+        assert_eq!(halving(&mut batch, 10, room(100)).unwrap(), [0..8, 8..10]);
+        let error = halving(&mut batch, 10, room(0)).unwrap_err().to_string();
+        assert!(error.contains("not even one picture") && error.contains("--size"), "{error}");
+        let broken =
+            |_| Err::<(), _>(taper_nn::Error::Candle(candle_core::Error::Msg("broken".into())));
+        assert!(halving(&mut batch, 3, broken).unwrap_err().to_string().contains("broken"));
+        assert_eq!(batch, 1);
+    }
 
     #[test]
     fn kernels_are_what_was_asked_for_or_a_wrong_setting() {

@@ -157,7 +157,10 @@ impl Error {
                 | Error::Health(
                     taper_health::Error::NoFiles { .. } | taper_health::Error::Exists { .. }
                 )
-                | Error::Graph(taper_graph::Error::InputTooSmall { .. })
+                | Error::Graph(
+                    taper_graph::Error::InputTooSmall { .. }
+                        | taper_graph::Error::UnknownLayer { .. }
+                )
                 | Error::Resume { .. }
                 | Error::Schedule(_)
                 | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })

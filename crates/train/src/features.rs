@@ -1,11 +1,15 @@
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
-use taper_data::{Augment, Dataset, Finding, Item, Loader, LoaderOptions};
+use taper_data::{Augment, Batch, Dataset, Finding, Item, Loader, LoaderOptions};
 use taper_feature_cache::{FeatureSet, Key, digest};
 
 use crate::{
     Backbone, Error, Result, Session,
+    backbone::Pending,
     mixing::{MixedViews, Mixing},
 };
 
@@ -80,8 +84,8 @@ impl std::fmt::Debug for NamedViews {
     }
 }
 
-/// Pictures that go through the backbone together: few enough to notice a signal within a second on slow networks.
-const BATCH: usize = 16;
+/// Batches that a device works on while the next ones are decoded.
+const AHEAD: usize = 2;
 
 /// Rows that are written to the cache at a time.
 const SEGMENT: usize = 2048;
@@ -176,47 +180,73 @@ impl Sweep<'_> {
         strict: bool,
         session: &Session,
     ) -> Result<()> {
-        let options = LoaderOptions { batch_size: BATCH, strict, ..LoaderOptions::default() };
-        let width = self.backbone.width();
+        let batch_size = self.backbone.batch();
+        let options = LoaderOptions { batch_size, strict, ..LoaderOptions::default() };
         let wanted: Vec<Item> = self.missing.iter().map(|&i| self.items[i]).collect();
         let preprocessing = *self.backbone.preprocessing();
         let loader = Loader::new(Arc::clone(dataset), preprocessing, wanted, augment, options)?;
-        let mut rows = vec![0.0; BATCH * width];
-        let mut done = 0;
         // Batches come in order, without the pictures that failed.
         let mut next = 0;
+        let mut ahead = VecDeque::new();
         for batch in loader {
             if session.interrupted() {
-                return Err(Error::Interrupted);
+                break;
             }
-            let batch = batch?;
-            let rows = &mut rows[..batch.len() * width];
-            self.backbone.forward(&batch.pixels, batch.len(), rows)?;
-            let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
-            let keys = batch.indices.iter().zip(&batch.views);
-            for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
-                while self.items[self.missing[next]] != (Item { sample, view }) {
-                    next += 1;
-                }
-                let index = self.missing[next];
-                next += 1;
-                self.slots[index * width..][..width].copy_from_slice(row);
-                self.present[index] = true;
-                let quiet = remarked.is_empty()
-                    || !remarked.contains(dataset.samples()[sample].id.as_str());
-                if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
-                    cache.fresh.push(index);
-                }
+            let mut batch = batch?;
+            let pixels = std::mem::take(&mut batch.pixels);
+            let before = self.backbone.batch();
+            let pending = self.backbone.submit(&pixels, batch.len())?;
+            if self.backbone.batch() < before {
+                session.progress().warn(&format!(
+                    "the device has no room for {before} pictures at a time: going on with {}",
+                    self.backbone.batch()
+                ));
             }
-            if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
-                cache.write(self.slots, width, session);
+            ahead.push_back((batch, pending));
+            if ahead.len() > AHEAD {
+                self.take_in(&mut ahead, &mut next, dataset, session)?;
             }
-            self.findings.extend(batch.failed);
-            self.findings.extend(batch.remarks);
-            let now = (done + BATCH).min(self.missing.len());
-            session.progress().advance((now - done) as u64);
-            done = now;
         }
+        while !ahead.is_empty() {
+            self.take_in(&mut ahead, &mut next, dataset, session)?;
+        }
+        // What was computed until then is not lost.
+        if session.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Puts the rows of the oldest batch into their places.
+    fn take_in(
+        &mut self,
+        ahead: &mut VecDeque<(Batch, Pending)>,
+        next: &mut usize,
+        dataset: &Dataset,
+        session: &Session,
+    ) -> Result<()> {
+        let Some((batch, pending)) = ahead.pop_front() else { return Ok(()) };
+        let rows = pending.wait()?;
+        let width = self.backbone.width();
+        let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
+        let keys = batch.indices.iter().zip(&batch.views);
+        for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
+            while self.items[self.missing[*next]] != (Item { sample, view }) {
+                *next += 1;
+            }
+            let index = self.missing[*next];
+            *next += 1;
+            self.slots[index * width..][..width].copy_from_slice(row);
+            self.present[index] = true;
+            let quiet =
+                remarked.is_empty() || !remarked.contains(dataset.samples()[sample].id.as_str());
+            if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
+                cache.fresh.push(index);
+            }
+        }
+        if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
+            cache.write(self.slots, width, session);
+        }
+        session.progress().advance((batch.len() + batch.failed.len()) as u64);
+        self.findings.extend(batch.failed);
+        self.findings.extend(batch.remarks);
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Resul
     let Prepared { checked, device, dataset, backbone, .. } = prepared;
     let recipe = &checked.recipe;
     let start = std::time::Instant::now();
-    let graph = recipe.head.graph(backbone.width(), dataset.classes().len());
+    let graph = recipe.head_graph(backbone.width(), dataset.classes().len());
     let settings = recipe.head_training().check()?;
     let mut trainer = HeadTrainer::new(&graph, &tables.train, &tables.val, settings, &device)?;
     let test = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;

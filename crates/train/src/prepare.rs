@@ -61,8 +61,10 @@ impl Prepared {
             None => dataset.splits(recipe.val, recipe.seed)?,
         };
         let weights = resolve(checked.model, &checked.weights)?;
+        // A cut may lie behind the network's own features.
+        weights.check(&checked.backbone)?;
         let backbone = Backbone::new(
-            &checked.model.graph(),
+            &checked.backbone,
             weights.source.as_ref(),
             checked.preprocessing,
             Output::Features,
@@ -88,6 +90,9 @@ impl Prepared {
             self.validated_on,
             self.splits.test.len(),
         ));
+        if let Some(layer) = &self.checked.recipe.cut {
+            progress.say(&format!("features: {} from '{layer}'", self.backbone.width()));
+        }
         progress.say(&format!(
             "weights: {}; backbone on {}",
             self.weights.origin,

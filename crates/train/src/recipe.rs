@@ -5,6 +5,7 @@ use taper_augment::Policy;
 use taper_callbacks::{Every, ModelCheckpointConfig, ReduceLrOnPlateauConfig};
 use taper_core::{Fit, Preprocessing};
 use taper_data::ValChoice;
+use taper_graph::{Graph, heads};
 use taper_head::{LossConfig, OptimizerConfig};
 use taper_lr_finder::{CheckedRangeTest, Method, RangeTestConfig};
 use taper_nn::DeviceChoice;
@@ -175,8 +176,16 @@ pub struct Recipe {
     pub model: String,
     /// `pretrained`, `random` (for benchmarks) or a weight file. Default `pretrained`.
     pub weights: String,
+    /// The layer, or group of layers, whose output the head starts from, e.g. `layer3`; a feature map is averaged over all
+    /// positions. Default: the network's own features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
     /// The head that is trained. Default `tutorial`: the more accurate one on rock-paper-scissors.
     pub head: HeadChoice,
+    /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1); `linear` gets one before its
+    /// layer. Default: the head's own, 0.5, and none in `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
@@ -261,7 +270,9 @@ impl Default for Recipe {
             data: "synthetic".into(),
             model: "efficientnet-lite0".into(),
             weights: "pretrained".into(),
+            cut: None,
             head: HeadChoice::default(),
+            dropout: None,
             size: None,
             fit: FitChoice::default(),
             val: ValChoice::default(),
@@ -338,6 +349,12 @@ impl Recipe {
         }
     }
 
+    /// The head for this many features and classes.
+    pub fn head_graph(&self, width: usize, classes: usize) -> Graph {
+        let head = self.head.graph(width, classes);
+        self.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p))
+    }
+
     /// Checks every field, before anything is read or computed.
     ///
     /// # Errors
@@ -357,6 +374,10 @@ impl Recipe {
         if self.batch_size == 1 && self.head == HeadChoice::Tutorial {
             let remedy = "the tutorial's head has BatchNorm, which cannot be trained on one picture at a time: use 2 or more";
             return fail("batch_size", "1".into(), remedy);
+        }
+        if self.dropout.is_some_and(|p| !(0.0..1.0).contains(&p)) {
+            let p = self.dropout.unwrap_or_default();
+            return fail("dropout", p.to_string(), "use 0 or more and less than 1");
         }
         if !(1..=1000).contains(&self.views) {
             return fail(
@@ -410,6 +431,10 @@ impl Recipe {
         if let Some(reduce) = &self.reduce_lr {
             reduce.clone().check()?;
         }
+        let backbone = match &self.cut {
+            Some(layer) => model.graph().cut(layer)?,
+            None => model.backbone(),
+        };
         let mut preprocessing = model.preprocessing;
         if self.fit == FitChoice::Squash {
             preprocessing.fit = Fit::Squash;
@@ -420,10 +445,10 @@ impl Recipe {
                 return fail("size", size.to_string(), "use at most 4096 pixels");
             }
             // Names the smallest size that the network can take.
-            model.backbone().shapes(size as usize, size as usize)?;
+            backbone.shapes(size as usize, size as usize)?;
         }
         preprocessing.check()?;
-        Ok(CheckedRecipe { recipe: self, model, weights, preprocessing })
+        Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing })
     }
 }
 
@@ -432,6 +457,7 @@ impl Recipe {
 pub struct CheckedRecipe {
     pub(crate) recipe: Recipe,
     pub(crate) model: &'static ModelSpec,
+    pub(crate) backbone: Graph,
     pub(crate) weights: WeightsChoice,
     pub(crate) preprocessing: Preprocessing,
 }
@@ -445,6 +471,11 @@ impl CheckedRecipe {
     /// The model that the recipe names.
     pub fn model(&self) -> &'static ModelSpec {
         self.model
+    }
+
+    /// The network up to the features that the head starts from.
+    pub fn backbone(&self) -> &Graph {
+        &self.backbone
     }
 
     /// How pictures will be prepared.
@@ -492,6 +523,8 @@ mod tests {
             (Recipe { patience: Some(0), ..default() }, "--patience"),
             (Recipe { min_delta: -1.0, ..default() }, "--min-delta"),
             (Recipe { size: Some(16), ..default() }, "at least 32"),
+            (Recipe { cut: Some("layer3".into()), ..default() }, "no layer 'layer3'"),
+            (Recipe { dropout: Some(1.0), ..default() }, "--dropout"),
             (Recipe { size: Some(5000), ..default() }, "--size"),
             (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
         ];

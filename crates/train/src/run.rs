@@ -170,11 +170,11 @@ fn carry_out(
     let Tables { train, val, test, unreadable, remarks, cached } = tables;
     let Prepared { checked, device, dataset, splits, weights, mut backbone, validated_on, views } =
         prepared;
-    let CheckedRecipe { recipe, model, preprocessing, .. } = checked;
+    let CheckedRecipe { recipe, model, backbone: backbone_graph, preprocessing, .. } = checked;
     crate::inspect::quick_check(&dataset, &folder.file("health.json"), session)?;
 
     let classes = dataset.classes().clone();
-    let graph = recipe.head.graph(backbone.width(), classes.len());
+    let graph = recipe.head_graph(backbone.width(), classes.len());
     let shared = Arc::new(dataset.clone());
     let mut trainer =
         HeadTrainer::new(&graph, &train, &val, recipe.head_training().check()?, &device)?;
@@ -229,7 +229,7 @@ fn carry_out(
         classes: classes.clone(),
         preprocessing,
         precision: recipe.precision,
-        backbone: model.backbone(),
+        backbone: backbone_graph.clone(),
         head: graph.clone(),
         weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
         recipe: recipe.clone(),
@@ -278,7 +278,7 @@ fn carry_out(
         feature_seconds,
         head_seconds: trained.seconds,
         total_seconds: start.elapsed().as_secs_f64(),
-        parameters: Counted { all: count(&model.backbone(), &graph), head: head_count(&graph) },
+        parameters: Counted { all: count(&backbone_graph, &graph), head: head_count(&graph) },
         unreadable,
         remarks,
         validation,

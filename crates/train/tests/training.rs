@@ -106,12 +106,34 @@ fn bits(weights: &Weights) -> BTreeMap<String, Vec<u32>> {
 /// Trains in a folder until the end or until `stop_after` steps were made in this process.
 fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
     let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let trainer =
+        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu);
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
+}
+
+/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+fn device() -> Device {
+    let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    taper_nn::open_device(choice.parse().unwrap()).unwrap()
+}
+
+/// As [`train`], through candle: the way of CUDA.
+fn train_through_candle(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
+    let settings = setting.settings.clone().check().unwrap();
+    let trainer =
+        HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
+    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
+}
+
+fn train_with(
+    mut trainer: HeadTrainer<'_>,
+    fresh: bool,
+    folder: &Path,
+    stop_after: Option<u64>,
+) -> Trained {
     trainer.checkpoints(CheckpointFolder::new(folder.join("checkpoints")));
     trainer.resume().unwrap();
-    if setting.fresh {
+    if fresh {
         trainer.fresh(|epoch| Ok(features(130, 24, 100 + u64::from(epoch))));
     }
     let mut callbacks = callbacks(folder);
@@ -431,5 +453,80 @@ fn settings_out_of_range_are_named() {
     for (settings, word) in cases {
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn through_candle_a_training_goes_the_same_way_and_can_be_interrupted() {
+    let setting = setting();
+    let [slices, candle] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let expected = train(&setting, slices.path(), None);
+    let whole = train_through_candle(&setting, candle.path(), None);
+    assert_eq!((whole.epochs, whole.best_epoch), (expected.epochs, expected.best_epoch));
+    let (ours, theirs) = (whole.head.weights().unwrap(), expected.head.weights().unwrap());
+    let expected_bits = bits(&ours);
+    for name in theirs.names() {
+        let (a, b) = (ours.values(name).unwrap(), theirs.values(name).unwrap());
+        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+        let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
+        assert!(far * 50 <= a.len(), "{name}: {far} of {}", a.len());
+    }
+    for stop in [1, 7, 13] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = train_through_candle(&setting, folder.path(), Some(stop));
+        assert_eq!(first.stopped.unwrap().keyword(), "interrupted");
+        let resumed = train_through_candle(&setting, folder.path(), None);
+        assert_eq!(bits(&resumed.head.weights().unwrap()), expected_bits, "stopped after {stop}");
+    }
+}
+
+#[test]
+fn steps_that_are_told_of_together_come_to_the_same() {
+    let mut setting = setting();
+    setting.settings.accumulate = 1;
+    let run = |follows: bool| {
+        let settings = setting.settings.clone().check().unwrap();
+        let trainer =
+            HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
+        let mut callbacks =
+            Callbacks::new().with(BestWeights::new(BestWeightsConfig::default().check().unwrap()));
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        callbacks.push(Watch { follows, log });
+        let trained = trainer.unwrap().train(&mut callbacks, &Session::quiet()).unwrap();
+        let seen = seen.lock().unwrap().clone();
+        (bits(&trained.head.weights().unwrap()), trained.best_epoch, seen)
+    };
+    let together = run(false);
+    assert_eq!(together, run(true));
+    // 130 rows in batches of 16 are 9 steps; six epochs.
+    let steps: Vec<u64> = together.2.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, (0..54).collect::<Vec<_>>());
+}
+
+/// Writes down every step and its loss.
+struct Watch {
+    follows: bool,
+    log: Arc<std::sync::Mutex<Vec<(u64, u64)>>>,
+}
+
+impl taper_callbacks::Callback for Watch {
+    fn name(&self) -> &str {
+        "watch"
+    }
+
+    fn follows_batches(&self) -> bool {
+        self.follows
+    }
+
+    fn on_event(
+        &mut self,
+        event: &Event<'_>,
+        _: &mut Vec<Action>,
+    ) -> Result<(), taper_callbacks::Error> {
+        if let Event::BatchEnd { step, loss, .. } = *event {
+            self.log.lock().unwrap().push((step, loss.to_bits()));
+        }
+        Ok(())
     }
 }

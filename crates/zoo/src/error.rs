@@ -24,8 +24,8 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file is no safetensors file at all.
-    #[error("'{file}' is {found}, not a safetensors file: {remedy}")]
+    /// A file is in no format that weights are read from.
+    #[error("'{file}' is {found}, not a safetensors file or a torch checkpoint: {remedy}")]
     Format {
         /// The file's path, or the name of embedded weights.
         file: String,
@@ -43,6 +43,14 @@ pub enum Error {
         problem: String,
         /// The parser's own words, if it was the parser that refused.
         source: Option<safetensors::SafeTensorError>,
+    },
+    /// A torch checkpoint is damaged, or more than a dictionary of tensors.
+    #[error("cannot read the torch checkpoint '{file}': {problem}")]
+    Checkpoint {
+        /// The file's path.
+        file: String,
+        /// What does not hold.
+        problem: String,
     },
     /// A tensor that the network needs has a type of number that cannot be read.
     #[error(
@@ -66,6 +74,21 @@ pub enum Error {
         model: String,
         /// Everything that is missing or misshapen.
         source: taper_graph::Error,
+    },
+    /// A file follows another framework's convention, and that framework's network computes something else.
+    #[error(
+        "the weights '{file}' are {naming}'s and cannot be used for {model}: {why}; \
+         give those of timm or torchvision"
+    )]
+    Naming {
+        /// The file's path.
+        file: String,
+        /// Whose convention it is.
+        naming: &'static str,
+        /// The model's name.
+        model: String,
+        /// What differs.
+        why: &'static str,
     },
     /// A file could not be fetched from the Hub.
     #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy())]

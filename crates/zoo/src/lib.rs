@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod entries;
 mod error;
 pub mod hub;
 pub mod imagenet;
+mod naming;
+mod place;
 mod registry;
 mod resolve;
 mod weight_file;
 
 pub use error::{Error, Result};
+pub use place::Place;
 pub use registry::{HubFile, ModelSpec, find, models};
 pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};
 pub use weight_file::{ElementType, WeightFile};

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
-use taper_graph::{Graph, WeightSource, Weights, check_weights};
+use taper_graph::{Graph, WeightSource, Weights, check_weights_in};
 
 use sha2::Digest;
 
 use crate::{
     Error, ModelSpec, Result, WeightFile,
     hub::{self, HubOptions},
+    naming::renamed,
 };
 
 /// Where weights shall come from.
@@ -15,7 +16,8 @@ pub enum WeightsChoice {
     /// The pretrained weights: embedded, else from the Hub's cache on this machine, else from the Hub.
     #[default]
     Pretrained,
-    /// A safetensors file with the names of timm.
+    /// A file: safetensors (also in several files with an index) or a torch checkpoint, with the names of timm, torchvision
+    /// or, for VGG, Keras.
     File(PathBuf),
     /// No knowledge at all, by a fixed formula: for benchmarks only.
     Random,
@@ -38,7 +40,8 @@ impl LoadedWeights {
     /// # Errors
     /// [`Error::Mismatch`] lists all that is missing or misshapen.
     pub fn check(&self, graph: &Graph) -> Result<()> {
-        check_weights(graph, self.source.as_ref()).map_err(|source| Error::Mismatch {
+        let whole = crate::find(self.model)?.graph();
+        check_weights_in(graph, &whole, self.source.as_ref()).map_err(|source| Error::Mismatch {
             file: self.origin.clone(),
             model: self.model.to_owned(),
             source,
@@ -68,8 +71,8 @@ impl std::fmt::Debug for LoadedWeights {
 /// ```
 ///
 /// # Errors
-/// All of [`Error`] but an unknown model: the file cannot be read, is no safetensors file, is damaged, or belongs to
-/// another network; the Hub cannot be reached or refuses.
+/// All of [`Error`] but an unknown model: the file cannot be read, is in no format that is read, is damaged, or belongs
+/// to another network; the Hub cannot be reached or refuses.
 pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<LoadedWeights> {
     resolve_with(model, choice, &HubOptions::from_env())
 }
@@ -92,9 +95,24 @@ pub fn resolve_with(
         }
         WeightsChoice::Pretrained => pretrained(model, options)?,
     };
-    file.check(&model.backbone())?;
-    let digest = file.digest().to_owned();
-    Ok(LoadedWeights { source: Box::new(file), digest, origin, model: model.name })
+    let whole = model.graph();
+    let source = renamed(file, &whole)?;
+    let backbone = model.backbone();
+    source.check_types(&backbone)?;
+    let digest = source.file().digest().to_owned();
+    let unexpected = source.unexpected().to_vec();
+    let loaded = LoadedWeights { source: Box::new(source), digest, origin, model: model.name };
+    loaded.check(&backbone)?;
+    if !unexpected.is_empty() {
+        tracing::warn!(
+            model = model.name,
+            weights = loaded.origin,
+            "{} tensors of the file have no place in the network: {}",
+            unexpected.len(),
+            unexpected[..unexpected.len().min(5)].join(", ")
+        );
+    }
+    Ok(loaded)
 }
 
 fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {

@@ -173,7 +173,8 @@ fn passing_troubles_pass() {
 
 #[test]
 fn a_connection_that_breaks_every_time_leaves_nothing() {
-    for bytes in [0, 1, 1_000_000, 2_999_999] {
+    // Even when each try goes on from the last one, these are not enough.
+    for bytes in [0, 1, 4_000, 700_000] {
         let scene = Scene::new();
         scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
         let (problem, _) = scene.problem();
@@ -258,4 +259,129 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     scene.options.offline = false;
     assert_eq!(fs::read(fetch(&model.hub, &scene.options).unwrap()).unwrap(), sound);
     assert!(matches!(resolve(&scene.options), Error::Mismatch { .. }));
+}
+
+/// The ranges that were asked for of the content.
+fn ranges(scene: &Scene) -> Vec<Option<String>> {
+    let requests = scene.server.requests();
+    let content = requests.iter().filter(|r| r.path.starts_with("/cdn/") && r.method == "GET");
+    content.map(|r| r.range.clone()).collect()
+}
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_ended() {
+    // Within one call, and from one call to the next.
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Cut(1_000_000), 1);
+    fetch(&FILE, &scene.options).unwrap();
+    let asked = ranges(&scene);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    let start: u64 =
+        asked[1].as_ref().unwrap()["bytes=".len()..].split_once('-').unwrap().0.parse().unwrap();
+    assert!((900_000..1_000_000).contains(&start), "{asked:?}");
+
+    for bytes in [4_000, 5_000, 700_000] {
+        let scene = Scene::new();
+        scene.server.fail(Route::Content, Fault::Cut(bytes), 5);
+        let (problem, _) = scene.problem();
+        assert_eq!(problem, HubProblem::Interrupted);
+        let path = fetch(&FILE, &scene.options).unwrap();
+        assert_eq!(fs::read(path).unwrap(), content(), "cut after {bytes}");
+        let resumed = ranges(&scene).iter().flatten().count();
+        assert_eq!(resumed > 0, bytes > 4096, "{:?}", ranges(&scene));
+    }
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Cut(2_999_999), 1);
+    assert_eq!(fs::read(fetch(&FILE, &scene.options).unwrap()).unwrap(), content());
+    assert_eq!(ranges(&scene).len(), 2);
+}
+
+#[test]
+fn a_server_that_ignores_ranges_and_a_file_that_has_changed_start_afresh() {
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Cut(1_000_000), 1);
+    // hf-hub looks (HEAD) before it reads.
+    scene.server.fail(Route::Content, Fault::IgnoreRange, 2);
+    let path = fetch(&FILE, &scene.options).unwrap();
+    assert_eq!(fs::read(path).unwrap(), content());
+    assert_eq!(ranges(&scene).len(), 3);
+
+    let other: Vec<u8> = content().iter().map(|b| b ^ 0x55).collect();
+    let longer: Vec<u8> = content().into_iter().chain([1, 2, 3]).collect();
+    for changed in [other, longer, vec![7; 100]] {
+        let scene = Scene::new();
+        scene.server.fail(Route::Content, Fault::Cut(700_000), 5);
+        scene.problem();
+        scene.server.put(FILE.repository, FILE.file, changed.clone());
+        // What was put together from two versions has the digest of neither.
+        let path = fetch(&FILE, &scene.options).or_else(|_| fetch(&FILE, &scene.options)).unwrap();
+        assert_eq!(fs::read(path).unwrap(), changed);
+    }
+}
+
+/// Not a test of its own: what other processes do in the tests below.
+#[test]
+fn in_another_process() {
+    let Ok(cache) = std::env::var("TAPER_TEST_CACHE") else { return };
+    let mut options = HubOptions::from_env();
+    options.cache = cache.into();
+    options.offline = false;
+    let path = fetch(&FILE, &options).unwrap();
+    assert_eq!(fs::read(path).unwrap(), content());
+}
+
+fn another_process(scene: &Scene) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "in_another_process"])
+        .env("TAPER_TEST_CACHE", &scene.options.cache)
+        .env("HF_ENDPOINT", scene.server.url())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn two_processes_make_one_transfer() {
+    let scene = Scene::new();
+    let mut processes = [another_process(&scene), another_process(&scene)];
+    for process in &mut processes {
+        assert!(process.wait().unwrap().success());
+    }
+    assert_eq!(ranges(&scene).len(), 1);
+    assert_eq!(fs::read(cached(&FILE, &scene.options).unwrap()).unwrap(), content());
+}
+
+#[test]
+fn a_process_killed_in_the_middle_is_resumed_and_verified() {
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Stall(2_000_000), 1);
+    let mut process = another_process(&scene);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let staging = scene.options.cache.join(".locks");
+    while largest(&staging) < 1_900_000 {
+        assert!(Instant::now() < deadline, "nothing arrives: {:?}", scene.server.requests());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(cached(&FILE, &scene.options), None);
+
+    assert!(another_process(&scene).wait().unwrap().success());
+    let asked = ranges(&scene);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[1].as_ref().is_some_and(|range| range.starts_with("bytes=1")), "{asked:?}");
+    let path = cached(&FILE, &scene.options).unwrap();
+    assert_eq!(fs::read(path).unwrap(), content());
+    assert_eq!(largest(&staging), 0, "nothing is left behind");
+}
+
+/// The length of the largest file in a folder, at any depth.
+fn largest(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => largest(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).max().unwrap_or(0)
 }

@@ -1,5 +1,33 @@
 use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding};
 
+/// Channels of the convolutions between two poolings.
+type Stages = [&'static [usize]; 5];
+
+const STAGES_11: Stages = [&[64], &[128], &[256; 2], &[512; 2], &[512; 2]];
+const STAGES_13: Stages = [&[64; 2], &[128; 2], &[256; 2], &[512; 2], &[512; 2]];
+const STAGES_16: Stages = [&[64; 2], &[128; 2], &[256; 3], &[512; 3], &[512; 3]];
+const STAGES_19: Stages = [&[64; 2], &[128; 2], &[256; 4], &[512; 4], &[512; 4]];
+
+/// VGG-11: as [`vgg16`], shallower.
+pub fn vgg11(classes: usize) -> Graph {
+    vgg("vgg11", &STAGES_11, false, classes)
+}
+
+/// VGG-11 with BatchNorm: as [`vgg16_bn`], shallower.
+pub fn vgg11_bn(classes: usize) -> Graph {
+    vgg("vgg11-bn", &STAGES_11, true, classes)
+}
+
+/// VGG-13: as [`vgg16`], shallower.
+pub fn vgg13(classes: usize) -> Graph {
+    vgg("vgg13", &STAGES_13, false, classes)
+}
+
+/// VGG-13 with BatchNorm: as [`vgg16_bn`], shallower.
+pub fn vgg13_bn(classes: usize) -> Graph {
+    vgg("vgg13-bn", &STAGES_13, true, classes)
+}
+
 /// VGG-16 (Simonyan & Zisserman, *Very deep convolutional networks for large-scale image recognition*, 2014) without
 /// BatchNorm. Features: the mean of the last feature map, 512 (Keras's `include_top=False, pooling="avg"`), total
 /// stride 32.
@@ -8,25 +36,42 @@ use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding};
 /// 7 × 7 convolution, so that inputs above 224 give several positions, which are averaged. The classifier needs inputs
 /// of at least 224; the features do not.
 pub fn vgg16(classes: usize) -> Graph {
-    vgg("vgg16", &[&[64, 64], &[128, 128], &[256; 3], &[512; 3], &[512; 3]], classes)
+    vgg("vgg16", &STAGES_16, false, classes)
 }
 
-fn vgg(name: &str, stages: &[&[usize]], classes: usize) -> Graph {
+/// VGG-16 with a BatchNorm after each convolution of the features (`vgg16_bn` of torchvision and timm).
+pub fn vgg16_bn(classes: usize) -> Graph {
+    vgg("vgg16-bn", &STAGES_16, true, classes)
+}
+
+/// VGG-19: as [`vgg16`], deeper.
+pub fn vgg19(classes: usize) -> Graph {
+    vgg("vgg19", &STAGES_19, false, classes)
+}
+
+/// VGG-19 with BatchNorm: as [`vgg16_bn`], deeper.
+pub fn vgg19_bn(classes: usize) -> Graph {
+    vgg("vgg19-bn", &STAGES_19, true, classes)
+}
+
+fn vgg(name: &str, stages: &Stages, norm: bool, classes: usize) -> Graph {
     let (mut g, mut x) = GraphBuilder::pictures(name, 3);
     let mut channels = 3;
-    // torchvision numbers convolutions, activations and poolings in one sequence.
-    let mut position = 0;
+    // torchvision numbers all layers of the features in one sequence.
+    let mut positions = (0..).map(|position: usize| format!("features.{position}"));
+    let mut next = move || positions.next().unwrap_or_default();
     for stage in stages {
         for &out in *stage {
             let conv = Conv2d::new(channels, out, 3).padding(Padding::Symmetric(1)).bias();
-            x = g.conv(format!("features.{position}"), x, conv);
-            x = g.activation(format!("features.{}", position + 1), x, Activation::Relu);
-            position += 2;
+            x = g.conv(next(), x, conv);
+            if norm {
+                x = g.batch_norm(next(), x, out, 1e-5);
+            }
+            x = g.activation(next(), x, Activation::Relu);
             channels = out;
         }
         let pool = MaxPool { kernel: 2, stride: 2, padding: Padding::Symmetric(0) };
-        x = g.max_pool(format!("features.{position}"), x, pool);
-        position += 1;
+        x = g.max_pool(next(), x, pool);
     }
     let features = g.layer("features.pool", Op::GlobalAvgPool, &[x]);
     let x = g.conv("pre_logits.fc1", x, Conv2d::new(channels, 4096, 7).bias());

@@ -62,10 +62,11 @@ impl Trainee for Sweep<'_, '_> {
         let order = self.trainer.order(self.seed, epoch as u32).map_err(failed)?;
         let rows = &order[self.trainer.step_rows(within)];
         let key = HeadTrainer::dropout(self.seed);
-        let stepped =
-            self.trainer.engine.step(rows, rate, key, self.steps as u32).map_err(failed)?;
+        let engine = &mut self.trainer.engine;
+        engine.step(rows, rate, key, self.steps as u32).map_err(failed)?;
+        let outcomes = engine.outcomes().map_err(failed)?;
         self.steps += 1;
         self.session.progress().advance(1);
-        Ok(stepped.loss)
+        Ok(outcomes.last().map_or(f64::NAN, |stepped| stepped.loss))
     }
 }

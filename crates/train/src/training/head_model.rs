@@ -24,11 +24,26 @@ impl HeadModel {
     /// # Errors
     /// If the graph is not a head, or the device has no room.
     pub fn initialised(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
-        Ok(Self(if device.is_cpu() {
-            Form::Slices(Box::new(Head::initialised(graph, seed)?))
-        } else {
-            Form::Candle(Network::initialised(graph, seed, device)?)
-        }))
+        match device {
+            Device::Cpu => Ok(Self(Form::Slices(Box::new(Head::initialised(graph, seed)?)))),
+            device => Self::candle(graph, seed, device),
+        }
+    }
+
+    /// The same through candle, on any device: the reference, and the way of CUDA.
+    ///
+    /// # Errors
+    /// As [`HeadModel::initialised`].
+    pub fn candle(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
+        Ok(Self(Form::Candle(Network::initialised(graph, seed, device)?)))
+    }
+
+    /// A head of the same kind with fresh weights of another seed.
+    pub(super) fn anew(&self, seed: u64) -> Result<Self> {
+        match &self.0 {
+            Form::Slices(head) => Self::initialised(head.graph(), seed, &Device::Cpu),
+            Form::Candle(network) => Self::candle(network.graph(), seed, network.device()),
+        }
     }
 
     /// A head with given weights.

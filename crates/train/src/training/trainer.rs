@@ -19,6 +19,9 @@ use crate::{EpochReport, Error, Features, Result, Session};
 const SHUFFLE: Purpose = Purpose::new("train/shuffle");
 const DROPOUT: Purpose = Purpose::new("train/dropout");
 
+/// Steps on a device that are told of together, where no callback must see each of them at once.
+const TOGETHER: usize = 64;
+
 /// The figures that every epoch reports, in alphabetical order.
 const REPORTED: [&str; 5] = ["accuracy", "learning_rate", "loss", "val_accuracy", "val_loss"];
 
@@ -111,14 +114,39 @@ impl<'a> HeadTrainer<'a> {
         settings: CheckedHeadTraining,
         device: &Device,
     ) -> Result<Self> {
+        let model = HeadModel::initialised(graph, settings.0.seed, device)?;
+        Self::with(model, train, val, settings)
+    }
+
+    /// The same through candle, on any device: the reference, and the way of CUDA.
+    ///
+    /// # Errors
+    /// As [`HeadTrainer::new`].
+    pub fn candle(
+        graph: &Graph,
+        train: &'a Features,
+        val: &'a Features,
+        settings: CheckedHeadTraining,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = HeadModel::candle(graph, settings.0.seed, device)?;
+        Self::with(model, train, val, settings)
+    }
+
+    fn with(
+        model: HeadModel,
+        train: &'a Features,
+        val: &'a Features,
+        settings: CheckedHeadTraining,
+    ) -> Result<Self> {
         let settings = settings.0;
+        let graph = model.graph();
         let classes = graph.shapes(0, 0)?[graph.output()].channels();
         let per_step = settings.batch_size.saturating_mul(settings.accumulate);
         let steps = batches(train.len(), per_step).count() as u64;
         let schedule = settings.schedule.check(u64::from(settings.epochs), steps)?;
         let sampling = settings.sampling.of(&train.labels, classes)?;
         Ok(Self {
-            engine: Engine::new(graph, Cow::Borrowed(train), &settings, device)?,
             val,
             rows: train.len(),
             classes,
@@ -126,6 +154,7 @@ impl<'a> HeadTrainer<'a> {
             sampling,
             fresh: None,
             identity: identity(graph, &settings, [train, val]),
+            engine: Engine::new(model, Cow::Borrowed(train), &settings)?,
             base_rate: settings.learning_rate,
             step: 0,
             epochs: 0,
@@ -250,20 +279,22 @@ impl<'a> HeadTrainer<'a> {
         let order = self.order(self.settings.seed, self.cursor.epoch)?;
         let key = Self::dropout(self.settings.seed);
         let mut learning_rate = self.schedule.rate(self.base_rate, self.step.saturating_sub(1));
+        let together = match self.engine.is_prompt() || callbacks.follow_batches() {
+            true => 1,
+            false => TOGETHER,
+        };
         while self.cursor.steps < self.steps_per_epoch() && self.stop.is_none() {
             let rows = &order[self.step_rows(self.cursor.steps)];
             learning_rate = self.schedule.rate(self.base_rate, self.step);
             // A number of its own for each step; 2³² steps are more than anyone takes.
-            let stepped = self.engine.step(rows, learning_rate, key, self.step as u32)?;
-            let (step, loss) = (self.step, stepped.loss);
+            self.engine.step(rows, learning_rate, key, self.step as u32)?;
             self.step += 1;
             self.cursor.steps += 1;
-            self.cursor.loss.update(loss, stepped.labels.len() as f64);
-            self.cursor.metrics.update_logits(&stepped.logits, &stepped.labels)?;
-            let requests =
-                callbacks.handle(&Event::BatchEnd { epoch, step, loss, learning_rate })?;
-            self.carry_out(requests, callbacks)?;
-            if session.interrupted() && self.stop.is_none() {
+            let last = self.cursor.steps == self.steps_per_epoch();
+            if self.engine.waiting() >= together || last || session.interrupted() {
+                self.tell(epoch, callbacks)?;
+            }
+            if session.interrupted() && self.stop.is_none() && self.engine.waiting() == 0 {
                 // The epoch's end is a moment like any other: its figures come when training goes on.
                 self.interrupt(epoch, callbacks)?;
             }
@@ -299,6 +330,21 @@ impl<'a> HeadTrainer<'a> {
         self.carry_out(requests, callbacks)?;
         session.progress().epoch(&EpochReport { best, ..report });
         session.progress().advance(1);
+        Ok(())
+    }
+
+    /// Takes in what the last steps came to, and tells the callbacks.
+    fn tell(&mut self, epoch: u64, callbacks: &mut Callbacks) -> Result<()> {
+        let outcomes = self.engine.outcomes()?;
+        let first = self.step - outcomes.len() as u64;
+        for (step, stepped) in (first..).zip(outcomes) {
+            let (loss, rate) = (stepped.loss, self.schedule.rate(self.base_rate, step));
+            self.cursor.loss.update(loss, stepped.labels.len() as f64);
+            self.cursor.metrics.update_logits(&stepped.logits, &stepped.labels)?;
+            let ended = Event::BatchEnd { epoch, step, loss, learning_rate: rate };
+            let requests = callbacks.handle(&ended)?;
+            self.carry_out(requests, callbacks)?;
+        }
         Ok(())
     }
 

@@ -5,6 +5,8 @@
 //! against the digest that the Hub states, and only then appears in the cache: a file there is whole or absent.
 
 #[cfg(feature = "hub")]
+mod resume;
+#[cfg(feature = "hub")]
 mod transfer;
 
 use std::{

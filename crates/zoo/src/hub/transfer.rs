@@ -1,5 +1,5 @@
-//! One download through hf-hub 1.0, and what it leaves open: it has no time limits, it does not look at digests, and it
-//! gives up on a lock after ten seconds.
+//! One download through hf-hub 1.0, and what it leaves open: it has no time limits, it does not look at digests, it starts
+//! from nothing after an interruption (`resume.rs`), and it gives up on a lock after ten seconds.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Cause, HubOptions, HubProblem, cached, failure, is_commit, is_sha256, repository_folder,
+    resume::resume,
 };
 use crate::{HubFile, Result, weight_file::hex};
 
@@ -41,7 +42,9 @@ pub(super) fn fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf>
 
 fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result<PathBuf, Failed> {
     // On the file system of the cache, so that a rename moves the file; Python lists no caches in ".locks".
-    let staging = options.cache.join(".locks/taper").join(file.repository.replace('/', "--"));
+    let flat = |name: &str| name.replace('/', "--");
+    let staging = options.cache.join(".locks/taper").join(flat(file.repository));
+    let staging = staging.join(flat(file.file));
     fs::create_dir_all(&staging)?;
     let Some(_lock) = wait_for_lock(&staging.join(".lock"), || cached(file, options).is_some())?
     else {
@@ -83,7 +86,7 @@ fn hub_folder(file: &HubFile<'_>) -> String {
     format!("models--{}", file.repository.replace('/', "--"))
 }
 
-/// Waits until no other process fetches from this repository, or until `done`; then there is no lock.
+/// Waits until no other process fetches this file, or until `done`; then there is no lock.
 fn wait_for_lock(path: &Path, done: impl Fn() -> bool) -> io::Result<Option<File>> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     let mut told = false;
@@ -94,9 +97,7 @@ fn wait_for_lock(path: &Path, done: impl Fn() -> bool) -> io::Result<Option<File
             Err(TryLockError::WouldBlock) if done() => return Ok(None),
             Err(TryLockError::WouldBlock) => {
                 if !told {
-                    tracing::info!(
-                        "another process is fetching from the same repository; waiting for it"
-                    );
+                    tracing::info!("another process is fetching the same file; waiting for it");
                     told = true;
                 }
                 std::thread::sleep(TICK);
@@ -161,12 +162,18 @@ fn download(
     let (owner, name) = hf_hub::split_id(file.repository);
     let repository = client.model(owner, name);
     let pulse = Arc::new(Pulse(Mutex::new((0, Instant::now()))));
-    let download = repository
-        .download_file()
-        .filename(file.file)
-        .revision(file.revision)
-        .progress(Arc::clone(&pulse))
-        .send();
+    let blobs = staging.join(hub_folder(file)).join("blobs");
+    let download = async {
+        // With the blob whole, hf-hub asks for no content.
+        resume(&repository, file, &blobs, Arc::clone(&pulse).into()).await?;
+        repository
+            .download_file()
+            .filename(file.file)
+            .revision(file.revision)
+            .progress(Arc::clone(&pulse))
+            .send()
+            .await
+    };
 
     // A thread of its own: the caller may itself be inside a runtime, which forbids blocking on another.
     let path = std::thread::scope(|scope| {

@@ -1,17 +1,20 @@
-use std::{
-    borrow::Cow, collections::BTreeMap, fmt, fs::File, ops::Range, path::Path, sync::OnceLock,
-};
+//! Files of named tensors, in the formats that weights come in.
+
+mod checkpoint;
+mod contents;
+mod pickle;
+mod safetensors;
+mod shards;
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, fs::File, path::Path, sync::OnceLock};
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensorError, tensor::Metadata};
 use sha2::{Digest, Sha256};
 use taper_graph::{Graph, WeightSource, check_weights};
 
+use self::contents::{Contents, Tensor};
 use crate::{Error, Result};
-
-/// The safetensors format's own limit: more is an attack on the reader's memory.
-const HEADER_LIMIT: usize = 100_000_000;
 
 /// A type of number that weights can be stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +27,8 @@ pub enum ElementType {
     Bf16,
 }
 
-/// Named tensors of a safetensors file, read where they lie.
+/// Named tensors of a file, read where they lie: safetensors in one file or in several with an index
+/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which nothing is executed.
 ///
 /// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are read when it is asked
 /// for. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened on demand. Values are in row-major order.
@@ -50,16 +54,15 @@ pub enum ElementType {
 /// ```
 pub struct WeightFile {
     name: String,
-    bytes: Bytes,
-    tensors: BTreeMap<String, Tensor>,
-    /// Tensors of other types, e.g. counters of batches: there, but not to be had as floats.
-    other: BTreeMap<String, Dtype>,
-    metadata: BTreeMap<String, String>,
+    /// One, or the shards in the order of the index.
+    files: Vec<Bytes>,
+    contents: Contents,
     digest: OnceLock<String>,
 }
 
 enum Bytes {
     Mapped(Mmap),
+    Owned(Vec<u8>),
     Static(&'static [u8]),
 }
 
@@ -67,16 +70,10 @@ impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
             Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
             Bytes::Static(bytes) => bytes,
         }
     }
-}
-
-struct Tensor {
-    shape: Vec<usize>,
-    element: ElementType,
-    /// From the start of the file.
-    range: Range<usize>,
 }
 
 impl WeightFile {
@@ -85,29 +82,59 @@ impl WeightFile {
     /// The file must not change while it is open. Replacing it by a rename, as all of Taper does, is fine.
     ///
     /// # Errors
-    /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (a torch checkpoint, a pointer
-    /// file of Git LFS, …); [`Error::Damaged`] if it is truncated or its header is inconsistent.
+    /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (an HDF5 file, a pointer file of
+    /// Git LFS, …); [`Error::Damaged`] if it is truncated or its header is inconsistent; [`Error::Checkpoint`] if a torch
+    /// checkpoint is damaged or asks for more than tensors.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let read = |source| Error::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
-        if metadata.is_dir() {
-            return Err(Error::Format {
-                file: path.display().to_string(),
-                found: "a folder",
-                remedy: "give the file model.safetensors in it",
-            });
+        let name = path.display().to_string();
+        if !name.ends_with(".index.json") {
+            return Self::parse(name, map(path)?);
         }
-        if metadata.len() == 0 {
-            // An empty file cannot be mapped on every system.
-            return Self::parse(path.display().to_string(), Bytes::Static(&[]));
+        let index = shards::read(&name, map(path)?.get())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut all = Self::parse_shards(&index, folder)?;
+        for (tensor, file) in &index.tensors {
+            let found = all.contents.tensors.get(tensor).map(|t| t.file);
+            if found != Some(*file) && !all.contents.other.contains_key(tensor) {
+                let file = &index.files[*file];
+                let problem = format!("tensor '{tensor}' is not in '{file}', where it should be");
+                return Err(Error::Damaged { file: name, problem, source: None });
+            }
         }
-        // SAFETY: the mapping is read-only and lives as long as `self`. The one hazard is another process that
-        // shortens or rewrites the file in place; the documentation above asks for a file that does not change, as every
-        // reader of memory-mapped weights does. Bytes are only ever read as plain numbers or checked text.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        Self::parse(path.display().to_string(), Bytes::Mapped(map))
+        all.name = name;
+        Ok(all)
+    }
+
+    fn parse_shards(index: &shards::Index, folder: &Path) -> Result<Self> {
+        let mut all = Self {
+            name: String::new(),
+            files: Vec::new(),
+            contents: Contents::default(),
+            digest: OnceLock::new(),
+        };
+        for (position, shard) in index.files.iter().enumerate() {
+            let path = folder.join(shard);
+            let one = Self::parse(path.display().to_string(), map(&path)?)?;
+            for (name, tensor) in one.contents.tensors {
+                // A tensor that two files hold counts where the index says.
+                if index.tensors.get(&name).is_none_or(|file| *file == position) {
+                    all.contents.tensors.insert(name, Tensor { file: position, ..tensor });
+                }
+            }
+            all.contents.other.extend(one.contents.other);
+            all.contents.metadata.extend(one.contents.metadata);
+            all.files.extend(one.files);
+        }
+        Ok(all)
+    }
+
+    /// Takes the content of a file of any format; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::parse(name.to_owned(), Bytes::Owned(bytes))
     }
 
     /// Takes weights that are part of the program; `name` stands for them in messages.
@@ -120,66 +147,15 @@ impl WeightFile {
 
     fn parse(name: String, bytes: Bytes) -> Result<Self> {
         let data = bytes.get();
-        if let Some((found, remedy)) = another_format(data) {
+        let torch = [checkpoint::ZIP_MAGIC, checkpoint::OLD_MAGIC];
+        let contents = if torch.iter().any(|magic| data.starts_with(magic)) {
+            checkpoint::read(&name, data)?
+        } else if let Some((found, remedy)) = another_format(data) {
             return Err(Error::Format { file: name, found, remedy });
-        }
-        let damaged =
-            |problem: String| Error::Damaged { file: name.clone(), problem, source: None };
-        let Some((length, rest)) = data.split_first_chunk::<8>() else {
-            return Err(damaged(format!(
-                "it has {} bytes, not even the 8 of the header's length",
-                data.len()
-            )));
+        } else {
+            safetensors::read(&name, data)?
         };
-        let length = u64::from_le_bytes(*length);
-        let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-        let Some(header) = header else {
-            return Err(damaged(format!(
-                "its header claims {length} bytes, but only {} follow: it is truncated or no safetensors file",
-                rest.len()
-            )));
-        };
-        if header.len() > HEADER_LIMIT {
-            return Err(damaged(format!(
-                "its header has {} bytes; the format allows {HEADER_LIMIT}",
-                header.len()
-            )));
-        }
-        // The parser checks offsets, gaps, overlaps and sizes; what is left to check is the file's own length.
-        let parsed: Metadata = serde_json::from_slice(header).map_err(|error| Error::Damaged {
-            file: name.clone(),
-            problem: "its header makes no sense".into(),
-            source: Some(SafeTensorError::InvalidHeaderDeserialization(error)),
-        })?;
-        let promised = parsed.data_len();
-        let start = 8 + header.len();
-        let present = data.len() - start;
-        if promised != present {
-            let problem =
-                if present < promised { "it is truncated" } else { "it goes on after its end" };
-            return Err(damaged(format!(
-                "{problem}: the header promises {promised} bytes of tensors, {present} are there"
-            )));
-        }
-
-        let mut tensors = BTreeMap::new();
-        let mut other = BTreeMap::new();
-        for (tensor, info) in parsed.tensors() {
-            let element = match info.dtype {
-                Dtype::F32 => ElementType::F32,
-                Dtype::F16 => ElementType::F16,
-                Dtype::BF16 => ElementType::Bf16,
-                dtype => {
-                    other.insert(tensor, dtype);
-                    continue;
-                }
-            };
-            let (from, to) = info.data_offsets;
-            let range = start + from..start + to;
-            tensors.insert(tensor, Tensor { shape: info.shape.clone(), element, range });
-        }
-        let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Self { name, bytes, tensors, other, metadata, digest: OnceLock::new() })
+        Ok(Self { name, files: vec![bytes], contents, digest: OnceLock::new() })
     }
 
     /// The path, or the name of embedded weights.
@@ -189,22 +165,35 @@ impl WeightFile {
 
     /// The texts that the file's writer put into its header.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        &self.contents.metadata
     }
 
     /// How a tensor is stored, if it is there and can be read.
     pub fn element_type(&self, name: &str) -> Option<ElementType> {
-        self.tensors.get(name).map(|tensor| tensor.element)
+        self.contents.tensors.get(name).map(|tensor| tensor.element)
     }
 
-    /// The file's length in bytes.
+    /// The file's length in bytes; of all shards together.
     pub fn size(&self) -> usize {
-        self.bytes.get().len()
+        self.files.iter().map(|file| file.get().len()).sum()
     }
 
-    /// The SHA-256 of the whole file in lower-case hexadecimal; computed once, on the first call.
+    /// The SHA-256 of the whole file in lower-case hexadecimal; of several, that of their digests, one a line, in the
+    /// order of their names. Computed once, on the first call.
     pub fn digest(&self) -> &str {
-        self.digest.get_or_init(|| hex(&Sha256::digest(self.bytes.get())))
+        self.digest.get_or_init(|| {
+            let digests = self.files.iter().map(|file| hex(&Sha256::digest(file.get())));
+            let digests: Vec<String> = digests.collect();
+            match &digests[..] {
+                [one] => one.clone(),
+                several => hex(&Sha256::digest(several.join("\n"))),
+            }
+        })
+    }
+
+    /// How a tensor of a type that is not read is stored, e.g. `I64`.
+    pub(crate) fn other_type(&self, name: &str) -> Option<&str> {
+        self.contents.other.get(name).map(String::as_str)
     }
 
     /// Gives the digest that is known beforehand, so that it need not be computed.
@@ -220,11 +209,11 @@ impl WeightFile {
     /// or misshapen.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         for parameter in graph.parameters() {
-            if let Some(dtype) = self.other.get(&parameter.name) {
+            if let Some(found) = self.contents.other.get(&parameter.name) {
                 return Err(Error::ElementType {
                     file: self.name.clone(),
+                    found: found.clone(),
                     tensor: parameter.name,
-                    found: format!("{dtype:?}"),
                 });
             }
         }
@@ -238,17 +227,17 @@ impl WeightFile {
 
 impl WeightSource for WeightFile {
     fn names(&self) -> Vec<&str> {
-        self.tensors.keys().map(String::as_str).collect()
+        self.contents.tensors.keys().map(String::as_str).collect()
     }
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|tensor| tensor.shape.as_slice())
+        self.contents.tensors.get(name).map(|tensor| tensor.shape.as_slice())
     }
 
     fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {
-        let tensor = self.tensors.get(name)?;
-        let bytes = self.bytes.get().get(tensor.range.clone())?;
-        Some(match tensor.element {
+        let tensor = self.contents.tensors.get(name)?;
+        let bytes = self.files.get(tensor.file)?.get().get(tensor.range.clone())?;
+        let values = match tensor.element {
             ElementType::F32 => singles(bytes),
             ElementType::F16 => {
                 Cow::Owned(widen(bytes, f16::from_le_bytes, |halves: &[f16], out| {
@@ -260,6 +249,10 @@ impl WeightSource for WeightFile {
                     halves.convert_to_f32_slice(out);
                 }))
             }
+        };
+        Some(match &tensor.strides {
+            None => values,
+            Some(strides) => Cow::Owned(in_row_major(&values, &tensor.shape, strides)),
         })
     }
 }
@@ -269,9 +262,45 @@ impl fmt::Debug for WeightFile {
         f.debug_struct("WeightFile")
             .field("name", &self.name)
             .field("size", &self.size())
-            .field("tensors", &self.tensors.len())
+            .field("tensors", &self.contents.tensors.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Maps a file into memory.
+fn map(path: &Path) -> Result<Bytes> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if metadata.is_dir() {
+        return Err(Error::Format {
+            file: path.display().to_string(),
+            found: "a folder",
+            remedy: "give the file model.safetensors in it",
+        });
+    }
+    if metadata.len() == 0 {
+        // An empty file cannot be mapped on every system.
+        return Ok(Bytes::Static(&[]));
+    }
+    // SAFETY: the mapping is read-only and lives as long as the `WeightFile`. The one hazard is another process that
+    // shortens or rewrites the file in place; the documentation of `WeightFile::open` asks for a file that does not
+    // change, as every reader of memory-mapped weights does. Bytes are only ever read as plain numbers or checked text.
+    Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }.map_err(read)?))
+}
+
+/// The values of a view with strides, in row-major order. The reader has checked that it stays inside of `values`.
+fn in_row_major(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
+    let count: usize = shape.iter().product();
+    let value = |mut index: usize| {
+        let mut at = 0;
+        for (side, stride) in shape.iter().zip(strides).rev() {
+            at += index % side * stride;
+            index /= side;
+        }
+        values.get(at).copied().unwrap_or(f32::NAN)
+    };
+    (0..count).map(value).collect()
 }
 
 fn singles(bytes: &[u8]) -> Cow<'_, [f32]> {
@@ -303,8 +332,6 @@ fn widen<T: bytemuck::AnyBitPattern + Into<f32>>(
 
 /// What a file that is no safetensors file seems to be, and what helps.
 fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-    const EXPORT: &str = "in Python, safetensors.torch.save_file(torch.load(FILE, weights_only=True), \
-                          'model.safetensors') converts it; torch checkpoints are not supported yet";
     if bytes.is_empty() {
         return Some(("an empty file", "fetch or export it again"));
     }
@@ -312,9 +339,12 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.get(8) == Some(&b'{') {
         return None;
     }
-    let starts: [(&[u8], &str, &str); 6] = [
-        (b"PK\x03\x04", "a torch checkpoint (or another zip archive)", EXPORT),
-        (b"\x80\x02", "a torch checkpoint in the old format (a Python pickle)", EXPORT),
+    let starts: [(&[u8], &str, &str); 5] = [
+        (
+            b"\x80",
+            "a Python pickle, which can run any program",
+            "save model.state_dict() with torch.save or safetensors",
+        ),
         (
             b"\x89HDF\r\n",
             "an HDF5 file, as Keras writes",
@@ -447,7 +477,7 @@ mod tests {
     #[test]
     fn other_formats_are_told_by_name() {
         for (bytes, expected) in [
-            (&b"PK\x03\x04archive/data.pkl"[..], "torch checkpoint"),
+            (&b"PK\x03\x04archive/data.pkl"[..], "archive is damaged"),
             (b"\x80\x02}q\x00", "Python pickle"),
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
             (b"<!DOCTYPE html>", "a web page"),

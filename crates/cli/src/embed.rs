@@ -1,0 +1,38 @@
+use taper_train::{Recipe, Session, Through, embed as write_features};
+
+use crate::{
+    args::{EmbedArgs, ThroughArg},
+    output::{Status, answer_json, answer_line},
+    recipe_args::FitArg,
+};
+
+pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Status> {
+    let recipe = Recipe {
+        data: args.data.clone(),
+        model: args.model.clone(),
+        weights: args.weights.clone(),
+        cut: args.cut.clone(),
+        size: args.size,
+        fit: args.fit.map(FitArg::choice).unwrap_or_default(),
+        precision: args.precision,
+        kernels: args.kernels,
+        device: args.device,
+        strict: args.strict,
+        ..Recipe::default()
+    };
+    let through = match args.through {
+        ThroughArg::Plan => Through::Plan,
+        ThroughArg::Candle => Through::Candle,
+    };
+    let answer = write_features(&recipe.check()?, through, &args.out, session)?;
+    for finding in answer.unreadable.iter().chain(&answer.remarks) {
+        session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
+    }
+    if args.json {
+        answer_json(&answer)?;
+    } else {
+        answer_line(&format!("{} pictures, {} features each", answer.n, answer.width))?;
+        answer_line(&format!("file {}", answer.out))?;
+    }
+    Ok(if answer.unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable })
+}

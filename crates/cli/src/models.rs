@@ -1,0 +1,66 @@
+use serde_json::{Value, json};
+use taper_zoo::{ModelSpec, Place, hub::HubOptions, models};
+
+use crate::{
+    args::ListArgs,
+    output::{Status, answer_json, answer_line},
+};
+
+pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
+    let options = HubOptions::from_env();
+    if args.json {
+        let entries: Vec<Value> =
+            models().iter().map(|model| entry(model, &model.place(&options))).collect();
+        return answer_json(&entries).map(|()| Status::Done);
+    }
+    answer_line(&format!(
+        "{:20} {:>5} {:>8} {:>11} {:>6} {:>10}  {:12} weights",
+        "model", "input", "features", "parameters", "GFLOP", "on disk", "licence"
+    ))?;
+    for model in models() {
+        let place = model.place(&options);
+        let size = format!("{:.1} MB", model.bytes(&place) as f64 / 1e6);
+        let at = match &place {
+            Place::Embedded => "embedded".to_owned(),
+            other => format!("{}: {}", other.name(), model.hub.repository),
+        };
+        answer_line(&format!(
+            "{:20} {:>5} {:>8} {:>11} {:>6.2} {size:>10}  {:12} {at}",
+            model.name,
+            model.preprocessing.size,
+            model.feature_width,
+            model.parameters,
+            model.flops() as f64 / 1e9,
+            model.licence,
+        ))?;
+    }
+    Ok(Status::Done)
+}
+
+fn entry(model: &ModelSpec, place: &Place) -> Value {
+    json!({
+        "name": model.name,
+        "repository": model.hub.repository,
+        "revision": model.hub.revision,
+        "source": model.source,
+        "paper": model.paper,
+        "licence": model.licence,
+        "size": model.preprocessing.size,
+        "interpolation": model.preprocessing.interpolation,
+        "fit": model.preprocessing.fit,
+        "mean": model.preprocessing.mean,
+        "std": model.preprocessing.std,
+        "features": model.feature_width,
+        "classes": model.classes,
+        "parameters": model.parameters,
+        "flops": model.flops(),
+        "bytes": model.bytes(place),
+        "digest": model.known_digest(place),
+        "place": place.name(),
+        "embedded": model.is_embedded(),
+        "path": match place {
+            Place::Cached(path) => Some(path.display().to_string()),
+            _ => None,
+        },
+    })
+}

@@ -1,0 +1,131 @@
+use std::fs;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use taper_graph::{Graph, Summary, diagram, grouped, heads};
+use taper_train::{Error, HeadChoice};
+
+use crate::{
+    args::SummaryArgs,
+    output::{Status, answer_json, answer_line},
+};
+
+/// A network as it was asked for: cut, with or without a head.
+struct Asked {
+    backbone: Graph,
+    head: Option<Graph>,
+    size: usize,
+}
+
+impl Asked {
+    fn new(name: &str, args: &SummaryArgs) -> Result<Self, Error> {
+        let model = taper_zoo::find(name)?;
+        let size = args.size.unwrap_or(model.preprocessing.size) as usize;
+        let own = args.head == "imagenet" && args.cut.is_none();
+        let backbone = match &args.cut {
+            Some(layer) => model.graph().cut(layer)?,
+            None if own => model.graph(),
+            None => model.backbone(),
+        };
+        let head = match args.head.as_str() {
+            "imagenet" | "none" => None,
+            other => {
+                let head = other.parse::<HeadChoice>()?;
+                let head = head.graph(backbone.feature_width(), args.classes as usize);
+                Some(args.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p)))
+            }
+        };
+        Ok(Self { backbone, head, size })
+    }
+
+    /// Alone, a network is shown as it can be trained; under a new head it is frozen.
+    fn trainable(&self) -> bool {
+        self.head.is_none()
+    }
+
+    fn summary(&self, batch: u32) -> Result<Summary, Error> {
+        let (head, size) = (self.head.as_ref(), self.size);
+        let summary = Summary::new(&self.backbone, self.trainable(), head, size, size)?;
+        Ok(summary.at_batch(batch as usize))
+    }
+}
+
+pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
+    let names: Vec<&str> = args.model.split(',').map(str::trim).collect();
+    let asked: Vec<Asked> =
+        names.iter().map(|name| Asked::new(name, args)).collect::<Result<_, _>>()?;
+    let summaries: Vec<Summary> =
+        asked.iter().map(|asked| asked.summary(args.batch)).collect::<Result<_, _>>()?;
+    if let Some(path) = &args.svg {
+        let [only] = &asked[..] else {
+            return Err(Error::Setting {
+                field: "svg",
+                value: path.display().to_string(),
+                remedy: "one network at a time is drawn: give one --model".into(),
+            }
+            .into());
+        };
+        let (head, size) = (only.head.as_ref(), only.size);
+        let svg = diagram(&only.backbone, only.trainable(), head, size, size)
+            .map_err(taper_train::Error::from)?;
+        fs::write(path, svg).with_context(|| format!("cannot write '{}'", path.display()))?;
+    }
+    match &summaries[..] {
+        [one] if args.json => answer_json(one)?,
+        [one] => answer_line(one.to_string().trim_end())?,
+        several if args.json => answer_json(&several.iter().map(totals).collect::<Vec<_>>())?,
+        several => side_by_side(several)?,
+    }
+    Ok(Status::Done)
+}
+
+/// What networks are compared by.
+fn totals(summary: &Summary) -> Value {
+    let field = summary.layers.iter().filter_map(|layer| layer.receptive_field).max();
+    json!({
+        "model": summary.model,
+        "input": summary.input,
+        "layers": summary.layers.len(),
+        "parameters": summary.parameters,
+        "flops": summary.flops,
+        "last_feature_map": summary.last_feature_map,
+        "receptive_field": field,
+        "activations": summary.activations,
+        "warnings": summary.warnings,
+    })
+}
+
+/// What a row of the comparison shows of a network.
+type Cell<'a> = &'a dyn Fn(&Summary) -> String;
+
+fn side_by_side(summaries: &[Summary]) -> anyhow::Result<()> {
+    let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let shape = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    let field = |s: &Summary| s.layers.iter().filter_map(|layer| layer.receptive_field).max();
+    let rows: [(&str, Cell<'_>); 10] = [
+        ("", &|s| s.model.clone()),
+        ("input", &|s| shape(&s.input)),
+        ("layers", &|s| s.layers.len().to_string()),
+        ("parameters", &|s| grouped(s.parameters.total as u64)),
+        ("trainable", &|s| grouped(s.parameters.trainable as u64)),
+        ("GFLOP a picture", &|s| format!("{:.2}", s.flops as f64 / 1e9)),
+        ("last feature map", &|s| shape(&s.last_feature_map)),
+        ("receptive field", &|s| field(s).map_or("all".into(), |side| side.to_string())),
+        ("activations, inference", &|s| mebibytes(s.activations.inference_bytes)),
+        ("activations, training", &|s| mebibytes(s.activations.training_bytes)),
+    ];
+    let widths: Vec<usize> = summaries
+        .iter()
+        .map(|s| rows.iter().map(|(_, cell)| cell(s).chars().count()).max().unwrap_or(0))
+        .collect();
+    for (label, cell) in rows {
+        let cells = summaries.iter().zip(&widths).map(|(s, &w)| format!("{:>w$}", cell(s)));
+        answer_line(&format!("{label:22}  {}", cells.collect::<Vec<_>>().join("  ")))?;
+    }
+    for summary in summaries {
+        for warning in &summary.warnings {
+            answer_line(&format!("warning: {}: {warning}", summary.model))?;
+        }
+    }
+    Ok(())
+}

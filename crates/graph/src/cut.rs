@@ -1,0 +1,121 @@
+use crate::{Error, Graph, Node, NodeId, Op, Result};
+
+/// The pooling that a cut puts behind a feature map.
+const POOL: &str = "cut_pool";
+
+impl Graph {
+    /// The network up to an earlier layer: its features are that layer's output, averaged over all positions if it is a
+    /// feature map. "As many layers as one likes may be replaced."
+    ///
+    /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g. `layer3`, which stands for the
+    /// last of them. Names stay, so that the same weights fit.
+    ///
+    /// ```
+    /// let network = taper_graph::networks::resnet50(1000);
+    /// let cut = network.cut("layer3")?;
+    /// assert_eq!(cut.feature_width(), 1024);
+    /// assert_eq!(cut.total_stride(), 16);
+    /// # Ok::<(), taper_graph::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns comes before the cut.
+    pub fn cut(&self, layer: &str) -> Result<Graph> {
+        let last = self.last_of(layer)?;
+        let mut graph = self.up_to(last);
+        if graph.parameters().is_empty() {
+            return Err(Error::Layer {
+                layer: layer.into(),
+                kind: self.nodes()[last].op.kind(),
+                problem: "nothing that has learned comes before it: cut later".into(),
+            });
+        }
+        if self.gives_map(last) {
+            let input = graph.nodes.len() - 1;
+            graph.nodes.push(Node {
+                name: POOL.into(),
+                op: Op::GlobalAvgPool,
+                inputs: vec![input],
+            });
+            graph.features = input + 1;
+            graph.output = input + 1;
+        }
+        Ok(graph)
+    }
+
+    /// The layer of this name, or the last of the group of this name.
+    fn last_of(&self, layer: &str) -> Result<NodeId> {
+        let group = format!("{layer}.");
+        let exact = self.nodes().iter().position(|node| node.name == layer);
+        // A layer may have the name of the group that it is in.
+        let last = self.nodes().iter().rposition(|node| node.name.starts_with(&group));
+        exact.max(last).ok_or_else(|| {
+            let mut names: Vec<&str> = Vec::new();
+            for node in self.nodes() {
+                let dots = node.name.match_indices('.').map(|(at, _)| &node.name[..at]);
+                names.extend(dots.chain([node.name.as_str()]));
+            }
+            names.sort_unstable();
+            names.dedup();
+            let nearest = taper_core::nearest(layer, names, 3);
+            Error::UnknownLayer {
+                network: self.name().into(),
+                layer: layer.into(),
+                nearest: nearest.into_iter().map(str::to_owned).collect(),
+            }
+        })
+    }
+
+    /// Whether a layer gives a feature map; it depends on no input size.
+    pub(crate) fn gives_map(&self, id: NodeId) -> bool {
+        match self.nodes()[id].op {
+            Op::Input { .. } => true,
+            Op::Features { .. } | Op::GlobalAvgPool | Op::Linear { .. } => false,
+            _ => self.gives_map(self.nodes()[id].inputs[0]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Shape, networks};
+
+    #[test]
+    fn a_cut_at_any_layer_of_any_kind_gives_a_vector() {
+        let graph = networks::resnet18(10);
+        let shapes = graph.shapes(64, 64).unwrap();
+        for (node, shape) in graph.nodes().iter().zip(shapes).skip(1) {
+            let cut = graph.cut(&node.name).unwrap();
+            let width = shape.channels();
+            assert_eq!(cut.feature_width(), width, "{}", node.name);
+            assert_eq!(cut.shapes(64, 64).unwrap()[cut.output()], Shape::Vector(width));
+            assert_eq!(cut.features(), cut.output());
+        }
+        let whole = graph.cut("global_pool").unwrap();
+        assert_eq!(whole, graph.without_classifier());
+        assert!(graph.cut("input").unwrap_err().to_string().contains("cut later"));
+    }
+
+    #[test]
+    fn a_group_stands_for_its_last_layer() {
+        let graph = networks::resnet50(10);
+        assert_eq!(graph.cut("layer3").unwrap(), graph.cut("layer3.5.act3").unwrap());
+        assert_eq!(graph.cut("layer4.0").unwrap(), graph.cut("layer4.0.act3").unwrap());
+        // What comes later is gone, and what came on another branch stays.
+        let cut = graph.cut("layer2.0.add").unwrap();
+        let names: Vec<&str> = cut.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert!(names.contains(&"layer2.0.downsample.1") && !names.contains(&"layer2.1.conv1"));
+        // Behind the features of VGG lie two layers of 4096.
+        let vgg = networks::vgg16(10).cut("pre_logits.act2").unwrap();
+        assert_eq!(vgg.feature_width(), 4096);
+        assert_eq!(vgg.last_feature_map(), vgg.output() - 1);
+    }
+
+    #[test]
+    fn an_unknown_layer_gets_the_nearest_names() {
+        let graph = networks::efficientnet_lite0(10);
+        let error = graph.cut("block.4").unwrap_err().to_string();
+        assert!(error.contains("'block.4'") && error.contains("blocks.4"), "{error}");
+        assert!(error.contains("taper summary --model efficientnet-lite0"), "{error}");
+    }
+}

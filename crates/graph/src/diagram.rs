@@ -1,0 +1,308 @@
+//! A network as a picture: blocks from top to bottom, with what they do and what comes out.
+
+use std::fmt::Write as _;
+
+use crate::{Graph, Node, Op, Result, Shape, summary::grouped};
+
+const WIDTH: f64 = 860.0;
+const CENTRE: f64 = 330.0;
+const BOX_HEIGHT: f64 = 44.0;
+const GAP: f64 = 18.0;
+const TOP: f64 = 96.0;
+
+/// Neighbouring layers that are drawn as one box.
+#[derive(Debug, Clone, PartialEq)]
+struct Block {
+    /// The common name, e.g. `layer1.0`.
+    name: String,
+    /// What its layers do, in words.
+    does: String,
+    output: Shape,
+    parameters: usize,
+    /// Whether its input is added to its output.
+    shortcut: bool,
+    /// How many blocks after one another are alike.
+    times: usize,
+    trained: bool,
+}
+
+/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with shapes and parameters.
+/// Wider boxes have more channels; a line beside a box is a shortcut; what is trained has another colour.
+///
+/// # Errors
+/// As [`Graph::shapes`].
+pub fn diagram(
+    backbone: &Graph,
+    backbone_trainable: bool,
+    head: Option<&Graph>,
+    height: usize,
+    width: usize,
+) -> Result<String> {
+    let mut blocks = blocks(backbone, &backbone.shapes(height, width)?, backbone_trainable, "");
+    let mut parameters = backbone.learnable_parameters();
+    if let Some(head) = head {
+        blocks.extend(self::blocks(head, &head.shapes(0, 0)?, true, "head."));
+        parameters += head.learnable_parameters();
+    }
+    let title = format!(
+        "{} at {height} × {width}: {} parameters",
+        backbone.name(),
+        grouped(parameters as u64)
+    );
+    Ok(draw(&title, &merged(blocks)))
+}
+
+/// The layers of a graph in blocks, by their names and kinds.
+fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<Block> {
+    let mut counts = vec![0; shapes.len()];
+    for parameter in graph.parameters().iter().filter(|p| p.kind.is_learnable()) {
+        counts[parameter.node] += parameter.shape.iter().product::<usize>();
+    }
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (id, node) in graph.nodes().iter().enumerate() {
+        if matches!(node.op, Op::Features { .. }) {
+            continue;
+        }
+        let (group, alone) = group_of(node);
+        match groups.last_mut() {
+            Some((last, ids)) if !alone && *last == group => ids.push(id),
+            // What learns nothing belongs to the layer before it.
+            Some((_, ids)) if group.is_empty() && follows(node) => ids.push(id),
+            _ => groups.push((group, vec![id])),
+        }
+    }
+    let block = |(group, ids): (String, Vec<usize>)| {
+        let nodes: Vec<&Node> = ids.iter().map(|&id| &graph.nodes()[id]).collect();
+        let last = ids.last().copied().unwrap_or_default();
+        let name = if group.is_empty() { nodes[0].name.clone() } else { group };
+        let parts: Vec<String> = nodes.iter().filter_map(|node| describe(node)).collect();
+        Block {
+            name: format!("{prefix}{name}"),
+            does: parts.join(" → "),
+            output: shapes[last],
+            parameters: ids.iter().map(|&id| counts[id]).sum(),
+            shortcut: nodes.iter().any(|node| matches!(node.op, Op::Add)),
+            times: 1,
+            trained: trained && ids.iter().any(|&id| counts[id] > 0),
+        }
+    };
+    groups.into_iter().map(block).collect()
+}
+
+/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that stands alone. And whether
+/// it begins a block in any case.
+fn group_of(node: &Node) -> (String, bool) {
+    let parts: Vec<&str> = node.name.split('.').collect();
+    let number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
+    if matches!(node.op, Op::LayerScale { .. }) {
+        return (node.name.clone(), false);
+    }
+    // The last number that is followed by a word, with the shortcut's own numbers left out.
+    let words = parts.iter().position(|part| *part == "downsample").unwrap_or(parts.len() - 1);
+    match parts[..words].iter().rposition(number) {
+        Some(at) => (parts[..=at].join("."), false),
+        None => (String::new(), true),
+    }
+}
+
+fn follows(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::BatchNorm { .. }
+            | Op::Activation(_)
+            | Op::Dropout { .. }
+            | Op::Add
+            | Op::LayerNorm { .. }
+            | Op::Gelu
+    )
+}
+
+/// What a layer does, as far as it is worth a word.
+fn describe(node: &Node) -> Option<String> {
+    Some(match node.op {
+        Op::Input { .. } => "picture".into(),
+        Op::Conv2d(_) if node.name.contains("downsample") => return None,
+        Op::Conv2d(c) => {
+            let depthwise = c.groups > 1 && c.groups == c.in_channels;
+            let kind = if depthwise { "depthwise " } else { "" };
+            let stride = if c.stride > 1 { format!(" / {}", c.stride) } else { String::new() };
+            format!("{kind}{0} × {0}{stride}, {1}", c.kernel, c.out_channels)
+        }
+        Op::MaxPool(p) => format!("max {0} × {0} / {1}", p.kernel, p.stride),
+        Op::GlobalAvgPool => "mean over all positions".into(),
+        Op::Linear { out_features, .. } => format!("linear, {out_features}"),
+        Op::Dropout { p } => format!("dropout {p}"),
+        _ => return None,
+    })
+}
+
+/// Equal blocks after one another become one.
+fn merged(blocks: Vec<Block>) -> Vec<Block> {
+    let mut all: Vec<Block> = Vec::new();
+    for block in blocks {
+        match all.last_mut() {
+            Some(last)
+                if last.does == block.does
+                    && last.output == block.output
+                    && last.parameters == block.parameters * last.times
+                    && last.trained == block.trained
+                    && stage(&last.name) == stage(&block.name) =>
+            {
+                last.times += 1;
+                last.parameters += block.parameters;
+            }
+            _ => all.push(block),
+        }
+    }
+    all
+}
+
+fn stage(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(stage, _)| stage)
+}
+
+fn draw(title: &str, blocks: &[Block]) -> String {
+    let height = TOP + blocks.len() as f64 * (BOX_HEIGHT + GAP) + 16.0;
+    let mut svg = String::new();
+    // Writing to a String cannot fail.
+    let mut line = |text: String| {
+        let _ = writeln!(svg, "{text}");
+    };
+    line(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"13\">"
+    ));
+    line(format!("<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"));
+    line(text(24.0, 36.0, "start", "font-size=\"18\" font-weight=\"bold\"", title));
+    let legend = [
+        ("#dfe8f2", "#5b7794", "frozen"),
+        ("#fbe3c8", "#c4701a", "trained"),
+        ("#f1f1f1", "#999999", "nothing to learn"),
+    ];
+    for (i, (fill, stroke, label)) in legend.into_iter().enumerate() {
+        let x = 24.0 + 120.0 * i as f64;
+        line(format!(
+            "<rect x=\"{x}\" y=\"52\" width=\"14\" height=\"14\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+        ));
+        line(text(x + 20.0, 64.0, "start", "fill=\"#444444\"", label));
+    }
+    for (i, block) in blocks.iter().enumerate() {
+        let y = TOP + i as f64 * (BOX_HEIGHT + GAP);
+        // The logarithm of the channels, from 3 to 4096, on 250 to 540 pixels.
+        let share = ((block.output.channels() as f64).ln() - 1.1) / 7.2;
+        let width = 250.0 + 290.0 * share.clamp(0.0, 1.0);
+        let x = CENTRE - width / 2.0;
+        let (fill, stroke, _) = match (block.parameters, block.trained) {
+            (0, _) => legend[2],
+            (_, true) => legend[1],
+            (_, false) => legend[0],
+        };
+        if i + 1 < blocks.len() {
+            let (from, to) = (y + BOX_HEIGHT, y + BOX_HEIGHT + GAP);
+            line(format!(
+                "<path d=\"M {CENTRE} {from} V {to} m -4 -6 l 4 6 l 4 -6\" fill=\"none\" stroke=\"#777777\"/>"
+            ));
+        }
+        if block.times > 1 {
+            // A second sheet behind the first.
+            line(format!(
+                "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>",
+                x + 5.0,
+                y + 5.0
+            ));
+        }
+        line(format!(
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+        ));
+        if block.shortcut {
+            let (left, middle) = (x - 14.0, y + BOX_HEIGHT / 2.0);
+            line(format!(
+                "<path d=\"M {CENTRE} {0} H {left} V {1} H {CENTRE}\" fill=\"none\" stroke=\"{stroke}\" stroke-dasharray=\"3 2\"/>",
+                y - GAP / 2.0,
+                y + BOX_HEIGHT + GAP / 2.0 - 3.0
+            ));
+            line(text(left - 6.0, middle + 4.0, "end", "fill=\"#777777\" font-size=\"11\"", "+"));
+        }
+        let times = if block.times > 1 { format!("  × {}", block.times) } else { String::new() };
+        let name = format!("{}{times}", block.name);
+        line(text(CENTRE, y + 18.0, "middle", "font-weight=\"bold\"", &name));
+        let does = shortened(&block.does, (width / 6.4) as usize);
+        line(text(CENTRE, y + 35.0, "middle", "fill=\"#444444\" font-size=\"11\"", &does));
+        let right = CENTRE + 300.0;
+        line(text(right, y + 18.0, "start", "", &block.output.to_string()));
+        if block.parameters > 0 {
+            let parameters = format!("{} parameters", grouped(block.parameters as u64));
+            line(text(right, y + 35.0, "start", "fill=\"#777777\" font-size=\"11\"", &parameters));
+        }
+    }
+    line("</svg>".into());
+    svg
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{start}…")
+}
+
+fn text(x: f64, y: f64, anchor: &str, style: &str, content: &str) -> String {
+    let content = content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" {style}>{content}</text>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{heads, networks};
+
+    fn block_names(graph: &Graph) -> Vec<(String, usize)> {
+        let shapes = graph.shapes(224, 224).unwrap();
+        let blocks = merged(blocks(graph, &shapes, true, ""));
+        blocks.into_iter().map(|block| (block.name, block.times)).collect()
+    }
+
+    #[test]
+    fn residual_blocks_are_boxes_and_equal_ones_are_counted() {
+        let names = block_names(&networks::resnet50(1000));
+        let expected = [
+            ("input", 1),
+            ("conv1", 1),
+            ("maxpool", 1),
+            ("layer1.0", 1),
+            ("layer1.1", 2),
+            ("layer2.0", 1),
+            ("layer2.1", 3),
+            ("layer3.0", 1),
+            ("layer3.1", 5),
+            ("layer4.0", 1),
+            ("layer4.1", 2),
+            ("global_pool", 1),
+            ("fc", 1),
+        ];
+        assert_eq!(names, expected.map(|(name, times)| (name.to_owned(), times)));
+        assert_eq!(block_names(&networks::vgg16(1000))[1].0, "features.0");
+    }
+
+    #[test]
+    fn every_parameter_is_in_a_box_and_the_picture_is_xml() {
+        for graph in
+            [networks::vgg11_bn(10), networks::efficientnet_lite4(10), networks::resnet18(10)]
+        {
+            let shapes = graph.shapes(224, 224).unwrap();
+            let blocks = merged(blocks(&graph, &shapes, true, ""));
+            let sum: usize = blocks.iter().map(|block| block.parameters).sum();
+            assert_eq!(sum, graph.learnable_parameters(), "{}", graph.name());
+        }
+        let backbone = networks::resnet18(10).without_classifier();
+        let head = heads::tutorial(512, 3);
+        let svg = diagram(&backbone, false, Some(&head), 224, 224).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+        for word in ["layer4.1", "7 × 7 × 512", "head.fc1", "dropout 0.5", "trained"] {
+            assert!(svg.contains(word), "{word}");
+        }
+        let opened = svg.matches("<text ").count();
+        assert_eq!(opened, svg.matches("</text>").count());
+    }
+}

@@ -1,0 +1,308 @@
+//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it, and what follows a
+//! convolution directly (residual, activation) computed with it. The frozen forms of all devices stand on this.
+
+use std::borrow::Cow;
+
+use crate::{Activation, Conv2d, Error, Graph, MaxPool, NodeId, Op, Result, WeightSource};
+
+/// What a step of a frozen network computes first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum FusedOp {
+    /// A convolution.
+    Conv2d(Conv2d),
+    /// A fully connected layer.
+    Linear {
+        /// Length of the vector that goes in.
+        in_features: usize,
+        /// Length of the vector that comes out.
+        out_features: usize,
+    },
+    /// Maximum over a sliding window.
+    MaxPool(MaxPool),
+    /// Mean over all positions of a map.
+    GlobalAvgPool,
+}
+
+/// A step of a frozen network: activation(scale · op(input) + shift + residual).
+#[derive(Debug, Clone, PartialEq)]
+pub struct FusedLayer {
+    /// The layer that it starts with.
+    pub node: NodeId,
+    /// The layer whose output it gives: the last one that is fused to it.
+    pub end: NodeId,
+    /// The layers behind `node` that are fused to it, in order.
+    pub fused: Vec<NodeId>,
+    /// What it computes first.
+    pub op: FusedOp,
+    /// The layer whose output it reads: the graph's input, or the `end` of an earlier step.
+    pub input: NodeId,
+    /// Whose output is added before the activation: the `end` of an earlier step.
+    pub residual: Option<NodeId>,
+    /// What is done to each value at the end.
+    pub activation: Option<Activation>,
+    /// By what each output channel is multiplied; empty for pooling.
+    scale: Vec<f64>,
+    /// What is added to each output channel afterwards; empty for pooling.
+    shift: Vec<f64>,
+}
+
+impl FusedLayer {
+    /// Weight and bias of the convolution or linear layer, with scale and shift folded into them: in torch's layout, and
+    /// `[out]`. Folded in f64 and rounded once. Both are empty for pooling.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if the weights do not hold the layer's tensor.
+    pub fn folded(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        if self.scale.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let values = tensor(graph, weights, self.node, "weight")?;
+        let per_channel = (values.len() / self.scale.len()).max(1);
+        let folded = values
+            .chunks(per_channel)
+            .zip(&self.scale)
+            .flat_map(|(row, scale)| row.iter().map(move |&w| (f64::from(w) * scale) as f32));
+        Ok((folded.collect(), self.shift.iter().map(|&b| b as f32).collect()))
+    }
+}
+
+/// The steps of a frozen network in order of computation, up to the graph's output; layers that it does not need are left
+/// out, and dropout does nothing.
+///
+/// # Errors
+/// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be fused to a convolution
+/// and is none of the steps' kinds.
+pub fn fuse(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<FusedLayer>> {
+    crate::check_weights(graph, weights)?;
+    let nodes = graph.nodes();
+    let mut needed = vec![false; nodes.len()];
+    needed[graph.output()] = true;
+    let mut consumers = vec![Vec::new(); nodes.len()];
+    for id in (0..nodes.len()).rev() {
+        if needed[id] {
+            for &input in &nodes[id].inputs {
+                needed[input] = true;
+                consumers[input].push(id);
+            }
+        }
+    }
+    let mut fusing = Fusing {
+        graph,
+        weights,
+        consumers,
+        value_of: vec![None; nodes.len()],
+        done: vec![false; nodes.len()],
+        layers: Vec::new(),
+    };
+    for (id, &needed) in needed.iter().enumerate() {
+        if needed && !fusing.done[id] {
+            fusing.layer(id)?;
+        }
+    }
+    Ok(fusing.layers)
+}
+
+fn problem(graph: &Graph, id: NodeId, problem: impl Into<String>) -> Error {
+    let node = &graph.nodes()[id];
+    Error::Layer { layer: node.name.clone(), kind: node.op.kind(), problem: problem.into() }
+}
+
+fn tensor<'w>(
+    graph: &Graph,
+    weights: &'w dyn WeightSource,
+    id: NodeId,
+    suffix: &str,
+) -> Result<Cow<'w, [f32]>> {
+    let name = format!("{}.{suffix}", graph.nodes()[id].name);
+    weights
+        .values(&name)
+        .ok_or_else(|| problem(graph, id, format!("the weights do not hold '{name}'")))
+}
+
+struct Fusing<'a> {
+    graph: &'a Graph,
+    weights: &'a dyn WeightSource,
+    consumers: Vec<Vec<NodeId>>,
+    /// Which layer's output equals this one's, once a step computes it.
+    value_of: Vec<Option<NodeId>>,
+    done: Vec<bool>,
+    layers: Vec<FusedLayer>,
+}
+
+impl Fusing<'_> {
+    fn layer(&mut self, id: NodeId) -> Result<()> {
+        let node = &self.graph.nodes()[id];
+        let fail = |text: &str| Err(problem(self.graph, id, text));
+        match node.op {
+            Op::Input { .. } | Op::Features { .. } => {
+                self.value_of[id] = Some(id);
+                self.done[id] = true;
+                Ok(())
+            }
+            Op::Conv2d(conv) => self.chain(id, FusedOp::Conv2d(conv), conv.out_channels, conv.bias),
+            Op::Linear { in_features, out_features, bias } => {
+                self.chain(id, FusedOp::Linear { in_features, out_features }, out_features, bias)
+            }
+            Op::MaxPool(pool) => self.chain(id, FusedOp::MaxPool(pool), 0, false),
+            Op::GlobalAvgPool => self.chain(id, FusedOp::GlobalAvgPool, 0, false),
+            Op::Dropout { .. } => {
+                self.value_of[id] = Some(self.input(id)?);
+                self.done[id] = true;
+                Ok(())
+            }
+            Op::BatchNorm { .. } | Op::Activation(_) => {
+                fail("it does not directly follow a convolution that nothing else reads")
+            }
+            Op::Add => fail("neither of its inputs is a convolution that nothing else reads"),
+            Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } => {
+                fail("frozen networks do not know this kind of layer: it runs as it is trained")
+            }
+        }
+    }
+
+    fn input(&self, id: NodeId) -> Result<NodeId> {
+        let input = self.graph.nodes()[id].inputs[0];
+        self.value_of[input]
+            .ok_or_else(|| problem(self.graph, id, "its input is not computed by any step"))
+    }
+
+    /// The only layer that reads this one's output, if there is just one.
+    fn only_consumer(&self, id: NodeId) -> Option<NodeId> {
+        match self.consumers[id][..] {
+            [only] if id != self.graph.output() => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Adds a step, with the layers behind it as far as they can be fused to it.
+    fn chain(&mut self, id: NodeId, op: FusedOp, channels: usize, bias: bool) -> Result<()> {
+        let shift = if bias {
+            let bias = tensor(self.graph, self.weights, id, "bias")?;
+            bias.iter().map(|&b| f64::from(b)).collect()
+        } else {
+            vec![0.0; channels]
+        };
+        let mut layer = FusedLayer {
+            node: id,
+            end: id,
+            fused: Vec::new(),
+            op,
+            input: self.input(id)?,
+            residual: None,
+            activation: None,
+            scale: vec![1.0; channels],
+            shift,
+        };
+        self.done[id] = true;
+        let multiplies = matches!(op, FusedOp::Conv2d(_) | FusedOp::Linear { .. });
+        while let Some(next) = self.only_consumer(layer.end).filter(|_| multiplies) {
+            let node = &self.graph.nodes()[next];
+            match node.op {
+                Op::BatchNorm { eps, .. } if layer.residual.is_none() => {
+                    let read = |suffix| tensor(self.graph, self.weights, next, suffix);
+                    let (gamma, beta) = (read("weight")?, read("bias")?);
+                    let (mean, var) = (read("running_mean")?, read("running_var")?);
+                    for c in 0..channels {
+                        let factor = f64::from(gamma[c]) / (f64::from(var[c]) + eps).sqrt();
+                        layer.scale[c] *= factor;
+                        layer.shift[c] =
+                            (layer.shift[c] - f64::from(mean[c])) * factor + f64::from(beta[c]);
+                    }
+                }
+                Op::Add if layer.residual.is_none() => {
+                    let other =
+                        if node.inputs[0] == layer.end { node.inputs[1] } else { node.inputs[0] };
+                    if other == layer.end {
+                        break;
+                    }
+                    // The other side must exist when this convolution runs; else the other side takes the sum.
+                    let Some(value) = self.value_of[other] else { break };
+                    layer.residual = Some(value);
+                }
+                Op::Activation(activation) => {
+                    layer.activation = Some(activation);
+                    layer.end = next;
+                    layer.fused.push(next);
+                    self.done[next] = true;
+                    break;
+                }
+                Op::Dropout { .. } => {}
+                _ => break,
+            }
+            layer.end = next;
+            layer.fused.push(next);
+            self.done[next] = true;
+        }
+        self.value_of[layer.end] = Some(layer.end);
+        self.layers.push(layer);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GraphBuilder, Padding, Weights, networks};
+
+    #[test]
+    fn a_residual_network_becomes_convolutions_and_pools() {
+        let graph = networks::resnet50(10).without_classifier();
+        let layers = fuse(&graph, &Weights::seeded(&graph)).unwrap();
+        let kinds = |kind: fn(&FusedOp) -> bool| layers.iter().filter(|l| kind(&l.op)).count();
+        assert_eq!(kinds(|op| matches!(op, FusedOp::Conv2d(_))), 53);
+        assert_eq!(kinds(|op| matches!(op, FusedOp::MaxPool(_))), 1);
+        assert_eq!(kinds(|op| matches!(op, FusedOp::GlobalAvgPool)), 1);
+        assert_eq!(layers.len(), 55);
+        // Each of the 16 blocks adds its shortcut in one convolution.
+        assert_eq!(layers.iter().filter(|l| l.residual.is_some()).count(), 16);
+        assert_eq!(layers.last().unwrap().end, graph.output());
+        // Each step reads what an earlier one gives.
+        let mut known = vec![0];
+        for layer in &layers {
+            assert!(known.contains(&layer.input));
+            assert!(layer.residual.is_none_or(|r| known.contains(&r)));
+            known.push(layer.end);
+        }
+    }
+
+    #[test]
+    fn batch_norm_is_folded_into_the_weights() {
+        let (mut g, input) = GraphBuilder::pictures("one", 1);
+        let conv = Conv2d::new(1, 2, 1).padding(Padding::Symmetric(0)).bias();
+        let x = g.conv("conv", input, conv);
+        let x = g.batch_norm("norm", x, 2, 0.0);
+        let x = g.activation("act", x, Activation::Relu);
+        let x = g.layer("pool", Op::GlobalAvgPool, &[x]);
+        let graph = g.finish(x);
+        let mut weights = Weights::new();
+        weights.insert("conv.weight", vec![2, 1, 1, 1], vec![3.0, 5.0]);
+        weights.insert("conv.bias", vec![2], vec![1.0, 2.0]);
+        weights.insert("norm.weight", vec![2], vec![2.0, 1.0]);
+        weights.insert("norm.bias", vec![2], vec![0.5, 0.0]);
+        weights.insert("norm.running_mean", vec![2], vec![4.0, 0.0]);
+        weights.insert("norm.running_var", vec![2], vec![0.25, 4.0]);
+        let layers = fuse(&graph, &weights).unwrap();
+        let (weight, bias) = layers[0].folded(&graph, &weights).unwrap();
+        // Scales 2 / 0.5 = 4 and 1 / 2; shifts (1 − 4) · 4 + 0.5 and (2 − 0) / 2.
+        assert_eq!(weight, [12.0, 2.5]);
+        assert_eq!(bias, [-11.5, 1.0]);
+        assert_eq!(layers[0].activation, Some(Activation::Relu));
+        assert_eq!(layers[0].fused.len(), 2);
+        assert_eq!(layers[1].folded(&graph, &weights).unwrap(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_fused_is_named() {
+        let (mut g, input) = GraphBuilder::pictures("odd", 3);
+        let x = g.batch_norm("first.norm", input, 3, 1e-5);
+        let x = g.layer("pool", Op::GlobalAvgPool, &[x]);
+        let graph = g.finish(x);
+        let error = fuse(&graph, &Weights::seeded(&graph)).unwrap_err().to_string();
+        assert!(error.contains("first.norm") && error.contains("convolution"), "{error}");
+    }
+}

@@ -1,0 +1,28 @@
+use super::inverted_residual::{Family, Stage};
+use crate::Graph;
+
+/// MobileNetV2 (Sandler et al., *MobileNetV2: Inverted residuals and linear bottlenecks*, 2018), width 1. Features: 1280,
+/// total stride 32.
+///
+/// Names and numerics follow `timm/models/efficientnet.py` (`mobilenetv2_100`): as many zeros on all sides, BatchNorm
+/// ε = 1e-5.
+pub fn mobilenet_v2(classes: usize) -> Graph {
+    // stride, expansion, channels, repeats
+    const STAGES: [[usize; 4]; 7] = [
+        [1, 1, 16, 1],
+        [2, 6, 24, 2],
+        [2, 6, 32, 3],
+        [2, 6, 64, 4],
+        [1, 6, 96, 3],
+        [2, 6, 160, 3],
+        [1, 6, 320, 1],
+    ];
+    let stages = STAGES.into_iter().map(|[stride, expansion, channels, repeats]| Stage {
+        kernel: 3,
+        stride,
+        expansion,
+        channels,
+        repeats,
+    });
+    Family { name: "mobilenet-v2", stages: stages.collect(), same: false, eps: 1e-5 }.graph(classes)
+}

@@ -1,0 +1,237 @@
+//! The operations of a frozen network on CUDA: kernels of our own, compiled for the device at hand by NVRTC on first use.
+
+use std::sync::OnceLock;
+
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Layout, Result, Shape,
+    backend::BackendStorage,
+    bail,
+    cuda_backend::{
+        CudaDType,
+        cudarc::{
+            driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig, PushKernelArg},
+            nvrtc,
+        },
+    },
+};
+use half::{bf16, f16};
+
+use super::ops::{Depthwise, MaxPool, Normalise, Unfold, Window, by_type};
+
+const SOURCE: &str = include_str!("kernels.cu");
+const THREADS: u32 = 256;
+
+// SAFETY: `Window` is `repr(C)` and holds nothing but u32, as in kernels.cu.
+unsafe impl DeviceRepr for Window {}
+
+/// The kernels as PTX.
+///
+/// # Errors
+/// What the compiler says.
+pub(crate) fn ptx() -> Result<&'static str> {
+    static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
+    let compiled = PTX.get_or_init(|| match nvrtc::compile_ptx(SOURCE) {
+        Ok(ptx) => Ok(ptx.to_src()),
+        Err(error) => Err(format!("the kernels of frozen networks do not compile: {error}")),
+    });
+    match compiled {
+        Ok(ptx) => Ok(ptx),
+        Err(error) => bail!("{error}"),
+    }
+}
+
+/// One thread for each item, within what a grid-stride loop over u32 can count.
+fn grid(items: usize) -> Result<LaunchConfig> {
+    let Ok(items) = u32::try_from(items) else {
+        // Said like the driver says it, so that the batch is halved.
+        bail!("CUDA_ERROR_OUT_OF_MEMORY: {items} values are more than a kernel counts")
+    };
+    // The stride must not carry the counter past the end of u32.
+    if items > u32::MAX / 2 {
+        bail!("CUDA_ERROR_OUT_OF_MEMORY: {items} values are more than a kernel counts")
+    }
+    let blocks = items.div_ceil(THREADS).clamp(1, 1 << 16);
+    Ok(LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 })
+}
+
+/// How many neighbouring channels a thread takes: 16 bytes where the channels allow it.
+fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
+    let wide = 16 / size;
+    let fits = channels % wide == 0 && offsets.iter().all(|offset| offset % wide == 0);
+    if fits { wide } else { 1 }
+}
+
+fn suffix(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        _ => "bf16",
+    }
+}
+
+fn function(device: &CudaDevice, name: &str) -> Result<candle_core::cuda_backend::CudaFunc> {
+    device.get_or_load_custom_func(name, "taper_frozen", ptx()?)
+}
+
+fn view<'a, T: CudaDType>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
+        None => bail!("a frozen network works on contiguous tensors"),
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
+    candle_core::Error::wrap(error)
+}
+
+pub(super) fn normalise(
+    op: &Normalise,
+    storage: &CudaStorage,
+    layout: &Layout,
+) -> Result<(CudaStorage, Shape)> {
+    let shape = op.output(layout.dims())?;
+    let (device, items) = (&storage.device, shape.elem_count());
+    let pixels = view::<u8>(storage, layout)?;
+    let affine: Vec<f32> = op.scale.iter().chain(&op.shift).copied().collect();
+    let affine = device.clone_htod(&affine)?;
+    let function = function(device, &format!("normalise_{}", suffix(op.dtype)))?;
+    let (count, channels) = ((items / op.channels) as u32, op.channels as u32);
+    by_type!(op.dtype, T => {
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<T> = unsafe { device.alloc(items)? };
+        let mut launch = function.builder();
+        launch.arg(&pixels).arg(&y).arg(&count).arg(&channels).arg(&affine);
+        // SAFETY: the arguments are those of `normalise_*` in kernels.cu, and as long as it reads and writes.
+        unsafe { launch.launch(grid(items)?) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+    })
+}
+
+/// Runs a kernel that takes maps, writes maps and is told of the window.
+fn slide(
+    name: &str,
+    window: Window,
+    storage: &CudaStorage,
+    layout: &Layout,
+    shape: Shape,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, dtype, channels) = (&storage.device, storage.dtype(), window.channels as usize);
+    let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
+    let function = function(device, &format!("{name}_{}_{vector}", suffix(dtype)))?;
+    by_type!(dtype, T => {
+        let x = view::<T>(storage, layout)?;
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<T> = unsafe { device.alloc(shape.elem_count())? };
+        let mut launch = function.builder();
+        launch.arg(&x).arg(&y).arg(&window);
+        // SAFETY: the arguments are those of the kernel in kernels.cu, and as long as the window says.
+        unsafe { launch.launch(grid(shape.elem_count() / vector)?) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+    })
+}
+
+pub(super) fn unfold(
+    op: &Unfold,
+    storage: &CudaStorage,
+    layout: &Layout,
+) -> Result<(CudaStorage, Shape)> {
+    let window = op.0.over(layout.dims())?;
+    slide("unfold", window, storage, layout, Unfold::output(&window))
+}
+
+pub(super) fn max_pool(
+    op: &MaxPool,
+    storage: &CudaStorage,
+    layout: &Layout,
+) -> Result<(CudaStorage, Shape)> {
+    let window = op.0.over(layout.dims())?;
+    slide("max_pool", window, storage, layout, window.output())
+}
+
+pub(super) fn depthwise(
+    op: &Depthwise,
+    (storage, layout): (&CudaStorage, &Layout),
+    (weights, weights_layout): (&CudaStorage, &Layout),
+    (bias, bias_layout): (&CudaStorage, &Layout),
+) -> Result<(CudaStorage, Shape)> {
+    let window = op.0.over(layout.dims())?;
+    let (device, dtype, shape) = (&storage.device, storage.dtype(), window.output());
+    let channels = window.channels as usize;
+    let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
+    let function = function(device, &format!("depthwise_{}_{vector}", suffix(dtype)))?;
+    let (weights, bias) = (view::<f32>(weights, weights_layout)?, view::<f32>(bias, bias_layout)?);
+    if weights.len() != (window.kernel * window.kernel) as usize * channels
+        || bias.len() != channels
+    {
+        bail!("a depthwise filter has {} weights for {channels} channels", weights.len())
+    }
+    by_type!(dtype, T => {
+        let x = view::<T>(storage, layout)?;
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<T> = unsafe { device.alloc(shape.elem_count())? };
+        let mut launch = function.builder();
+        launch.arg(&x).arg(&weights).arg(&bias).arg(&y).arg(&window);
+        // SAFETY: the arguments are those of `depthwise_*` in kernels.cu; their lengths were checked.
+        unsafe { launch.launch(grid(shape.elem_count() / vector)?) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+    })
+}
+
+pub(super) fn finish(
+    activation: u32,
+    (y, y_layout): (&mut CudaStorage, &Layout),
+    (bias, bias_layout): (&CudaStorage, &Layout),
+    residual: Option<(&CudaStorage, &Layout)>,
+) -> Result<()> {
+    let (device, dtype) = (y.device.clone(), y.dtype());
+    let bias = view::<f32>(bias, bias_layout)?;
+    let (channels, items) = (bias.len(), y_layout.shape().elem_count());
+    if items % channels.max(1) != 0
+        || residual.is_some_and(|(_, l)| l.shape().elem_count() != items)
+    {
+        bail!("{items} values cannot take {channels} biases and this residual")
+    }
+    let Some((start, end)) = y_layout.contiguous_offsets() else {
+        bail!("a frozen network works on contiguous tensors")
+    };
+    let offsets = [start, residual.map_or(0, |(_, l)| l.start_offset())];
+    let vector = vector(channels, dtype.size_in_bytes(), &offsets);
+    let function = function(&device, &format!("finish_{}_{vector}", suffix(dtype)))?;
+    let (rows, width) = ((items / channels.max(1)) as u32, channels as u32);
+    by_type!(dtype, T => {
+        let other = residual.map(|(s, l)| view::<T>(s, l)).transpose()?;
+        let mut values = y.as_cuda_slice_mut::<T>()?.slice_mut(start..end);
+        let mut launch = function.builder();
+        launch.arg(&mut values).arg(&bias);
+        match &other {
+            Some(other) => launch.arg(other),
+            None => launch.arg(&0u64),
+        };
+        launch.arg(&rows).arg(&width).arg(&activation);
+        // SAFETY: the arguments are those of `finish_*` in kernels.cu; their lengths were checked; 0 is its null.
+        unsafe { launch.launch(grid(items / vector)?) }.map_err(failed)?;
+        Ok(())
+    })
+}
+
+pub(super) fn global_average(
+    storage: &CudaStorage,
+    layout: &Layout,
+) -> Result<(CudaStorage, Shape)> {
+    let &[n, height, width, channels] = layout.dims() else {
+        bail!("a mean over pixels needs [n, height, width, channels]")
+    };
+    let (device, dtype) = (&storage.device, storage.dtype());
+    let function = function(device, &format!("global_average_{}", suffix(dtype)))?;
+    let [count, pixels, width] = [n, height * width, channels].map(|size| size as u32);
+    by_type!(dtype, T => {
+        let x = view::<T>(storage, layout)?;
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<f32> = unsafe { device.alloc(n * channels)? };
+        let mut launch = function.builder();
+        launch.arg(&x).arg(&y).arg(&count).arg(&pixels).arg(&width);
+        // SAFETY: the arguments are those of `global_average_*` in kernels.cu, and as long as it reads and writes.
+        unsafe { launch.launch(grid(n * channels)?) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), Shape::from((n, channels))))
+    })
+}

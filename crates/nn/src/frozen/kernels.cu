@@ -1,0 +1,204 @@
+// The layers of a frozen network that are neither matrix products nor dense convolutions, over maps [n, h, w, c] with the
+// channels next to each other. Compiled at run time by NVRTC, without any header; with TAPER_HOST by a C++ compiler, so that a
+// machine without a GPU can check them (tests/cuda_kernels.rs).
+//
+// Every kernel walks a grid-stride loop over vectors of V channels and writes each output once: no atomics, so that the
+// same input gives the same bytes. All sums are f32, in the order of the taps.
+
+#ifdef TAPER_HOST
+#include <math.h>
+#include <string.h>
+struct Index { unsigned x; };
+static thread_local Index blockIdx, blockDim, gridDim, threadIdx;
+extern "C" void place_thread(unsigned block, unsigned blocks, unsigned thread, unsigned threads) {
+    blockIdx.x = block, gridDim.x = blocks, threadIdx.x = thread, blockDim.x = threads;
+}
+#define __global__
+#define __device__ inline
+static unsigned float_bits(float x) { unsigned u; memcpy(&u, &x, 4); return u; }
+static float bits_float(unsigned u) { float x; memcpy(&x, &u, 4); return x; }
+static float half_float(unsigned short h) { _Float16 x; memcpy(&x, &h, 2); return (float)x; }
+static unsigned short float_half(float f) { _Float16 x = (_Float16)f; unsigned short h; memcpy(&h, &x, 2); return h; }
+#else
+__device__ unsigned float_bits(float x) { return __float_as_uint(x); }
+__device__ float bits_float(unsigned u) { return __uint_as_float(u); }
+__device__ float half_float(unsigned short h) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h)); return f; }
+__device__ unsigned short float_half(float f) { unsigned short h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f)); return h; }
+#endif
+
+typedef unsigned char u8;
+
+struct F32 {
+    float bits;
+    __device__ float get() const { return bits; }
+    __device__ void set(float x) { bits = x; }
+};
+struct F16 {
+    unsigned short bits;
+    __device__ float get() const { return half_float(bits); }
+    __device__ void set(float x) { bits = float_half(x); }
+};
+struct BF16 {
+    unsigned short bits;
+    __device__ float get() const { return bits_float((unsigned)bits << 16); }
+    // To the nearest, ties to even; what is not a number stays so.
+    __device__ void set(float x) {
+        unsigned u = float_bits(x);
+        bits = (u & 0x7fffffffu) > 0x7f800000u ? (unsigned short)(u >> 16 | 0x40) : (unsigned short)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
+    }
+};
+
+// V neighbouring channels: one load or store of up to 16 bytes.
+template <typename T, int V> struct alignas(sizeof(T) * V) Pack { T at[V]; };
+
+// A window that slides over maps. The host's `Window` in cuda.rs has the same fields.
+struct Window {
+    unsigned n, height, width, channels, out_height, out_width, kernel, stride, dilation, top, left, activation;
+};
+
+__device__ float activate(float x, unsigned activation) {
+    // Not a number stays so.
+    if (activation >= 1 && x < 0.0f) x = 0.0f;
+    if (activation == 2 && x > 6.0f) x = 6.0f;
+    return x;
+}
+
+#define FOR_EACH(i, total) \
+    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (total); i += gridDim.x * blockDim.x)
+
+// u8 [pixels, 3] to scale * x + shift, in C channels, those beyond the third 0.
+template <typename T> __device__ void normalise(const u8* x, T* y, unsigned pixels, unsigned channels, const float* affine) {
+    FOR_EACH(i, pixels * channels) {
+        unsigned c = i % channels;
+        y[i].set(c < 3 ? (float)x[i / channels * 3 + c] * affine[c] + affine[3 + c] : 0.0f);
+    }
+}
+
+// Rows of a matrix product: each output pixel's window, tap by tap, its channels within.
+template <typename T, int V> __device__ void unfold(const T* x, T* y, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)x;
+    Pack<T, V>* out = (Pack<T, V>*)y;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.out_height * w.out_width * w.kernel * w.kernel * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned kx = rest % w.kernel; rest /= w.kernel;
+        unsigned ky = rest % w.kernel; rest /= w.kernel;
+        unsigned ox = rest % w.out_width; rest /= w.out_width;
+        unsigned oy = rest % w.out_height, n = rest / w.out_height;
+        // Below 0 wraps round to far beyond the edge.
+        unsigned iy = oy * w.stride + ky * w.dilation - w.top, ix = ox * w.stride + kx * w.dilation - w.left;
+        Pack<T, V> value;
+        if (iy < w.height && ix < w.width) value = in[((n * w.height + iy) * w.width + ix) * vectors + v];
+        else for (int j = 0; j < V; j++) value.at[j].set(0.0f);
+        out[i] = value;
+    }
+}
+
+// Each channel with its own filter: weights f32 [kernel, kernel, channels], bias f32 [channels].
+template <typename T, int V> __device__ void depthwise(const T* x, const float* weights, const float* bias, T* y, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)x;
+    Pack<T, V>* out = (Pack<T, V>*)y;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.out_height * w.out_width * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned ox = rest % w.out_width; rest /= w.out_width;
+        unsigned oy = rest % w.out_height, n = rest / w.out_height;
+        float sum[V];
+        for (int j = 0; j < V; j++) sum[j] = bias[v * V + j];
+        for (unsigned ky = 0; ky < w.kernel; ky++) {
+            unsigned iy = oy * w.stride + ky * w.dilation - w.top;
+            if (iy >= w.height) continue;
+            for (unsigned kx = 0; kx < w.kernel; kx++) {
+                unsigned ix = ox * w.stride + kx * w.dilation - w.left;
+                if (ix >= w.width) continue;
+                Pack<T, V> value = in[((n * w.height + iy) * w.width + ix) * vectors + v];
+                const float* tap = weights + (ky * w.kernel + kx) * w.channels + v * V;
+                for (int j = 0; j < V; j++) sum[j] += value.at[j].get() * tap[j];
+            }
+        }
+        Pack<T, V> result;
+        for (int j = 0; j < V; j++) result.at[j].set(activate(sum[j], w.activation));
+        out[i] = result;
+    }
+}
+
+// The maximum over each window; what lies outside never wins.
+template <typename T, int V> __device__ void max_pool(const T* x, T* y, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)x;
+    Pack<T, V>* out = (Pack<T, V>*)y;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.out_height * w.out_width * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned ox = rest % w.out_width; rest /= w.out_width;
+        unsigned oy = rest % w.out_height, n = rest / w.out_height;
+        float highest[V];
+        for (int j = 0; j < V; j++) highest[j] = bits_float(0xff800000u);
+        for (unsigned ky = 0; ky < w.kernel; ky++) {
+            unsigned iy = oy * w.stride + ky - w.top;
+            if (iy >= w.height) continue;
+            for (unsigned kx = 0; kx < w.kernel; kx++) {
+                unsigned ix = ox * w.stride + kx - w.left;
+                if (ix >= w.width) continue;
+                Pack<T, V> value = in[((n * w.height + iy) * w.width + ix) * vectors + v];
+                for (int j = 0; j < V; j++) {
+                    float f = value.at[j].get();
+                    if (f > highest[j] || f != f) highest[j] = f;
+                }
+            }
+        }
+        Pack<T, V> result;
+        for (int j = 0; j < V; j++) result.at[j].set(highest[j]);
+        out[i] = result;
+    }
+}
+
+// y = activation(y + bias + residual), in place; a residual of null is none.
+template <typename T, int V> __device__ void finish(T* y, const float* bias, const T* residual, unsigned rows, unsigned channels, unsigned activation) {
+    Pack<T, V>* out = (Pack<T, V>*)y;
+    const Pack<T, V>* add = (const Pack<T, V>*)residual;
+    unsigned vectors = channels / V;
+    FOR_EACH(i, rows * vectors) {
+        unsigned v = i % vectors;
+        Pack<T, V> value = out[i];
+        Pack<T, V> other = residual ? add[i] : value;
+        for (int j = 0; j < V; j++) {
+            float f = value.at[j].get() + bias[v * V + j];
+            if (residual) f += other.at[j].get();
+            value.at[j].set(activate(f, activation));
+        }
+        out[i] = value;
+    }
+}
+
+// f32 [n, channels]: the mean over all pixels of each map.
+template <typename T> __device__ void global_average(const T* x, float* y, unsigned n, unsigned pixels, unsigned channels) {
+    FOR_EACH(i, n * channels) {
+        const T* map = x + i / channels * pixels * channels + i % channels;
+        float sum = 0.0f;
+        for (unsigned p = 0; p < pixels; p++) sum += map[p * channels].get();
+        y[i] = sum / (float)pixels;
+    }
+}
+
+#define VECTORS(T, name, V) \
+    extern "C" __global__ void unfold_##name##_##V(const T* x, T* y, Window w) { unfold<T, V>(x, y, w); } \
+    extern "C" __global__ void depthwise_##name##_##V(const T* x, const float* weights, const float* bias, T* y, Window w) { \
+        depthwise<T, V>(x, weights, bias, y, w); \
+    } \
+    extern "C" __global__ void max_pool_##name##_##V(const T* x, T* y, Window w) { max_pool<T, V>(x, y, w); } \
+    extern "C" __global__ void finish_##name##_##V(T* y, const float* bias, const T* residual, unsigned rows, unsigned channels, unsigned activation) { \
+        finish<T, V>(y, bias, residual, rows, channels, activation); \
+    }
+#define ALL(T, name, V) \
+    VECTORS(T, name, 1) \
+    VECTORS(T, name, V) \
+    extern "C" __global__ void normalise_##name(const u8* x, T* y, unsigned pixels, unsigned channels, const float* affine) { \
+        normalise<T>(x, y, pixels, channels, affine); \
+    } \
+    extern "C" __global__ void global_average_##name(const T* x, float* y, unsigned n, unsigned pixels, unsigned channels) { \
+        global_average<T>(x, y, n, pixels, channels); \
+    }
+
+ALL(F32, f32, 4)
+ALL(F16, f16, 8)
+ALL(BF16, bf16, 8)

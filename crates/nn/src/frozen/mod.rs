@@ -1,0 +1,494 @@
+//! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and features out.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cudnn")]
+mod cudnn;
+mod ops;
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{DType, Device, Tensor};
+use taper_core::Preprocessing;
+use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource};
+
+use crate::{Error, Result};
+use ops::{Depthwise, Finish, GlobalAverage, MaxPool, Normalise, Slide, Unfold};
+use staging::Staging;
+
+/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, means and everything
+/// behind the last mean are f32 in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrozenType {
+    /// 32 bits all along.
+    F32,
+    /// 32 bits, rounded to TF32 on the way into the tensor cores of dense convolutions; on CUDA with cuDNN only.
+    Tf32,
+    /// IEEE half precision: 11 significant bits, up to 65,504.
+    F16,
+    /// The upper half of an f32: 8 significant bits, the same range.
+    Bf16,
+}
+
+impl FrozenType {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Tf32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
+/// A network that is only run: compiled for a candle device, with BatchNorm folded into the convolutions, and bias,
+/// residual and activation in one pass after each.
+///
+/// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn` (except those whose
+/// padding is not the same on all sides), else through a matrix of all windows and a matrix product. Depthwise convolutions,
+/// pooling and the rest are kernels of our own on CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast
+/// form is `taper_plan::FrozenPlan`.
+///
+/// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on one GPU the same batch
+/// gives the same bytes.
+#[derive(Debug)]
+pub struct FrozenNetwork {
+    steps: Vec<Step>,
+    graph: Graph,
+    input: Normalisation,
+    width: usize,
+    device: Device,
+    dtype: FrozenType,
+    staging: Staging,
+}
+
+#[derive(Debug)]
+struct Normalisation {
+    scale: [f32; 3],
+    shift: [f32; 3],
+    size: usize,
+    channels: usize,
+}
+
+#[derive(Debug)]
+struct Step {
+    layer: FusedLayer,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    /// A matrix product over each pixel, or over the rows of a window's matrix.
+    Product {
+        /// `[k · k · in, out]`
+        weight: Tensor,
+        bias: Tensor,
+        /// None if the pixels are the rows as they are.
+        unfold: Option<Slide>,
+    },
+    #[cfg(feature = "cudnn")]
+    Cudnn {
+        /// `[out, k, k, in / groups]`
+        weight: Tensor,
+        bias: Tensor,
+        slide: Slide,
+        padding: usize,
+        groups: usize,
+    },
+    Depthwise {
+        /// f32 `[k · k, channels]`
+        weight: Tensor,
+        bias: Tensor,
+        slide: Slide,
+    },
+    MaxPool(Slide),
+    GlobalAverage,
+}
+
+/// The most that a matrix of windows may take; larger batches go through it in parts.
+const UNFOLDED_BYTES: usize = 512 << 20;
+
+impl FrozenNetwork {
+    /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size or the weights do not fit;
+    /// a candle error if the device has no room.
+    pub fn compile(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        preprocessing: &Preprocessing,
+        dtype: FrozenType,
+        device: &Device,
+    ) -> Result<Self> {
+        let size = preprocessing.size as usize;
+        let shapes = graph.shapes(size, size)?;
+        // Tensor cores take channels by eights.
+        let channels = if dtype.dtype() == DType::F32 { 3 } else { 8 };
+        let compiler = Compiler { graph, weights, shapes: &shapes, dtype, device, channels };
+        let steps: Vec<Step> = taper_graph::fuse(graph, weights)?
+            .into_iter()
+            .map(|layer| compiler.step(layer))
+            .collect::<Result<_>>()?;
+        let output = graph.output();
+        let Shape::Vector(width) = shapes[output] else {
+            return Err(
+                compiler.unfit(output, "a frozen network ends with a vector, not with a map")
+            );
+        };
+        let (scale, shift) = preprocessing.affine();
+        let input = Normalisation { scale, shift, size, channels };
+        let device = device.clone();
+        let staging = Staging::default();
+        Ok(Self { steps, graph: graph.clone(), input, width, device, dtype, staging })
+    }
+
+    /// How many numbers come out for each picture.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// In what type.
+    pub fn frozen_type(&self) -> FrozenType {
+        self.dtype
+    }
+
+    /// How many pictures should go through together: as many as half of the free memory holds, 256 at most, on CUDA; 16 on
+    /// the CPU.
+    ///
+    /// # Errors
+    /// If the device does not say how much memory is free.
+    pub fn batch(&self) -> Result<usize> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = &self.device {
+            let stream = device.cuda_stream();
+            let free = stream.context().mem_get_info().map_err(candle_core::Error::wrap)?.0;
+            let free = (free / 2).saturating_sub(UNFOLDED_BYTES);
+            let fits = (free / self.bytes_per_picture().max(1)).clamp(1, 256);
+            // A power of two: tiles of matrix products are.
+            return Ok(1 << fits.ilog2());
+        }
+        Ok(16)
+    }
+
+    /// Bytes of maps that one picture needs at the same time, at most.
+    #[cfg(feature = "cuda")]
+    fn bytes_per_picture(&self) -> usize {
+        let shapes = self.graph.shapes(self.input.size, self.input.size).unwrap_or_default();
+        let size = |id: NodeId| shapes.get(id).map_or(0, |shape| shape.elements());
+        let most = self.steps.iter().map(|step| {
+            let layer = &step.layer;
+            size(layer.input) + size(layer.end) + layer.residual.map_or(0, size)
+        });
+        most.max().unwrap_or(0) * self.dtype.dtype().size_in_bytes()
+    }
+
+    /// Sends the pixels of `n` prepared pictures to the device: u8 `[n, size, size, 3]`.
+    ///
+    /// # Errors
+    /// If the length does not fit, or the device has no room.
+    pub fn send(&mut self, pixels: &[u8], n: usize) -> Result<Tensor> {
+        let size = self.input.size;
+        if pixels.len() != n * size * size * 3 {
+            return Err(self.refused(format!("{} bytes are not {n} pictures", pixels.len())));
+        }
+        Ok(self.staging.send(pixels, (n, size, size, 3), &self.device)?)
+    }
+
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On CUDA it returns as soon
+    /// as the work is queued.
+    ///
+    /// # Errors
+    /// If the shape does not fit, or the device has no room for the batch.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let Normalisation { scale, shift, channels, size } = self.input;
+        if pixels.dims().len() != 4 || pixels.dims()[1..] != [size, size, 3] {
+            return Err(self.refused(format!("not {:?}", pixels.dims())));
+        }
+        let normalise = Normalise { scale, shift, channels, dtype: self.dtype.dtype() };
+        let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
+        let mut last_use = vec![0; outputs.len()];
+        for (i, Step { layer, .. }) in self.steps.iter().enumerate() {
+            last_use[layer.input] = i;
+            layer.residual.iter().for_each(|&r| last_use[r] = i);
+        }
+        let first = self.steps.first().map_or(0, |step| step.layer.input);
+        outputs[first] = Some(pixels.apply_op1_no_bwd(&normalise)?);
+        let mut end = first;
+        for (i, step) in self.steps.iter().enumerate() {
+            let layer = &step.layer;
+            let read = |id: NodeId| outputs[id].as_ref().ok_or_else(|| self.uncomputed(layer));
+            let y = step.run(read(layer.input)?, layer.residual.map(read).transpose()?, self.dtype);
+            let y = y.map_err(|error| match error {
+                // Said as it is, so that the caller can make the batch smaller.
+                error if out_of_memory(&error) => Error::Candle(error),
+                error => Error::Layer {
+                    network: self.graph.name().into(),
+                    layer: self.graph.nodes()[layer.node].name.clone(),
+                    problem: error.to_string(),
+                },
+            })?;
+            // Nobody reads these again: their memory is free for what comes.
+            for id in [Some(layer.input), layer.residual].into_iter().flatten() {
+                if last_use[id] == i {
+                    outputs[id] = None;
+                }
+            }
+            end = layer.end;
+            outputs[end] = Some(y);
+        }
+        match outputs[end].take() {
+            Some(y) => Ok(y.to_dtype(DType::F32)?),
+            None => Err(Error::Layer {
+                network: self.graph.name().into(),
+                layer: "output".into(),
+                problem: "was not computed".into(),
+            }),
+        }
+    }
+
+    fn refused(&self, found: String) -> Error {
+        let size = self.input.size;
+        Error::Layer {
+            network: self.graph.name().into(),
+            layer: "input".into(),
+            problem: format!("it takes [n, {size}, {size}, 3]: {found}"),
+        }
+    }
+
+    fn uncomputed(&self, layer: &FusedLayer) -> Error {
+        Error::Layer {
+            network: self.graph.name().into(),
+            layer: self.graph.nodes()[layer.node].name.clone(),
+            problem: "its input was not computed".into(),
+        }
+    }
+}
+
+/// Whether an error of candle says that the device's memory is used up.
+fn out_of_memory(error: &candle_core::Error) -> bool {
+    // The driver's, cuBLAS's and cuDNN's ways of saying it; candle keeps the text only.
+    let text = error.to_string();
+    ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
+}
+
+impl Error {
+    /// Whether the device's memory is used up: a smaller batch may fit.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::Candle(error) if out_of_memory(error))
+    }
+}
+
+struct Compiler<'a> {
+    graph: &'a Graph,
+    weights: &'a dyn WeightSource,
+    shapes: &'a [Shape],
+    dtype: FrozenType,
+    device: &'a Device,
+    /// Channels that the pixels get.
+    channels: usize,
+}
+
+impl Compiler<'_> {
+    fn unfit(&self, id: NodeId, problem: &str) -> Error {
+        let (network, layer) = (self.graph.name().into(), self.graph.nodes()[id].name.clone());
+        Error::Layer { network, layer, problem: problem.into() }
+    }
+
+    fn tensor(&self, values: Vec<f32>, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        // Rounded on the CPU, so that all devices get the same.
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
+        Ok(values.to_device(self.device)?)
+    }
+
+    fn step(&self, layer: FusedLayer) -> Result<Step> {
+        let (weight, bias) = layer.folded(self.graph, self.weights)?;
+        let bias = |len: usize| self.tensor(bias, &[len], DType::F32);
+        let kernel = match layer.op {
+            FusedOp::Conv2d(conv) => {
+                let bias = bias(conv.out_channels)?;
+                self.convolution(&layer, conv, weight, bias)?
+            }
+            FusedOp::Linear { in_features, out_features } => {
+                if layer.residual.is_some() {
+                    return Err(
+                        self.unfit(layer.node, "a residual cannot be added to a linear layer")
+                    );
+                }
+                let weight = transposed(&weight, out_features, in_features);
+                let weight = self.tensor(weight, &[in_features, out_features], DType::F32)?;
+                Kernel::Product { weight, bias: bias(out_features)?, unfold: None }
+            }
+            FusedOp::MaxPool(pool) => Kernel::MaxPool(Slide {
+                kernel: pool.kernel,
+                stride: pool.stride,
+                dilation: 1,
+                padding: pool.padding,
+                activation: None,
+            }),
+            FusedOp::GlobalAvgPool => Kernel::GlobalAverage,
+            _ => {
+                return Err(
+                    self.unfit(layer.node, "frozen networks do not know this kind of layer")
+                );
+            }
+        };
+        if !matches!(layer.op, FusedOp::Linear { .. })
+            && !matches!(self.shapes[layer.input], Shape::Map { .. })
+        {
+            return Err(self.unfit(layer.node, "it needs a feature map"));
+        }
+        Ok(Step { layer, kernel })
+    }
+
+    fn convolution(
+        &self,
+        layer: &FusedLayer,
+        conv: Conv2d,
+        weight: Vec<f32>,
+        bias: Tensor,
+    ) -> Result<Kernel> {
+        let Conv2d { in_channels, out_channels, kernel, stride, padding, dilation, groups, .. } =
+            conv;
+        let taps = kernel * kernel;
+        let mut slide = Slide { kernel, stride, dilation, padding, activation: None };
+        if groups > 1 && groups == in_channels && groups == out_channels {
+            if layer.residual.is_some() {
+                return Err(
+                    self.unfit(layer.node, "a residual cannot be added to a depthwise layer")
+                );
+            }
+            slide.activation = layer.activation;
+            let weight = transposed(&weight, out_channels, taps);
+            let weight = self.tensor(weight, &[taps, out_channels], DType::F32)?;
+            return Ok(Kernel::Depthwise { weight, bias, slide });
+        }
+        // The pixels get channels that hold nothing.
+        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
+        let per_group = in_channels / groups;
+        let padded = if is_pixels { self.channels } else { per_group };
+        // [out, in, k, k] → [out, k, k, in]
+        let mut rows = vec![0f32; out_channels * taps * padded];
+        for (o, filter) in weight.chunks_exact(per_group * taps).enumerate() {
+            for (c, values) in filter.chunks_exact(taps).enumerate() {
+                for (tap, &value) in values.iter().enumerate() {
+                    rows[(o * taps + tap) * padded + c] = value;
+                }
+            }
+        }
+        let dtype = self.dtype.dtype();
+        #[cfg(feature = "cudnn")]
+        if let (Some(padding), true) = (self.even(&conv, layer), self.device.is_cuda())
+            && (taps > 1 || groups > 1)
+        {
+            let shape = [out_channels, kernel, kernel, padded];
+            let weight = self.tensor(rows, &shape, dtype)?;
+            return Ok(Kernel::Cudnn { weight, bias, slide, padding, groups });
+        }
+        if groups > 1 {
+            let problem =
+                "a convolution in groups that is not depthwise runs on CUDA with cuDNN only";
+            return Err(self.unfit(layer.node, problem));
+        }
+        let weight = transposed(&rows, out_channels, taps * padded);
+        let weight = self.tensor(weight, &[taps * padded, out_channels], dtype)?;
+        let pointwise =
+            taps == 1 && stride == 1 && matches!(padding, Padding::Same | Padding::Symmetric(0));
+        Ok(Kernel::Product { weight, bias, unfold: (!pointwise).then_some(slide) })
+    }
+
+    /// The zeros on each side, if they are the same on all four.
+    #[cfg(feature = "cudnn")]
+    fn even(&self, conv: &Conv2d, layer: &FusedLayer) -> Option<usize> {
+        let Shape::Map { height, width, .. } = self.shapes[layer.input] else { return None };
+        let amounts = |n| conv.padding.amounts(n, conv.kernel, conv.stride, conv.dilation);
+        let ((top, bottom), (left, right)) = (amounts(height), amounts(width));
+        (top == bottom && left == right && top == left).then_some(top)
+    }
+}
+
+/// `[rows, columns]` → `[columns, rows]`.
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+}
+
+impl Step {
+    fn run(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        dtype: FrozenType,
+    ) -> candle_core::Result<Tensor> {
+        #[cfg(not(feature = "cudnn"))]
+        let _ = dtype; // Only the convolutions of cuDNN make a difference between f32 and TF32.
+        match &self.kernel {
+            Kernel::Product { weight, bias, unfold } => {
+                let y = match unfold {
+                    None => {
+                        let channels = weight.dims()[0];
+                        let rows = x.elem_count() / channels;
+                        x.reshape((rows, channels))?.matmul(weight)?
+                    }
+                    Some(slide) => unfolded(x, weight, slide)?,
+                };
+                let mut shape = match unfold {
+                    None => x.dims().to_vec(),
+                    Some(slide) => slide.over(x.dims())?.output().into_dims(),
+                };
+                shape.pop();
+                shape.push(weight.dims()[1]);
+                self.finished(y.reshape(shape)?, bias, residual)
+            }
+            #[cfg(feature = "cudnn")]
+            Kernel::Cudnn { weight, bias, slide, padding, groups } => {
+                let tf32 = dtype == FrozenType::Tf32;
+                let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
+                self.finished(x.apply_op2_no_bwd(weight, &conv)?, bias, residual)
+            }
+            Kernel::Depthwise { weight, bias, slide } => {
+                x.apply_op3_no_bwd(weight, bias, &Depthwise(*slide))
+            }
+            Kernel::MaxPool(slide) => x.apply_op1_no_bwd(&MaxPool(*slide)),
+            Kernel::GlobalAverage => x.apply_op1_no_bwd(&GlobalAverage),
+        }
+    }
+
+    /// Bias, residual and activation in one pass.
+    fn finished(
+        &self,
+        y: Tensor,
+        bias: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> candle_core::Result<Tensor> {
+        let finish = Finish(self.layer.activation);
+        match residual {
+            Some(residual) => y.inplace_op3(bias, residual, &finish)?,
+            None => y.inplace_op2(bias, &finish)?,
+        }
+        Ok(y)
+    }
+}
+
+/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may hold.
+fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide) -> candle_core::Result<Tensor> {
+    let n = x.dim(0)?;
+    let rows = |n: usize| {
+        let mut dims = x.dims().to_vec();
+        dims[0] = n;
+        Ok::<_, candle_core::Error>(Unfold::output(&slide.over(&dims)?).elem_count())
+    };
+    let bytes = rows(1)? * x.dtype().size_in_bytes();
+    let part = (UNFOLDED_BYTES / bytes.max(1)).clamp(1, n.max(1));
+    let run = |x: &Tensor| x.apply_op1_no_bwd(&Unfold(*slide))?.matmul(weight);
+    if part >= n {
+        return run(x);
+    }
+    let parts = (0..n).step_by(part).map(|start| run(&x.narrow(0, start, part.min(n - start))?));
+    Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)
+}

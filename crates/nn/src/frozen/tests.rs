@@ -1,0 +1,336 @@
+use candle_core::{DType, Device, Tensor};
+use taper_core::{
+    Fit, Interpolation, Preprocessing,
+    random::{Key, Purpose},
+};
+use taper_graph::{
+    Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights, networks,
+};
+
+use super::{FrozenNetwork, FrozenType};
+use crate::{DeviceChoice, Network, Pass, open_device};
+
+/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+fn device() -> Device {
+    let choice: DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {
+        Ok(name) => name.parse().unwrap(),
+        Err(_) => DeviceChoice::Cpu,
+    };
+    open_device(choice).unwrap()
+}
+
+fn preprocessing(size: u32) -> Preprocessing {
+    Preprocessing {
+        size,
+        interpolation: Interpolation::Bilinear,
+        fit: Fit::Squash,
+        mean: Preprocessing::IMAGENET_MEAN,
+        std: Preprocessing::IMAGENET_STD,
+    }
+}
+
+fn pixels(n: usize, size: usize) -> Tensor {
+    let mut stream = Key::new(3, Purpose::new("frozen/pixels")).stream(0, 0);
+    let values: Vec<u8> = (0..n * size * size * 3).map(|_| stream.next_u32() as u8).collect();
+    Tensor::from_vec(values, (n, size, size, 3), &Device::Cpu).unwrap()
+}
+
+/// What the trainable form says about the same pixels.
+fn reference(graph: &Graph, weights: &Weights, pixels: &Tensor, size: u32) -> Vec<f32> {
+    let network = Network::loaded(graph, weights, &Device::Cpu).unwrap();
+    let (scale, shift) = preprocessing(size).affine();
+    let per_channel =
+        |v: [f32; 3]| Tensor::new(&v, &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
+    let x = pixels.to_dtype(DType::F32).unwrap().permute((0, 3, 1, 2)).unwrap();
+    let x = x.contiguous().unwrap().broadcast_mul(&per_channel(scale)).unwrap();
+    let x = x.broadcast_add(&per_channel(shift)).unwrap();
+    let y = network.forward(&x, Pass::Evaluation).unwrap();
+    y.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The largest deviation, as a share of the largest value.
+fn deviation(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let largest = theirs.iter().fold(0f32, |m, x| m.max(x.abs()));
+    ours.iter().zip(theirs).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+fn check(graph: &Graph, size: u32, bounds: &[(FrozenType, f32)]) {
+    let weights = Weights::seeded(graph);
+    let pixels = pixels(3, size as usize);
+    let expected = reference(graph, &weights, &pixels, size);
+    let device = device();
+    for &(dtype, bound) in bounds {
+        let frozen =
+            FrozenNetwork::compile(graph, &weights, &preprocessing(size), dtype, &device).unwrap();
+        let y = frozen.forward(&pixels.to_device(&device).unwrap()).unwrap();
+        assert_eq!(y.dims(), [3, frozen.width()]);
+        let found: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
+        let deviation = deviation(&found, &expected);
+        assert!(deviation <= bound, "{} in {dtype:?}: {deviation}", graph.name());
+        // Again, and picture by picture: the same bytes.
+        let again = frozen.forward(&pixels.to_device(&device).unwrap()).unwrap();
+        assert_eq!(again.flatten_all().unwrap().to_vec1::<f32>().unwrap(), found);
+    }
+}
+
+const BOUNDS: [(FrozenType, f32); 3] =
+    [(FrozenType::F32, 1e-4), (FrozenType::F16, 4e-3), (FrozenType::Bf16, 3e-2)];
+
+#[test]
+fn frozen_networks_agree_with_their_trainable_form() {
+    check(&networks::efficientnet_lite0(10), 64, &BOUNDS);
+    check(&networks::resnet50(10).without_classifier(), 64, &BOUNDS);
+    check(&networks::vgg16(10).without_classifier(), 32, &BOUNDS[..1]);
+}
+
+#[test]
+fn windows_of_all_kinds_are_right() {
+    let (mut g, input) = GraphBuilder::pictures("windows", 3);
+    let x = g.conv("same", input, Conv2d::new(3, 5, 3).stride(2).padding(Padding::Same).bias());
+    let x = g.activation("relu", x, Activation::Relu);
+    let dilated = Conv2d { dilation: 2, ..Conv2d::new(5, 16, 3).padding(Padding::Symmetric(2)) };
+    let x = g.conv("dilated", x, dilated);
+    let x = g.batch_norm("norm", x, 16, 1e-3);
+    let pool = MaxPool { kernel: 3, stride: 2, padding: Padding::Same };
+    let x = g.max_pool("pool", x, pool);
+    let shortcut = g.conv("shortcut", x, Conv2d::new(16, 16, 1).bias());
+    let depthwise = Conv2d::new(16, 16, 5).padding(Padding::Same).groups(16);
+    let y = g.conv("depthwise", x, depthwise);
+    let y = g.activation("relu6", y, Activation::Relu6);
+    let y = g.conv("project", y, Conv2d::new(16, 16, 1));
+    let y = g.layer("sum", Op::Add, &[y, shortcut]);
+    let y = g.activation("end", y, Activation::Relu);
+    let y = g.conv("strided", y, Conv2d::new(16, 8, 1).stride(2));
+    let y = g.layer("mean", Op::GlobalAvgPool, &[y]);
+    g.linear("fc", y, 8, 4);
+    check(&g.finish(y), 37, &BOUNDS);
+}
+
+#[test]
+fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
+    let graph = networks::efficientnet_lite0(10);
+    let weights = Weights::seeded(&graph);
+    let preprocessing = preprocessing(32);
+    let frozen =
+        FrozenNetwork::compile(&graph, &weights, &preprocessing, FrozenType::F32, &Device::Cpu)
+            .unwrap();
+    let error = frozen.forward(&pixels(1, 40)).unwrap_err().to_string();
+    assert!(error.contains("input") && error.contains("[n, 32, 32, 3]"), "{error}");
+
+    let (mut g, input) = GraphBuilder::pictures("grouped", 3);
+    let x = g.conv("stem", input, Conv2d::new(3, 8, 3));
+    let x = g.conv("groups.of.two", x, Conv2d::new(8, 8, 3).groups(4));
+    let x = g.layer("mean", Op::GlobalAvgPool, &[x]);
+    let graph = g.finish(x);
+    let weights = Weights::seeded(&graph);
+    let error =
+        FrozenNetwork::compile(&graph, &weights, &preprocessing, FrozenType::F32, &Device::Cpu)
+            .unwrap_err();
+    assert!(error.to_string().contains("groups.of.two"), "{error}");
+}
+
+/// The kernels themselves, compiled for this processor: each against the plain Rust of the same operation.
+#[cfg(target_os = "linux")]
+mod kernels {
+    use std::{
+        ffi::CString,
+        path::{Path, PathBuf},
+        process::Command,
+    };
+
+    use candle_core::WithDType;
+    use half::{bf16, f16};
+    use libloading::Library;
+
+    use super::*;
+    use crate::frozen::ops::{
+        Depthwise, Finish, GlobalAverage, MaxPool, Normalise, Slide, Unfold, Window,
+    };
+
+    /// Blocks and threads of the emulated grids: few, so that every thread takes several steps.
+    const GRID: (u32, u32) = (3, 4);
+
+    fn compiled(folder: &Path) -> Option<Library> {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/frozen/kernels.cu");
+        let library: PathBuf = folder.join("kernels.so");
+        let outcome = Command::new("c++")
+            .args(["-std=c++17", "-O1", "-fno-fast-math", "-ffp-contract=off", "-shared", "-fPIC"])
+            .args(["-DTAPER_HOST", "-x", "c++", source, "-o"])
+            .arg(&library)
+            .output();
+        match outcome {
+            Err(error) => {
+                println!("skipped: no c++ on this machine ({error})");
+                None
+            }
+            Ok(output) => {
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                // SAFETY: the library was just made from our own source and has no initialisers.
+                Some(unsafe { Library::new(&library).unwrap() })
+            }
+        }
+    }
+
+    /// Calls a kernel once for each thread of the grid.
+    fn launch<F: Copy>(library: &Library, name: &str, call: impl Fn(F)) {
+        let name = CString::new(name).unwrap();
+        // SAFETY: the caller gives the kernel's own signature.
+        unsafe {
+            let kernel = *library.get::<F>(name.as_bytes_with_nul()).unwrap();
+            let place = *library
+                .get::<unsafe extern "C" fn(u32, u32, u32, u32)>(b"place_thread\0")
+                .unwrap();
+            for block in 0..GRID.0 {
+                for thread in 0..GRID.1 {
+                    place(block, GRID.0, thread, GRID.1);
+                    call(kernel);
+                }
+            }
+        }
+    }
+
+    fn values<T: WithDType>(count: usize, seed: u64) -> Vec<T> {
+        let mut stream = Key::new(seed, Purpose::new("frozen/values")).stream(0, 0);
+        (0..count).map(|_| T::from_f64(f64::from(stream.next_u32() as u8) / 32.0 - 4.0)).collect()
+    }
+
+    fn tensor<T: WithDType>(values: &[T], shape: &[usize]) -> Tensor {
+        Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat<T: WithDType>(x: &Tensor) -> Vec<T> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    type Slided<T> = unsafe extern "C" fn(*const T, *mut T, Window);
+    type Filtered<T> = unsafe extern "C" fn(*const T, *const f32, *const f32, *mut T, Window);
+    type Finished<T> = unsafe extern "C" fn(*mut T, *const f32, *const T, u32, u32, u32);
+    type Normalised<T> = unsafe extern "C" fn(*const u8, *mut T, u32, u32, *const f32);
+    type Averaged<T> = unsafe extern "C" fn(*const T, *mut f32, u32, u32, u32);
+
+    fn all<T: WithDType + std::fmt::Debug>(library: &Library, suffix: &str, wide: usize) {
+        for (case, (kernel, stride, dilation, padding)) in [
+            (3, 1, 1, Padding::Same),
+            (3, 2, 1, Padding::Same),
+            (5, 2, 1, Padding::Symmetric(2)),
+            (3, 1, 2, Padding::Symmetric(1)),
+            (2, 2, 1, Padding::Symmetric(0)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (channels, vector) in [(wide * 2, wide), (wide * 2, 1), (3, 1)] {
+                let shape = [2, 9, 7, channels];
+                let x: Vec<T> = values(2 * 9 * 7 * channels, case as u64);
+                let maps = tensor(&x, &shape);
+                let activation = [None, Some(Activation::Relu), Some(Activation::Relu6)][case % 3];
+                let slide = Slide { kernel, stride, dilation, padding, activation };
+                let window = slide.over(&shape).unwrap();
+                let name = |op: &str| format!("{op}_{suffix}_{vector}");
+
+                let expected: Vec<T> = flat(&maps.apply_op1_no_bwd(&Unfold(slide)).unwrap());
+                let mut y = values::<T>(expected.len(), 9);
+                let target = y.as_mut_ptr();
+                // SAFETY: the buffers are as long as the window says.
+                launch::<Slided<T>>(library, &name("unfold"), |f| unsafe {
+                    f(x.as_ptr(), target, window)
+                });
+                assert!(y == expected, "unfold of {window:?}");
+
+                if dilation == 1 {
+                    let expected: Vec<T> = flat(&maps.apply_op1_no_bwd(&MaxPool(slide)).unwrap());
+                    let mut y = values::<T>(expected.len(), 9);
+                    let target = y.as_mut_ptr();
+                    // SAFETY: as above.
+                    launch::<Slided<T>>(library, &name("max_pool"), |f| unsafe {
+                        f(x.as_ptr(), target, window)
+                    });
+                    assert!(y == expected, "max pool of {window:?}");
+                }
+
+                let weights: Vec<f32> = values(kernel * kernel * channels, 5);
+                let bias: Vec<f32> = values(channels, 6);
+                let expected: Vec<T> = flat(
+                    &maps
+                        .apply_op3_no_bwd(
+                            &tensor(&weights, &[kernel * kernel, channels]),
+                            &tensor(&bias, &[channels]),
+                            &Depthwise(slide),
+                        )
+                        .unwrap(),
+                );
+                let mut y = values::<T>(expected.len(), 9);
+                let target = y.as_mut_ptr();
+                // SAFETY: as above.
+                launch::<Filtered<T>>(library, &name("depthwise"), |f| unsafe {
+                    f(x.as_ptr(), weights.as_ptr(), bias.as_ptr(), target, window);
+                });
+                assert!(y == expected, "depthwise of {window:?}");
+
+                for residual in [None, Some(values::<T>(x.len(), 8))] {
+                    let mut y = x.clone();
+                    let expected = tensor(&x, &shape);
+                    let (bias_tensor, finish) = (tensor(&bias, &[channels]), Finish(activation));
+                    match &residual {
+                        None => expected.inplace_op2(&bias_tensor, &finish).unwrap(),
+                        Some(r) => {
+                            expected.inplace_op3(&bias_tensor, &tensor(r, &shape), &finish).unwrap()
+                        }
+                    }
+                    let target = y.as_mut_ptr();
+                    let add = residual.as_ref().map_or(std::ptr::null(), |r| r.as_ptr());
+                    let rows = (x.len() / channels) as u32;
+                    // SAFETY: as above.
+                    launch::<Finished<T>>(library, &name("finish"), |f| unsafe {
+                        f(target, bias.as_ptr(), add, rows, channels as u32, window.activation);
+                    });
+                    assert!(y == flat::<T>(&expected), "finish with {activation:?}");
+                }
+
+                let expected: Vec<f32> = flat(&maps.apply_op1_no_bwd(&GlobalAverage).unwrap());
+                let mut y = vec![-1f32; expected.len()];
+                let target = y.as_mut_ptr();
+                // SAFETY: as above.
+                launch::<Averaged<T>>(library, &format!("global_average_{suffix}"), |f| unsafe {
+                    f(x.as_ptr(), target, 2, 63, channels as u32);
+                });
+                assert_eq!(y, expected);
+            }
+        }
+        let pixels = pixels(2, 5);
+        let bytes: Vec<u8> = flat(&pixels);
+        for channels in [3, 8] {
+            let (scale, shift) = preprocessing(5).affine();
+            let op = Normalise { scale, shift, channels, dtype: T::DTYPE };
+            let expected: Vec<T> = flat(&pixels.apply_op1_no_bwd(&op).unwrap());
+            let affine: Vec<f32> = scale.into_iter().chain(shift).collect();
+            let mut y = values::<T>(expected.len(), 9);
+            let target = y.as_mut_ptr();
+            // SAFETY: as above.
+            launch::<Normalised<T>>(library, &format!("normalise_{suffix}"), |f| unsafe {
+                f(bytes.as_ptr(), target, 50, channels as u32, affine.as_ptr());
+            });
+            assert!(y == expected, "normalise to {channels} channels");
+        }
+    }
+
+    #[test]
+    fn kernels_do_what_the_reference_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(library) = compiled(folder.path()) else { return };
+        all::<f32>(&library, "f32", 4);
+        all::<f16>(&library, "f16", 8);
+        all::<bf16>(&library, "bf16", 8);
+    }
+
+    /// NVRTC needs no GPU, so that a build with CUDA at least knows whether its kernels compile.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn kernels_compile_for_cuda() {
+        let ptx = crate::frozen::cuda::ptx().unwrap();
+        for name in ["depthwise_bf16_8", "unfold_f32_1", "finish_f16_8", "normalise_bf16"] {
+            assert!(ptx.contains(&format!(".entry {name}(")), "no {name} in the PTX");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Every network of the registry against timm: specification, tensors, answers on seeded weights.
+//! References: `crates/testing/reference/zoo.py`.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::{Device, Tensor};
+use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
+use taper_core::{Fit, Interpolation};
+use taper_graph::{Graph, WeightSource, Weights};
+use taper_nn::{Network, Pass};
+use taper_plan::{FrozenPlan, Output, PlanOptions, Precision};
+use taper_testing::{
+    assert_close, picture,
+    zoo::{ZooReference, answers, specifications, tensors, thinned},
+};
+use taper_zoo::{LoadedWeights, ModelSpec, WeightsChoice, find, models, resolve};
+
+/// Networks that are slow through candle are compared at the odd size only; the plan does all sizes.
+const SLOW: u64 = 6_000_000_000;
+
+fn through_candle(
+    r: &ZooReference,
+    model: &ModelSpec,
+    graph: &Graph,
+    weights: &dyn WeightSource,
+) -> Vec<f32> {
+    let network = Network::loaded(graph, weights, &Device::Cpu).unwrap();
+    let (mean, std) = (model.preprocessing.mean, model.preprocessing.std);
+    let pixels = picture(r.height, r.width);
+    let normalised: Vec<f32> = pixels
+        .iter()
+        .enumerate()
+        .map(|(i, p)| {
+            ((f64::from(*p) / 255.0 - f64::from(mean[i % 3])) / f64::from(std[i % 3])) as f32
+        })
+        .collect();
+    let x = Tensor::from_vec(normalised, (1, r.height, r.width, 3), &Device::Cpu).unwrap();
+    let x = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+    network.forward(&x, Pass::Evaluation).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn through_the_plan(
+    r: &ZooReference,
+    model: &ModelSpec,
+    graph: &Graph,
+    weights: &dyn WeightSource,
+    output: Output,
+    precision: Precision,
+) -> Vec<f32> {
+    let (mean, std) = (model.preprocessing.mean, model.preprocessing.std);
+    let options =
+        PlanOptions::new([r.height, r.width], mean, std).output(output).precision(precision);
+    let plan = FrozenPlan::compile(graph, weights, &options).unwrap();
+    let mut out = vec![f32::NAN; plan.output_width()];
+    let mut workspace = plan.workspace(rayon::current_num_threads());
+    plan.forward(&mut workspace, &picture(r.height, r.width), 1, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn the_registry_says_what_timm_says() {
+    let known = specifications();
+    for model in models() {
+        let timm = &known[model.name];
+        let p = model.preprocessing;
+        assert_eq!(model.hub.repository, timm.repository);
+        assert_eq!(model.licence.to_lowercase(), timm.licence, "{}", model.name);
+        let interpolation = match p.interpolation {
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            (p.size, interpolation),
+            (timm.size, timm.interpolation.as_str()),
+            "{}",
+            model.name
+        );
+        assert_eq!(p.fit, Fit::Crop { fraction: timm.crop }, "{}", model.name);
+        assert_eq!((p.mean, p.std), (timm.mean, timm.std), "{}", model.name);
+        assert_eq!(model.parameters, timm.parameters, "{}", model.name);
+        assert_eq!((model.feature_width, model.classes), (timm.features, timm.classes));
+    }
+    assert_eq!(known.len(), models().len(), "every network has its reference");
+}
+
+#[test]
+fn graphs_name_and_shape_their_tensors_as_timm_does() {
+    for model in models() {
+        let mut theirs = tensors(model.name);
+        if model.name.starts_with("repvgg") {
+            theirs = deployed(theirs);
+        }
+        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no difference.
+        let sides = |shape: Vec<usize>| shape.into_iter().filter(|n| *n != 1).collect::<Vec<_>>();
+        let ours = model.graph().parameters().into_iter().map(|p| (p.name, sides(p.shape)));
+        let theirs = theirs.into_iter().map(|(name, shape)| (name, sides(shape)));
+        assert_eq!(
+            ours.collect::<BTreeMap<_, _>>(),
+            theirs.collect::<BTreeMap<_, _>>(),
+            "{}",
+            model.name
+        );
+    }
+}
+
+/// The tensors of RepVGG with the branches of each block fused to one convolution.
+fn deployed(trained: BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Vec<usize>> {
+    let mut all = BTreeMap::new();
+    for (name, shape) in trained {
+        if let Some(block) = name.strip_suffix(".conv_kxk.conv.weight") {
+            all.insert(format!("{block}.reparam_conv.bias"), vec![shape[0]]);
+            all.insert(format!("{block}.reparam_conv.weight"), shape);
+        } else if !["conv_kxk", "conv_1x1", "identity"].iter().any(|branch| name.contains(branch)) {
+            all.insert(name, shape);
+        }
+    }
+    all
+}
+
+/// Seeded weights as timm names and shapes them, in a file, through everything that loads weights.
+fn loaded(model: &'static ModelSpec, folder: &Path, backbone_only: bool) -> LoadedWeights {
+    let mut shapes = tensors(model.name);
+    if backbone_only && model.name.starts_with("vgg") {
+        // 124 million numbers that nobody asks for.
+        shapes.retain(|name, _| name.starts_with("features."));
+    }
+    let weights = Weights::seeded_by_name(shapes);
+    let path = folder.join(format!("{}.safetensors", model.name));
+    let bytes: Vec<(&str, Vec<u8>)> = weights
+        .names()
+        .into_iter()
+        .map(|name| {
+            let values = weights.values(name).unwrap();
+            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, bytes)| {
+        let shape = weights.shape(name).unwrap().to_vec();
+        (*name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
+    });
+    serialize_to_file(views, None, &path).unwrap();
+    let loaded = resolve(model, &WeightsChoice::File(path.clone())).unwrap();
+    // What is open stays readable; the next network gets its place on the disk.
+    std::fs::remove_file(path).unwrap();
+    loaded
+}
+
+#[test]
+fn features_equal_those_of_timm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut current: Option<(String, LoadedWeights)> = None;
+    for r in answers() {
+        let model = find(&r.network).unwrap();
+        let backbone = &model.backbone();
+        if current.as_ref().is_none_or(|(name, _)| *name != r.network) {
+            current = Some((r.network.clone(), loaded(model, folder.path(), true)));
+        }
+        let weights = current.as_ref().unwrap().1.source.as_ref();
+        println!("{} {} × {}", r.network, r.height, r.width);
+        let odd = r.height != r.width;
+        let slow = if backbone.has_plan() { SLOW } else { 2 * SLOW };
+        if odd || model.flops() < slow {
+            let features = through_candle(&r, model, backbone, weights);
+            assert_close(&thinned(&features), &r.features, 1e-4);
+        }
+        if !backbone.has_plan() {
+            continue;
+        }
+        let plan = |precision| {
+            let features =
+                through_the_plan(&r, model, backbone, weights, Output::Features, precision);
+            thinned(&features)
+        };
+        assert_close(&plan(Precision::F32), &r.features, 1e-4);
+        assert_close(&plan(Precision::Bf16), &r.features, 2e-2);
+    }
+}
+
+#[test]
+fn logits_equal_those_of_timm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for r in answers() {
+        let model = find(&r.network).unwrap();
+        // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in `parity.rs`.
+        if (r.height, r.width) != (224, 224) || r.network.starts_with("vgg") || r.logits.is_empty()
+        {
+            continue;
+        }
+        let graph = model.graph();
+        let weights = loaded(model, folder.path(), false);
+        let weights = weights.source.as_ref();
+        println!("{} {} × {}", r.network, r.height, r.width);
+        if model.flops() < SLOW || !graph.has_plan() {
+            let logits = through_candle(&r, model, &graph, weights);
+            assert_close(&thinned(&logits), &r.logits, 1e-4);
+        }
+        if graph.has_plan() {
+            let logits =
+                through_the_plan(&r, model, &graph, weights, Output::Logits, Precision::F32);
+            assert_close(&thinned(&logits), &r.logits, 1e-4);
+        }
+        seen += 1;
+    }
+    assert!(seen >= 25, "{seen}");
+}

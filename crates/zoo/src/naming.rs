@@ -1,0 +1,154 @@
+//! Names of tensors by other conventions than timm's: torchvision's, Keras's, and those of RepVGG before its branches were
+//! fused. Which convention a file follows is told by its keys, tensor by tensor.
+
+mod keras;
+mod repvgg;
+mod torchvision;
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use taper_graph::{Graph, Parameter, WeightSource};
+
+use crate::{Error, Result, WeightFile};
+
+/// What training scripts put before all names: `DistributedDataParallel`, Lightning and others.
+const PREFIXES: [&str; 6] = ["", "module.", "model.", "backbone.", "module.model.", "encoder."];
+
+/// A file seen through the names and shapes that a network gives its tensors.
+pub(crate) struct Renamed {
+    file: WeightFile,
+    tensors: BTreeMap<String, Found>,
+    /// What the network has no use for.
+    unexpected: Vec<String>,
+}
+
+/// Where the values of a tensor come from.
+#[derive(Debug, Clone, PartialEq)]
+struct Found {
+    shape: Vec<usize>,
+    /// Tensors of the file, those that the recipe needs.
+    sources: Vec<String>,
+    recipe: Recipe,
+}
+
+/// How values of the file become those of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+enum Recipe {
+    /// As they are, perhaps in another shape.
+    Same,
+    /// Keras's axes into torch's.
+    Keras(keras::Axes),
+    /// Three branches of RepVGG into one convolution.
+    Fused(repvgg::Part),
+}
+
+/// Looks up everything that `graph` needs in a file.
+///
+/// # Errors
+/// [`Error::Naming`] if the file follows a convention that does not fit this network's arithmetic.
+pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
+    keras::refuse_other_networks(&file, graph)?;
+    let parameters = graph.parameters();
+    let prefix = prefix(&file, graph, &parameters);
+    let keras = keras::Names::of(graph);
+    let mut tensors = BTreeMap::new();
+    for parameter in &parameters {
+        let plain = |name: &str, any_shape: bool| {
+            let name = format!("{prefix}{name}");
+            let shape = file.shape(&name)?;
+            let shape = reshaped(shape, &parameter.shape, any_shape);
+            Some(Found { shape, sources: vec![name], recipe: Recipe::Same })
+        };
+        let found = plain(&parameter.name, false)
+            .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
+            .or_else(|| repvgg::fused(&file, prefix, parameter))
+            .or_else(|| keras.find(&file, parameter));
+        if let Some(found) = found {
+            tensors.insert(parameter.name.clone(), found);
+        }
+    }
+    let used: std::collections::BTreeSet<&str> =
+        tensors.values().flat_map(|found| &found.sources).map(String::as_str).collect();
+    let unexpected = file.names().into_iter().filter(|name| !used.contains(name));
+    let unexpected = unexpected.map(str::to_owned).collect();
+    Ok(Renamed { tensors, unexpected, file })
+}
+
+/// The prefix with which most of the names fit.
+fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'static str {
+    let fits = |prefix: &&&'static str| {
+        let there = |name: &str| file.shape(&format!("{prefix}{name}")).is_some();
+        let known = |p: &&Parameter| {
+            there(&p.name)
+                || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
+                || repvgg::fused(file, prefix, p).is_some()
+        };
+        parameters.iter().filter(known).count()
+    };
+    // The first of equals: plain names.
+    PREFIXES.iter().rev().max_by_key(fits).copied().unwrap_or_default()
+}
+
+/// The shape that is needed if the values of `found` are those, else `found`, to be reported.
+fn reshaped(found: &[usize], needed: &[usize], any: bool) -> Vec<usize> {
+    // A 1 × 1 convolution is a linear layer.
+    let sides = |shape: &[usize]| shape.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let same = if any { count(found) == count(needed) } else { sides(found) == sides(needed) };
+    if same { needed.to_vec() } else { found.to_vec() }
+}
+
+impl Renamed {
+    /// Tensors of the file that the network has no use for, counters of batches left out.
+    pub(crate) fn unexpected(&self) -> &[String] {
+        &self.unexpected
+    }
+
+    /// # Errors
+    /// [`Error::ElementType`] names the first tensor that is there, but holds numbers of a type that is not read.
+    pub(crate) fn check_types(&self, graph: &Graph) -> Result<()> {
+        let missing = graph.parameters().into_iter().find_map(|parameter| {
+            let found = self.file.other_type(&parameter.name)?;
+            (!self.tensors.contains_key(&parameter.name))
+                .then(|| (parameter.name, found.to_owned()))
+        });
+        match missing {
+            None => Ok(()),
+            Some((tensor, found)) => {
+                Err(Error::ElementType { file: self.file.name().to_owned(), tensor, found })
+            }
+        }
+    }
+
+    pub(crate) fn file(&self) -> &WeightFile {
+        &self.file
+    }
+}
+
+impl WeightSource for Renamed {
+    /// The names that were looked up, then those that nothing needs: near misses are among them.
+    fn names(&self) -> Vec<&str> {
+        self.tensors.keys().chain(&self.unexpected).map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|found| found.shape.as_slice())
+    }
+
+    fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {
+        let found = self.tensors.get(name)?;
+        match &found.recipe {
+            Recipe::Same => self.file.values(found.sources.first()?),
+            Recipe::Keras(axes) => {
+                let sources = found.sources.iter().map(|name| self.file.values(name));
+                let sources = sources.collect::<Option<Vec<_>>>()?;
+                Some(Cow::Owned(axes.apply(&sources, &found.shape)))
+            }
+            Recipe::Fused(part) => {
+                let sources = found.sources.iter().map(|name| self.file.values(name));
+                let sources = sources.collect::<Option<Vec<_>>>()?;
+                Some(Cow::Owned(part.apply(&sources, &found.shape)))
+            }
+        }
+    }
+}

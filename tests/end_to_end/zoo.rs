@@ -1,0 +1,184 @@
+//! Networks, their weights and their features.
+
+use std::{fs, path::Path};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::support::{QUICK, pictures, run, shared, taper};
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn a_cut_and_dropout_are_in_the_recipe_the_artefact_and_the_cache() {
+    let folder = pictures();
+    let here = folder.path();
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--cut", "blocks.4", "--dropout", "0.2", "--json"]);
+    let trained = run(here, &arguments).expect(0).json();
+    // Features of 112 channels, 2 classes.
+    assert_eq!(trained["parameters"]["trainable"], 112 * 2 + 2);
+    let recipe = fs::read_to_string(here.join("run/recipe.toml")).unwrap();
+    assert!(recipe.contains("cut = \"blocks.4\"") && recipe.contains("dropout = 0.2"), "{recipe}");
+    let evaluated =
+        run(here, &["evaluate", "run/model.safetensors", "--data", "data", "--json"]).expect(0);
+    let loss = |value: &Value| value["loss"].as_f64().unwrap();
+    assert!((loss(&evaluated.json()) - loss(&trained["test"])).abs() < 1e-5);
+
+    // Features of another layer are other features: none of these come from the cache, then all of them.
+    let again = |cut: &[&str], out: &'static str| {
+        let mut arguments = QUICK.to_vec();
+        arguments.extend(["--json", "--out", out]);
+        arguments.extend(cut);
+        run(here, &arguments).expect(0).json()["cached"].as_u64().unwrap()
+    };
+    assert_eq!(again(&[], "whole"), 0);
+    assert_eq!(again(&["--cut", "blocks.3"], "earlier"), 0);
+    assert_eq!(again(&["--cut", "blocks.4"], "same"), 42);
+
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--cut", "block.4"]);
+    run(here, &arguments).complains(2, &["no layer 'block.4'", "blocks.4"]);
+    arguments.truncate(QUICK.len());
+    arguments.extend(["--dropout", "1"]);
+    run(here, &arguments).complains(2, &["--dropout is 1"]);
+}
+
+#[test]
+fn features_are_written_in_index_order_and_alike_by_plan_and_candle() {
+    let folder = pictures();
+    let here = folder.path();
+    fs::write(here.join("data/train/red/zz.jpg"), "no picture").unwrap();
+    let embed = |out: &str, more: &[&str]| {
+        let mut arguments = vec!["embed", "--data", "data", "--size", "64", "--out", out, "--json"];
+        arguments.extend(more);
+        run(here, &arguments).expect(3).json()
+    };
+    let answer = embed("plan.safetensors", &[]);
+    assert_eq!((answer["n"].as_u64(), answer["width"].as_u64()), (Some(42), Some(1280)));
+    assert_eq!(answer["unreadable"].as_array().unwrap().len(), 1);
+    embed("candle.safetensors", &["--through", "candle"]);
+    embed("again.safetensors", &["--cache", "off"]);
+    let read = |name: &str| fs::read(here.join(name)).unwrap();
+    assert_eq!(read("plan.safetensors"), read("again.safetensors"), "the same bytes");
+
+    let (plan, candle) = (read("plan.safetensors"), read("candle.safetensors"));
+    let metadata = SafeTensors::read_metadata(&plan).unwrap().1.metadata().clone().unwrap();
+    let paths: Vec<String> = serde_json::from_str(&metadata["paths"]).unwrap();
+    let classes: Vec<String> = serde_json::from_str(&metadata["classes"]).unwrap();
+    assert_eq!(classes, ["blue", "red"]);
+    let [plan, candle] = [&plan, &candle].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let features = plan.tensor("features").unwrap();
+    assert_eq!(features.shape(), [42, 1280]);
+    let labels = plan.tensor("labels").unwrap();
+    assert_eq!(labels.shape(), [42]);
+    let labels = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+    for (label, path) in labels.zip(&paths) {
+        assert!(path.contains(&format!("/{}/", classes[label as usize])), "{path}");
+        assert!(Path::new(&here.join("data")).join(path).exists(), "{path}");
+    }
+    let other = candle.tensor("features").unwrap();
+    let (a, b) = (floats(features.data()), floats(other.data()));
+    let square = |v: f64| v * v;
+    let distance: f64 = a.iter().zip(&b).map(|(a, b)| square(f64::from(a - b))).sum();
+    let norm: f64 = b.iter().map(|b| square(f64::from(*b))).sum();
+    assert!((distance / norm).sqrt() < 1e-4, "{}", (distance / norm).sqrt());
+}
+
+#[test]
+fn networks_are_listed_with_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = run(folder.path(), &["models", "--json"]).expect(0).json();
+    let models = answer.as_array().unwrap();
+    assert!(models.len() >= 33);
+    for model in models {
+        for field in ["repository", "revision", "licence", "paper", "source", "interpolation"] {
+            assert!(model[field].as_str().is_some_and(|text| !text.is_empty()), "{model}");
+        }
+        assert!(model["bytes"].as_u64().unwrap() > 5_000_000, "{model}");
+        assert!(model["flops"].as_u64().unwrap() > 100_000_000, "{model}");
+        let embedded = model["name"] == "efficientnet-lite0";
+        assert_eq!(model["place"], if embedded { "embedded" } else { "remote" });
+        assert_eq!(model["digest"].is_string(), embedded);
+    }
+    let table = run(folder.path(), &["models"]).expect(0).stdout;
+    assert!(
+        table.contains("efficientnet-lite0") && table.contains("remote: timm/vgg16_bn.tv_in1k")
+    );
+}
+
+#[test]
+fn summaries_side_by_side_cut_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let table = run(here, &["summary", "--model", "resnet18,mobilenet-v2"]).expect(0).stdout;
+    assert!(table.contains("11,689,512") && table.contains("3,504,872"), "{table}");
+    let several = ["summary", "--model", "resnet18,mobilenet-v2", "--size", "64", "--json"];
+    let several = run(here, &several).expect(0).json();
+    assert!(several[1]["warnings"][0].as_str().unwrap().contains("128 × 128"), "{several}");
+
+    let arguments = ["summary", "--model", "resnet50", "--cut", "layer3", "--head", "linear"];
+    let mut arguments = arguments.to_vec();
+    arguments.extend(["--batch", "8", "--svg", "drawing.svg", "--json"]);
+    let summary = run(here, &arguments).expect(0).json();
+    assert_eq!(summary["last_feature_map"], serde_json::json!([14, 14, 1024]));
+    assert_eq!(summary["activations"]["batch"], 8);
+    // A sum in layer1 and its two inputs: 56 · 56 · 256 numbers of four bytes each, eight pictures.
+    assert_eq!(summary["activations"]["inference_bytes"], 56 * 56 * 256 * 4 * 3 * 8);
+    let layer = &summary["layers"][1];
+    assert_eq!(
+        (layer["name"].as_str(), layer["receptive_field"].as_u64()),
+        (Some("conv1"), Some(7))
+    );
+    let drawing = fs::read_to_string(here.join("drawing.svg")).unwrap();
+    assert!(drawing.starts_with("<svg") && drawing.contains("layer3.1  × 5"), "{drawing}");
+    run(here, &["summary", "--model", "resnet18,vgg11", "--svg", "x.svg"])
+        .complains(2, &["--svg", "one network at a time"]);
+}
+
+/// Photographs of scikit-image and scikit-learn, if somebody has put them there: what ImageNet calls them.
+#[test]
+fn photographs_are_what_imagenet_calls_them() {
+    let Some(folder) = std::env::var_os("TAPER_PHOTOGRAPHS") else {
+        println!("skipped: TAPER_PHOTOGRAPHS names no folder of photographs");
+        return;
+    };
+    let here = tempfile::tempdir().unwrap();
+    for (file, expected) in [
+        ("chelsea.png", "Egyptian cat tabby tiger cat"),
+        ("coffee.png", "espresso cup"),
+        ("rocket.jpg", "missile projectile"),
+        ("flower.jpg", "daisy"),
+        ("china.jpg", "palace monastery"),
+    ] {
+        let path = Path::new(&folder).join(file);
+        let arguments = ["predict", "--model", "efficientnet-lite0", "--top", "5", "--json"];
+        let output = taper(here.path()).args(arguments).arg(&path).output().unwrap();
+        let ran = crate::support::Ran::of(output).expect(0).json();
+        println!("{file}: {ran}");
+        let probabilities = ran["probabilities"].as_object().unwrap();
+        assert!(probabilities.keys().any(|name| expected.contains(name.as_str())), "{file}: {ran}");
+    }
+}
+
+/// timm's own file and the weights that are built in say the same about real pictures.
+#[test]
+fn weights_from_a_file_give_the_features_of_the_built_in_ones() {
+    let Some(weights) = shared("weights/timm/tf_efficientnet_lite0.in1k") else { return };
+    let file = weights.join("model.safetensors");
+    let folder = pictures();
+    let here = folder.path();
+    let embed = |out: &str, weights: &str| {
+        let arguments = ["embed", "--data", "data", "--weights", weights, "--out", out, "--quiet"];
+        run(here, &arguments).expect(0);
+        let bytes = fs::read(here.join(out)).unwrap();
+        floats(SafeTensors::deserialize(&bytes).unwrap().tensor("features").unwrap().data())
+    };
+    let (a, b) = (embed("a", "pretrained"), embed("b", file.to_str().unwrap()));
+    let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let largest = b.iter().copied().fold(0.0, f32::max);
+    // The built-in ones are rounded to 16 bits.
+    assert!(worst < 0.02 * largest, "{worst} of {largest}");
+}
