@@ -301,7 +301,7 @@ pub(crate) struct EmbedArgs {
     /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
-    /// The safetensors file to write: features [n, width], labels [n], paths in the metadata.
+    /// The safetensors file to write: features (n × width), labels (n), paths in the metadata.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Side of the square input in pixels [default: the network's own].
