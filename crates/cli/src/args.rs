@@ -151,7 +151,7 @@ impl CacheArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A folder of labelled pictures, or `synthetic`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// Write a cleaned manifest into this folder; originals are never touched.
@@ -184,7 +184,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AugmentArgs {
-    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
@@ -237,7 +237,7 @@ pub(crate) struct EvaluateArgs {
     /// The model.safetensors of a run folder.
     #[arg(value_name = "MODEL")]
     pub(crate) artefact: PathBuf,
-    /// A folder of labelled pictures, or `synthetic`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// The split: train, val, test, or all pictures [default: test if there is one, else all].
@@ -301,7 +301,7 @@ pub(crate) struct EmbedArgs {
     /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
-    /// The safetensors file to write: features [n, width], labels [n], paths in the metadata.
+    /// The safetensors file to write: features (n × width), labels (n), paths in the metadata.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Side of the square input in pixels [default: the network's own].

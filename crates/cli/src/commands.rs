@@ -357,7 +357,7 @@ fn list_datasets(args: &ListArgs) -> anyhow::Result<Status> {
         answer_line(&format!("{}: {} ({})", d.name, d.description, d.licence))?;
     }
     answer_line(
-        "Any folder of pictures is a data set too: train/, val/, test/ or class folders alone.",
+        "Any folder of pictures is a data set too (train/, val/, test/ or class folders alone), and any manifest, archive, Parquet file and hf:owner/name.",
     )?;
     Ok(Status::Done)
 }

@@ -19,7 +19,8 @@ pub(crate) struct RecipeArgs {
     /// A recipe file; arguments override it.
     #[arg(value_name = "RECIPE.toml")]
     pub(crate) recipe: Option<PathBuf>,
-    /// A folder with train/, val/, test/ or with one folder per class; or `synthetic` [default: synthetic].
+    /// Labelled pictures: a folder with train/, val/, test/ or class folders alone, a manifest, an archive, Parquet,
+    /// hf:owner/name, or a name of `taper datasets` [default: synthetic].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// The pretrained network [default: efficientnet-lite0].

@@ -23,6 +23,8 @@ mod picture_cache;
 mod prepare;
 mod sampling;
 mod split;
+#[cfg(feature = "parquet")]
+mod thrift;
 
 pub use archive::{is_archive, open_archive, open_archives};
 pub use dataset::{Content, Dataset, Ignored, PictureSource, Sample, content_sha256};

@@ -29,6 +29,7 @@ use crate::{
     archive::Window,
     decode::read_file,
     layout::{self, Beside, Row, split_named},
+    thrift::Walker,
 };
 
 /// Neighbouring pictures that are read together, since a page of the file holds several.
@@ -39,6 +40,8 @@ const BLOCK_BYTES: usize = 8 << 20;
 const BLOCKS: usize = 8;
 /// More rows than this are no data set for one list.
 const MOST_ROWS: i64 = 100_000_000;
+/// Bytes of a page when unpacked: a picture within the limits, and some more.
+const MOST_PAGE: u64 = 320 << 20;
 /// Class names are looked up in lists: a column of arbitrary numbers is no label.
 const MOST_CLASSES: usize = 1_000_000;
 
@@ -199,13 +202,26 @@ impl Length for Chunks {
     }
 }
 
+/// A window whose end is an error: the reader below skips over what a damaged header promises, and where nothing comes
+/// any more it would do so for hours. After the pages there is always the footer, so that nobody comes to the end rightly.
+struct Unending(Window);
+
+impl Read for Unending {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            n => Ok(n),
+        }
+    }
+}
+
 impl ChunkReader for Chunks {
-    type T = BufReader<Window>;
+    type T = BufReader<Unending>;
 
     fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
         let mut window = self.0.clone();
         window.seek(SeekFrom::Start(start))?;
-        Ok(BufReader::new(window))
+        Ok(BufReader::new(Unending(window)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
@@ -222,6 +238,47 @@ impl ChunkReader for Chunks {
         window.read_exact(&mut buffer)?;
         Ok(buffer.into())
     }
+}
+
+fn rest(window: &Window, start: u64) -> BufReader<Unending> {
+    let mut window = window.clone();
+    // Seeking within a window cannot fail.
+    let _ = window.seek(SeekFrom::Start(start));
+    BufReader::new(Unending(window))
+}
+
+/// The file's metadata lie before its last eight bytes: their length, and the magic.
+fn check_footer(window: &Window) -> std::result::Result<(), String> {
+    let short = || "it is no Parquet file".to_string();
+    let end = window.length().checked_sub(8).ok_or_else(short)?;
+    let mut last = [0; 8];
+    rest(window, end).read_exact(&mut last).map_err(|_| short())?;
+    let [a, b, c, d, magic @ ..] = last;
+    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let start = end.checked_sub(length).filter(|_| magic == *b"PAR1").ok_or_else(short)?;
+    Walker::new(rest(window, start), length).numbers().map(drop)
+}
+
+/// Every page of a column: its header, and how large it says it becomes.
+fn check_pages(window: &Window, start: u64, length: u64) -> std::result::Result<(), String> {
+    let end = start.checked_add(length).filter(|end| *end <= window.length());
+    let end = end.ok_or("a column ends beyond the file")?;
+    let mut at = start;
+    while at < end {
+        let mut walker = Walker::new(rest(window, at), end - at);
+        let numbers = walker.numbers()?;
+        let field = |id| {
+            let value = numbers.iter().find(|(own, _)| *own == id).map(|(_, value)| *value);
+            value.and_then(|value| u64::try_from(value).ok()).ok_or("a page has no size")
+        };
+        // As `PageHeader` in parquet.thrift has them.
+        let (unpacked, packed) = (field(2)?, field(3)?);
+        if unpacked > MOST_PAGE {
+            return Err(format!("a page unpacks to {} MiB", unpacked >> 20));
+        }
+        at = at.saturating_add(walker.len()).saturating_add(packed);
+    }
+    Ok(())
 }
 
 /// One file.
@@ -285,10 +342,17 @@ fn hub_columns(metadata: &FileMetaData) -> (Option<String>, Option<String>, Opti
 
 impl Table {
     fn open(path: &Path, window: Window) -> std::result::Result<Self, String> {
+        let length = window.length();
+        check_footer(&window)?;
+        let pages = window.clone();
         let reader = SerializedFileReader::new(Chunks(window)).map_err(damaged)?;
         let metadata = reader.metadata().file_metadata();
-        if !(0..=MOST_ROWS).contains(&metadata.num_rows()) {
-            return Err(format!("it has {} rows", metadata.num_rows()));
+        // Every row has a picture, and no picture has less than a byte.
+        let most = i64::try_from(length).unwrap_or(MOST_ROWS).min(MOST_ROWS);
+        let groups = reader.metadata().row_groups().iter();
+        let rows = groups.fold(0i64, |sum, group| sum.saturating_add(group.num_rows().max(0)));
+        if rows != metadata.num_rows() || rows > most {
+            return Err(format!("it claims {} rows", metadata.num_rows().max(rows)));
         }
         let (image, label, names) = hub_columns(metadata);
         let (image, label_name) =
@@ -323,6 +387,12 @@ impl Table {
                 columns()
             ));
         };
+        for group in reader.metadata().row_groups() {
+            for column in [bytes, file, Some(label)].into_iter().flatten() {
+                let (start, length) = group.column(column).byte_range();
+                check_pages(&pages, start, length)?;
+            }
+        }
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         Ok(Self { bytes, path: file, label, names, folder, reader })
     }

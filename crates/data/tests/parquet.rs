@@ -133,6 +133,16 @@ fn damage_is_named_and_never_a_panic() {
     assert!(read > 1000, "{read}");
 }
 
+/// What fuzzing found: a page's header and a footer that promise more than the file has.
+#[test]
+fn promises_of_thousands_of_millions_are_refused_at_once() {
+    for name in ["endless", "endless-footer"] {
+        let file = folder().join(format!("../damaged/{name}.parquet"));
+        let error = open_parquet(file, FolderUse::Evaluate).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_missed() {
     let missing = open_parquet(Path::new("nowhere.parquet"), FolderUse::Train);

@@ -170,7 +170,8 @@ impl CheckpointSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// A folder of pictures, or `synthetic`. Default `synthetic`.
+    /// A folder, a manifest, an archive, Parquet, `hf:owner/name[@revision]`, or a name of `KNOWN_DATASETS`. Default
+    /// `synthetic`.
     pub data: String,
     /// The pretrained network. Default `efficientnet-lite0`.
     pub model: String,
