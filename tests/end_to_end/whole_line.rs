@@ -246,6 +246,7 @@ fn summary_and_lists_answer() {
     assert_eq!(number(&summary, "/parameters/trainable"), 1_055_747.0);
     let small = run(here, &["summary", "--size", "64", "--json"]).expect(0).json();
     assert!(small["warnings"][0].as_str().unwrap().contains("128"), "{small:#}");
-    assert_eq!(run(here, &["models", "--json"]).expect(0).json().as_array().unwrap().len(), 3);
+    let models = run(here, &["models", "--json"]).expect(0).json();
+    assert!(models.as_array().unwrap().len() >= 33, "{models:#}");
     assert_eq!(run(here, &["datasets", "--json"]).expect(0).json()[0]["name"], "synthetic");
 }

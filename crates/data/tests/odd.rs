@@ -58,24 +58,25 @@ fn ten_thousand_classes_are_a_data_set() {
     let zip = root.path().join("many.zip");
     pack(&zip, &files);
     let folder = root.path().join("many");
-    for (name, bytes) in files.iter().step_by(3) {
+    // Fewer as folders: ten thousand of them take half a minute on a slow disk.
+    for (name, bytes) in files.iter().take(3 * 500) {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
     let from_folder = open_folder(&folder, FolderUse::Train).unwrap();
     let from_archive = open_archive(&zip, FolderUse::Train).unwrap();
-    assert_eq!(from_folder.classes().len(), CLASSES);
-    assert_eq!(from_folder.classes(), from_archive.classes());
-    assert_eq!((from_folder.len(), from_archive.len()), (CLASSES, 3 * CLASSES));
+    assert_eq!(from_archive.classes().len(), CLASSES);
+    assert_eq!((from_folder.len(), from_archive.len()), (1500, 3 * CLASSES));
+    assert_eq!(from_folder.samples(), &from_archive.samples()[..1500]);
     // One of three for each split, of every class.
     let splits = from_archive.splits(ValChoice::Auto, 1).unwrap();
     assert_eq!([splits.train.len(), splits.val.len(), splits.test.len()], [CLASSES; 3]);
     assert!(from_archive.counts(&splits.val).iter().all(|n| *n == 1));
-    fs::remove_dir_all(folder.join("class-07777")).unwrap();
-    fs::create_dir(folder.join("class-07777")).unwrap();
+    fs::remove_dir_all(folder.join("class-00077")).unwrap();
+    fs::create_dir(folder.join("class-00077")).unwrap();
     let error = open_folder(&folder, FolderUse::Train).unwrap_err().to_string();
-    assert!(error.contains("class-07777") && error.len() < 500, "{error}");
+    assert!(error.contains("class-00077") && error.len() < 500, "{error}");
 }
 
 #[test]
