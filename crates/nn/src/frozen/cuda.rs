@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Layout, Result, Shape,
+    CudaStorage, DType, Layout, Result, Shape,
     backend::BackendStorage,
     bail,
     cuda_backend::{
@@ -20,6 +20,8 @@ use super::ops::{Depthwise, MaxPool, Normalise, Unfold, Window, by_type};
 
 const SOURCE: &str = include_str!("kernels.cu");
 const THREADS: u32 = 256;
+/// What candle keeps the compiled kernels under.
+const MODULE: &str = "taper_frozen";
 
 // SAFETY: `Window` is `repr(C)` and holds nothing but u32, as in kernels.cu.
 unsafe impl DeviceRepr for Window {}
@@ -69,10 +71,6 @@ fn suffix(dtype: DType) -> &'static str {
     }
 }
 
-fn function(device: &CudaDevice, name: &str) -> Result<candle_core::cuda_backend::CudaFunc> {
-    device.get_or_load_custom_func(name, "taper_frozen", ptx()?)
-}
-
 fn view<'a, T: CudaDType>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
@@ -94,7 +92,11 @@ pub(super) fn normalise(
     let pixels = view::<u8>(storage, layout)?;
     let affine: Vec<f32> = op.scale.iter().chain(&op.shift).copied().collect();
     let affine = device.clone_htod(&affine)?;
-    let function = function(device, &format!("normalise_{}", suffix(op.dtype)))?;
+    let function = device.get_or_load_custom_func(
+        &format!("normalise_{}", suffix(op.dtype)),
+        MODULE,
+        ptx()?,
+    )?;
     let (count, channels) = ((items / op.channels) as u32, op.channels as u32);
     by_type!(op.dtype, T => {
         // SAFETY: the kernel writes every value.
@@ -117,7 +119,11 @@ fn slide(
 ) -> Result<(CudaStorage, Shape)> {
     let (device, dtype, channels) = (&storage.device, storage.dtype(), window.channels as usize);
     let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
-    let function = function(device, &format!("{name}_{}_{vector}", suffix(dtype)))?;
+    let function = device.get_or_load_custom_func(
+        &format!("{name}_{}_{vector}", suffix(dtype)),
+        MODULE,
+        ptx()?,
+    )?;
     by_type!(dtype, T => {
         let x = view::<T>(storage, layout)?;
         // SAFETY: the kernel writes every value.
@@ -158,7 +164,11 @@ pub(super) fn depthwise(
     let (device, dtype, shape) = (&storage.device, storage.dtype(), window.output());
     let channels = window.channels as usize;
     let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
-    let function = function(device, &format!("depthwise_{}_{vector}", suffix(dtype)))?;
+    let function = device.get_or_load_custom_func(
+        &format!("depthwise_{}_{vector}", suffix(dtype)),
+        MODULE,
+        ptx()?,
+    )?;
     let (weights, bias) = (view::<f32>(weights, weights_layout)?, view::<f32>(bias, bias_layout)?);
     if weights.len() != (window.kernel * window.kernel) as usize * channels
         || bias.len() != channels
@@ -196,7 +206,11 @@ pub(super) fn finish(
     };
     let offsets = [start, residual.map_or(0, |(_, l)| l.start_offset())];
     let vector = vector(channels, dtype.size_in_bytes(), &offsets);
-    let function = function(&device, &format!("finish_{}_{vector}", suffix(dtype)))?;
+    let function = device.get_or_load_custom_func(
+        &format!("finish_{}_{vector}", suffix(dtype)),
+        MODULE,
+        ptx()?,
+    )?;
     let (rows, width) = ((items / channels.max(1)) as u32, channels as u32);
     by_type!(dtype, T => {
         let other = residual.map(|(s, l)| view::<T>(s, l)).transpose()?;
@@ -222,7 +236,11 @@ pub(super) fn global_average(
         bail!("a mean over pixels needs [n, height, width, channels]")
     };
     let (device, dtype) = (&storage.device, storage.dtype());
-    let function = function(device, &format!("global_average_{}", suffix(dtype)))?;
+    let function = device.get_or_load_custom_func(
+        &format!("global_average_{}", suffix(dtype)),
+        MODULE,
+        ptx()?,
+    )?;
     let [count, pixels, width] = [n, height * width, channels].map(|size| size as u32);
     by_type!(dtype, T => {
         let x = view::<T>(storage, layout)?;
