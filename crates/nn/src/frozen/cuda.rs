@@ -59,7 +59,8 @@ fn grid(items: usize) -> Result<LaunchConfig> {
 /// How many neighbouring channels a thread takes: 16 bytes where the channels allow it.
 fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
     let wide = 16 / size;
-    let fits = channels % wide == 0 && offsets.iter().all(|offset| offset % wide == 0);
+    let mut divided = offsets.iter().copied().chain([channels]);
+    let fits = divided.all(|size| size.is_multiple_of(wide));
     if fits { wide } else { 1 }
 }
 
@@ -196,7 +197,7 @@ pub(super) fn finish(
     let (device, dtype) = (y.device.clone(), y.dtype());
     let bias = view::<f32>(bias, bias_layout)?;
     let (channels, items) = (bias.len(), y_layout.shape().elem_count());
-    if items % channels.max(1) != 0
+    if !items.is_multiple_of(channels.max(1))
         || residual.is_some_and(|(_, l)| l.shape().elem_count() != items)
     {
         bail!("{items} values cannot take {channels} biases and this residual")

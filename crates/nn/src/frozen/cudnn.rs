@@ -135,10 +135,10 @@ impl Conv {
         // version and on what memory is free.
         let algorithm = Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
         let bytes = forward.get_workspace_size(algorithm).map_err(failed)?;
-        // SAFETY: a workspace needs no content.
         let mut workspace = match bytes {
             0 => None,
-            bytes => Some(unsafe { device.alloc::<u8>(bytes)? }),
+            // SAFETY: a workspace needs no content.
+            bytes => Some(unsafe { device.alloc::<u8>(bytes) }?),
         };
         let shape = Shape::from((
             window.n as usize,
