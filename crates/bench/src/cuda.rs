@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_data::{Dataset, FolderUse, Item, open_path};
-use taper_graph::{Graph, WeightSource, Weights, networks};
+use taper_graph::{WeightSource, Weights};
 use taper_nn::{DeviceChoice, open_device};
 use taper_plan::{Output, Precision};
 use taper_train::{Backbone, Session, extract};
 
 use crate::{
+    backbone::{NETWORKS, graph, pixels},
     process::Process,
     protocol::{Loaded, Worker, serve},
     python,
@@ -84,9 +85,6 @@ struct Work {
     data: Option<PathBuf>,
 }
 
-const NETWORKS: [(&str, usize); 3] =
-    [("resnet50", 256), ("vgg16", 224), ("efficientnet-lite0", 224)];
-
 impl Work {
     fn all(options: &Options, threads: usize, folder: &Path) -> Vec<Self> {
         let mut all = Vec::new();
@@ -128,19 +126,9 @@ impl Work {
         format!("cuda-{from}{}-{}-{}-b{}", self.network, self.size, self.precision, self.batch)
     }
 
-    fn graph(&self) -> anyhow::Result<Graph> {
-        let graph = match self.network.as_str() {
-            "resnet50" => networks::resnet50(1000),
-            "vgg16" => networks::vgg16(1000),
-            "efficientnet-lite0" => networks::efficientnet_lite0(1000),
-            other => bail!("unknown network {other}"),
-        };
-        Ok(graph.without_classifier())
-    }
-
     /// The network as JSON, its tensors one after the other as little-endian f32, in the order of the graph's parameters.
     fn write(&self) -> anyhow::Result<()> {
-        let graph = self.graph()?;
+        let graph = graph(&self.network)?;
         let weights = Weights::seeded(&graph);
         let mut bytes = Vec::new();
         let mut tensors = Vec::new();
@@ -152,11 +140,6 @@ impl Work {
         let text = serde_json::json!({ "graph": graph, "tensors": tensors });
         fs::write(&self.graph, text.to_string())?;
         fs::write(&self.weights, bytes).with_context(|| self.weights.display().to_string())
-    }
-
-    fn pixels(&self) -> Vec<u8> {
-        let values = 0..self.batch * self.size * self.size * 3;
-        values.map(|i| (i as u64 * 7919 % 251) as u8).collect()
     }
 }
 
@@ -265,7 +248,7 @@ impl Worker for Taper {
     fn load(&mut self, work: &Value) -> anyhow::Result<Loaded> {
         let work = Work::deserialize(work)?;
         self.0 = None;
-        let graph = work.graph()?;
+        let graph = graph(&work.network)?;
         let preprocessing = Preprocessing {
             size: u32::try_from(work.size)?,
             interpolation: Interpolation::Bilinear,
@@ -282,7 +265,7 @@ impl Worker for Taper {
             &open_device(work.device)?,
         )?;
         backbone.set_batch(work.batch);
-        let pixels = work.pixels();
+        let pixels = pixels(work.batch, work.size);
         let mut features = vec![0.0; work.batch * backbone.width()];
         backbone.forward(&pixels, work.batch, &mut features)?;
         features.truncate(backbone.width());

@@ -313,7 +313,7 @@ pub(crate) struct EmbedArgs {
     /// What computes: the frozen plan, or candle, the reference.
     #[arg(long, value_name = "WHAT", default_value = "plan")]
     pub(crate) through: ThroughArg,
-    /// What is computed in: f32 or bf16.
+    /// What is computed in: f32 or bf16; on CUDA also f16 or tf32.
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: Precision,
     /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.

@@ -129,7 +129,7 @@ pub(crate) struct RecipeArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     strict: bool,
-    /// What the frozen backbone computes in: f32 or bf16 [default: f32].
+    /// What the frozen backbone computes in: f32 or bf16, on CUDA also f16 or tf32 [default: f32].
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
     /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].

@@ -1,4 +1,4 @@
-use candle_core::{Device, Tensor, backprop::GradStore};
+use candle_core::{Tensor, backprop::GradStore};
 use taper_graph::{WeightSource, Weights};
 use taper_head::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 
@@ -265,10 +265,5 @@ impl Average {
     pub fn reset(&mut self, network: &Network) -> Result<()> {
         *self = Self::new(self.decay, network)?;
         Ok(())
-    }
-
-    /// Where the averages are.
-    pub fn device(&self) -> Option<&Device> {
-        self.values.first().map(Tensor::device)
     }
 }

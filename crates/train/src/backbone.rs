@@ -177,7 +177,13 @@ impl Backbone {
             Output::Features => graph.without_classifier(),
             Output::Logits => graph.clone(),
         };
-        let settings = settings(&graph, &preprocessing, output, precision, "candle");
+        // Devices and libraries sum in other orders: features of one are not those of another.
+        let kernels = match (device.is_cpu(), cfg!(feature = "cudnn")) {
+            (true, _) => "candle on the CPU",
+            (false, true) => "candle on CUDA with cuDNN",
+            (false, false) => "candle on CUDA",
+        };
+        let settings = settings(&graph, &preprocessing, output, precision, kernels);
         let size = preprocessing.size as usize;
         let width = graph.shapes(size, size)?[graph.output()].channels();
         if !graph.has_plan() {

@@ -12,7 +12,7 @@ pub(crate) struct Case {
 }
 
 /// Networks and the sizes of their pictures.
-const NETWORKS: [(&str, usize); 3] =
+pub(crate) const NETWORKS: [(&str, usize); 3] =
     [("resnet50", 256), ("vgg16", 224), ("efficientnet-lite0", 224)];
 
 impl Case {

@@ -13,7 +13,8 @@ use std::{env, path::PathBuf, process::Command, thread::available_parallelism};
 use anyhow::{Context, bail};
 use taper_plan::Kernels;
 
-pub(crate) use work::{WorkerOptions, work};
+pub(crate) use case::NETWORKS;
+pub(crate) use work::{WorkerOptions, graph, pixels, work};
 
 use self::{case::Case, work::Work};
 use crate::{

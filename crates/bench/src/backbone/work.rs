@@ -47,19 +47,12 @@ impl Work {
 
     /// The network up to its features.
     pub(crate) fn graph(&self) -> anyhow::Result<Graph> {
-        let graph = match self.network.as_str() {
-            "resnet50" => networks::resnet50(1000),
-            "vgg16" => networks::vgg16(1000),
-            "efficientnet-lite0" => networks::efficientnet_lite0(1000),
-            other => bail!("unknown network {other}"),
-        };
-        Ok(graph.without_classifier())
+        graph(&self.network)
     }
 
-    /// The pictures: u8 `[batch, size, size, 3]`. `python/peers.py` makes the same.
+    /// The pictures: u8 `[batch, size, size, 3]`.
     pub(crate) fn pixels(&self) -> Vec<u8> {
-        let values = 0..self.batch * self.size * self.size * 3;
-        values.map(|i| (i as u64 * 7919 % 251) as u8).collect()
+        pixels(self.batch, self.size)
     }
 
     /// The same, normalised, as f32 `[batch, 3, size, size]`.
@@ -73,6 +66,22 @@ impl Work {
         };
         (0..pixels.len()).map(value).collect()
     }
+}
+
+/// A network up to its features.
+pub(crate) fn graph(network: &str) -> anyhow::Result<Graph> {
+    let graph = match network {
+        "resnet50" => networks::resnet50(1000),
+        "vgg16" => networks::vgg16(1000),
+        "efficientnet-lite0" => networks::efficientnet_lite0(1000),
+        other => bail!("unknown network {other}"),
+    };
+    Ok(graph.without_classifier())
+}
+
+/// Pictures that all make alike: u8 `[batch, size, size, 3]`; `python/peers.py` and `python/cuda.py` have the same formula.
+pub(crate) fn pixels(batch: usize, size: usize) -> Vec<u8> {
+    (0..batch * size * size * 3).map(|i| (i as u64 * 7919 % 251) as u8).collect()
 }
 
 /// Who is to work.

@@ -154,11 +154,6 @@ impl FrozenNetwork {
         &self.device
     }
 
-    /// In what type.
-    pub fn frozen_type(&self) -> FrozenType {
-        self.dtype
-    }
-
     /// How many pictures should go through together: as many as half of the free memory holds, 256 at most, on CUDA; 16 on
     /// the CPU.
     ///

@@ -68,7 +68,7 @@ fn check(graph: &Graph, size: u32, bounds: &[(FrozenType, f32)]) {
         let found: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
         let deviation = deviation(&found, &expected);
         assert!(deviation <= bound, "{} in {dtype:?}: {deviation}", graph.name());
-        // Again, and picture by picture: the same bytes.
+        // Again: the same bytes.
         let again = frozen.forward(&pixels.to_device(&device).unwrap()).unwrap();
         assert_eq!(again.flatten_all().unwrap().to_vec1::<f32>().unwrap(), found);
     }
