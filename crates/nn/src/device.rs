@@ -88,9 +88,14 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
     let opened = std::panic::catch_unwind(|| Device::new_cuda(ordinal));
     match opened {
         Ok(Ok(device)) => Ok(device),
-        Ok(Err(error)) => fail(format!(
-            "this machine has no usable CUDA device {ordinal} ({error}): see `nvidia-smi`, or use --device cpu"
-        )),
+        Ok(Err(error)) => {
+            // With a backtrace, if there is one, below.
+            let error = error.to_string();
+            let error = error.lines().next().unwrap_or_default();
+            fail(format!(
+                "this machine has no usable CUDA device {ordinal} ({error}): see `nvidia-smi`, or use --device cpu"
+            ))
+        }
         Err(_) => fail(
             "this machine has no CUDA driver (libcuda cannot be loaded): install it, set LD_LIBRARY_PATH, \
              or use --device cpu"

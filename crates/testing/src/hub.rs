@@ -2,9 +2,10 @@
 //!
 //! `HEAD` or `GET /OWNER/NAME/resolve/REVISION/FILE` answers as the Hub does for a large file: 302 to `/cdn/…` with
 //! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`, on another port, serves the bytes, whole
-//! or by `Range`.
+//! or by `Range`. After [`HubServer::offer_xet`] it also names a Xet hash, gives out the token for it, and speaks the protocol of
+//! the content-addressed store (`/cas/…`, version 2 of its reconstructions), as the Hub does for nearly all large files.
 //! Any revision is the one commit that there is; an unknown repository or file is 404 with `X-Error-Code`. Protocol: the
-//! source of Python's `huggingface_hub` (`file_download.py`) and of `hf-hub` 1.0 (`repository/download.rs`).
+//! source of Python's `huggingface_hub` (`file_download.py`), of `hf-hub` 1.0 (`repository/download.rs`) and of `xet-client` 1.8.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,8 +26,12 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub enum Route {
     /// `/resolve/`, by HEAD or GET.
     Resolve,
-    /// The bytes themselves.
+    /// The bytes themselves, over HTTP.
     Content,
+    /// Xet's token, and the answers to where the bytes lie.
+    Xet,
+    /// The bytes themselves, by Xet.
+    XetContent,
 }
 
 /// What goes wrong.
@@ -85,6 +90,7 @@ struct Inner {
     files: BTreeMap<String, (Arc<Vec<u8>>, String)>,
     faults: VecDeque<(Route, Fault, usize)>,
     token: Option<String>,
+    xet: bool,
     requests: Vec<Request>,
     stopped: bool,
 }
@@ -144,6 +150,11 @@ impl HubServer {
         self.state.lock().token = Some(token.to_owned());
     }
 
+    /// Offers all files by Xet from now on.
+    pub fn offer_xet(&self) {
+        self.state.lock().xet = true;
+    }
+
     /// All requests so far, in the order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.state.lock().requests.clone()
@@ -172,7 +183,12 @@ fn digest(content: &[u8]) -> String {
 fn serve(mut stream: TcpStream, cdn: SocketAddr, state: &State) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
     let Some(mut request) = read(&stream) else { return };
-    let route = if request.path.starts_with("/cdn/") { Route::Content } else { Route::Resolve };
+    let route = match &request.path {
+        path if path.starts_with("/cdn/") => Route::Content,
+        path if path.starts_with("/cas/xorbs/") => Route::XetContent,
+        path if path.starts_with("/cas/") || path.contains("/xet-read-token/") => Route::Xet,
+        _ => Route::Resolve,
+    };
     let (answer, fault) = {
         let mut inner = state.lock();
         let fault = inner.next_fault(route);
@@ -240,6 +256,28 @@ impl Answer {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
+    fn json(body: String) -> Self {
+        let headers = vec![("Content-Type", "application/json".into())];
+        Self { status: 200, headers, body: body.into_bytes() }
+    }
+
+    /// Bytes, or as many of them as were asked for.
+    fn ranged(mut body: Vec<u8>, request: &Request, fault: Option<&Fault>) -> Self {
+        if fault == Some(&Fault::Corrupt)
+            && let Some(last) = body.last_mut()
+        {
+            *last ^= 1;
+        }
+        let mut headers =
+            vec![("Accept-Ranges", "bytes".into()), ("ETag", "\"of-the-cdn\"".into())];
+        let range = request.range.as_deref().filter(|_| fault != Some(&Fault::IgnoreRange));
+        let Some(range) = range else { return Self { status: 200, headers, body } };
+        let total = body.len();
+        let Some((from, to)) = bounds(range, total) else { return Self::empty(416) };
+        headers.push(("Content-Range", format!("bytes {from}-{}/{total}", to - 1)));
+        Self { status: 206, headers, body: body[from..to].to_vec() }
+    }
+
     fn refusal(status: u16, code: &str, message: &str) -> Self {
         let headers = vec![("X-Error-Code", code.into()), ("X-Error-Message", message.into())];
         Self { headers, ..Self::empty(status) }
@@ -267,13 +305,89 @@ impl Inner {
             }
             _ => {}
         }
-        if let Some(repository) = request.path.strip_prefix("/api/") {
+        let path = request.path.as_str();
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        if let Some((repository, _)) = path.split_once("/xet-read-token/") {
+            return self.xet_token(repository, cdn);
+        }
+        if let Some(hash) = path.strip_prefix("/cas/v2/reconstructions/") {
+            return self.reconstruction(hash, request, cdn);
+        }
+        if let Some(hash) = path.strip_prefix("/cas/xorbs/") {
+            return match self.xorb(hash) {
+                Some(bytes) => Answer::ranged(bytes, request, fault),
+                None => Answer::empty(404),
+            };
+        }
+        if let Some(repository) = path.strip_prefix("/api/") {
             return self.listing(repository);
         }
-        match request.path.strip_prefix("/cdn/") {
-            Some(key) => self.content(key, request, fault),
+        match path.strip_prefix("/cdn/") {
+            Some(key) => match self.files.get(key) {
+                Some((content, _)) => Answer::ranged(content.to_vec(), request, fault),
+                None => Answer::empty(404),
+            },
             None => self.resolve(request, cdn),
         }
+    }
+
+    /// `/api/models/OWNER/NAME` or `/api/datasets/OWNER/NAME`; another kind's path is an unknown repository.
+    fn xet_token(&self, path: &str, cdn: SocketAddr) -> Answer {
+        let path = path.trim_start_matches("/api/");
+        let prefix = format!("{}/", path.strip_prefix("models/").unwrap_or(path));
+        if !self.files.keys().any(|key| key.starts_with(&prefix)) {
+            return Answer::refusal(404, "RepoNotFound", "Repository not found");
+        }
+        Answer::json(format!(
+            r#"{{"accessToken":"xet","exp":4102444800,"casUrl":"http://{cdn}/cas"}}"#
+        ))
+    }
+
+    /// Where the bytes of a file lie: in objects of a mebibyte each.
+    fn reconstruction(&self, hash: &str, request: &Request, cdn: SocketAddr) -> Answer {
+        let Some((content, digest)) = self.files.values().find(|(_, digest)| digest == hash) else {
+            return Answer::empty(404);
+        };
+        let total = content.len();
+        let Some((from, to)) = bounds(request.range.as_deref().unwrap_or("bytes=0-"), total) else {
+            return Answer::empty(416);
+        };
+        let (mut terms, mut xorbs) = (Vec::new(), Vec::new());
+        for i in from / XORB..to.div_ceil(XORB) {
+            let whole = i * XORB..total.min((i + 1) * XORB);
+            let (from, to) = (from.max(whole.start) - whole.start, to.min(whole.end) - whole.start);
+            let (first, last) = (from / CHUNK, to.div_ceil(CHUNK));
+            let end = whole.len().min(last * CHUNK);
+            let hash = format!("{i:08x}{}", &digest[8..]);
+            let chunks = format!(r#"{{"start":{first},"end":{last}}}"#);
+            let length = end - first * CHUNK;
+            terms.push(format!(
+                r#"{{"hash":"{hash}","unpacked_length":{length},"range":{chunks}}}"#
+            ));
+            let (start, end) = (first * (CHUNK + HEADER), end + last * HEADER - 1);
+            xorbs.push(format!(
+                r#""{hash}":[{{"url":"http://{cdn}/cas/xorbs/{hash}",
+                "ranges":[{{"chunks":{chunks},"bytes":{{"start":{start},"end":{end}}}}}]}}]"#
+            ));
+        }
+        Answer::json(format!(
+            r#"{{"offset_into_first_range":{},"terms":[{}],"xorbs":{{{}}}}}"#,
+            from % CHUNK,
+            terms.join(","),
+            xorbs.join(",")
+        ))
+    }
+
+    /// An object of chunks as Xet stores it: each behind a header of version, length, compression (none) and length.
+    fn xorb(&self, hash: &str) -> Option<Vec<u8>> {
+        let index = usize::from_str_radix(hash.get(..8)?, 16).ok()?;
+        let (content, _) = self.files.values().find(|(_, digest)| digest[8..] == hash[8..])?;
+        let mut bytes = Vec::new();
+        for chunk in content.chunks(XORB).nth(index)?.chunks(CHUNK) {
+            let length = &(chunk.len() as u32).to_le_bytes()[..3];
+            bytes.extend([&[0], length, &[0], length, chunk].concat());
+        }
+        Some(bytes)
     }
 
     /// The files of `datasets/OWNER/NAME/revision/REVISION?blobs=true`.
@@ -292,8 +406,7 @@ impl Inner {
         if files.is_empty() {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         }
-        let body = format!(r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#, files.join(",")).into_bytes();
-        Answer { status: 200, headers: vec![("Content-Type", "application/json".into())], body }
+        Answer::json(format!(r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#, files.join(",")))
     }
 
     fn resolve(&self, request: &Request, cdn: SocketAddr) -> Answer {
@@ -330,41 +443,32 @@ impl Inner {
             }
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
-        let headers = vec![
+        let mut headers = vec![
             ("Location", format!("http://{cdn}/cdn/{key}")),
             ("X-Repo-Commit", COMMIT.into()),
             ("X-Linked-Size", content.len().to_string()),
             ("X-Linked-Etag", format!("\"{digest}\"")),
             ("ETag", "\"of-the-pointer-file\"".into()),
         ];
+        if self.xet {
+            headers.push(("X-Xet-Hash", digest.clone()));
+        }
         Answer { headers, ..Answer::empty(302) }
     }
-
-    fn content(&self, key: &str, request: &Request, fault: Option<&Fault>) -> Answer {
-        let Some((content, _)) = self.files.get(key) else { return Answer::empty(404) };
-        let mut body = content.to_vec();
-        if fault == Some(&Fault::Corrupt)
-            && let Some(last) = body.last_mut()
-        {
-            *last ^= 1;
-        }
-        let mut headers =
-            vec![("Accept-Ranges", "bytes".into()), ("ETag", "\"of-the-cdn\"".into())];
-        let range = request.range.as_deref().filter(|_| fault != Some(&Fault::IgnoreRange));
-        let Some(range) = range.and_then(|range| range.strip_prefix("bytes=")) else {
-            return Answer { status: 200, headers, body };
-        };
-        let total = body.len();
-        let bounds = range.split_once('-').and_then(|(from, to)| {
-            let from: usize = from.parse().ok()?;
-            let to: usize = if to.is_empty() { total } else { to.parse::<usize>().ok()? + 1 };
-            (from < to && from < total).then_some((from, to.min(total)))
-        });
-        let Some((from, to)) = bounds else { return Answer::empty(416) };
-        headers.push(("Content-Range", format!("bytes {from}-{}/{total}", to - 1)));
-        Answer { status: 206, headers, body: body[from..to].to_vec() }
-    }
 }
+
+/// The first byte of a range and the one after its last; none if it holds nothing of the file.
+fn bounds(range: &str, total: usize) -> Option<(usize, usize)> {
+    let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let from: usize = from.parse().ok()?;
+    let to: usize = if to.is_empty() { total } else { to.parse::<usize>().ok()? + 1 };
+    (from < to && from < total).then_some((from, to.min(total)))
+}
+
+/// Bytes of a Xet object, of a chunk in it, and of the header before each chunk.
+const XORB: usize = 1 << 20;
+const CHUNK: usize = 64 << 10;
+const HEADER: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use taper_data::{
     open_parquet_files,
 };
 use taper_zoo::{
-    HubFile,
+    HubFile, RepositoryKind,
     hub::{HubOptions, fetch},
 };
 
@@ -65,8 +65,6 @@ pub(crate) fn open(
         files.len(),
         total.div_ceil(1 << 20)
     ));
-    // The Hub keeps data sets below a path of their own.
-    let on_hub = format!("datasets/{repository}");
     session.progress().begin("fetching", files.len() as u64, "files");
     let mut paths = Vec::new();
     for file in &files {
@@ -75,7 +73,8 @@ pub(crate) fn open(
             return Err(Error::Interrupted);
         }
         let hub_file = HubFile {
-            repository: &on_hub,
+            kind: RepositoryKind::Dataset,
+            repository,
             revision: &listing.commit,
             file: &file.path,
             sha256: file.sha256.as_deref(),

@@ -3,7 +3,7 @@
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_graph::{Graph, networks};
 
-use crate::registry::{Embedded, HubFile, ModelSpec};
+use crate::registry::{Embedded, HubFile, ModelSpec, RepositoryKind};
 
 /// What differs between the networks of one family.
 struct Entry {
@@ -83,6 +83,7 @@ impl Family {
             name: entry.name,
             preprocessing: entry.preprocessing,
             hub: HubFile {
+                kind: RepositoryKind::Model,
                 repository: entry.repository,
                 revision: "main",
                 file: "model.safetensors",

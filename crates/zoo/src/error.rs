@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf};
 
-use crate::hub::HubProblem;
+use crate::{RepositoryKind, hub::HubProblem};
 
 /// What can go wrong between a model's name and its weights.
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +91,10 @@ pub enum Error {
         why: &'static str,
     },
     /// A file could not be fetched from the Hub.
-    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy())]
+    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy(*.kind))]
     Hub {
+        /// What the repository holds.
+        kind: RepositoryKind,
         /// The repository, `owner/name`.
         repository: String,
         /// The file in it.

@@ -12,6 +12,6 @@ mod weight_file;
 
 pub use error::{Error, Result};
 pub use place::Place;
-pub use registry::{HubFile, ModelSpec, find, models};
+pub use registry::{HubFile, ModelSpec, RepositoryKind, find, models};
 pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};
 pub use weight_file::{ElementType, WeightFile};

@@ -3,9 +3,22 @@ use taper_graph::{Graph, Summary};
 
 use crate::{Error, Result, entries::MODELS};
 
+/// What a repository on the Hub holds: decides about addresses, and about the name of its folder in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RepositoryKind {
+    /// A network's weights.
+    #[default]
+    Model,
+    /// A data set.
+    Dataset,
+}
+
 /// A file of a repository on the Hugging Face Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HubFile<'a> {
+    /// What the repository holds.
+    pub kind: RepositoryKind,
     /// `owner/name`.
     pub repository: &'a str,
     /// A commit, a tag or a branch.

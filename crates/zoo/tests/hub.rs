@@ -10,13 +10,14 @@ use std::{
 
 use taper_testing::hub::{COMMIT, Fault, HubServer, Route};
 use taper_zoo::{
-    Error, HubFile, WeightsChoice, find,
+    Error, HubFile, RepositoryKind, WeightsChoice, find,
     hub::{HubOptions, HubProblem, cached, fetch},
     resolve_with,
 };
 use tempfile::TempDir;
 
 const FILE: HubFile<'static> = HubFile {
+    kind: RepositoryKind::Model,
     repository: "timm/tiny.test",
     revision: "main",
     file: "model.safetensors",
@@ -317,6 +318,101 @@ fn a_server_that_ignores_ranges_and_a_file_that_has_changed_start_afresh() {
         let path = fetch(&FILE, &scene.options).unwrap();
         assert_eq!(fs::read(path).unwrap(), changed);
     }
+}
+
+/// The requests for Xet's bytes.
+fn xet_transfers(scene: &Scene) -> usize {
+    scene.server.requests().iter().filter(|r| r.path.starts_with("/cas/xorbs/")).count()
+}
+
+#[test]
+fn a_file_comes_by_xet_where_the_hub_offers_it() {
+    let scene = Scene::new();
+    scene.server.offer_xet();
+    let path = fetch(&FILE, &scene.options).unwrap();
+    assert_eq!(fs::read(path).unwrap(), content());
+    assert!(xet_transfers(&scene) > 0 && ranges(&scene).is_empty());
+}
+
+#[test]
+fn where_xet_does_not_get_through_the_file_comes_over_http() {
+    for fault in [Fault::Status(404), Fault::Status(403), Fault::Silence] {
+        let scene = Scene::new();
+        scene.server.offer_xet();
+        scene.server.fail(Route::Xet, fault.clone(), usize::MAX);
+        let path = fetch(&FILE, &scene.options).unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(fs::read(path).unwrap(), content());
+        assert_eq!((xet_transfers(&scene), ranges(&scene).len()), (0, 1), "{fault:?}");
+        let staging = scene.options.cache.join(".locks");
+        assert_eq!(largest(&staging), 0, "nothing is left behind");
+    }
+    // And where HTTP does not either, that is said.
+    let scene = Scene::new();
+    scene.server.offer_xet();
+    scene.server.fail(Route::Xet, Fault::Status(403), usize::MAX);
+    scene.server.fail(Route::Content, Fault::Status(403), usize::MAX);
+    assert_eq!(scene.problem().0, HubProblem::Forbidden);
+}
+
+#[test]
+fn a_download_by_xet_that_was_cut_goes_on_over_http() {
+    let scene = Scene::new();
+    scene.server.offer_xet();
+    // The objects come side by side: one of the three hangs.
+    scene.server.fail(Route::XetContent, Fault::Stall(500_000), 1);
+    assert_eq!(fs::read(fetch(&FILE, &scene.options).unwrap()).unwrap(), content());
+    assert!(xet_transfers(&scene) > 0);
+    assert_eq!(ranges(&scene).len(), 1);
+
+    // An earlier process has left a beginning.
+    let scene = Scene::new();
+    scene.server.fail(Route::Content, Fault::Cut(700_000), 5);
+    scene.problem();
+    let before = ranges(&scene).len();
+    scene.server.offer_xet();
+    assert_eq!(fs::read(fetch(&FILE, &scene.options).unwrap()).unwrap(), content());
+    let asked = ranges(&scene);
+    assert!(asked.len() > before && asked[before..].iter().all(Option::is_some), "{asked:?}");
+    assert_eq!(xet_transfers(&scene), 0);
+}
+
+#[test]
+fn data_sets_have_addresses_and_folders_of_their_own() {
+    for xet in [false, true] {
+        let Scene { server, folder, options, .. } = Scene::new();
+        if xet {
+            server.offer_xet();
+        }
+        server.put("datasets/owner/hands", "train.parquet", content());
+        let file = HubFile {
+            kind: RepositoryKind::Dataset,
+            repository: "owner/hands",
+            file: "train.parquet",
+            ..FILE
+        };
+        let path = fetch(&file, &options).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content());
+        assert!(path.starts_with(folder.path().join("hub/datasets--owner--hands/snapshots")));
+        let missing = HubFile { kind: RepositoryKind::Model, ..file };
+        assert!(fetch(&missing, &options).unwrap_err().to_string().contains("--weights FILE"));
+        let missing = HubFile { file: "test.parquet", ..file };
+        assert!(fetch(&missing, &options).unwrap_err().to_string().contains("with --data"));
+    }
+}
+
+#[test]
+fn a_file_whose_digest_is_known_is_found_in_any_snapshot() {
+    let scene = Scene::new();
+    let path = fetch(&FILE, &scene.options).unwrap();
+    let asked = scene.server.requests().len();
+    let other = "f".repeat(40);
+    let pinned = HubFile { revision: &other, sha256: Some(&scene.digest), ..FILE };
+    assert_eq!(fetch(&pinned, &scene.options).unwrap(), path);
+    assert_eq!(scene.server.requests().len(), asked);
+    // Another digest: the same name says nothing.
+    let zeros = "0".repeat(64);
+    assert_eq!(cached(&HubFile { sha256: Some(&zeros), ..pinned }, &scene.options), None);
+    assert_eq!(cached(&HubFile { sha256: Some(&zeros), ..FILE }, &scene.options), None);
 }
 
 /// Not a test of its own: what other processes do in the tests below.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, HubFile, Result};
+use crate::{Error, HubFile, RepositoryKind, Result};
 
 /// Where and how files are fetched.
 #[derive(Clone)]
@@ -142,30 +142,32 @@ impl fmt::Display for HubProblem {
 
 impl HubProblem {
     /// What the user can do about it.
-    pub(crate) fn remedy(&self) -> &'static str {
-        match self {
-            Self::Offline => "unset HF_HUB_OFFLINE, or give the weights with --weights FILE",
-            Self::Unreachable | Self::Stalled(_) | Self::NotBuilt => {
-                "give the weights with --weights FILE, set HF_ENDPOINT to a mirror, \
-                 or use --model efficientnet-lite0, whose weights are built in"
+    pub(crate) fn remedy(&self, kind: RepositoryKind) -> String {
+        let by_hand = match kind {
+            RepositoryKind::Model => "give the weights with --weights FILE",
+            RepositoryKind::Dataset => "fetch the files by hand and give their folder with --data",
+        };
+        let first = match self {
+            Self::Offline => "unset HF_HUB_OFFLINE",
+            Self::Unreachable | Self::Stalled(_) | Self::NotBuilt => match kind {
+                RepositoryKind::Model => {
+                    return format!(
+                        "{by_hand}, set HF_ENDPOINT to a mirror, \
+                         or use --model efficientnet-lite0, whose weights are built in"
+                    );
+                }
+                RepositoryKind::Dataset => "set HF_ENDPOINT to a mirror",
+            },
+            Self::Unauthorized => "set HF_TOKEN to a token of your account",
+            Self::Forbidden => "ask for access on the repository's page, check HF_TOKEN",
+            Self::NotFound => "check HF_ENDPOINT (does the mirror hold it?)",
+            Self::RateLimited(_) => "wait a little, set HF_TOKEN",
+            Self::Interrupted | Self::Digest(..) | Self::Other => "try again",
+            Self::Cache => {
+                return "free space or set HF_HUB_CACHE to a folder that can be written".into();
             }
-            Self::Unauthorized => {
-                "set HF_TOKEN to a token of your account, or give the weights with --weights FILE"
-            }
-            Self::Forbidden => {
-                "ask for access on the repository's page, check HF_TOKEN, or give the weights with --weights FILE"
-            }
-            Self::NotFound => {
-                "check HF_ENDPOINT (does the mirror hold it?), or give the weights with --weights FILE"
-            }
-            Self::RateLimited(_) => {
-                "wait a little, set HF_TOKEN, or give the weights with --weights FILE"
-            }
-            Self::Interrupted | Self::Digest(..) | Self::Other => {
-                "try again, or give the weights with --weights FILE"
-            }
-            Self::Cache => "free space or set HF_HUB_CACHE to a folder that can be written",
-        }
+        };
+        format!("{first}, or {by_hand}")
     }
 }
 
@@ -173,21 +175,40 @@ impl HubProblem {
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 fn failure(file: &HubFile<'_>, problem: HubProblem, source: Option<Cause>) -> Error {
-    Error::Hub { repository: file.repository.into(), file: file.file.into(), problem, source }
+    Error::Hub {
+        kind: file.kind,
+        repository: file.repository.into(),
+        file: file.file.into(),
+        problem,
+        source,
+    }
 }
 
 /// The path of a file in the cache, if it is there. Never touches the network.
+///
+/// A file whose digest is known counts whichever revision it was fetched as: Python's `main` may be a later commit than the
+/// pinned one, with the same weights and another model card.
 pub fn cached(file: &HubFile<'_>, options: &HubOptions) -> Option<PathBuf> {
-    let repository = repository_folder(file, options);
+    let repository = options.cache.join(repository_folder(file));
+    let snapshots = repository.join("snapshots");
     let commit = if is_commit(file.revision) {
-        file.revision.to_owned()
+        Some(file.revision.to_owned())
     } else {
-        let commit = std::fs::read_to_string(repository.join("refs").join(file.revision)).ok()?;
-        commit.trim().to_owned()
+        let reference = repository.join("refs").join(file.revision);
+        std::fs::read_to_string(reference).ok().map(|commit| commit.trim().to_owned())
     };
-    let path = repository.join("snapshots").join(commit).join(file.file);
     // Follows the link to the blob: a dangling one is no file.
-    path.is_file().then_some(path)
+    let here = |commit: PathBuf| Some(commit.join(file.file)).filter(|path| path.is_file());
+    let of_revision = commit.and_then(|commit| here(snapshots.join(commit)));
+    let Some(digest) = file.sha256 else { return of_revision };
+    let is_it = |path: &PathBuf| promised_digest(path).is_none_or(|promised| promised == digest);
+    of_revision.filter(is_it).or_else(|| {
+        let mut commits: Vec<PathBuf> =
+            std::fs::read_dir(snapshots).ok()?.flatten().map(|entry| entry.path()).collect();
+        commits.sort();
+        let has_digest = |path: &PathBuf| promised_digest(path).as_deref() == Some(digest);
+        commits.into_iter().filter_map(here).find(has_digest)
+    })
 }
 
 /// The digest that the name of a cached file's blob promises: the Hub names large files by their SHA-256.
@@ -215,8 +236,13 @@ pub fn fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf> {
     return Err(failure(file, HubProblem::NotBuilt, None));
 }
 
-fn repository_folder(file: &HubFile<'_>, options: &HubOptions) -> PathBuf {
-    options.cache.join(format!("models--{}", file.repository.replace('/', "--")))
+/// The name of a repository's folder in the cache, as Python's `huggingface_hub` and hf-hub name it.
+fn repository_folder(file: &HubFile<'_>) -> String {
+    let kind = match file.kind {
+        RepositoryKind::Model => "models",
+        RepositoryKind::Dataset => "datasets",
+    };
+    format!("{kind}--{}", file.repository.replace('/', "--"))
 }
 
 fn is_commit(revision: &str) -> bool {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
-use hf_hub::{HFError, RepoTypeModel, progress::Progress, repository::HFRepository};
+use hf_hub::{HFError, RepoType, progress::Progress, repository::HFRepository};
 
 use super::is_sha256;
 use crate::HubFile;
@@ -46,8 +46,8 @@ pub(super) fn partial(blobs: &Path) -> Option<(PathBuf, u64)> {
 ///
 /// # Errors
 /// If the connection fails again: what has arrived until then is kept.
-pub(super) async fn resume(
-    repository: &HFRepository<RepoTypeModel>,
+pub(super) async fn resume<T: RepoType>(
+    repository: &HFRepository<T>,
     file: &HubFile<'_>,
     blobs: &Path,
     progress: Progress,
@@ -77,6 +77,31 @@ pub(super) async fn resume(
         Err(error) if is_hopeless(&error) => discard(&path),
         Err(error) => Err(error),
     }
+}
+
+/// Fetches a whole file of a known digest over HTTP.
+///
+/// # Errors
+/// If the connection fails: what has arrived until then is kept.
+pub(super) async fn whole<T: RepoType>(
+    repository: &HFRepository<T>,
+    file: &HubFile<'_>,
+    blobs: &Path,
+    digest: &str,
+    progress: Progress,
+) -> Result<(), HFError> {
+    let blob = blobs.join(digest);
+    if blob.exists() {
+        return Ok(());
+    }
+    let stream = repository.download_file_stream().filename(file.file).revision(file.revision);
+    let (_, stream) = stream.progress(progress).send().await?;
+    fs::create_dir_all(blobs)?;
+    let path = blobs.join(format!("{digest}{INCOMPLETE}"));
+    File::create(&path)?;
+    append(&path, 0, stream).await?;
+    fs::rename(path, blob)?;
+    Ok(())
 }
 
 /// Whether going on will fail again, so that only a fresh start can help.

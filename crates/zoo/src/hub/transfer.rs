@@ -1,5 +1,6 @@
 //! One download through hf-hub 1.0, and what it leaves open: it has no time limits, it does not look at digests, it starts
-//! from nothing after an interruption (`resume.rs`), and it gives up on a lock after ten seconds.
+//! from nothing after an interruption (`resume.rs`), it gives up on a lock after ten seconds, and where the Hub offers a file
+//! by Xet it knows no other way, although mirrors and firewalls often let only HTTP through.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,22 +11,32 @@ use std::{
 };
 
 use hf_hub::{
-    HFClient, HFError,
-    progress::{DownloadEvent, ProgressEvent, ProgressHandler},
+    HFClient, HFError, RepoType,
+    progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler},
+    repository::HFRepository,
 };
 use sha2::{Digest, Sha256};
 
 use super::{
     Cause, HubOptions, HubProblem, cached, failure, is_commit, is_sha256, repository_folder,
-    resume::{partial, resume},
+    resume::{partial, resume, whole},
 };
-use crate::{HubFile, Result, weight_file::hex};
+use crate::{HubFile, RepositoryKind, Result, weight_file::hex};
 
 /// How often a download starts again after the connection broke.
 const ATTEMPTS: usize = 3;
 /// The longest wait that a server may ask for before it is an error.
 const LONGEST_WAIT: u64 = 20;
 const TICK: Duration = Duration::from_millis(100);
+
+/// How the bytes come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As hf-hub chooses: by Xet, if the Hub offers it.
+    Offered,
+    /// Over HTTP.
+    Http,
+}
 
 /// What went wrong, before the file's name is added to it.
 struct Failed(HubProblem, Option<Cause>);
@@ -43,7 +54,7 @@ pub(super) fn fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf>
 fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result<PathBuf, Failed> {
     // On the file system of the cache, so that a rename moves the file; Python lists no caches in ".locks".
     let flat = |name: &str| name.replace('/', "--");
-    let staging = options.cache.join(".locks/taper").join(flat(file.repository));
+    let staging = options.cache.join(".locks/taper").join(repository_folder(file));
     let staging = staging.join(flat(file.file));
     fs::create_dir_all(&staging)?;
     let Some(_lock) = wait_for_lock(&staging.join(".lock"), || cached(file, options).is_some())?
@@ -54,12 +65,12 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result
         return Ok(path);
     }
     tracing::info!(repository = file.repository, file = file.file, "fetching from the Hub");
-    let blobs = staging.join(hub_folder(file)).join("blobs");
-    let mut attempt = 1;
+    let blobs = staging.join(repository_folder(file)).join("blobs");
+    let (mut attempt, mut way) = (1, Way::Offered);
     let mut pieced = false;
     let (arrived, verified) = loop {
         pieced |= partial(&blobs).is_some();
-        let failed = match download(file, options, &staging) {
+        let failed = match download(file, options, &staging, way) {
             Ok(arrived) => match verify(file, &arrived) {
                 Err(Failed(HubProblem::Digest(..), _)) if pieced => {
                     // Put together from two downloads, perhaps of two versions.
@@ -73,6 +84,18 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result
             Err(failed) => failed,
         };
         match failed.0 {
+            HubProblem::Other
+            | HubProblem::Stalled(_)
+            | HubProblem::Unreachable
+            | HubProblem::Unauthorized
+            | HubProblem::Forbidden
+            | HubProblem::NotFound
+                if way == Way::Offered && stated_digest(file, &staging).is_some() =>
+            {
+                tracing::info!("trying again over HTTP");
+                way = Way::Http;
+                continue;
+            }
             HubProblem::Interrupted if attempt < ATTEMPTS => {}
             HubProblem::RateLimited(Some(seconds))
                 if attempt < ATTEMPTS && seconds <= LONGEST_WAIT =>
@@ -94,12 +117,18 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> std::result::Result
 fn clean(file: &HubFile<'_>, staging: &Path) {
     for leftover in ["blobs", "snapshots", "refs", ".locks"] {
         let _ = fs::remove_dir_all(staging.join(leftover));
-        let _ = fs::remove_dir_all(staging.join(hub_folder(file)).join(leftover));
+        let _ = fs::remove_dir_all(staging.join(repository_folder(file)).join(leftover));
     }
 }
 
-fn hub_folder(file: &HubFile<'_>) -> String {
-    format!("models--{}", file.repository.replace('/', "--"))
+/// The digest that the Hub has stated for a file whose content did not come: hf-hub locks the blob by its name first.
+/// Without such a lock, nothing is known of the file.
+fn stated_digest(file: &HubFile<'_>, staging: &Path) -> Option<String> {
+    let locks = fs::read_dir(staging.join(".locks").join(repository_folder(file))).ok()?;
+    let latest =
+        locks.flatten().max_by_key(|lock| lock.metadata().and_then(|m| m.modified()).ok())?;
+    let name = latest.file_name().into_string().ok()?;
+    name.strip_suffix(".lock").filter(|name| is_sha256(name)).map(str::to_owned)
 }
 
 /// Waits until no other process fetches this file, or until `done`; then there is no lock.
@@ -166,6 +195,7 @@ fn download(
     file: &HubFile<'_>,
     options: &HubOptions,
     staging: &Path,
+    way: Way,
 ) -> std::result::Result<Arrived, Failed> {
     let mut builder = HFClient::builder().cache_dir(staging).retry_max_attempts(3);
     if let Some(endpoint) = &options.endpoint {
@@ -176,19 +206,21 @@ fn download(
     }
     let client = builder.build().map_err(explain)?;
     let (owner, name) = hf_hub::split_id(file.repository);
-    let repository = client.model(owner, name);
     let pulse = Arc::new(Pulse(Mutex::new((0, Instant::now()))));
-    let blobs = staging.join(hub_folder(file)).join("blobs");
+    let folder = staging.join(repository_folder(file));
+    let blobs = folder.join("blobs");
+    let stated = stated_digest(file, staging).filter(|_| way == Way::Http);
+    let stated = stated.as_deref();
     let download = async {
-        // With the blob whole, hf-hub asks for no content.
-        resume(&repository, file, &blobs, Arc::clone(&pulse).into()).await?;
-        repository
-            .download_file()
-            .filename(file.file)
-            .revision(file.revision)
-            .progress(Arc::clone(&pulse))
-            .send()
-            .await
+        let progress = Arc::clone(&pulse).into();
+        match file.kind {
+            RepositoryKind::Model => {
+                transfer(&client.model(owner, name), file, &blobs, stated, progress).await
+            }
+            RepositoryKind::Dataset => {
+                transfer(&client.dataset(owner, name), file, &blobs, stated, progress).await
+            }
+        }
     };
 
     // A thread of its own: the caller may itself be inside a runtime, which forbids blocking on another.
@@ -218,7 +250,7 @@ fn download(
     })?;
 
     // …/snapshots/COMMIT/FILE → …/blobs/ETAG
-    let inside = path.strip_prefix(staging.join(hub_folder(file)).join("snapshots")).ok();
+    let inside = path.strip_prefix(folder.join("snapshots")).ok();
     let commit = inside.and_then(|inside| inside.iter().next()?.to_str());
     let blob = fs::canonicalize(&path)?;
     let etag =
@@ -237,6 +269,23 @@ fn download(
             Err(Failed(HubProblem::Other, Some(problem.into())))
         }
     }
+}
+
+/// The path of the file in hf-hub's cache; with a digest, its content comes over HTTP.
+async fn transfer<T: RepoType>(
+    repository: &HFRepository<T>,
+    file: &HubFile<'_>,
+    blobs: &Path,
+    digest: Option<&str>,
+    progress: Progress,
+) -> std::result::Result<PathBuf, HFError> {
+    // With the blob whole, hf-hub asks for no content.
+    resume(repository, file, blobs, progress.clone()).await?;
+    if let Some(digest) = digest {
+        whole(repository, file, blobs, digest, progress.clone()).await?;
+    }
+    let download = repository.download_file().filename(file.file).revision(file.revision);
+    download.progress(progress).send().await
 }
 
 fn digest(path: &Path) -> io::Result<String> {
@@ -270,7 +319,7 @@ fn place(
     options: &HubOptions,
     arrived: &Arrived,
 ) -> std::result::Result<PathBuf, Failed> {
-    let repository = repository_folder(file, options);
+    let repository = options.cache.join(repository_folder(file));
     let blobs = repository.join("blobs");
     let snapshot = repository.join("snapshots").join(&arrived.commit).join(file.file);
     let snapshot_folder = snapshot.parent().unwrap_or(&repository);
