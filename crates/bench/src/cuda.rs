@@ -145,8 +145,11 @@ impl Work {
 
 /// Measures, prints a table, and writes the rows.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    // Said at once, not by the first worker.
+    // Said at once, not by the worker of a late case.
     open_device(options.device)?;
+    if let Some(folder) = &options.data {
+        open_path(folder, FolderUse::Evaluate)?;
+    }
     let folder = env::temp_dir().join(format!("taper-bench-cuda-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let outcome = measure(options, &folder);
@@ -180,7 +183,7 @@ fn measure(options: &Options, folder: &Path) -> anyhow::Result<()> {
         false => None,
     };
     let mut rows: Vec<Row> = Vec::new();
-    for work in &cases {
+    let mut measure = |work: &Work| -> anyhow::Result<()> {
         eprintln!("{}", work.name());
         work.write()?;
         let loaded = ours.load(serde_json::to_value(work)?)?;
@@ -203,8 +206,11 @@ fn measure(options: &Options, folder: &Path) -> anyhow::Result<()> {
         if let Some(path) = &options.json {
             write_json(&rows, path)?;
         }
-    }
-    print(&rows)
+        Ok(())
+    };
+    let outcome = cases.iter().try_for_each(&mut measure);
+    print(&rows)?;
+    outcome
 }
 
 /// Whether the peer gives the features that Taper gives.

@@ -4,7 +4,7 @@
 //! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`, on another port, serves the bytes, whole
 //! or by `Range`. After [`HubServer::offer_xet`] it also names a Xet hash, gives out the token for it, and speaks the protocol of
 //! the content-addressed store (`/cas/…`, version 2 of its reconstructions), as the Hub does for nearly all large files.
-//! Any revision is the one commit that there is; an unknown repository or file is 404 with `X-Error-Code`. Protocol: the
+//! A commit is itself, any other revision the one commit [`COMMIT`]; an unknown repository or file is 404 with `X-Error-Code`. Protocol: the
 //! source of Python's `huggingface_hub` (`file_download.py`), of `hf-hub` 1.0 (`repository/download.rs`) and of `xet-client` 1.8.
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// The commit that every revision stands for.
+/// The commit that every revision but a commit stands for.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// Where a fault strikes.
@@ -430,7 +430,7 @@ impl Inner {
             None => ("", path),
         };
         let parts: Vec<&str> = path.splitn(5, '/').collect();
-        let [owner, name, "resolve", _revision, file] = parts[..] else {
+        let [owner, name, "resolve", revision, file] = parts[..] else {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
         let key = format!("{kind}{owner}/{name}/{file}");
@@ -443,9 +443,10 @@ impl Inner {
             }
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
+        let commit = if revision.len() == COMMIT.len() { revision } else { COMMIT };
         let mut headers = vec![
             ("Location", format!("http://{cdn}/cdn/{key}")),
-            ("X-Repo-Commit", COMMIT.into()),
+            ("X-Repo-Commit", commit.into()),
             ("X-Linked-Size", content.len().to_string()),
             ("X-Linked-Etag", format!("\"{digest}\"")),
             ("ETag", "\"of-the-pointer-file\"".into()),

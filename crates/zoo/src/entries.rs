@@ -3,7 +3,10 @@
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_graph::{Graph, networks};
 
-use crate::registry::{Embedded, HubFile, ModelSpec, RepositoryKind};
+use crate::{
+    pins::Pin,
+    registry::{Embedded, HubFile, ModelSpec, RepositoryKind},
+};
 
 /// What differs between the networks of one family.
 struct Entry {
@@ -79,15 +82,19 @@ const DINOV2: Family = Family {
 
 impl Family {
     const fn entry(&self, entry: Entry) -> ModelSpec {
+        let (revision, sha256) = match Pin::of(entry.repository) {
+            Some(pin) => (pin.commit, pin.sha256),
+            None => ("main", None),
+        };
         ModelSpec {
             name: entry.name,
             preprocessing: entry.preprocessing,
             hub: HubFile {
                 kind: RepositoryKind::Model,
                 repository: entry.repository,
-                revision: "main",
+                revision,
                 file: "model.safetensors",
-                sha256: None,
+                sha256,
             },
             licence: self.licence,
             paper: self.paper,

@@ -5,6 +5,7 @@ mod error;
 pub mod hub;
 pub mod imagenet;
 mod naming;
+mod pins;
 mod place;
 mod registry;
 mod resolve;

@@ -79,11 +79,8 @@ mod tests {
         assert_eq!(resnet.place(&options), Place::Remote);
         assert_eq!(resnet.bytes(&Place::Remote), 46_796_448);
         let repository = folder.path().join("models--timm--resnet18.tv_in1k");
-        let commit = "0".repeat(40);
-        let snapshot = repository.join("snapshots").join(&commit);
+        let snapshot = repository.join("snapshots").join(resnet.hub.revision);
         std::fs::create_dir_all(&snapshot).unwrap();
-        std::fs::create_dir_all(repository.join("refs")).unwrap();
-        std::fs::write(repository.join("refs/main"), &commit).unwrap();
         std::fs::write(snapshot.join("model.safetensors"), [0; 100]).unwrap();
         let place = resnet.place(&options);
         assert_eq!((place.name(), resnet.bytes(&place)), ("cached", 100));

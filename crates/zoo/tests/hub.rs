@@ -241,7 +241,8 @@ fn several_at_once_make_one_transfer() {
 #[test]
 fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     let mut scene = Scene::new();
-    let model = find("resnet50").unwrap();
+    // A network whose digest is not pinned.
+    let model = find("resnet101").unwrap();
     // No real weights, but a sound file: what it lacks is found after its digest.
     let sound = b"\x02\0\0\0\0\0\0\0{}".to_vec();
     scene.server.put(model.hub.repository, model.hub.file, sound.clone());
@@ -409,6 +410,9 @@ fn a_file_whose_digest_is_known_is_found_in_any_snapshot() {
     let pinned = HubFile { revision: &other, sha256: Some(&scene.digest), ..FILE };
     assert_eq!(fetch(&pinned, &scene.options).unwrap(), path);
     assert_eq!(scene.server.requests().len(), asked);
+    // A pinned commit of which no digest is known: what Python fetched as `main` counts.
+    let unknown = HubFile { sha256: None, ..pinned };
+    assert_eq!(fetch(&unknown, &scene.options).unwrap(), path);
     // Another digest: the same name says nothing.
     let zeros = "0".repeat(64);
     assert_eq!(cached(&HubFile { sha256: Some(&zeros), ..pinned }, &scene.options), None);

@@ -186,29 +186,33 @@ fn failure(file: &HubFile<'_>, problem: HubProblem, source: Option<Cause>) -> Er
 
 /// The path of a file in the cache, if it is there. Never touches the network.
 ///
-/// A file whose digest is known counts whichever revision it was fetched as: Python's `main` may be a later commit than the
-/// pinned one, with the same weights and another model card.
+/// What Python has fetched counts as well, although its `main` may be a later commit than the pinned one, with another model
+/// card: a file of the known digest in any snapshot, or, where no digest is known, that of `main`.
 pub fn cached(file: &HubFile<'_>, options: &HubOptions) -> Option<PathBuf> {
     let repository = options.cache.join(repository_folder(file));
     let snapshots = repository.join("snapshots");
-    let commit = if is_commit(file.revision) {
-        Some(file.revision.to_owned())
-    } else {
-        let reference = repository.join("refs").join(file.revision);
-        std::fs::read_to_string(reference).ok().map(|commit| commit.trim().to_owned())
-    };
     // Follows the link to the blob: a dangling one is no file.
-    let here = |commit: PathBuf| Some(commit.join(file.file)).filter(|path| path.is_file());
-    let of_revision = commit.and_then(|commit| here(snapshots.join(commit)));
-    let Some(digest) = file.sha256 else { return of_revision };
-    let is_it = |path: &PathBuf| promised_digest(path).is_none_or(|promised| promised == digest);
-    of_revision.filter(is_it).or_else(|| {
-        let mut commits: Vec<PathBuf> =
-            std::fs::read_dir(snapshots).ok()?.flatten().map(|entry| entry.path()).collect();
-        commits.sort();
-        let has_digest = |path: &PathBuf| promised_digest(path).as_deref() == Some(digest);
-        commits.into_iter().filter_map(here).find(has_digest)
-    })
+    let inside = |commit: &Path| Some(commit.join(file.file)).filter(|path| path.is_file());
+    let at = |revision: &str| {
+        if is_commit(revision) {
+            return inside(&snapshots.join(revision));
+        }
+        let commit = std::fs::read_to_string(repository.join("refs").join(revision)).ok()?;
+        inside(&snapshots.join(commit.trim()))
+    };
+    let Some(digest) = file.sha256 else {
+        return at(file.revision).or_else(|| at("main").filter(|_| is_commit(file.revision)));
+    };
+    let pinned = at(file.revision);
+    pinned.filter(|path| promised_digest(path).is_none_or(|promised| promised == digest)).or_else(
+        || {
+            let mut commits: Vec<PathBuf> =
+                std::fs::read_dir(&snapshots).ok()?.flatten().map(|entry| entry.path()).collect();
+            commits.sort();
+            let mut files = commits.iter().filter_map(|commit| inside(commit));
+            files.find(|path| promised_digest(path).as_deref() == Some(digest))
+        },
+    )
 }
 
 /// The digest that the name of a cached file's blob promises: the Hub names large files by their SHA-256.
