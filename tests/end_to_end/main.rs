@@ -5,6 +5,7 @@
 
 mod augment;
 mod bad_input;
+mod cuda;
 mod inspect;
 mod kernels;
 mod network;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{QUICK, pictures, run, shared, taper};
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
@@ -58,6 +58,8 @@ fn features_are_written_in_index_order_and_alike_by_plan_and_candle() {
     };
     let answer = embed("plan.safetensors", &[]);
     assert_eq!((answer["n"].as_u64(), answer["width"].as_u64()), (Some(42), Some(1280)));
+    let folder_as_file = run(here, &["embed", "--data", "data", "--size", "64", "--out", "data"]);
+    assert_eq!(folder_as_file.stderr.matches("Is a directory").count(), 1, "{folder_as_file:?}");
     assert_eq!(answer["unreadable"].as_array().unwrap().len(), 1);
     embed("candle.safetensors", &["--through", "candle"]);
     embed("again.safetensors", &["--cache", "off"]);
@@ -101,7 +103,14 @@ fn networks_are_listed_with_their_places() {
         assert!(model["flops"].as_u64().unwrap() > 100_000_000, "{model}");
         let embedded = model["name"] == "efficientnet-lite0";
         assert_eq!(model["place"], if embedded { "embedded" } else { "remote" });
-        assert_eq!(model["digest"].is_string(), embedded);
+        // Of ResNet-50 the digest is pinned, and with it the commit; of ResNet-101 neither is.
+        assert!(!embedded || model["digest"].is_string());
+        for (name, pinned) in [("resnet50", true), ("resnet101", false)] {
+            if model["name"] == name {
+                assert_eq!(model["digest"].is_string(), pinned);
+                assert_eq!(model["revision"] != "main", pinned);
+            }
+        }
     }
     let table = run(folder.path(), &["models"]).expect(0).stdout;
     assert!(

@@ -134,13 +134,9 @@ fn describe(node: &Node, first: bool, shortcut: bool) -> Option<String> {
             format!("{kind}{0} × {0}{stride}, {1}", c.kernel, c.out_channels)
         }
         Op::MaxPool(p) => format!("max {0} × {0} / {1}", p.kernel, p.stride),
-        Op::VisionTransformer(t) => format!(
-            "patches of {0} × {0} → {1} blocks, {2} heads, {3} tokens",
-            t.patch,
-            t.depth,
-            t.heads,
-            t.tokens()
-        ),
+        Op::VisionTransformer(t) => {
+            format!("patches of {0} × {0} → {1} blocks of {2} heads", t.patch, t.depth, t.heads,)
+        }
         Op::GlobalAvgPool => "mean over all positions".into(),
         Op::Linear { out_features, .. } => format!("linear, {out_features}"),
         Op::Dropout { p } => format!("dropout {p}"),

@@ -29,20 +29,6 @@ pub enum Error {
         /// The input size whose last feature map is 4 × 4.
         comfortable: usize,
     },
-    /// The network knows one input size only.
-    #[error(
-        "an input of {height} × {width} does not fit {network}, which knows {size} × {size} only"
-    )]
-    InputSize {
-        /// The network's name.
-        network: String,
-        /// The input's height in pixels.
-        height: usize,
-        /// The input's width in pixels.
-        width: usize,
-        /// The side that it needs, in pixels.
-        size: usize,
-    },
     /// A network has no layer of this name.
     #[error(
         "{network} has no layer '{layer}'{}; 'taper summary --model {network}' names all of them", did_you_mean(.nearest)

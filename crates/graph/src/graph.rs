@@ -143,9 +143,8 @@ impl Graph {
     /// features).
     ///
     /// # Errors
-    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::InputSize`] if the network knows another size only;
-    /// [`Error::Layer`] names the first layer that gets
-    /// something that it cannot take.
+    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::Layer`] names the first layer that gets something
+    /// that it cannot take.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         if matches!(self.nodes[0].op, Op::Input { .. }) {
             let stride = self.total_stride();
@@ -158,13 +157,6 @@ impl Graph {
                     comfortable: 4 * stride,
                 });
             }
-        }
-        let fixed = self.nodes.iter().find_map(|node| match node.op {
-            Op::VisionTransformer(transformer) => Some(transformer.image),
-            _ => None,
-        });
-        if let Some(size) = fixed.filter(|size| height != *size || width != *size) {
-            return Err(Error::InputSize { network: self.name.clone(), height, width, size });
         }
         let mut shapes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {

@@ -299,12 +299,8 @@ impl Op {
             | Op::LayerScale { channels } => expect(channels).map(|()| inputs[0]),
             Op::Activation(_) | Op::Dropout { .. } | Op::Gelu => Ok(inputs[0]),
             Op::VisionTransformer(t) => match inputs[0] {
-                Shape::Map { height, width, channels: 3 }
-                    if height == t.image && width == t.image =>
-                {
-                    Ok(Shape::Vector(t.width))
-                }
-                other => Err(format!("needs {0} × {0} × 3, gets {other}: use size {0}", t.image)),
+                Shape::Map { channels: 3, .. } => Ok(Shape::Vector(t.width)),
+                other => Err(format!("needs a picture of 3 channels, gets {other}")),
             },
             Op::GlobalAvgPool => match inputs[0] {
                 Shape::Map { channels, .. } => Ok(Shape::Vector(channels)),
@@ -333,7 +329,10 @@ impl Op {
             Op::BatchNorm { .. } => 2 * out,
             // Mean, variance, scale and shift.
             Op::LayerNorm { .. } => 8 * out,
-            Op::VisionTransformer(t) => t.flops(),
+            Op::VisionTransformer(t) => match input {
+                Some(Shape::Map { height, width, .. }) => t.flops(height, width),
+                _ => 0,
+            },
             Op::Activation(_) | Op::Add | Op::Gelu | Op::LayerScale { .. } => out,
             Op::MaxPool(p) => out * (p.kernel * p.kernel) as u64,
             Op::GlobalAvgPool => input.map_or(0, |shape| shape.elements() as u64),

@@ -5,10 +5,13 @@ use crate::ParameterKind;
 /// A vision transformer from the picture to its class token, as one layer: convolution to patches, class token, learned positions,
 /// blocks of attention and a perceptron (GELU, four times as wide), layer norms with ε = 1e-6.
 ///
-/// `timm/models/vision_transformer.py`. Its tensors have timm's names, without the layer's own in front.
+/// Pictures of other sizes than the one it was trained with: sides that are no multiples of a patch are padded with zeros at the right and
+/// at the bottom, and the learned positions are resampled to the new grid (bicubic, antialiased).
+///
+/// `timm/models/vision_transformer.py` with `dynamic_img_size` and `dynamic_img_pad`. Its tensors have timm's names, without the layer's own in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VisionTransformer {
-    /// Side of the square picture in pixels; a multiple of `patch`. There are positions for no other size.
+    /// Side of the square picture in pixels for which there are learned positions; a multiple of `patch`.
     pub image: usize,
     /// Side of a patch in pixels.
     pub patch: usize,
@@ -23,10 +26,15 @@ pub struct VisionTransformer {
 }
 
 impl VisionTransformer {
-    /// Patches and the class token.
-    pub fn tokens(&self) -> usize {
-        let side = self.image / self.patch;
-        side * side + 1
+    /// Rows and columns of patches of a picture; the last ones may be padded.
+    pub fn grid(&self, height: usize, width: usize) -> [usize; 2] {
+        [height.div_ceil(self.patch), width.div_ceil(self.patch)]
+    }
+
+    /// Patches and the class token of a picture.
+    pub fn tokens(&self, height: usize, width: usize) -> usize {
+        let [rows, columns] = self.grid(height, width);
+        rows * columns + 1
     }
 
     /// All tensors: name, shape, purpose.
@@ -35,7 +43,7 @@ impl VisionTransformer {
         let (w, patch) = (self.width, self.patch);
         let mut all = vec![
             ("cls_token".to_owned(), vec![1, 1, w], Weight),
-            ("pos_embed".to_owned(), vec![1, self.tokens(), w], Weight),
+            ("pos_embed".to_owned(), vec![1, self.tokens(self.image, self.image), w], Weight),
         ];
         let mut pair = |name: String, shape: Vec<usize>, kind| {
             let out = shape[0];
@@ -65,8 +73,8 @@ impl VisionTransformer {
     }
 
     /// Floating-point operations for one picture; a multiply-add is two.
-    pub(crate) fn flops(&self) -> u64 {
-        let (t, w) = (self.tokens() as u64, self.width as u64);
+    pub(crate) fn flops(&self, height: usize, width: usize) -> u64 {
+        let (t, w) = (self.tokens(height, width) as u64, self.width as u64);
         let patches = 2 * (t - 1) * w * 3 * (self.patch * self.patch) as u64;
         // Query, key, value and projection 4 w², perceptron 8 w²; two products of all tokens with all.
         let block = 2 * t * 12 * w * w + 2 * 2 * t * t * w;

@@ -1,12 +1,12 @@
 //! The vision transformer of timm over candle. candle-transformers has one too, with the approximate GELU, another ε and positions of
 //! nearest neighbours: its features differ from timm's in the third digit.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use taper_graph::VisionTransformer;
 
 const EPS: f64 = 1e-6;
 
-/// `x`: `[n, 3, image, image]`; `tensors` in the order of [`VisionTransformer::tensors`]. Gives `[n, width]`.
+/// `x`: `[n, 3, height, width]`; `tensors` in the order of [`VisionTransformer::tensors`]. Gives `[n, width]`.
 pub(crate) fn forward(
     x: &Tensor,
     config: &VisionTransformer,
@@ -16,11 +16,18 @@ pub(crate) fn forward(
     let mut next =
         || tensors.next().ok_or_else(|| candle_core::Error::Msg("a tensor is missing".into()));
     let (class, positions) = (next()?, next()?);
-    let n = x.dim(0)?;
+    let (n, _, height, width) = x.dims4()?;
+    let grid = config.grid(height, width);
+    let x = x.pad_with_zeros(2, 0, grid[0] * config.patch - height)?.pad_with_zeros(
+        3,
+        0,
+        grid[1] * config.patch - width,
+    )?;
+    let positions = positions_for(positions, config, grid)?;
     let patches = x.conv2d(next()?, 0, config.patch, 1, 1)?;
     let patches = patches.flatten_from(2)?.transpose(1, 2)?.broadcast_add(next()?)?;
     let class = class.expand((n, 1, config.width))?;
-    let mut x = Tensor::cat(&[&class, &patches.contiguous()?], 1)?.broadcast_add(positions)?;
+    let mut x = Tensor::cat(&[&class, &patches.contiguous()?], 1)?.broadcast_add(&positions)?;
     for _ in 0..config.depth {
         let y = layer_norm(&x, next()?, next()?)?;
         let y = attention(&linear(&y, next()?, next()?)?, config)?;
@@ -39,6 +46,55 @@ pub(crate) fn forward(
     }
     let token = x.narrow(1, 0, 1)?.squeeze(1)?;
     layer_norm(&token, next()?, next()?)
+}
+
+/// The learned positions on another grid: bicubic and antialiased, as `timm/layers/pos_embed.py` resamples them; the class token
+/// keeps its own.
+fn positions_for(
+    positions: &Tensor,
+    config: &VisionTransformer,
+    grid: [usize; 2],
+) -> Result<Tensor> {
+    let side = config.image / config.patch;
+    if grid == [side, side] {
+        return Ok(positions.clone());
+    }
+    let (class, learned) = (positions.narrow(1, 0, 1)?, positions.narrow(1, 1, side * side)?);
+    let [rows, columns] = grid;
+    let width = config.width;
+    let device = positions.device();
+    // [rows, side] · [side, side · width], then the same for the columns.
+    let learned = bicubic(side, rows, device)?.matmul(&learned.reshape((side, side * width))?)?;
+    let learned = learned.reshape((rows, side, width))?.transpose(0, 1)?.contiguous()?;
+    let learned =
+        bicubic(side, columns, device)?.matmul(&learned.reshape((side, rows * width))?)?;
+    let learned = learned.reshape((columns, rows, width))?.transpose(0, 1)?.contiguous()?;
+    Tensor::cat(&[class, learned.reshape((1, rows * columns, width))?], 1)
+}
+
+/// The matrix `[out, in]` that resamples a line: torch's antialiased bicubic filter (a = −0.5, as Pillow's), centres of pixels
+/// matched, in `aten/src/ATen/native/cpu/UpSampleKernel.cpp`.
+fn bicubic(from: usize, to: usize, device: &Device) -> Result<Tensor> {
+    let filter = |x: f64| match x.abs() {
+        x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+        _ => 0.0,
+    };
+    let scale = from as f64 / to as f64;
+    let spread = scale.max(1.0);
+    let mut matrix = Vec::with_capacity(from * to);
+    for i in 0..to {
+        let centre = scale * (i as f64 + 0.5);
+        let first = (centre - 2.0 * spread + 0.5).max(0.0) as usize;
+        let last = ((centre + 2.0 * spread + 0.5) as usize).min(from);
+        let weight = |j: usize| match (first..last).contains(&j) {
+            true => filter((j as f64 - centre + 0.5) / spread),
+            false => 0.0,
+        };
+        let sum: f64 = (0..from).map(weight).sum();
+        matrix.extend((0..from).map(|j| (weight(j) / sum) as f32));
+    }
+    Tensor::from_vec(matrix, (to, from), device)
 }
 
 /// `x`: `[…, in]`, `weight`: `[out, in]`.

@@ -111,7 +111,11 @@ def main() -> None:
             noise = json.loads(file.metadata()["torch_f32"])
     for name in wanted:
         timm_name = MODELS[name]
-        model = timm.create_model(timm_name).eval()
+        model = timm.create_model(timm_name)
+        if isinstance(model, timm.models.VisionTransformer):
+            # The same network, for pictures of other sizes too.
+            model = timm.create_model(timm_name, dynamic_img_size=True, dynamic_img_pad=True)
+        model = model.eval()
         known[name] = specification(timm_name, model)
         (HERE / "zoo" / f"{name}.tsv").write_text(listing(model), encoding="utf-8")
         cfg = model.pretrained_cfg
@@ -122,7 +126,7 @@ def main() -> None:
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
         sizes = SIZES
         if isinstance(model, timm.models.VisionTransformer):
-            sizes = [cfg["input_size"][1:]]
+            sizes = sorted({tuple(cfg["input_size"][1:]), *SIZES})
         for height, width in sizes:
             # VGG's classifier needs 224 pixels: below, timm stretches the feature map, Taper says so.
             logits = model.num_classes > 0 and not (name.startswith("vgg") and min(height, width) < 224)

@@ -159,7 +159,6 @@ impl Error {
                 )
                 | Error::Graph(
                     taper_graph::Error::InputTooSmall { .. }
-                        | taper_graph::Error::InputSize { .. }
                         | taper_graph::Error::UnknownLayer { .. }
                 )
                 | Error::Resume { .. }

@@ -526,10 +526,6 @@ mod tests {
             (Recipe { size: Some(16), ..default() }, "at least 32"),
             (Recipe { cut: Some("layer3".into()), ..default() }, "no layer 'layer3'"),
             (Recipe { dropout: Some(1.0), ..default() }, "--dropout"),
-            (
-                Recipe { model: "vit-base".into(), size: Some(256), ..default() },
-                "knows 224 × 224 only",
-            ),
             (Recipe { size: Some(5000), ..default() }, "--size"),
             (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
         ];

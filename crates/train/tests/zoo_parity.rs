@@ -16,16 +16,6 @@ use taper_testing::{
 };
 use taper_zoo::{LoadedWeights, ModelSpec, WeightsChoice, find, models, resolve};
 
-/// Whether a network goes through candle at all sizes; else at the odd one only. Where there is a plan, it does all sizes.
-fn is_quick(model: &ModelSpec, graph: &Graph) -> bool {
-    model.flops() < if graph.has_plan() { 2_000_000_000 } else { 6_000_000_000 }
-}
-
-/// Transformers know one size.
-fn knows_one_size(model: &ModelSpec) -> bool {
-    ["dinov2-small", "vit-base"].contains(&model.name)
-}
-
 fn through_candle(
     r: &ZooReference,
     model: &ModelSpec,
@@ -168,22 +158,17 @@ fn features_and_logits_equal_those_of_timm() {
         let weights = current.as_ref().unwrap().1.source.as_ref();
         println!("{} {} × {}", r.network, r.height, r.width);
         let odd = r.height != r.width;
-        let candle = odd || knows_one_size(model) || is_quick(model, backbone);
         let check = |features: &[f32], bound| assert_close(&thinned(features), &r.features, bound);
-        if candle {
-            check(&through_candle(&r, model, backbone, weights), 1e-4);
-        }
+        check(&through_candle(&r, model, backbone, weights), 1e-4);
         let plan = |graph: &Graph, output, precision| {
             through_the_plan(&r, model, graph, weights, output, precision)
         };
         if backbone.has_plan() {
             check(&plan(backbone, Output::Features, Precision::F32), 1e-4);
-            if odd || is_quick(model, backbone) {
-                check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
-            }
+            check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
         }
         // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in `parity.rs`.
-        if !(odd || knows_one_size(model)) || r.network.starts_with("vgg") || r.logits.is_empty() {
+        if !odd || r.network.starts_with("vgg") || r.logits.is_empty() {
             continue;
         }
         let graph = model.graph();

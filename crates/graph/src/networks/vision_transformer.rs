@@ -1,7 +1,7 @@
 use crate::{Graph, GraphBuilder, Op, VisionTransformer};
 
 /// ViT-Base with patches of 16 pixels (Dosovitskiy et al., *An image is worth 16 × 16 words*, 2020). Features: 768, the class token
-/// after the last layer norm. For 224 × 224 only.
+/// after the last layer norm.
 ///
 /// Names and numerics follow `timm/models/vision_transformer.py` (`vit_base_patch16_224`).
 pub fn vit_base(classes: usize) -> Graph {
@@ -17,7 +17,7 @@ pub fn vit_base(classes: usize) -> Graph {
 }
 
 /// DINOv2-Small with patches of 14 pixels (Oquab et al., *DINOv2: Learning robust visual features without supervision*, 2023).
-/// Features: 384, the class token after the last layer norm. For 518 × 518 only. There is no classifier: `classes` must be 0.
+/// Features: 384, the class token after the last layer norm. There is no classifier: `classes` must be 0.
 ///
 /// Names and numerics follow `timm/models/vision_transformer.py` (`vit_small_patch14_dinov2`).
 pub fn dinov2_small(classes: usize) -> Graph {

@@ -1,0 +1,101 @@
+//! The program on a GPU: `TAPER_TEST_DEVICE=cuda cargo test -p taper --features cudnn --test end_to_end cuda`.
+
+use std::{fs, path::Path};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::{
+    support::{QUICK, pictures, run},
+    zoo::floats,
+};
+
+/// The device to test; without one, says why nothing is shown.
+fn device() -> Option<String> {
+    let device = std::env::var("TAPER_TEST_DEVICE").ok();
+    if device.is_none() {
+        println!(
+            "skipped: TAPER_TEST_DEVICE names no GPU (cuda or cuda:1), so nothing is shown of CUDA"
+        );
+    }
+    device
+}
+
+fn features(here: &Path, model: &str, device: &str, precision: &str) -> Vec<f32> {
+    let mut arguments = vec!["embed", "--data", "data", "--size", "160", "--model", model];
+    arguments.extend([
+        "--device",
+        device,
+        "--precision",
+        precision,
+        "--out",
+        "out.safetensors",
+        "--quiet",
+    ]);
+    if model != "efficientnet-lite0" {
+        arguments.extend(["--weights", "random"]);
+    }
+    run(here, &arguments).expect(0);
+    let bytes = fs::read(here.join("out.safetensors")).unwrap();
+    floats(SafeTensors::deserialize(&bytes).unwrap().tensor("features").unwrap().data())
+}
+
+/// The norm of the difference, relative to that of the second.
+fn apart(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+    };
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+}
+
+#[test]
+fn features_of_the_gpu_are_those_of_the_cpu() {
+    let Some(device) = device() else { return };
+    let folder = pictures();
+    let here = folder.path();
+    for model in ["efficientnet-lite0", "resnet50", "vgg16", "convnext-atto"] {
+        let reference = features(here, model, "cpu", "f32");
+        for (precision, bound) in [("f32", 1e-3), ("bf16", 2e-2)] {
+            if model == "convnext-atto" && precision != "f32" {
+                continue;
+            }
+            let apart = apart(&features(here, model, &device, precision), &reference);
+            println!("{model} {precision}: {apart:.1e}");
+            assert!(apart <= bound, "{model} {precision}: {apart:.1e}");
+        }
+    }
+}
+
+#[test]
+fn a_training_on_the_gpu_gives_the_same_bytes_again_and_its_model_works() {
+    let Some(device) = device() else { return };
+    let folder = pictures();
+    let here = folder.path();
+    let train = |out: &str| -> Value {
+        let mut arguments = QUICK[..QUICK.len() - 4].to_vec();
+        arguments.extend(["--head", "tutorial", "--batch-size", "8", "--device", &device]);
+        arguments.extend(["--out", out, "--json"]);
+        // Nothing of the first run may serve the second.
+        let _ = fs::remove_dir_all(here.join("features"));
+        run(here, &arguments).expect(0).json()
+    };
+    let trained = train("a");
+    assert_eq!(trained["test"]["accuracy"], 1.0, "{trained}");
+    train("b");
+    for file in ["model.safetensors", "history.csv"] {
+        let read = |run: &str| fs::read(here.join(run).join(file)).unwrap();
+        assert!(read("a") == read("b"), "{file} differs from run to run");
+    }
+    let model = "a/model.safetensors";
+    for device in [&device, "cpu"] {
+        let evaluate = ["evaluate", model, "--data", "data", "--device", device, "--json"];
+        let evaluated = run(here, &evaluate).expect(0).json();
+        assert_eq!(evaluated["accuracy"], 1.0, "{evaluated}");
+        let predict = ["predict", model, "data/test/red/00.jpg", "--device", device, "--json"];
+        assert_eq!(run(here, &predict).expect(0).json()["label"], "red");
+    }
+    let find = ["lr-find", "--data", "data", "--size", "64", "--device", &device, "--json"];
+    let found = run(here, &find).expect(0).json();
+    assert!(found["suggestions"].is_object(), "{found}");
+}
