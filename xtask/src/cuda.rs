@@ -2,7 +2,9 @@
 
 use std::{
     env,
-    path::PathBuf,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -85,5 +87,89 @@ pub(crate) fn check() -> anyhow::Result<()> {
     ];
     let lint = [&["clippy"], &packages[..], &["--all-targets", "--features", FEATURES]].concat();
     run(cargo_with_toolkit(&lint)?.args(["--", "--deny", "warnings"]))?;
-    build(&["taper", "taper-bench"]).map(drop)
+    let built = build(&["taper", "taper-bench"])?;
+    without_a_device(&built)
+}
+
+/// Whether a program with CUDA says the right things on a machine that has a driver, but no device: with a driver of our own,
+/// all of whose functions say so.
+fn without_a_device(built: &Path) -> anyhow::Result<()> {
+    let folder = root().join("target").join("cuda").join("no-device");
+    let libraries = library_folders()?;
+    let Some(stub) = libraries.iter().map(|l| l.join("libcuda.so")).find(|path| path.exists())
+    else {
+        eprintln!("skipped: no libcuda.so to link against, so no driver without a device");
+        return Ok(());
+    };
+    let symbols = Command::new("nm").args(["-D", "--defined-only"]).arg(&stub).output()?;
+    let mut source = String::from(
+        "int cuGetErrorName(int e, const char **s) { *s = \"CUDA_ERROR_NO_DEVICE\"; return 0; }\n\
+         int cuGetErrorString(int e, const char **s) { *s = \"no device\"; return 0; }\n",
+    );
+    for line in String::from_utf8_lossy(&symbols.stdout).lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, _, "cuGetErrorName" | "cuGetErrorString"] => {}
+            [_, "T", name] => writeln!(source, "int {name}(void) {{ return 100; }}")?,
+            _ => {}
+        }
+    }
+    fs::create_dir_all(&folder)?;
+    let code = folder.join("driver.c");
+    fs::write(&code, source)?;
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]);
+    run(compile.arg(folder.join("libcuda.so.1")).arg(&code))?;
+
+    let search = env::join_paths([folder.clone()].into_iter().chain(libraries))?;
+    let runs = folder.join("runs");
+    let _ = fs::remove_dir_all(&runs);
+    let train = |device: &str| {
+        let mut command = Command::new(built.join("taper"));
+        command.env("LD_LIBRARY_PATH", &search).env("RUST_BACKTRACE", "0");
+        command.args(["train", "--data", "synthetic", "--epochs", "1", "--head", "linear"]);
+        command.args(["--device", device, "--json", "--out"]).arg(runs.join(device)).output()
+    };
+    for device in ["cuda", "cuda:3"] {
+        let output = train(device)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() || !said.contains("no usable CUDA device") {
+            bail!("--device {device} without a device: {}, {said}", output.status);
+        }
+        eprint!("{said}");
+    }
+    let output = train("auto")?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !answer.contains("\"device\":\"cpu\"") {
+        bail!(
+            "--device auto without a device: {}, {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    eprintln!("--device auto without a device trains on the CPU");
+    Ok(())
+}
+
+/// Where the toolkit's libraries lie, to link against and to run with.
+fn library_folders() -> anyhow::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    let own = ["CUDA_HOME", "CUDA_PATH", "LIBRARY_PATH"].into_iter();
+    let own = own.filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)));
+    for (name, value) in toolkit()?.into_iter().chain(own) {
+        match name.as_str() {
+            "LIBRARY_PATH" => folders.extend(env::split_paths(&value)),
+            "CUDA_HOME" | "CUDA_PATH" => {
+                let home = Path::new(&value);
+                folders.extend(["lib64", "lib64/stubs", "lib"].map(|lib| home.join(lib)));
+                // PyPI's wheels lie side by side.
+                let beside = home.parent().and_then(|parent| fs::read_dir(parent).ok());
+                folders
+                    .extend(beside.into_iter().flatten().flatten().map(|e| e.path().join("lib")));
+            }
+            _ => {}
+        }
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders.dedup();
+    Ok(folders)
 }

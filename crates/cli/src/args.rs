@@ -58,12 +58,8 @@ pub(crate) struct TrainArgs {
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,12 +90,8 @@ pub(crate) struct LrFindArgs {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 impl LrFindArgs {
@@ -117,6 +109,28 @@ impl LrFindArgs {
         };
         Recipe { lr_finder, learning_rate: LearningRate::Auto, ..recipe }
     }
+}
+
+/// Where and how a network computes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ComputeArgs {
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: DeviceChoice,
+    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
+    #[arg(long, value_name = "KERNELS", default_value = "auto")]
+    pub(crate) kernels: Kernels,
+}
+
+/// How a command tells.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplyArgs {
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 /// Where features are kept for later.
@@ -171,15 +185,10 @@ pub(crate) struct InspectArgs {
     pub(crate) weights: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: DeviceChoice,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -208,12 +217,8 @@ pub(crate) struct AugmentArgs {
     /// The contact sheet, a PNG file.
     #[arg(long, value_name = "FILE", default_value = "augment.png")]
     pub(crate) out: PathBuf,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 impl AugmentArgs {
@@ -248,18 +253,10 @@ pub(crate) struct EvaluateArgs {
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: DeviceChoice,
-    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
-    #[arg(long, value_name = "KERNELS", default_value = "auto")]
-    pub(crate) kernels: Kernels,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -276,12 +273,8 @@ pub(crate) struct PredictArgs {
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: DeviceChoice,
-    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
-    #[arg(long, value_name = "KERNELS", default_value = "auto")]
-    pub(crate) kernels: Kernels,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     /// Answer with one line of JSON per picture.
     #[arg(long)]
     pub(crate) json: bool,
@@ -316,23 +309,15 @@ pub(crate) struct EmbedArgs {
     /// What is computed in: f32 or bf16; on CUDA also f16 or tf32.
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: Precision,
-    /// Which instructions the network uses on the CPU: auto, avx512, avx2 or portable.
-    #[arg(long, value_name = "KERNELS", default_value = "auto")]
-    pub(crate) kernels: Kernels,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: DeviceChoice,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Answer with one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only warnings and the answer.
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

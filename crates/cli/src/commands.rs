@@ -32,13 +32,13 @@ const MODEL: &str = "model.safetensors";
 pub(crate) fn run(command: Command, interrupted: Arc<AtomicBool>) -> anyhow::Result<Status> {
     let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
     match command {
-        Command::Train(args) => train(&args, &cached(session(args.quiet), &args.cache)),
-        Command::LrFind(args) => lr_find(&args, &cached(session(args.quiet), &args.cache)),
-        Command::Inspect(args) => inspect(&args, &cached(session(args.quiet), &args.cache)),
-        Command::Evaluate(args) => evaluate(&args, &cached(session(args.quiet), &args.cache)),
-        Command::Augment(args) => augment(&args, &session(args.quiet)),
+        Command::Train(args) => train(&args, &cached(session(args.reply.quiet), &args.cache)),
+        Command::LrFind(args) => lr_find(&args, &cached(session(args.reply.quiet), &args.cache)),
+        Command::Inspect(args) => inspect(&args, &cached(session(args.reply.quiet), &args.cache)),
+        Command::Evaluate(args) => evaluate(&args, &cached(session(args.reply.quiet), &args.cache)),
+        Command::Augment(args) => augment(&args, &session(args.reply.quiet)),
         Command::Predict(args) => predict(&args, &session(true)),
-        Command::Embed(args) => embed(&args, &cached(session(args.quiet), &args.cache)),
+        Command::Embed(args) => embed(&args, &cached(session(args.reply.quiet), &args.cache)),
         Command::Summary(args) => summary(&args),
         Command::Models(args) => list_models(&args),
         Command::Datasets(args) => list_datasets(&args),
@@ -62,7 +62,7 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             Resumed::Trained(answer) => *answer,
             Resumed::Complete(answer) => {
                 session.progress().say("the run is complete: there is nothing left to do");
-                if args.json {
+                if args.reply.json {
                     answer_json(&answer)?;
                 } else {
                     let accuracy = answer["val_accuracy"].as_f64().unwrap_or(f64::NAN);
@@ -79,11 +79,11 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             None => next_run(&recipe.recipe().data, recipe.model().name, "")?,
         };
         if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
-            return cross_validate(recipe, &out, args.json, session);
+            return cross_validate(recipe, &out, args.reply.json, session);
         }
         taper_train::train(recipe, &out, session)?
     };
-    if args.json {
+    if args.reply.json {
         answer_json(&answered)?;
     } else {
         describe(&answered)?;
@@ -129,7 +129,7 @@ fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
         None => next_run(&recipe.recipe().data, recipe.model().name, "lr-")?,
     };
     let found = taper_train::find_rate(recipe, &out, session)?;
-    if args.json {
+    if args.reply.json {
         answer_json(&found)?;
     } else {
         for method in Method::ALL {
@@ -220,7 +220,7 @@ fn status(unreadable: &[Finding]) -> Status {
 fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
     let recipe = args.recipe().check()?;
     let augmented = taper_train::augment_sheet(&recipe, &args.out, session)?;
-    if args.json {
+    if args.reply.json {
         answer_json(&augmented)?;
     } else {
         answer_line(&format!("{} pictures to train on", augmented.cardinality()))?;
@@ -234,7 +234,8 @@ fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
-    let mut classifier = Classifier::open(&args.artefact, args.device, args.kernels)?;
+    let mut classifier =
+        Classifier::open(&args.artefact, args.compute.device, args.compute.kernels)?;
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
@@ -247,7 +248,7 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
-    if args.json {
+    if args.reply.json {
         let mut value = serde_json::to_value(&evaluation)?;
         if let Value::Object(fields) = &mut value {
             fields.insert("split".into(), json!(split.map_or("all", Split::name)));
@@ -276,7 +277,10 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
             let model = taper_zoo::find(name).map_err(taper_train::Error::from)?;
             let weights =
                 args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
-            (Classifier::pretrained(model, &weights, args.device, args.kernels)?, &args.paths[..])
+            (
+                Classifier::pretrained(model, &weights, args.compute.device, args.compute.kernels)?,
+                &args.paths[..],
+            )
         }
         None => {
             let Some((artefact, pictures)) =
@@ -289,7 +293,7 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
                 }
                 .into());
             };
-            (Classifier::open(artefact, args.device, args.kernels)?, pictures)
+            (Classifier::open(artefact, args.compute.device, args.compute.kernels)?, pictures)
         }
     };
     let mut ended = Status::Done;

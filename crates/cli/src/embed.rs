@@ -15,8 +15,8 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Statu
         size: args.size,
         fit: args.fit.map(FitArg::choice).unwrap_or_default(),
         precision: args.precision,
-        kernels: args.kernels,
-        device: args.device,
+        kernels: args.compute.kernels,
+        device: args.compute.device,
         strict: args.strict,
         ..Recipe::default()
     };
@@ -28,7 +28,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Statu
     for finding in answer.unreadable.iter().chain(&answer.remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
-    if args.json {
+    if args.reply.json {
         answer_json(&answer)?;
     } else {
         answer_line(&format!("{} pictures, {} features each", answer.n, answer.width))?;

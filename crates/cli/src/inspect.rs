@@ -13,8 +13,13 @@ use crate::{
 
 pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
-    let with = EmbedWith { model: args.model.clone(), device: args.device, ..EmbedWith::default() }
-        .weights(args.weights.clone());
+    let with = EmbedWith {
+        model: args.model.clone(),
+        device: args.compute.device,
+        kernels: args.compute.kernels,
+        ..EmbedWith::default()
+    }
+    .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);
     let health = taper_train::inspect(&dataset, embed, session)?;
     let out = match &args.out {
@@ -29,7 +34,7 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
         Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_train::Error::from)?),
         None => None,
     };
-    if args.json {
+    if args.reply.json {
         let mut value = serde_json::to_value(&health)?;
         value["out"] = out.display().to_string().into();
         value["sheets"] = sheets.iter().map(|s| s.display().to_string()).collect();

@@ -63,7 +63,13 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     let (mut live, mut most) = (0u64, 0u64);
     for id in 0..nodes.len() {
         live += shapes[id].elements() as u64;
-        most = most.max(live);
+        let inside = match (nodes[id].op, nodes[id].inputs.first().map(|&input| shapes[input])) {
+            (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
+                t.inside(height, width) as u64
+            }
+            _ => 0,
+        };
+        most = most.max(live + inside);
         for earlier in (0..=id).filter(|&earlier| last_use[earlier] == id) {
             live -= shapes[earlier].elements() as u64;
         }

@@ -72,6 +72,13 @@ impl VisionTransformer {
         all
     }
 
+    /// How many numbers exist at one time inside, for one picture: tokens, and either keys, queries, values and two sets of
+    /// scores, or the wide layer before and after its activation.
+    pub(crate) fn inside(&self, height: usize, width: usize) -> usize {
+        let (t, w) = (self.tokens(height, width), self.width);
+        t * w + (6 * t * w + 2 * self.heads * t * t).max(9 * t * w)
+    }
+
     /// Floating-point operations for one picture; a multiply-add is two.
     pub(crate) fn flops(&self, height: usize, width: usize) -> u64 {
         let (t, w) = (self.tokens(height, width) as u64, self.width as u64);

@@ -135,7 +135,7 @@ impl Network {
     }
 
     /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or `[n, width]`
-    /// features where there is no classifier.
+    /// features where there is no classifier. Gradients flow back through a pass of training only.
     ///
     /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a head.
     ///
@@ -182,7 +182,14 @@ impl Network {
     fn layer(&self, id: usize, input: &Tensor, inputs: &[Tensor], pass: Pass) -> Result<Tensor> {
         let node = &self.graph.nodes()[id];
         let own = &self.parameters[self.of_node[id].clone()];
-        let tensor = |i: usize| own[i].var.as_tensor();
+        // What is computed from variables remembers how, and keeps every map in memory.
+        let evaluating = matches!(pass, Pass::Evaluation);
+        let tensors: Vec<Tensor> = own
+            .iter()
+            .map(|p| p.var.as_tensor())
+            .map(|var| if evaluating { var.detach() } else { var.clone() })
+            .collect();
+        let tensor = |i: usize| &tensors[i];
         let y = match node.op {
             Op::Input { .. } | Op::Features { .. } => input.clone(),
             Op::Conv2d(conv) => {
@@ -209,8 +216,7 @@ impl Network {
             Op::LayerNorm { eps, .. } => layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?,
             Op::Gelu => inputs[0].gelu_erf()?,
             Op::VisionTransformer(transformer) => {
-                let tensors: Vec<&Tensor> = own.iter().map(|p| p.var.as_tensor()).collect();
-                vision_transformer::forward(&inputs[0], &transformer, &tensors)?
+                vision_transformer::forward(&inputs[0], &transformer, &tensors, evaluating)?
             }
             Op::LayerScale { .. } => layers::layer_scale(&inputs[0], tensor(0))?,
             Op::Dropout { p } => match pass {

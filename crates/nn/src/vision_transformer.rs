@@ -7,12 +7,18 @@ use taper_graph::VisionTransformer;
 const EPS: f64 = 1e-6;
 
 /// `x`: `[n, 3, height, width]`; `tensors` in the order of [`VisionTransformer::tensors`]. Gives `[n, width]`.
+/// In an evaluation, layer norms and softmax go through candle's own kernels, which are faster and know no gradients.
 pub(crate) fn forward(
     x: &Tensor,
     config: &VisionTransformer,
-    tensors: &[&Tensor],
+    tensors: &[Tensor],
+    evaluating: bool,
 ) -> Result<Tensor> {
-    let mut tensors = tensors.iter().copied();
+    let layer_norm = |x: &Tensor, scale: &Tensor, bias: &Tensor| match evaluating {
+        true => candle_nn::ops::layer_norm(&x.contiguous()?, scale, bias, EPS as f32),
+        false => layer_norm(x, scale, bias),
+    };
+    let mut tensors = tensors.iter();
     let mut next =
         || tensors.next().ok_or_else(|| candle_core::Error::Msg("a tensor is missing".into()));
     let (class, positions) = (next()?, next()?);
@@ -30,7 +36,7 @@ pub(crate) fn forward(
     let mut x = Tensor::cat(&[&class, &patches.contiguous()?], 1)?.broadcast_add(&positions)?;
     for _ in 0..config.depth {
         let y = layer_norm(&x, next()?, next()?)?;
-        let y = attention(&linear(&y, next()?, next()?)?, config)?;
+        let y = attention(&linear(&y, next()?, next()?)?, config, evaluating)?;
         let mut y = linear(&y, next()?, next()?)?;
         if config.layer_scale {
             y = y.broadcast_mul(next()?)?;
@@ -114,15 +120,19 @@ fn layer_norm(x: &Tensor, scale: &Tensor, bias: &Tensor) -> Result<Tensor> {
 }
 
 /// `qkv`: `[n, tokens, 3 · width]`. Gives `[n, tokens, width]`.
-fn attention(qkv: &Tensor, config: &VisionTransformer) -> Result<Tensor> {
+fn attention(qkv: &Tensor, config: &VisionTransformer, evaluating: bool) -> Result<Tensor> {
     let (n, tokens, _) = qkv.dims3()?;
     let size = config.width / config.heads;
     let qkv = qkv.reshape((n, tokens, 3, config.heads, size))?.permute((2, 0, 3, 1, 4))?;
     let part = |i: usize| qkv.get(i)?.contiguous();
     let query = (part(0)? * (1.0 / (size as f64).sqrt()))?;
     let scores = query.matmul(&part(1)?.transpose(2, 3)?.contiguous()?)?;
-    let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-    let weights = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
+    let weights = if evaluating {
+        candle_nn::ops::softmax_last_dim(&scores)?
+    } else {
+        let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+        scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?
+    };
     let mixed = weights.matmul(&part(2)?)?;
     mixed.transpose(1, 2)?.contiguous()?.reshape((n, tokens, config.width))
 }

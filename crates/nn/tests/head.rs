@@ -151,6 +151,14 @@ fn a_batch_of_one_is_an_error_that_names_the_layer() {
 }
 
 #[test]
+fn an_evaluation_keeps_no_maps_for_gradients() {
+    let network = Network::initialised(&heads::tutorial(8, 3), 0, &Device::Cpu).unwrap();
+    let x = Tensor::zeros((4, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(!network.forward(&x, Pass::Evaluation).unwrap().track_op());
+    assert!(network.forward(&x, Pass::Training { dropout: KEY, step: 0 }).unwrap().track_op());
+}
+
+#[test]
 fn a_saved_optimizer_continues_to_the_same_bits() {
     let (x, y) = batch();
     for algorithm in [Algorithm::adam_w(), Algorithm::sgd()] {

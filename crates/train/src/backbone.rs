@@ -3,7 +3,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
-use taper_graph::{Graph, WeightSource};
+use taper_graph::{Graph, Summary, WeightSource};
 use taper_nn::{FrozenNetwork, FrozenType, Network, Pass};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
@@ -97,6 +97,9 @@ impl Pending {
         }
     }
 }
+
+/// What the maps of pictures that go through candle together may take; its operations need some of them twice.
+const AS_TRAINED_BYTES: u64 = 256 << 20;
 
 /// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
 const PLAN_BATCH: usize = 16;
@@ -194,7 +197,9 @@ impl Backbone {
             }
             let network = Network::loaded(&graph, weights, device)?;
             let network = Runnable::AsTrained { network, preprocessing };
-            let form = Form::Candle(Box::new(Candle { network, batch: PLAN_BATCH }));
+            let maps = Summary::new(&graph, false, None, size, size)?.activations.inference_bytes;
+            let batch = (AS_TRAINED_BYTES / maps.max(1)).clamp(1, PLAN_BATCH as u64) as usize;
+            let form = Form::Candle(Box::new(Candle { network, batch }));
             return Ok(Self { form, preprocessing, width, settings, identity: None });
         }
         let dtype = match precision {

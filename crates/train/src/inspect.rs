@@ -25,6 +25,8 @@ pub struct EmbedWith {
     pub weights: WeightsChoice,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Which instructions on the CPU.
+    pub kernels: Kernels,
 }
 
 impl Default for EmbedWith {
@@ -34,6 +36,7 @@ impl Default for EmbedWith {
             model: "efficientnet-lite0".into(),
             weights: WeightsChoice::Pretrained,
             device: DeviceChoice::default(),
+            kernels: Kernels::default(),
         }
     }
 }
@@ -105,7 +108,7 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
         preprocessing,
         Output::Features,
         Precision::default(),
-        Kernels::default(),
+        with.kernels,
         &device,
     )?
     .with_digest(&weights.digest);

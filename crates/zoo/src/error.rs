@@ -96,9 +96,9 @@ pub enum Error {
         /// What the repository holds.
         kind: RepositoryKind,
         /// The repository, `owner/name`.
-        repository: String,
+        repository: Box<str>,
         /// The file in it.
-        file: String,
+        file: Box<str>,
         /// What went wrong.
         problem: HubProblem,
         /// The cause in detail.
