@@ -116,7 +116,6 @@ fn follows(node: &Node) -> bool {
             | Op::Dropout { .. }
             | Op::Add
             | Op::LayerNorm { .. }
-            | Op::Gelu
     )
 }
 

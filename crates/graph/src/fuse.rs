@@ -22,6 +22,13 @@ pub enum FusedOp {
     MaxPool(MaxPool),
     /// Mean over all positions of a map.
     GlobalAvgPool,
+    /// Normalisation over the channels of each position.
+    LayerNorm {
+        /// Channels.
+        channels: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
 }
 
 /// A step of a frozen network: activation(scale · op(input) + shift + residual).
@@ -41,7 +48,7 @@ pub struct FusedLayer {
     pub residual: Option<NodeId>,
     /// What is done to each value at the end.
     pub activation: Option<Activation>,
-    /// By what each output channel is multiplied; empty for pooling.
+    /// By what each output channel is multiplied, also after a normalisation; empty for pooling.
     scale: Vec<f64>,
     /// What is added to each output channel afterwards; empty for pooling.
     shift: Vec<f64>,
@@ -49,7 +56,7 @@ pub struct FusedLayer {
 
 impl FusedLayer {
     /// Weight and bias of the convolution or linear layer, with scale and shift folded into them: in torch's layout, and
-    /// `[out]`. Folded in f64 and rounded once. Both are empty for pooling.
+    /// `[out]`. Folded in f64 and rounded once. Of a layer norm scale and bias, `[channels]`; both are empty for pooling.
     ///
     /// # Errors
     /// [`Error::Layer`] if the weights do not hold the layer's tensor.
@@ -61,13 +68,17 @@ impl FusedLayer {
         if self.scale.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
+        let shift = self.shift.iter().map(|&b| b as f32).collect();
+        if matches!(self.op, FusedOp::LayerNorm { .. }) {
+            return Ok((self.scale.iter().map(|&s| s as f32).collect(), shift));
+        }
         let values = tensor(graph, weights, self.node, "weight")?;
         let per_channel = (values.len() / self.scale.len()).max(1);
         let folded = values
             .chunks(per_channel)
             .zip(&self.scale)
             .flat_map(|(row, scale)| row.iter().map(move |&w| (f64::from(w) * scale) as f32));
-        Ok((folded.collect(), self.shift.iter().map(|&b| b as f32).collect()))
+        Ok((folded.collect(), shift))
     }
 }
 
@@ -158,8 +169,14 @@ impl Fusing<'_> {
             Op::BatchNorm { .. } | Op::Activation(_) => {
                 fail("it does not directly follow a convolution that nothing else reads")
             }
+            Op::LayerNorm { channels, eps } => {
+                self.chain(id, FusedOp::LayerNorm { channels, eps }, channels, true)
+            }
+            Op::LayerScale { .. } => {
+                fail("it does not directly follow a convolution that nothing else reads")
+            }
             Op::Add => fail("neither of its inputs is a convolution that nothing else reads"),
-            Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } | Op::VisionTransformer(_) => {
+            Op::VisionTransformer(_) => {
                 fail("frozen networks do not know this kind of layer: it runs as it is trained")
             }
         }
@@ -198,6 +215,10 @@ impl Fusing<'_> {
             scale: vec![1.0; channels],
             shift,
         };
+        if matches!(op, FusedOp::LayerNorm { .. }) {
+            let weight = tensor(self.graph, self.weights, id, "weight")?;
+            layer.scale = weight.iter().map(|&w| f64::from(w)).collect();
+        }
         self.done[id] = true;
         let multiplies = matches!(op, FusedOp::Conv2d(_) | FusedOp::Linear { .. });
         while let Some(next) = self.only_consumer(layer.end).filter(|_| multiplies) {
@@ -212,6 +233,13 @@ impl Fusing<'_> {
                         layer.scale[c] *= factor;
                         layer.shift[c] =
                             (layer.shift[c] - f64::from(mean[c])) * factor + f64::from(beta[c]);
+                    }
+                }
+                Op::LayerScale { .. } if layer.residual.is_none() => {
+                    let gamma = tensor(self.graph, self.weights, next, "gamma")?;
+                    for c in 0..channels {
+                        layer.scale[c] *= f64::from(gamma[c]);
+                        layer.shift[c] *= f64::from(gamma[c]);
                     }
                 }
                 Op::Add if layer.residual.is_none() => {
@@ -248,6 +276,40 @@ impl Fusing<'_> {
 mod tests {
     use super::*;
     use crate::{GraphBuilder, Padding, Weights, networks};
+
+    #[test]
+    fn layer_scale_and_gelu_go_into_convolutions_and_layer_norms_stand_alone() {
+        let graph = networks::convnext_atto(10).without_classifier();
+        let weights = Weights::seeded(&graph);
+        let layers = fuse(&graph, &weights).unwrap();
+        let kinds = |kind: fn(&FusedOp) -> bool| layers.iter().filter(|l| kind(&l.op)).count();
+        // 12 blocks of three, the stem, three between the stages.
+        assert_eq!(kinds(|op| matches!(op, FusedOp::Conv2d(_))), 12 * 3 + 4);
+        // 12 blocks, the stem, three between the stages, one before the classifier.
+        assert_eq!(kinds(|op| matches!(op, FusedOp::LayerNorm { .. })), 12 + 5);
+        assert_eq!(layers.len(), 40 + 17 + 1);
+        let gelu = |l: &&FusedLayer| l.activation == Some(Activation::Gelu);
+        assert_eq!(layers.iter().filter(gelu).count(), 12);
+
+        let named = |name: &str| layers.iter().find(|l| graph.nodes()[l.node].name == name);
+        let last = named("stages.0.blocks.0.mlp.fc2").unwrap();
+        assert!(last.residual.is_some() && last.activation.is_none());
+        let (folded, shift) = last.folded(&graph, &weights).unwrap();
+        let read = |name: &str| weights.values(&format!("stages.0.blocks.0.{name}")).unwrap();
+        let (weight, bias, gamma) = (read("mlp.fc2.weight"), read("mlp.fc2.bias"), read("gamma"));
+        let per_channel = weight.len() / gamma.len();
+        for (i, value) in folded.iter().enumerate() {
+            let expected = f64::from(weight[i]) * f64::from(gamma[i / per_channel]);
+            assert_eq!(*value, expected as f32);
+        }
+        assert_eq!(shift[1], (f64::from(bias[1]) * f64::from(gamma[1])) as f32);
+        let norm = named("stages.0.blocks.0.norm").unwrap();
+        let (scale, bias) = norm.folded(&graph, &weights).unwrap();
+        assert_eq!(
+            (scale.as_slice(), bias.as_slice()),
+            (&*read("norm.weight"), &*read("norm.bias"))
+        );
+    }
 
     #[test]
     fn a_residual_network_becomes_convolutions_and_pools() {

@@ -230,13 +230,7 @@ impl Graph {
 
     /// Whether a frozen plan can compute it; candle can compute all.
     pub fn has_plan(&self) -> bool {
-        let unknown = |op: &Op| {
-            matches!(
-                op,
-                Op::LayerNorm { .. } | Op::Gelu | Op::LayerScale { .. } | Op::VisionTransformer(_)
-            )
-        };
-        !self.nodes.iter().any(|node| unknown(&node.op))
+        !self.nodes.iter().any(|node| matches!(node.op, Op::VisionTransformer(_)))
     }
 
     /// How many learnable numbers the network has: weights, scales and biases, as published counts go.

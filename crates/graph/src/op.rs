@@ -165,6 +165,8 @@ pub enum Activation {
     Relu,
     /// min(max(x, 0), 6).
     Relu6,
+    /// x · Φ(x), with the exact Φ.
+    Gelu,
 }
 
 /// What a layer does.
@@ -212,19 +214,16 @@ pub enum Op {
     },
     /// Sum of two inputs of the same shape.
     Add,
-    /// Normalisation over the channels of each position: `weight`, `bias`. Trainable through candle; frozen plans do not
-    /// have it.
+    /// Normalisation over the channels of each position: `weight`, `bias`.
     LayerNorm {
         /// Channels.
         channels: usize,
         /// Added to the variance.
         eps: f64,
     },
-    /// x · Φ(x), with the exact Φ. Trainable through candle; frozen plans do not have it.
-    Gelu,
     /// From a picture to the class token of a vision transformer. Trainable through candle; frozen plans do not have it.
     VisionTransformer(VisionTransformer),
-    /// Each channel times a learned number: `gamma`. Trainable through candle; frozen plans do not have it.
+    /// Each channel times a learned number: `gamma`.
     LayerScale {
         /// Channels.
         channels: usize,
@@ -247,12 +246,12 @@ impl Op {
             Op::BatchNorm { .. } => "BatchNorm",
             Op::Activation(Activation::Relu) => "ReLU",
             Op::Activation(Activation::Relu6) => "ReLU6",
+            Op::Activation(Activation::Gelu) => "GELU",
             Op::MaxPool(_) => "MaxPool",
             Op::GlobalAvgPool => "GlobalAvgPool",
             Op::Linear { .. } => "Linear",
             Op::Add => "Add",
             Op::LayerNorm { .. } => "LayerNorm",
-            Op::Gelu => "GELU",
             Op::VisionTransformer(_) => "VisionTransformer",
             Op::LayerScale { .. } => "LayerScale",
             Op::Dropout { .. } => "Dropout",
@@ -297,7 +296,7 @@ impl Op {
             Op::BatchNorm { channels, .. }
             | Op::LayerNorm { channels, .. }
             | Op::LayerScale { channels } => expect(channels).map(|()| inputs[0]),
-            Op::Activation(_) | Op::Dropout { .. } | Op::Gelu => Ok(inputs[0]),
+            Op::Activation(_) | Op::Dropout { .. } => Ok(inputs[0]),
             Op::VisionTransformer(t) => match inputs[0] {
                 Shape::Map { channels: 3, .. } => Ok(Shape::Vector(t.width)),
                 other => Err(format!("needs a picture of 3 channels, gets {other}")),
@@ -333,7 +332,7 @@ impl Op {
                 Some(Shape::Map { height, width, .. }) => t.flops(height, width),
                 _ => 0,
             },
-            Op::Activation(_) | Op::Add | Op::Gelu | Op::LayerScale { .. } => out,
+            Op::Activation(_) | Op::Add | Op::LayerScale { .. } => out,
             Op::MaxPool(p) => out * (p.kernel * p.kernel) as u64,
             Op::GlobalAvgPool => input.map_or(0, |shape| shape.elements() as u64),
             Op::Input { .. } | Op::Features { .. } | Op::Dropout { .. } => 0,

@@ -5,8 +5,8 @@ use crate::error::{bad_shape, check_len};
 use crate::simd::{Simd, Task, Tiling, dispatch};
 use crate::team::SharedMut;
 use crate::tile::Tile;
-use crate::winograd;
 use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
+use crate::{gelu, winograd};
 
 const OPERATION: &str = "convolution";
 
@@ -296,6 +296,9 @@ impl<E: Element> PackedFilter<E> {
                     winograd::run(transformed, &self.zeros, team, n, input, epilogue, out);
                 }
             }
+        }
+        if epilogue.activation == Activation::Gelu && self.algorithm != Algorithm::Direct {
+            gelu::run(self.class, team, out);
         }
         Ok(())
     }

@@ -85,6 +85,7 @@ impl<E: Element> Task for Row<'_, E> {
                 ([3, 3], [_, 2]) => self.unrolled::<S, 3, 2>(),
                 ([5, 5], [_, 1]) => self.unrolled::<S, 5, 1>(),
                 ([5, 5], [_, 2]) => self.unrolled::<S, 5, 2>(),
+                ([7, 7], [_, 1]) => self.unrolled::<S, 7, 1>(),
                 _ => self.any_window::<S>(),
             }
         }

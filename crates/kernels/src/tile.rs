@@ -2,6 +2,7 @@
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
+use crate::gelu::gelu;
 use crate::simd::{Simd, Task};
 use crate::{Activation, Element};
 
@@ -87,7 +88,9 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             // would keep them in memory all along.
             let (low, high) = (S::splat(low), S::splat(high));
             // Conversion to bf16 makes the loops too long for that: those sums go through memory once.
-            if t.width == N * S::LANES && S::STEP == 1 {
+            // GELU is too long as well.
+            let is_gelu = t.activation == Activation::Gelu;
+            if t.width == N * S::LANES && S::STEP == 1 && !is_gelu {
                 if t.residual.is_null() {
                     for m in 0..M {
                         for n in 0..N {
@@ -113,33 +116,57 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
                 }
             }
             let stored = std::hint::black_box(&stored);
-            for (m, sums) in stored.iter().enumerate() {
-                for (n, &sum) in sums.iter().enumerate() {
-                    let at = m * t.ldc + n * S::LANES;
-                    let mut sum = sum;
-                    if t.width >= (n + 1) * S::LANES {
-                        if !t.residual.is_null() {
-                            sum = S::add(sum, S::load(t.residual.add(at)));
-                        }
-                        S::store(t.out.add(at), S::min(high, S::max(low, sum)));
-                    } else if t.width > n * S::LANES {
-                        let left = t.width - n * S::LANES;
-                        if !t.residual.is_null() {
-                            sum = S::add(sum, S::load_n(t.residual.add(at), left));
-                        }
-                        S::store_n(t.out.add(at), S::min(high, S::max(low, sum)), left);
+            if is_gelu {
+                leave::<E, S, M, N, true>(&t, stored, low, high);
+            } else {
+                leave::<E, S, M, N, false>(&t, stored, low, high);
+            }
+        }
+    }
+}
+
+/// Stores sums that have gone through memory. No closure does this: it would not have the instructions of `S`, and every operation
+/// in it became a call.
+///
+/// # Safety
+/// As for `Sized::run`.
+#[inline(always)]
+unsafe fn leave<E: Element, S: Simd<Elem = E>, const M: usize, const N: usize, const GELU: bool>(
+    t: &Tile<E>,
+    sums: &[[S::V; N]; M],
+    low: S::V,
+    high: S::V,
+) {
+    for (m, sums) in sums.iter().enumerate() {
+        for (n, &sum) in sums.iter().enumerate() {
+            let at = m * t.ldc + n * S::LANES;
+            let mut sum = sum;
+            // SAFETY: passed on to the caller.
+            unsafe {
+                if t.width >= (n + 1) * S::LANES {
+                    if !t.residual.is_null() {
+                        sum = S::add(sum, S::load(t.residual.add(at)));
                     }
+                    let sum = if GELU { gelu::<S>(sum) } else { S::min(high, S::max(low, sum)) };
+                    S::store(t.out.add(at), sum);
+                } else if t.width > n * S::LANES {
+                    let left = t.width - n * S::LANES;
+                    if !t.residual.is_null() {
+                        sum = S::add(sum, S::load_n(t.residual.add(at), left));
+                    }
+                    let sum = if GELU { gelu::<S>(sum) } else { S::min(high, S::max(low, sum)) };
+                    S::store_n(t.out.add(at), sum, left);
                 }
             }
         }
     }
 }
 
-/// An activation as a clamp.
+/// An activation as a clamp; GELU is none.
 #[inline(always)]
 pub(crate) fn limits(activation: Activation) -> (f32, f32) {
     match activation {
-        Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
+        Activation::None | Activation::Gelu => (f32::NEG_INFINITY, f32::INFINITY),
         Activation::Relu => (0.0, f32::INFINITY),
         Activation::Relu6 => (0.0, 6.0),
     }

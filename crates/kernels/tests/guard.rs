@@ -7,8 +7,8 @@ mod common;
 use common::guard::Guarded;
 use common::{Random, random_shape, round};
 use taper_kernels::{
-    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, PackedFilter,
-    Padding, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
+    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, LayerNorm,
+    PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
 };
 
 fn classes() -> Vec<KernelClass> {
@@ -118,6 +118,28 @@ fn convolutions_of_pixels_stay_inside() {
                 Conv2dShape::new(input, random.range(1, 3), random.pick(&[1, 16, 40]), window);
             pixels::<f32>(class, &shape, &mut random);
             pixels::<Bf16>(class, &shape, &mut random);
+        }
+    }
+}
+
+#[test]
+fn layer_norms_stay_inside() {
+    fn check<E: Element>(class: KernelClass, random: &mut Random) {
+        let (rows, channels) = (random.range(1, 40), random.range(1, 40));
+        let norm = LayerNorm::new(class, &random.values(channels), &random.values(channels), 1e-6)
+            .unwrap();
+        let input = round::<E>(&random.values(rows * channels));
+        for at_end in [false, true] {
+            let input = Guarded::new(&input, at_end);
+            let mut out = Guarded::new(&vec![E::default(); rows * channels], at_end);
+            norm.run(&mut Team::serial(&mut []), rows, &input, &mut out).unwrap();
+        }
+    }
+    for class in classes() {
+        let mut random = Random(14);
+        for _ in 0..40 {
+            check::<f32>(class, &mut random);
+            check::<Bf16>(class, &mut random);
         }
     }
 }

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Random, convolve, random_shape, relative_error, rms_error, round, wide};
+use common::{Random, activate, convolve, random_shape, relative_error, rms_error, round, wide};
 use taper_kernels::{
-    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, Kernels,
+    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, Kernels, LayerNorm,
     PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, convert, global_average_pool,
 };
 
@@ -43,7 +43,10 @@ fn conv_error<E: Element>(
     let bias = random.values(shape.out_channels);
     let residual = round::<E>(&random.values(out_len));
     let residual = (random.range(0, 1) == 1).then_some(residual);
-    let activation = random.pick(&[Activation::None, Activation::Relu, Activation::Relu6]);
+    let activations = [Activation::None, Activation::Relu, Activation::Relu6, Activation::Gelu];
+    let known =
+        if E::from_f32(0.1).to_f32() == 0.1 || algorithm == Algorithm::Direct { 4 } else { 3 };
+    let activation = random.pick(&activations[..known]);
 
     let filter =
         PackedFilter::<E>::pack_for(class, shape, algorithm, &weights, Some(&bias)).unwrap();
@@ -342,6 +345,67 @@ fn pools_match_the_reference() {
                     .sum();
                 assert!((f64::from(mean) - sum / pixels as f64).abs() < 1e-6, "{class}");
             }
+        }
+    }
+}
+
+#[test]
+fn gelu_is_exact_to_a_millionth() {
+    // A convolution of one weight, 1: what comes out is the activation of what goes in.
+    let values: Vec<f32> = (-40_000..=40_000).map(|i| i as f32 / 4000.0).collect();
+    for class in classes() {
+        let shape = Conv2dShape::new([1, values.len()], 1, 1, Window::square(1));
+        let filter = PackedFilter::<f32>::pack(class, &shape, &[1.0], None).unwrap();
+        let mut scratch = vec![0.0; filter.scratch_len()];
+        let mut out = vec![f32::NAN; values.len()];
+        let epilogue = Epilogue::activation(Activation::Gelu);
+        filter.run(&mut Team::serial(&mut scratch), 1, &values, epilogue, &mut out).unwrap();
+        for (&x, &y) in values.iter().zip(&out) {
+            let expected = activate(Activation::Gelu, f64::from(x));
+            let bound =
+                if x.abs() < 1.0 { 6e-7 * expected.abs() } else { 1e-6_f64.max(2e-7 * expected) };
+            assert!((f64::from(y) - expected).abs() <= bound, "{class}: {x} → {y}, not {expected}");
+        }
+        let mut ends = [f32::NEG_INFINITY, f32::INFINITY, -1e30, 1e30];
+        let shape = Conv2dShape::new([1, 4], 1, 1, Window::square(1));
+        let filter = PackedFilter::<f32>::pack(class, &shape, &[1.0], None).unwrap();
+        let input = ends;
+        filter.run(&mut Team::serial(&mut scratch), 1, &input, epilogue, &mut ends).unwrap();
+        assert!(ends[0].abs() < 1e-6 && ends[2].abs() < 1e-6, "{class}: {ends:?}");
+        assert!(
+            ends[1] == f32::INFINITY && (ends[3] / 1e30 - 1.0).abs() < 1e-6,
+            "{class}: {ends:?}"
+        );
+    }
+}
+
+fn norm_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
+    let (rows, channels) = (random.range(0, 70), random.range(1, 70));
+    let input = round::<E>(&random.values(rows * channels));
+    let (scale, bias) = (random.values(channels), random.values(channels));
+    let norm = LayerNorm::new(class, &scale, &bias, 1e-6).unwrap();
+    let mut out = vec![E::from_f32(f32::NAN); rows * channels];
+    norm.run(&mut Team::new(random.range(1, 3), &mut []), rows, &input, &mut out).unwrap();
+    let mut expected = Vec::new();
+    for row in wide(&input).chunks(channels) {
+        let mean = row.iter().sum::<f64>() / channels as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / channels as f64;
+        expected.extend(row.iter().zip(scale.iter().zip(&bias)).map(|(x, (scale, bias))| {
+            (x - mean) / (variance + 1e-6).sqrt() * f64::from(*scale) + f64::from(*bias)
+        }));
+    }
+    relative_error(&wide(&out), &expected)
+}
+
+#[test]
+fn layer_norms_match_the_reference() {
+    let mut random = Random(7);
+    for class in classes() {
+        for case in 0..cases(100) {
+            let error = norm_error::<f32>(class, &mut random);
+            assert!(error <= 1e-5, "case {case}: {class}: {error:e}");
+            let error = norm_error::<Bf16>(class, &mut random);
+            assert!(error <= 2e-2, "case {case}: {class} bf16: {error:e}");
         }
     }
 }

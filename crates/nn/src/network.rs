@@ -210,11 +210,11 @@ impl Network {
             }
             Op::Activation(Activation::Relu) => inputs[0].relu()?,
             Op::Activation(Activation::Relu6) => inputs[0].clamp(0f32, 6f32)?,
+            Op::Activation(Activation::Gelu) => inputs[0].gelu_erf()?,
             Op::MaxPool(pool) => layers::max_pool2d(&inputs[0], &pool)?,
             Op::GlobalAvgPool => layers::global_avg_pool(&inputs[0])?,
             Op::Add => (&inputs[0] + &inputs[1])?,
             Op::LayerNorm { eps, .. } => layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?,
-            Op::Gelu => inputs[0].gelu_erf()?,
             Op::VisionTransformer(transformer) => {
                 vision_transformer::forward(&inputs[0], &transformer, &tensors, evaluating)?
             }

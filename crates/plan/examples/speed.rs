@@ -1,6 +1,6 @@
 //! Pictures per second of a compiled network with seeded weights.
 //!
-//! `cargo run --release -p taper-plan --example speed -- [resnet50|vgg16|efficientnet-lite0] [f32|bf16] [batch] [kernels] [threads] [group] [early MiB] [layers]`
+//! `cargo run --release -p taper-plan --example speed -- [resnet50|vgg16|efficientnet-lite0|convnext-tiny] [f32|bf16] [batch] [kernels] [threads] [group] [early MiB] [layers]`
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "resnet50" => (networks::resnet50(1000), 256),
         "vgg16" => (networks::vgg16(1000), 224),
         "efficientnet-lite0" => (networks::efficientnet_lite0(1000), 224),
+        "convnext-tiny" => (networks::convnext_tiny(1000), 224),
         other => return Err(format!("unknown network {other}").into()),
     };
     let graph = graph.without_classifier();

@@ -5,8 +5,8 @@ use taper_graph::{
     WeightSource,
 };
 use taper_kernels::{
-    Activation, Conv2dShape, Element, KernelClass, KernelError, PackedFilter, Padding, PixelFilter,
-    Pool, PoolKind, Window,
+    Activation, Conv2dShape, Element, KernelClass, KernelError, LayerNorm, PackedFilter, Padding,
+    PixelFilter, Pool, PoolKind, Window,
 };
 
 use crate::{PlanError, PlanOptions, Precision, Result};
@@ -50,6 +50,9 @@ pub(crate) enum Kernel<E: Element> {
         filter: PixelFilter<f32>,
         activation: Activation,
     },
+    LayerNorm(LayerNorm),
+    /// Over vectors in f32.
+    WideNorm(LayerNorm),
     /// From f32 to f32: linear layers, and convolutions of thin maps.
     Wide {
         filter: PackedFilter<f32>,
@@ -80,6 +83,7 @@ impl<E: Element> Step<E> {
             Kernel::Conv { filter, .. } => filter.bytes(),
             Kernel::WidePixels { filter, .. } => filter.bytes(),
             Kernel::Wide { filter, .. } => filter.bytes(),
+            Kernel::LayerNorm(norm) | Kernel::WideNorm(norm) => norm.bytes(),
             Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
         }
     }
@@ -91,7 +95,11 @@ impl<E: Element> Step<E> {
             Kernel::Conv { filter, .. } => filter.scratch_len(),
             Kernel::WidePixels { filter, .. } => filter.scratch_len(),
             Kernel::Wide { filter, .. } => filter.scratch_len(),
-            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
+            Kernel::MaxPool(_)
+            | Kernel::GlobalAvgPool { .. }
+            | Kernel::LayerNorm(_)
+            | Kernel::WideNorm(_)
+            | Kernel::Round => 0,
         }
     }
 
@@ -203,6 +211,18 @@ impl<E: Element> Lowering<'_, E> {
                 let [height, width, channels] = self.map(layer)?;
                 let kernel = Kernel::GlobalAvgPool { pixels: height * width, channels };
                 self.push(layer, kernel, Some(input), (height * width * channels) as u64)
+            }
+            FusedOp::LayerNorm { eps, .. } => {
+                let (scale, bias) = layer.folded(self.graph, self.weights)?;
+                let norm = LayerNorm::new(self.class, &scale, &bias, eps as f32)
+                    .map_err(self.kernel_error(layer.node))?;
+                let flops = 8 * self.shapes[layer.end].elements() as u64;
+                if matches!(self.shapes[layer.input], Shape::Vector(_)) {
+                    let input = self.input(layer)?;
+                    return self.push(layer, Kernel::WideNorm(norm), Some(input), flops);
+                }
+                let input = self.map_input(layer)?;
+                self.push(layer, Kernel::LayerNorm(norm), Some(input), flops)
             }
             _ => Err(self.unsupported(layer.node, "plans do not know this kind of layer")),
         }
@@ -349,6 +369,7 @@ fn activation(layer: &FusedLayer) -> Activation {
         None => Activation::None,
         Some(GraphActivation::Relu) => Activation::Relu,
         Some(GraphActivation::Relu6) => Activation::Relu6,
+        Some(GraphActivation::Gelu) => Activation::Gelu,
     }
 }
 

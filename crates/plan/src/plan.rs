@@ -368,6 +368,12 @@ impl<E: Element> Compiled<E> {
                         let [height, width] = pool.output();
                         ("max pool", format!("to {height}×{width}"))
                     }
+                    Kernel::LayerNorm(norm) => {
+                        ("layer norm", format!("{} channels", norm.channels()))
+                    }
+                    Kernel::WideNorm(norm) => {
+                        ("layer norm", format!("{} features", norm.channels()))
+                    }
                     Kernel::GlobalAvgPool { pixels, channels } => {
                         ("mean", format!("{pixels} pixels × {channels}"))
                     }
@@ -530,6 +536,25 @@ impl<E: Element> Compiled<E> {
                 let result = pool.run(team, n, from, &mut to[part(step.output)]);
                 arena.maps[output] = to;
                 result
+            }
+            Kernel::LayerNorm(norm) => {
+                let mut to = std::mem::take(&mut arena.maps[output]);
+                let from = &arena.maps[slot(input)][part(input)];
+                let rows = from.len() / norm.channels();
+                let result = norm.run(team, rows, from, &mut to[part(step.output)]);
+                arena.maps[output] = to;
+                result
+            }
+            Kernel::WideNorm(norm) => {
+                if step.output == self.lowered.output {
+                    norm.run(team, n, &arena.wide[slot(input)][part(input)], out)
+                } else {
+                    let mut to = std::mem::take(&mut arena.wide[output]);
+                    let from = &arena.wide[slot(input)][part(input)];
+                    let result = norm.run(team, n, from, &mut to[part(step.output)]);
+                    arena.wide[output] = to;
+                    result
+                }
             }
             Kernel::GlobalAvgPool { pixels, channels } => {
                 let from = &arena.maps[slot(input)][part(input)];

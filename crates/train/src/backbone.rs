@@ -189,7 +189,7 @@ impl Backbone {
         let settings = settings(&graph, &preprocessing, output, precision, kernels);
         let size = preprocessing.size as usize;
         let width = graph.shapes(size, size)?[graph.output()].channels();
-        if !graph.has_plan() {
+        if !FrozenNetwork::knows(&graph) {
             if precision != Precision::F32 {
                 let remedy = format!("{} computes in f32 only: use --precision f32", graph.name());
                 let value = precision.to_string();

@@ -1,4 +1,4 @@
-use crate::{Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
+use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
 
 /// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's). Features: 320, after the last layer
 /// norm; total stride 32.
@@ -68,7 +68,7 @@ fn add_block(g: &mut GraphBuilder, name: &str, input: NodeId, channels: usize) -
     let x = g.conv(format!("{name}.conv_dw"), input, depthwise);
     let x = layer_norm(g, format!("{name}.norm"), x, channels);
     let x = g.conv(format!("{name}.mlp.fc1"), x, Conv2d::new(channels, 4 * channels, 1).bias());
-    let x = g.layer(format!("{name}.mlp.act"), Op::Gelu, &[x]);
+    let x = g.activation(format!("{name}.mlp.act"), x, Activation::Gelu);
     let x = g.conv(format!("{name}.mlp.fc2"), x, Conv2d::new(4 * channels, channels, 1).bias());
     // timm's own name of the tensor is `….gamma`.
     let x = g.layer(name, Op::LayerScale { channels }, &[x]);

@@ -43,7 +43,21 @@ pub fn activate(activation: Activation, value: f64) -> f64 {
         Activation::None => value,
         Activation::Relu => value.max(0.0),
         Activation::Relu6 => value.clamp(0.0, 6.0),
+        Activation::Gelu => value * 0.5 * (1.0 + erf(value / 2f64.sqrt())),
     }
+}
+
+/// By its series, which is good to 1e-8 where it is not 1 anyway.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.2 {
+        return x.signum();
+    }
+    let (mut sum, mut term) = (0.0, x);
+    for n in 1..200 {
+        sum += term / f64::from(2 * n - 1);
+        term *= -x * x / f64::from(n);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
 /// Convolution in f64, straight from the definition. Returns the result and, per value, the sum of magnitudes.

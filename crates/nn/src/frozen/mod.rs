@@ -11,7 +11,9 @@ mod tests;
 
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
-use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource};
+use taper_graph::{
+    Activation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource,
+};
 
 use crate::{Error, Result};
 use ops::{Depthwise, Finish, GlobalAverage, MaxPool, Normalise, Slide, Unfold};
@@ -110,6 +112,19 @@ enum Kernel {
 const UNFOLDED_BYTES: usize = 512 << 20;
 
 impl FrozenNetwork {
+    /// Whether it has all layers of a graph; the trainable form has.
+    pub fn knows(graph: &Graph) -> bool {
+        !graph.nodes().iter().any(|node| {
+            matches!(
+                node.op,
+                Op::LayerNorm { .. }
+                    | Op::LayerScale { .. }
+                    | Op::Activation(Activation::Gelu)
+                    | Op::VisionTransformer(_)
+            )
+        })
+    }
+
     /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
     ///
     /// # Errors
@@ -303,6 +318,9 @@ impl Compiler<'_> {
     }
 
     fn step(&self, layer: FusedLayer) -> Result<Step> {
+        if layer.activation == Some(Activation::Gelu) {
+            return Err(self.unfit(layer.end, "frozen networks do not know this kind of layer"));
+        }
         let (weight, bias) = layer.folded(self.graph, self.weights)?;
         let bias = |len: usize| self.tensor(bias, &[len], DType::F32);
         let kernel = match layer.op {

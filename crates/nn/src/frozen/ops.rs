@@ -97,10 +97,10 @@ impl Window {
     }
 }
 
-/// What the kernels call an activation.
+/// What the kernels call an activation; a network with GELU is not frozen.
 pub(crate) fn code(activation: Option<Activation>) -> u32 {
     match activation {
-        None => 0,
+        None | Some(Activation::Gelu) => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Relu6) => 2,
     }

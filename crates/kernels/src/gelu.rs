@@ -1,0 +1,89 @@
+//! The Gaussian error linear unit, x · Φ(x) with the exact Φ (Hendrycks and Gimpel, *Gaussian Error Linear Units*, 2016).
+
+use crate::simd::{Simd, Task, dispatch};
+use crate::team::SharedMut;
+use crate::{Element, KernelClass, Team};
+
+/// Beyond it, Φ is 0 or 1 to 6e-8.
+const LIMIT: f32 = 5.3;
+
+/// (Φ(x) − ½) / x as a polynomial of u = 2 x² / LIMIT² − 1, constant term first: Chebyshev's fit of degree 14, 2.3e-8 off at most. In u,
+/// which lies in [−1, 1], nothing cancels: x · Φ(x) is at most 9e-7 off in f32, and 6e-7 of its size for |x| < 1.
+const POLYNOMIAL: [f32; 15] = [
+    0.133_392_56,
+    -0.066_518_5,
+    0.049_264_092,
+    -0.039_589_07,
+    0.032_080_743,
+    -0.025_297_234,
+    0.018_918_281,
+    -0.013_188_873,
+    0.008_850_069,
+    -0.005_844_539_5,
+    0.003_102_843_4,
+    -0.001_099_253_1,
+    0.000_755_033_86,
+    -0.000_763_820_83,
+    0.000_277_282_96,
+];
+
+/// Values that a thread takes at a time.
+const BLOCK: usize = 8192;
+
+/// Replaces every value by its GELU, where it was too long for the loop that computed them.
+pub(crate) fn run<E: Element>(class: KernelClass, team: &mut Team<'_>, values: &mut [E]) {
+    let len = values.len();
+    let values = SharedMut::new(values);
+    team.run(len.div_ceil(BLOCK), &|item, _| {
+        let start = item * BLOCK;
+        let task = Block { values: values.get().wrapping_add(start), len: BLOCK.min(len - start) };
+        // SAFETY: the block lies within the values, and no other item touches it.
+        unsafe { dispatch(class, task) }
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Block<E: Element> {
+    values: *mut E,
+    len: usize,
+}
+
+impl<E: Element> Task for Block<E> {
+    type Elem = E;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<Elem = E>>(self) {
+        let mut at = 0;
+        // SAFETY: `at + LANES ≤ len` in the loop, `at + (len − at) = len` behind it.
+        unsafe {
+            while at + S::LANES <= self.len {
+                let value = self.values.add(at);
+                S::store(value, gelu::<S>(S::load(value)));
+                at += S::LANES;
+            }
+            if at < self.len {
+                let value = self.values.add(at);
+                let rest = self.len - at;
+                S::store_n(value, gelu::<S>(S::load_n(value, rest)), rest);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        // What is far below zero stays there, or ∞ · 6e-8 would be −∞.
+        let x = S::max(S::splat(-LIMIT), x);
+        let inside = S::min(S::splat(LIMIT), x);
+        let u = S::fma(S::mul(inside, inside), S::splat(2.0 / (LIMIT * LIMIT)), S::splat(-1.0));
+        let mut sum = S::splat(POLYNOMIAL[14]);
+        for &coefficient in POLYNOMIAL[..14].iter().rev() {
+            sum = S::fma(sum, u, S::splat(coefficient));
+        }
+        S::mul(S::fma(inside, sum, S::splat(0.5)), x)
+    }
+}
