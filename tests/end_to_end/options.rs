@@ -37,6 +37,20 @@ fn every_fold_validates_once_and_can_be_trained_alone() {
     let recipe = fs::read_to_string(here.join("cross/fold-1/recipe.toml")).unwrap();
     assert!(recipe.contains("folds = 3") && recipe.contains("fold = 1"), "{recipe}");
 
+    // As if it had been killed in the second fold.
+    let before = history(here, "cross/fold-2");
+    fs::remove_file(here.join("cross/folds.json")).unwrap();
+    fs::remove_file(here.join("cross/fold-1/result.json")).unwrap();
+    fs::remove_dir_all(here.join("cross/fold-2")).unwrap();
+    for _ in 0..2 {
+        let resumed = run(here, &["train", "--resume", "cross", "--json"]).expect(0).json();
+        for figure in ["val_loss", "val_accuracy", "test_accuracy"] {
+            assert_eq!(resumed[figure], answer[figure], "{figure}");
+        }
+        assert_eq!(history(here, "cross/fold-2"), before);
+        assert!(here.join("cross/folds.json").is_file());
+    }
+
     let alone = train(here, &["--folds", "3", "--fold", "1", "--out", "alone"]);
     assert_eq!(history(here, "alone"), history(here, "cross/fold-1"));
     assert_eq!(alone["validated_on"], "fold 1 of 3, from 0");

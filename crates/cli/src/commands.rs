@@ -9,7 +9,7 @@ use taper_core::Split;
 use taper_data::{Finding, FolderUse};
 use taper_lr_finder::Method;
 use taper_train::{
-    Answer, CheckedRecipe, Classifier, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
+    Answer, Classifier, CrossValidation, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
     Session, open_data_with,
 };
 use taper_zoo::WeightsChoice;
@@ -62,14 +62,10 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             Resumed::Trained(answer) => *answer,
             Resumed::Complete(answer) => {
                 session.progress().say("the run is complete: there is nothing left to do");
-                if args.reply.json {
-                    answer_json(&answer)?;
-                } else {
-                    let accuracy = answer["val_accuracy"].as_f64().unwrap_or(f64::NAN);
-                    answer_line(&format!("validation    accuracy {accuracy:.4}"))?;
-                    answer_line(&format!("model         {}", run.join(MODEL).display()))?;
-                }
-                return Ok(Status::Done);
+                *answer
+            }
+            Resumed::CrossValidated(answer) => {
+                return cross_validated(&answer, args.reply.json);
             }
         }
     } else {
@@ -79,7 +75,8 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             None => next_run(&recipe.recipe().data, recipe.model().name, "")?,
         };
         if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
-            return cross_validate(recipe, &out, args.reply.json, session);
+            let answer = taper_train::cross_validate(recipe, &out, session)?;
+            return cross_validated(&answer, args.reply.json);
         }
         taper_train::train(recipe, &out, session)?
     };
@@ -91,15 +88,9 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
     Ok(status(&answered.unreadable))
 }
 
-fn cross_validate(
-    recipe: CheckedRecipe,
-    out: &Path,
-    json: bool,
-    session: &Session,
-) -> anyhow::Result<Status> {
-    let answer = taper_train::cross_validate(recipe, out, session)?;
+fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
     if json {
-        answer_json(&answer)?;
+        answer_json(answer)?;
     } else {
         for (fold, own) in answer.folds.iter().enumerate() {
             answer_line(&format!(

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ActivationMemory, Graph, NodeId, Op, Result, Shape, activations::receptive_fields};
 
@@ -27,7 +27,7 @@ pub struct LayerSummary {
 ///
 /// `total` counts what can be learned (weights, scales, biases), as papers and torch do. Keras adds the running
 /// statistics of BatchNorm: `total + running_statistics`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
     /// Learnable numbers, frozen or not.
     pub total: usize,

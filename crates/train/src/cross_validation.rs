@@ -3,7 +3,11 @@ use std::path::Path;
 use serde::Serialize;
 use taper_data::Finding;
 
-use crate::{Answer, CheckedRecipe, Error, Outcome, Result, Session, run::train, run::write_json};
+use crate::{
+    Answer, CheckedRecipe, Error, Outcome, Result, Session,
+    run::{Resumed, resume, train, write_json},
+    run_folder::RunFolder,
+};
 
 /// A figure over several trainings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -55,11 +59,21 @@ pub struct CrossValidation {
 /// The backbone sees every picture once if the session has a cache; without one it does so for each fold.
 ///
 /// # Errors
-/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then stay. [`Error::Interrupted`] if
-/// somebody asked to stop: the fold can then be [resumed](crate::resume), and the others be trained one by one.
+/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then stay. [`Error::InterruptedRun`] if
+/// somebody asked to stop: the whole can then be [resumed](crate::resume).
 pub fn cross_validate(
     checked: CheckedRecipe,
     out: &Path,
+    session: &Session,
+) -> Result<CrossValidation> {
+    let folder = RunFolder::create(out, &checked.recipe)?;
+    go_on(checked, folder, session)
+}
+
+/// Trains the folds that are not there yet; those that were interrupted go on.
+pub(crate) fn go_on(
+    checked: CheckedRecipe,
+    mut folder: RunFolder,
     session: &Session,
 ) -> Result<CrossValidation> {
     let Some(folds) = checked.recipe.folds else {
@@ -69,19 +83,36 @@ pub fn cross_validate(
             remedy: "a cross-validation needs --folds K".into(),
         });
     };
-    if out.symlink_metadata().is_ok() {
-        return Err(Error::OutputExists { path: out.into() });
-    }
+    let out = folder.path().to_path_buf();
     let mut answers: Vec<Answer> = Vec::with_capacity(folds);
     for fold in 0..folds {
-        let mut own = checked.clone();
-        own.recipe.fold = Some(fold);
+        let own_folder = out.join(format!("fold-{fold}"));
         session.progress().say(&format!("fold {fold} of {folds}, from 0"));
-        let answer = train(own, &out.join(format!("fold-{fold}")), session)?;
-        if answer.stopped == Outcome::Interrupted {
-            return Err(Error::Interrupted);
+        let answered = if own_folder.exists() {
+            match resume(&own_folder, session) {
+                Ok(Resumed::Trained(answer) | Resumed::Complete(answer)) => Ok(*answer),
+                Ok(Resumed::CrossValidated(_)) => Err(Error::Resume {
+                    path: own_folder.clone(),
+                    problem: "a fold cannot be a cross-validation: remove it".into(),
+                }),
+                Err(error) => Err(error),
+            }
+        } else {
+            let mut own = checked.clone();
+            own.recipe.fold = Some(fold);
+            train(own, &own_folder, session)
+        };
+        if own_folder.exists() {
+            folder.keep();
         }
-        answers.push(answer);
+        match answered {
+            Ok(answer) if answer.stopped != Outcome::Interrupted => answers.push(answer),
+            Ok(_) | Err(Error::InterruptedRun { .. }) => {
+                return Err(Error::InterruptedRun { run: out });
+            }
+            Err(Error::Interrupted) if fold > 0 => return Err(Error::InterruptedRun { run: out }),
+            Err(error) => return Err(error),
+        }
     }
     let spread = |of: fn(&Answer) -> f64| Spread::of(&answers.iter().map(of).collect::<Vec<_>>());
     let tests: Vec<f64> =

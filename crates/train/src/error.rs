@@ -83,8 +83,9 @@ pub enum Error {
     /// Somebody asked to stop before there was anything to show.
     #[error("interrupted")]
     Interrupted,
-    /// Somebody asked to stop before there was anything to show; the run can go on from here.
-    #[error("interrupted before training began; go on with: taper train --resume {}", run.display())]
+    /// Somebody asked to stop before there was anything to show, or between the folds of a cross-validation; the run can go on
+    /// from here.
+    #[error("interrupted before the end; go on with: taper train --resume {}", run.display())]
     InterruptedRun {
         /// The run's folder.
         run: PathBuf,

@@ -1,7 +1,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use candle_core::DeviceLocation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping, EarlyStoppingConfig,
     JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
@@ -14,16 +14,17 @@ use taper_nn::DeviceChoice;
 use taper_report::{Curves, confusion};
 
 use crate::{
-    Artefact, CheckedRecipe, CheckpointFolder, Error, Features, HeadTrainer, LearningRate, Recipe,
-    Result, Session, Trained,
+    Artefact, CheckedRecipe, CheckpointFolder, CrossValidation, Error, Features, HeadTrainer,
+    LearningRate, Recipe, Result, Session, Trained,
     artefact::Origin,
+    cross_validation::go_on,
     evaluate_head, extract,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
 };
 
 /// How a training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// All epochs were trained.
@@ -37,7 +38,7 @@ pub enum Outcome {
 }
 
 /// Parameters of the whole classifier, and of its head alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Backbone and head: `total` and so on.
     #[serde(flatten)]
@@ -47,7 +48,7 @@ pub struct Counted {
 }
 
 /// Parameters of a head as Keras counts them: `total` holds the running statistics of BatchNorm too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadCount {
     /// Everything that is stored.
     pub total: usize,
@@ -56,7 +57,7 @@ pub struct HeadCount {
 }
 
 /// What a training has to say for itself: the answer of `taper train --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     /// The run folder.
     pub run: String,
@@ -115,8 +116,10 @@ pub struct Answer {
 pub enum Resumed {
     /// It went on to its end.
     Trained(Box<Answer>),
-    /// It had come to its end before: the answer of then, as it was written.
-    Complete(serde_json::Value),
+    /// It had come to its end before: the answer of then.
+    Complete(Box<Answer>),
+    /// It is a cross-validation: its folds have come to their end, now or before.
+    CrossValidated(Box<CrossValidation>),
 }
 
 /// The answer of a run, in its folder. A run without it, or one that says that it was interrupted, can be resumed.
@@ -138,7 +141,8 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     carry_out(prepared, folder, start, session)
 }
 
-/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted one.
+/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted one. In the folder of a
+/// cross-validation, folds that are complete are taken as they are.
 ///
 /// # Errors
 /// [`Error::Resume`] if the folder is no run's or another process works in it, [`Error::Checkpoint`] if pictures or weights have
@@ -146,11 +150,15 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
 pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
     let start = Instant::now();
     let (folder, recipe) = RunFolder::open(run)?;
+    if recipe.folds.is_some() && recipe.fold.is_none() {
+        let whole = go_on(recipe.check()?, folder, session)?;
+        return Ok(Resumed::CrossValidated(Box::new(whole)));
+    }
     if let Ok(text) = std::fs::read_to_string(folder.file(RESULT))
-        && let Ok(result) = serde_json::from_str::<serde_json::Value>(&text)
-        && result["stopped"] != "interrupted"
+        && let Ok(result) = serde_json::from_str::<Answer>(&text)
+        && result.stopped != Outcome::Interrupted
     {
-        return Ok(Resumed::Complete(result));
+        return Ok(Resumed::Complete(Box::new(result)));
     }
     let prepared = Prepared::new(recipe.check()?, session)?;
     carry_out(prepared, folder, start, session).map(|answer| Resumed::Trained(Box::new(answer)))
