@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Graph, Op, Shape};
+use crate::{Graph, Node, Op, Shape, VisionTransformer};
 
 /// Memory for the activations of a batch in 32-bit floats. Weights, gradients of weights and optimizer states come on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ impl ActivationMemory {
         let head_outputs = head.map_or(0, |(_, shapes)| all(shapes));
         let peak = peak(backbone.0, backbone.1);
         let head_peak = head.map_or(0, |(graph, shapes)| self::peak(graph, shapes));
-        let kept = if backbone_trainable { all(backbone.1) } else { peak };
+        let kept = if backbone_trainable { kept(backbone.0, backbone.1) } else { peak };
         Self {
             batch: 1,
             inference_bytes: 4 * peak.max(head_peak),
@@ -50,6 +50,25 @@ fn all(shapes: &[Shape]) -> u64 {
     shapes.iter().map(|shape| shape.elements() as u64).sum()
 }
 
+/// The outputs of all layers, those inside of a vision transformer too.
+fn kept(graph: &Graph, shapes: &[Shape]) -> u64 {
+    let inside = graph.nodes().iter().map(|node| match transformer(node, shapes) {
+        Some((t, height, width)) => t.kept(height, width) as u64,
+        None => 0,
+    });
+    all(shapes) + inside.sum::<u64>()
+}
+
+/// A vision transformer, and the sides of its picture.
+fn transformer(node: &Node, shapes: &[Shape]) -> Option<(VisionTransformer, usize, usize)> {
+    match (node.op, node.inputs.first().map(|&input| shapes[input])) {
+        (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
+            Some((t, height, width))
+        }
+        _ => None,
+    }
+}
+
 /// The most values that exist at one time, in the order of the layers.
 fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     let nodes = graph.nodes();
@@ -63,12 +82,8 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     let (mut live, mut most) = (0u64, 0u64);
     for id in 0..nodes.len() {
         live += shapes[id].elements() as u64;
-        let inside = match (nodes[id].op, nodes[id].inputs.first().map(|&input| shapes[input])) {
-            (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
-                t.inside(height, width) as u64
-            }
-            _ => 0,
-        };
+        let inside = transformer(&nodes[id], shapes);
+        let inside = inside.map_or(0, |(t, height, width)| t.inside(height, width) as u64);
         most = most.max(live + inside);
         for earlier in (0..=id).filter(|&earlier| last_use[earlier] == id) {
             live -= shapes[earlier].elements() as u64;
@@ -135,6 +150,14 @@ mod tests {
         assert_eq!(memory.training_bytes, 4 * sum);
         assert_eq!(memory.at_batch(8).training_bytes, 32 * sum);
         assert_eq!(memory.at_batch(8).at_batch(2), memory.at_batch(2));
+
+        // Twelve blocks, each with 18 maps of its 197 tokens and two of their scores; two more maps before, one behind.
+        let vit = networks::vit_base(10).without_classifier();
+        let vit_shapes = vit.shapes(224, 224).unwrap();
+        let of_vit = ActivationMemory::of((&vit, &vit_shapes), true, None);
+        let inside = 12 * (18 * 197 * 768 + 2 * 12 * 197 * 197) + 3 * 197 * 768;
+        assert_eq!(of_vit.training_bytes, 4 * (inside + 3 * 224 * 224 + 768));
+        assert!(of_vit.training_bytes > 10 * of_vit.inference_bytes);
 
         let head = crate::heads::linear(512, 3);
         let head_shapes = head.shapes(0, 0).unwrap();

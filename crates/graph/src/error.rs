@@ -29,6 +29,18 @@ pub enum Error {
         /// The input size whose last feature map is 4 × 4.
         comfortable: usize,
     },
+    /// The input picture is too small for one of the layers, e.g. for VGG's classifier.
+    #[error("layer '{layer}' of {network}: {problem}; use an input of at least {least} × {least}")]
+    LayerInputTooSmall {
+        /// The network's name.
+        network: String,
+        /// The layer's name.
+        layer: String,
+        /// What does not fit.
+        problem: String,
+        /// The side of the smallest square input that fits, in pixels.
+        least: usize,
+    },
     /// A network has no layer of this name.
     #[error(
         "{network} has no layer '{layer}'{}; 'taper summary --model {network}' names all of them", did_you_mean(.nearest)

@@ -62,6 +62,9 @@ pub struct Graph {
     pub(crate) output: NodeId,
 }
 
+/// How many strides of a picture are tried to find out from which size on a network takes it.
+const MOST_STRIDES: usize = 32;
+
 impl Graph {
     /// The network's name.
     pub fn name(&self) -> &str {
@@ -143,8 +146,8 @@ impl Graph {
     /// features).
     ///
     /// # Errors
-    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::Layer`] names the first layer that gets something
-    /// that it cannot take.
+    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`] where a larger picture helps a
+    /// layer, e.g. VGG's classifier; [`Error::Layer`] names the first layer that gets something else that it cannot take.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         if matches!(self.nodes[0].op, Op::Input { .. }) {
             let stride = self.total_stride();
@@ -157,7 +160,22 @@ impl Graph {
                     comfortable: 4 * stride,
                 });
             }
+            return self.shapes_of_layers(height, width).map_err(|error| {
+                let mut larger = (1..=MOST_STRIDES).map(|n| n * stride);
+                let least = larger.find(|&side| self.shapes_of_layers(side, side).is_ok());
+                match (error, least) {
+                    (Error::Layer { layer, problem, .. }, Some(least)) => {
+                        let network = self.name.clone();
+                        Error::LayerInputTooSmall { network, layer, problem, least }
+                    }
+                    (error, _) => error,
+                }
+            });
         }
+        self.shapes_of_layers(height, width)
+    }
+
+    fn shapes_of_layers(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let shape = match node.op {

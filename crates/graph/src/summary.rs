@@ -78,8 +78,10 @@ pub struct Summary {
     pub parameters: ParameterCount,
     /// Floating-point operations for one picture (a multiply-add is two).
     pub flops: u64,
-    /// The last feature map of the backbone: height, width, channels.
+    /// The last feature map of the backbone: height, width, channels; of a vision transformer, its patches.
     pub last_feature_map: Vec<usize>,
+    /// The side of the square of pixels that one value of it depends on; none where that is the whole picture.
+    pub receptive_field: Option<usize>,
     /// Memory for activations; of one picture, until [`Summary::at_batch`] says otherwise.
     pub activations: ActivationMemory,
     /// What a user should know, each with its remedy.
@@ -111,12 +113,11 @@ impl Summary {
         }
         let of_head = of_head.as_ref().map(|(head, shapes)| (*head, shapes.as_slice()));
         let activations = ActivationMemory::of((backbone, &shapes), backbone_trainable, of_head);
-        let last = shapes[backbone.last_feature_map()];
+        let (last, stride) = last_map(backbone, &shapes);
         let mut warnings = Vec::new();
         if let Shape::Map { height: h, width: w, .. } = last
             && h.min(w) < 4
         {
-            let stride = backbone.total_stride();
             warnings.push(format!(
                 "the last feature map is only {h} × {w}: little is left of where things are; use an input of \
                  at least {0} × {0} (4 × 4), better {1} × {1} (7 × 7)",
@@ -131,6 +132,7 @@ impl Summary {
             layers,
             parameters,
             last_feature_map: dimensions(last),
+            receptive_field: receptive_fields(backbone)[backbone.last_feature_map()],
             activations,
             warnings,
         })
@@ -140,6 +142,19 @@ impl Summary {
     #[must_use]
     pub fn at_batch(self, batch: usize) -> Self {
         Self { activations: self.activations.at_batch(batch), ..self }
+    }
+}
+
+/// The last feature map, and by how much it is smaller than the picture. A transformer's patches are one.
+fn last_map(backbone: &Graph, shapes: &[Shape]) -> (Shape, usize) {
+    let last = backbone.last_feature_map();
+    let node = &backbone.nodes()[last];
+    match (node.op, node.inputs.first().map(|&input| shapes[input])) {
+        (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
+            let [height, width] = t.grid(height, width);
+            (Shape::Map { height, width, channels: t.width }, t.patch)
+        }
+        _ => (shapes[last], backbone.total_stride()),
     }
 }
 
@@ -233,7 +248,14 @@ impl fmt::Display for Summary {
             grouped((p.total + p.running_statistics) as u64),
         )?;
         writeln!(f, "{:.2} GFLOP a picture", self.flops as f64 / 1e9)?;
-        writeln!(f, "last feature map: {}", shape(&self.last_feature_map))?;
+        let field = self.receptive_field;
+        let field =
+            field.map_or("the whole picture".into(), |side| format!("{side} × {side} pixels"));
+        writeln!(
+            f,
+            "last feature map: {}; a value of it sees {field}",
+            shape(&self.last_feature_map)
+        )?;
         let memory = self.activations;
         writeln!(
             f,
@@ -307,7 +329,26 @@ mod tests {
     fn vgg_classifier_needs_224() {
         let graph = networks::vgg16(1000);
         let error = graph.shapes(192, 192).unwrap_err().to_string();
-        assert!(error.contains("pre_logits.fc1"), "{error}");
+        assert!(
+            error.contains("pre_logits.fc1") && error.contains("at least 224 × 224"),
+            "{error}"
+        );
         assert!(graph.shapes(256, 256).is_ok());
+        // What is read off a network with its classifier is the last feature map's all the same.
+        let summary = Summary::new(&graph, false, None, 224, 224).unwrap();
+        assert_eq!(summary.receptive_field, Some(212));
+    }
+
+    #[test]
+    fn the_patches_of_a_transformer_are_its_last_feature_map() {
+        let graph = networks::vit_base(1000);
+        let at = |side| Summary::new(&graph, false, None, side, side).unwrap();
+        let summary = at(224);
+        assert_eq!(
+            (&summary.last_feature_map[..], summary.receptive_field),
+            (&[14, 14, 768][..], None)
+        );
+        assert!(summary.warnings.is_empty() && at(50).warnings.is_empty());
+        assert!(at(48).warnings[0].contains("at least 64 × 64"), "{:?}", at(48).warnings);
     }
 }

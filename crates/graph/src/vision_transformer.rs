@@ -79,6 +79,16 @@ impl VisionTransformer {
         t * w + (6 * t * w + 2 * self.heads * t * t).max(9 * t * w)
     }
 
+    /// How many numbers a training keeps inside for the backward pass, for one picture: the outputs of all layers. Of tokens: patches,
+    /// positions added and the last norm; in each block two norms, queries, keys and values, two projections, two sums, the wide
+    /// layer before and after its activation, the attention's answer and, where there are any, two scaled branches. And the scores
+    /// before and after their softmax.
+    pub(crate) fn kept(&self, height: usize, width: usize) -> usize {
+        let (t, w) = (self.tokens(height, width), self.width);
+        let maps = if self.layer_scale { 20 } else { 18 };
+        3 * t * w + self.depth * (maps * t * w + 2 * self.heads * t * t)
+    }
+
     /// Floating-point operations for one picture; a multiply-add is two.
     pub(crate) fn flops(&self, height: usize, width: usize) -> u64 {
         let (t, w) = (self.tokens(height, width) as u64, self.width as u64);

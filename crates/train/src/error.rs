@@ -160,6 +160,7 @@ impl Error {
                 )
                 | Error::Graph(
                     taper_graph::Error::InputTooSmall { .. }
+                        | taper_graph::Error::LayerInputTooSmall { .. }
                         | taper_graph::Error::UnknownLayer { .. }
                 )
                 | Error::Resume { .. }
