@@ -45,7 +45,10 @@ pub enum Error {
         source: Option<safetensors::SafeTensorError>,
     },
     /// A torch checkpoint is damaged, or more than a dictionary of tensors.
-    #[error("cannot read the torch checkpoint '{file}': {problem}")]
+    #[error(
+        "cannot read the torch checkpoint '{file}': {problem}; \
+         fetch it again, or save model.state_dict() with torch.save or as safetensors"
+    )]
     Checkpoint {
         /// The file's path.
         file: String,
@@ -66,14 +69,16 @@ pub enum Error {
         found: String,
     },
     /// Weights and network do not belong together.
-    #[error("the weights '{file}' do not belong to {model}: {source}")]
+    #[error("the weights '{file}' do not belong to {model}: {source}; {remedy}")]
     Mismatch {
         /// The file's path, or what stands for it.
         file: String,
         /// The model's name.
         model: String,
-        /// Everything that is missing or misshapen.
-        source: taper_graph::Error,
+        /// Everything that is missing, misshapen or unexpected.
+        source: Box<taper_graph::Error>,
+        /// What helps, e.g. the network that they belong to.
+        remedy: String,
     },
     /// A file follows another framework's convention, and that framework's network computes something else.
     #[error(

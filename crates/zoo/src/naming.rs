@@ -48,8 +48,26 @@ enum Recipe {
 /// [`Error::Naming`] if the file follows a convention that does not fit this network's arithmetic.
 pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
     keras::refuse_other_networks(&file, graph)?;
+    let tensors = look_up(&file, graph);
+    let unexpected = left_over(&file, &tensors);
+    Ok(Renamed { tensors, unexpected, file })
+}
+
+/// Whether a file holds a network, without its classifier or with any, and nothing else.
+pub(crate) fn holds_only(file: &WeightFile, graph: &Graph) -> bool {
+    let tensors = look_up(file, graph);
+    let fits = |parameter: &Parameter| {
+        tensors.get(&parameter.name).is_some_and(|found| found.shape == parameter.shape)
+    };
+    keras::refuse_other_networks(file, graph).is_ok()
+        && graph.without_classifier().parameters().iter().all(fits)
+        && left_over(file, &tensors).is_empty()
+}
+
+/// Where everything that `graph` needs is, as far as it is there.
+fn look_up(file: &WeightFile, graph: &Graph) -> BTreeMap<String, Found> {
     let parameters = graph.parameters();
-    let prefix = prefix(&file, graph, &parameters);
+    let prefix = prefix(file, graph, &parameters);
     let keras = keras::Names::of(graph);
     let mut tensors = BTreeMap::new();
     for parameter in &parameters {
@@ -61,17 +79,20 @@ pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
         };
         let found = plain(&parameter.name, false)
             .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
-            .or_else(|| repvgg::fused(&file, prefix, parameter))
-            .or_else(|| keras.find(&file, parameter));
+            .or_else(|| repvgg::fused(file, prefix, parameter))
+            .or_else(|| keras.find(file, parameter));
         if let Some(found) = found {
             tensors.insert(parameter.name.clone(), found);
         }
     }
+    tensors
+}
+
+fn left_over(file: &WeightFile, tensors: &BTreeMap<String, Found>) -> Vec<String> {
     let used: std::collections::BTreeSet<&str> =
         tensors.values().flat_map(|found| &found.sources).map(String::as_str).collect();
     let unexpected = file.names().into_iter().filter(|name| !used.contains(name));
-    let unexpected = unexpected.map(str::to_owned).collect();
-    Ok(Renamed { tensors, unexpected, file })
+    unexpected.map(str::to_owned).collect()
 }
 
 /// The prefix with which most of the names fit.

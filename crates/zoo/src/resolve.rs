@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 
-use taper_graph::{Graph, WeightSource, Weights, check_weights_in};
+use taper_graph::{Graph, Mismatch, WeightSource, Weights, check_weights_in};
 
 use sha2::Digest;
 
 use crate::{
     Error, ModelSpec, Result, WeightFile,
     hub::{self, HubOptions},
-    naming::renamed,
+    naming::{Renamed, holds_only, renamed},
 };
 
 /// Where weights shall come from.
@@ -44,7 +44,9 @@ impl LoadedWeights {
         check_weights_in(graph, &whole, self.source.as_ref()).map_err(|source| Error::Mismatch {
             file: self.origin.clone(),
             model: self.model.to_owned(),
-            source,
+            source: source.into(),
+            remedy: "a head can be trained on them all the same; for ImageNet's classes give weights with their classifier"
+                .into(),
         })
     }
 }
@@ -99,20 +101,59 @@ pub fn resolve_with(
     let source = renamed(file, &whole)?;
     let backbone = model.backbone();
     source.check_types(&backbone)?;
+    check_names(model, &whole, &backbone, &source, &origin)?;
     let digest = source.file().digest().to_owned();
-    let unexpected = source.unexpected().to_vec();
-    let loaded = LoadedWeights { source: Box::new(source), digest, origin, model: model.name };
-    loaded.check(&backbone)?;
-    if !unexpected.is_empty() {
-        tracing::warn!(
-            model = model.name,
-            weights = loaded.origin,
-            "{} tensors of the file have no place in the network: {}",
-            unexpected.len(),
-            unexpected[..unexpected.len().min(5)].join(", ")
-        );
+    Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
+}
+
+/// Checks that the weights hold the backbone, and that what they hold beside it does not make them another network's: all of
+/// ResNet-50 is in ResNet-101.
+fn check_names(
+    model: &'static ModelSpec,
+    whole: &Graph,
+    backbone: &Graph,
+    source: &Renamed,
+    origin: &str,
+) -> Result<()> {
+    let unexpected = source.unexpected();
+    let fits = check_weights_in(backbone, whole, source);
+    if fits.is_ok() && unexpected.is_empty() {
+        return Ok(());
     }
-    Ok(loaded)
+    let others = crate::models().iter().filter(|other| other.name != model.name);
+    let owner = others.map(|other| (other.name, other.graph()));
+    let owner = owner.into_iter().find(|(_, graph)| holds_only(source.file(), graph));
+    let problem = match (fits, &owner) {
+        (Err(problem), _) => problem,
+        (Ok(()), Some(_)) => {
+            let mismatch = Mismatch { unexpected: unexpected.to_vec(), ..Mismatch::default() };
+            let mismatch = Box::new(mismatch);
+            taper_graph::Error::Weights { network: model.name.to_owned(), mismatch }
+        }
+        (Ok(()), None) => {
+            tracing::warn!(
+                "the weights '{origin}' hold {} tensors that {} has no place for: {}{}",
+                unexpected.len(),
+                model.name,
+                unexpected[..unexpected.len().min(5)].join(", "),
+                if unexpected.len() > 5 { ", …" } else { "" },
+            );
+            return Ok(());
+        }
+    };
+    let remedy = match owner {
+        Some((name, _)) => format!("they are those of {name}: give --model {name}"),
+        None if origin.contains("-of-0") => {
+            "it is one of several files: give their index, model.safetensors.index.json".into()
+        }
+        None => format!("give weights of {} with the names of timm or torchvision", model.name),
+    };
+    Err(Error::Mismatch {
+        file: origin.to_owned(),
+        model: model.name.to_owned(),
+        source: problem.into(),
+        remedy,
+    })
 }
 
 fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
@@ -182,6 +223,37 @@ mod tests {
         assert_eq!(weights.digest, find("efficientnet-lite0").unwrap().embedded.unwrap().sha256);
         let error = resolve(find("resnet50").unwrap(), &choice).unwrap_err().to_string();
         assert!(error.contains("resnet50") && error.contains("f16.safetensors"), "{error}");
+        assert!(error.ends_with("give --model efficientnet-lite0"), "{error}");
+    }
+
+    /// Of a deeper network of the same family there is everything that a shallower one needs, and more.
+    #[test]
+    fn a_file_of_a_deeper_network_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lite1.safetensors");
+        let weights = Weights::seeded(&find("efficientnet-lite1").unwrap().backbone());
+        let bytes: Vec<(String, Vec<u8>)> = weights
+            .names()
+            .into_iter()
+            .map(|name| {
+                let values = weights.values(name).unwrap();
+                (name.to_owned(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            })
+            .collect();
+        let tensors = bytes.iter().map(|(name, bytes)| {
+            let shape = weights.shape(name).unwrap().to_vec();
+            (
+                name,
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)
+                    .unwrap(),
+            )
+        });
+        safetensors::serialize_to_file(tensors, None, &path).unwrap();
+        let choice = WeightsChoice::File(path);
+        resolve(find("efficientnet-lite1").unwrap(), &choice).unwrap();
+        let error = resolve(find("efficientnet-lite0").unwrap(), &choice).unwrap_err().to_string();
+        assert!(error.contains("unexpected: 'blocks."), "{error}");
+        assert!(error.ends_with("give --model efficientnet-lite1"), "{error}");
     }
 
     #[test]

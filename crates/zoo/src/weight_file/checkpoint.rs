@@ -163,7 +163,7 @@ fn collect(
 /// The dictionary of weights: the object itself, or what a training script has wrapped it in.
 fn state_dict<'a>(value: Value, arena: &'a Arena, pickle: &[u8]) -> Step<&'a [(Value, Value)]> {
     let Value::Dict(dict) = value else {
-        return Err("it holds no dictionary of tensors; save model.state_dict()".into());
+        return Err("it holds no dictionary of tensors".into());
     };
     let items = &arena.dicts[dict as usize];
     for wrapper in WRAPPERS {

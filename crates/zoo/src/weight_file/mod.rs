@@ -220,7 +220,8 @@ impl WeightFile {
         check_weights(graph, self).map_err(|source| Error::Mismatch {
             file: self.name.clone(),
             model: graph.name().to_owned(),
-            source,
+            source: source.into(),
+            remedy: format!("give weights of {}", graph.name()),
         })
     }
 }
@@ -339,7 +340,7 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.get(8) == Some(&b'{') {
         return None;
     }
-    let starts: [(&[u8], &str, &str); 5] = [
+    let starts: [(&[u8], &str, &str); 7] = [
         (
             b"\x80",
             "a Python pickle, which can run any program",
@@ -357,6 +358,8 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         ),
         (b"<", "a web page or XML", "the download went wrong; fetch it again"),
         (b"GGUF", "a GGUF file", "give the weights as safetensors"),
+        (b"\xff\xd8\xff", "a picture", "give the weights of a network"),
+        (b"\x89PNG", "a picture", "give the weights of a network"),
     ];
     starts
         .into_iter()
@@ -481,6 +484,7 @@ mod tests {
             (b"\x80\x02}q\x00", "Python pickle"),
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
             (b"<!DOCTYPE html>", "a web page"),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF", "a picture"),
             (b"\x89HDF\r\n\x1a\n", "HDF5"),
             (b"", "an empty file"),
         ] {
