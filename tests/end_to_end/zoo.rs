@@ -99,6 +99,8 @@ fn networks_are_listed_with_their_places() {
         for field in ["repository", "revision", "licence", "paper", "source", "interpolation"] {
             assert!(model[field].as_str().is_some_and(|text| !text.is_empty()), "{model}");
         }
+        // As people write them, not as 32-bit floats widened to 64 bits.
+        assert!(model["mean"][0] == 0.485 || model["mean"][0] == 0.5, "{model}");
         assert!(model["bytes"].as_u64().unwrap() > 5_000_000, "{model}");
         assert!(model["flops"].as_u64().unwrap() > 100_000_000, "{model}");
         let embedded = model["name"] == "efficientnet-lite0";
@@ -145,6 +147,13 @@ fn summaries_side_by_side_cut_and_drawn() {
     assert!(drawing.starts_with("<svg") && drawing.contains("layer3.1  × 5"), "{drawing}");
     run(here, &["summary", "--model", "resnet18,vgg11", "--svg", "x.svg"])
         .complains(2, &["--svg", "one network at a time"]);
+    run(here, &["summary", "--dropout", "0.5"])
+        .complains(2, &["--dropout is 0.5", "--head linear"]);
+    run(here, &["summary", "--head", "none", "--classes", "9"]).complains(2, &["--classes is 9"]);
+    run(here, &["summary", "--cut", "blocks.4", "--head", "imagenet"])
+        .complains(2, &["--head is imagenet", "--cut"]);
+    run(here, &["summary", "--model", "vgg16", "--size", "200"])
+        .complains(2, &["pre_logits.fc1", "at least 224 × 224"]);
 }
 
 /// What timm 1.0.31 says about the same files with its own weights: the five likeliest classes of ImageNet.

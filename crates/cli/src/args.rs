@@ -339,12 +339,12 @@ pub(crate) struct SummaryArgs {
     /// End the network at an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
-    /// The head: imagenet, none, linear, tutorial, or mlp:512,256.
-    #[arg(long, value_name = "HEAD", default_value = "imagenet")]
-    pub(crate) head: String,
-    /// How many classes a new head tells apart.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=65_536))]
-    pub(crate) classes: u32,
+    /// The head: imagenet, none, linear, tutorial, or mlp:512,256 [default: imagenet; with --cut, none].
+    #[arg(long, value_name = "HEAD")]
+    pub(crate) head: Option<String>,
+    /// How many classes a new head tells apart [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub(crate) classes: Option<u32>,
     /// How much the head drops in training, 0 to 1 [default: the head's own].
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) dropout: Option<f32>,

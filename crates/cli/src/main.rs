@@ -11,6 +11,7 @@ mod recipe_args;
 mod summary;
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::{
         Arc,
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
         .init();

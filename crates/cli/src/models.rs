@@ -1,4 +1,5 @@
-use serde_json::{Value, json};
+use serde::Serialize;
+use taper_core::{Fit, Interpolation};
 use taper_zoo::{ModelSpec, Place, hub::HubOptions, models};
 
 use crate::{
@@ -9,8 +10,8 @@ use crate::{
 pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
     let options = HubOptions::from_env();
     if args.json {
-        let entries: Vec<Value> =
-            models().iter().map(|model| entry(model, &model.place(&options))).collect();
+        let entries: Vec<Entry> =
+            models().iter().map(|model| Entry::new(model, &model.place(&options))).collect();
         return answer_json(&entries).map(|()| Status::Done);
     }
     answer_line(&format!(
@@ -37,30 +38,57 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
     Ok(Status::Done)
 }
 
-fn entry(model: &ModelSpec, place: &Place) -> Value {
-    json!({
-        "name": model.name,
-        "repository": model.hub.repository,
-        "revision": model.hub.revision,
-        "source": model.source,
-        "paper": model.paper,
-        "licence": model.licence,
-        "size": model.preprocessing.size,
-        "interpolation": model.preprocessing.interpolation,
-        "fit": model.preprocessing.fit,
-        "mean": model.preprocessing.mean,
-        "std": model.preprocessing.std,
-        "features": model.feature_width,
-        "classes": model.classes,
-        "parameters": model.parameters,
-        "flops": model.flops(),
-        "bytes": model.bytes(place),
-        "digest": model.known_digest(place),
-        "place": place.name(),
-        "embedded": model.is_embedded(),
-        "path": match place {
-            Place::Cached(path) => Some(path.display().to_string()),
-            _ => None,
-        },
-    })
+/// All that is known of a network, for scripts.
+#[derive(Serialize)]
+struct Entry {
+    name: &'static str,
+    repository: &'static str,
+    revision: &'static str,
+    source: &'static str,
+    paper: &'static str,
+    licence: &'static str,
+    size: u32,
+    interpolation: Interpolation,
+    fit: Fit,
+    mean: [f32; 3],
+    std: [f32; 3],
+    features: usize,
+    classes: usize,
+    parameters: usize,
+    flops: u64,
+    bytes: u64,
+    digest: Option<String>,
+    place: &'static str,
+    embedded: bool,
+    path: Option<String>,
+}
+
+impl Entry {
+    fn new(model: &'static ModelSpec, place: &Place) -> Self {
+        Self {
+            name: model.name,
+            repository: model.hub.repository,
+            revision: model.hub.revision,
+            source: model.source,
+            paper: model.paper,
+            licence: model.licence,
+            size: model.preprocessing.size,
+            interpolation: model.preprocessing.interpolation,
+            fit: model.preprocessing.fit,
+            mean: model.preprocessing.mean,
+            std: model.preprocessing.std,
+            features: model.feature_width,
+            classes: model.classes,
+            parameters: model.parameters,
+            flops: model.flops(),
+            bytes: model.bytes(place),
+            digest: model.known_digest(place),
+            place: place.name(),
+            embedded: model.is_embedded(),
+            path: match place {
+                Place::Cached(path) => Some(path.display().to_string()),
+                _ => None,
+            },
+        }
+    }
 }

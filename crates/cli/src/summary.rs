@@ -21,21 +21,29 @@ impl Asked {
     fn new(name: &str, args: &SummaryArgs) -> Result<Self, Error> {
         let model = taper_zoo::find(name)?;
         let size = args.size.unwrap_or(model.preprocessing.size) as usize;
-        let own = args.head == "imagenet" && args.cut.is_none();
+        let own = if args.cut.is_none() { "imagenet" } else { "none" };
+        let asked = args.head.as_deref().unwrap_or(own);
         let backbone = match &args.cut {
+            Some(_) if asked == "imagenet" => {
+                let remedy = "it stands on the network's own features: leave out --cut, or use --head linear";
+                return Err(setting("head", asked, remedy));
+            }
             Some(layer) => model.graph().cut(layer)?,
-            None if own => model.graph(),
+            None if asked == "imagenet" => model.graph(),
             None => model.backbone(),
         };
-        let head = match args.head.as_str() {
-            "imagenet" | "none" => None,
-            other => {
-                let head = other.parse::<HeadChoice>()?;
-                let head = head.graph(backbone.feature_width(), args.classes as usize);
-                Some(args.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p)))
-            }
-        };
-        Ok(Self { backbone, head, size })
+        if let "imagenet" | "none" = asked {
+            let remedy = "it is for a new head: give one, e.g. --head linear";
+            return match (args.dropout, args.classes) {
+                (Some(p), _) => Err(setting("dropout", p, remedy)),
+                (_, Some(n)) => Err(setting("classes", n, remedy)),
+                _ => Ok(Self { backbone, head: None, size }),
+            };
+        }
+        let head = asked.parse::<HeadChoice>()?;
+        let head = head.graph(backbone.feature_width(), args.classes.unwrap_or(3) as usize);
+        let head = args.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p));
+        Ok(Self { backbone, head: Some(head), size })
     }
 
     /// Alone, a network is shown as it can be trained; under a new head it is frozen.
@@ -50,6 +58,10 @@ impl Asked {
     }
 }
 
+fn setting(field: &'static str, value: impl ToString, remedy: &str) -> Error {
+    Error::Setting { field, value: value.to_string(), remedy: remedy.into() }
+}
+
 pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
     let names: Vec<&str> = args.model.split(',').map(str::trim).collect();
     let asked: Vec<Asked> =
@@ -58,12 +70,8 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         asked.iter().map(|asked| asked.summary(args.batch)).collect::<Result<_, _>>()?;
     if let Some(path) = &args.svg {
         let [only] = &asked[..] else {
-            return Err(Error::Setting {
-                field: "svg",
-                value: path.display().to_string(),
-                remedy: "one network at a time is drawn: give one --model".into(),
-            }
-            .into());
+            let remedy = "one network at a time is drawn: give one --model";
+            return Err(setting("svg", path.display(), remedy).into());
         };
         let (head, size) = (only.head.as_ref(), only.size);
         let svg = diagram(&only.backbone, only.trainable(), head, size, size)
@@ -81,7 +89,6 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
 
 /// What networks are compared by.
 fn totals(summary: &Summary) -> Value {
-    let field = summary.layers.iter().filter_map(|layer| layer.receptive_field).max();
     json!({
         "model": summary.model,
         "input": summary.input,
@@ -89,7 +96,7 @@ fn totals(summary: &Summary) -> Value {
         "parameters": summary.parameters,
         "flops": summary.flops,
         "last_feature_map": summary.last_feature_map,
-        "receptive_field": field,
+        "receptive_field": summary.receptive_field,
         "activations": summary.activations,
         "warnings": summary.warnings,
     })
@@ -101,7 +108,6 @@ type Cell<'a> = &'a dyn Fn(&Summary) -> String;
 fn side_by_side(summaries: &[Summary]) -> anyhow::Result<()> {
     let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let shape = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
-    let field = |s: &Summary| s.layers.iter().filter_map(|layer| layer.receptive_field).max();
     let rows: [(&str, Cell<'_>); 10] = [
         ("", &|s| s.model.clone()),
         ("input", &|s| shape(&s.input)),
@@ -110,7 +116,7 @@ fn side_by_side(summaries: &[Summary]) -> anyhow::Result<()> {
         ("trainable", &|s| grouped(s.parameters.trainable as u64)),
         ("GFLOP a picture", &|s| format!("{:.2}", s.flops as f64 / 1e9)),
         ("last feature map", &|s| shape(&s.last_feature_map)),
-        ("receptive field", &|s| field(s).map_or("all".into(), |side| side.to_string())),
+        ("receptive field", &|s| s.receptive_field.map_or("all".into(), |side| side.to_string())),
         ("activations, inference", &|s| mebibytes(s.activations.inference_bytes)),
         ("activations, training", &|s| mebibytes(s.activations.training_bytes)),
     ];
