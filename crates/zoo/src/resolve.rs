@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use taper_graph::{Graph, Mismatch, WeightSource, Weights, check_weights_in};
 
@@ -162,17 +162,27 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
         return Ok((file.with_digest(embedded.sha256), format!("built in ({})", embedded.file)));
     }
     let path = hub::fetch(&model.hub, options)?;
-    let file = WeightFile::open(&path)?;
+    let file = WeightFile::open(&path);
     let promised = model.hub.sha256.map(str::to_owned).or_else(|| hub::promised_digest(&path));
-    if let Some(promised) = promised
-        && promised != file.digest()
-    {
-        // The blob itself: with it gone, the name that leads to it leads nowhere, and the file counts as not cached.
-        let path = path.canonicalize().unwrap_or(path);
-        return Err(Error::CachedDigest { path, promised, found: file.digest().to_owned() });
+    if let Some(promised) = promised {
+        let found = match &file {
+            Ok(file) => file.digest().to_owned(),
+            // Damage to the header: the digest says more.
+            Err(_) => digest(&path)?,
+        };
+        if promised != found {
+            // The blob itself: with it gone, the name that leads to it leads nowhere, and the file counts as not cached.
+            let path = path.canonicalize().unwrap_or(path);
+            return Err(Error::CachedDigest { path, promised, found });
+        }
     }
     let origin = format!("{} on the Hugging Face Hub ({})", model.hub.repository, path.display());
-    Ok((file, origin))
+    Ok((file?, origin))
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    Ok(crate::weight_file::hex(&sha2::Sha256::digest(std::fs::read(path).map_err(read)?)))
 }
 
 fn random(model: &'static ModelSpec) -> LoadedWeights {

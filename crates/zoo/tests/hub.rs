@@ -128,18 +128,25 @@ fn refusals_say_what_to_do() {
         (401, HubProblem::Unauthorized, "HF_TOKEN"),
         (403, HubProblem::Forbidden, "ask for access"),
         (404, HubProblem::NotFound, "404"),
+        // A server in trouble that does not pass.
+        (500, HubProblem::Other, "try again"),
     ] {
-        let scene = Scene::new();
-        scene.server.fail(Route::Resolve, Fault::Status(status), usize::MAX);
-        let (problem, text) = scene.problem();
-        assert_eq!(problem, expected);
-        assert!(text.contains(hint), "{text}");
+        // The Hub itself, or the server of the content that it sends to.
+        for route in [Route::Resolve, Route::Content] {
+            let scene = Scene::new();
+            scene.server.fail(route, Fault::Status(status), usize::MAX);
+            let (problem, text) = scene.problem();
+            assert_eq!(problem, expected, "{route:?}");
+            assert!(text.contains(hint) && text.contains(&status.to_string()), "{text}");
+        }
     }
-    let scene = Scene::new();
-    scene.server.fail(Route::Resolve, Fault::RetryAfter(3600), usize::MAX);
-    let (problem, text) = scene.problem();
-    assert_eq!(problem, HubProblem::RateLimited(Some(3600)));
-    assert!(text.contains("3600 seconds"), "{text}");
+    for route in [Route::Resolve, Route::Content] {
+        let scene = Scene::new();
+        scene.server.fail(route, Fault::RetryAfter(3600), usize::MAX);
+        let (problem, text) = scene.problem();
+        assert_eq!(problem, HubProblem::RateLimited(Some(3600)));
+        assert!(text.contains("3600 seconds"), "{text}");
+    }
 }
 
 #[test]
@@ -155,6 +162,10 @@ fn no_server_is_no_long_wait() {
         "{text}"
     );
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    scene.options.endpoint = Some("the.mirror".into());
+    let (problem, text) = scene.problem();
+    assert_eq!(problem, HubProblem::Endpoint("the.mirror".into()));
+    assert!(text.contains("HF_ENDPOINT is 'the.mirror'") && text.contains("https://"), "{text}");
 }
 
 #[test]
@@ -175,7 +186,7 @@ fn passing_troubles_pass() {
 #[test]
 fn a_connection_that_breaks_every_time_leaves_nothing() {
     // Even when each try goes on from the last one, these are not enough.
-    for bytes in [0, 1, 4_000, 700_000] {
+    for bytes in [0, 1, 4_000, 4_096, 4_097, 700_000] {
         let scene = Scene::new();
         scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
         let (problem, _) = scene.problem();
@@ -253,9 +264,12 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     let resolve = |options: &HubOptions| {
         resolve_with(model, &WeightsChoice::Pretrained, options).unwrap_err()
     };
-    let Error::CachedDigest { path: rotten, .. } = resolve(&scene.options) else {
-        panic!("not noticed")
-    };
+    let Error::CachedDigest { .. } = resolve(&scene.options) else { panic!("not noticed") };
+    // Nor can it be cut so that it is no safetensors file any more.
+    fs::write(&path, b"\x03\0").unwrap();
+    let error = resolve(&scene.options);
+    assert!(error.to_string().contains("delete the file, then it is fetched again"), "{error}");
+    let Error::CachedDigest { path: rotten, .. } = error else { panic!("not noticed") };
     fs::remove_file(rotten).unwrap();
     assert_eq!(cached(&model.hub, &scene.options), None);
     scene.options.offline = false;
@@ -296,6 +310,18 @@ fn an_interrupted_download_goes_on_where_it_ended() {
     scene.server.fail(Route::Content, Fault::Cut(2_999_999), 1);
     assert_eq!(fs::read(fetch(&FILE, &scene.options).unwrap()).unwrap(), content());
     assert_eq!(ranges(&scene).len(), 2);
+
+    // Wherever the connection breaks, and breaks again while it goes on.
+    let short: Vec<u8> = content()[..9_000].to_vec();
+    for first in (0..9_000).step_by(601).chain([4_095, 4_096, 4_097, 8_999]) {
+        let scene = Scene::new();
+        scene.server.put(FILE.repository, FILE.file, short.clone());
+        for bytes in [first, first % 977] {
+            scene.server.fail(Route::Content, Fault::Cut(bytes), 1);
+        }
+        let path = fetch(&FILE, &scene.options).unwrap_or_else(|e| panic!("cut at {first}: {e}"));
+        assert_eq!(fs::read(path).unwrap(), short, "cut at {first}");
+    }
 }
 
 #[test]

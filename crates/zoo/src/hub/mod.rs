@@ -99,8 +99,10 @@ pub enum HubProblem {
     RateLimited(Option<u64>),
     /// The connection broke in the middle, several times.
     Interrupted,
-    /// What arrived is not what the Hub promised: promised and found SHA-256.
+    /// What arrived is not what the Hub, or the list of networks, promises: promised and found SHA-256.
     Digest(String, String),
+    /// `HF_ENDPOINT` is no address of a server.
+    Endpoint(String),
     /// The cache cannot be read or written.
     Cache,
     /// Anything else.
@@ -131,8 +133,11 @@ impl fmt::Display for HubProblem {
             Self::Digest(promised, found) => {
                 write!(
                     f,
-                    "what arrived is damaged: its SHA-256 is {found}, the Hub promised {promised}"
+                    "what arrived is damaged or another file: its SHA-256 is {found} instead of {promised}"
                 )
+            }
+            Self::Endpoint(endpoint) => {
+                write!(f, "HF_ENDPOINT is '{endpoint}', which is no address of a server")
             }
             Self::Cache => f.write_str("the cache cannot be written"),
             Self::Other => f.write_str("the download failed"),
@@ -161,6 +166,7 @@ impl HubProblem {
             Self::Unauthorized => "set HF_TOKEN to a token of your account",
             Self::Forbidden => "ask for access on the repository's page, check HF_TOKEN",
             Self::NotFound => "check HF_ENDPOINT (does the mirror hold it?)",
+            Self::Endpoint(_) => "let it begin with https:// or unset it",
             Self::RateLimited(_) => "wait a little, set HF_TOKEN",
             Self::Interrupted | Self::Digest(..) | Self::Other => "try again",
             Self::Cache => {
@@ -233,6 +239,10 @@ pub fn fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf> {
     }
     if options.offline {
         return Err(failure(file, HubProblem::Offline, None));
+    }
+    let web = |endpoint: &&String| ["http://", "https://"].iter().any(|s| endpoint.starts_with(s));
+    if let Some(endpoint) = options.endpoint.as_ref().filter(|endpoint| !web(endpoint)) {
+        return Err(failure(file, HubProblem::Endpoint(endpoint.clone()), None));
     }
     #[cfg(feature = "hub")]
     return transfer::fetch(file, options);

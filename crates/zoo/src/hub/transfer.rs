@@ -1,6 +1,7 @@
 //! One download through hf-hub 1.0, and what it leaves open: it has no time limits, it does not look at digests, it starts
-//! from nothing after an interruption (`resume.rs`), it gives up on a lock after ten seconds, and where the Hub offers a file
-//! by Xet it knows no other way, although mirrors and firewalls often let only HTTP through.
+//! from nothing after an interruption (`resume.rs`), it takes the page of an error (403, 404, 429, 500) for the content, it gives
+//! up on a lock after ten seconds, and where the Hub offers a file by Xet it knows no other way, although mirrors and firewalls
+//! often let only HTTP through.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -158,26 +159,49 @@ struct Arrived {
     commit: String,
 }
 
-/// How many bytes have arrived, and when the last of them.
-struct Pulse(Mutex<(u64, Instant)>);
+/// What is heard of a download.
+struct Pulse(Mutex<Heard>);
+
+struct Heard {
+    /// How many bytes have arrived.
+    bytes: u64,
+    /// When the last of them.
+    last: Instant,
+    /// How long the whole file is; 0 if the server does not say.
+    length: u64,
+}
 
 impl Pulse {
+    fn new() -> Self {
+        Self(Mutex::new(Heard { bytes: 0, last: Instant::now(), length: 0 }))
+    }
+
     fn silence(&self) -> Duration {
-        self.0.lock().map_or(Duration::ZERO, |pulse| pulse.1.elapsed())
+        self.0.lock().map_or(Duration::ZERO, |heard| heard.last.elapsed())
     }
 
     fn bytes(&self, bytes: u64) {
-        if let Ok(mut pulse) = self.0.lock()
-            && pulse.0 != bytes
+        if let Ok(mut heard) = self.0.lock()
+            && heard.bytes != bytes
         {
-            *pulse = (bytes, Instant::now());
+            (heard.bytes, heard.last) = (bytes, Instant::now());
         }
+    }
+
+    fn length(&self) -> u64 {
+        self.0.lock().map_or(0, |heard| heard.length)
     }
 }
 
 impl ProgressHandler for Pulse {
     fn on_progress(&self, event: &ProgressEvent) {
         match event {
+            // The last of these is the one of the whole file.
+            ProgressEvent::Download(DownloadEvent::Start { total_bytes, .. }) => {
+                if let Ok(mut heard) = self.0.lock() {
+                    heard.length = *total_bytes;
+                }
+            }
             ProgressEvent::Download(DownloadEvent::Progress { files }) => {
                 self.bytes(files.iter().map(|file| file.bytes_completed).sum());
             }
@@ -206,7 +230,7 @@ fn download(
     }
     let client = builder.build().map_err(explain)?;
     let (owner, name) = hf_hub::split_id(file.repository);
-    let pulse = Arc::new(Pulse(Mutex::new((0, Instant::now()))));
+    let pulse = Arc::new(Pulse::new());
     let folder = staging.join(repository_folder(file));
     let blobs = folder.join("blobs");
     let stated = stated_digest(file, staging).filter(|_| way == Way::Http);
@@ -253,6 +277,12 @@ fn download(
     let inside = path.strip_prefix(folder.join("snapshots")).ok();
     let commit = inside.and_then(|inside| inside.iter().next()?.to_str());
     let blob = fs::canonicalize(&path)?;
+    let (arrived, promised) = (blob.metadata()?.len(), pulse.length());
+    if promised > 0 && arrived != promised {
+        fs::remove_file(&blob)?;
+        let problem = format!("{arrived} bytes arrived instead of {promised}");
+        return Err(Failed(HubProblem::Other, Some(problem.into())));
+    }
     let etag =
         fs::read_link(&path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));
     match (commit, etag) {
