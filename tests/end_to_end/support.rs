@@ -55,6 +55,11 @@ impl Ran {
 pub(crate) fn taper(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.current_dir(folder).env_remove("TAPER_LOG").env("HF_HUB_OFFLINE", "1");
+    for variable in
+        ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH"]
+    {
+        command.env_remove(variable);
+    }
     command.env("HF_HOME", folder.join("no-hub-cache")).env("TAPER_CACHE", folder.join("features"));
     command
 }

@@ -1,11 +1,17 @@
 //! Networks, their weights and their features.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use safetensors::SafeTensors;
-use serde_json::Value;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+use taper_graph::{WeightSource, Weights};
+use taper_testing::hub::HubServer;
 
-use crate::support::{QUICK, pictures, run, shared, taper};
+use crate::support::{QUICK, Ran, pictures, run, shared, taper};
 
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
@@ -156,6 +162,91 @@ fn summaries_side_by_side_cut_and_drawn() {
         .complains(2, &["pre_logits.fc1", "at least 224 × 224"]);
 }
 
+/// Weights as a repository has them: seeded ones, with timm's names, in safetensors.
+fn published(model: &str) -> Vec<u8> {
+    let weights = Weights::seeded(&taper_zoo::find(model).unwrap().graph());
+    let bytes: Vec<(&str, Vec<u8>)> = weights
+        .names()
+        .into_iter()
+        .map(|name| {
+            let values = weights.values(name).unwrap();
+            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let tensors = bytes.iter().map(|(name, bytes)| {
+        let shape = weights.shape(name).unwrap().to_vec();
+        (*name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
+    });
+    safetensors::serialize(tensors, None).unwrap()
+}
+
+/// A network whose digest is not pinned, so that any weights will do.
+const FROM_THE_HUB: &str = "efficientnet-lite1";
+
+#[test]
+fn weights_come_from_the_hub_once_and_are_recorded() {
+    let server = HubServer::start();
+    let content = published(FROM_THE_HUB);
+    let length = content.len();
+    let digest = server.put("timm/tf_efficientnet_lite1.in1k", "model.safetensors", content);
+    server.require_token("secret");
+    let folder = pictures();
+    let here = folder.path();
+    let embed = |out: &'static str, variables: &[(&str, &str)]| {
+        let mut command = taper(here);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", server.url());
+        command.envs(variables.iter().copied()).args(["embed", "--data", "data", "--size", "64"]);
+        command.args(["--model", FROM_THE_HUB, "--out", out, "--cache", "off", "--json"]);
+        command
+    };
+    let ran = |mut command: Command| Ran::of(command.output().unwrap());
+    ran(embed("x", &[])).complains(1, &["(401)", "set HF_TOKEN", "--weights FILE"]);
+    ran(embed("x", &[("HF_TOKEN", "other")])).complains(1, &["(403)", "ask for access"]);
+    ran(embed("x", &[("HF_ENDPOINT", "mirror")])).complains(1, &["HF_ENDPOINT is 'mirror'"]);
+    assert!(!here.join("x").exists());
+
+    // Two at once, each with the token in another place.
+    fs::create_dir_all(here.join("no-hub-cache")).unwrap();
+    fs::write(here.join("no-hub-cache/token"), "secret\n").unwrap();
+    let cache = ("HF_HUB_CACHE", "cache");
+    let both = [embed("a", &[cache]), embed("b", &[cache, ("HF_TOKEN", "secret")])];
+    for process in both.map(|mut command| command.stdout(Stdio::null()).spawn().unwrap()) {
+        assert!(process.wait_with_output().unwrap().status.success());
+    }
+    let transfers = || {
+        let requests = server.requests();
+        requests.iter().filter(|r| r.path.starts_with("/cdn/") && r.method == "GET").count()
+    };
+    assert_eq!(transfers(), 1);
+    // From now on nobody is asked.
+    let asked = server.requests().len();
+    ran(embed("c", &[cache])).expect(0);
+    ran(embed("d", &[cache, ("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", "other")])).expect(0);
+    assert_eq!(server.requests().len(), asked);
+    let read = |name: &str| fs::read(here.join(name)).unwrap();
+    for other in ["b", "c", "d"] {
+        assert!(read("a") == read(other), "{other}");
+    }
+    ran(embed("x", &[("HF_HUB_OFFLINE", "1")])).complains(1, &["HF_HUB_OFFLINE"]);
+
+    // What was verified is recorded, in features, in artefacts and in the list.
+    let metadata =
+        |name: &str| SafeTensors::read_metadata(&read(name)).unwrap().1.metadata().clone().unwrap();
+    assert!(metadata("a")["taper"].contains(&digest), "{:?}", metadata("a"));
+    let mut command = taper(here);
+    command.env(cache.0, cache.1).args(QUICK).args(["--model", FROM_THE_HUB]);
+    ran(command).expect(0);
+    let recorded = metadata("run/model.safetensors");
+    assert!(recorded.values().any(|text| text.contains(&digest)), "{recorded:?}");
+    let mut command = taper(here);
+    command.env(cache.0, cache.1).args(["models", "--json"]);
+    let models = ran(command).expect(0).json();
+    let models = models.as_array().unwrap();
+    let listed = models.iter().find(|model| model["name"] == FROM_THE_HUB).unwrap();
+    assert_eq!((&listed["place"], &listed["bytes"]), (&json!("cached"), &json!(length)));
+    assert_eq!(listed["digest"], json!(digest));
+}
+
 /// What timm 1.0.31 says about the same files with its own weights: the five likeliest classes of ImageNet.
 #[test]
 fn photographs_are_what_imagenet_calls_them() {
@@ -198,7 +289,7 @@ fn photographs_are_what_imagenet_calls_them() {
             .with_extension("jpg");
         let arguments = ["predict", "--model", "efficientnet-lite0", "--top", "5", "--json"];
         let output = taper(here.path()).args(arguments).arg(&path).output().unwrap();
-        let said = crate::support::Ran::of(output).expect(0).json();
+        let said = Ran::of(output).expect(0).json();
         let probabilities = said["probabilities"].as_object().unwrap();
         assert_eq!(probabilities.len(), 5);
         for (name, expected) in timm {
