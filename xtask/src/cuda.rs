@@ -151,7 +151,7 @@ fn without_a_device(built: &Path) -> anyhow::Result<()> {
 }
 
 /// Where the toolkit's libraries lie, to link against and to run with.
-fn library_folders() -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn library_folders() -> anyhow::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     let own = ["CUDA_HOME", "CUDA_PATH", "LIBRARY_PATH"].into_iter();
     let own = own.filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)));

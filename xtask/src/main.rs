@@ -4,6 +4,7 @@
 mod bench;
 mod checks;
 mod cuda;
+mod emulator;
 mod repro;
 
 use std::{

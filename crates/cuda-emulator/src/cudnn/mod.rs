@@ -1,0 +1,8 @@
+//! Convolutions as cuDNN 9 computes them, through its descriptors.
+
+mod call;
+mod convolution;
+mod descriptors;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! A function as it runs: instructions over slots.
+
+/// A place in a frame's registers.
+pub(crate) type Slot = u32;
+
+/// The slot of the frame's place in local memory.
+pub(crate) const LOCAL_BASE: Slot = 0;
+/// The slot of the carry flag.
+pub(crate) const CARRY: Slot = 1;
+
+/// Where an instruction finds its operands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Operands {
+    /// The result.
+    pub(crate) d: Slot,
+    pub(crate) a: Slot,
+    pub(crate) b: Slot,
+    pub(crate) c: Slot,
+    pub(crate) e: Slot,
+    /// A second result.
+    pub(crate) f: Slot,
+}
+
+/// An instruction that only touches registers.
+pub(crate) type Compute = fn(&mut [u64], &Operands);
+
+/// A memory that an address is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    /// The parameters of the kernel.
+    Param,
+}
+
+/// Generic addresses of memory that is not global begin here, at a place that no process of the host has.
+pub(crate) const SHARED_WINDOW: u64 = 0xA000_0000_0000_0000;
+pub(crate) const LOCAL_WINDOW: u64 = 0xB000_0000_0000_0000;
+pub(crate) const PARAM_WINDOW: u64 = 0xC000_0000_0000_0000;
+pub(crate) const WINDOW_MASK: u64 = 0xF000_0000_0000_0000;
+
+/// A load or a store: `lanes` values of `1 << log` bytes at `[base + offset]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) space: Space,
+    pub(crate) log: u8,
+    pub(crate) signed: bool,
+    pub(crate) count: u8,
+    pub(crate) lanes: [Slot; 4],
+    pub(crate) base: Slot,
+    pub(crate) offset: i64,
+}
+
+impl Access {
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.count) << self.log
+    }
+}
+
+/// What an atomic instruction computes from the old value and its operands.
+pub(crate) type Combine = fn(u64, u64, u64) -> u64;
+
+/// How lanes are exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Warp {
+    ShuffleUp,
+    ShuffleDown,
+    ShuffleButterfly,
+    ShuffleIndex,
+    VoteAll,
+    VoteAny,
+    VoteUniform,
+    VoteBallot,
+    /// `bar.warp.sync`.
+    Wait,
+}
+
+/// A call of a device function.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) function: std::sync::Arc<Function>,
+    /// From the caller's local memory to the callee's: offsets and bytes.
+    pub(crate) arguments: Vec<(u32, u32, u32)>,
+    /// And back, at the end.
+    pub(crate) results: Vec<(u32, u32, u32)>,
+}
+
+/// What an instruction does.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Compute(Compute),
+    Load(Access),
+    Store(Access),
+    /// The address is `[a + offset]`, the operands are `b` and `c`.
+    Atomic {
+        access: Access,
+        combine: Combine,
+        returns: bool,
+    },
+    Branch(u32),
+    Return,
+    Exit,
+    Trap,
+    Barrier,
+    Warp(Warp),
+    Call(u32),
+    /// `__assertfail`: offset of its parameters in local memory.
+    Assert([u32; 4]),
+    Nothing,
+}
+
+/// An instruction.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) action: Action,
+    pub(crate) operands: Operands,
+    /// A predicate, and whether it must be false.
+    pub(crate) guard: Option<(Slot, bool)>,
+    pub(crate) line: u32,
+}
+
+/// Registers that every thread has a value of its own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Thread(u8),
+    BlockSize(u8),
+    Block(u8),
+    GridSize(u8),
+    Lane,
+    WarpNumber,
+    LanesBelow,
+    LanesUpTo,
+    LanesAbove,
+    DynamicShared,
+    TotalShared,
+    Clock,
+    Zero,
+}
+
+/// A parameter's place.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+}
+
+/// A function, ready to run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) slots: u32,
+    pub(crate) constants: Vec<(Slot, u64)>,
+    pub(crate) specials: Vec<(Slot, Special)>,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) parameter_bytes: u32,
+    /// Bytes of shared memory that it declares itself.
+    pub(crate) shared: u32,
+    /// Bytes of local memory of one frame.
+    pub(crate) local: u32,
+    /// Whether threads wait for each other.
+    pub(crate) cooperative: bool,
+}
