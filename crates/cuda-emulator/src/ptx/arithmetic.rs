@@ -124,12 +124,12 @@ fn integer(name: &str, modifiers: &[&str]) -> Option<Compute> {
         ("sub", [t]) => unsigned!(*t, T => two!(T => T, |x, y| x.wrapping_sub(y))),
         ("mul", ["lo", t]) => unsigned!(*t, T => two!(T => T, |x, y| x.wrapping_mul(y))),
         ("mul", ["hi", t]) => match *t {
-            "u16" => two!(u16 => u16, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16),
-            "s16" => two!(i16 => i16, |x, y| (i32::from(x) * i32::from(y) >> 16) as i16),
-            "u32" => two!(u32 => u32, |x, y| (u64::from(x) * u64::from(y) >> 32) as u32),
-            "s32" => two!(i32 => i32, |x, y| (i64::from(x) * i64::from(y) >> 32) as i32),
-            "u64" => two!(u64 => u64, |x, y| (u128::from(x) * u128::from(y) >> 64) as u64),
-            "s64" => two!(i64 => i64, |x, y| (i128::from(x) * i128::from(y) >> 64) as i64),
+            "u16" => two!(u16 => u16, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16),
+            "s16" => two!(i16 => i16, |x, y| ((i32::from(x) * i32::from(y)) >> 16) as i16),
+            "u32" => two!(u32 => u32, |x, y| ((u64::from(x) * u64::from(y)) >> 32) as u32),
+            "s32" => two!(i32 => i32, |x, y| ((i64::from(x) * i64::from(y)) >> 32) as i32),
+            "u64" => two!(u64 => u64, |x, y| ((u128::from(x) * u128::from(y)) >> 64) as u64),
+            "s64" => two!(i64 => i64, |x, y| ((i128::from(x) * i128::from(y)) >> 64) as i64),
             _ => None,
         },
         ("mul", ["wide", t]) => match *t {
@@ -143,13 +143,13 @@ fn integer(name: &str, modifiers: &[&str]) -> Option<Compute> {
             unsigned!(*t, T => three!(T, T, T => T, |x, y, z| x.wrapping_mul(y).wrapping_add(z)))
         }
         ("mad", ["hi", "u32"]) => three!(u32, u32, u32 => u32, |x, y, z| {
-            ((u64::from(x) * u64::from(y) >> 32) as u32).wrapping_add(z)
+            (((u64::from(x) * u64::from(y)) >> 32) as u32).wrapping_add(z)
         }),
         ("mad", ["hi", "s32"]) => three!(i32, i32, i32 => i32, |x, y, z| {
-            ((i64::from(x) * i64::from(y) >> 32) as i32).wrapping_add(z)
+            (((i64::from(x) * i64::from(y)) >> 32) as i32).wrapping_add(z)
         }),
         ("mad", ["hi", "u64"]) => three!(u64, u64, u64 => u64, |x, y, z| {
-            ((u128::from(x) * u128::from(y) >> 64) as u64).wrapping_add(z)
+            (((u128::from(x) * u128::from(y)) >> 64) as u64).wrapping_add(z)
         }),
         ("mad", ["wide", t]) => match *t {
             "u16" => three!(u16, u16, u32 => u32, |x, y, z| {
@@ -218,17 +218,17 @@ fn carry(name: &str, modifiers: &[&str]) -> Option<Compute> {
             chain!(|r, i, x, y, _z, c| (x.wrapping_sub(y).wrapping_sub(c), false))
         }
         ("mad", ["lo", "cc", "u32"]) => {
-            chain!(|r, i, x, y, z, _c| ((x * y & 0xFFFF_FFFF) + z, true))
+            chain!(|r, i, x, y, z, _c| (((x * y) & 0xFFFF_FFFF) + z, true))
         }
-        ("mad", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, _c| ((x * y >> 32) + z, true)),
+        ("mad", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, _c| (((x * y) >> 32) + z, true)),
         ("madc", ["lo", "cc", "u32"]) => {
-            chain!(|r, i, x, y, z, c| ((x * y & 0xFFFF_FFFF) + z + c, true))
+            chain!(|r, i, x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, true))
         }
-        ("madc", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, c| ((x * y >> 32) + z + c, true)),
+        ("madc", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, c| (((x * y) >> 32) + z + c, true)),
         ("madc", ["lo", "u32"]) => {
-            chain!(|r, i, x, y, z, c| ((x * y & 0xFFFF_FFFF) + z + c, false))
+            chain!(|r, i, x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, false))
         }
-        ("madc", ["hi", "u32"]) => chain!(|r, i, x, y, z, c| ((x * y >> 32) + z + c, false)),
+        ("madc", ["hi", "u32"]) => chain!(|r, i, x, y, z, c| (((x * y) >> 32) + z + c, false)),
         _ => None,
     }
 }

@@ -6,7 +6,8 @@ use super::{
     arithmetic, compare,
     module::Source,
     program::{
-        Access, Action, Call, Compute, Function, LOCAL_BASE, Operands, Parameter, Slot, Space, Step,
+        Access, Action, Call, Compute, DYNAMIC_SHARED, Function, LOCAL_BASE, Operands, Parameter,
+        Slot, Space, Step,
     },
     special::special,
     text::{Header, Instruction, Statement, Unclear, Variable, immediate, statements, variables},
@@ -37,7 +38,6 @@ pub(super) struct Decoder<'a> {
     labels: HashMap<String, u32>,
     /// Branches to be resolved.
     jumps: Vec<(usize, String)>,
-    shared_align: u32,
 }
 
 pub(super) fn decode(source: &Source, name: &str, header: &Header) -> Result<Function, Unclear> {
@@ -55,7 +55,6 @@ pub(super) fn decode(source: &Source, name: &str, header: &Header) -> Result<Fun
         constants: HashMap::new(),
         labels: HashMap::new(),
         jumps: Vec::new(),
-        shared_align: 1,
     };
     for parameter in &header.parameters {
         decoder.parameter(parameter, header.entry);
@@ -113,14 +112,13 @@ impl Decoder<'_> {
         at
     }
 
-    /// A variable in shared memory, if there is one of this name.
+    /// A place in the block's shared memory. What has no size is the dynamic part.
     fn shared(&mut self, variable: &Variable) -> Symbol {
-        let at = align(self.function.shared, variable.align);
-        self.shared_align = self.shared_align.max(variable.align);
-        // What has no size is the dynamic part, behind all others; its place is known at the end.
-        if variable.bytes > 0 {
-            self.function.shared = at + variable.bytes;
+        if variable.bytes == 0 {
+            return Symbol::Fixed(Space::Shared, DYNAMIC_SHARED);
         }
+        let at = align(self.function.shared, variable.align);
+        self.function.shared = at + variable.bytes;
         Symbol::Fixed(Space::Shared, u64::from(at))
     }
 
@@ -514,7 +512,6 @@ impl Decoder<'_> {
             let target = target.ok_or_else(|| Unclear::new(line, format!("label {label}")))?;
             self.function.steps[step].action = Action::Branch(target.min(end as u32));
         }
-        // The dynamic part of shared memory lies behind the rest.
         self.function.shared = align(self.function.shared, 16);
         self.function.local = align(self.function.local, 16);
         Ok(self.function)

@@ -41,6 +41,9 @@ pub(crate) const LOCAL_WINDOW: u64 = 0xB000_0000_0000_0000;
 pub(crate) const PARAM_WINDOW: u64 = 0xC000_0000_0000_0000;
 pub(crate) const WINDOW_MASK: u64 = 0xF000_0000_0000_0000;
 
+/// Addresses of dynamic shared memory begin here; static ones begin at 0.
+pub(crate) const DYNAMIC_SHARED: u64 = 1 << 22;
+
 /// A load or a store: `lanes` values of `1 << log` bytes at `[base + offset]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {

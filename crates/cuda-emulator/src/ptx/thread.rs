@@ -5,17 +5,14 @@ use std::{ptr, sync::Mutex, sync::PoisonError};
 use super::{
     module::Fault,
     program::{
-        Access, Action, Combine, Function, LOCAL_BASE, LOCAL_WINDOW, Operands, PARAM_WINDOW,
-        SHARED_WINDOW, Space, Special, Step, WINDOW_MASK, Warp,
+        Access, Action, Combine, DYNAMIC_SHARED, Function, LOCAL_BASE, LOCAL_WINDOW, Operands,
+        PARAM_WINDOW, SHARED_WINDOW, Space, Special, Step, WINDOW_MASK, Warp,
     },
 };
 use crate::{
     memory::{self, Range},
     status::{ERROR_ASSERT, ERROR_ILLEGAL_ADDRESS, ERROR_LAUNCH_FAILED, ERROR_MISALIGNED_ADDRESS},
 };
-
-/// Addresses of dynamic shared memory begin here; static ones begin at 0.
-pub(super) const DYNAMIC: u64 = 1 << 22;
 
 /// What the threads of a block have in common.
 pub(super) struct Surroundings<'a> {
@@ -384,7 +381,7 @@ fn locate_slowly(
         }
         Space::Shared => {
             let (fixed, dynamic) = around.shared.split_at_mut(around.fixed);
-            match address.checked_sub(DYNAMIC) {
+            match address.checked_sub(DYNAMIC_SHARED) {
                 Some(offset) => within(dynamic, offset),
                 None => within(fixed, address),
             }
