@@ -7,7 +7,8 @@ use crate::{
     counters::{log, summarise_at_exit},
     memory,
     status::{
-        ERROR_INVALID_CONTEXT, ERROR_INVALID_DEVICE, ERROR_INVALID_VALUE, Status, describe, status,
+        ERROR_INVALID_CONTEXT, ERROR_INVALID_DEVICE, ERROR_INVALID_VALUE, ERROR_NOT_FOUND, Status,
+        describe, status,
     },
     stream,
 };
@@ -201,4 +202,10 @@ pub(crate) extern "C" fn cuCtxGetStreamPriorityRange(
 pub(crate) extern "C" fn cuCtxSynchronize() -> Status {
     log(|| "cuCtxSynchronize".to_owned());
     status(super::context().and_then(|()| stream::synchronise_all()))
+}
+
+/// NVRTC looks for what a driver tells it in secret, and does without.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuGetExportTable(_table: *mut Handle, _identifier: Handle) -> Status {
+    ERROR_NOT_FOUND
 }

@@ -4,6 +4,7 @@ mod access;
 mod arithmetic;
 mod bits;
 mod block;
+mod call;
 mod compare;
 mod convert;
 mod decode;
