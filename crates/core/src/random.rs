@@ -42,6 +42,12 @@ impl Key {
         Self::new(own, Purpose::new(name))
     }
 
+    /// Its two words, for generators elsewhere that draw the same numbers: [`Key::stream`]'s counter is (block, epoch, sample's
+    /// lower half, its upper half).
+    pub const fn words(self) -> [u32; 2] {
+        self.0
+    }
+
     /// The stream of one epoch (or view, or step) and one sample (or other index).
     pub const fn stream(self, epoch: u32, sample: u64) -> Stream {
         Stream {
@@ -154,9 +160,7 @@ impl Stream {
             rest[0] = if self.bernoulli(probability) { yes } else { no };
             rest = &mut rest[1..];
         }
-        // u / 2²⁴ < p, without division: both sides times 2²⁴ are exact.
-        let threshold =
-            (probability * (1u32 << 24) as f32).ceil().clamp(0.0, (1u32 << 24) as f32) as u32;
+        let threshold = bernoulli_threshold(probability);
         let mut chunks = rest.chunks_exact_mut(4 * LANES);
         for chunk in &mut chunks {
             let words = philox_lanes(self.counter, self.key);
@@ -198,6 +202,13 @@ impl Stream {
             items.swap(i, self.below(i as u32 + 1) as usize);
         }
     }
+}
+
+/// [`Stream::bernoulli`] is true if the 24 upper bits of its 32 lie below this: u / 2²⁴ < p without division, since both sides times
+/// 2²⁴ are exact.
+pub fn bernoulli_threshold(probability: f32) -> u32 {
+    let all = (1u32 << 24) as f32;
+    (probability * all).ceil().clamp(0.0, all) as u32
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-use std::{fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -73,6 +78,10 @@ pub fn open_device(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
+/// What was opened, once for each GPU and process: whoever opens it again works in the same stream, with the kernels that are
+/// loaded already. Never dropped, so that nothing outlives the driver.
+static OPENED: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+
 fn open_cuda(ordinal: usize) -> Result<Device> {
     let fail = |problem: String| {
         let device = DeviceChoice::Cuda(ordinal).to_string();
@@ -84,10 +93,25 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
                 .into(),
         );
     }
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = opened.get(&ordinal) {
+        return Ok(device.clone());
+    }
     // cudarc loads the driver on first use and panics where there is none: that is this machine's fault, not ours.
-    let opened = std::panic::catch_unwind(|| Device::new_cuda(ordinal));
-    match opened {
-        Ok(Ok(device)) => Ok(device),
+    let device = std::panic::catch_unwind(|| {
+        // A stream of its own: candle's default is another one for each thread, and work of two threads would not be in order.
+        let device = Device::new_cuda_with_stream(ordinal)?;
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = &device {
+            crate::cuda::prepare(cuda)?;
+        }
+        Ok::<_, candle_core::Error>(device)
+    });
+    match device {
+        Ok(Ok(device)) => {
+            opened.insert(ordinal, device.clone());
+            Ok(device)
+        }
         Ok(Err(error)) => {
             // With a backtrace, if there is one, below.
             let error = error.to_string();

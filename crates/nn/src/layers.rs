@@ -1,5 +1,7 @@
 //! The forward pass of each kind of layer, composed of differentiable candle operations that run on every device.
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{D, Device, Result, Tensor};
 use taper_core::random::Key;
 use taper_graph::{Conv2d, MaxPool, Padding};
@@ -158,7 +160,8 @@ fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i).
+/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i). On CUDA it is
+/// drawn there, to the same bits.
 pub(crate) fn dropout_mask(
     shape: &[usize],
     p: f32,
@@ -169,9 +172,41 @@ pub(crate) fn dropout_mask(
     let rows = shape[0];
     let row_length: usize = shape[1..].iter().product();
     let kept = 1.0 / (1.0 - p);
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        let mask = Tensor::zeros((rows, row_length), DType::F32, device)?;
+        let threshold = taper_core::random::bernoulli_threshold(p);
+        let draw = crate::cuda::dropout::DropoutMask { key: key.words(), step, threshold, kept };
+        mask.inplace_op1(&draw)?;
+        return mask.reshape(shape);
+    }
     let mut mask = vec![0f32; rows * row_length];
     for (row, values) in mask.chunks_mut(row_length.max(1)).enumerate() {
         key.stream(step, row as u64).fill_bernoulli(p, 0.0, kept, values);
     }
     Tensor::from_vec(mask, shape, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_core::random::Purpose;
+
+    use super::*;
+
+    #[test]
+    fn masks_are_the_same_on_every_device() {
+        let key = Key::new(3, Purpose::new("layers/dropout"));
+        for (shape, p) in [([3, 1], 0.5f32), ([5, 7], 0.1), ([64, 1280], 0.5), ([2, 4], 0.0)] {
+            let here = dropout_mask(&shape, p, key, 9, &Device::Cpu).unwrap();
+            let there = dropout_mask(&shape, p, key, 9, &crate::test_device()).unwrap();
+            let values = |mask: Tensor| mask.to_vec2::<f32>().unwrap();
+            let (here, there) = (values(here), values(there));
+            assert_eq!(here, there);
+            for (row, mask) in here.iter().enumerate() {
+                let mut stream = key.stream(9, row as u64);
+                let expected = |_| if stream.bernoulli(p) { 0.0 } else { 1.0 / (1.0 - p) };
+                assert_eq!(*mask, mask.iter().map(expected).collect::<Vec<f32>>());
+            }
+        }
+    }
 }

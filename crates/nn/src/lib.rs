@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod error;
 mod frozen;
@@ -7,6 +9,7 @@ mod layers;
 mod loss;
 mod network;
 mod optimizer;
+mod transfer;
 mod vision_transformer;
 
 pub use device::{DeviceChoice, open_device};
@@ -15,3 +18,14 @@ pub use frozen::{FrozenNetwork, FrozenType};
 pub use loss::{cross_entropy, weighted_cross_entropy};
 pub use network::{NamedParameter, Network, Pass};
 pub use optimizer::{Average, Gradients, Optimizer};
+pub use transfer::{Readback, Transfers};
+
+/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+#[cfg(test)]
+fn test_device() -> candle_core::Device {
+    let choice: DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {
+        Ok(name) => name.parse().unwrap(),
+        Err(_) => DeviceChoice::Cpu,
+    };
+    open_device(choice).unwrap()
+}

@@ -15,6 +15,12 @@ use taper_nn::{
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
 /// The tutorial's head at a small size, without dropout.
+/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+fn device() -> Device {
+    let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    taper_nn::open_device(choice.parse().unwrap()).unwrap()
+}
+
 fn small_head() -> Graph {
     let (mut g, x) = GraphBuilder::features("small", 6);
     let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
@@ -50,8 +56,8 @@ fn small_weights() -> Weights {
 }
 
 fn batch() -> (Tensor, Tensor) {
-    let x = Tensor::from_vec(fill(48, 9.0), (8, 6), &Device::Cpu).unwrap();
-    let y = Tensor::new(&[0u32, 1, 2, 0, 1, 2, 0, 1], &Device::Cpu).unwrap();
+    let x = Tensor::from_vec(fill(48, 9.0), (8, 6), &device()).unwrap();
+    let y = Tensor::new(&[0u32, 1, 2, 0, 1, 2, 0, 1], &device()).unwrap();
     (x, y)
 }
 
@@ -69,7 +75,7 @@ fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
 fn five_steps_equal_the_reference() {
     let reference: Value =
         serde_json::from_str(include_str!("../../head/tests/reference/head.json")).unwrap();
-    let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
+    let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
     let mut adam = Optimizer::new(&OptimizerConfig::default().check().unwrap(), &network).unwrap();
     let (x, y) = batch();
     let mut losses = Vec::new();
@@ -93,7 +99,7 @@ fn gradients_equal_finite_differences() {
     let (x, y) = batch();
     let pass = Pass::Training { dropout: KEY, step: 0 };
     let loss_of = |weights: &Weights| {
-        let network = Network::loaded(&graph, weights, &Device::Cpu).unwrap();
+        let network = Network::loaded(&graph, weights, &device()).unwrap();
         let logits = network.forward(&x, pass).unwrap();
         (cross_entropy(&logits, &y).unwrap(), network)
     };
@@ -122,8 +128,8 @@ fn gradients_equal_finite_differences() {
 fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
     let (mut g, x) = GraphBuilder::features("dropout", 1000);
     g.layer("drop", Op::Dropout { p: 0.5 }, &[x]);
-    let network = Network::initialised(&g.finish(0), 0, &Device::Cpu).unwrap();
-    let ones = |rows| Tensor::ones((rows, 1000), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let network = Network::initialised(&g.finish(0), 0, &device()).unwrap();
+    let ones = |rows| Tensor::ones((rows, 1000), candle_core::DType::F32, &device()).unwrap();
     let draw = |rows, step| {
         let pass = Pass::Training { dropout: KEY, step };
         network.forward(&ones(rows), pass).unwrap().to_vec2::<f32>().unwrap()
@@ -142,8 +148,8 @@ fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
 
 #[test]
 fn a_batch_of_one_is_an_error_that_names_the_layer() {
-    let network = Network::initialised(&heads::tutorial(8, 3), 0, &Device::Cpu).unwrap();
-    let one = Tensor::zeros((1, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let network = Network::initialised(&heads::tutorial(8, 3), 0, &device()).unwrap();
+    let one = Tensor::zeros((1, 8), candle_core::DType::F32, &device()).unwrap();
     let pass = Pass::Training { dropout: KEY, step: 0 };
     let error = network.forward(&one, pass).unwrap_err().to_string();
     assert!(error.contains("'bn1'") && error.contains("at least 2"), "{error}");
@@ -152,8 +158,8 @@ fn a_batch_of_one_is_an_error_that_names_the_layer() {
 
 #[test]
 fn an_evaluation_keeps_no_maps_for_gradients() {
-    let network = Network::initialised(&heads::tutorial(8, 3), 0, &Device::Cpu).unwrap();
-    let x = Tensor::zeros((4, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let network = Network::initialised(&heads::tutorial(8, 3), 0, &device()).unwrap();
+    let x = Tensor::zeros((4, 8), candle_core::DType::F32, &device()).unwrap();
     assert!(!network.forward(&x, Pass::Evaluation).unwrap().track_op());
     assert!(network.forward(&x, Pass::Training { dropout: KEY, step: 0 }).unwrap().track_op());
 }
@@ -168,14 +174,14 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
             let loss = cross_entropy(&logits, &y).unwrap();
             optimizer.step(network, &Gradients::of(network, &loss).unwrap(), 0.01).unwrap();
         };
-        let network = Network::loaded(&small_head(), &small_weights(), &Device::Cpu).unwrap();
+        let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
         let mut optimizer = Optimizer::new(&config, &network).unwrap();
         (0..3).for_each(|i| step(&network, &mut optimizer, i));
         let (steps, state) = optimizer.state(&network).unwrap();
         let saved = network.weights().unwrap();
         (3..6).for_each(|i| step(&network, &mut optimizer, i));
 
-        let resumed = Network::loaded(&small_head(), &saved, &Device::Cpu).unwrap();
+        let resumed = Network::loaded(&small_head(), &saved, &device()).unwrap();
         let mut other = Optimizer::new(&config, &resumed).unwrap();
         other.restore(&resumed, steps, &state).unwrap();
         (3..6).for_each(|i| step(&resumed, &mut other, i));
@@ -187,7 +193,7 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
 /// Four steps of a head on candle and over slices, with the same options; their weights and averages must agree.
 fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let graph = heads::tutorial(40, 3);
-    let network = Network::initialised(&graph, 2, &Device::Cpu).unwrap();
+    let network = Network::initialised(&graph, 2, &device()).unwrap();
     let config = config.clone().check().unwrap();
     let mut ours = Optimizer::new(&config, &network).unwrap();
     let mut average = Average::new(0.7, &network).unwrap();
@@ -196,12 +202,12 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let mut other_average = taper_head::Average::new(0.7, &head).unwrap();
     let loss = loss.check(&[6, 5, 5]).unwrap();
     let rows = fill(16 * 40, 0.3);
-    let x = Tensor::from_slice(&rows, (16, 40), &Device::Cpu).unwrap();
+    let x = Tensor::from_slice(&rows, (16, 40), &device()).unwrap();
     let labels: Vec<u32> = (0..16).map(|i| i % 3).collect();
     let targets = taper_head::Targets::Labels(&labels);
     let weight = loss.weight(targets);
     let factors = loss.factors(targets, weight).unwrap();
-    let factors = Tensor::from_vec(factors, (16, 3), &Device::Cpu).unwrap();
+    let factors = Tensor::from_vec(factors, (16, 3), &device()).unwrap();
     for step in 0..4 {
         let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
         let value = weighted_cross_entropy(&logits, &factors, loss.focal_gamma()).unwrap();
@@ -260,23 +266,26 @@ fn candle_and_the_slices_of_taper_head_take_the_same_steps() {
 
 #[test]
 fn parts_of_a_step_add_up() {
-    let network = Network::initialised(&heads::linear(4, 3), 2, &Device::Cpu).unwrap();
+    let network = Network::initialised(&heads::linear(4, 3), 2, &device()).unwrap();
     let rows = fill(6 * 4, 0.2);
-    let x = Tensor::from_slice(&rows, (6, 4), &Device::Cpu).unwrap();
-    let y = Tensor::new(&[0u32, 1, 2, 2, 1, 0], &Device::Cpu).unwrap();
+    let x = Tensor::from_slice(&rows, (6, 4), &device()).unwrap();
+    let y = Tensor::new(&[0u32, 1, 2, 2, 1, 0], &device()).unwrap();
     let part = |from, n| {
-        let logits = network.forward(&x.narrow(0, from, n).unwrap(), Pass::Evaluation).unwrap();
+        let pass = Pass::Training { dropout: KEY, step: 0 };
+        let logits = network.forward(&x.narrow(0, from, n).unwrap(), pass).unwrap();
         let loss = cross_entropy(&logits, &y.narrow(0, from, n).unwrap()).unwrap();
         Gradients::of(&network, &(loss * (n as f64 / 6.0)).unwrap()).unwrap()
     };
     let after = |gradients: &Gradients| {
-        let network = Network::initialised(&heads::linear(4, 3), 2, &Device::Cpu).unwrap();
+        let network = Network::initialised(&heads::linear(4, 3), 2, &device()).unwrap();
         let config = OptimizerConfig { algorithm: Algorithm::sgd(), groups: Vec::new() };
         let mut sgd = Optimizer::new(&config.check().unwrap(), &network).unwrap();
         sgd.step(&network, gradients, 0.1).unwrap();
         network.weights().unwrap().values("fc.weight").unwrap().into_owned()
     };
     let whole = after(&part(0, 6));
+    let before = network.weights().unwrap().values("fc.weight").unwrap().into_owned();
+    assert!(whole.iter().zip(&before).all(|(a, b)| (a - b).abs() > 1e-6));
     let mut sum = part(0, 4);
     sum.add(part(4, 2)).unwrap();
     assert!(whole.iter().zip(after(&sum)).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, Summary, WeightSource};
-use taper_nn::{FrozenNetwork, FrozenType, Network, Pass};
+use taper_nn::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -33,6 +33,7 @@ enum Form {
 #[derive(Debug)]
 struct Candle {
     network: Runnable,
+    transfers: Transfers,
     /// Pictures that go through together.
     batch: usize,
 }
@@ -40,32 +41,42 @@ struct Candle {
 #[derive(Debug)]
 enum Runnable {
     Frozen(FrozenNetwork),
-    /// What has layers that cannot be frozen runs as it is trained, in f32; with the size of its pictures.
-    AsTrained {
-        network: Network,
-        preprocessing: Preprocessing,
-    },
+    /// What has layers that cannot be frozen runs as it is trained, in f32.
+    AsTrained(AsTrained),
 }
 
-impl Runnable {
-    fn run(&mut self, pixels: &[u8], n: usize) -> taper_nn::Result<Tensor> {
-        match self {
-            Runnable::Frozen(network) => {
-                let pixels = network.send(pixels, n)?;
-                network.forward(&pixels)
-            }
-            Runnable::AsTrained { network, preprocessing } => {
-                let (size, device) = (preprocessing.size as usize, network.device());
-                // Bytes go over the bus; they are normalised on the device.
-                let x = Tensor::from_slice(pixels, (n, size, size, 3), device)?;
-                let x = x.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
-                let (scale, shift) = preprocessing.affine();
-                let per_channel = |v: [f32; 3]| Tensor::new(&v, device)?.reshape((1, 3, 1, 1));
-                let x = x.broadcast_mul(&per_channel(scale)?)?;
-                let x = x.broadcast_add(&per_channel(shift)?)?;
-                network.forward(&x, Pass::Evaluation)
-            }
-        }
+#[derive(Debug)]
+struct AsTrained {
+    network: Network,
+    /// What pixels are multiplied by, and what is added to them then: `[1, 3, 1, 1]`.
+    affine: [Tensor; 2],
+}
+
+impl AsTrained {
+    fn new(network: Network, preprocessing: &Preprocessing) -> Result<Self> {
+        let (scale, shift) = preprocessing.affine();
+        let per_channel = |v: [f32; 3]| Tensor::new(&v, network.device())?.reshape((1, 3, 1, 1));
+        let affine = [per_channel(scale)?, per_channel(shift)?];
+        Ok(Self { network, affine })
+    }
+
+    fn forward(&self, pixels: &Tensor) -> taper_nn::Result<Tensor> {
+        let [scale, shift] = &self.affine;
+        let x = pixels.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
+        let x = x.broadcast_mul(scale)?.broadcast_add(shift)?;
+        self.network.forward(&x, Pass::Evaluation)
+    }
+}
+
+impl Candle {
+    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on the device.
+    fn run(&mut self, pixels: &[u8], n: usize, size: usize) -> taper_nn::Result<Readback> {
+        let network = &self.network;
+        let rows = self.transfers.send(pixels, [n, size, size, 3], |pixels| match network {
+            Runnable::Frozen(network) => network.forward(pixels),
+            Runnable::AsTrained(network) => network.forward(pixels),
+        })?;
+        self.transfers.read_back(&rows)
     }
 }
 
@@ -76,7 +87,7 @@ pub struct Pending(Rows);
 #[derive(Debug)]
 enum Rows {
     Here(Vec<f32>),
-    There(Vec<Tensor>),
+    There(Vec<Readback>),
 }
 
 impl Pending {
@@ -90,7 +101,7 @@ impl Pending {
             Rows::There(parts) => {
                 let mut rows = Vec::new();
                 for part in parts {
-                    rows.extend(part.flatten_all()?.to_vec1::<f32>()?);
+                    rows.extend(part.wait()?);
                 }
                 Ok(rows)
             }
@@ -196,10 +207,11 @@ impl Backbone {
                 return Err(Error::Setting { field: "precision", value, remedy });
             }
             let network = Network::loaded(&graph, weights, device)?;
-            let network = Runnable::AsTrained { network, preprocessing };
+            let network = Runnable::AsTrained(AsTrained::new(network, &preprocessing)?);
             let maps = Summary::new(&graph, false, None, size, size)?.activations.inference_bytes;
             let batch = (AS_TRAINED_BYTES / maps.max(1)).clamp(1, PLAN_BATCH as u64) as usize;
-            let form = Form::Candle(Box::new(Candle { network, batch }));
+            let transfers = Transfers::new(device)?;
+            let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
             return Ok(Self { form, preprocessing, width, settings, identity: None });
         }
         let dtype = match precision {
@@ -210,7 +222,8 @@ impl Backbone {
         };
         let network = FrozenNetwork::compile(&graph, weights, &preprocessing, dtype, device)?;
         let batch = network.batch()?;
-        let form = Form::Candle(Box::new(Candle { network: Runnable::Frozen(network), batch }));
+        let (network, transfers) = (Runnable::Frozen(network), Transfers::new(device)?);
+        let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
         Ok(Self { form, preprocessing, width, settings, identity: None })
     }
 
@@ -299,12 +312,21 @@ impl Backbone {
                 Ok(Pending(Rows::Here(rows)))
             }
             Form::Candle(candle) => {
-                let Candle { network, batch } = candle.as_mut();
-                let bytes = pixels.len() / n.max(1);
-                let parts = halving(batch, n, |part| {
+                let size = self.preprocessing.size as usize;
+                let bytes = size * size * 3;
+                if pixels.len() != n * bytes {
+                    return Err(Error::Setting {
+                        field: "pixels",
+                        value: pixels.len().to_string(),
+                        remedy: format!("{n} pictures have {} bytes", n * bytes),
+                    });
+                }
+                let mut batch = candle.batch;
+                let parts = halving(&mut batch, n, |part| {
                     let pixels = &pixels[part.start * bytes..part.end * bytes];
-                    network.run(pixels, part.len())
+                    candle.run(pixels, part.len(), size)
                 });
+                candle.batch = batch;
                 Ok(Pending(Rows::There(parts?)))
             }
         }

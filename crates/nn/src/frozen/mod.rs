@@ -1,23 +1,17 @@
 //! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and features out.
 
-#[cfg(feature = "cuda")]
-mod cuda;
-#[cfg(feature = "cudnn")]
-mod cudnn;
-mod ops;
-mod staging;
+pub(crate) mod ops;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
-use taper_graph::{
-    Activation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource,
-};
+use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource};
 
+#[cfg(feature = "cudnn")]
+use crate::cuda::cudnn;
 use crate::{Error, Result};
-use ops::{Depthwise, Finish, GlobalAverage, MaxPool, Normalise, Slide, Unfold};
-use staging::Staging;
+use ops::{Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Slide, Unfold};
 
 /// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, means and everything
 /// behind the last mean are f32 in all of them.
@@ -26,7 +20,7 @@ use staging::Staging;
 pub enum FrozenType {
     /// 32 bits all along.
     F32,
-    /// 32 bits, rounded to TF32 on the way into the tensor cores of dense convolutions; on CUDA with cuDNN only.
+    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not depthwise; on CUDA only.
     Tf32,
     /// IEEE half precision: 11 significant bits, up to 65,504.
     F16,
@@ -62,13 +56,11 @@ pub struct FrozenNetwork {
     width: usize,
     device: Device,
     dtype: FrozenType,
-    staging: Staging,
 }
 
 #[derive(Debug)]
 struct Normalisation {
-    scale: [f32; 3],
-    shift: [f32; 3],
+    affine: Affine,
     size: usize,
     channels: usize,
 }
@@ -105,6 +97,12 @@ enum Kernel {
         slide: Slide,
     },
     MaxPool(Slide),
+    LayerNorm {
+        /// f32 `[channels]`
+        scale: Tensor,
+        bias: Tensor,
+        eps: f64,
+    },
     GlobalAverage,
 }
 
@@ -114,15 +112,7 @@ const UNFOLDED_BYTES: usize = 512 << 20;
 impl FrozenNetwork {
     /// Whether it has all layers of a graph; the trainable form has.
     pub fn knows(graph: &Graph) -> bool {
-        !graph.nodes().iter().any(|node| {
-            matches!(
-                node.op,
-                Op::LayerNorm { .. }
-                    | Op::LayerScale { .. }
-                    | Op::Activation(Activation::Gelu)
-                    | Op::VisionTransformer(_)
-            )
-        })
+        !graph.nodes().iter().any(|node| matches!(node.op, Op::VisionTransformer(_)))
     }
 
     /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
@@ -153,10 +143,8 @@ impl FrozenNetwork {
             );
         };
         let (scale, shift) = preprocessing.affine();
-        let input = Normalisation { scale, shift, size, channels };
-        let device = device.clone();
-        let staging = Staging::default();
-        Ok(Self { steps, graph: graph.clone(), input, width, device, dtype, staging })
+        let input = Normalisation { affine: Affine { scale, shift }, size, channels };
+        Ok(Self { steps, graph: graph.clone(), input, width, device: device.clone(), dtype })
     }
 
     /// How many numbers come out for each picture.
@@ -177,9 +165,7 @@ impl FrozenNetwork {
     pub fn batch(&self) -> Result<usize> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = &self.device {
-            let stream = device.cuda_stream();
-            let free = stream.context().mem_get_info().map_err(candle_core::Error::wrap)?.0;
-            let free = (free / 2).saturating_sub(UNFOLDED_BYTES);
+            let free = (crate::cuda::free_memory(device)? / 2).saturating_sub(UNFOLDED_BYTES);
             let fits = (free / self.bytes_per_picture().max(1)).clamp(1, 256);
             // A power of two: tiles of matrix products are.
             return Ok(1 << fits.ilog2());
@@ -199,29 +185,17 @@ impl FrozenNetwork {
         most.max().unwrap_or(0) * self.dtype.dtype().size_in_bytes()
     }
 
-    /// Sends the pixels of `n` prepared pictures to the device: u8 `[n, size, size, 3]`.
-    ///
-    /// # Errors
-    /// If the length does not fit, or the device has no room.
-    pub fn send(&mut self, pixels: &[u8], n: usize) -> Result<Tensor> {
-        let size = self.input.size;
-        if pixels.len() != n * size * size * 3 {
-            return Err(self.refused(format!("{} bytes are not {n} pictures", pixels.len())));
-        }
-        Ok(self.staging.send(pixels, (n, size, size, 3), &self.device)?)
-    }
-
     /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On CUDA it returns as soon
     /// as the work is queued.
     ///
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let Normalisation { scale, shift, channels, size } = self.input;
+        let Normalisation { affine, channels, size } = self.input;
         if pixels.dims().len() != 4 || pixels.dims()[1..] != [size, size, 3] {
             return Err(self.refused(format!("not {:?}", pixels.dims())));
         }
-        let normalise = Normalise { scale, shift, channels, dtype: self.dtype.dtype() };
+        let normalise = Normalise { affine, channels, dtype: self.dtype.dtype() };
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut last_use = vec![0; outputs.len()];
         for (i, Step { layer, .. }) in self.steps.iter().enumerate() {
@@ -318,9 +292,6 @@ impl Compiler<'_> {
     }
 
     fn step(&self, layer: FusedLayer) -> Result<Step> {
-        if layer.activation == Some(Activation::Gelu) {
-            return Err(self.unfit(layer.end, "frozen networks do not know this kind of layer"));
-        }
         let (weight, bias) = layer.folded(self.graph, self.weights)?;
         let bias = |len: usize| self.tensor(bias, &[len], DType::F32);
         let kernel = match layer.op {
@@ -345,6 +316,10 @@ impl Compiler<'_> {
                 padding: pool.padding,
                 activation: None,
             }),
+            FusedOp::LayerNorm { channels, eps } => {
+                let scale = self.tensor(weight, &[channels], DType::F32)?;
+                Kernel::LayerNorm { scale, bias: bias(channels)?, eps }
+            }
             FusedOp::GlobalAvgPool => Kernel::GlobalAverage,
             _ => {
                 return Err(
@@ -352,7 +327,7 @@ impl Compiler<'_> {
                 );
             }
         };
-        if !matches!(layer.op, FusedOp::Linear { .. })
+        if !matches!(layer.op, FusedOp::Linear { .. } | FusedOp::LayerNorm { .. })
             && !matches!(self.shapes[layer.input], Shape::Map { .. })
         {
             return Err(self.unfit(layer.node, "it needs a feature map"));
@@ -438,17 +413,17 @@ impl Step {
         residual: Option<&Tensor>,
         dtype: FrozenType,
     ) -> candle_core::Result<Tensor> {
-        #[cfg(not(feature = "cudnn"))]
-        let _ = dtype; // Only the convolutions of cuDNN make a difference between f32 and TF32.
+        // Only CUDA makes a difference between f32 and TF32, and only for maps.
+        let tf32 = dtype == FrozenType::Tf32 && x.rank() == 4;
         match &self.kernel {
             Kernel::Product { weight, bias, unfold } => {
                 let y = match unfold {
                     None => {
                         let channels = weight.dims()[0];
                         let rows = x.elem_count() / channels;
-                        x.reshape((rows, channels))?.matmul(weight)?
+                        product(&x.reshape((rows, channels))?, weight, tf32)?
                     }
-                    Some(slide) => unfolded(x, weight, slide)?,
+                    Some(slide) => unfolded(x, weight, slide, tf32)?,
                 };
                 let mut shape = match unfold {
                     None => x.dims().to_vec(),
@@ -460,7 +435,6 @@ impl Step {
             }
             #[cfg(feature = "cudnn")]
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
-                let tf32 = dtype == FrozenType::Tf32;
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
                 self.finished(x.apply_op2_no_bwd(weight, &conv)?, bias, residual)
             }
@@ -468,6 +442,9 @@ impl Step {
                 x.apply_op3_no_bwd(weight, bias, &Depthwise(*slide))
             }
             Kernel::MaxPool(slide) => x.apply_op1_no_bwd(&MaxPool(*slide)),
+            Kernel::LayerNorm { scale, bias, eps } => {
+                x.apply_op3_no_bwd(scale, bias, &LayerNorm { eps: *eps as f32 })
+            }
             Kernel::GlobalAverage => x.apply_op1_no_bwd(&GlobalAverage),
         }
     }
@@ -488,8 +465,23 @@ impl Step {
     }
 }
 
+/// `[m, k]` times `[k, n]`.
+fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if tf32 {
+        // candle keeps one setting for the whole process; what is queued after this call is exact again.
+        candle_core::cuda::set_gemm_reduced_precision_f32(true);
+        let y = x.matmul(weight);
+        candle_core::cuda::set_gemm_reduced_precision_f32(false);
+        return y;
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = tf32;
+    x.matmul(weight)
+}
+
 /// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may hold.
-fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide) -> candle_core::Result<Tensor> {
+fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide, tf32: bool) -> candle_core::Result<Tensor> {
     let n = x.dim(0)?;
     let rows = |n: usize| {
         let mut dims = x.dims().to_vec();
@@ -498,7 +490,7 @@ fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide) -> candle_core::Result<T
     };
     let bytes = rows(1)? * x.dtype().size_in_bytes();
     let part = (UNFOLDED_BYTES / bytes.max(1)).clamp(1, n.max(1));
-    let run = |x: &Tensor| x.apply_op1_no_bwd(&Unfold(*slide))?.matmul(weight);
+    let run = |x: &Tensor| product(&x.apply_op1_no_bwd(&Unfold(*slide))?, weight, tf32);
     if part >= n {
         return run(x);
     }

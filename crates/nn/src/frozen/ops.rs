@@ -5,7 +5,7 @@
 use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, DType, InplaceOp2, InplaceOp3, Layout, Result, Shape,
-    WithDType, backend::BackendStorage, bail,
+    WithDType, backend::BackendStorage, bail, cpu::erf::erf_f32,
 };
 use half::{bf16, f16};
 use taper_graph::{Activation, Padding};
@@ -26,6 +26,14 @@ pub(crate) struct Window {
     pub(crate) top: u32,
     pub(crate) left: u32,
     pub(crate) activation: u32,
+}
+
+/// What pixels are normalised by, per channel: scale · x + shift; the same struct as in `kernels.cu`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
+pub(crate) struct Affine {
+    pub(crate) scale: [f32; 3],
+    pub(crate) shift: [f32; 3],
 }
 
 /// How a window slides, whatever the maps.
@@ -97,16 +105,22 @@ impl Window {
     }
 }
 
-/// What the kernels call an activation; a network with GELU is not frozen.
+/// What the kernels call an activation.
 pub(crate) fn code(activation: Option<Activation>) -> u32 {
     match activation {
-        None | Some(Activation::Gelu) => 0,
+        None => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Relu6) => 2,
+        Some(Activation::Gelu) => GELU,
     }
 }
 
+const GELU: u32 = 3;
+
 fn activate(mut x: f32, activation: u32) -> f32 {
+    if activation == GELU {
+        return 0.5 * x * (1.0 + erf_f32(x * std::f32::consts::FRAC_1_SQRT_2));
+    }
     if activation >= 1 && x < 0.0 {
         x = 0.0;
     }
@@ -157,8 +171,7 @@ pub(crate) use by_type;
 
 /// u8 `[n, h, w, 3]` → scale · x + shift, in `channels` channels, those beyond the third 0.
 pub(crate) struct Normalise {
-    pub(crate) scale: [f32; 3],
-    pub(crate) shift: [f32; 3],
+    pub(crate) affine: Affine,
     pub(crate) channels: usize,
     pub(crate) dtype: DType,
 }
@@ -179,11 +192,12 @@ impl CustomOp1 for Normalise {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let pixels = slice::<u8>(storage, layout)?;
+        let Affine { scale, shift } = self.affine;
         by_type!(self.dtype, T => {
             let mut y: Vec<T> = Vec::with_capacity(pixels.len() / 3 * self.channels);
             for pixel in pixels.chunks_exact(3) {
                 for (c, &value) in pixel.iter().enumerate() {
-                    y.push(set(f32::from(value) * self.scale[c] + self.shift[c]));
+                    y.push(set(f32::from(value) * scale[c] + shift[c]));
                 }
                 y.resize(y.len() + self.channels - 3, set(0.0));
             }
@@ -193,7 +207,7 @@ impl CustomOp1 for Normalise {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        super::cuda::normalise(self, storage, layout)
+        crate::cuda::frozen::normalise(self, storage, layout)
     }
 }
 
@@ -235,7 +249,7 @@ impl CustomOp1 for Unfold {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        super::cuda::unfold(self, storage, layout)
+        crate::cuda::frozen::unfold(self, storage, layout)
     }
 }
 
@@ -290,7 +304,7 @@ impl CustomOp3 for Depthwise {
         bias_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let maps = (storage, layout);
-        super::cuda::depthwise(self, maps, (weights, weights_layout), (bias, bias_layout))
+        crate::cuda::frozen::depthwise(self, maps, (weights, weights_layout), (bias, bias_layout))
     }
 }
 
@@ -327,7 +341,7 @@ impl CustomOp1 for MaxPool {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        super::cuda::max_pool(self, storage, layout)
+        crate::cuda::frozen::max_pool(self, storage, layout)
     }
 }
 
@@ -394,7 +408,7 @@ impl InplaceOp2 for Finish {
         bias: &CudaStorage,
         bias_layout: &Layout,
     ) -> Result<()> {
-        super::cuda::finish(code(self.0), (y, y_layout), (bias, bias_layout), None)
+        crate::cuda::frozen::finish(code(self.0), (y, y_layout), (bias, bias_layout), None)
     }
 }
 
@@ -426,7 +440,58 @@ impl InplaceOp3 for Finish {
         residual_layout: &Layout,
     ) -> Result<()> {
         let residual = Some((residual, residual_layout));
-        super::cuda::finish(code(self.0), (y, y_layout), (bias, bias_layout), residual)
+        crate::cuda::frozen::finish(code(self.0), (y, y_layout), (bias, bias_layout), residual)
+    }
+}
+
+/// Over the channels of each row, the last dimension: (x − mean) / √(variance + ε) · scale + bias, with the biased variance, as
+/// `torch.nn.LayerNorm`. Takes maps or vectors, scale and bias f32 `[channels]`; gives their type.
+pub(crate) struct LayerNorm {
+    pub(crate) eps: f32,
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (scale, bias) = (slice::<f32>(scale, scale_layout)?, slice::<f32>(bias, bias_layout)?);
+        let channels = scale.len();
+        by_type!(storage.dtype(), T => {
+            let x = slice::<T>(storage, layout)?;
+            let mut y: Vec<T> = Vec::with_capacity(x.len());
+            for row in x.chunks_exact(channels.max(1)) {
+                let mean = row.iter().map(|&v| get(v)).sum::<f32>() / channels as f32;
+                let squares: f32 = row.iter().map(|&v| (get(v) - mean) * (get(v) - mean)).sum();
+                let deviation = (squares / channels as f32 + self.eps).sqrt();
+                let values = row.iter().zip(scale).zip(bias);
+                y.extend(values.map(|((&v, s), b)| set::<T>((get(v) - mean) / deviation * s + b)));
+            }
+            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        storage: &CudaStorage,
+        layout: &Layout,
+        scale: &CudaStorage,
+        scale_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (scale, bias) = ((scale, scale_layout), (bias, bias_layout));
+        crate::cuda::frozen::layer_norm(self.eps, (storage, layout), scale, bias)
     }
 }
 
@@ -458,6 +523,6 @@ impl CustomOp1 for GlobalAverage {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        super::cuda::global_average(storage, layout)
+        crate::cuda::frozen::global_average(storage, layout)
     }
 }

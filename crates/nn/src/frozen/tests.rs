@@ -8,16 +8,7 @@ use taper_graph::{
 };
 
 use super::{FrozenNetwork, FrozenType};
-use crate::{DeviceChoice, Network, Pass, open_device};
-
-/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
-fn device() -> Device {
-    let choice: DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {
-        Ok(name) => name.parse().unwrap(),
-        Err(_) => DeviceChoice::Cpu,
-    };
-    open_device(choice).unwrap()
-}
+use crate::{Network, Pass, test_device};
 
 fn preprocessing(size: u32) -> Preprocessing {
     Preprocessing {
@@ -59,7 +50,7 @@ fn check(graph: &Graph, size: u32, bounds: &[(FrozenType, f32)]) {
     let weights = Weights::seeded(graph);
     let pixels = pixels(3, size as usize);
     let expected = reference(graph, &weights, &pixels, size);
-    let device = device();
+    let device = test_device();
     for &(dtype, bound) in bounds {
         let frozen =
             FrozenNetwork::compile(graph, &weights, &preprocessing(size), dtype, &device).unwrap();
@@ -82,6 +73,8 @@ fn frozen_networks_agree_with_their_trainable_form() {
     check(&networks::efficientnet_lite0(10), 64, &BOUNDS);
     check(&networks::resnet50(10).without_classifier(), 64, &BOUNDS);
     check(&networks::vgg16(10).without_classifier(), 32, &BOUNDS[..1]);
+    check(&networks::convnext_atto(10).without_classifier(), 64, &BOUNDS);
+    check(&networks::convnext_atto(10), 64, &BOUNDS[..1]);
 }
 
 #[test]
@@ -145,14 +138,15 @@ mod kernels {
 
     use super::*;
     use crate::frozen::ops::{
-        Depthwise, Finish, GlobalAverage, MaxPool, Normalise, Slide, Unfold, Window,
+        Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Slide, Unfold,
+        Window,
     };
 
     /// Blocks and threads of the emulated grids: few, so that every thread takes several steps.
     const GRID: (u32, u32) = (3, 4);
 
     fn compiled(folder: &Path) -> Option<Library> {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/frozen/kernels.cu");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda/kernels.cu");
         let library: PathBuf = folder.join("kernels.so");
         let outcome = Command::new("c++")
             .args(["-std=c++17", "-O1", "-fno-fast-math", "-ffp-contract=off", "-shared", "-fPIC"])
@@ -206,7 +200,9 @@ mod kernels {
     type Slided<T> = unsafe extern "C" fn(*const T, *mut T, Window);
     type Filtered<T> = unsafe extern "C" fn(*const T, *const f32, *const f32, *mut T, Window);
     type Finished<T> = unsafe extern "C" fn(*mut T, *const f32, *const T, u32, u32, u32);
-    type Normalised<T> = unsafe extern "C" fn(*const u8, *mut T, u32, u32, *const f32);
+    type Normalised<T> = unsafe extern "C" fn(*const u8, *mut T, u32, u32, Affine);
+    type Normed<T> = unsafe extern "C" fn(*const T, *const f32, *const f32, *mut T, u32, u32, f32);
+    type Masked = unsafe extern "C" fn(*mut f32, u32, u32, u32, u32, u32, u32, f32);
     type Averaged<T> = unsafe extern "C" fn(*const T, *mut f32, u32, u32, u32);
 
     fn all<T: WithDType + std::fmt::Debug>(library: &Library, suffix: &str, wide: usize) {
@@ -302,16 +298,79 @@ mod kernels {
         let bytes: Vec<u8> = flat(&pixels);
         for channels in [3, 8] {
             let (scale, shift) = preprocessing(5).affine();
-            let op = Normalise { scale, shift, channels, dtype: T::DTYPE };
+            let affine = Affine { scale, shift };
+            let op = Normalise { affine, channels, dtype: T::DTYPE };
             let expected: Vec<T> = flat(&pixels.apply_op1_no_bwd(&op).unwrap());
-            let affine: Vec<f32> = scale.into_iter().chain(shift).collect();
             let mut y = values::<T>(expected.len(), 9);
             let target = y.as_mut_ptr();
             // SAFETY: as above.
             launch::<Normalised<T>>(library, &format!("normalise_{suffix}"), |f| unsafe {
-                f(bytes.as_ptr(), target, 50, channels as u32, affine.as_ptr());
+                f(bytes.as_ptr(), target, 50, channels as u32, affine);
             });
             assert!(y == expected, "normalise to {channels} channels");
+        }
+    }
+
+    /// Activations, and sums over channels, which are told apart from the reference's by the last bits of libraries.
+    fn nearly<T: WithDType>(library: &Library, suffix: &str, wide: usize, bound: f64) {
+        let close = |ours: &[T], theirs: &[T], what: &str| {
+            for (a, b) in ours.iter().zip(theirs) {
+                let (a, b) = (a.to_f64(), b.to_f64());
+                assert!((a - b).abs() <= bound * b.abs().max(1.0), "{what}: {a} instead of {b}");
+            }
+        };
+        for (channels, vector) in [(wide * 5, wide), (wide * 5, 1), (3, 1)] {
+            let (rows, shape) = (18, [2, 3, 3, channels]);
+            let x: Vec<T> = values(rows * channels, 4);
+            let (scale, bias) = (values::<f32>(channels, 5), values::<f32>(channels, 6));
+            let (scales, biases) = (tensor(&scale, &[channels]), tensor(&bias, &[channels]));
+            let maps = tensor(&x, &shape);
+
+            let op = LayerNorm { eps: 1e-6 };
+            let expected: Vec<T> = flat(&maps.apply_op3_no_bwd(&scales, &biases, &op).unwrap());
+            let mut y = values::<T>(expected.len(), 9);
+            let target = y.as_mut_ptr();
+            // SAFETY: the buffers are as long as rows and channels say.
+            launch::<Normed<T>>(library, &format!("layer_norm_{suffix}_{vector}"), |f| unsafe {
+                let (scale, bias) = (scale.as_ptr(), bias.as_ptr());
+                f(x.as_ptr(), scale, bias, target, rows as u32, channels as u32, 1e-6);
+            });
+            close(&y, &expected, "layer norm");
+
+            let finish = Finish(Some(Activation::Gelu));
+            let expected = tensor(&x, &shape);
+            expected.inplace_op2(&biases, &finish).unwrap();
+            let name = format!("finish_{suffix}_{vector}");
+            let mut y = x.clone();
+            let target = y.as_mut_ptr();
+            // SAFETY: as above.
+            launch::<Finished<T>>(library, &name, |f| unsafe {
+                let none = std::ptr::null();
+                f(target, bias.as_ptr(), none, rows as u32, channels as u32, 3);
+            });
+            close(&y, &flat::<T>(&expected), "GELU");
+        }
+    }
+
+    #[test]
+    fn masks_are_those_of_the_keyed_streams() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(library) = compiled(folder.path()) else { return };
+        let key = Key::new(8, Purpose::new("frozen/masks"));
+        for (rows, columns, p) in [(3usize, 7usize, 0.5f32), (5, 64, 0.2), (1, 1, 0.9)] {
+            let [low, high] = key.words();
+            let threshold = taper_core::random::bernoulli_threshold(p);
+            let mut y = vec![-1f32; rows * columns];
+            let target = y.as_mut_ptr();
+            // SAFETY: the kernel writes rows · columns values.
+            launch::<Masked>(&library, "dropout_mask", |f| unsafe {
+                f(target, rows as u32, columns as u32, low, high, 6, threshold, 2.0);
+            });
+            for (row, mask) in y.chunks(columns).enumerate() {
+                let mut expected = vec![0.0; columns];
+                key.stream(6, row as u64).fill_bernoulli(p, 0.0, 2.0, &mut expected);
+                assert_eq!(mask, expected, "row {row} of {rows} × {columns}");
+            }
         }
     }
 
@@ -322,14 +381,24 @@ mod kernels {
         all::<f32>(&library, "f32", 4);
         all::<f16>(&library, "f16", 8);
         all::<bf16>(&library, "bf16", 8);
+        nearly::<f32>(&library, "f32", 4, 1e-6);
+        nearly::<f16>(&library, "f16", 8, 1e-3);
+        nearly::<bf16>(&library, "bf16", 8, 8e-3);
     }
 
     /// NVRTC needs no GPU, so that a build with CUDA at least knows whether its kernels compile.
     #[cfg(feature = "cuda")]
     #[test]
     fn kernels_compile_for_cuda() {
-        let ptx = crate::frozen::cuda::ptx().unwrap();
-        for name in ["depthwise_bf16_8", "unfold_f32_1", "finish_f16_8", "normalise_bf16"] {
+        let ptx = crate::cuda::ptx().unwrap();
+        for name in [
+            "depthwise_bf16_8",
+            "unfold_f32_1",
+            "finish_f16_8",
+            "normalise_bf16",
+            "layer_norm_bf16_8",
+            "dropout_mask",
+        ] {
             assert!(ptx.contains(&format!(".entry {name}(")), "no {name} in the PTX");
         }
     }

@@ -8,6 +8,9 @@ use crate::{Features, Result};
 /// Rows that are evaluated together.
 const BATCH: usize = 512;
 
+/// Rows that go to a device, and whose logits come back, together: it is waited for once for all of them.
+const ROWS_THERE: usize = 64 * BATCH;
+
 /// A head that gives logits: over slices on the CPU, through candle elsewhere.
 #[derive(Debug, Clone)]
 pub struct HeadModel(pub(super) Form);
@@ -98,8 +101,17 @@ impl HeadModel {
             }
             Form::Candle(network) => {
                 let width = network.graph().shapes(0, 0)?[0].channels();
-                let rows = Tensor::from_slice(rows, (rows.len() / width, width), network.device())?;
-                Ok(network.forward(&rows, Pass::Evaluation)?.flatten_all()?.to_vec1()?)
+                let n = rows.len() / width;
+                let rows = Tensor::from_slice(rows, (n, width), network.device())?;
+                let parts = (0..n).step_by(BATCH).map(|start| {
+                    let part = rows.narrow(0, start, BATCH.min(n - start))?;
+                    Ok(network.forward(&part, Pass::Evaluation)?)
+                });
+                let parts = parts.collect::<Result<Vec<_>>>()?;
+                if parts.is_empty() {
+                    return Ok(Vec::new());
+                }
+                Ok(Tensor::cat(&parts, 0)?.flatten_all()?.to_vec1()?)
             }
         }
     }
@@ -110,8 +122,12 @@ impl HeadModel {
     /// As [`HeadModel::logits`].
     pub fn measure(&self, features: &Features, classes: usize) -> Result<taper_metrics::Metrics> {
         let mut metrics = taper_metrics::Metrics::new(classes)?;
-        let rows = features.values.chunks(BATCH * features.width.max(1));
-        for (rows, labels) in rows.zip(features.labels.chunks(BATCH)) {
+        let together = match &self.0 {
+            Form::Slices(_) => BATCH,
+            Form::Candle(_) => ROWS_THERE,
+        };
+        let rows = features.values.chunks(together * features.width.max(1));
+        for (rows, labels) in rows.zip(features.labels.chunks(together)) {
             metrics.update_logits(&self.logits(rows)?, labels)?;
         }
         Ok(metrics)

@@ -23,26 +23,23 @@ use candle_core::{
 };
 use half::{bf16, f16};
 
-use super::ops::{Slide, Window};
+use super::failed;
+use crate::frozen::ops::{Slide, Window};
 
 /// A dense convolution with symmetric padding, without bias. Takes maps `[n, h, w, c]` and a filter
 /// `[out, kernel, kernel, c / groups]` of the same type; gives maps `[n, oh, ow, out]`.
-pub(super) struct Conv {
-    pub(super) slide: Slide,
+pub(crate) struct Conv {
+    pub(crate) slide: Slide,
     /// Zeros on each side.
-    pub(super) padding: usize,
-    pub(super) groups: usize,
+    pub(crate) padding: usize,
+    pub(crate) groups: usize,
     /// Whether f32 may be rounded to TF32 on the way into tensor cores.
-    pub(super) tf32: bool,
+    pub(crate) tf32: bool,
 }
 
 thread_local! {
     // cuDNN's handles belong to a thread.
     static HANDLES: RefCell<HashMap<DeviceId, Arc<Cudnn>>> = RefCell::default();
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
 }
 
 impl CustomOp2 for Conv {
@@ -119,8 +116,12 @@ impl Conv {
             )
             .map_err(failed)?;
         conv.set_group_count(number(self.groups)).map_err(failed)?;
-        let exact = maps.dtype() == DType::F32 && !self.tf32;
-        let math = if exact { Math::CUDNN_FMA_MATH } else { Math::CUDNN_TENSOR_OP_MATH };
+        // As PyTorch asks for it (aten/src/ATen/cudnn/Descriptors.h): the default lets f32 be rounded to TF32.
+        let math = match maps.dtype() {
+            DType::F32 if !self.tf32 => Math::CUDNN_FMA_MATH,
+            DType::F16 => Math::CUDNN_TENSOR_OP_MATH,
+            _ => Math::CUDNN_DEFAULT_MATH,
+        };
         conv.set_math_type(math).map_err(failed)?;
         let format = Format::CUDNN_TENSOR_NHWC;
         let sides = [window.n, window.channels, window.height, window.width].map(|s| s as i32);

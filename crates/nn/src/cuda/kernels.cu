@@ -1,9 +1,9 @@
 // The layers of a frozen network that are neither matrix products nor dense convolutions, over maps [n, h, w, c] with the
-// channels next to each other. Compiled at run time by NVRTC, without any header; with TAPER_HOST by a C++ compiler, so that a
-// machine without a GPU can check them (tests/cuda_kernels.rs).
+// channels next to each other, and the masks of dropout. Compiled at run time by NVRTC, without any header; with TAPER_HOST by a
+// C++ compiler, so that a machine without a GPU can check them (src/frozen/tests.rs).
 //
-// Every kernel walks a grid-stride loop over vectors of V channels and writes each output once: no atomics, so that the
-// same input gives the same bytes. All sums are f32, in the order of the taps.
+// Every kernel walks a grid-stride loop over vectors of V channels (or, where channels are summed, over rows of them) and
+// writes each output once: no atomics, so that the same input gives the same bytes. All sums are f32, in a fixed order.
 
 #ifdef TAPER_HOST
 #include <math.h>
@@ -19,11 +19,20 @@ static unsigned float_bits(float x) { unsigned u; memcpy(&u, &x, 4); return u; }
 static float bits_float(unsigned u) { float x; memcpy(&x, &u, 4); return x; }
 static float half_float(unsigned short h) { _Float16 x; memcpy(&x, &h, 2); return (float)x; }
 static unsigned short float_half(float f) { _Float16 x = (_Float16)f; unsigned short h; memcpy(&h, &x, 2); return h; }
+// Threads run one after the other there: each is a warp of its own.
+#define WARP 1u
+static float warp_sum(float x) { return x; }
 #else
 __device__ unsigned float_bits(float x) { return __float_as_uint(x); }
 __device__ float bits_float(unsigned u) { return __uint_as_float(u); }
 __device__ float half_float(unsigned short h) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h)); return f; }
 __device__ unsigned short float_half(float f) { unsigned short h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f)); return h; }
+#define WARP 32u
+// The same sum in all lanes, always in the same order.
+__device__ float warp_sum(float x) {
+    for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+    return x;
+}
 #endif
 
 typedef unsigned char u8;
@@ -51,15 +60,22 @@ struct BF16 {
 // V neighbouring channels: one load or store of up to 16 bytes.
 template <typename T, int V> struct alignas(sizeof(T) * V) Pack { T at[V]; };
 
-// A window that slides over maps. The host's `Window` in cuda.rs has the same fields.
+// A window that slides over maps. The host's `Window` in src/frozen/ops.rs has the same fields.
 struct Window {
     unsigned n, height, width, channels, out_height, out_width, kernel, stride, dilation, top, left, activation;
 };
 
+// What pixels are normalised by, per channel. The host's `Affine` has the same fields.
+struct Affine {
+    float scale[3], shift[3];
+};
+
 __device__ float activate(float x, unsigned activation) {
     // Not a number stays so.
-    if (activation >= 1 && x < 0.0f) x = 0.0f;
+    if ((activation == 1 || activation == 2) && x < 0.0f) x = 0.0f;
     if (activation == 2 && x > 6.0f) x = 6.0f;
+    // GELU with the exact Gaussian distribution.
+    if (activation == 3) x = 0.5f * x * (1.0f + erff(x * 0.70710678f));
     return x;
 }
 
@@ -67,10 +83,10 @@ __device__ float activate(float x, unsigned activation) {
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (total); i += gridDim.x * blockDim.x)
 
 // u8 [pixels, 3] to scale * x + shift, in C channels, those beyond the third 0.
-template <typename T> __device__ void normalise(const u8* x, T* y, unsigned pixels, unsigned channels, const float* affine) {
+template <typename T> __device__ void normalise(const u8* x, T* y, unsigned pixels, unsigned channels, Affine affine) {
     FOR_EACH(i, pixels * channels) {
         unsigned c = i % channels;
-        y[i].set(c < 3 ? (float)x[i / channels * 3 + c] * affine[c] + affine[3 + c] : 0.0f);
+        y[i].set(c < 3 ? (float)x[i / channels * 3 + c] * affine.scale[c] + affine.shift[c] : 0.0f);
     }
 }
 
@@ -180,6 +196,57 @@ template <typename T> __device__ void global_average(const T* x, float* y, unsig
     }
 }
 
+// Over the channels of each row, which a warp takes together: (x - mean) / sqrt(variance + eps) * scale + bias.
+template <typename T, int V> __device__ void layer_norm(const T* x, const float* scale, const float* bias, T* y, unsigned rows, unsigned channels, float eps) {
+    unsigned vectors = channels / V, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    for (unsigned row = blockIdx.x * warps + threadIdx.x / WARP; row < rows; row += gridDim.x * warps) {
+        const Pack<T, V>* in = (const Pack<T, V>*)x + row * vectors;
+        Pack<T, V>* out = (Pack<T, V>*)y + row * vectors;
+        float sum = 0.0f, squares = 0.0f;
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v];
+            for (int j = 0; j < V; j++) sum += value.at[j].get();
+        }
+        float mean = warp_sum(sum) / (float)channels;
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v];
+            for (int j = 0; j < V; j++) {
+                float centred = value.at[j].get() - mean;
+                squares += centred * centred;
+            }
+        }
+        float deviation = sqrtf(warp_sum(squares) / (float)channels + eps);
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v];
+            for (int j = 0; j < V; j++) {
+                unsigned c = v * V + j;
+                value.at[j].set((value.at[j].get() - mean) / deviation * scale[c] + bias[c]);
+            }
+            out[v] = value;
+        }
+    }
+}
+
+// f32 [rows, columns]: 0 where the 24 upper bits of a random word are below the threshold, else `kept`. Row i is the stream (step, i)
+// of taper_core::random: Philox4x32-10, block after block of four words.
+extern "C" __global__ void dropout_mask(float* y, unsigned rows, unsigned columns, unsigned key0, unsigned key1, unsigned step, unsigned threshold, float kept) {
+    unsigned blocks = (columns + 3) / 4;
+    FOR_EACH(i, rows * blocks) {
+        unsigned row = i / blocks, block = i % blocks;
+        unsigned word[4] = {block, step, row, 0}, k0 = key0, k1 = key1;
+        for (int round = 0; round < 10; round++) {
+            unsigned long long p0 = 0xd2511f53ull * word[0], p1 = 0xcd9e8d57ull * word[2];
+            word[0] = (unsigned)(p1 >> 32) ^ word[1] ^ k0;
+            word[1] = (unsigned)p1;
+            word[2] = (unsigned)(p0 >> 32) ^ word[3] ^ k1;
+            word[3] = (unsigned)p0;
+            k0 += 0x9e3779b9u, k1 += 0xbb67ae85u;
+        }
+        for (unsigned j = 0; j < 4 && block * 4 + j < columns; j++)
+            y[row * columns + block * 4 + j] = word[j] >> 8 < threshold ? 0.0f : kept;
+    }
+}
+
 #define VECTORS(T, name, V) \
     extern "C" __global__ void unfold_##name##_##V(const T* x, T* y, Window w) { unfold<T, V>(x, y, w); } \
     extern "C" __global__ void depthwise_##name##_##V(const T* x, const float* weights, const float* bias, T* y, Window w) { \
@@ -188,11 +255,14 @@ template <typename T> __device__ void global_average(const T* x, float* y, unsig
     extern "C" __global__ void max_pool_##name##_##V(const T* x, T* y, Window w) { max_pool<T, V>(x, y, w); } \
     extern "C" __global__ void finish_##name##_##V(T* y, const float* bias, const T* residual, unsigned rows, unsigned channels, unsigned activation) { \
         finish<T, V>(y, bias, residual, rows, channels, activation); \
+    } \
+    extern "C" __global__ void layer_norm_##name##_##V(const T* x, const float* scale, const float* bias, T* y, unsigned rows, unsigned channels, float eps) { \
+        layer_norm<T, V>(x, scale, bias, y, rows, channels, eps); \
     }
 #define ALL(T, name, V) \
     VECTORS(T, name, 1) \
     VECTORS(T, name, V) \
-    extern "C" __global__ void normalise_##name(const u8* x, T* y, unsigned pixels, unsigned channels, const float* affine) { \
+    extern "C" __global__ void normalise_##name(const u8* x, T* y, unsigned pixels, unsigned channels, Affine affine) { \
         normalise<T>(x, y, pixels, channels, affine); \
     } \
     extern "C" __global__ void global_average_##name(const T* x, float* y, unsigned n, unsigned pixels, unsigned channels) { \

@@ -1,60 +1,20 @@
-//! The operations of a frozen network on CUDA: kernels of our own, compiled for the device at hand by NVRTC on first use.
-
-use std::sync::OnceLock;
+//! The operations of a frozen network on CUDA.
 
 use candle_core::{
     CudaStorage, DType, Layout, Result, Shape,
     backend::BackendStorage,
     bail,
-    cuda_backend::{
-        CudaDType,
-        cudarc::{
-            driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig, PushKernelArg},
-            nvrtc,
-        },
-    },
+    cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg},
 };
 use half::{bf16, f16};
 
-use super::ops::{Depthwise, MaxPool, Normalise, Unfold, Window, by_type};
-
-const SOURCE: &str = include_str!("kernels.cu");
-const THREADS: u32 = 256;
-/// What candle keeps the compiled kernels under.
-const MODULE: &str = "taper_frozen";
+use super::{failed, grid, kernel, suffix, view};
+use crate::frozen::ops::{Affine, Depthwise, MaxPool, Normalise, Unfold, Window, by_type};
 
 // SAFETY: `Window` is `repr(C)` and holds nothing but u32, as in kernels.cu.
 unsafe impl DeviceRepr for Window {}
-
-/// The kernels as PTX.
-///
-/// # Errors
-/// What the compiler says.
-pub(crate) fn ptx() -> Result<&'static str> {
-    static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
-    let compiled = PTX.get_or_init(|| match nvrtc::compile_ptx(SOURCE) {
-        Ok(ptx) => Ok(ptx.to_src()),
-        Err(error) => Err(format!("the kernels of frozen networks do not compile: {error}")),
-    });
-    match compiled {
-        Ok(ptx) => Ok(ptx),
-        Err(error) => bail!("{error}"),
-    }
-}
-
-/// One thread for each item, within what a grid-stride loop over u32 can count.
-fn grid(items: usize) -> Result<LaunchConfig> {
-    let Ok(items) = u32::try_from(items) else {
-        // Said like the driver says it, so that the batch is halved.
-        bail!("CUDA_ERROR_OUT_OF_MEMORY: {items} values are more than a kernel counts")
-    };
-    // The stride must not carry the counter past the end of u32.
-    if items > u32::MAX / 2 {
-        bail!("CUDA_ERROR_OUT_OF_MEMORY: {items} values are more than a kernel counts")
-    }
-    let blocks = items.div_ceil(THREADS).clamp(1, 1 << 16);
-    Ok(LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 })
-}
+// SAFETY: `Affine` is `repr(C)` and holds nothing but f32, as in kernels.cu.
+unsafe impl DeviceRepr for Affine {}
 
 /// How many neighbouring channels a thread takes: 16 bytes where the channels allow it.
 fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
@@ -64,26 +24,7 @@ fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
     if fits { wide } else { 1 }
 }
 
-fn suffix(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::F16 => "f16",
-        _ => "bf16",
-    }
-}
-
-fn view<'a, T: CudaDType>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
-        None => bail!("a frozen network works on contiguous tensors"),
-    }
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
-
-pub(super) fn normalise(
+pub(crate) fn normalise(
     op: &Normalise,
     storage: &CudaStorage,
     layout: &Layout,
@@ -91,19 +32,13 @@ pub(super) fn normalise(
     let shape = op.output(layout.dims())?;
     let (device, items) = (&storage.device, shape.elem_count());
     let pixels = view::<u8>(storage, layout)?;
-    let affine: Vec<f32> = op.scale.iter().chain(&op.shift).copied().collect();
-    let affine = device.clone_htod(&affine)?;
-    let function = device.get_or_load_custom_func(
-        &format!("normalise_{}", suffix(op.dtype)),
-        MODULE,
-        ptx()?,
-    )?;
+    let function = kernel(device, &format!("normalise_{}", suffix(op.dtype)))?;
     let (count, channels) = ((items / op.channels) as u32, op.channels as u32);
     by_type!(op.dtype, T => {
         // SAFETY: the kernel writes every value.
         let y: CudaSlice<T> = unsafe { device.alloc(items)? };
         let mut launch = function.builder();
-        launch.arg(&pixels).arg(&y).arg(&count).arg(&channels).arg(&affine);
+        launch.arg(&pixels).arg(&y).arg(&count).arg(&channels).arg(&op.affine);
         // SAFETY: the arguments are those of `normalise_*` in kernels.cu, and as long as it reads and writes.
         unsafe { launch.launch(grid(items)?) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
@@ -120,11 +55,7 @@ fn slide(
 ) -> Result<(CudaStorage, Shape)> {
     let (device, dtype, channels) = (&storage.device, storage.dtype(), window.channels as usize);
     let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
-    let function = device.get_or_load_custom_func(
-        &format!("{name}_{}_{vector}", suffix(dtype)),
-        MODULE,
-        ptx()?,
-    )?;
+    let function = kernel(device, &format!("{name}_{}_{vector}", suffix(dtype)))?;
     by_type!(dtype, T => {
         let x = view::<T>(storage, layout)?;
         // SAFETY: the kernel writes every value.
@@ -137,7 +68,7 @@ fn slide(
     })
 }
 
-pub(super) fn unfold(
+pub(crate) fn unfold(
     op: &Unfold,
     storage: &CudaStorage,
     layout: &Layout,
@@ -146,7 +77,7 @@ pub(super) fn unfold(
     slide("unfold", window, storage, layout, Unfold::output(&window))
 }
 
-pub(super) fn max_pool(
+pub(crate) fn max_pool(
     op: &MaxPool,
     storage: &CudaStorage,
     layout: &Layout,
@@ -155,7 +86,7 @@ pub(super) fn max_pool(
     slide("max_pool", window, storage, layout, window.output())
 }
 
-pub(super) fn depthwise(
+pub(crate) fn depthwise(
     op: &Depthwise,
     (storage, layout): (&CudaStorage, &Layout),
     (weights, weights_layout): (&CudaStorage, &Layout),
@@ -165,11 +96,7 @@ pub(super) fn depthwise(
     let (device, dtype, shape) = (&storage.device, storage.dtype(), window.output());
     let channels = window.channels as usize;
     let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
-    let function = device.get_or_load_custom_func(
-        &format!("depthwise_{}_{vector}", suffix(dtype)),
-        MODULE,
-        ptx()?,
-    )?;
+    let function = kernel(device, &format!("depthwise_{}_{vector}", suffix(dtype)))?;
     let (weights, bias) = (view::<f32>(weights, weights_layout)?, view::<f32>(bias, bias_layout)?);
     if weights.len() != (window.kernel * window.kernel) as usize * channels
         || bias.len() != channels
@@ -188,7 +115,7 @@ pub(super) fn depthwise(
     })
 }
 
-pub(super) fn finish(
+pub(crate) fn finish(
     activation: u32,
     (y, y_layout): (&mut CudaStorage, &Layout),
     (bias, bias_layout): (&CudaStorage, &Layout),
@@ -207,11 +134,7 @@ pub(super) fn finish(
     };
     let offsets = [start, residual.map_or(0, |(_, l)| l.start_offset())];
     let vector = vector(channels, dtype.size_in_bytes(), &offsets);
-    let function = device.get_or_load_custom_func(
-        &format!("finish_{}_{vector}", suffix(dtype)),
-        MODULE,
-        ptx()?,
-    )?;
+    let function = kernel(&device, &format!("finish_{}_{vector}", suffix(dtype)))?;
     let (rows, width) = ((items / channels.max(1)) as u32, channels as u32);
     by_type!(dtype, T => {
         let other = residual.map(|(s, l)| view::<T>(s, l)).transpose()?;
@@ -229,7 +152,38 @@ pub(super) fn finish(
     })
 }
 
-pub(super) fn global_average(
+pub(crate) fn layer_norm(
+    eps: f32,
+    (storage, layout): (&CudaStorage, &Layout),
+    (scale, scale_layout): (&CudaStorage, &Layout),
+    (bias, bias_layout): (&CudaStorage, &Layout),
+) -> Result<(CudaStorage, Shape)> {
+    let (device, dtype, shape) = (&storage.device, storage.dtype(), layout.shape().clone());
+    let (scale, bias) = (view::<f32>(scale, scale_layout)?, view::<f32>(bias, bias_layout)?);
+    let (channels, items) = (scale.len(), shape.elem_count());
+    if bias.len() != channels || channels == 0 || !items.is_multiple_of(channels) {
+        bail!("{items} values cannot take {channels} scales and {} biases", bias.len())
+    }
+    let vector = vector(channels, dtype.size_in_bytes(), &[layout.start_offset()]);
+    let function = kernel(device, &format!("layer_norm_{}_{vector}", suffix(dtype)))?;
+    let (rows, width) = (items / channels, channels as u32);
+    // A kernel counts vectors, and a warp takes a row.
+    grid(items / vector)?;
+    let threads = grid(rows * 32)?;
+    let count = rows as u32;
+    by_type!(dtype, T => {
+        let x = view::<T>(storage, layout)?;
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<T> = unsafe { device.alloc(items)? };
+        let mut launch = function.builder();
+        launch.arg(&x).arg(&scale).arg(&bias).arg(&y).arg(&count).arg(&width).arg(&eps);
+        // SAFETY: the arguments are those of `layer_norm_*` in kernels.cu; their lengths were checked.
+        unsafe { launch.launch(threads) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+    })
+}
+
+pub(crate) fn global_average(
     storage: &CudaStorage,
     layout: &Layout,
 ) -> Result<(CudaStorage, Shape)> {
@@ -237,11 +191,7 @@ pub(super) fn global_average(
         bail!("a mean over pixels needs [n, height, width, channels]")
     };
     let (device, dtype) = (&storage.device, storage.dtype());
-    let function = device.get_or_load_custom_func(
-        &format!("global_average_{}", suffix(dtype)),
-        MODULE,
-        ptx()?,
-    )?;
+    let function = kernel(device, &format!("global_average_{}", suffix(dtype)))?;
     let [count, pixels, width] = [n, height * width, channels].map(|size| size as u32);
     by_type!(dtype, T => {
         let x = view::<T>(storage, layout)?;
