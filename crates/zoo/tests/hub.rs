@@ -189,8 +189,9 @@ fn a_connection_that_breaks_every_time_leaves_nothing() {
     for bytes in [0, 1, 4_000, 4_096, 4_097, 700_000] {
         let scene = Scene::new();
         scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
-        let (problem, _) = scene.problem();
+        let (problem, text) = scene.problem();
         assert_eq!(problem, HubProblem::Interrupted, "cut after {bytes} bytes");
+        assert!(text.contains("try again (it goes on"), "{text}");
     }
 }
 
@@ -224,8 +225,9 @@ fn a_stalled_connection_is_given_up() {
         let scene = Scene::new();
         scene.server.fail(route, fault, usize::MAX);
         let start = Instant::now();
-        let (problem, _) = scene.problem();
+        let (problem, text) = scene.problem();
         assert_eq!(problem, HubProblem::Stalled(2));
+        assert!(text.contains("try again (it goes on") && text.contains("mirror"), "{text}");
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 }

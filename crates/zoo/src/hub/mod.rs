@@ -154,7 +154,7 @@ impl HubProblem {
         };
         let first = match self {
             Self::Offline => "unset HF_HUB_OFFLINE",
-            Self::Unreachable | Self::Stalled(_) | Self::NotBuilt => match kind {
+            Self::Unreachable | Self::NotBuilt => match kind {
                 RepositoryKind::Model => {
                     return format!(
                         "{by_hand}, set HF_ENDPOINT to a mirror, \
@@ -168,7 +168,11 @@ impl HubProblem {
             Self::NotFound => "check HF_ENDPOINT (does the mirror hold it?)",
             Self::Endpoint(_) => "let it begin with https:// or unset it",
             Self::RateLimited(_) => "wait a little, set HF_TOKEN",
-            Self::Interrupted | Self::Digest(..) | Self::Other => "try again",
+            Self::Interrupted => "try again (it goes on where it ended)",
+            Self::Stalled(_) => {
+                "try again (it goes on where it ended), set HF_ENDPOINT to a mirror"
+            }
+            Self::Digest(..) | Self::Other => "try again",
             Self::Cache => {
                 return "free space or set HF_HUB_CACHE to a folder that can be written".into();
             }
