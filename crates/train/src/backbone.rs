@@ -194,8 +194,8 @@ impl Backbone {
         // Devices and libraries sum in other orders: features of one are not those of another.
         let kernels = match (device.is_cpu(), cfg!(feature = "cudnn")) {
             (true, _) => "candle on the CPU",
-            (false, true) => "candle on CUDA with cuDNN",
-            (false, false) => "candle on CUDA",
+            (false, true) => "CUDA with cuDNN",
+            (false, false) => "CUDA",
         };
         let settings = settings(&graph, &preprocessing, output, precision, kernels);
         let size = preprocessing.size as usize;

@@ -1,7 +1,7 @@
 //! The operations of a frozen network on CUDA.
 
 use candle_core::{
-    CudaStorage, DType, Layout, Result, Shape,
+    CudaStorage, DType, Layout, Result, Shape, Storage,
     backend::BackendStorage,
     bail,
     cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, PushKernelArg},
@@ -9,12 +9,17 @@ use candle_core::{
 use half::{bf16, f16};
 
 use super::{failed, grid, kernel, suffix, view};
-use crate::frozen::ops::{Affine, Depthwise, MaxPool, Normalise, Unfold, Window, by_type};
+use crate::frozen::ops::{
+    Affine, Depthwise, MaxPool, Normalise, Pointwise, Unfold, Window, by_type, code,
+};
 
 // SAFETY: `Window` is `repr(C)` and holds nothing but u32, as in kernels.cu.
 unsafe impl DeviceRepr for Window {}
 // SAFETY: `Affine` is `repr(C)` and holds nothing but f32, as in kernels.cu.
 unsafe impl DeviceRepr for Affine {}
+
+/// Pixels that a thread of `pointwise` takes together: TOGETHER in kernels.cu.
+const TOGETHER: usize = 4;
 
 /// How many neighbouring channels a thread takes: 16 bytes where the channels allow it.
 fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
@@ -111,6 +116,52 @@ pub(crate) fn depthwise(
         launch.arg(&x).arg(&weights).arg(&bias).arg(&y).arg(&window);
         // SAFETY: the arguments are those of `depthwise_*` in kernels.cu; their lengths were checked.
         unsafe { launch.launch(grid(shape.elem_count() / vector)?) }.map_err(failed)?;
+        Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
+    })
+}
+
+pub(crate) fn pointwise(
+    op: &Pointwise<'_>,
+    (storage, layout): (&CudaStorage, &Layout),
+    (weights, weights_layout): (&CudaStorage, &Layout),
+    (bias, bias_layout): (&CudaStorage, &Layout),
+) -> Result<(CudaStorage, Shape)> {
+    let shape = op.output(layout.dims(), weights_layout.dims(), bias_layout.dims())?;
+    let (device, dtype) = (&storage.device, storage.dtype());
+    let (weights, bias) = (view::<f32>(weights, weights_layout)?, view::<f32>(bias, bias_layout)?);
+    let (outputs, items) = (bias.len(), shape.elem_count());
+    let (inputs, pixels) = (weights.len() / outputs.max(1), items / outputs.max(1));
+    let other = op.residual.map(|residual| residual.storage_and_layout());
+    let other = match &other {
+        None => None,
+        Some((storage, layout)) => match &**storage {
+            Storage::Cuda(storage) => Some((storage, *layout)),
+            _ => bail!("a residual must be where the maps are"),
+        },
+    };
+    let offsets = [layout.start_offset(), inputs, other.map_or(0, |(_, l)| l.start_offset())];
+    let vector = vector(outputs, dtype.size_in_bytes(), &offsets);
+    let function = kernel(device, &format!("pointwise_{}_{vector}", suffix(dtype)))?;
+    let [count, inputs, outputs] = [pixels, inputs, outputs].map(|size| size as u32);
+    let activation = code(op.activation);
+    // A kernel counts the vectors of both sides.
+    grid(layout.shape().elem_count() / vector)?;
+    grid(items / vector)?;
+    let threads = grid(pixels.div_ceil(TOGETHER) * (bias.len() / vector))?;
+    by_type!(dtype, T => {
+        let x = view::<T>(storage, layout)?;
+        let other = other.map(|(s, l)| view::<T>(s, l)).transpose()?;
+        // SAFETY: the kernel writes every value.
+        let y: CudaSlice<T> = unsafe { device.alloc(items)? };
+        let mut launch = function.builder();
+        launch.arg(&x).arg(&weights).arg(&bias);
+        match &other {
+            Some(other) => launch.arg(other),
+            None => launch.arg(&0u64),
+        };
+        launch.arg(&y).arg(&count).arg(&inputs).arg(&outputs).arg(&activation);
+        // SAFETY: the arguments are those of `pointwise_*` in kernels.cu; their shapes were checked; 0 is its null.
+        unsafe { launch.launch(threads) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
 }

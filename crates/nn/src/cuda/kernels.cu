@@ -138,6 +138,49 @@ template <typename T, int V> __device__ void depthwise(const T* x, const float* 
     }
 }
 
+// Pixels that a thread of `pointwise` takes together, so that it reads a filter once for all of them.
+#define TOGETHER 4u
+
+// A pointwise convolution between thin maps: weights f32 [in, out], bias f32 [out]; y = activation(x * weights + bias + residual), a
+// residual of null is none.
+template <typename T, int V> __device__ void pointwise(const T* x, const float* weights, const float* bias, const T* residual, T* y, unsigned pixels, unsigned in, unsigned out, unsigned activation) {
+    unsigned vectors = out / V, reads = in / V;
+    const Pack<T, V>* from = (const Pack<T, V>*)x;
+    const Pack<T, V>* add = (const Pack<T, V>*)residual;
+    Pack<T, V>* to = (Pack<T, V>*)y;
+    FOR_EACH(i, (pixels + TOGETHER - 1) / TOGETHER * vectors) {
+        unsigned v = i % vectors, first = i / vectors * TOGETHER;
+        float sum[TOGETHER][V];
+        for (unsigned p = 0; p < TOGETHER; p++)
+            for (int j = 0; j < V; j++) sum[p][j] = bias[v * V + j];
+        for (unsigned r = 0; r < reads; r++) {
+            Pack<T, V> value[TOGETHER];
+            for (unsigned p = 0; p < TOGETHER; p++) {
+                // Beyond the end the last pixel is read again, and not written.
+                unsigned pixel = first + p < pixels ? first + p : pixels - 1;
+                value[p] = from[pixel * reads + r];
+            }
+            for (int k = 0; k < V; k++) {
+                const float* weight = weights + (r * V + k) * out + v * V;
+                for (unsigned p = 0; p < TOGETHER; p++) {
+                    float input = value[p].at[k].get();
+                    for (int j = 0; j < V; j++) sum[p][j] += input * weight[j];
+                }
+            }
+        }
+        for (unsigned p = 0; p < TOGETHER && first + p < pixels; p++) {
+            unsigned at = (first + p) * vectors + v;
+            Pack<T, V> result;
+            if (residual) {
+                Pack<T, V> other = add[at];
+                for (int j = 0; j < V; j++) sum[p][j] += other.at[j].get();
+            }
+            for (int j = 0; j < V; j++) result.at[j].set(activate(sum[p][j], activation));
+            to[at] = result;
+        }
+    }
+}
+
 // The maximum over each window; what lies outside never wins.
 template <typename T, int V> __device__ void max_pool(const T* x, T* y, Window w) {
     const Pack<T, V>* in = (const Pack<T, V>*)x;
@@ -251,6 +294,9 @@ extern "C" __global__ void dropout_mask(float* y, unsigned rows, unsigned column
     extern "C" __global__ void unfold_##name##_##V(const T* x, T* y, Window w) { unfold<T, V>(x, y, w); } \
     extern "C" __global__ void depthwise_##name##_##V(const T* x, const float* weights, const float* bias, T* y, Window w) { \
         depthwise<T, V>(x, weights, bias, y, w); \
+    } \
+    extern "C" __global__ void pointwise_##name##_##V(const T* x, const float* weights, const float* bias, const T* residual, T* y, unsigned pixels, unsigned in, unsigned out, unsigned activation) { \
+        pointwise<T, V>(x, weights, bias, residual, y, pixels, in, out, activation); \
     } \
     extern "C" __global__ void max_pool_##name##_##V(const T* x, T* y, Window w) { max_pool<T, V>(x, y, w); } \
     extern "C" __global__ void finish_##name##_##V(T* y, const float* bias, const T* residual, unsigned rows, unsigned channels, unsigned activation) { \

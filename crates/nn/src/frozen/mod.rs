@@ -11,7 +11,10 @@ use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape
 #[cfg(feature = "cudnn")]
 use crate::cuda::cudnn;
 use crate::{Error, Result};
-use ops::{Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Slide, Unfold};
+use ops::{
+    Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
+    Unfold,
+};
 
 /// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, means and everything
 /// behind the last mean are f32 in all of them.
@@ -63,12 +66,15 @@ struct Normalisation {
     affine: Affine,
     size: usize,
     channels: usize,
+    dtype: DType,
 }
 
 #[derive(Debug)]
 struct Step {
     layer: FusedLayer,
     kernel: Kernel,
+    /// Of the maps that it reads and gives.
+    dtype: DType,
 }
 
 #[derive(Debug)]
@@ -89,6 +95,12 @@ enum Kernel {
         slide: Slide,
         padding: usize,
         groups: usize,
+    },
+    /// A pointwise convolution that reads or gives thin maps.
+    Pointwise {
+        /// f32 `[in, out]`
+        weight: Tensor,
+        bias: Tensor,
     },
     Depthwise {
         /// f32 `[k · k, channels]`
@@ -129,21 +141,24 @@ impl FrozenNetwork {
     ) -> Result<Self> {
         let size = preprocessing.size as usize;
         let shapes = graph.shapes(size, size)?;
+        let layers = taper_graph::fuse(graph, weights)?;
+        let types = types(&layers, graph.nodes().len(), dtype);
         // Tensor cores take channels by eights.
-        let channels = if dtype.dtype() == DType::F32 { 3 } else { 8 };
-        let compiler = Compiler { graph, weights, shapes: &shapes, dtype, device, channels };
-        let steps: Vec<Step> = taper_graph::fuse(graph, weights)?
-            .into_iter()
-            .map(|layer| compiler.step(layer))
-            .collect::<Result<_>>()?;
+        let first = layers.first().map_or(dtype.dtype(), |layer| types[layer.end]);
+        let channels = if first == DType::F32 { 3 } else { 8 };
+        let shapes = &shapes;
+        let compiler = Compiler { graph, weights, shapes, frozen: dtype, types, device, channels };
+        let steps: Vec<Step> =
+            layers.into_iter().map(|layer| compiler.step(layer)).collect::<Result<_>>()?;
         let output = graph.output();
-        let Shape::Vector(width) = shapes[output] else {
+        let Shape::Vector(width) = compiler.shapes[output] else {
             return Err(
                 compiler.unfit(output, "a frozen network ends with a vector, not with a map")
             );
         };
         let (scale, shift) = preprocessing.affine();
-        let input = Normalisation { affine: Affine { scale, shift }, size, channels };
+        let affine = Affine { scale, shift };
+        let input = Normalisation { affine, size, channels, dtype: first };
         Ok(Self { steps, graph: graph.clone(), input, width, device: device.clone(), dtype })
     }
 
@@ -191,11 +206,11 @@ impl FrozenNetwork {
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let Normalisation { affine, channels, size } = self.input;
+        let Normalisation { affine, channels, size, dtype } = self.input;
         if pixels.dims().len() != 4 || pixels.dims()[1..] != [size, size, 3] {
             return Err(self.refused(format!("not {:?}", pixels.dims())));
         }
-        let normalise = Normalise { affine, channels, dtype: self.dtype.dtype() };
+        let normalise = Normalise { affine, channels, dtype };
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut last_use = vec![0; outputs.len()];
         for (i, Step { layer, .. }) in self.steps.iter().enumerate() {
@@ -269,11 +284,35 @@ impl Error {
     }
 }
 
+/// Maps with at most as many channels that lie next to the pixels stay in f32 in bf16's networks: on pictures with plain regions
+/// their rounding is most of bf16's error (`docs/performance.md`), and being thin, they cost little. As `taper-plan` does.
+const THIN: usize = 32;
+
+/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the mean is f32.
+fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
+    let mut types = vec![dtype.dtype(); nodes];
+    let pixels = layers.first().map(|layer| layer.input);
+    for layer in layers {
+        let from_thin = Some(layer.input) == pixels || types[layer.input] == DType::F32;
+        if let FusedOp::Conv2d(conv) = layer.op
+            && dtype == FrozenType::Bf16
+            && from_thin
+            && conv.out_channels <= THIN
+            && layer.residual.is_none()
+        {
+            types[layer.end] = DType::F32;
+        }
+    }
+    types
+}
+
 struct Compiler<'a> {
     graph: &'a Graph,
     weights: &'a dyn WeightSource,
     shapes: &'a [Shape],
-    dtype: FrozenType,
+    frozen: FrozenType,
+    /// Of each layer's output.
+    types: Vec<DType>,
     device: &'a Device,
     /// Channels that the pixels get.
     channels: usize,
@@ -332,7 +371,8 @@ impl Compiler<'_> {
         {
             return Err(self.unfit(layer.node, "it needs a feature map"));
         }
-        Ok(Step { layer, kernel })
+        let dtype = self.types[layer.end];
+        Ok(Step { layer, kernel, dtype })
     }
 
     fn convolution(
@@ -370,7 +410,7 @@ impl Compiler<'_> {
                 }
             }
         }
-        let dtype = self.dtype.dtype();
+        let dtype = self.types[layer.end];
         #[cfg(feature = "cudnn")]
         if let (Some(padding), true) = (self.even(&conv, layer), self.device.is_cuda())
             && (taps > 1 || groups > 1)
@@ -385,9 +425,13 @@ impl Compiler<'_> {
             return Err(self.unfit(layer.node, problem));
         }
         let weight = transposed(&rows, out_channels, taps * padded);
-        let weight = self.tensor(weight, &[taps * padded, out_channels], dtype)?;
         let pointwise =
             taps == 1 && stride == 1 && matches!(padding, Padding::Same | Padding::Symmetric(0));
+        if pointwise && self.frozen == FrozenType::Bf16 && in_channels.min(out_channels) <= THIN {
+            let weight = self.tensor(weight, &[padded, out_channels], DType::F32)?;
+            return Ok(Kernel::Pointwise { weight, bias });
+        }
+        let weight = self.tensor(weight, &[taps * padded, out_channels], dtype)?;
         Ok(Kernel::Product { weight, bias, unfold: (!pointwise).then_some(slide) })
     }
 
@@ -413,6 +457,10 @@ impl Step {
         residual: Option<&Tensor>,
         dtype: FrozenType,
     ) -> candle_core::Result<Tensor> {
+        // Thin maps are wider than what follows them.
+        let x = &if x.rank() == 4 { x.to_dtype(self.dtype)? } else { x.clone() };
+        let residual = residual.map(|residual| residual.to_dtype(self.dtype)).transpose()?;
+        let residual = residual.as_ref();
         // Only CUDA makes a difference between f32 and TF32, and only for maps.
         let tf32 = dtype == FrozenType::Tf32 && x.rank() == 4;
         match &self.kernel {
@@ -437,6 +485,10 @@ impl Step {
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
                 self.finished(x.apply_op2_no_bwd(weight, &conv)?, bias, residual)
+            }
+            Kernel::Pointwise { weight, bias } => {
+                let activation = self.layer.activation;
+                x.apply_op3_no_bwd(weight, bias, &Pointwise { activation, residual })
             }
             Kernel::Depthwise { weight, bias, slide } => {
                 x.apply_op3_no_bwd(weight, bias, &Depthwise(*slide))

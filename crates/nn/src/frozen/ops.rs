@@ -4,7 +4,7 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp3, DType, InplaceOp2, InplaceOp3, Layout, Result, Shape,
+    CpuStorage, CustomOp1, CustomOp3, DType, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor,
     WithDType, backend::BackendStorage, bail, cpu::erf::erf_f32,
 };
 use half::{bf16, f16};
@@ -305,6 +305,91 @@ impl CustomOp3 for Depthwise {
     ) -> Result<(CudaStorage, Shape)> {
         let maps = (storage, layout);
         crate::cuda::frozen::depthwise(self, maps, (weights, weights_layout), (bias, bias_layout))
+    }
+}
+
+/// A pointwise convolution whose filter stays f32, with bias, residual and activation, rounded once. Takes maps, weights f32
+/// `[in, out]` and bias f32 `[out]`; the residual has the type of the maps and the shape of what comes out.
+pub(crate) struct Pointwise<'a> {
+    pub(crate) activation: Option<Activation>,
+    pub(crate) residual: Option<&'a Tensor>,
+}
+
+impl Pointwise<'_> {
+    /// What comes out of maps of this shape.
+    pub(crate) fn output(
+        &self,
+        dims: &[usize],
+        weights: &[usize],
+        bias: &[usize],
+    ) -> Result<Shape> {
+        let (&[n, height, width, channels], &[inputs, outputs]) = (dims, weights) else {
+            bail!("a pointwise convolution of {dims:?} by {weights:?}")
+        };
+        let shape = [n, height, width, outputs];
+        let fits = self.residual.is_none_or(|residual| residual.dims() == shape);
+        if inputs != channels || bias != [outputs] || !fits {
+            bail!("a pointwise convolution of {dims:?} by {weights:?} and {bias:?}")
+        }
+        Ok(Shape::from(shape.to_vec()))
+    }
+}
+
+impl CustomOp3 for Pointwise<'_> {
+    fn name(&self) -> &'static str {
+        "pointwise"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = self.output(layout.dims(), weights_layout.dims(), bias_layout.dims())?;
+        let weights = slice::<f32>(weights, weights_layout)?;
+        let bias = slice::<f32>(bias, bias_layout)?;
+        let inputs = weights.len() / bias.len().max(1);
+        let activation = code(self.activation);
+        by_type!(storage.dtype(), T => {
+            let x = slice::<T>(storage, layout)?;
+            let residual = match self.residual {
+                Some(residual) => Some(residual.flatten_all()?.to_vec1::<T>()?),
+                None => None,
+            };
+            let mut y: Vec<T> = Vec::with_capacity(shape.elem_count());
+            let mut sums = vec![0f32; bias.len()];
+            for pixel in x.chunks_exact(inputs) {
+                sums.copy_from_slice(bias);
+                for (&value, weights) in pixel.iter().zip(weights.chunks_exact(bias.len())) {
+                    let value = get(value);
+                    sums.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum += value * weight);
+                }
+                if let Some(residual) = &residual {
+                    let values = &residual[y.len()..][..sums.len()];
+                    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += get(value));
+                }
+                y.extend(sums.iter().map(|&sum| set::<T>(activate(sum, activation))));
+            }
+            Ok((T::to_cpu_storage_owned(y), shape))
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        storage: &CudaStorage,
+        layout: &Layout,
+        weights: &CudaStorage,
+        weights_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (weights, bias) = ((weights, weights_layout), (bias, bias_layout));
+        crate::cuda::frozen::pointwise(self, (storage, layout), weights, bias)
     }
 }
 

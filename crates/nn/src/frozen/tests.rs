@@ -100,6 +100,23 @@ fn windows_of_all_kinds_are_right() {
     check(&g.finish(y), 37, &BOUNDS);
 }
 
+/// What stays in f32 in bf16's networks, thin maps that are added up among it.
+#[test]
+fn thin_maps_meet_wide_ones() {
+    let (mut g, input) = GraphBuilder::pictures("thin", 3);
+    let x = g.conv("stem", input, Conv2d::new(3, 16, 3).stride(2).padding(Padding::Same).bias());
+    let x = g.activation("relu", x, Activation::Relu);
+    let y = g.conv("one", x, Conv2d::new(16, 16, 3).padding(Padding::Symmetric(1)));
+    let y = g.layer("sum", Op::Add, &[y, x]);
+    let z = g.conv("expand", y, Conv2d::new(16, 48, 1).bias());
+    let z = g.activation("relu6", z, Activation::Relu6);
+    let z = g.conv("project", z, Conv2d::new(48, 16, 1));
+    let z = g.layer("again", Op::Add, &[z, y]);
+    let z = g.conv("wide", z, Conv2d::new(16, 40, 3).padding(Padding::Symmetric(1)));
+    let z = g.layer("mean", Op::GlobalAvgPool, &[z]);
+    check(&g.finish(z), 19, &BOUNDS);
+}
+
 #[test]
 fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
     let graph = networks::efficientnet_lite0(10);
@@ -138,8 +155,8 @@ mod kernels {
 
     use super::*;
     use crate::frozen::ops::{
-        Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Slide, Unfold,
-        Window,
+        Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
+        Unfold, Window,
     };
 
     /// Blocks and threads of the emulated grids: few, so that every thread takes several steps.
@@ -200,6 +217,17 @@ mod kernels {
     type Slided<T> = unsafe extern "C" fn(*const T, *mut T, Window);
     type Filtered<T> = unsafe extern "C" fn(*const T, *const f32, *const f32, *mut T, Window);
     type Finished<T> = unsafe extern "C" fn(*mut T, *const f32, *const T, u32, u32, u32);
+    type Mixed<T> = unsafe extern "C" fn(
+        *const T,
+        *const f32,
+        *const f32,
+        *const T,
+        *mut T,
+        u32,
+        u32,
+        u32,
+        u32,
+    );
     type Normalised<T> = unsafe extern "C" fn(*const u8, *mut T, u32, u32, Affine);
     type Normed<T> = unsafe extern "C" fn(*const T, *const f32, *const f32, *mut T, u32, u32, f32);
     type Masked = unsafe extern "C" fn(*mut f32, u32, u32, u32, u32, u32, u32, f32);
@@ -292,6 +320,32 @@ mod kernels {
                     f(x.as_ptr(), target, 2, 63, channels as u32);
                 });
                 assert_eq!(y, expected);
+            }
+        }
+        for (inputs, outputs, vector) in [(wide, wide * 3, wide), (wide, wide * 3, 1), (3, 5, 1)] {
+            // Not a multiple of the pixels that a thread takes.
+            let (pixels, shape) = (2 * 3 * 3, [2, 3, 3, inputs]);
+            let x: Vec<T> = values(pixels * inputs, 1);
+            let (weights, bias) = (values::<f32>(inputs * outputs, 2), values::<f32>(outputs, 3));
+            for residual in [None, Some(values::<T>(pixels * outputs, 8))] {
+                let other = residual.as_ref().map(|r| tensor(r, &[2, 3, 3, outputs]));
+                let activation = Some(Activation::Relu);
+                let op = Pointwise { activation, residual: other.as_ref() };
+                let expected = tensor(&x, &shape).apply_op3_no_bwd(
+                    &tensor(&weights, &[inputs, outputs]),
+                    &tensor(&bias, &[outputs]),
+                    &op,
+                );
+                let expected: Vec<T> = flat(&expected.unwrap());
+                let mut y = values::<T>(expected.len(), 9);
+                let target = y.as_mut_ptr();
+                let add = residual.as_ref().map_or(std::ptr::null(), |r| r.as_ptr());
+                let [n, i, o] = [pixels, inputs, outputs].map(|size| size as u32);
+                // SAFETY: as above.
+                launch::<Mixed<T>>(library, &format!("pointwise_{suffix}_{vector}"), |f| unsafe {
+                    f(x.as_ptr(), weights.as_ptr(), bias.as_ptr(), add, target, n, i, o, 1);
+                });
+                assert!(y == expected, "pointwise {inputs} to {outputs}");
             }
         }
         let pixels = pixels(2, 5);
@@ -397,6 +451,7 @@ mod kernels {
             "finish_f16_8",
             "normalise_bf16",
             "layer_norm_bf16_8",
+            "pointwise_bf16_8",
             "dropout_mask",
         ] {
             assert!(ptx.contains(&format!(".entry {name}(")), "no {name} in the PTX");
