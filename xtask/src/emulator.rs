@@ -1,13 +1,6 @@
 //! The emulated CUDA device: libraries with the sonames of NVIDIA's, that take what they can from `taper-cuda-emulator`.
 
-use std::{
-    collections::BTreeSet,
-    env,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
@@ -28,9 +21,11 @@ const EMULATOR: &str = "libtaper_cuda_emulator.so";
 /// on it in.
 #[allow(dead_code)] // Called by the checks with CUDA.
 pub(crate) fn prepare() -> anyhow::Result<Vec<(String, String)>> {
-    run(&mut cargo(&["build", "--release", "--package", "taper-cuda-emulator"]))?;
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    // For this machine only, in a folder of its own: interpreting is slow enough.
+    let target = root().join("target").join("cuda").join("emulator-build");
+    let mut build = cargo(&["build", "--release", "--package", "taper-cuda-emulator"]);
+    build.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", "-C target-cpu=native");
+    run(&mut build)?;
     let folder = root().join("target").join("cuda").join("emulator");
     fs::create_dir_all(&folder)?;
     let emulator = folder.join(EMULATOR);

@@ -3,16 +3,20 @@
 use half::{bf16, f16};
 
 use super::{
-    program::{CARRY, Compute, Operands},
+    program::{
+        CARRY, Compute, LANES, Operands, Register, Slot, from_one, from_three, from_two, put,
+    },
     value::{Float, Rounding, Value},
 };
 
 macro_rules! one {
     ($in:ty => $out:ty, |$x:ident| $body:expr) => {{
-        fn run(r: &mut [u64], i: &Operands) {
-            let $x = <$in as Value>::read(r[i.a as usize]);
-            let result: $out = $body;
-            r[i.d as usize] = result.write();
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_one(r, i, mask, |a| {
+                let $x = <$in as Value>::read(a);
+                let result: $out = $body;
+                result.write()
+            });
         }
         Some(run as Compute)
     }};
@@ -20,11 +24,12 @@ macro_rules! one {
 
 macro_rules! two {
     ($in:ty => $out:ty, |$x:ident, $y:ident| $body:expr) => {{
-        fn run(r: &mut [u64], i: &Operands) {
-            let $x = <$in as Value>::read(r[i.a as usize]);
-            let $y = <$in as Value>::read(r[i.b as usize]);
-            let result: $out = $body;
-            r[i.d as usize] = result.write();
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_two(r, i, mask, |a, b| {
+                let ($x, $y) = (<$in as Value>::read(a), <$in as Value>::read(b));
+                let result: $out = $body;
+                result.write()
+            });
         }
         Some(run as Compute)
     }};
@@ -32,12 +37,13 @@ macro_rules! two {
 
 macro_rules! three {
     ($in:ty, $in2:ty, $in3:ty => $out:ty, |$x:ident, $y:ident, $z:ident| $body:expr) => {{
-        fn run(r: &mut [u64], i: &Operands) {
-            let $x = <$in as Value>::read(r[i.a as usize]);
-            let $y = <$in2 as Value>::read(r[i.b as usize]);
-            let $z = <$in3 as Value>::read(r[i.c as usize]);
-            let result: $out = $body;
-            r[i.d as usize] = result.write();
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_three(r, i, mask, |a, b, c| {
+                let ($x, $y) = (<$in as Value>::read(a), <$in2 as Value>::read(b));
+                let $z = <$in3 as Value>::read(c);
+                let result: $out = $body;
+                result.write()
+            });
         }
         Some(run as Compute)
     }};
@@ -76,16 +82,17 @@ macro_rules! floats {
 /// Two halves in one register, each by itself.
 macro_rules! pairs {
     ($half:ty, |$x:ident, $y:ident, $z:ident| $body:expr) => {{
-        fn run(r: &mut [u64], i: &Operands) {
-            let lane = |cell: u64, lane: u64| <$half as Value>::read(cell >> (16 * lane));
-            let (a, b, c) = (r[i.a as usize], r[i.b as usize], r[i.c as usize]);
-            let half = |n: u64| {
-                let ($x, $y, $z) = (lane(a, n), lane(b, n), lane(c, n));
-                let _ = &$z;
-                let result: $half = $body;
-                result.write()
-            };
-            r[i.d as usize] = half(0) | half(1) << 16;
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_three(r, i, mask, |a, b, c| {
+                let lane = |cell: u64, lane: u64| <$half as Value>::read(cell >> (16 * lane));
+                let half = |n: u64| {
+                    let ($x, $y, $z) = (lane(a, n), lane(b, n), lane(c, n));
+                    let _ = &$z;
+                    let result: $half = $body;
+                    result.write()
+                };
+                half(0) | half(1) << 16
+            });
         }
         Some(run as Compute)
     }};
@@ -191,44 +198,48 @@ fn integer(name: &str, modifiers: &[&str]) -> Option<Compute> {
 /// Additions in several words: `.cc` writes the carry, `addc` and the like read it.
 fn carry(name: &str, modifiers: &[&str]) -> Option<Compute> {
     macro_rules! chain {
-        (|$r:ident, $i:ident, $x:ident, $y:ident, $z:ident, $carry:ident| $body:expr) => {{
-            fn run($r: &mut [u64], $i: &Operands) {
-                let $x = $r[$i.a as usize] & 0xFFFF_FFFF;
-                let $y = $r[$i.b as usize] & 0xFFFF_FFFF;
-                let $z = $r[$i.c as usize] & 0xFFFF_FFFF;
-                let $carry = $r[CARRY as usize];
-                let (sum, write): (u64, bool) = $body;
-                $r[$i.d as usize] = sum & 0xFFFF_FFFF;
-                if write {
-                    $r[CARRY as usize] = sum >> 32 & 1;
+        (|$x:ident, $y:ident, $z:ident, $carry:ident| $body:expr) => {{
+            fn run(r: &mut [Register], i: &Operands, mask: u32) {
+                let cut = |slot: Slot, lane: usize| r[slot as usize][lane] & 0xFFFF_FFFF;
+                let (mut sums, mut carries) = ([0; LANES], r[CARRY as usize]);
+                for lane in 0..LANES {
+                    let ($x, $y, $z) = (cut(i.a, lane), cut(i.b, lane), cut(i.c, lane));
+                    let $carry = carries[lane] & 1;
+                    let (sum, write): (u64, bool) = $body;
+                    sums[lane] = sum & 0xFFFF_FFFF;
+                    if write {
+                        carries[lane] = sum >> 32 & 1;
+                    }
                 }
+                put(r, CARRY, mask, &carries);
+                put(r, i.d, mask, &sums);
             }
             Some(run as Compute)
         }};
     }
     match (name, modifiers) {
-        ("add", ["cc", "u32" | "s32"]) => chain!(|r, i, x, y, _z, _c| (x + y, true)),
-        ("addc", ["cc", "u32" | "s32"]) => chain!(|r, i, x, y, _z, c| (x + y + c, true)),
-        ("addc", ["u32" | "s32"]) => chain!(|r, i, x, y, _z, c| (x + y + c, false)),
-        ("sub", ["cc", "u32" | "s32"]) => chain!(|r, i, x, y, _z, _c| (x.wrapping_sub(y), true)),
+        ("add", ["cc", "u32" | "s32"]) => chain!(|x, y, _z, _c| (x + y, true)),
+        ("addc", ["cc", "u32" | "s32"]) => chain!(|x, y, _z, c| (x + y + c, true)),
+        ("addc", ["u32" | "s32"]) => chain!(|x, y, _z, c| (x + y + c, false)),
+        ("sub", ["cc", "u32" | "s32"]) => chain!(|x, y, _z, _c| (x.wrapping_sub(y), true)),
         ("subc", ["cc", "u32" | "s32"]) => {
-            chain!(|r, i, x, y, _z, c| (x.wrapping_sub(y).wrapping_sub(c), true))
+            chain!(|x, y, _z, c| (x.wrapping_sub(y).wrapping_sub(c), true))
         }
         ("subc", ["u32" | "s32"]) => {
-            chain!(|r, i, x, y, _z, c| (x.wrapping_sub(y).wrapping_sub(c), false))
+            chain!(|x, y, _z, c| (x.wrapping_sub(y).wrapping_sub(c), false))
         }
         ("mad", ["lo", "cc", "u32"]) => {
-            chain!(|r, i, x, y, z, _c| (((x * y) & 0xFFFF_FFFF) + z, true))
+            chain!(|x, y, z, _c| (((x * y) & 0xFFFF_FFFF) + z, true))
         }
-        ("mad", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, _c| (((x * y) >> 32) + z, true)),
+        ("mad", ["hi", "cc", "u32"]) => chain!(|x, y, z, _c| (((x * y) >> 32) + z, true)),
         ("madc", ["lo", "cc", "u32"]) => {
-            chain!(|r, i, x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, true))
+            chain!(|x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, true))
         }
-        ("madc", ["hi", "cc", "u32"]) => chain!(|r, i, x, y, z, c| (((x * y) >> 32) + z + c, true)),
+        ("madc", ["hi", "cc", "u32"]) => chain!(|x, y, z, c| (((x * y) >> 32) + z + c, true)),
         ("madc", ["lo", "u32"]) => {
-            chain!(|r, i, x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, false))
+            chain!(|x, y, z, c| (((x * y) & 0xFFFF_FFFF) + z + c, false))
         }
-        ("madc", ["hi", "u32"]) => chain!(|r, i, x, y, z, c| (((x * y) >> 32) + z + c, false)),
+        ("madc", ["hi", "u32"]) => chain!(|x, y, z, c| (((x * y) >> 32) + z + c, false)),
         _ => None,
     }
 }

@@ -1,13 +1,14 @@
 //! Instructions on bits, moves and selections.
 
-use super::program::{Compute, Operands};
+use super::program::{Compute, Operands, Register, from_four, from_three};
 
 macro_rules! cells {
     (|$x:ident, $y:ident, $z:ident| $body:expr) => {{
-        fn run(r: &mut [u64], i: &Operands) {
-            let ($x, $y, $z) = (r[i.a as usize], r[i.b as usize], r[i.c as usize]);
-            let _ = ($x, $y, $z);
-            r[i.d as usize] = $body;
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_three(r, i, mask, |$x, $y, $z| {
+                let _ = ($x, $y, $z);
+                $body
+            });
         }
         Some(run as Compute)
     }};
@@ -44,14 +45,14 @@ pub(super) fn compute(name: &str, modifiers: &[&str]) -> Option<Compute> {
         };
     }
     if let ("lop3", ["b32"]) = (name, modifiers) {
-        fn run(r: &mut [u64], i: &Operands) {
-            let (x, y, z) = (r[i.a as usize], r[i.b as usize], r[i.c as usize]);
-            let table = r[i.e as usize];
-            let bit = |n: u64| {
-                let index = (x >> n & 1) << 2 | (y >> n & 1) << 1 | z >> n & 1;
-                (table >> index & 1) << n
-            };
-            r[i.d as usize] = (0..32).map(bit).sum();
+        fn run(r: &mut [Register], i: &Operands, mask: u32) {
+            from_four(r, i, mask, |x, y, z, table| {
+                let bit = |n: u64| {
+                    let index = (x >> n & 1) << 2 | (y >> n & 1) << 1 | z >> n & 1;
+                    (table >> index & 1) << n
+                };
+                (0..32).map(bit).sum()
+            });
         }
         return Some(run);
     }
@@ -138,26 +139,29 @@ fn permute(x: u64, y: u64, control: u64) -> u64 {
 }
 
 /// `bfi d, a, b, position, length`: the bits of a within b.
-fn insert<const BITS: u32>(r: &mut [u64], i: &Operands) {
-    let (x, y) = (r[i.a as usize], r[i.b as usize]);
-    let (position, length) = (r[i.c as usize] & 0xFF, r[i.e as usize] & 0xFF);
-    let position = position as u32;
-    let field = if position >= BITS { 0 } else { mask((length as u32).min(64)) << position };
-    let shifted = if position >= 64 { 0 } else { x << position };
-    r[i.d as usize] = (y & !field | shifted & field) & mask(BITS);
+fn insert<const BITS: u32>(r: &mut [Register], i: &Operands, lanes: u32) {
+    from_four(r, i, lanes, |x, y, position, length| {
+        let (position, length) = (position as u32 & 0xFF, length as u32 & 0xFF);
+        let field = if position >= BITS { 0 } else { mask(length.min(64)) << position };
+        let shifted = if position >= 64 { 0 } else { x << position };
+        (y & !field | shifted & field) & mask(BITS)
+    });
 }
 
 /// `bfe d, a, position, length`
-fn extract<const BITS: u32, const SIGNED: bool>(r: &mut [u64], i: &Operands) {
-    let x = r[i.a as usize] & mask(BITS);
-    let (position, length) = (r[i.b as usize] as u32 & 0xFF, r[i.c as usize] as u32 & 0xFF);
-    let last = BITS - 1;
-    let sign = if !SIGNED || length == 0 { 0 } else { x >> (position + length - 1).min(last) & 1 };
-    let bits = if position >= BITS { 0 } else { x >> position };
-    let taken = length.min(BITS.saturating_sub(position));
-    let value = bits & mask(taken);
-    let value = if sign == 1 { value | !mask(taken) } else { value };
-    r[i.d as usize] = if length == 0 { 0 } else { value & mask(BITS) };
+fn extract<const BITS: u32, const SIGNED: bool>(r: &mut [Register], i: &Operands, lanes: u32) {
+    from_three(r, i, lanes, |x, position, length| {
+        let x = x & mask(BITS);
+        let (position, length) = (position as u32 & 0xFF, length as u32 & 0xFF);
+        let last = BITS - 1;
+        let sign =
+            if !SIGNED || length == 0 { 0 } else { x >> (position + length - 1).min(last) & 1 };
+        let bits = if position >= BITS { 0 } else { x >> position };
+        let taken = length.min(BITS.saturating_sub(position));
+        let value = bits & mask(taken);
+        let value = if sign == 1 { value | !mask(taken) } else { value };
+        if length == 0 { 0 } else { value & mask(BITS) }
+    });
 }
 
 #[cfg(test)]
@@ -168,12 +172,12 @@ mod tests {
     fn permutation_and_fields() {
         assert_eq!(permute(0x4433_2211, 0x8877_6655, 0x7610), 0x8877_2211);
         assert_eq!(permute(0x4433_2211, 0x8877_6655, 0xF000), 0xFF11_1111);
-        let mut r = [0, 0, 0xAB, 0x1111_1111, 8, 8];
-        insert::<32>(&mut r, &Operands { d: 0, a: 2, b: 3, c: 4, e: 5, f: 0 });
-        assert_eq!(r[0], 0x1111_AB11);
-        let mut r = [0, 0, 0xF0, 4, 4];
-        extract::<32, true>(&mut r, &Operands { d: 0, a: 2, b: 3, c: 4, e: 0, f: 0 });
-        assert_eq!(r[0], 0xFFFF_FFFF);
+        let mut r = [0, 0, 0xAB, 0x1111_1111, 8, 8].map(|x| [x; 32]);
+        insert::<32>(&mut r, &Operands { d: 0, a: 2, b: 3, c: 4, e: 5, f: 0 }, 1);
+        assert_eq!(r[0][..2], [0x1111_AB11, 0]);
+        let mut r = [0, 0, 0xF0, 4, 4].map(|x| [x; 32]);
+        extract::<32, true>(&mut r, &Operands { d: 0, a: 2, b: 3, c: 4, e: 0, f: 0 }, !0);
+        assert_eq!(r[0], [0xFFFF_FFFF; 32]);
         assert_eq!(left(1, 32, 32), 0);
         assert_eq!(right(!0, 31, 32), 1);
     }

@@ -65,7 +65,9 @@ impl Decoder<'_> {
         };
         let arguments = arguments.iter().zip(inputs).map(pair).collect();
         let results = results.iter().zip(&outputs).map(pair).collect();
-        self.function.cooperative |= function.cooperative;
+        if function.cooperative {
+            return Err(Unclear::new(line, format!("{name} waits for other threads in a call")));
+        }
         self.function.calls.push(Call { function, arguments, results });
         let number = self.function.calls.len() as u32 - 1;
         self.step(Action::Call(number), Operands::default(), None, line);

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::{
-    program::{Compute, Operands},
+    program::{Compute, LANES, Operands, Register, from_three, from_two, put},
     value::{Float, Value},
 };
 
@@ -77,30 +77,46 @@ macro_rules! partial {
 partial!(f32, f64, f16, bf16);
 
 #[inline(always)]
-fn holds<T: Compare, const RELATION: u8>(r: &[u64], i: &Operands) -> bool {
-    T::read(r[i.a as usize]).compare(T::read(r[i.b as usize])) & RELATION != 0
+fn holds<T: Compare, const RELATION: u8>(x: u64, y: u64) -> bool {
+    T::read(x).compare(T::read(y)) & RELATION != 0
 }
 
-fn predicate<T: Compare, const RELATION: u8>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = u64::from(holds::<T, RELATION>(r, i));
+fn predicate<T: Compare, const RELATION: u8>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_two(r, i, mask, |x, y| u64::from(holds::<T, RELATION>(x, y)));
 }
 
 /// Writes the second result too, or combines with a third operand: 0 and, 1 or, 2 xor, 3 nothing.
-fn combined<T: Compare, const RELATION: u8, const WITH: u8>(r: &mut [u64], i: &Operands) {
-    let (is, with) = (holds::<T, RELATION>(r, i), r[i.c as usize] & 1 != 0);
-    let combine = |is: bool| match WITH {
-        0 => is & with,
-        1 => is | with,
-        2 => is ^ with,
-        _ => is,
+fn combined<T: Compare, const RELATION: u8, const WITH: u8>(
+    r: &mut [Register],
+    i: &Operands,
+    mask: u32,
+) {
+    let combine = |is: bool, with: u64| {
+        let with = with & 1 != 0;
+        u64::from(match WITH {
+            0 => is & with,
+            1 => is | with,
+            2 => is ^ with,
+            _ => is,
+        })
     };
-    r[i.f as usize] = u64::from(combine(!is));
-    r[i.d as usize] = u64::from(combine(is));
+    // The operands may be where the results go.
+    let mut opposite = [0; LANES];
+    for (lane, place) in opposite.iter_mut().enumerate() {
+        let [a, b, c] = [i.a, i.b, i.c].map(|slot| r[slot as usize][lane]);
+        *place = combine(!holds::<T, RELATION>(a, b), c);
+    }
+    from_three(r, i, mask, |x, y, with| combine(holds::<T, RELATION>(x, y), with));
+    put(r, i.f, mask, &opposite);
 }
 
 /// All ones, or 1.0, for true.
-fn value<T: Compare, const RELATION: u8, const TRUE: u64>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = if holds::<T, RELATION>(r, i) { TRUE } else { 0 };
+fn value<T: Compare, const RELATION: u8, const TRUE: u64>(
+    r: &mut [Register],
+    i: &Operands,
+    mask: u32,
+) {
+    from_two(r, i, mask, |x, y| if holds::<T, RELATION>(x, y) { TRUE } else { 0 });
 }
 
 macro_rules! relations {

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::{
-    program::{Compute, Operands},
+    program::{Compute, Operands, Register, from_one, from_two},
     value::{Float, Rounding, Value},
 };
 
@@ -50,85 +50,103 @@ fn store<T: Whole>(value: T) -> u64 {
     if T::SIGNED { value.wide() as i64 as u64 } else { value.write() }
 }
 
-fn whole_to_whole<S: Whole, D: Whole>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = store(D::wrap(S::read(r[i.a as usize]).wide()));
+fn whole_to_whole<S: Whole, D: Whole>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| store(D::wrap(S::read(cell).wide())));
 }
 
-fn whole_to_whole_saturated<S: Whole, D: Whole>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = store(D::saturate(S::read(r[i.a as usize]).wide()));
+fn whole_to_whole_saturated<S: Whole, D: Whole>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| store(D::saturate(S::read(cell).wide())));
 }
 
-fn float_to_whole<S: Float, D: Whole, const MODE: u8>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    // Not a number becomes 0, but the lowest bit pattern where 64 bits meet f64.
-    let undefined = value.is_nan() && (D::BITS == 64 || size_of::<S>() == 8);
-    r[i.d as usize] = if undefined {
-        1 << (D::BITS - 1)
-    } else {
-        store(D::from_float(Rounding::of(MODE).whole(value)))
-    };
+fn float_to_whole<S: Float, D: Whole, const MODE: u8>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        // Not a number becomes 0, but the lowest bit pattern where 64 bits meet f64.
+        let undefined = value.is_nan() && (D::BITS == 64 || size_of::<S>() == 8);
+        if undefined {
+            1 << (D::BITS - 1)
+        } else {
+            store(D::from_float(Rounding::of(MODE).whole(value)))
+        }
+    });
 }
 
 /// The largest f64 not beyond a whole number is no help: 64 bits do not fit in it. The rest decides how it is rounded.
-fn whole_to_float<S: Whole, D: Float>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    let result = match size_of::<D>() {
-        4 => f64::from(value as f32),
-        8 => value as f64,
-        _ => {
-            let near = value as f64;
-            let rest = value - near as i128;
-            let odd = rest == 0 || near.to_bits() & 1 == 1;
-            if odd {
-                near
-            } else if rest > 0 {
-                near.next_up()
-            } else {
-                near.next_down()
+fn whole_to_float<S: Whole, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        let result = match size_of::<D>() {
+            4 => f64::from(value as f32),
+            8 => value as f64,
+            _ => {
+                let near = value as f64;
+                let rest = value - near as i128;
+                let odd = rest == 0 || near.to_bits() & 1 == 1;
+                if odd {
+                    near
+                } else if rest > 0 {
+                    near.next_up()
+                } else {
+                    near.next_down()
+                }
             }
-        }
-    };
-    r[i.d as usize] = D::narrow(result).write();
+        };
+        D::narrow(result).write()
+    });
 }
 
-fn whole_to_single_directed<S: Whole, const MODE: u8>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    let near = value as f64;
-    r[i.d as usize] = Rounding::of(MODE).single(near, (value - near as i128) as f64).write();
+fn whole_to_single_directed<S: Whole, const MODE: u8>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        let near = value as f64;
+        Rounding::of(MODE).single(near, (value - near as i128) as f64).write()
+    });
 }
 
-fn float_to_float<S: Float, D: Float>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = D::narrow(S::read(r[i.a as usize]).wide()).write();
+fn float_to_float<S: Float, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| D::narrow(S::read(cell).wide()).write());
 }
 
-fn to_single_directed<S: Float, const MODE: u8>(r: &mut [u64], i: &Operands) {
-    r[i.d as usize] = Rounding::of(MODE).single(S::read(r[i.a as usize]).wide(), 0.0).write();
+fn to_single_directed<S: Float, const MODE: u8>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| Rounding::of(MODE).single(S::read(cell).wide(), 0.0).write());
 }
 
 /// To a whole number that stays a float.
-fn float_to_float_whole<S: Float, D: Float, const MODE: u8>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    let whole = Rounding::of(MODE).whole(value);
-    r[i.d as usize] = D::narrow(whole.copysign(value)).write();
+fn float_to_float_whole<S: Float, D: Float, const MODE: u8>(
+    r: &mut [Register],
+    i: &Operands,
+    mask: u32,
+) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        let whole = Rounding::of(MODE).whole(value);
+        D::narrow(whole.copysign(value)).write()
+    });
 }
 
 /// Within 0 and 1; not a number becomes 0.
-fn float_to_float_saturated<S: Float, D: Float>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    let value = if value > 0.0 { value.min(1.0) } else { 0.0 };
-    r[i.d as usize] = D::narrow(value).write();
+fn float_to_float_saturated<S: Float, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        let value = if value > 0.0 { value.min(1.0) } else { 0.0 };
+        D::narrow(value).write()
+    });
 }
 
-fn relu<S: Float, D: Float>(r: &mut [u64], i: &Operands) {
-    let value = S::read(r[i.a as usize]).wide();
-    let value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
-    r[i.d as usize] = D::narrow(value).write();
+fn relu<S: Float, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_one(r, i, mask, |cell| {
+        let value = S::read(cell).wide();
+        let value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
+        D::narrow(value).write()
+    });
 }
 
 /// Two floats in one register, the first operand above.
-fn pair<D: Float>(r: &mut [u64], i: &Operands) {
-    let half = |cell: u64| D::narrow(f64::from(f32::read(cell))).write();
-    r[i.d as usize] = half(r[i.a as usize]) << 16 | half(r[i.b as usize]);
+fn pair<D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
+    from_two(r, i, mask, |first, second| {
+        let half = |cell: u64| D::narrow(f64::from(f32::read(cell))).write();
+        half(first) << 16 | half(second)
+    });
 }
 
 macro_rules! wholes {

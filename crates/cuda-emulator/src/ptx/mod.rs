@@ -1,6 +1,7 @@
 //! PTX: its text, its instructions, and threads that run them.
 
 mod access;
+mod access_check;
 mod arithmetic;
 mod bits;
 mod block;
@@ -8,12 +9,13 @@ mod call;
 mod compare;
 mod convert;
 mod decode;
+mod exchange;
 mod module;
 mod program;
 mod special;
 mod text;
-mod thread;
 mod value;
+mod warp;
 
 #[cfg(test)]
 mod tests;

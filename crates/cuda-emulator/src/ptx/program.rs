@@ -21,8 +21,83 @@ pub(crate) struct Operands {
     pub(crate) f: Slot,
 }
 
-/// An instruction that only touches registers.
-pub(crate) type Compute = fn(&mut [u64], &Operands);
+/// How many threads run together.
+pub(crate) const LANES: usize = 32;
+
+/// A register of all threads of a warp.
+pub(crate) type Register = [u64; LANES];
+
+/// An instruction that only touches registers, those of the lanes in a mask.
+pub(crate) type Compute = fn(&mut [Register], &Operands, u32);
+
+/// Writes a register's lanes that are in a mask.
+#[inline(always)]
+pub(crate) fn put(registers: &mut [Register], slot: Slot, mask: u32, values: &Register) {
+    let register = &mut registers[slot as usize];
+    if mask == !0 {
+        *register = *values;
+    } else {
+        for (lane, (place, value)) in register.iter_mut().zip(values).enumerate() {
+            if mask >> lane & 1 != 0 {
+                *place = *value;
+            }
+        }
+    }
+}
+
+/// Computes `d` from `a`, lane by lane. Those outside the mask are computed too, but not written.
+#[inline(always)]
+pub(crate) fn from_one(r: &mut [Register], i: &Operands, mask: u32, f: impl Fn(u64) -> u64) {
+    let a = &r[i.a as usize];
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane]);
+    }
+    put(r, i.d, mask, &out);
+}
+
+/// Computes `d` from `a` and `b`.
+#[inline(always)]
+pub(crate) fn from_two(r: &mut [Register], i: &Operands, mask: u32, f: impl Fn(u64, u64) -> u64) {
+    let (a, b) = (&r[i.a as usize], &r[i.b as usize]);
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane]);
+    }
+    put(r, i.d, mask, &out);
+}
+
+/// Computes `d` from `a`, `b` and `c`.
+#[inline(always)]
+pub(crate) fn from_three(
+    r: &mut [Register],
+    i: &Operands,
+    mask: u32,
+    f: impl Fn(u64, u64, u64) -> u64,
+) {
+    let (a, b, c) = (&r[i.a as usize], &r[i.b as usize], &r[i.c as usize]);
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane], c[lane]);
+    }
+    put(r, i.d, mask, &out);
+}
+
+/// Computes `d` from `a`, `b`, `c` and `e`.
+#[inline(always)]
+pub(crate) fn from_four(
+    r: &mut [Register],
+    i: &Operands,
+    mask: u32,
+    f: impl Fn(u64, u64, u64, u64) -> u64,
+) {
+    let (a, b, c, e) = (&r[i.a as usize], &r[i.b as usize], &r[i.c as usize], &r[i.e as usize]);
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane], c[lane], e[lane]);
+    }
+    put(r, i.d, mask, &out);
+}
 
 /// A memory that an address is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::{
     Fault, Grid, Module, arithmetic,
-    program::Operands,
+    program::{LANES, Operands},
     value::{Float, Value},
 };
 use crate::{
@@ -66,10 +66,13 @@ fn cell(operation: &str, inputs: &[u64]) -> u64 {
     let name = parts.next().unwrap();
     let modifiers: Vec<&str> = parts.collect();
     let compute = arithmetic::compute(name, &modifiers).expect(operation);
-    let mut registers = vec![0; 12];
-    registers[4..4 + inputs.len()].copy_from_slice(inputs);
-    compute(&mut registers, &Operands { d: 2, a: 4, b: 5, c: 6, e: 7, f: 3 });
-    registers[2]
+    let mut registers = vec![[0; LANES]; 12];
+    for (register, input) in registers[4..].iter_mut().zip(inputs) {
+        register[5] = *input;
+    }
+    compute(&mut registers, &Operands { d: 2, a: 4, b: 5, c: 6, e: 7, f: 3 }, 1 << 5);
+    assert_eq!(registers[2][4], 0, "not in the mask");
+    registers[2][5]
 }
 
 fn float(operation: &str, inputs: &[f32]) -> f32 {
