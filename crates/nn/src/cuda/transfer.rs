@@ -111,6 +111,14 @@ impl Lanes {
         })
     }
 
+    fn slot(&self, bytes: usize) -> Result<Slot> {
+        let there = Tensor::zeros(bytes, DType::U8, &Device::Cuda(self.device.clone()))?;
+        let here = Pinned::new(&self.arrivals, bytes)?;
+        // Behind the allocation.
+        let read = self.compute.record_event(None).map_err(failed)?;
+        Ok(Slot { here, there, read })
+    }
+
     pub(crate) fn send<T>(
         &mut self,
         pixels: &[u8],
@@ -121,17 +129,8 @@ impl Lanes {
             // What is queued for the old ones runs before they are freed: `there` in the order of the stream, `here` after
             // waiting.
             self.slots.clear();
-            for _ in 0..SLOTS {
-                let there =
-                    Tensor::zeros(pixels.len(), DType::U8, &Device::Cuda(self.device.clone()))?;
-                let slot = Slot {
-                    here: Pinned::new(&self.arrivals, pixels.len())?,
-                    there,
-                    // Behind the allocation.
-                    read: self.compute.record_event(None).map_err(failed)?,
-                };
-                self.slots.push(slot);
-            }
+            let slots = (0..SLOTS).map(|_| self.slot(pixels.len()));
+            self.slots = slots.collect::<Result<_>>()?;
         }
         self.next = (self.next + 1) % SLOTS;
         let Slot { here, there, read } = &mut self.slots[self.next];

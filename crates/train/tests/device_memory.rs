@@ -1,0 +1,49 @@
+//! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be made small; a test program of its
+//! own, since that holds for the process.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
+
+#[cfg(feature = "cuda")]
+#[test]
+fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() {
+    use candle_core::Device;
+    use taper_core::Preprocessing;
+    use taper_graph::Weights;
+    use taper_nn::open_device;
+    use taper_plan::{Output, Precision};
+    use taper_train::Backbone;
+
+    if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
+        println!("skipped: only the emulated device (cargo xtask test --cuda) can be made small");
+        return;
+    }
+    // SAFETY: this is the only test of this program, and no other thread reads the environment yet.
+    unsafe { std::env::set_var("TAPER_EMULATED_MEMORY", (28 << 20).to_string()) };
+    let device = open_device("cuda".parse().unwrap()).unwrap();
+    let model = taper_zoo::find("efficientnet-lite0").unwrap();
+    let graph = model.graph();
+    let weights = Weights::seeded(&graph);
+    let backbone = |size: u32, device: &Device| {
+        let preprocessing = Preprocessing { size, ..model.preprocessing };
+        let output = Output::Features;
+        Backbone::candle(&graph, &weights, preprocessing, output, Precision::F32, device).unwrap()
+    };
+    let n = 48;
+    let pixels: Vec<u8> = (0..n * 64 * 64 * 3).map(|i| (i * 31 % 253) as u8).collect();
+    let mut there = backbone(64, &device);
+    there.set_batch(n);
+    let rows = there.submit(&pixels, n).unwrap().wait().unwrap();
+    assert!(there.batch() < n && there.batch() > 1, "{}", there.batch());
+    println!("{n} pictures went through {} at a time", there.batch());
+    let mut here = backbone(64, &Device::Cpu);
+    let mut expected = vec![0.0; n * here.width()];
+    here.forward(&pixels, n, &mut expected).unwrap();
+    let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    assert!(rows.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-3 * largest));
+    // From then on they go through in such parts, without another attempt.
+    let again = there.submit(&pixels, n).unwrap().wait().unwrap();
+    assert!(again == rows, "the same pictures give the same bytes");
+
+    let mut large = backbone(1024, &device);
+    let error = large.submit(&vec![7; 1024 * 1024 * 3], 1).unwrap_err().to_string();
+    assert!(error.contains("not even one picture") && error.contains("--size"), "{error}");
+}
