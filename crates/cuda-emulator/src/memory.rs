@@ -67,7 +67,7 @@ pub(crate) fn total() -> usize {
     })
 }
 
-/// What belongs to an address: twice as much space as nothing lies in between allocations.
+/// An allocation with a margin on both sides, so that what is just beside it is nobody's.
 fn layout(bytes: usize) -> Result<Layout, Status> {
     let bytes = bytes.checked_add(2 * ALIGNMENT).ok_or(ERROR_OUT_OF_MEMORY)?;
     Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| ERROR_OUT_OF_MEMORY)

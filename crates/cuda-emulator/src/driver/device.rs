@@ -146,6 +146,12 @@ pub(crate) extern "C" fn cuDevicePrimaryCtxRelease_v2(number: c_int) -> Status {
     status(device(number))
 }
 
+/// There is the primary context only, which is released, not destroyed.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuCtxDestroy_v2(_context: Handle) -> Status {
+    ERROR_INVALID_CONTEXT
+}
+
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuCtxGetCurrent(context: *mut Handle) -> Status {
     status(put(context, CURRENT.get()))

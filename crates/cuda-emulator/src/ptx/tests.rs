@@ -245,6 +245,23 @@ fn lanes_are_exchanged() {
 }
 
 #[test]
+fn lanes_go_different_ways_and_meet_again() {
+    // Each sums 0..=i in a loop of its own length, odd ones leave early, and all count themselves at the end.
+    let body = "
+        mov.u32 %r4, 0; mov.u32 %r5, 0; and.b32 %r6, %r0, 1; setp.eq.u32 %p2, %r6, 1;
+        $loop: add.s32 %r4, %r4, %r5; add.s32 %r5, %r5, 1; setp.le.u32 %p1, %r5, %r0;
+        @%p1 bra $loop;
+        mul.wide.u32 %rd2, %r0, 4; add.s64 %rd3, %rd0, %rd2; @!%p2 st.global.u32 [%rd3], %r4;
+        atom.global.add.u32 %r7, [%rd1], 1; @%p2 ret; st.global.u32 [%rd3+4], %r5;";
+    let (out, count) = (Buffer::new(&[7u32; 50]), Buffer::new(&[0u32]));
+    run(&text(2, "", body), Grid::line(1, 50), &[&out, &count]).unwrap();
+    for (i, pair) in (0..50u32).step_by(2).zip(out.read::<u32>().chunks(2)) {
+        assert_eq!(pair, [i * (i + 1) / 2, i + 1]);
+    }
+    assert_eq!(count.read::<u32>(), [50]);
+}
+
+#[test]
 fn atomics() {
     let body = "atom.global.add.u32 %r4, [%rd0], 1; mov.f32 %f1, 0f3F000000;
         red.global.add.f32 [%rd0+4], %f1; atom.global.cas.b32 %r5, [%rd0+8], 0, %r3;";
