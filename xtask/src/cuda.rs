@@ -12,8 +12,31 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, root, run};
 
-/// The crates that have the feature, and the features that are checked.
+/// The crates that have the feature. Always all of them together: another selection has other features of dependencies, and
+/// candle's kernels would be compiled again, for ten minutes.
+const PACKAGES: [&str; 8] = [
+    "--package",
+    "taper",
+    "--package",
+    "taper-train",
+    "--package",
+    "taper-nn",
+    "--package",
+    "taper-bench",
+];
+
+/// The features that are checked.
 const FEATURES: &str = "taper/cudnn,taper-train/cudnn,taper-nn/cudnn,taper-bench/cudnn";
+
+/// The test programs that are about devices, and which of their tests.
+const TESTS: [(&str, &str); 6] = [
+    ("taper_nn", ""),
+    ("head", ""),
+    ("waits", ""),
+    ("training", ""),
+    ("device_memory", ""),
+    ("end_to_end", "cuda::"),
+];
 
 /// A cargo command that finds the toolkit, with a target folder of its own: the CPU's build stays as it is.
 fn cargo_with_toolkit(arguments: &[&str]) -> anyhow::Result<Command> {
@@ -75,20 +98,80 @@ pub(crate) fn build(packages: &[&str]) -> anyhow::Result<PathBuf> {
 
 /// Compiles, lints and links everything with CUDA and cuDNN; needs the toolkit but no GPU. The kernels are compiled too.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let packages = [
-        "--package",
-        "taper",
-        "--package",
-        "taper-train",
-        "--package",
-        "taper-nn",
-        "--package",
-        "taper-bench",
-    ];
-    let lint = [&["clippy"], &packages[..], &["--all-targets", "--features", FEATURES]].concat();
+    let lint = [&["clippy"], &PACKAGES[..], &["--all-targets", "--features", FEATURES]].concat();
     run(cargo_with_toolkit(&lint)?.args(["--", "--deny", "warnings"]))?;
     let built = build(&["taper", "taper-bench"])?;
     without_a_device(&built)
+}
+
+/// Runs the tests that are about devices: on the GPU if there is one, else on the emulated device.
+pub(crate) fn test() -> anyhow::Result<()> {
+    let mut arguments = [&["test"], &PACKAGES[..], &["--features", FEATURES, "--no-run"]].concat();
+    arguments.push("--message-format=json-render-diagnostics");
+    let mut build = cargo_with_toolkit(&arguments)?;
+    let output =
+        build.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?.wait_with_output()?;
+    if !output.status.success() {
+        bail!("the tests do not build");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let programs: Vec<TestProgram> = text.lines().filter_map(TestProgram::from_message).collect();
+
+    let smi = Command::new("nvidia-smi").arg("-L").stderr(Stdio::null()).output();
+    let environment = match smi {
+        Ok(output) if output.status.success() => {
+            eprint!("on {}", String::from_utf8_lossy(&output.stdout));
+            Vec::new()
+        }
+        _ => {
+            eprintln!("no GPU here: on the emulated device, which shows results but no speed");
+            let mut environment = crate::emulator::prepare()?;
+            environment.push(("TAPER_EMULATED_DEVICE".to_owned(), "1".to_owned()));
+            environment
+        }
+    };
+    for (name, tests) in TESTS {
+        let Some(program) = programs.iter().find(|program| program.name == name) else {
+            bail!("cargo has built no test program {name}");
+        };
+        let mut command = Command::new(&program.path);
+        command.current_dir(&program.package).envs(environment.iter().cloned());
+        command.env("TAPER_TEST_DEVICE", "cuda");
+        if !tests.is_empty() {
+            command.arg(tests);
+        }
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+/// A test program that cargo has built.
+struct TestProgram {
+    name: String,
+    path: PathBuf,
+    /// The folder of its package, where cargo would start it.
+    package: PathBuf,
+}
+
+impl TestProgram {
+    /// From one of cargo's messages: JSON, of which a few strings are all that is needed.
+    fn from_message(line: &str) -> Option<Self> {
+        let string = |after: &str, text: &str| {
+            let (_, rest) = text.split_once(after)?;
+            let (value, _) = rest.split_once('"')?;
+            Some(value.replace("\\\\", "\\"))
+        };
+        if !line.contains("\"test\":true") {
+            return None;
+        }
+        let (_, target) = line.split_once("\"target\":")?;
+        let manifest = PathBuf::from(string("\"manifest_path\":\"", line)?);
+        Some(Self {
+            name: string("\"name\":\"", target)?,
+            path: PathBuf::from(string("\"executable\":\"", line)?),
+            package: manifest.parent()?.to_owned(),
+        })
+    }
 }
 
 /// Whether a program with CUDA says the right things on a machine that has a driver, but no device: with a driver of our own,

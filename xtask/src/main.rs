@@ -27,6 +27,7 @@ cargo xtask TASK
   ci                  everything that CI runs, in its order
   build --cuda        the program and the benchmarks with CUDA and cuDNN, into target/cuda/release (docs/cuda.md)
   check --cuda        compiles, lints and links everything with CUDA and cuDNN; needs the toolkit, but no GPU
+  test --cuda         the tests that are about devices, on the GPU, or where there is none on the emulated device
   bench backbone [--peers] [--json FILE] [OPTIONS]
                       pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
                       Runtime and OpenVINO in the same run; bench backbone --help names the options
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = arguments.collect();
     let outcome = match task.to_str() {
         Some("train") => train(&rest),
+        Some("test") if rest.iter().any(|argument| argument == "--cuda") => {
+            only_cuda(&rest, cuda::test)
+        }
         Some("test") => test(&rest),
         Some("lint") => checks::lint(),
         Some("package") => checks::package(),
