@@ -118,18 +118,18 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let programs: Vec<TestProgram> = text.lines().filter_map(TestProgram::from_message).collect();
 
     let smi = Command::new("nvidia-smi").arg("-L").stderr(Stdio::null()).output();
-    let environment = match smi {
+    // The assembler is among the tools.
+    let mut environment = toolkit()?;
+    match smi {
         Ok(output) if output.status.success() => {
             eprint!("on {}", String::from_utf8_lossy(&output.stdout));
-            Vec::new()
         }
         _ => {
             eprintln!("no GPU here: on the emulated device, which shows results but no speed");
-            let mut environment = crate::emulator::prepare()?;
+            environment.extend(crate::emulator::prepare()?);
             environment.push(("TAPER_EMULATED_DEVICE".to_owned(), "1".to_owned()));
-            environment
         }
-    };
+    }
     for (name, tests) in TESTS {
         let Some(program) = programs.iter().find(|program| program.name == name) else {
             bail!("cargo has built no test program {name}");

@@ -60,6 +60,19 @@ struct BF16 {
 // V neighbouring channels: one load or store of up to 16 bytes.
 template <typename T, int V> struct alignas(sizeof(T) * V) Pack { T at[V]; };
 
+// V neighbouring numbers of a filter, by fours where they lie so: a warp then reads its filters in an eighth of the transactions.
+template <int V> __device__ void read(const float* from, float* to) {
+    if (V % 4 == 0) {
+        const Pack<F32, 4>* packs = (const Pack<F32, 4>*)from;
+        for (int i = 0; i < V / 4; i++) {
+            Pack<F32, 4> pack = packs[i];
+            for (int j = 0; j < 4; j++) to[4 * i + j] = pack.at[j].bits;
+        }
+    } else {
+        for (int j = 0; j < V; j++) to[j] = from[j];
+    }
+}
+
 // A window that slides over maps. The host's `Window` in src/frozen/ops.rs has the same fields.
 struct Window {
     unsigned n, height, width, channels, out_height, out_width, kernel, stride, dilation, top, left, activation;
@@ -119,8 +132,8 @@ template <typename T, int V> __device__ void depthwise(const T* x, const float* 
         unsigned v = i % vectors, rest = i / vectors;
         unsigned ox = rest % w.out_width; rest /= w.out_width;
         unsigned oy = rest % w.out_height, n = rest / w.out_height;
-        float sum[V];
-        for (int j = 0; j < V; j++) sum[j] = bias[v * V + j];
+        float sum[V], tap[V];
+        read<V>(bias + v * V, sum);
         for (unsigned ky = 0; ky < w.kernel; ky++) {
             unsigned iy = oy * w.stride + ky * w.dilation - w.top;
             if (iy >= w.height) continue;
@@ -128,7 +141,7 @@ template <typename T, int V> __device__ void depthwise(const T* x, const float* 
                 unsigned ix = ox * w.stride + kx * w.dilation - w.left;
                 if (ix >= w.width) continue;
                 Pack<T, V> value = in[((n * w.height + iy) * w.width + ix) * vectors + v];
-                const float* tap = weights + (ky * w.kernel + kx) * w.channels + v * V;
+                read<V>(weights + (ky * w.kernel + kx) * w.channels + v * V, tap);
                 for (int j = 0; j < V; j++) sum[j] += value.at[j].get() * tap[j];
             }
         }
@@ -150,9 +163,10 @@ template <typename T, int V> __device__ void pointwise(const T* x, const float* 
     Pack<T, V>* to = (Pack<T, V>*)y;
     FOR_EACH(i, (pixels + TOGETHER - 1) / TOGETHER * vectors) {
         unsigned v = i % vectors, first = i / vectors * TOGETHER;
-        float sum[TOGETHER][V];
+        float sum[TOGETHER][V], weight[V];
+        read<V>(bias + v * V, weight);
         for (unsigned p = 0; p < TOGETHER; p++)
-            for (int j = 0; j < V; j++) sum[p][j] = bias[v * V + j];
+            for (int j = 0; j < V; j++) sum[p][j] = weight[j];
         for (unsigned r = 0; r < reads; r++) {
             Pack<T, V> value[TOGETHER];
             for (unsigned p = 0; p < TOGETHER; p++) {
@@ -161,14 +175,15 @@ template <typename T, int V> __device__ void pointwise(const T* x, const float* 
                 value[p] = from[pixel * reads + r];
             }
             for (int k = 0; k < V; k++) {
-                const float* weight = weights + (r * V + k) * out + v * V;
+                read<V>(weights + (r * V + k) * out + v * V, weight);
                 for (unsigned p = 0; p < TOGETHER; p++) {
                     float input = value[p].at[k].get();
                     for (int j = 0; j < V; j++) sum[p][j] += input * weight[j];
                 }
             }
         }
-        for (unsigned p = 0; p < TOGETHER && first + p < pixels; p++) {
+        for (unsigned p = 0; p < TOGETHER; p++) {
+            if (first + p >= pixels) break;
             unsigned at = (first + p) * vectors + v;
             Pack<T, V> result;
             if (residual) {
@@ -220,8 +235,10 @@ template <typename T, int V> __device__ void finish(T* y, const float* bias, con
         unsigned v = i % vectors;
         Pack<T, V> value = out[i];
         Pack<T, V> other = residual ? add[i] : value;
+        float shift[V];
+        read<V>(bias + v * V, shift);
         for (int j = 0; j < V; j++) {
-            float f = value.at[j].get() + bias[v * V + j];
+            float f = value.at[j].get() + shift[j];
             if (residual) f += other.at[j].get();
             value.at[j].set(activate(f, activation));
         }
@@ -261,10 +278,11 @@ template <typename T, int V> __device__ void layer_norm(const T* x, const float*
         float deviation = sqrtf(warp_sum(squares) / (float)channels + eps);
         for (unsigned v = lane; v < vectors; v += WARP) {
             Pack<T, V> value = in[v];
-            for (int j = 0; j < V; j++) {
-                unsigned c = v * V + j;
-                value.at[j].set((value.at[j].get() - mean) / deviation * scale[c] + bias[c]);
-            }
+            float factor[V], shift[V];
+            read<V>(scale + v * V, factor);
+            read<V>(bias + v * V, shift);
+            for (int j = 0; j < V; j++)
+                value.at[j].set((value.at[j].get() - mean) / deviation * factor[j] + shift[j]);
             out[v] = value;
         }
     }

@@ -440,7 +440,8 @@ mod kernels {
         nearly::<bf16>(&library, "bf16", 8, 8e-3);
     }
 
-    /// NVRTC needs no GPU, so that a build with CUDA at least knows whether its kernels compile.
+    /// NVRTC and the assembler need no GPU, so that a build with CUDA at least knows whether its kernels compile, and that all
+    /// their values stay in registers.
     #[cfg(feature = "cuda")]
     #[test]
     fn kernels_compile_for_cuda() {
@@ -455,6 +456,30 @@ mod kernels {
             "dropout_mask",
         ] {
             assert!(ptx.contains(&format!(".entry {name}(")), "no {name} in the PTX");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("kernels.ptx");
+        std::fs::write(&source, ptx).unwrap();
+        for generation in ["sm_80", "sm_90", "sm_100"] {
+            let output = Command::new("ptxas")
+                .args(["-v", "-arch", generation, "-o"])
+                .arg(folder.path().join("kernels.cubin"))
+                .arg(&source)
+                .output();
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => {
+                    println!("skipped: no ptxas on the PATH ({error})");
+                    return;
+                }
+            };
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{generation}: {said}");
+            // "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+            let frames = said.lines().filter(|line| line.contains("bytes stack frame"));
+            let in_memory: Vec<&str> =
+                frames.filter(|line| !line.trim().starts_with("0 bytes stack frame, 0 ")).collect();
+            assert!(in_memory.is_empty(), "{generation}: {in_memory:?}");
         }
     }
 }
