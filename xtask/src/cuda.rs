@@ -29,10 +29,11 @@ const PACKAGES: [&str; 8] = [
 const FEATURES: &str = "taper/cudnn,taper-train/cudnn,taper-nn/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
-const TESTS: [(&str, &str); 6] = [
+const TESTS: [(&str, &str); 7] = [
     ("taper_nn", ""),
     ("head", ""),
     ("waits", ""),
+    ("refused", ""),
     ("training", ""),
     ("device_memory", ""),
     ("end_to_end", "cuda::"),

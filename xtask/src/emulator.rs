@@ -19,7 +19,6 @@ const EMULATOR: &str = "libtaper_cuda_emulator.so";
 
 /// Builds the emulator and the libraries around it, in `target/cuda/emulator`; the environment that a program with CUDA runs
 /// on it in.
-#[allow(dead_code)] // Called by the checks with CUDA.
 pub(crate) fn prepare() -> anyhow::Result<Vec<(String, String)>> {
     // For this machine only, in a folder of its own: interpreting is slow enough.
     let target = root().join("target").join("cuda").join("emulator-build");

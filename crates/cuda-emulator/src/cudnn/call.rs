@@ -78,6 +78,9 @@ pub(crate) extern "C" fn cudnnGetConvolutionForwardWorkspaceSize(
 ) -> c_int {
     let size = || {
         handle(own)?;
+        if std::env::var("TAPER_EMULATED_CUDNN").is_ok_and(|choice| choice == "none") {
+            return Err(NOT_SUPPORTED);
+        }
         let size = convolution(x, w, slide, y)?.workspace(algorithm);
         let size = size.map_err(|why| {
             refuse(&why);

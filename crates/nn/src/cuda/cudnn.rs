@@ -11,7 +11,7 @@ use candle_core::{
         CudaDType, DeviceId,
         cudarc::{
             cudnn::{
-                ConvForward, Cudnn, CudnnDataType,
+                ConvForward, Cudnn, CudnnDataType, CudnnError,
                 sys::{
                     cudnnConvolutionFwdAlgo_t as Algorithm, cudnnConvolutionMode_t as Mode,
                     cudnnMathType_t as Math, cudnnTensorFormat_t as Format,
@@ -132,10 +132,12 @@ impl Conv {
             [window.n as i32, number(out), window.out_height as i32, window.out_width as i32];
         let y = cudnn.create_4d_tensor::<T>(format, sides).map_err(failed)?;
         let forward = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
-        // Deterministic, and the one that knows channels last for every type; cuDNN's own choice would depend on its
-        // version and on what memory is free.
-        let algorithm = Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-        let bytes = forward.get_workspace_size(algorithm).map_err(failed)?;
+        // Both are deterministic and know channels last for every type; cuDNN's own choice would depend on its version and on what
+        // memory is free. The second needs no workspace and is slower.
+        let sized = |algorithm| Ok((algorithm, forward.get_workspace_size(algorithm)?));
+        let (algorithm, bytes) = sized(Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
+            .or_else(|_: CudnnError| sized(Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM))
+            .map_err(failed)?;
         let mut workspace = match bytes {
             0 => None,
             // SAFETY: a workspace needs no content.

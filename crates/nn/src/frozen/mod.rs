@@ -180,7 +180,10 @@ impl FrozenNetwork {
     pub fn batch(&self) -> Result<usize> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = &self.device {
-            let free = (crate::cuda::free_memory(device)? / 2).saturating_sub(UNFOLDED_BYTES);
+            let unfolds =
+                |step: &Step| matches!(step.kernel, Kernel::Product { unfold: Some(_), .. });
+            let reserved = if self.steps.iter().any(unfolds) { UNFOLDED_BYTES } else { 0 };
+            let free = (crate::cuda::free_memory(device)? / 2).saturating_sub(reserved);
             let fits = (free / self.bytes_per_picture().max(1)).clamp(1, 256);
             // A power of two: tiles of matrix products are.
             return Ok(1 << fits.ilog2());
@@ -275,6 +278,14 @@ fn out_of_memory(error: &candle_core::Error) -> bool {
     // The driver's, cuBLAS's and cuDNN's ways of saying it; candle keeps the text only.
     let text = error.to_string();
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
+}
+
+/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing, which somebody can mend.
+#[cfg(feature = "cudnn")]
+fn not_supported(error: &candle_core::Error) -> bool {
+    let text = error.to_string();
+    let broken = ["INCOMPATIBLE", "UNAVAILABLE", "PREREQUISITE"];
+    text.contains("NOT_SUPPORTED") && !broken.iter().any(|sign| text.contains(sign))
 }
 
 impl Error {
@@ -484,7 +495,17 @@ impl Step {
             #[cfg(feature = "cudnn")]
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
-                self.finished(x.apply_op2_no_bwd(weight, &conv)?, bias, residual)
+                let y = match x.apply_op2_no_bwd(weight, &conv) {
+                    // Slower, but the same sums; it depends on the shape alone, so that every run does it.
+                    Err(error) if *groups == 1 && not_supported(&error) => {
+                        let rows = weight.flatten_from(1)?.t()?;
+                        let mut shape = slide.over(x.dims())?.output().into_dims();
+                        shape[3] = weight.dim(0)?;
+                        unfolded(x, &rows, slide, tf32)?.reshape(shape)?
+                    }
+                    y => y?,
+                };
+                self.finished(y, bias, residual)
             }
             Kernel::Pointwise { weight, bias } => {
                 let activation = self.layer.activation;
