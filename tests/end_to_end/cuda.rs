@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::{
-    support::{QUICK, pictures, run},
+    support::{QUICK, picture, pictures, run},
     zoo::floats,
 };
 
@@ -22,7 +22,11 @@ fn device() -> Option<String> {
 }
 
 fn features(here: &Path, model: &str, device: &str, precision: &str) -> Vec<f32> {
-    let mut arguments = vec!["embed", "--data", "data", "--size", "160", "--model", model];
+    features_at(here, model, "160", device, precision)
+}
+
+fn features_at(here: &Path, model: &str, size: &str, device: &str, precision: &str) -> Vec<f32> {
+    let mut arguments = vec!["embed", "--data", "data", "--size", size, "--model", model];
     arguments.extend([
         "--device",
         device,
@@ -61,6 +65,25 @@ fn features_of_the_gpu_are_those_of_the_cpu() {
             println!("{model} {precision}: {apart:.1e}");
             assert!(apart <= bound, "{model} {precision}: {apart:.1e}");
         }
+    }
+}
+
+/// Vision transformers have no frozen form: they take their time on the emulated device, so that one small picture must do.
+#[test]
+fn transformers_know_every_precision_on_a_gpu() {
+    let Some(device) = device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let class = here.join("data/red");
+    fs::create_dir_all(&class).unwrap();
+    picture("red", 3).save(class.join("0.jpg")).unwrap();
+    let small =
+        |device: &str, precision: &str| features_at(here, "dinov2-small", "28", device, precision);
+    let reference = small("cpu", "f32");
+    for (precision, bound) in [("f32", 1e-3), ("tf32", 1e-2), ("f16", 1e-2), ("bf16", 2e-2)] {
+        let apart = apart(&small(&device, precision), &reference);
+        println!("dinov2-small {precision}: {apart:.1e}");
+        assert!(apart <= bound, "{precision}: {apart:.1e}");
     }
 }
 

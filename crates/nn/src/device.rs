@@ -128,6 +128,33 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
     }
 }
 
+/// Bytes that can be allocated on a device, or none if that is not known, as on the CPU.
+///
+/// # Errors
+/// What the driver says.
+pub fn free_memory(device: &Device) -> Result<Option<usize>> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        return Ok(Some(crate::cuda::free_memory(cuda)?));
+    }
+    let _ = device;
+    Ok(None)
+}
+
+/// Queues work whose products of f32 may be rounded to TF32 on the way into tensor cores; what is queued afterwards is exact again.
+/// candle keeps one setting for the whole process.
+pub(crate) fn with_tf32<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "cuda")]
+    {
+        candle_core::cuda::set_gemm_reduced_precision_f32(true);
+        let done = work();
+        candle_core::cuda::set_gemm_reduced_precision_f32(false);
+        return done;
+    }
+    #[cfg(not(feature = "cuda"))]
+    work()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

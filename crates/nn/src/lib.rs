@@ -12,7 +12,7 @@ mod optimizer;
 mod transfer;
 mod vision_transformer;
 
-pub use device::{DeviceChoice, open_device};
+pub use device::{DeviceChoice, free_memory, open_device};
 pub use error::{Error, Result};
 pub use frozen::{FrozenNetwork, FrozenType};
 pub use loss::{cross_entropy, weighted_cross_entropy};

@@ -1,11 +1,12 @@
 use std::ops::Range;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use taper_core::random::Key;
 use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
 
 use crate::{
-    Error, Result,
+    Error, FrozenType, Result,
+    device::with_tf32,
     layers::{self, Norm},
     vision_transformer,
 };
@@ -44,6 +45,15 @@ pub struct Network {
     parameters: Vec<NamedParameter>,
     of_node: Vec<Range<usize>>,
     device: Device,
+    lowered: Lowered,
+}
+
+/// What evaluations compute with instead of the parameters.
+#[derive(Debug, Clone, Default)]
+struct Lowered {
+    /// Copies in another type, where there are any; as long as the parameters, or empty.
+    weights: Vec<Option<Tensor>>,
+    tf32: bool,
 }
 
 impl Network {
@@ -89,7 +99,34 @@ impl Network {
             let var = Var::from_tensor(&tensor)?;
             parameters.push(NamedParameter { name: p.name, kind: p.kind, var });
         }
-        Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone() })
+        let lowered = Lowered::default();
+        Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone(), lowered })
+    }
+
+    /// Has evaluations compute the linear layers of transformers, nearly all of their work, in this type; everything between
+    /// them stays f32. The weights are those of now: later changes do not count. TF32 is for CUDA only, and changes nothing
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn lowered(mut self, dtype: FrozenType) -> Result<Self> {
+        self.lowered = Lowered { weights: Vec::new(), tf32: dtype == FrozenType::Tf32 };
+        if dtype.dtype() == DType::F32 {
+            return Ok(self);
+        }
+        self.lowered.weights = vec![None; self.parameters.len()];
+        for (node, own) in self.graph.nodes().iter().zip(&self.of_node) {
+            if !matches!(node.op, Op::VisionTransformer(_)) {
+                continue;
+            }
+            for i in own.clone() {
+                let weight = self.parameters[i].var.as_tensor().detach();
+                if weight.rank() == 2 {
+                    self.lowered.weights[i] = Some(weight.to_dtype(dtype.dtype())?);
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// The architecture.
@@ -143,6 +180,13 @@ impl Network {
     /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is trained on a single
     /// value per channel.
     pub fn forward(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
+        if self.lowered.tf32 && matches!(pass, Pass::Evaluation) {
+            return with_tf32(|| self.run(input, pass));
+        }
+        self.run(input, pass)
+    }
+
+    fn run(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut users = vec![0usize; outputs.len()];
         for node in self.graph.nodes() {
@@ -184,10 +228,13 @@ impl Network {
         let own = &self.parameters[self.of_node[id].clone()];
         // What is computed from variables remembers how, and keeps every map in memory.
         let evaluating = matches!(pass, Pass::Evaluation);
-        let tensors: Vec<Tensor> = own
-            .iter()
-            .map(|p| p.var.as_tensor())
-            .map(|var| if evaluating { var.detach() } else { var.clone() })
+        let tensors: Vec<Tensor> = self.of_node[id]
+            .clone()
+            .map(|i| match self.lowered.weights.get(i) {
+                Some(Some(lowered)) if evaluating => lowered.clone(),
+                _ if evaluating => self.parameters[i].var.as_tensor().detach(),
+                _ => self.parameters[i].var.as_tensor().clone(),
+            })
             .collect();
         let tensor = |i: usize| &tensors[i];
         let y = match node.op {

@@ -1,13 +1,13 @@
 //! The vision transformer of timm over candle. candle-transformers has one too, with the approximate GELU, another ε and positions of
 //! nearest neighbours: its features differ from timm's in the third digit.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use taper_graph::VisionTransformer;
 
 const EPS: f64 = 1e-6;
 
 /// `x`: `[n, 3, height, width]`; `tensors` in the order of [`VisionTransformer::tensors`]. Gives `[n, width]`.
-/// In an evaluation, layer norms and softmax go through candle's own kernels, which are faster and know no gradients.
+/// The linear layers compute in the type of their weights, everything else in f32. In an evaluation, layer norms and softmax go through candle's own kernels, which are faster and know no gradients.
 pub(crate) fn forward(
     x: &Tensor,
     config: &VisionTransformer,
@@ -103,13 +103,14 @@ fn bicubic(from: usize, to: usize, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(matrix, (to, from), device)
 }
 
-/// `x`: `[…, in]`, `weight`: `[out, in]`.
+/// `x`: `[…, in]`, f32; `weight`: `[out, in]`, in whose type the product is computed; the bias is added in f32.
 fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let width = shape.pop().unwrap_or(1);
     let rows: usize = shape.iter().product();
     shape.push(weight.dim(0)?);
-    x.reshape((rows, width))?.matmul(&weight.t()?)?.broadcast_add(bias)?.reshape(shape)
+    let x = x.reshape((rows, width))?.to_dtype(weight.dtype())?;
+    x.matmul(&weight.t()?)?.to_dtype(DType::F32)?.broadcast_add(bias)?.reshape(shape)
 }
 
 /// Over the last dimension.
@@ -135,4 +136,51 @@ fn attention(qkv: &Tensor, config: &VisionTransformer, evaluating: bool) -> Resu
     };
     let mixed = weights.matmul(&part(2)?)?;
     mixed.transpose(1, 2)?.contiguous()?.reshape((n, tokens, config.width))
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_graph::{GraphBuilder, Op, Weights};
+
+    use super::*;
+    use crate::{FrozenType, Network, Pass, test_device};
+
+    #[test]
+    fn evaluations_in_a_lower_type_are_near_and_trainings_stay_exact() {
+        let config = VisionTransformer {
+            image: 32,
+            patch: 8,
+            width: 64,
+            depth: 3,
+            heads: 2,
+            layer_scale: true,
+        };
+        let (mut g, input) = GraphBuilder::pictures("transformer", 3);
+        let output = g.layer("transformer", Op::VisionTransformer(config), &[input]);
+        let graph = g.finish(output);
+        let weights = Weights::seeded(&graph);
+        let device = test_device();
+        let values: Vec<f32> = (0..2 * 3 * 32 * 40).map(|i| (i as f32 * 0.37).sin()).collect();
+        let x = Tensor::from_vec(values, (2, 3, 32, 40), &device).unwrap();
+        let flat = |y: Tensor| y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let network = Network::loaded(&graph, &weights, &device).unwrap();
+        let exact = flat(network.forward(&x, Pass::Evaluation).unwrap());
+        let largest = exact.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (dtype, bound) in [
+            (FrozenType::F32, 0.0),
+            (FrozenType::Tf32, 4e-3),
+            (FrozenType::F16, 4e-3),
+            (FrozenType::Bf16, 2e-2),
+        ] {
+            let lowered = network.clone().lowered(dtype).unwrap();
+            let near = flat(lowered.forward(&x, Pass::Evaluation).unwrap());
+            let apart = exact.iter().zip(&near).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(apart <= bound * largest, "{dtype:?}: {}", apart / largest);
+            assert!(dtype == FrozenType::F32 || apart > 0.0 || dtype == FrozenType::Tf32);
+            let key = taper_core::random::Key::new(1, taper_core::random::Purpose::new("vit"));
+            let pass = Pass::Training { dropout: key, step: 0 };
+            let trained = [&lowered, &network].map(|n| flat(n.forward(&x, pass).unwrap()));
+            assert_eq!(trained[0], trained[1], "{dtype:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, Summary, WeightSource};
-use taper_nn::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers};
+use taper_nn::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers, free_memory};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -41,7 +41,7 @@ struct Candle {
 #[derive(Debug)]
 enum Runnable {
     Frozen(FrozenNetwork),
-    /// What has layers that cannot be frozen runs as it is trained, in f32.
+    /// What has layers that cannot be frozen runs as it is trained.
     AsTrained(AsTrained),
 }
 
@@ -111,6 +111,9 @@ impl Pending {
 
 /// What the maps of pictures that go through candle together may take; its operations need some of them twice.
 const AS_TRAINED_BYTES: u64 = 256 << 20;
+
+/// Pictures that go together through a network that runs on a device as it is trained, at most.
+const DEVICE_BATCH: usize = 64;
 
 /// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
 const PLAN_BATCH: usize = 16;
@@ -200,26 +203,31 @@ impl Backbone {
         let settings = settings(&graph, &preprocessing, output, precision, kernels);
         let size = preprocessing.size as usize;
         let width = graph.shapes(size, size)?[graph.output()].channels();
-        if !FrozenNetwork::knows(&graph) {
-            if precision != Precision::F32 {
-                let remedy = format!("{} computes in f32 only: use --precision f32", graph.name());
-                let value = precision.to_string();
-                return Err(Error::Setting { field: "precision", value, remedy });
-            }
-            let network = Network::loaded(&graph, weights, device)?;
-            let network = Runnable::AsTrained(AsTrained::new(network, &preprocessing)?);
-            let maps = Summary::new(&graph, false, None, size, size)?.activations.inference_bytes;
-            let batch = (AS_TRAINED_BYTES / maps.max(1)).clamp(1, PLAN_BATCH as u64) as usize;
-            let transfers = Transfers::new(device)?;
-            let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
-            return Ok(Self { form, preprocessing, width, settings, identity: None });
-        }
         let dtype = match precision {
             Precision::F32 => FrozenType::F32,
             Precision::Tf32 => FrozenType::Tf32,
             Precision::F16 => FrozenType::F16,
             Precision::Bf16 => FrozenType::Bf16,
         };
+        if !FrozenNetwork::knows(&graph) {
+            if precision != Precision::F32 && device.is_cpu() {
+                let remedy =
+                    format!("{} computes in f32 on the CPU: use --precision f32", graph.name());
+                let value = precision.to_string();
+                return Err(Error::Setting { field: "precision", value, remedy });
+            }
+            let network = Network::loaded(&graph, weights, device)?.lowered(dtype)?;
+            let network = Runnable::AsTrained(AsTrained::new(network, &preprocessing)?);
+            let maps = Summary::new(&graph, false, None, size, size)?.activations.inference_bytes;
+            let (bytes, most) = match free_memory(device)? {
+                Some(free) => (free as u64 / 4, DEVICE_BATCH),
+                None => (AS_TRAINED_BYTES, PLAN_BATCH),
+            };
+            let batch = (bytes / maps.max(1)).clamp(1, most as u64) as usize;
+            let transfers = Transfers::new(device)?;
+            let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
+            return Ok(Self { form, preprocessing, width, settings, identity: None });
+        }
         let network = FrozenNetwork::compile(&graph, weights, &preprocessing, dtype, device)?;
         let batch = network.batch()?;
         let (network, transfers) = (Runnable::Frozen(network), Transfers::new(device)?);

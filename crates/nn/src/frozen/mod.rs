@@ -10,7 +10,10 @@ use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape
 
 #[cfg(feature = "cudnn")]
 use crate::cuda::cudnn;
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    device::{free_memory, with_tf32},
+};
 use ops::{
     Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
     Unfold,
@@ -32,7 +35,7 @@ pub enum FrozenType {
 }
 
 impl FrozenType {
-    fn dtype(self) -> DType {
+    pub(crate) fn dtype(self) -> DType {
         match self {
             Self::F32 | Self::Tf32 => DType::F32,
             Self::F16 => DType::F16,
@@ -178,12 +181,11 @@ impl FrozenNetwork {
     /// # Errors
     /// If the device does not say how much memory is free.
     pub fn batch(&self) -> Result<usize> {
-        #[cfg(feature = "cuda")]
-        if let Device::Cuda(device) = &self.device {
+        if let Some(free) = free_memory(&self.device)? {
             let unfolds =
                 |step: &Step| matches!(step.kernel, Kernel::Product { unfold: Some(_), .. });
             let reserved = if self.steps.iter().any(unfolds) { UNFOLDED_BYTES } else { 0 };
-            let free = (crate::cuda::free_memory(device)? / 2).saturating_sub(reserved);
+            let free = (free / 2).saturating_sub(reserved);
             let fits = (free / self.bytes_per_picture().max(1)).clamp(1, 256);
             // A power of two: tiles of matrix products are.
             return Ok(1 << fits.ilog2());
@@ -192,7 +194,6 @@ impl FrozenNetwork {
     }
 
     /// Bytes of maps that one picture needs at the same time, at most.
-    #[cfg(feature = "cuda")]
     fn bytes_per_picture(&self) -> usize {
         let shapes = self.graph.shapes(self.input.size, self.input.size).unwrap_or_default();
         let size = |id: NodeId| shapes.get(id).map_or(0, |shape| shape.elements());
@@ -540,16 +541,9 @@ impl Step {
 
 /// `[m, k]` times `[k, n]`.
 fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tensor> {
-    #[cfg(feature = "cuda")]
     if tf32 {
-        // candle keeps one setting for the whole process; what is queued after this call is exact again.
-        candle_core::cuda::set_gemm_reduced_precision_f32(true);
-        let y = x.matmul(weight);
-        candle_core::cuda::set_gemm_reduced_precision_f32(false);
-        return y;
+        return with_tf32(|| x.matmul(weight));
     }
-    #[cfg(not(feature = "cuda"))]
-    let _ = tf32;
     x.matmul(weight)
 }
 
