@@ -141,6 +141,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         if !tests.is_empty() {
             command.arg(tests);
         }
+        // Tests that run side by side would share the memory of a GPU, and candle's switch for TF32.
+        command.arg("--test-threads=1");
         run(&mut command)?;
     }
     Ok(())

@@ -19,8 +19,8 @@ use ops::{
     Unfold,
 };
 
-/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, means and everything
-/// behind the last mean are f32 in all of them.
+/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, scales of norms, means and
+/// everything behind the last mean are f32 in all of them; in bf16 also thin maps next to the pixels, and filters between thin maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrozenType {
