@@ -15,39 +15,42 @@ use taper_train::{
 };
 use taper_zoo::{WeightsChoice, find, resolve};
 
-fn features(dataset: &Arc<Dataset>, pictures: &[usize], precision: Precision) -> Features {
-    let model = find("efficientnet-lite0").unwrap();
-    let weights = resolve(model, &WeightsChoice::Pretrained).unwrap();
-    let mut backbone = Backbone::new(
-        &model.graph(),
-        weights.source.as_ref(),
-        model.preprocessing,
-        Output::Features,
-        precision,
-        Kernels::Auto,
-        &Device::Cpu,
-    )
-    .unwrap();
-    let items = Item::untouched(pictures);
-    extract(&mut backbone, dataset, items, None, true, &Session::quiet()).unwrap()
+/// The pictures, or why nothing is shown.
+fn pictures() -> Option<Arc<Dataset>> {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rock-paper-scissors");
+    let folder = folder.display().to_string();
+    if !Path::new(&folder).exists() {
+        println!("skipped: {folder} is not on this machine");
+        return None;
+    }
+    Some(Arc::new(open_data(&folder, FolderUse::Train).unwrap()))
 }
 
-/// The same in the form of CUDA, run on the CPU, where it rounds in the same places.
-fn features_of_the_device_form(
+/// How a network runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Plan,
+    /// As on CUDA, run on the CPU, where it rounds in the same places.
+    Device,
+}
+
+fn features(
     dataset: &Arc<Dataset>,
     pictures: &[usize],
+    form: Form,
     precision: Precision,
 ) -> Features {
     let model = find("efficientnet-lite0").unwrap();
     let weights = resolve(model, &WeightsChoice::Pretrained).unwrap();
-    let mut backbone = Backbone::candle(
-        &model.graph(),
-        weights.source.as_ref(),
-        model.preprocessing,
-        Output::Features,
-        precision,
-        &Device::Cpu,
-    )
+    let (graph, weights) = (model.graph(), weights.source.as_ref());
+    let (size, output, device) = (model.preprocessing, Output::Features, &Device::Cpu);
+    let mut backbone = match form {
+        Form::Plan => {
+            Backbone::new(&graph, weights, size, output, precision, Kernels::Auto, device)
+        }
+        Form::Device => Backbone::candle(&graph, weights, size, output, precision, device),
+    }
     .unwrap();
     let items = Item::untouched(pictures);
     extract(&mut backbone, dataset, items, None, true, &Session::quiet()).unwrap()
@@ -81,19 +84,11 @@ fn classes(head: &HeadModel, features: &Features) -> Vec<(usize, f32)> {
 
 #[test]
 fn bf16_features_of_real_pictures_mean_the_same() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/rock-paper-scissors")
-        .display()
-        .to_string();
-    if !Path::new(&folder).exists() {
-        println!("skipped: {folder} is not on this machine");
-        return;
-    }
-    let dataset = Arc::new(open_data(&folder, FolderUse::Train).unwrap());
+    let Some(dataset) = pictures() else { return };
     let test = dataset.indices(Some(Split::Test));
     assert_eq!(test.len(), 372);
-    let single = features(&dataset, &test, Precision::F32);
-    let half = features(&dataset, &test, Precision::Bf16);
+    let single = features(&dataset, &test, Form::Plan, Precision::F32);
+    let half = features(&dataset, &test, Form::Plan, Precision::Bf16);
     let width = single.width;
     assert_eq!((single.len(), half.len(), half.width), (372, 372, width));
     assert_ne!(single.values, half.values, "bf16 rounds");
@@ -104,7 +99,7 @@ fn bf16_features_of_real_pictures_mean_the_same() {
 
     // Every third training picture is enough for a head that tells the classes apart.
     let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(3).collect();
-    let train = features(&dataset, &train, Precision::F32);
+    let train = features(&dataset, &train, Form::Plan, Precision::F32);
     let graph = HeadChoice::Linear.graph(width, dataset.classes().len());
     let settings = HeadTraining { epochs: 15, ..HeadTraining::default() }.check().unwrap();
     let trained = train_head(
@@ -132,21 +127,13 @@ fn bf16_features_of_real_pictures_mean_the_same() {
 /// What issue and documentation promise of a GPU: at most 2e-2 apart in bf16, from the CPU's f32.
 #[test]
 fn bf16_on_a_device_is_near_f32_on_the_cpu() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/rock-paper-scissors")
-        .display()
-        .to_string();
-    if !Path::new(&folder).exists() {
-        println!("skipped: {folder} is not on this machine");
-        return;
-    }
-    let dataset = Arc::new(open_data(&folder, FolderUse::Train).unwrap());
+    let Some(dataset) = pictures() else { return };
     let test: Vec<usize> = dataset.indices(Some(Split::Test)).into_iter().step_by(31).collect();
-    let single = features(&dataset, &test, Precision::F32);
+    let single = features(&dataset, &test, Form::Plan, Precision::F32);
     for (precision, bound) in
         [(Precision::F32, 1e-5), (Precision::F16, 1e-2), (Precision::Bf16, 2e-2)]
     {
-        let there = features_of_the_device_form(&dataset, &test, precision);
+        let there = features(&dataset, &test, Form::Device, precision);
         let rows = there.values.chunks(single.width).zip(single.values.chunks(single.width));
         let most = rows.map(|(a, b)| apart(a, b)).fold(0.0, f64::max);
         println!("{precision}: the worst of {} pictures is {most:.1e} apart", test.len());
