@@ -145,14 +145,11 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
 /// candle keeps one setting for the whole process.
 pub(crate) fn with_tf32<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(feature = "cuda")]
-    {
-        candle_core::cuda::set_gemm_reduced_precision_f32(true);
-        let done = work();
-        candle_core::cuda::set_gemm_reduced_precision_f32(false);
-        return done;
-    }
-    #[cfg(not(feature = "cuda"))]
-    work()
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    let done = work();
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(false);
+    done
 }
 
 #[cfg(test)]

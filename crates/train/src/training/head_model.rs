@@ -18,7 +18,7 @@ pub struct HeadModel(pub(super) Form);
 #[derive(Debug, Clone)]
 pub(super) enum Form {
     Slices(Box<Head>),
-    Candle(Network),
+    Candle(Box<Network>),
 }
 
 impl HeadModel {
@@ -38,7 +38,7 @@ impl HeadModel {
     /// # Errors
     /// As [`HeadModel::initialised`].
     pub fn candle(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
-        Ok(Self(Form::Candle(Network::initialised(graph, seed, device)?)))
+        Ok(Self(Form::Candle(Box::new(Network::initialised(graph, seed, device)?))))
     }
 
     /// A head of the same kind with fresh weights of another seed.
@@ -57,7 +57,7 @@ impl HeadModel {
         Ok(Self(if device.is_cpu() {
             Form::Slices(Box::new(Head::loaded(graph, weights)?))
         } else {
-            Form::Candle(Network::loaded(graph, weights, device)?)
+            Form::Candle(Box::new(Network::loaded(graph, weights, device)?))
         }))
     }
 
