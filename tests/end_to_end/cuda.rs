@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use taper_testing::relative_error;
 
 use crate::{
     support::{QUICK, picture, pictures, run},
@@ -44,15 +45,6 @@ fn features_at(here: &Path, model: &str, size: &str, device: &str, precision: &s
     floats(SafeTensors::deserialize(&bytes).unwrap().tensor("features").unwrap().data())
 }
 
-/// The norm of the difference, relative to that of the second.
-fn apart(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |values: &mut dyn Iterator<Item = f32>| -> f64 {
-        values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
-    };
-    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
-}
-
 #[test]
 fn features_of_the_gpu_are_those_of_the_cpu() {
     let Some(device) = device() else { return };
@@ -61,7 +53,7 @@ fn features_of_the_gpu_are_those_of_the_cpu() {
     for model in ["efficientnet-lite0", "resnet50", "vgg16", "convnext-atto"] {
         let reference = features(here, model, "cpu", "f32");
         for (precision, bound) in [("f32", 1e-3), ("bf16", 2e-2)] {
-            let apart = apart(&features(here, model, &device, precision), &reference);
+            let apart = relative_error(&features(here, model, &device, precision), &reference);
             println!("{model} {precision}: {apart:.1e}");
             assert!(apart <= bound, "{model} {precision}: {apart:.1e}");
         }
@@ -81,7 +73,7 @@ fn transformers_know_every_precision_on_a_gpu() {
         |device: &str, precision: &str| features_at(here, "dinov2-small", "28", device, precision);
     let reference = small("cpu", "f32");
     for (precision, bound) in [("f32", 1e-3), ("tf32", 1e-2), ("f16", 1e-2), ("bf16", 2e-2)] {
-        let apart = apart(&small(&device, precision), &reference);
+        let apart = relative_error(&small(&device, precision), &reference);
         println!("dinov2-small {precision}: {apart:.1e}");
         assert!(apart <= bound, "{precision}: {apart:.1e}");
     }

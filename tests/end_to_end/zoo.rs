@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use taper_graph::{WeightSource, Weights};
 use taper_testing::hub::HubServer;
@@ -165,19 +165,12 @@ fn summaries_side_by_side_cut_and_drawn() {
 /// Weights as a repository has them: seeded ones, with timm's names, in safetensors.
 fn published(model: &str) -> Vec<u8> {
     let weights = Weights::seeded(&taper_zoo::find(model).unwrap().graph());
-    let bytes: Vec<(&str, Vec<u8>)> = weights
-        .names()
-        .into_iter()
-        .map(|name| {
-            let values = weights.values(name).unwrap();
-            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-        })
-        .collect();
-    let tensors = bytes.iter().map(|(name, bytes)| {
-        let shape = weights.shape(name).unwrap().to_vec();
-        (*name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
-    });
-    safetensors::serialize(tensors, None).unwrap()
+    taper_testing::safetensors_file(
+        weights
+            .names()
+            .into_iter()
+            .map(|name| (name, weights.shape(name).unwrap(), weights.values(name).unwrap())),
+    )
 }
 
 /// A network whose digest is not pinned, so that any weights will do.

@@ -155,7 +155,9 @@ fn only_cuda(
 ) -> anyhow::Result<()> {
     match arguments {
         [flag] if flag == "--cuda" => task(),
-        _ => bail!("say --cuda: for the CPU, cargo build and cargo check do the same"),
+        _ => bail!(
+            "say --cuda and nothing else: for the CPU there are cargo build, cargo check and cargo xtask test"
+        ),
     }
 }
 

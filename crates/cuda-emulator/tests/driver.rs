@@ -1,47 +1,15 @@
 //! The driver's functions, called as C does: what is queued, what waits, what is counted.
 
+mod common;
+
 use std::{
-    ffi::{CString, c_int, c_void},
+    ffi::{CString, c_int},
     ptr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use common::*;
 use taper_cuda_emulator::{Counter, count, reset};
-
-unsafe extern "C" {
-    fn cuInit(flags: u32) -> c_int;
-    fn cuCtxSetCurrent(context: u64) -> c_int;
-    fn cuCtxSynchronize() -> c_int;
-    fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) -> c_int;
-    fn cuStreamCreate(stream: *mut u64, flags: u32) -> c_int;
-    fn cuStreamSynchronize(stream: u64) -> c_int;
-    fn cuStreamQuery(stream: u64) -> c_int;
-    fn cuStreamWaitEvent(stream: u64, event: u64, flags: u32) -> c_int;
-    fn cuEventCreate(event: *mut u64, flags: u32) -> c_int;
-    fn cuEventRecord(event: u64, stream: u64) -> c_int;
-    fn cuEventSynchronize(event: u64) -> c_int;
-    fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: u64) -> c_int;
-    fn cuMemFreeAsync(address: u64, stream: u64) -> c_int;
-    fn cuMemHostAlloc(address: *mut u64, bytes: usize, flags: u32) -> c_int;
-    fn cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) -> c_int;
-    fn cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) -> c_int;
-    fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) -> c_int;
-    fn cuModuleLoadData(module: *mut u64, text: *const i8) -> c_int;
-    fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const i8) -> c_int;
-    fn cuLaunchKernel(
-        function: u64,
-        grid_x: u32,
-        grid_y: u32,
-        grid_z: u32,
-        block_x: u32,
-        block_y: u32,
-        block_z: u32,
-        shared: u32,
-        stream: u64,
-        parameters: *const *const c_void,
-        extra: *const *const c_void,
-    ) -> c_int;
-}
 
 /// One test at a time: the counters are the process's.
 fn alone() -> MutexGuard<'static, ()> {

@@ -1,33 +1,14 @@
 //! What a kernel does wrong is said when somebody waits, and from then on: in a process of its own.
 
+mod common;
+
 use std::{
-    ffi::{CString, c_int, c_void},
+    ffi::{CString, c_void},
     ptr,
 };
 
+use common::*;
 use taper_cuda_emulator as _;
-
-unsafe extern "C" {
-    fn cuCtxSetCurrent(context: u64) -> c_int;
-    fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) -> c_int;
-    fn cuStreamSynchronize(stream: u64) -> c_int;
-    fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int;
-    fn cuModuleLoadData(module: *mut u64, text: *const i8) -> c_int;
-    fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const i8) -> c_int;
-    fn cuLaunchKernel(
-        function: u64,
-        grid_x: u32,
-        grid_y: u32,
-        grid_z: u32,
-        block_x: u32,
-        block_y: u32,
-        block_z: u32,
-        shared: u32,
-        stream: u64,
-        parameters: *const *const c_void,
-        extra: *const *const c_void,
-    ) -> c_int;
-}
 
 #[test]
 fn an_illegal_address_is_reported_late_and_stays() {

@@ -5,6 +5,13 @@ use std::borrow::Cow;
 
 use crate::{Activation, Conv2d, Error, Graph, MaxPool, NodeId, Op, Result, WeightSource};
 
+/// Output channels up to which the first layers of a frozen network in bf16 stay in f32.
+///
+/// A map of few channels holds little that could average the error of another away, and all that follows rests on it: on real
+/// pictures with white ground, where whole regions round the same way, the three first layers of EfficientNet-Lite0 make two
+/// thirds of the error of bf16 (`docs/performance.md`). Being thin, they cost little.
+pub const THIN_CHANNELS: usize = 32;
+
 /// What a step of a frozen network computes first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]

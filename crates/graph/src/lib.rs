@@ -16,7 +16,7 @@ mod weights;
 pub use activations::ActivationMemory;
 pub use diagram::diagram;
 pub use error::{Error, Result};
-pub use fuse::{FusedLayer, FusedOp, fuse};
+pub use fuse::{FusedLayer, FusedOp, THIN_CHANNELS, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};

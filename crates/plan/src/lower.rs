@@ -13,13 +13,6 @@ use crate::{PlanError, PlanOptions, Precision, Result};
 
 pub(crate) type ValueId = usize;
 
-/// Output channels up to which the first layers of a plan in bf16 stay in f32.
-///
-/// A map of few channels holds little that could average the error of another away, and all that follows rests on it: on real
-/// pictures with white ground, where whole regions round the same way, the three first layers of EfficientNet-Lite0 make two
-/// thirds of the error of bf16 (`docs/performance.md`). Being thin, they cost little.
-const THIN: usize = 32;
-
 /// What lies between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
@@ -280,7 +273,8 @@ impl<E: Element> Lowering<'_, E> {
         let (folded, bias) = layer.folded(self.graph, self.weights)?;
         let activation = activation(layer);
         let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
-        let is_thin = self.options.precision == Precision::Bf16 && conv.out_channels <= THIN;
+        let is_thin = self.options.precision == Precision::Bf16
+            && conv.out_channels <= taper_graph::THIN_CHANNELS;
         let is_wide = |input| matches!(self.lowered.values[input], Value::Wide(_));
         let (kernel, input) = if is_pixels {
             if residual.is_some() {

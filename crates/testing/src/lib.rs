@@ -6,7 +6,28 @@ pub mod hub;
 pub mod reference;
 pub mod zoo;
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
+
+use safetensors::{Dtype, tensor::TensorView};
+
+/// Tensors of f32 as a safetensors file: name, shape and values in row-major order.
+///
+/// # Panics
+/// If a shape does not fit its values.
+pub fn safetensors_file<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], Cow<'a, [f32]>)>,
+) -> Vec<u8> {
+    let bytes: Vec<(&str, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape, values)| {
+            (name, shape.to_vec(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
 
 /// ‖a − b‖ / ‖b‖ in 64-bit arithmetic: how far an answer is from the reference as a whole. Infinite or NaN if a number
 /// in `actual` is, or if the reference is all zeros and the answer is not.

@@ -9,6 +9,7 @@ use taper_callbacks::Callbacks;
 use taper_core::Split;
 use taper_data::{Dataset, FolderUse, Item};
 use taper_plan::{Kernels, Output, Precision};
+use taper_testing::relative_error;
 use taper_train::{
     Backbone, Features, HeadChoice, HeadModel, HeadTraining, Session, extract, open_data,
     train_head,
@@ -54,14 +55,6 @@ fn features(
     .unwrap();
     let items = Item::untouched(pictures);
     extract(&mut backbone, dataset, items, None, true, &Session::quiet()).unwrap()
-}
-
-/// The norm of the difference, relative to that of the second.
-fn apart(a: &[f32], b: &[f32]) -> f64 {
-    let norm = |values: &mut dyn Iterator<Item = f32>| -> f64 {
-        values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
-    };
-    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -135,7 +128,7 @@ fn bf16_on_a_device_is_near_f32_on_the_cpu() {
     {
         let there = features(&dataset, &test, Form::Device, precision);
         let rows = there.values.chunks(single.width).zip(single.values.chunks(single.width));
-        let most = rows.map(|(a, b)| apart(a, b)).fold(0.0, f64::max);
+        let most = rows.map(|(a, b)| relative_error(a, b)).fold(0.0, f64::max);
         println!("{precision}: the worst of {} pictures is {most:.1e} apart", test.len());
         assert!(most <= bound, "{precision}: {most}");
     }

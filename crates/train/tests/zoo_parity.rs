@@ -5,7 +5,6 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor};
-use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 use taper_core::{Fit, Interpolation};
 use taper_graph::{Graph, WeightSource, Weights};
 use taper_nn::{Network, Pass};
@@ -125,19 +124,13 @@ fn loaded(model: &'static ModelSpec, folder: &Path) -> LoadedWeights {
     }
     let weights = Weights::seeded_by_name(shapes);
     let path = folder.join(format!("{}.safetensors", model.name));
-    let bytes: Vec<(&str, Vec<u8>)> = weights
-        .names()
-        .into_iter()
-        .map(|name| {
-            let values = weights.values(name).unwrap();
-            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, bytes)| {
-        let shape = weights.shape(name).unwrap().to_vec();
-        (*name, TensorView::new(Dtype::F32, shape, bytes).unwrap())
-    });
-    serialize_to_file(views, None, &path).unwrap();
+    let file = taper_testing::safetensors_file(
+        weights
+            .names()
+            .into_iter()
+            .map(|name| (name, weights.shape(name).unwrap(), weights.values(name).unwrap())),
+    );
+    std::fs::write(&path, file).unwrap();
     let loaded = resolve(model, &WeightsChoice::File(path.clone())).unwrap();
     // What is open stays readable; the next network gets its place on the disk.
     std::fs::remove_file(path).unwrap();

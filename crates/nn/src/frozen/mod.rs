@@ -6,7 +6,9 @@ mod tests;
 
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
-use taper_graph::{Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, WeightSource};
+use taper_graph::{
+    Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS, WeightSource,
+};
 
 #[cfg(feature = "cudnn")]
 use crate::cuda::cudnn;
@@ -296,10 +298,6 @@ impl Error {
     }
 }
 
-/// Maps with at most as many channels that lie next to the pixels stay in f32 in bf16's networks: on pictures with plain regions
-/// their rounding is most of bf16's error (`docs/performance.md`), and being thin, they cost little. As `taper-plan` does.
-const THIN: usize = 32;
-
 /// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the mean is f32.
 fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
     let mut types = vec![dtype.dtype(); nodes];
@@ -309,7 +307,7 @@ fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
         if let FusedOp::Conv2d(conv) = layer.op
             && dtype == FrozenType::Bf16
             && from_thin
-            && conv.out_channels <= THIN
+            && conv.out_channels <= THIN_CHANNELS
             && layer.residual.is_none()
         {
             types[layer.end] = DType::F32;
@@ -439,7 +437,10 @@ impl Compiler<'_> {
         let weight = transposed(&rows, out_channels, taps * padded);
         let pointwise =
             taps == 1 && stride == 1 && matches!(padding, Padding::Same | Padding::Symmetric(0));
-        if pointwise && self.frozen == FrozenType::Bf16 && in_channels.min(out_channels) <= THIN {
+        if pointwise
+            && self.frozen == FrozenType::Bf16
+            && in_channels.min(out_channels) <= THIN_CHANNELS
+        {
             let weight = self.tensor(weight, &[padded, out_channels], DType::F32)?;
             return Ok(Kernel::Pointwise { weight, bias });
         }
