@@ -20,17 +20,17 @@ const PACKAGES: [&str; 8] = [
     "--package",
     "taper-train",
     "--package",
-    "taper-nn",
+    "taper-candle",
     "--package",
     "taper-bench",
 ];
 
 /// The features that are checked.
-const FEATURES: &str = "taper/cudnn,taper-train/cudnn,taper-nn/cudnn,taper-bench/cudnn";
+const FEATURES: &str = "taper/cudnn,taper-train/cudnn,taper-candle/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
 const TESTS: [(&str, &str); 7] = [
-    ("taper_nn", ""),
+    ("taper_candle", ""),
     ("head", ""),
     ("waits", ""),
     ("refused", ""),

@@ -3,7 +3,7 @@ use taper_core::{
     Preprocessing,
     random::{Key, Purpose},
 };
-use taper_resample::Warper;
+use taper_picture::Warper;
 
 use crate::{
     Adjustment, Change, CheckedFactors, CropBox, Factors, Geometry, Policy, Result,

@@ -1,6 +1,6 @@
 use image::RgbImage;
 use taper_core::{Part, Preprocessing};
-use taper_resample::{Fill, Homography, Quality, Warper};
+use taper_picture::{Fill, Homography, Quality, Warper};
 
 use crate::{Adjustment, Geometry, Result, adjust::adjust};
 

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use taper_resample::Fill;
+use taper_picture::Fill;
 
 use crate::{Error, Result};
 

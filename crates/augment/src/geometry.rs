@@ -1,4 +1,4 @@
-use taper_resample::Homography;
+use taper_picture::Homography;
 
 /// A part of a picture, as fractions of its width and height.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,4 +21,4 @@ pub use factors::{CheckedFactors, Factors};
 pub use geometry::{CropBox, Geometry};
 pub use mix::{Mix, Mixed, Mixer, one_hot};
 pub use policy::Policy;
-pub use taper_resample::{Fill, Homography, Quality, Warper};
+pub use taper_picture::{Fill, Homography, Quality, Warper};

@@ -345,10 +345,7 @@ fn empty_pictures_and_wrong_outputs_are_errors() {
         let empty = RgbImage::new(width, height);
         assert_eq!(augmenter.augment(&empty, 1, 0).unwrap(), empty);
         let outcome = augmenter.render(&empty, 1, 0, &spec, &mut warper, &mut [0; 192]);
-        assert_eq!(
-            outcome,
-            Err(Error::Resample(taper_resample::Error::NoPixels { width, height }))
-        );
+        assert_eq!(outcome, Err(Error::Resample(taper_picture::Error::NoPixels { width, height })));
     }
     let outcome = augmenter.render(&picture(9, 9), 1, 0, &spec, &mut warper, &mut [0; 191]);
     assert!(outcome.unwrap_err().to_string().contains("192"));

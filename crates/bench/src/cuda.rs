@@ -14,10 +14,10 @@ use std::{
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use taper_candle::{DeviceChoice, open_device};
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_data::{Dataset, FolderUse, Item, open_path};
 use taper_graph::{WeightSource, Weights};
-use taper_nn::{DeviceChoice, open_device};
 use taper_plan::{Output, Precision};
 use taper_train::{Backbone, Session, extract};
 

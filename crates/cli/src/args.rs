@@ -5,9 +5,9 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
+use taper_candle::DeviceChoice;
 use taper_feature_cache::FeatureCache;
 use taper_lr_finder::Method;
-use taper_nn::DeviceChoice;
 use taper_plan::{Kernels, Precision};
 use taper_train::{FitChoice, LearningRate, LrFinderSettings, Recipe};
 

@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
+use taper_candle::DeviceChoice;
 use taper_data::ValChoice;
-use taper_head::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
-use taper_nn::DeviceChoice;
+use taper_grad::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
+use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
 use taper_plan::{Kernels, Precision};
-use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
 use taper_train::{
     CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, SamplingChoice,
 };

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 use taper_core::Preprocessing;
-use taper_resample::Warper;
+use taper_picture::Warper;
 
 use crate::{Error, Result};
 

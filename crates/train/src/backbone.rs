@@ -1,10 +1,10 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
+use taper_candle::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers, free_memory};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
 use taper_graph::{Graph, Summary, WeightSource};
-use taper_nn::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers, free_memory};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -60,7 +60,7 @@ impl AsTrained {
         Ok(Self { network, affine })
     }
 
-    fn forward(&self, pixels: &Tensor) -> taper_nn::Result<Tensor> {
+    fn forward(&self, pixels: &Tensor) -> taper_candle::Result<Tensor> {
         let [scale, shift] = &self.affine;
         let x = pixels.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
         let x = x.broadcast_mul(scale)?.broadcast_add(shift)?;
@@ -70,7 +70,7 @@ impl AsTrained {
 
 impl Candle {
     /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on the device.
-    fn run(&mut self, pixels: &[u8], n: usize, size: usize) -> taper_nn::Result<Readback> {
+    fn run(&mut self, pixels: &[u8], n: usize, size: usize) -> taper_candle::Result<Readback> {
         let network = &self.network;
         let rows = self.transfers.send(pixels, [n, size, size, 3], |pixels| match network {
             Runnable::Frozen(network) => network.forward(pixels),
@@ -351,7 +351,7 @@ fn unavailable(kernels: Kernels, problem: &str) -> Error {
 fn halving<T>(
     batch: &mut usize,
     n: usize,
-    mut run: impl FnMut(Range<usize>) -> taper_nn::Result<T>,
+    mut run: impl FnMut(Range<usize>) -> taper_candle::Result<T>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::new();
     let mut start = 0;
@@ -387,8 +387,9 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_is_halved_until_it_does() {
-        let full =
-            || taper_nn::Error::Candle(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".into()));
+        let full = || {
+            taper_candle::Error::Candle(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".into()))
+        };
         let room = |most: usize| {
             move |part: Range<usize>| if part.len() > most { Err(full()) } else { Ok(part) }
         };
@@ -400,7 +401,7 @@ mod tests {
         let error = halving(&mut batch, 10, room(0)).unwrap_err().to_string();
         assert!(error.contains("not even one picture") && error.contains("--size"), "{error}");
         let broken =
-            |_| Err::<(), _>(taper_nn::Error::Candle(candle_core::Error::Msg("broken".into())));
+            |_| Err::<(), _>(taper_candle::Error::Candle(candle_core::Error::Msg("broken".into())));
         assert!(halving(&mut batch, 3, broken).unwrap_err().to_string().contains("broken"));
         assert_eq!(batch, 1);
     }

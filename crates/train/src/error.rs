@@ -92,10 +92,10 @@ pub enum Error {
     },
     /// The head in training.
     #[error(transparent)]
-    Head(Box<taper_head::Error>),
+    Head(Box<taper_grad::Error>),
     /// The schedule of the learning rate.
     #[error("schedule: {0}")]
-    Schedule(#[from] taper_schedule::Error),
+    Schedule(#[from] taper_optim::Error),
     /// The learning-rate finder.
     #[error("learning-rate finder: {0}")]
     Finder(#[source] Box<taper_lr_finder::Error>),
@@ -113,7 +113,7 @@ pub enum Error {
     Plan(#[from] taper_plan::PlanError),
     /// The trainable network.
     #[error(transparent)]
-    Network(#[from] taper_nn::Error),
+    Network(#[from] taper_candle::Error),
     /// candle.
     #[error("candle: {0}")]
     Candle(#[from] candle_core::Error),
@@ -144,7 +144,7 @@ impl Error {
             return matches!(**error, taper_zoo::Error::UnknownModel { .. });
         }
         if let Error::Head(error) = self {
-            return matches!(**error, taper_head::Error::Setting { .. });
+            return matches!(**error, taper_grad::Error::Setting { .. });
         }
         if let Error::Finder(error) = self {
             use taper_lr_finder::Error::{Config, TooFewPoints};
@@ -165,7 +165,9 @@ impl Error {
                 )
                 | Error::Resume { .. }
                 | Error::Schedule(_)
-                | Error::Network(taper_nn::Error::Device { .. } | taper_nn::Error::Setting { .. })
+                | Error::Network(
+                    taper_candle::Error::Device { .. } | taper_candle::Error::Setting { .. }
+                )
                 | Error::Data(
                     taper_data::Error::ValChoice { .. }
                         | taper_data::Error::NoSplit { .. }
@@ -190,8 +192,8 @@ impl From<taper_zoo::Error> for Error {
     }
 }
 
-impl From<taper_head::Error> for Error {
-    fn from(error: taper_head::Error) -> Self {
+impl From<taper_grad::Error> for Error {
+    fn from(error: taper_grad::Error) -> Self {
         Error::Head(Box::new(error))
     }
 }

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
+use taper_candle::{DeviceChoice, open_device};
 use taper_core::Fit;
 use taper_data::{Dataset, Item};
 use taper_health::{Embeddings, Health, Watch};
-use taper_nn::{DeviceChoice, open_device};
 use taper_plan::{Kernels, Output, Precision};
 use taper_zoo::{WeightsChoice, resolve};
 

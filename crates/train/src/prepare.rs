@@ -2,9 +2,9 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::Device;
 use taper_augment::Augmenter;
+use taper_candle::{DeviceChoice, open_device};
 use taper_core::Split;
 use taper_data::{DEFAULT_FRACTION, Dataset, Finding, FolderUse, Item, Splits, ValChoice};
-use taper_nn::{DeviceChoice, open_device};
 use taper_plan::Output;
 use taper_zoo::{LoadedWeights, resolve};
 

@@ -3,14 +3,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use taper_augment::Policy;
 use taper_callbacks::{Every, ModelCheckpointConfig, ReduceLrOnPlateauConfig};
+use taper_candle::DeviceChoice;
 use taper_core::{Fit, Preprocessing};
 use taper_data::ValChoice;
+use taper_grad::{LossConfig, OptimizerConfig};
 use taper_graph::{Graph, heads};
-use taper_head::{LossConfig, OptimizerConfig};
 use taper_lr_finder::{CheckedRangeTest, Method, RangeTestConfig};
-use taper_nn::DeviceChoice;
+use taper_optim::ScheduleConfig;
 use taper_plan::{Kernels, Precision};
-use taper_schedule::ScheduleConfig;
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{

@@ -6,11 +6,11 @@ use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping, EarlyStoppingConfig,
     JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
 };
+use taper_candle::DeviceChoice;
 use taper_data::{Finding as Remark, Item};
 use taper_graph::{Graph, ParameterCount};
 use taper_lr_finder::Finding;
 use taper_metrics::Evaluation;
-use taper_nn::DeviceChoice;
 use taper_report::{Curves, confusion};
 
 use crate::{

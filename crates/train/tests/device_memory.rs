@@ -6,9 +6,9 @@
 #[test]
 fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() {
     use candle_core::Device;
+    use taper_candle::open_device;
     use taper_core::Preprocessing;
     use taper_graph::Weights;
-    use taper_nn::open_device;
     use taper_plan::{Output, Precision};
     use taper_train::Backbone;
 

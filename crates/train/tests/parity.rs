@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use candle_core::{Device, Tensor};
+use taper_candle::{Network, Pass};
 use taper_graph::{Graph, WeightSource, Weights};
-use taper_nn::{Network, Pass};
 use taper_plan::{FrozenPlan, Output, PlanOptions, Precision};
 use taper_testing::reference::{NetworkReference, ReferenceWeights, networks};
 use taper_testing::{assert_close, picture};

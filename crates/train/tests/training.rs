@@ -18,10 +18,10 @@ use taper_callbacks::{
     ReduceLrOnPlateauConfig, from_fn,
 };
 use taper_core::random::{Key, Purpose};
+use taper_grad::{Algorithm, LossConfig, OptimizerConfig};
 use taper_graph::{Graph, WeightSource, Weights, heads};
-use taper_head::{Algorithm, LossConfig, OptimizerConfig};
 use taper_lr_finder::RangeTestConfig;
-use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
+use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
 use taper_train::{
     CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, SamplingChoice,
     Session, Trained, train_head,
@@ -114,7 +114,7 @@ fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
 /// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
 fn device() -> Device {
     let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
-    taper_nn::open_device(choice.parse().unwrap()).unwrap()
+    taper_candle::open_device(choice.parse().unwrap()).unwrap()
 }
 
 /// As [`train`], through candle: the way of CUDA.

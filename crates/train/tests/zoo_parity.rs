@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor};
+use taper_candle::{Network, Pass};
 use taper_core::{Fit, Interpolation};
 use taper_graph::{Graph, WeightSource, Weights};
-use taper_nn::{Network, Pass};
 use taper_plan::{FrozenPlan, Output, PlanOptions, Precision};
 use taper_testing::{
     assert_close, picture,

@@ -6,8 +6,8 @@ use candle_nn::{Func, VarBuilder};
 use rten::{Model, ModelOptions};
 use serde::Deserialize;
 use serde_json::Value;
+use taper_candle::{Network, Pass};
 use taper_graph::{WeightSource, Weights};
-use taper_nn::{Network, Pass};
 
 use super::work::Work;
 use crate::protocol::{Loaded, Worker, serve};
@@ -30,7 +30,7 @@ fn first_row(features: &Tensor) -> anyhow::Result<Vec<f32>> {
     Ok(features.get(0)?.flatten_all()?.to_vec1()?)
 }
 
-/// candle's own layers, put together by `taper_nn`.
+/// candle's own layers, put together by `taper_candle`.
 #[derive(Default)]
 struct Candle(Option<(Network, Tensor)>);
 

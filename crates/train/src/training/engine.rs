@@ -1,10 +1,10 @@
 use std::{borrow::Cow, ops::Range};
 
 use candle_core::Tensor;
+use taper_candle::{Gradients, Network, Pass, weighted_cross_entropy};
 use taper_core::random::Key;
+use taper_grad::{Average, Loss, Optimizer, Targets};
 use taper_graph::Weights;
-use taper_head::{Average, Loss, Optimizer, Targets};
-use taper_nn::{Gradients, Network, Pass, weighted_cross_entropy};
 
 use super::{
     HeadTraining,
@@ -36,8 +36,8 @@ enum Kind {
 /// What trains a head on a device.
 #[derive(Debug)]
 struct Candle {
-    optimizer: taper_nn::Optimizer,
-    average: Option<taper_nn::Average>,
+    optimizer: taper_candle::Optimizer,
+    average: Option<taper_candle::Average>,
     /// The training rows, on the device.
     rows: Tensor,
 }
@@ -93,10 +93,10 @@ impl<'a> Engine<'a> {
                 average: settings.ema.map(|decay| Average::new(decay, head)).transpose()?,
             },
             Form::Candle(network) => {
-                let average = settings.ema.map(|decay| taper_nn::Average::new(decay, network));
+                let average = settings.ema.map(|decay| taper_candle::Average::new(decay, network));
                 let rows = (train.len(), train.width);
                 Kind::Candle(Box::new(Candle {
-                    optimizer: taper_nn::Optimizer::new(&optimizer, network)?,
+                    optimizer: taper_candle::Optimizer::new(&optimizer, network)?,
                     average: average.transpose()?,
                     rows: Tensor::from_slice(&train.values, rows, network.device())?,
                 }))

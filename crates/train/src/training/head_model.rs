@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
+use taper_candle::{Network, Pass};
+use taper_grad::Head;
 use taper_graph::{Graph, WeightSource, Weights};
-use taper_head::Head;
-use taper_nn::{Network, Pass};
 
 use crate::{Features, Result};
 

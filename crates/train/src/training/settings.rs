@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
-use taper_head::{LossConfig, OptimizerConfig};
-use taper_schedule::ScheduleConfig;
+use taper_grad::{LossConfig, OptimizerConfig};
+use taper_optim::ScheduleConfig;
 
 use crate::{Error, Result, SamplingChoice};
 

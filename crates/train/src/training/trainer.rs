@@ -7,7 +7,7 @@ use taper_core::random::{Key, Purpose};
 use taper_data::Sampling;
 use taper_graph::{Graph, Weights};
 use taper_metrics::{Mean, Metrics};
-use taper_schedule::Schedule;
+use taper_optim::Schedule;
 
 use super::{
     CheckedHeadTraining, CheckpointFolder, HeadModel, HeadTraining,

@@ -1,4 +1,4 @@
-"""Reference values of `crates/head/tests/reference.rs` and `crates/nn/tests/head.rs`: five steps of Adam on the tutorial's head without dropout, in f64.
+"""Reference values of `crates/grad/tests/reference.rs` and `crates/candle/tests/head.rs`: five steps of Adam on the tutorial's head without dropout, in f64.
 
 Written out with torch's autograd, since neither torch nor Keras has this mixture: Keras's BatchNorm (biased variance in the
 moving average, momentum 0.99, epsilon 1e-3) and Keras's Adam (epsilon 1e-7 outside the bias correction;

@@ -1,13 +1,13 @@
 //! Milliseconds per step of training a head on features that lie in memory.
 //!
-//! `cargo run --release -p taper-head --example speed -- [linear|tutorial] [rows] [width] [batch]`
+//! `cargo run --release -p taper-grad --example speed -- [linear|tutorial] [rows] [width] [batch]`
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use taper_core::random::{Key, Purpose};
+use taper_grad::{Head, LossConfig, Optimizer, OptimizerConfig, Targets};
 use taper_graph::heads;
-use taper_head::{Head, LossConfig, Optimizer, OptimizerConfig, Targets};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use serde::Deserialize;
-use taper_schedule::{ScheduleConfig, Shape, Span, Warmup};
+use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -44,7 +44,7 @@ fn rates_are_those_of_pytorch_and_keras() {
     }
 }
 
-fn check(shape: Shape) -> taper_schedule::Result<taper_schedule::Schedule> {
+fn check(shape: Shape) -> taper_optim::Result<taper_optim::Schedule> {
     ScheduleConfig { shape, warmup: None }.check(3, 10)
 }
 

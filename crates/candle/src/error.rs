@@ -10,7 +10,7 @@ pub enum Error {
     Graph(#[from] taper_graph::Error),
     /// A head's options.
     #[error(transparent)]
-    Head(#[from] taper_head::Error),
+    Head(#[from] taper_grad::Error),
     /// A layer refused its input.
     #[error("layer '{layer}' of {network}: {problem}")]
     Layer {

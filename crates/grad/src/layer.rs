@@ -175,7 +175,7 @@ pub(crate) fn batch_norm_backward(
 }
 
 /// Draws the mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i), as
-/// `taper-nn` has it.
+/// `taper-candle` has it.
 pub(crate) fn dropout_mask(mask: &mut [f32], width: usize, p: f32, key: Key, step: u32) {
     let kept = 1.0 / (1.0 - p);
     mask.par_chunks_mut(width).enumerate().for_each(|(row, values)| {

@@ -8,9 +8,9 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     use std::ffi::{CStr, c_char};
 
     use libloading::os::unix::Library;
+    use taper_candle::{FrozenNetwork, FrozenType, Transfers, open_device};
     use taper_core::{Fit, Interpolation, Preprocessing};
     use taper_graph::{Weights, networks};
-    use taper_nn::{FrozenNetwork, FrozenType, Transfers, open_device};
 
     let Ok(device) = std::env::var("TAPER_TEST_DEVICE") else {
         println!(

@@ -1,6 +1,6 @@
 use candle_core::{Tensor, backprop::GradStore};
+use taper_grad::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 use taper_graph::{WeightSource, Weights};
-use taper_head::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 
 use crate::{Error, Network, Result};
 
@@ -57,7 +57,7 @@ impl Gradients {
 }
 
 /// Turns gradients into steps, on any candle device: Adam, AdamW and SGD with parameter groups, as
-/// [`taper_head::Optimizer`] does over slices.
+/// [`taper_grad::Optimizer`] does over slices.
 #[derive(Debug)]
 pub struct Optimizer {
     algorithm: Algorithm,
@@ -212,7 +212,7 @@ impl Optimizer {
 }
 
 /// An exponential moving average of a network's tensors, running statistics included: average ← decay · average +
-/// (1 − decay) · current, after each step; [`taper_head::Average`] on any candle device.
+/// (1 − decay) · current, after each step; [`taper_grad::Average`] on any candle device.
 #[derive(Debug)]
 pub struct Average {
     decay: f64,

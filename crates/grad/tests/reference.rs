@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 use taper_core::random::{Key, Purpose};
-use taper_graph::{Activation, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
-use taper_head::{
+use taper_grad::{
     Algorithm, Average, ClassWeights, EpsilonMode, Head, LossConfig, Optimizer, OptimizerConfig,
     ParameterGroup, Targets,
 };
+use taper_graph::{Activation, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 

@@ -6,9 +6,9 @@
 #[test]
 fn convolutions_that_cudnn_refuses_are_matrix_products() {
     use candle_core::{Device, Tensor};
+    use taper_candle::{FrozenNetwork, FrozenType, open_device};
     use taper_core::{Fit, Interpolation, Preprocessing};
     use taper_graph::{Weights, networks};
-    use taper_nn::{FrozenNetwork, FrozenType, open_device};
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
         println!("skipped: only the emulated device (cargo xtask test --cuda) refuses on demand");
