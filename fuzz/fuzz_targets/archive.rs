@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use taper_data::{Content, DecodeOptions, FolderUse, open_archive};
+use taper_data::{Content, FolderUse, open_archive};
+use taper_picture::{DecodeOptions};
 
 const LIMIT: u64 = 1 << 20;
 

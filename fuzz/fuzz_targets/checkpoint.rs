@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use taper_graph::WeightSource;
-use taper_zoo::WeightFile;
+use taper_weights::WeightFile;
 
 /// The first three pickles of the old format: magic number, version, machine.
 const OLD: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";

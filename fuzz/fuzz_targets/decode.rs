@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use taper_data::{DecodeOptions, decode};
+use taper_picture::{DecodeOptions, decode};
 
 fuzz_target!(|bytes: &[u8]| {
     let options = DecodeOptions { max_pixels: 4_000_000, ..DecodeOptions::default() };

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use taper_graph::WeightSource;
-use taper_zoo::WeightFile;
+use taper_weights::WeightFile;
 
 fuzz_target!(|data: &[u8]| {
     // As they are, and as the header of a file that holds a few numbers.

@@ -9,7 +9,8 @@ use std::{error::Error, sync::Arc, time::Instant};
 use image::RgbImage;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{Augment, FolderUse, Item, Loader, LoaderOptions, Preparer, open_folder};
+use taper_data::{Augment, FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_picture::Preparer;
 
 struct Views(Augmenter);
 
@@ -23,10 +24,9 @@ impl Augment for Views {
         out: &mut [u8],
     ) -> taper_data::Result<()> {
         let spec = *preparer.spec();
-        self.0.render(picture, view, key, &spec, preparer.warper(), out).map_err(|e| {
-            let (width, height) = picture.dimensions();
-            taper_data::Error::Resize { width, height, size: spec.size, reason: e.to_string() }
-        })
+        self.0
+            .render(picture, view, key, &spec, preparer.warper(), out)
+            .map_err(|e| taper_data::Error::View(e.into()))
     }
 }
 

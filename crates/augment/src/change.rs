@@ -56,7 +56,7 @@ impl Change {
     /// Writes the changed picture to `out` as a network wants it: u8, layout \[size, size, 3\] (RGB), range 0…255.
     ///
     /// Steps, crop and resizing are one map and one resampling, antialiased with the specification's filter. Without a
-    /// change the pixels are those of `taper_data::Preparer`. Adjustments work on the network's pixels: a blur of one
+    /// change the pixels are those of `taper_picture::Preparer`. Adjustments work on the network's pixels: a blur of one
     /// pixel, for instance, is one pixel of the input that the network sees.
     ///
     /// # Errors

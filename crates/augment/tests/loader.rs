@@ -6,9 +6,8 @@ use std::sync::Arc;
 use image::RgbImage;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{
-    Augment, Batch, FolderUse, Item, Loader, LoaderOptions, Preparer, fixture, open_folder,
-};
+use taper_data::{Augment, Batch, FolderUse, Item, Loader, LoaderOptions, fixture, open_folder};
+use taper_picture::Preparer;
 
 struct Views(Augmenter);
 

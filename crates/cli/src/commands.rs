@@ -6,8 +6,9 @@ use std::{
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 use taper_core::Split;
-use taper_data::{Finding, FolderUse};
+use taper_data::FolderUse;
 use taper_lr_finder::Method;
+use taper_picture::Finding;
 use taper_train::{
     Answer, Classifier, CrossValidation, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
     Session, open_data_with,

@@ -3,12 +3,14 @@
 mod classes;
 mod error;
 pub mod float;
+mod hex;
 mod monitor;
 mod preprocessing;
 pub mod random;
 
 pub use classes::{ClassNames, Split};
 pub use error::{Error, Result};
+pub use hex::hex;
 pub use monitor::{Direction, Mode, Monitor};
 pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};
 

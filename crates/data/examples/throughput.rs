@@ -6,7 +6,8 @@
 use std::{error::Error, sync::Arc, time::Instant};
 
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{FolderUse, Item, Loader, LoaderOptions, open_folder, prepare};
+use taper_data::{FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_picture::prepare;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -14,9 +14,10 @@ use flate2::{
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use crate::{
-    Content, Dataset, Defect, DefectKind, Error, FolderUse, PictureSource, Result, Sample,
+    Content, Dataset, Error, FolderUse, PictureSource, Result, Sample,
     layout::{self, Beside},
 };
+use taper_picture::{Defect, DefectKind};
 
 /// More entries than this are no data set for one archive, and a list of them may not fit into memory.
 const MOST_ENTRIES: usize = 20_000_000;
@@ -56,7 +57,7 @@ fn kind(path: &Path) -> Option<Kind> {
 ///
 /// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones, `..`) are refused all
 /// the same, as such an archive is not what it claims to be. Links and other special entries are passed over and counted.
-/// A picture that unpacks to more than the decoding limit is a [finding](crate::Finding), and is not unpacked further.
+/// A picture that unpacks to more than the decoding limit is a [finding](taper_picture::Finding), and is not unpacked further.
 /// A gzipped tar has no index and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary file
 /// without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20 times its size and 1 GiB.
 ///
@@ -544,7 +545,7 @@ mod tests {
         let files = [("a/1.jpg", vec![0u8; 64 << 20]), ("b/2.jpg", pictures()[0].1.clone())];
         pack_zip(&zip, &files, CompressionMethod::Deflated);
         assert!(std::fs::metadata(&zip).unwrap().len() < 200_000);
-        let options = crate::DecodeOptions { max_bytes: 1 << 20, ..Default::default() };
+        let options = taper_picture::DecodeOptions { max_bytes: 1 << 20, ..Default::default() };
         let dataset = open_archive(&zip, FolderUse::Train).unwrap().with_decode_options(options);
         assert_eq!(dataset.fetch(0).unwrap_err().kind, DefectKind::TooLarge);
         assert!(dataset.read(1).is_ok());

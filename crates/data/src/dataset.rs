@@ -11,11 +11,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use taper_core::{ClassNames, Split};
 
-use crate::{
-    CacheOptions, Defect, DefectKind, Error, Finding, Result,
-    decode::{DecodeOptions, Picture, decode, misnamed},
-    picture_cache::PictureCache,
-};
+use crate::{CacheOptions, Error, Result, picture_cache::PictureCache};
+use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode, misnamed};
 
 /// One labelled picture of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]

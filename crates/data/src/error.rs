@@ -2,11 +2,11 @@ use std::{io, path::PathBuf};
 
 use taper_core::Split;
 
-use crate::Finding;
+use taper_picture::Finding;
 
 /// What can go wrong with a data set as a whole, or with the way it is asked for.
 ///
-/// What is wrong with a single picture is a [`Defect`](crate::Defect): it is reported, and only in strict mode does it
+/// What is wrong with a single picture is a [`Defect`](taper_picture::Defect): it is reported, and only in strict mode does it
 /// become an [`Error::Refused`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,7 +38,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Nowhere below the folder lies a picture.
-    #[error("{}: no pictures found: put them into one folder per class, as {}", path.display(), crate::FORMATS)]
+    #[error("{}: no pictures found: put them into one folder per class, as {}", path.display(), taper_picture::FORMATS)]
     NoPictures {
         /// The folder that was searched.
         path: PathBuf,
@@ -247,21 +247,12 @@ pub enum Error {
         /// How many samples there are.
         len: usize,
     },
-    /// A preprocessing specification is wrong.
+    /// A preprocessing specification is out of range, or a picture cannot be brought to the network's size.
     #[error(transparent)]
-    Preprocessing(#[from] taper_core::Error),
-    /// A picture could not be brought to the network's size.
-    #[error("resizing {width} × {height} to {size} × {size}: {reason}")]
-    Resize {
-        /// Width of the picture.
-        width: u32,
-        /// Height of the picture.
-        height: u32,
-        /// Side of the network's input.
-        size: u32,
-        /// What the resizer said.
-        reason: String,
-    },
+    Picture(#[from] taper_picture::Error),
+    /// A view of a picture cannot be made.
+    #[error("augmenting a picture: {0}")]
+    View(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Why a file could not be fetched.

@@ -10,9 +10,9 @@ use std::{
 
 use taper_core::{ClassNames, Split, nearest};
 
-use crate::{
-    Content, Dataset, Defect, DefectKind, Error, Finding, Ignored, PictureSource, Result, Sample,
-    decode::{format_of_extension, looks_like_picture, read_file},
+use crate::{Content, Dataset, Error, Ignored, PictureSource, Result, Sample};
+use taper_picture::{
+    Defect, DefectKind, Finding, format_of_extension, looks_like_picture, read_file,
 };
 
 /// How deep folders below a class are followed. Far beyond any real data set.

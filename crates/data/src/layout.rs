@@ -8,10 +8,8 @@ use std::{
 
 use taper_core::{ClassNames, Split, nearest};
 
-use crate::{
-    Dataset, Error, Finding, FolderUse, Ignored, PictureSource, Result, Sample,
-    decode::format_of_extension,
-};
+use crate::{Dataset, Error, FolderUse, Ignored, PictureSource, Result, Sample};
+use taper_picture::{Finding, format_of_extension};
 
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;

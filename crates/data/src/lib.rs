@@ -2,16 +2,13 @@
 
 mod archive;
 mod dataset;
-mod decode;
 #[cfg(feature = "download")]
 mod download;
 mod error;
-mod finding;
 pub mod fixture;
 mod folder;
 #[cfg(feature = "download")]
 mod hub_listing;
-mod jpeg;
 mod known;
 mod layout;
 mod loader;
@@ -20,7 +17,6 @@ mod open;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod picture_cache;
-mod prepare;
 mod sampling;
 mod split;
 #[cfg(feature = "parquet")]
@@ -28,11 +24,9 @@ mod thrift;
 
 pub use archive::{is_archive, open_archive, open_archives};
 pub use dataset::{Content, Dataset, Ignored, PictureSource, Sample, content_sha256};
-pub use decode::{DecodeOptions, FORMATS, Picture, decode, decode_file};
 #[cfg(feature = "download")]
 pub use download::{RemoteFile, Watching, download};
 pub use error::{DownloadProblem, Error, Result};
-pub use finding::{Defect, DefectKind, Finding};
 pub use folder::{FolderUse, open_folder};
 #[cfg(feature = "download")]
 pub use hub_listing::{HubListing, ListedFile, hub_listing};
@@ -43,6 +37,5 @@ pub use open::open_path;
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
 pub use picture_cache::CacheOptions;
-pub use prepare::{Preparer, prepare};
 pub use sampling::{Sampling, class_weights};
 pub use split::{DEFAULT_FRACTION, Splits, ValChoice};

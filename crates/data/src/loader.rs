@@ -18,7 +18,8 @@ use image::RgbImage;
 use rayon::prelude::*;
 use taper_core::Preprocessing;
 
-use crate::{Dataset, Error, Finding, Preparer, Result, decode::recycle};
+use crate::{Dataset, Error, Result};
+use taper_picture::{Defect, DefectKind, Finding, Preparer, recycle};
 
 /// One picture to be loaded: a sample, and which view of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,7 +84,7 @@ impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
         preparer: &mut Preparer,
         out: &mut [u8],
     ) -> Result<()> {
-        preparer.prepare_into(&self(picture, view, key), out)
+        Ok(preparer.prepare_into(&self(picture, view, key), out)?)
     }
 }
 
@@ -202,7 +203,7 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Option`] for a batch size or prefetch of 0, or views above 0 without `augment`; [`Error::NoSample`] for an
-    /// index beyond the data set; [`Error::Preprocessing`] for a specification out of range.
+    /// index beyond the data set; [`Error::Picture`] for a specification out of range.
     pub fn new(
         dataset: Arc<Dataset>,
         spec: Preprocessing,
@@ -210,7 +211,7 @@ impl Loader {
         augment: Option<Arc<dyn Augment>>,
         options: LoaderOptions,
     ) -> Result<Self> {
-        spec.check()?;
+        spec.check().map_err(taper_picture::Error::from)?;
         for (field, value) in [("batch size", options.batch_size), ("prefetch", options.prefetch)] {
             if value == 0 {
                 return Err(Error::Option { field, value: "0".into(), remedy: "use 1 or more" });
@@ -328,13 +329,13 @@ impl Job {
     /// All views of one sample, or why there are none.
     fn pictures(
         &self,
-        preparer: &mut Result<Preparer>,
+        preparer: &mut taper_picture::Result<Preparer>,
         run: &[Item],
         out: &mut [u8],
     ) -> std::result::Result<Option<Finding>, Finding> {
         let failed = |sample: usize, reason: String| {
             let id = self.dataset.samples()[sample].id.clone();
-            crate::Defect::new(crate::DefectKind::Corrupt, reason).at(Some(sample), id)
+            Defect::new(DefectKind::Corrupt, reason).at(Some(sample), id)
         };
         let Some(first) = run.first() else { return Ok(None) };
         if self.cancelled.load(Ordering::Relaxed) {
@@ -348,7 +349,7 @@ impl Job {
                 Some(augment) if item.view > 0 => {
                     augment.augment_into(&picture.pixels, item.view, key, preparer, out)
                 }
-                _ => preparer.prepare_into(&picture.pixels, out),
+                _ => preparer.prepare_into(&picture.pixels, out).map_err(Error::from),
             };
             prepared.map_err(|e| failed(first.sample, e.to_string()))?;
         }
@@ -427,7 +428,7 @@ mod tests {
     use taper_core::{ClassNames, Fit, Interpolation};
 
     use super::*;
-    use crate::{Content, Defect, DefectKind, PictureSource, Sample, fixture};
+    use crate::{Content, PictureSource, Sample, fixture};
 
     /// Renders pictures; slots that are a multiple of 7 fail. Counts what is asked of it.
     #[derive(Debug, Default)]
@@ -524,7 +525,7 @@ mod tests {
             for (i, pixels) in batch.pixels.chunks_exact(8 * 8 * 3).enumerate() {
                 let index = batch.indices[i];
                 let picture = data.read(index).unwrap().pixels;
-                assert_eq!(pixels, crate::prepare(&picture, &spec()).unwrap(), "{index}");
+                assert_eq!(pixels, taper_picture::prepare(&picture, &spec()).unwrap(), "{index}");
                 assert_eq!(batch.labels[i], index as u32 % 2);
             }
             seen.extend(batch.indices);

@@ -11,10 +11,10 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    Content, Dataset, Defect, DefectKind, Error, FolderUse, PictureSource, Result, Sample,
-    decode::read_file,
+    Content, Dataset, Error, FolderUse, PictureSource, Result, Sample,
     layout::{self, Beside, Row},
 };
+use taper_picture::{Defect, DefectKind, read_file};
 
 /// The longest line of a JSON Lines manifest, in bytes: far beyond any path, and a guard against files that are no text.
 const LONGEST_LINE: u64 = 1 << 20;

@@ -25,12 +25,12 @@ use serde_json::Value;
 use taper_core::Split;
 
 use crate::{
-    Content, Dataset, Defect, DefectKind, Error, FolderUse, PictureSource, Result, Sample,
+    Content, Dataset, Error, FolderUse, PictureSource, Result, Sample,
     archive::Window,
-    decode::read_file,
     layout::{self, Beside, Row, split_named},
     thrift::Walker,
 };
+use taper_picture::{Defect, DefectKind, read_file};
 
 /// Neighbouring pictures that are read together, since a page of the file holds several.
 const BLOCK_ROWS: u32 = 32;

@@ -9,7 +9,8 @@ use std::{
 
 use image::RgbImage;
 
-use crate::{Error, Picture, Result, archive::Window};
+use crate::{Error, Result, archive::Window};
+use taper_picture::Picture;
 
 /// How much of its decoded pictures a data set keeps: see [`Dataset::cache`](crate::Dataset::cache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl PictureCache {
         window.seek(SeekFrom::Start(at)).ok()?;
         // A disk that fails costs time: the picture is decoded again.
         window.read_exact(&mut pixels).ok()?;
-        Some(Picture { pixels: RgbImage::from_raw(width, height, pixels)?, ..picture })
+        Some(picture.with_pixels(RgbImage::from_raw(width, height, pixels)?))
     }
 
     pub(crate) fn put(&self, index: usize, picture: &Picture) {
@@ -99,7 +100,7 @@ impl PictureCache {
             let at = inner.disk;
             inner.disk += bytes;
             let size = picture.pixels.dimensions();
-            let rest = Picture { pixels: RgbImage::default(), ..*picture };
+            let rest = picture.with_pixels(RgbImage::default());
             inner.kept.insert(index, Kept::Disk(rest, at, size));
         }
     }

@@ -397,7 +397,11 @@ impl Splits {
     ///
     /// # Errors
     /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its last picture.
-    pub fn without(&self, dataset: &Dataset, unusable: &[crate::Finding]) -> Result<Splits> {
+    pub fn without(
+        &self,
+        dataset: &Dataset,
+        unusable: &[taper_picture::Finding],
+    ) -> Result<Splits> {
         let gone: std::collections::HashSet<usize> =
             unusable.iter().filter(|f| !f.usable()).filter_map(|f| f.sample).collect();
         let keep = |indices: &[usize]| -> Vec<usize> {
@@ -433,7 +437,8 @@ mod tests {
     use taper_core::ClassNames;
 
     use super::*;
-    use crate::{Content, Defect, DefectKind, Finding, PictureSource, Sample};
+    use crate::{Content, PictureSource, Sample};
+    use taper_picture::{Defect, DefectKind, Finding};
 
     #[derive(Debug)]
     struct Nowhere;

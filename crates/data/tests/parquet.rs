@@ -11,9 +11,8 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use taper_core::Split;
-use taper_data::{
-    Content, Dataset, DefectKind, Error, FolderUse, is_parquet, open_parquet, open_path,
-};
+use taper_data::{Content, Dataset, Error, FolderUse, is_parquet, open_parquet, open_path};
+use taper_picture::DefectKind;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/parquet")

@@ -155,7 +155,7 @@ mod tests {
     /// The pictures that Pillow wrote for the tests of taper-data.
     #[test]
     fn modes_and_animation_of_pillows_files() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/reference/pictures/");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../picture/tests/reference/pictures/");
         let cases = [
             ("grey.jpg", ColourMode::Grey, false),
             ("420.jpg", ColourMode::Rgb, false),

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 use rayon::prelude::*;
 use serde::Serialize;
 use taper_core::Split;
-use taper_data::{Content, Dataset, Finding, content_sha256};
+use taper_data::{Content, Dataset, content_sha256};
+use taper_picture::Finding;
 
 use crate::{
     Drift, Duplicate, Embeddings, Error, LabelError, Likeness, Result, Variety, advice,

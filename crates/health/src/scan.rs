@@ -7,7 +7,8 @@ use std::{
 
 use image::metadata::Orientation;
 use rayon::prelude::*;
-use taper_data::{Content, Dataset, Finding, content_sha256};
+use taper_data::{Content, Dataset, content_sha256};
+use taper_picture::Finding;
 
 use crate::{
     Error, Result,

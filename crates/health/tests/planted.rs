@@ -12,8 +12,9 @@ use std::{
 
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use taper_core::random::{Key, Purpose, Stream};
-use taper_data::{DefectKind, FolderUse, open_folder};
+use taper_data::{FolderUse, open_folder};
 use taper_health::{Health, Likeness, Strength, Watch, draw_sheets, fix, inspect, quick};
+use taper_picture::DefectKind;
 
 const CLASSES: [&str; 3] = ["paper", "rock", "scissors"];
 const SEED: u64 = 20261123;

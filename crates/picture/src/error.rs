@@ -1,5 +1,5 @@
 /// What can go wrong when pixels are brought to new places.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A picture without pixels has nothing to show.
@@ -22,6 +22,9 @@ pub enum Error {
         /// Height in pixels.
         height: u32,
     },
+    /// A preprocessing specification is out of range.
+    #[error(transparent)]
+    Preprocessing(#[from] taper_core::Error),
     /// The resizer refused.
     #[error("resizing: {0}")]
     Resizer(String),

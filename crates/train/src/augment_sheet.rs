@@ -7,7 +7,8 @@ use taper_core::{
     Interpolation, Part, Split,
     random::{Key, Purpose},
 };
-use taper_data::{Augment, Dataset, Finding, FolderUse, Preparer};
+use taper_data::{Augment, Dataset, FolderUse};
+use taper_picture::{Finding, Preparer};
 use taper_plot::{Sheet, Tile};
 
 use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
@@ -169,16 +170,13 @@ impl Drawing<'_> {
             let mut pixels = vec![0; (side * side * 3) as usize];
             let whole = Part::whole(size, size);
             let filter = Interpolation::Bicubic;
-            self.preparer
-                .warper()
-                .resizer()
-                .resize(&seen, whole, filter, (side, side), &mut pixels)
-                .map_err(|e| taper_data::Error::Resize {
-                    width: size,
-                    height: size,
-                    size: side,
-                    reason: e.to_string(),
-                })?;
+            self.preparer.warper().resizer().resize(
+                &seen,
+                whole,
+                filter,
+                (side, side),
+                &mut pixels,
+            )?;
             let what = if view == 0 { "original".into() } else { format!("view {view}") };
             tiles.push(Tile {
                 width: side,

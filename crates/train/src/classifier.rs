@@ -6,8 +6,9 @@ use image::RgbImage;
 use serde::Serialize;
 use taper_candle::{DeviceChoice, open_device};
 use taper_core::{ClassNames, Preprocessing, Split};
-use taper_data::{Dataset, DecodeOptions, Finding, Item, Preparer, decode_file};
+use taper_data::{Dataset, Item};
 use taper_metrics::{Evaluation, softmax};
+use taper_picture::{DecodeOptions, Finding, Preparer, decode_file};
 use taper_plan::{Kernels, Output, Precision};
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 

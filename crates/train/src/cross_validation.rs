@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use taper_data::Finding;
+use taper_picture::Finding;
 
 use crate::{
     Answer, CheckedRecipe, Error, Outcome, Result, Session,

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 use serde::Serialize;
 use serde_json::json;
 use taper_candle::open_device;
-use taper_data::{Finding, FolderUse, Item};
+use taper_data::{FolderUse, Item};
+use taper_picture::Finding;
 use taper_plan::Output;
 use taper_zoo::resolve;
 

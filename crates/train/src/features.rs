@@ -4,8 +4,9 @@ use std::{
 };
 
 use rayon::prelude::*;
-use taper_data::{Augment, Batch, Dataset, Finding, Item, Loader, LoaderOptions};
+use taper_data::{Augment, Batch, Dataset, Item, Loader, LoaderOptions};
 use taper_feature_cache::{FeatureSet, Key, digest};
+use taper_picture::Finding;
 
 use crate::{
     Backbone, Error, Result, Session,

@@ -1,8 +1,8 @@
 use std::{fs, path::Path};
 
 use serde::Serialize;
-use taper_data::Finding as Remark;
 use taper_lr_finder::{Finding, Suggestions};
+use taper_picture::Finding as Remark;
 
 use crate::{
     CheckedRecipe, Error, HeadTrainer, Result, Session, prepare::Prepared, run::write_finding,

@@ -11,7 +11,8 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use taper_augment::{Mix, Mixed, Mixer};
 use taper_core::random::{Key, Purpose};
-use taper_data::{Augment, Dataset, Item, Preparer};
+use taper_data::{Augment, Dataset, Item};
+use taper_picture::Preparer;
 
 use crate::{Error, Result};
 
@@ -197,9 +198,10 @@ impl Augment for MixedViews {
         self.views.augment_into(&other.pixels, view, other_key, preparer, second)?;
         let size = preparer.spec().size;
         // Of two, the first is mixed with the second.
-        mixing.draw(key, view, size).pixels(&mut pair, 2, size as usize, 3).map_err(|e| {
-            taper_data::Error::Resize { width: size, height: size, size, reason: e.to_string() }
-        })?;
+        mixing
+            .draw(key, view, size)
+            .pixels(&mut pair, 2, size as usize, 3)
+            .map_err(|e| taper_data::Error::View(e.into()))?;
         out.copy_from_slice(&pair[..out.len()]);
         Ok(())
     }

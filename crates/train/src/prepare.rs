@@ -4,7 +4,8 @@ use candle_core::Device;
 use taper_augment::Augmenter;
 use taper_candle::{DeviceChoice, open_device};
 use taper_core::Split;
-use taper_data::{DEFAULT_FRACTION, Dataset, Finding, FolderUse, Item, Splits, ValChoice};
+use taper_data::{DEFAULT_FRACTION, Dataset, FolderUse, Item, Splits, ValChoice};
+use taper_picture::Finding;
 use taper_plan::Output;
 use taper_zoo::{LoadedWeights, resolve};
 

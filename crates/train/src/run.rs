@@ -7,10 +7,11 @@ use taper_callbacks::{
     JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
 };
 use taper_candle::DeviceChoice;
-use taper_data::{Finding as Remark, Item};
+use taper_data::Item;
 use taper_graph::{Graph, ParameterCount};
 use taper_lr_finder::Finding;
 use taper_metrics::Evaluation;
+use taper_picture::Finding as Remark;
 use taper_report::{Curves, confusion};
 
 use crate::{

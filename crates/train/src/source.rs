@@ -5,10 +5,9 @@ use std::{
 };
 
 use taper_core::Split;
-use taper_data::{
-    Content, Dataset, Defect, DefectKind, FolderUse, KnownSet, PictureSource, Sample, open_path,
-};
+use taper_data::{Content, Dataset, FolderUse, KnownSet, PictureSource, Sample, open_path};
 use taper_feature_cache::digest;
+use taper_picture::{Defect, DefectKind};
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
 use crate::{Error, Result, Session};

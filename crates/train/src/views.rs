@@ -1,6 +1,7 @@
 use image::RgbImage;
 use taper_augment::Augmenter;
-use taper_data::{Augment, Preparer};
+use taper_data::Augment;
+use taper_picture::Preparer;
 
 /// Views of pictures for the loader: augmented and brought to the network's size in one resampling.
 #[derive(Debug)]
@@ -16,9 +17,8 @@ impl Augment for Views {
         out: &mut [u8],
     ) -> taper_data::Result<()> {
         let spec = *preparer.spec();
-        self.0.render(picture, view, key, &spec, preparer.warper(), out).map_err(|e| {
-            let (width, height) = picture.dimensions();
-            taper_data::Error::Resize { width, height, size: spec.size, reason: e.to_string() }
-        })
+        self.0
+            .render(picture, view, key, &spec, preparer.warper(), out)
+            .map_err(|e| taper_data::Error::View(e.into()))
     }
 }

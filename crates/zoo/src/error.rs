@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use crate::{RepositoryKind, hub::HubProblem};
 
@@ -16,70 +16,9 @@ pub enum Error {
         /// All names, separated by commas.
         known: String,
     },
-    /// A file could not be opened or read.
-    #[error("cannot read the weights '{}': {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file is in no format that weights are read from.
-    #[error("'{file}' is {found}, not a safetensors file or a torch checkpoint: {remedy}")]
-    Format {
-        /// The file's path, or the name of embedded weights.
-        file: String,
-        /// What the file seems to be.
-        found: &'static str,
-        /// What helps.
-        remedy: &'static str,
-    },
-    /// A safetensors file is damaged.
-    #[error("the weights '{file}' are damaged: {problem}; fetch or export the file again")]
-    Damaged {
-        /// The file's path, or the name of embedded weights.
-        file: String,
-        /// What does not hold.
-        problem: String,
-        /// The parser's own words, if it was the parser that refused.
-        source: Option<safetensors::SafeTensorError>,
-    },
-    /// A torch checkpoint is damaged, or more than a dictionary of tensors.
-    #[error(
-        "cannot read the torch checkpoint '{file}': {problem}; \
-         fetch it again, or save model.state_dict() with torch.save or as safetensors"
-    )]
-    Checkpoint {
-        /// The file's path.
-        file: String,
-        /// What does not hold.
-        problem: String,
-    },
-    /// A tensor that the network needs has a type of number that cannot be read.
-    #[error(
-        "tensor '{tensor}' of the weights '{file}' holds {found} numbers: \
-         only F32, F16 and BF16 can be read; export the weights as 32-bit floats"
-    )]
-    ElementType {
-        /// The file's path, or the name of embedded weights.
-        file: String,
-        /// The tensor's name.
-        tensor: String,
-        /// Its type in the words of the safetensors format.
-        found: String,
-    },
-    /// Weights and network do not belong together.
-    #[error("the weights '{file}' do not belong to {model}: {source}; {remedy}")]
-    Mismatch {
-        /// The file's path, or what stands for it.
-        file: String,
-        /// The model's name.
-        model: String,
-        /// Everything that is missing, misshapen or unexpected.
-        source: Box<taper_graph::Error>,
-        /// What helps, e.g. the network that they belong to.
-        remedy: String,
-    },
+    /// A weight file cannot be read.
+    #[error(transparent)]
+    Weights(#[from] taper_weights::Error),
     /// A file follows another framework's convention, and that framework's network computes something else.
     #[error(
         "the weights '{file}' are {naming}'s and cannot be used for {model}: {why}; \

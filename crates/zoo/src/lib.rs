@@ -9,10 +9,8 @@ mod pins;
 mod place;
 mod registry;
 mod resolve;
-mod weight_file;
 
 pub use error::{Error, Result};
 pub use place::Place;
 pub use registry::{HubFile, ModelSpec, RepositoryKind, find, models};
 pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};
-pub use weight_file::{ElementType, WeightFile};

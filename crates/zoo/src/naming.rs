@@ -9,7 +9,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use taper_graph::{Graph, Parameter, WeightSource};
 
-use crate::{Error, Result, WeightFile};
+use taper_weights::WeightFile;
+
+use crate::Result;
 
 /// What training scripts put before all names: `DistributedDataParallel`, Lightning and others.
 const PREFIXES: [&str; 6] = ["", "module.", "model.", "backbone.", "module.model.", "encoder."];
@@ -126,7 +128,7 @@ impl Renamed {
     }
 
     /// # Errors
-    /// [`Error::ElementType`] names the first tensor that is there, but holds numbers of a type that is not read.
+    /// [`taper_weights::Error::ElementType`] names the first tensor that is there, but holds numbers of a type that is not read.
     pub(crate) fn check_types(&self, graph: &Graph) -> Result<()> {
         let missing = graph.parameters().into_iter().find_map(|parameter| {
             let found = self.file.other_type(&parameter.name)?;
@@ -135,9 +137,12 @@ impl Renamed {
         });
         match missing {
             None => Ok(()),
-            Some((tensor, found)) => {
-                Err(Error::ElementType { file: self.file.name().to_owned(), tensor, found })
+            Some((tensor, found)) => Err(taper_weights::Error::ElementType {
+                file: self.file.name().to_owned(),
+                tensor,
+                found,
             }
+            .into()),
         }
     }
 

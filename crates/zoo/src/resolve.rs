@@ -3,9 +3,11 @@ use std::path::{Path, PathBuf};
 use taper_graph::{Graph, Mismatch, WeightSource, Weights, check_weights_in};
 
 use sha2::Digest;
+use taper_core::hex;
+use taper_weights::WeightFile;
 
 use crate::{
-    Error, ModelSpec, Result, WeightFile,
+    Error, ModelSpec, Result,
     hub::{self, HubOptions},
     naming::{Renamed, holds_only, renamed},
 };
@@ -38,16 +40,17 @@ impl LoadedWeights {
     /// Checks that the weights fit another form of the network than the backbone, e.g. the one with the classifier.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] lists all that is missing or misshapen.
+    /// [`taper_weights::Error::Mismatch`] lists all that is missing or misshapen.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         let whole = crate::find(self.model)?.graph();
-        check_weights_in(graph, &whole, self.source.as_ref()).map_err(|source| Error::Mismatch {
+        check_weights_in(graph, &whole, self.source.as_ref()).map_err(|source| taper_weights::Error::Mismatch {
             file: self.origin.clone(),
             model: self.model.to_owned(),
             source: source.into(),
             remedy: "a head can be trained on them all the same; for ImageNet's classes give weights with their classifier"
                 .into(),
-        })
+        })?;
+        Ok(())
     }
 }
 
@@ -148,12 +151,13 @@ fn check_names(
         }
         None => format!("give weights of {} with the names of timm or torchvision", model.name),
     };
-    Err(Error::Mismatch {
+    Err(taper_weights::Error::Mismatch {
         file: origin.to_owned(),
         model: model.name.to_owned(),
         source: problem.into(),
         remedy,
-    })
+    }
+    .into())
 }
 
 fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
@@ -181,8 +185,8 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
 }
 
 fn digest(path: &Path) -> Result<String> {
-    let read = |source| Error::Read { path: path.to_owned(), source };
-    Ok(crate::weight_file::hex(&sha2::Sha256::digest(std::fs::read(path).map_err(read)?)))
+    let read = |source| taper_weights::Error::Read { path: path.to_owned(), source };
+    Ok(hex(&sha2::Sha256::digest(std::fs::read(path).map_err(read)?)))
 }
 
 fn random(model: &'static ModelSpec) -> LoadedWeights {
@@ -195,7 +199,7 @@ fn random(model: &'static ModelSpec) -> LoadedWeights {
     let digest = sha2::Sha256::digest(format!("taper/seeded/{}", model.name));
     LoadedWeights {
         source: Box::new(weights),
-        digest: crate::weight_file::hex(&digest),
+        digest: hex(&digest),
         origin: "random (for benchmarks)".into(),
         model: model.name,
     }

@@ -276,7 +276,10 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     assert_eq!(cached(&model.hub, &scene.options), None);
     scene.options.offline = false;
     assert_eq!(fs::read(fetch(&model.hub, &scene.options).unwrap()).unwrap(), sound);
-    assert!(matches!(resolve(&scene.options), Error::Mismatch { .. }));
+    assert!(matches!(
+        resolve(&scene.options),
+        Error::Weights(taper_weights::Error::Mismatch { .. })
+    ));
 }
 
 /// The ranges that were asked for of the content.

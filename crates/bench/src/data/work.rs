@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{
-    Augment, Dataset, FolderUse, Item, Loader, LoaderOptions, Preparer, open_folder, prepare,
-};
+use taper_data::{Augment, Dataset, FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_picture::{Preparer, prepare};
 
 use super::case::Case;
 use crate::protocol::{Loaded, Worker, serve};

@@ -22,7 +22,9 @@ use super::{
     Cause, HubOptions, HubProblem, cached, failure, is_commit, is_sha256, repository_folder,
     resume::{partial, resume, whole},
 };
-use crate::{HubFile, RepositoryKind, Result, weight_file::hex};
+use taper_core::hex;
+
+use crate::{HubFile, RepositoryKind, Result};
 
 /// How often a download starts again after the connection broke.
 const ATTEMPTS: usize = 3;

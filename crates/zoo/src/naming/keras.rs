@@ -9,7 +9,9 @@ use taper_core::Preprocessing;
 use taper_graph::{Graph, Op, Parameter, WeightSource};
 
 use super::{Found, Recipe};
-use crate::{Error, Result, WeightFile};
+use taper_weights::WeightFile;
+
+use crate::{Error, Result};
 
 /// Where Keras has what torch has elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use taper_graph::{Parameter, WeightSource};
 
 use super::{Found, Recipe};
-use crate::WeightFile;
+use taper_weights::WeightFile;
 
 /// Which tensor of the fused convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

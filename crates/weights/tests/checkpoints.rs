@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use taper_graph::WeightSource;
-use taper_zoo::{ElementType, Error, WeightFile};
+use taper_weights::{ElementType, Error, WeightFile};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)

@@ -5,7 +5,7 @@
 use std::fs;
 
 use taper_graph::WeightSource;
-use taper_zoo::WeightFile;
+use taper_weights::WeightFile;
 
 /// A safetensors file with tensors of one number.
 fn file(tensors: &[(&str, f32)]) -> Vec<u8> {

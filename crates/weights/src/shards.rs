@@ -11,11 +11,11 @@ use crate::{Error, Result};
 
 /// Where each tensor is.
 #[derive(Debug, PartialEq)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// The files beside the index, in order.
-    pub(super) files: Vec<String>,
+    pub(crate) files: Vec<String>,
     /// For each tensor, which of them.
-    pub(super) tensors: BTreeMap<String, usize>,
+    pub(crate) tensors: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Written {
 const MOST_FILES: usize = 1000;
 
 /// Reads an index; `name` stands for it in messages.
-pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Index> {
+pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Index> {
     let damaged = |problem: String| Error::Damaged { file: name.to_owned(), problem, source: None };
     let written: Written = serde_json::from_slice(bytes)
         .map_err(|e| damaged(format!("the index cannot be read ({e})")))?;

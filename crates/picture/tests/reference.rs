@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use image::RgbImage;
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{DecodeOptions, decode, prepare};
+use taper_picture::{DecodeOptions, decode, prepare};
 
 fn pictures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/pictures")

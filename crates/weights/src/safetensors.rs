@@ -2,7 +2,7 @@
 
 use ::safetensors::{Dtype, SafeTensorError, tensor::Metadata};
 
-use super::{
+use crate::{
     ElementType,
     contents::{Contents, Tensor},
 };
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const HEADER_LIMIT: usize = 100_000_000;
 
 /// Reads and checks the header; `name` stands for the file in messages.
-pub(super) fn read(name: &str, data: &[u8]) -> Result<Contents> {
+pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
     let damaged = |problem: String| Error::Damaged { file: name.to_owned(), problem, source: None };
     let Some((length, rest)) = data.split_first_chunk::<8>() else {
         return Err(damaged(format!(

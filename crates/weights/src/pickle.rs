@@ -13,7 +13,7 @@ const MOST_VALUES: usize = 1 << 22;
 
 /// A value; what is larger than a number lies in the arena.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     None,
     Bool,
     Int(i64),
@@ -31,7 +31,7 @@ pub(super) enum Value {
 
 /// The names that are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
+pub(crate) enum Global {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
@@ -44,7 +44,7 @@ pub(super) enum Global {
 
 /// A type of number of torch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
+pub(crate) enum Number {
     F64,
     F32,
     F16,
@@ -58,7 +58,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
@@ -68,7 +68,7 @@ impl Number {
     }
 
     /// The name in the safetensors format.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F64 => "F64",
             Self::F32 => "F32",
@@ -86,48 +86,48 @@ impl Number {
 
 /// A block of numbers outside of the pickle.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Storage {
-    pub(super) number: Number,
+pub(crate) struct Storage {
+    pub(crate) number: Number,
     /// Its name, in the pickle's bytes.
-    pub(super) key: (u32, u32),
+    pub(crate) key: (u32, u32),
     /// How many numbers.
-    pub(super) count: u64,
+    pub(crate) count: u64,
 }
 
 /// A view of a storage.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct TensorView {
-    pub(super) storage: Storage,
+pub(crate) struct TensorView {
+    pub(crate) storage: Storage,
     /// In numbers.
-    pub(super) offset: u64,
-    pub(super) shape: Vec<u64>,
+    pub(crate) offset: u64,
+    pub(crate) shape: Vec<u64>,
     /// In numbers.
-    pub(super) strides: Vec<u64>,
+    pub(crate) strides: Vec<u64>,
 }
 
 /// What a pickle builds.
 #[derive(Debug, Default)]
-pub(super) struct Arena {
-    pub(super) sequences: Vec<Value>,
-    pub(super) lists: Vec<Vec<Value>>,
-    pub(super) dicts: Vec<Vec<(Value, Value)>>,
-    pub(super) storages: Vec<Storage>,
-    pub(super) tensors: Vec<TensorView>,
+pub(crate) struct Arena {
+    pub(crate) sequences: Vec<Value>,
+    pub(crate) lists: Vec<Vec<Value>>,
+    pub(crate) dicts: Vec<Vec<(Value, Value)>>,
+    pub(crate) storages: Vec<Storage>,
+    pub(crate) tensors: Vec<TensorView>,
 }
 
 /// One pickle: its value, and how many bytes it takes.
 #[derive(Debug)]
-pub(super) struct Unpickled {
-    pub(super) value: Value,
-    pub(super) arena: Arena,
-    pub(super) length: usize,
+pub(crate) struct Unpickled {
+    pub(crate) value: Value,
+    pub(crate) arena: Arena,
+    pub(crate) length: usize,
 }
 
 /// Runs the pickle at the start of `bytes`.
 ///
 /// # Errors
 /// In words, what is wrong, or which foreign name it asks for.
-pub(super) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
+pub(crate) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
     // Positions are stored in 32 bits.
     let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
     let mut machine = Machine {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, io::Cursor, ops::Range};
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{
+use crate::{
     ElementType,
     contents::{Contents, Tensor},
     pickle::{Arena, Number, Storage, TensorView, Unpickled, Value, unpickle},
@@ -21,12 +21,12 @@ const WRAPPERS: [&str; 5] = ["state_dict", "model", "state_dict_ema", "model_ema
 const LARGEST_PICKLE: u64 = 64 << 20;
 
 /// The start of torch's old format: a pickle of its magic number.
-pub(super) const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+pub(crate) const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 /// The start of a zip archive.
-pub(super) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Reads the names of all tensors and where they lie; `name` stands for the file in messages.
-pub(super) fn read(name: &str, data: &[u8]) -> Result<Contents> {
+pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
     let contents = if data.starts_with(ZIP_MAGIC) { read_zip(data) } else { read_old(data) };
     contents.map_err(|problem| Error::Checkpoint { file: name.to_owned(), problem })
 }

@@ -1,20 +1,19 @@
 //! Files of named tensors, in the formats that weights come in.
 
-mod checkpoint;
-mod contents;
-mod pickle;
-mod safetensors;
-mod shards;
-
 use std::{borrow::Cow, collections::BTreeMap, fmt, fs::File, path::Path, sync::OnceLock};
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+#[cfg(not(target_family = "wasm"))]
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
+use taper_core::hex;
 use taper_graph::{Graph, WeightSource, check_weights};
 
-use self::contents::{Contents, Tensor};
-use crate::{Error, Result};
+use crate::{
+    Error, Result, checkpoint,
+    contents::{Contents, Tensor},
+    safetensors, shards,
+};
 
 /// A type of number that weights can be stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +45,7 @@ pub enum ElementType {
 /// let path = folder.path().join("tiny.safetensors");
 /// std::fs::write(&path, bytes)?;
 ///
-/// let weights = taper_zoo::WeightFile::open(&path)?;
+/// let weights = taper_weights::WeightFile::open(&path)?;
 /// assert_eq!(weights.shape("scale"), Some(&[2][..]));
 /// assert_eq!(weights.values("scale").as_deref(), Some(&[1.5, -2.0][..]));
 /// # Ok(())
@@ -61,6 +60,7 @@ pub struct WeightFile {
 }
 
 enum Bytes {
+    #[cfg(not(target_family = "wasm"))]
     Mapped(Mmap),
     Owned(Vec<u8>),
     Static(&'static [u8]),
@@ -69,6 +69,7 @@ enum Bytes {
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
+            #[cfg(not(target_family = "wasm"))]
             Bytes::Mapped(map) => map,
             Bytes::Owned(bytes) => bytes,
             Bytes::Static(bytes) => bytes,
@@ -192,12 +193,13 @@ impl WeightFile {
     }
 
     /// How a tensor of a type that is not read is stored, e.g. `I64`.
-    pub(crate) fn other_type(&self, name: &str) -> Option<&str> {
+    pub fn other_type(&self, name: &str) -> Option<&str> {
         self.contents.other.get(name).map(String::as_str)
     }
 
     /// Gives the digest that is known beforehand, so that it need not be computed.
-    pub(crate) fn with_digest(self, digest: &str) -> Self {
+    #[must_use]
+    pub fn with_digest(self, digest: &str) -> Self {
         Self { digest: OnceLock::from(digest.to_owned()), ..self }
     }
 
@@ -284,10 +286,22 @@ fn map(path: &Path) -> Result<Bytes> {
         // An empty file cannot be mapped on every system.
         return Ok(Bytes::Static(&[]));
     }
+    contents(file).map_err(read)
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn contents(file: File) -> std::io::Result<Bytes> {
     // SAFETY: the mapping is read-only and lives as long as the `WeightFile`. The one hazard is another process that
     // shortens or rewrites the file in place; the documentation of `WeightFile::open` asks for a file that does not
     // change, as every reader of memory-mapped weights does. Bytes are only ever read as plain numbers or checked text.
-    Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }.map_err(read)?))
+    Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }?))
+}
+
+#[cfg(target_family = "wasm")]
+fn contents(mut file: File) -> std::io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(Bytes::Owned(bytes))
 }
 
 /// The values of a view with strides, in row-major order. The reader has checked that it stays inside of `values`.
@@ -365,15 +379,6 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         .into_iter()
         .find(|(start, ..)| bytes.starts_with(start))
         .map(|(_, found, remedy)| (found, remedy))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

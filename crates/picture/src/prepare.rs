@@ -2,9 +2,8 @@
 
 use image::RgbImage;
 use taper_core::Preprocessing;
-use taper_picture::Warper;
 
-use crate::{Error, Result};
+use crate::{Result, Warper};
 
 /// Brings pictures to a network's input size. Holds buffers: keep one per thread.
 ///
@@ -22,7 +21,7 @@ impl Preparer {
     /// A preparer for one specification.
     ///
     /// # Errors
-    /// [`Error::Preprocessing`] if a field is out of range.
+    /// [`Error::Preprocessing`](crate::Error::Preprocessing) if a field is out of range.
     pub fn new(spec: Preprocessing) -> Result<Self> {
         spec.check()?;
         Ok(Self { spec, warper: Warper::new() })
@@ -33,7 +32,7 @@ impl Preparer {
         &self.spec
     }
 
-    /// The buffers, for an [`Augment`](crate::Augment) that makes the network's square itself.
+    /// The buffers, for an augmentation that makes the network's square itself.
     pub fn warper(&mut self) -> &mut Warper {
         &mut self.warper
     }
@@ -53,22 +52,13 @@ impl Preparer {
     /// Normalisation is left to the network's first layer: see [`Preprocessing::affine`].
     ///
     /// # Errors
-    /// [`Error::Option`] if `out` has not exactly size · size · 3 bytes; [`Error::Resize`] for a picture without pixels.
+    /// [`Error::Output`](crate::Error::Output) if `out` has not exactly size · size · 3 bytes;
+    /// [`Error::NoPixels`](crate::Error::NoPixels) for a picture without pixels.
     pub fn prepare_into(&mut self, picture: &RgbImage, out: &mut [u8]) -> Result<()> {
-        if out.len() != self.len() {
-            return Err(Error::Option {
-                field: "length of the output",
-                value: out.len().to_string(),
-                remedy: "give size · size · 3 bytes",
-            });
-        }
         let Preprocessing { size, interpolation, .. } = self.spec;
         let (width, height) = picture.dimensions();
         let part = self.spec.part(width, height);
-        self.warper
-            .resizer()
-            .resize(picture, part, interpolation, (size, size), out)
-            .map_err(|e| Error::Resize { width, height, size, reason: e.to_string() })
+        self.warper.resizer().resize(picture, part, interpolation, (size, size), out)
     }
 }
 

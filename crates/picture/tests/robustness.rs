@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use taper_data::{DecodeOptions, DefectKind, decode};
+use taper_picture::{DecodeOptions, DefectKind, decode};
 
 fn pictures() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/pictures");

@@ -13,7 +13,7 @@ use image::{
     RgbaImage, error::LimitErrorKind, metadata::Orientation,
 };
 
-use crate::{Defect, DefectKind, Finding, jpeg};
+use crate::{Defect, DefectKind, jpeg};
 
 /// The formats that can be decoded, for messages.
 pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
@@ -50,6 +50,12 @@ impl Picture {
     /// A picture that was never encoded.
     pub fn rendered(pixels: RgbImage) -> Self {
         Self { pixels, format: None, orientation: Orientation::NoTransforms }
+    }
+
+    /// The same picture's format and orientation with other pixels.
+    #[must_use]
+    pub fn with_pixels(&self, pixels: RgbImage) -> Self {
+        Self { pixels, ..*self }
     }
 }
 
@@ -88,17 +94,18 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> 
 /// Reads and decodes one file.
 ///
 /// # Errors
-/// A [`Finding`] whose path is the one given.
-pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Picture, Finding> {
-    let at = |defect: Defect| defect.at(None, path.display().to_string());
-    let bytes = read_file(path, options.max_bytes).map_err(at)?;
+/// A [`Defect`] says what is wrong; it does not name the file.
+pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Picture, Defect> {
+    let bytes = read_file(path, options.max_bytes)?;
     catch_unwind(AssertUnwindSafe(|| decode(&bytes, options)))
         .unwrap_or_else(|_| Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it")))
-        .map_err(at)
 }
 
 /// The whole file, unless it is larger than `limit` bytes.
-pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
+///
+/// # Errors
+/// A [`Defect`] says why it cannot be read, or that it is too large.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
     let io = |e: std::io::Error| Defect::new(DefectKind::Io, format!("cannot be read: {e}"));
     let mut file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -118,7 +125,7 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
 }
 
 /// The remark about a path whose extension promises another format.
-pub(crate) fn misnamed(path: &Path, format: ImageFormat) -> Option<Defect> {
+pub fn misnamed(path: &Path, format: ImageFormat) -> Option<Defect> {
     let extension = path.extension()?.to_str()?;
     if format_of_extension(&extension.to_lowercase()) == Some(format) {
         return None;
@@ -212,7 +219,7 @@ fn heif_brand(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Whether the first bytes are those of a picture that can be decoded.
-pub(crate) fn looks_like_picture(head: &[u8]) -> bool {
+pub fn looks_like_picture(head: &[u8]) -> bool {
     image::guess_format(head).is_ok_and(is_supported)
 }
 
@@ -229,7 +236,7 @@ fn is_supported(format: ImageFormat) -> bool {
 }
 
 /// The format that an extension (in small letters) promises, if it is one that can be decoded.
-pub(crate) fn format_of_extension(extension: &str) -> Option<ImageFormat> {
+pub fn format_of_extension(extension: &str) -> Option<ImageFormat> {
     match extension {
         "jpg" | "jpeg" | "jpe" | "jfif" => Some(ImageFormat::Jpeg),
         "dib" => Some(ImageFormat::Bmp),
@@ -273,7 +280,7 @@ pub(crate) fn black(width: u32, height: u32) -> RgbImage {
 }
 
 /// Takes the memory of a picture that is no longer needed.
-pub(crate) fn recycle(pixels: RgbImage) {
+pub fn recycle(pixels: RgbImage) {
     let bytes = pixels.into_raw();
     if bytes.capacity() <= SPARE_BYTES {
         SPARE.set(bytes);

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod checkpoint;
+mod contents;
+mod error;
+mod file;
+mod pickle;
+mod safetensors;
+mod shards;
+mod writer;
+
+pub use error::{Error, Result};
+pub use file::{ElementType, WeightFile};
+pub use writer::TensorWriter;
