@@ -1,3 +1,5 @@
+use taper_core::{Fault, OutOfRange};
+
 /// What can be wrong with an augmentation.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
@@ -24,18 +26,9 @@ pub enum Error {
         /// The largest magnitude.
         most_magnitude: u8,
     },
-    /// A factor is out of its range.
-    #[error("augmentation: {field} is {value}: use {low} to {high}")]
-    OutOfRange {
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: f32,
-        /// The smallest sensible value.
-        low: f32,
-        /// The largest sensible value.
-        high: f32,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// A batch does not have the shape that it should have.
     #[error("mixing a batch: {found} values do not divide into {pictures} pictures of {each}")]
     Batch {
@@ -60,6 +53,19 @@ pub enum Error {
     /// A picture could not be compressed as JPEG, e.g. because it has more than 65,535 pixels a side.
     #[error("JPEG artefacts: {0}")]
     Jpeg(String),
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::UnknownPolicy { .. } | Self::PolicyNumbers { .. })
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 use taper_picture::Fill;
 
+use taper_core::OutOfRange;
+
 use crate::{Error, Result};
 
 /// How far pictures may be changed. 0 turns a step off, and so do the ranges that stand as defaults.
@@ -104,7 +106,7 @@ impl Factors {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of its range.
     pub fn check(self) -> Result<CheckedFactors> {
         let [least_area, most_area] = self.crop_area;
         let [least_aspect, most_aspect] = self.crop_aspect;
@@ -138,7 +140,7 @@ impl Factors {
         for (field, value, low, high) in ranges {
             // Not a number is in no range.
             if !(low..=high).contains(&value) {
-                return Err(Error::OutOfRange { field, value, low, high });
+                return Err(OutOfRange::new(field, value, format!("use {low} to {high}")).into());
             }
         }
         Ok(CheckedFactors(self))
@@ -177,7 +179,7 @@ mod tests {
             (Factors { blur: f32::INFINITY, ..off }, "blur"),
         ] {
             match wrong.check() {
-                Err(Error::OutOfRange { field, .. }) => assert_eq!(field, name),
+                Err(Error::Setting(setting)) => assert_eq!(setting.field, name),
                 other => panic!("{name}: {other:?}"),
             }
         }

@@ -1,5 +1,7 @@
 use taper_core::random::{Key, Purpose, Stream};
 
+use taper_core::OutOfRange;
+
 use crate::{Error, Result};
 
 const MIX: Purpose = Purpose::new("augment/mix");
@@ -40,12 +42,12 @@ impl Mixer {
     /// A mixer with this seed.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for an α that is not above 0 or beyond 1000.
+    /// [`Error::Setting`] for an α that is not above 0 or beyond 1000.
     pub fn new(mix: Mix, seed: u64) -> Result<Self> {
         let value = mix.alpha();
         let (low, high) = (1e-3, 1000.0);
         if !(low..=high).contains(&value) {
-            return Err(Error::OutOfRange { field: "alpha", value, low, high });
+            return Err(OutOfRange::new("alpha", value, format!("use {low} to {high}")).into());
         }
         Ok(Self { mix, key: Key::new(seed, MIX) })
     }
@@ -286,7 +288,7 @@ mod tests {
         for alpha in [0.0, -1.0, f32::NAN, 1e9] {
             assert!(matches!(
                 Mixer::new(Mix::MixUp { alpha }, 0),
-                Err(Error::OutOfRange { field: "alpha", .. })
+                Err(Error::Setting(OutOfRange { field, .. })) if field == "alpha"
             ));
         }
         assert_eq!(one_hot(&[2], 2), Err(Error::Label { label: 2, classes: 2 }));

@@ -19,7 +19,7 @@ use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_data::{Dataset, FolderUse, Item, open_path};
 use taper_graph::{WeightSource, Weights};
 use taper_plan::{Output, Precision};
-use taper_train::{Backbone, Session, extract};
+use taper_run::{Backbone, Session, extract};
 
 use crate::{
     backbone::{NETWORKS, graph, pixels},

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_callbacks::Callbacks;
 use taper_graph::heads;
-use taper_train::{Features, HeadTrainer, HeadTraining, Session};
+use taper_run::{Features, HeadTrainer, HeadTraining, Session};
 
 use crate::{
     process::Process,

@@ -48,16 +48,11 @@ impl EarlyStoppingConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
     pub fn check(self) -> Result<CheckedEarlyStopping> {
         let monitor = checked_monitor(NAME, &self.monitor, self.mode, self.min_delta)?;
         if self.baseline.is_some_and(f64::is_nan) {
-            return Err(Error::Config {
-                callback: NAME,
-                field: "baseline",
-                value: "NaN".into(),
-                remedy: "use a number, or leave it out",
-            });
+            return Err(Error::setting(NAME, "baseline", "NaN", "use a number, or leave it out"));
         }
         Ok(CheckedEarlyStopping { config: self, monitor })
     }
@@ -70,12 +65,7 @@ pub(crate) fn checked_monitor(
     min_delta: f64,
 ) -> Result<Monitor> {
     if !min_delta.is_finite() {
-        return Err(Error::Config {
-            callback,
-            field: "min_delta",
-            value: min_delta.to_string(),
-            remedy: "use a finite number",
-        });
+        return Err(Error::setting(callback, "min_delta", min_delta, "use a finite number"));
     }
     Monitor::new(name, mode, min_delta).map_err(|source| Error::Monitor { callback, source })
 }

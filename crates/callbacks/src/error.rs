@@ -1,20 +1,18 @@
 use std::{io, path::PathBuf};
 
+use taper_core::{Fault, OutOfRange};
+
 /// What can go wrong in a callback.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A field of a configuration is out of its range.
-    #[error("{callback}: {field} is {value}: {remedy}")]
-    Config {
+    /// A setting is out of its range.
+    #[error("{callback}: {source}")]
+    Setting {
         /// The callback's name.
         callback: &'static str,
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: &'static str,
+        /// What is wrong with it.
+        source: OutOfRange,
     },
     /// A monitored value's direction is not known.
     #[error("{callback}: {source}")]
@@ -70,6 +68,37 @@ pub enum Error {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl Error {
+    pub(crate) fn setting(
+        callback: &'static str,
+        field: &'static str,
+        value: impl ToString,
+        remedy: &'static str,
+    ) -> Self {
+        Self::Setting { callback, source: OutOfRange::new(field, value, remedy) }
+    }
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Setting { .. } | Self::Monitor { .. } | Self::MissingMonitor { .. } => true,
+            Self::Io { .. }
+            | Self::History { .. }
+            | Self::Column(_)
+            | Self::State(_)
+            | Self::User { .. } => false,
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

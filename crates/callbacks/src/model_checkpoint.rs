@@ -55,11 +55,9 @@ impl ModelCheckpointConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
     pub fn check(self) -> Result<CheckedModelCheckpoint> {
-        let fail = |field, value: String, remedy| {
-            Err(Error::Config { callback: NAME, field, value, remedy })
-        };
+        let fail = |field, value: String, remedy| Err(Error::setting(NAME, field, value, remedy));
         if let Every::Epochs(0) | Every::Steps(0) = self.every {
             return fail("every", "0".into(), "use at least 1");
         }

@@ -48,11 +48,9 @@ impl ReduceLrOnPlateauConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
     pub fn check(self) -> Result<CheckedReduceLrOnPlateau> {
-        let fail = |field, value: f64, remedy| {
-            Err(Error::Config { callback: NAME, field, value: value.to_string(), remedy })
-        };
+        let fail = |field, value: f64, remedy| Err(Error::setting(NAME, field, value, remedy));
         let monitor = checked_monitor(NAME, &self.monitor, self.mode, self.min_delta)?;
         if !(self.factor > 0.0 && self.factor < 1.0) {
             return fail("factor", self.factor, "use a number between 0 and 1, both excluded");

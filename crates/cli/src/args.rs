@@ -9,7 +9,7 @@ use taper_candle::DeviceChoice;
 use taper_feature_cache::FeatureCache;
 use taper_lr_finder::Method;
 use taper_plan::{Kernels, Precision};
-use taper_train::{FitChoice, LearningRate, LrFinderSettings, Recipe};
+use taper_run::{FitChoice, LearningRate, LrFinderSettings, Recipe};
 
 use crate::recipe_args::{FitArg, RecipeArgs};
 

@@ -9,7 +9,7 @@ use taper_core::Split;
 use taper_data::FolderUse;
 use taper_lr_finder::Method;
 use taper_picture::Finding;
-use taper_train::{
+use taper_run::{
     Answer, Classifier, CrossValidation, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
     Session, open_data_with,
 };
@@ -59,7 +59,7 @@ fn read_recipe(path: Option<&Path>) -> anyhow::Result<Recipe> {
 
 fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
     let answered = if let Some(run) = &args.resume {
-        match taper_train::resume(run, session)? {
+        match taper_run::resume(run, session)? {
             Resumed::Trained(answer) => *answer,
             Resumed::Complete(answer) => {
                 session.progress().say("the run is complete: there is nothing left to do");
@@ -76,10 +76,10 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
             None => next_run(&recipe.recipe().data, recipe.model().name, "")?,
         };
         if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
-            let answer = taper_train::cross_validate(recipe, &out, session)?;
+            let answer = taper_run::cross_validate(recipe, &out, session)?;
             return cross_validated(&answer, args.reply.json);
         }
-        taper_train::train(recipe, &out, session)?
+        taper_run::train(recipe, &out, session)?
     };
     if args.reply.json {
         answer_json(&answered)?;
@@ -120,7 +120,7 @@ fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
         Some(out) => out.clone(),
         None => next_run(&recipe.recipe().data, recipe.model().name, "lr-")?,
     };
-    let found = taper_train::find_rate(recipe, &out, session)?;
+    let found = taper_run::find_rate(recipe, &out, session)?;
     if args.reply.json {
         answer_json(&found)?;
     } else {
@@ -211,7 +211,7 @@ fn status(unreadable: &[Finding]) -> Status {
 
 fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
     let recipe = args.recipe().check()?;
-    let augmented = taper_train::augment_sheet(&recipe, &args.out, session)?;
+    let augmented = taper_run::augment_sheet(&recipe, &args.out, session)?;
     if args.reply.json {
         answer_json(&augmented)?;
     } else {
@@ -231,7 +231,7 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
-        Some(name) => Some(name.parse::<Split>().map_err(taper_train::Error::from)?),
+        Some(name) => Some(name.parse::<Split>().map_err(taper_run::Error::from)?),
         None if dataset.indices(Some(Split::Test)).is_empty() => None,
         None => Some(Split::Test),
     };
@@ -266,7 +266,7 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
 fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
     let (mut classifier, pictures) = match &args.model {
         Some(name) => {
-            let model = taper_zoo::find(name).map_err(taper_train::Error::from)?;
+            let model = taper_zoo::find(name).map_err(taper_run::Error::from)?;
             let weights =
                 args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
             (
@@ -278,7 +278,7 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
             let Some((artefact, pictures)) =
                 args.paths.split_first().filter(|(_, p)| !p.is_empty())
             else {
-                return Err(taper_train::Error::Setting {
+                return Err(taper_run::Error::Setting {
                     field: "model",
                     value: "missing".into(),
                     remedy: "give the model.safetensors of a run and then at least one picture, or --model NAME".into(),
@@ -291,14 +291,14 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
     let mut ended = Status::Done;
     for path in pictures {
         if session.interrupted() {
-            return Err(taper_train::Error::Interrupted.into());
+            return Err(taper_run::Error::Interrupted.into());
         }
         let shown = path.display().to_string();
         match classifier.predict_file(path) {
             Ok(prediction) => report(args, &shown, prediction)?,
-            Err(error @ taper_train::Error::Picture { .. }) => {
+            Err(error @ taper_run::Error::Picture { .. }) => {
                 ended = Status::SomeInputUnusable;
-                let taper_train::Error::Picture { reason, .. } = error else { continue };
+                let taper_run::Error::Picture { reason, .. } = error else { continue };
                 if args.json {
                     answer_json(&json!({ "path": shown, "error": reason }))?;
                 } else {

@@ -1,4 +1,4 @@
-use taper_train::{Recipe, Session, Through, embed as write_features};
+use taper_run::{Recipe, Session, Through, embed as write_features};
 
 use crate::{
     args::{EmbedArgs, ThroughArg},

@@ -3,7 +3,7 @@ use std::fs;
 use anyhow::Context as _;
 use taper_data::FolderUse;
 use taper_health::{draw_sheets, fix};
-use taper_train::{EmbedWith, Session, open_data_with};
+use taper_run::{EmbedWith, Session, open_data_with};
 
 use crate::{
     args::InspectArgs,
@@ -21,17 +21,17 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
     }
     .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);
-    let health = taper_train::inspect(&dataset, embed, session)?;
+    let health = taper_run::inspect(&dataset, embed, session)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => next_run(&args.data, "health", "")?,
     };
     fs::create_dir_all(&out).with_context(|| format!("cannot make '{}'", out.display()))?;
     let file = out.join("health.json");
-    health.write(&file).map_err(taper_train::Error::from)?;
-    let sheets = draw_sheets(&health, &dataset, &out).map_err(taper_train::Error::from)?;
+    health.write(&file).map_err(taper_run::Error::from)?;
+    let sheets = draw_sheets(&health, &dataset, &out).map_err(taper_run::Error::from)?;
     let fixed = match &args.fix {
-        Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_train::Error::from)?),
+        Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_run::Error::from)?),
         None => None,
     };
     if args.reply.json {

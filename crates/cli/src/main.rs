@@ -43,9 +43,8 @@ fn main() -> ExitCode {
         Ok(Status::SomeInputUnusable) => ExitCode::from(3),
         Err(error) => {
             eprintln!("error: {}", told(&error));
-            let usage = error
-                .downcast_ref::<taper_train::Error>()
-                .is_some_and(taper_train::Error::is_usage);
+            let usage =
+                error.downcast_ref::<taper_run::Error>().is_some_and(taper_run::Error::is_usage);
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }

@@ -8,7 +8,7 @@ use taper_data::ValChoice;
 use taper_grad::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
 use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
 use taper_plan::{Kernels, Precision};
-use taper_train::{
+use taper_run::{
     CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, SamplingChoice,
 };
 

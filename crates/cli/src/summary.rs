@@ -3,7 +3,7 @@ use std::fs;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
-use taper_train::{Error, HeadChoice};
+use taper_run::{Error, HeadChoice};
 
 use crate::{
     args::SummaryArgs,
@@ -75,7 +75,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         };
         let (head, size) = (only.head.as_ref(), only.size);
         let svg = diagram(&only.backbone, only.trainable(), head, size, size)
-            .map_err(taper_train::Error::from)?;
+            .map_err(taper_run::Error::from)?;
         fs::write(path, svg).with_context(|| format!("cannot write '{}'", path.display()))?;
     }
     match &summaries[..] {

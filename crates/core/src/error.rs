@@ -1,3 +1,5 @@
+use crate::{Fault, OutOfRange};
+
 /// What can be wrong with a value of this crate.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
@@ -18,16 +20,25 @@ pub enum Error {
         /// The names that exist, separated by commas.
         known: String,
     },
-    /// A field of a preprocessing specification is out of its range.
-    #[error("preprocessing: {field} is {value}: {remedy}")]
-    Preprocessing {
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::ClassNames(_) => false,
+            Self::UnknownSplit(_) | Self::UnknownMonitor { .. } | Self::Setting(_) => true,
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            Self::ClassNames(_) | Self::UnknownSplit(_) | Self::UnknownMonitor { .. } => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

@@ -1,17 +1,28 @@
 #![doc = include_str!("../README.md")]
 
+mod backbone;
 mod classes;
+mod device;
 mod error;
+mod fault;
+pub mod file;
 pub mod float;
 mod hex;
+mod identity;
 mod monitor;
+mod precision;
 mod preprocessing;
 pub mod random;
 
+pub use backbone::{FrozenBackbone, PendingRows};
 pub use classes::{ClassNames, Split};
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
-pub use hex::hex;
+pub use fault::{AnyFault, Fault, OutOfRange};
+pub use hex::{hex, is_sha256};
+pub use identity::{Digest, Identity};
 pub use monitor::{Direction, Mode, Monitor};
+pub use precision::Precision;
 pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};
 
 /// The closest candidate to `wanted` by Damerau–Levenshtein-like distance, for "did you mean" hints.

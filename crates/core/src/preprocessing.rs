@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{OutOfRange, Result};
 
 /// How pixels are computed when a picture changes size.
 ///
@@ -105,10 +105,11 @@ impl Preprocessing {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Preprocessing`] names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
     pub fn check(&self) -> Result<()> {
-        let fail =
-            |field, value: String, remedy| Err(Error::Preprocessing { field, value, remedy });
+        let fail = |field: &'static str, value: String, remedy: &'static str| {
+            Err(OutOfRange::new(field, value, remedy).into())
+        };
         if !(1..=4096).contains(&self.size) {
             return fail("size", self.size.to_string(), "use 1 to 4096 pixels");
         }

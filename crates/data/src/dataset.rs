@@ -9,7 +9,7 @@ use std::{
 use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use taper_core::{ClassNames, Split};
+use taper_core::{ClassNames, OutOfRange, Split};
 
 use crate::{CacheOptions, Error, Result, picture_cache::PictureCache};
 use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode, misnamed};
@@ -137,7 +137,7 @@ impl Dataset {
     /// Samples are brought into canonical order.
     ///
     /// # Errors
-    /// [`Error::NoPictures`] without samples, [`Error::Option`] if a label is out of range or an id occurs twice.
+    /// [`Error::NoPictures`] without samples, [`Error::Setting`] if a label is out of range or an id occurs twice.
     pub fn new(
         classes: ClassNames,
         mut samples: Vec<Sample>,
@@ -148,18 +148,20 @@ impl Dataset {
         }
         samples.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.slot.cmp(&b.slot)));
         if let Some(sample) = samples.iter().find(|s| s.label as usize >= classes.len()) {
-            return Err(Error::Option {
-                field: "label",
-                value: format!("{} for '{}'", sample.label, sample.id),
-                remedy: "labels are indices into the class names",
-            });
+            return Err(OutOfRange::new(
+                "label",
+                format!("{} for '{}'", sample.label, sample.id),
+                "labels are indices into the class names",
+            )
+            .into());
         }
         if let Some(pair) = samples.windows(2).find(|p| p[0].id == p[1].id) {
-            return Err(Error::Option {
-                field: "id",
-                value: format!("'{}', twice", pair[0].id),
-                remedy: "every picture needs its own id",
-            });
+            return Err(OutOfRange::new(
+                "id",
+                format!("'{}', twice", pair[0].id),
+                "every picture needs its own id",
+            )
+            .into());
         }
         Ok(Self {
             classes,

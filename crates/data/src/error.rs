@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf};
 
-use taper_core::Split;
+use taper_core::{Fault, OutOfRange, Split};
 
 use taper_picture::Finding;
 
@@ -227,16 +227,9 @@ pub enum Error {
         /// What is wrong, and what helps.
         problem: DownloadProblem,
     },
-    /// An option is out of its range.
-    #[error("{field} is {value}: {remedy}")]
-    Option {
-        /// The option.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What it should be.
-        remedy: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// A sample's index is beyond the end of the data set.
     #[error("{place}: there is no picture number {index}, it has {len}")]
     NoSample {
@@ -330,6 +323,22 @@ fn near(nearest: &[String]) -> String {
 
 fn more(n: usize) -> String {
     if n > 1 { format!(" (and {} more)", n - 1) } else { String::new() }
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Setting(_) | Self::ValChoice { .. } | Self::NoSplit { .. } | Self::GroupBy { .. }
+        )
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

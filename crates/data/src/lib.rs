@@ -17,7 +17,6 @@ mod open;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod picture_cache;
-mod sampling;
 mod split;
 #[cfg(feature = "parquet")]
 mod thrift;
@@ -37,5 +36,4 @@ pub use open::open_path;
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
 pub use picture_cache::CacheOptions;
-pub use sampling::{Sampling, class_weights};
 pub use split::{DEFAULT_FRACTION, Splits, ValChoice};

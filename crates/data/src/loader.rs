@@ -202,7 +202,7 @@ impl Loader {
     /// Views above 0 need an `augment`.
     ///
     /// # Errors
-    /// [`Error::Option`] for a batch size or prefetch of 0, or views above 0 without `augment`; [`Error::NoSample`] for an
+    /// [`Error::Setting`] for a batch size or prefetch of 0, or views above 0 without `augment`; [`Error::NoSample`] for an
     /// index beyond the data set; [`Error::Picture`] for a specification out of range.
     pub fn new(
         dataset: Arc<Dataset>,
@@ -214,7 +214,7 @@ impl Loader {
         spec.check().map_err(taper_picture::Error::from)?;
         for (field, value) in [("batch size", options.batch_size), ("prefetch", options.prefetch)] {
             if value == 0 {
-                return Err(Error::Option { field, value: "0".into(), remedy: "use 1 or more" });
+                return Err(OutOfRange::new(field, 0, "use 1 or more").into());
             }
         }
         if let Some(item) = items.iter().find(|i| i.sample >= dataset.len()) {
@@ -225,11 +225,12 @@ impl Loader {
             });
         }
         if let Some(item) = items.iter().find(|i| i.view > 0).filter(|_| augment.is_none()) {
-            return Err(Error::Option {
-                field: "view",
-                value: item.view.to_string(),
-                remedy: "views above 0 need an augmentation policy",
-            });
+            return Err(OutOfRange::new(
+                "view",
+                item.view,
+                "views above 0 need an augmentation policy",
+            )
+            .into());
         }
         let mut pending: VecDeque<Range<usize>> = (0..items.len())
             .step_by(options.batch_size)
@@ -425,7 +426,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use taper_core::{ClassNames, Fit, Interpolation};
+    use taper_core::{ClassNames, Fit, Interpolation, OutOfRange};
 
     use super::*;
     use crate::{Content, PictureSource, Sample, fixture};

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use taper_core::{
-    Split,
+    OutOfRange, Split,
     random::{Key, Purpose},
 };
 
@@ -289,15 +289,16 @@ impl Dataset {
     /// of folds only.
     ///
     /// # Errors
-    /// [`Error::Option`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or [`Error::TooFewGroups`] if
+    /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or [`Error::TooFewGroups`] if
     /// a class cannot be in every fold; otherwise as [`Dataset::splits`].
     pub fn fold(&self, folds: usize, fold: usize, seed: u64) -> Result<Splits> {
         if folds < 2 || fold >= folds {
-            return Err(Error::Option {
-                field: "--fold",
-                value: format!("{fold} of {folds}"),
-                remedy: "use 2 or more --folds, and a --fold from 0 to one less",
-            });
+            return Err(OutOfRange::new(
+                "fold",
+                format!("{fold} of {folds}"),
+                "use 2 or more folds, and a fold from 0 to one less",
+            )
+            .into());
         }
         let mut pool = self.unassigned();
         pool.extend(self.indices(Some(Split::Train)));

@@ -6,8 +6,9 @@
 use std::time::Instant;
 
 use taper_core::random::{Key, Purpose};
-use taper_grad::{Head, LossConfig, Optimizer, OptimizerConfig, Targets};
+use taper_grad::Head;
 use taper_graph::heads;
+use taper_optim::{LossConfig, Optimizer, OptimizerConfig, Targets};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let features: Vec<f32> = (0..rows * width).map(|_| stream.uniform()).collect();
     let labels: Vec<u32> = (0..rows).map(|_| stream.below(3)).collect();
     let mut head = Head::initialised(&graph, 0)?;
-    let mut optimizer = Optimizer::new(OptimizerConfig::default().check()?, &head)?;
+    let mut optimizer = Optimizer::new(OptimizerConfig::default().check()?, head.parameters())?;
     let loss = LossConfig::default().check(&[1, 1, 1])?;
     let dropout = Key::new(0, Purpose::new("dropout"));
     let mut step = 0;
@@ -49,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             head.backward(gradient)?;
             parts[1] += t.elapsed().as_secs_f64();
             let t = Instant::now();
-            optimizer.step(&mut head, 1e-3);
+            optimizer.step(head.parameters_mut(), 1e-3);
             parts[2] += t.elapsed().as_secs_f64();
             step += 1;
         }

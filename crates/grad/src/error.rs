@@ -1,3 +1,5 @@
+use taper_core::Fault;
+
 /// What can go wrong in building or training a head.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,16 +13,6 @@ pub enum Error {
         layer: String,
         /// What is wrong and what mends it.
         problem: String,
-    },
-    /// A setting is out of its range.
-    #[error("{field} is {value}: {remedy}")]
-    Setting {
-        /// The setting's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: String,
     },
     /// A buffer has another length than the shapes say.
     #[error("{what} has {found} values, needed {needed}")]
@@ -40,9 +32,12 @@ pub enum Error {
     Kernel(#[from] taper_kernels::KernelError),
 }
 
-impl Error {
-    pub(crate) fn setting(field: &'static str, value: impl ToString, remedy: &str) -> Self {
-        Error::Setting { field, value: value.to_string(), remedy: remedy.into() }
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Graph(error) => error.is_usage(),
+            Self::Layer { .. } | Self::Length { .. } | Self::Kernel(_) => false,
+        }
     }
 }
 

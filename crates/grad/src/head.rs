@@ -1,27 +1,12 @@
 use taper_core::random::Key;
-use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
+use taper_graph::{Activation, Graph, Op, WeightSource, check_weights};
+use taper_optim::{Parameters, initial_values};
 
 use crate::{
     Error, Result,
     error::check_length,
-    init::initial_values,
     layer::{self, BatchStatistics, LinearGradients},
 };
-
-/// A tensor of a head.
-#[derive(Debug, Clone)]
-pub struct HeadParameter {
-    /// The name, e.g. `fc1.weight`.
-    pub name: String,
-    /// What it is for.
-    pub kind: ParameterKind,
-    /// Its shape, in torch's layout.
-    pub shape: Vec<usize>,
-    /// Its values, row-major.
-    pub values: Vec<f32>,
-    /// The loss's gradient with respect to the values; empty for running statistics.
-    pub gradient: Vec<f32>,
-}
 
 /// A head in training: a chain of fully connected layers, BatchNorm, ReLU and dropout with its values, its gradients and
 /// the memory that a step needs. After the first step of a size, steps allocate next to nothing.
@@ -30,7 +15,7 @@ pub struct Head {
     graph: Graph,
     width: usize,
     classes: usize,
-    parameters: Vec<HeadParameter>,
+    parameters: Parameters,
     layers: Vec<Layer>,
     /// What each layer gave in the last training pass, `[n, its width]`.
     maps: Vec<Vec<f32>>,
@@ -38,8 +23,6 @@ pub struct Head {
     rows: usize,
     /// The gradient on its way down, and where the next one is written.
     gradients: [Vec<f32>; 2],
-    /// Whether the next backward pass adds to the gradients.
-    adding: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,20 +70,11 @@ impl Head {
         values: impl Fn(&taper_graph::Parameter) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let shapes = graph.shapes(0, 0)?;
-        let mut parameters = Vec::new();
         let mut first = vec![None; graph.nodes().len()];
-        for p in graph.parameters() {
-            first[p.node].get_or_insert(parameters.len());
-            let values = values(&p)?;
-            let gradient = if p.kind.is_learnable() { vec![0.0; values.len()] } else { Vec::new() };
-            parameters.push(HeadParameter {
-                name: p.name,
-                kind: p.kind,
-                shape: p.shape,
-                values,
-                gradient,
-            });
+        for (position, p) in graph.parameters().iter().enumerate() {
+            first[p.node].get_or_insert(position);
         }
+        let parameters = Parameters::of(graph, values)?;
         let first = |id: usize| first[id].unwrap_or_default();
         let mut width = 0;
         let mut layers = Vec::new();
@@ -148,7 +122,6 @@ impl Head {
             layers,
             rows: 0,
             gradients: Default::default(),
-            adding: false,
         })
     }
 
@@ -168,21 +141,13 @@ impl Head {
     }
 
     /// All tensors, running statistics included, in the graph's order.
-    pub fn parameters(&self) -> &[HeadParameter] {
+    pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    pub(crate) fn parameters_mut(&mut self) -> &mut [HeadParameter] {
+    /// The same, for optimizers and averages.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
-    }
-
-    /// A copy of all tensors.
-    pub fn weights(&self) -> Weights {
-        let mut all = Weights::new();
-        for p in &self.parameters {
-            all.insert(p.name.clone(), p.shape.clone(), p.values.clone());
-        }
-        all
     }
 
     /// Puts a copy of all tensors back.
@@ -191,11 +156,7 @@ impl Head {
     /// [`taper_graph::Error::Weights`] if the copy is another network's.
     pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
         check_weights(&self.graph, weights)?;
-        for p in &mut self.parameters {
-            if let Some(values) = weights.values(&p.name) {
-                p.values.copy_from_slice(&values);
-            }
-        }
+        self.parameters.restore(weights);
         Ok(())
     }
 
@@ -278,7 +239,7 @@ impl Head {
     pub fn backward(&mut self, gradient: &[f32]) -> Result<()> {
         let n = self.rows;
         check_length("gradient", gradient.len(), n * self.classes)?;
-        let add = std::mem::replace(&mut self.adding, true);
+        let add = self.parameters.begin_backward();
         let [mut d_y, mut d_x] = std::mem::take(&mut self.gradients);
         d_y.clear();
         d_y.extend_from_slice(gradient);
@@ -335,25 +296,6 @@ impl Head {
         }
         self.gradients = [d_y, d_x];
         Ok(())
-    }
-
-    /// Tells the head that its gradients were used: the next backward pass begins anew.
-    pub(crate) fn gradients_used(&mut self) {
-        self.adding = false;
-    }
-
-    /// Scales the gradients so that the norm over all of them is at most `highest`, as
-    /// `torch.nn.utils.clip_grad_norm_`. Gives the norm before.
-    pub fn clip_gradients(&mut self, highest: f64) -> f64 {
-        let square = |g: &[f32]| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
-        let norm = self.parameters.iter().map(|p| square(&p.gradient)).sum::<f64>().sqrt();
-        let factor = highest / (norm + 1e-6);
-        if factor < 1.0 {
-            for p in &mut self.parameters {
-                p.gradient.iter_mut().for_each(|g| *g *= factor as f32);
-            }
-        }
-        norm
     }
 
     /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing, BatchNorm uses its running

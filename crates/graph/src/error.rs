@@ -1,3 +1,5 @@
+use taper_core::Fault;
+
 /// What can be wrong with a network or with an input for it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +45,7 @@ pub enum Error {
     },
     /// A network has no layer of this name.
     #[error(
-        "{network} has no layer '{layer}'{}; 'taper summary --model {network}' names all of them", did_you_mean(.nearest)
+        "{network} has no layer '{layer}'{}; the summary of the network names all of them", did_you_mean(.nearest)
     )]
     UnknownLayer {
         /// The network's name.
@@ -61,6 +63,17 @@ pub enum Error {
         /// Everything that does not fit.
         mismatch: Box<crate::Mismatch>,
     },
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::InputTooSmall { .. }
+            | Self::LayerInputTooSmall { .. }
+            | Self::UnknownLayer { .. } => true,
+            Self::Layer { .. } | Self::Weights { .. } => false,
+        }
+    }
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

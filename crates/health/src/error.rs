@@ -1,19 +1,14 @@
 use std::{io, path::PathBuf};
 
+use taper_core::{Fault, OutOfRange};
+
 /// What can go wrong with an inspection; never what is wrong with the data, which is its result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option is out of its range.
-    #[error("{field} is {value}: {remedy}")]
-    Option {
-        /// The option.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What it should be.
-        remedy: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// The embeddings do not belong to the data set.
     #[error("embeddings of {rows} rows, {width} wide, with {values} values: {problem}")]
     Embeddings {
@@ -60,6 +55,19 @@ impl Error {
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Write { path, source }
+    }
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::NoFiles { .. } | Self::Exists { .. })
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
     }
 }
 

@@ -2,6 +2,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use taper_core::OutOfRange;
+
 use crate::{Error, Result};
 
 /// How a rate is read off the curve. See [`crate::suggest`].
@@ -47,10 +49,9 @@ impl fmt::Display for Method {
 impl FromStr for Method {
     type Err = Error;
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|m| m.name() == name).ok_or(Error::Config {
-            field: "method",
-            value: format!("'{name}'"),
-            remedy: "use valley, sma, minimum, steep or slide",
+        Self::ALL.into_iter().find(|m| m.name() == name).ok_or_else(|| {
+            let remedy = "use valley, sma, minimum, steep or slide";
+            OutOfRange::new("method", format!("'{name}'"), remedy).into()
         })
     }
 }
@@ -109,11 +110,11 @@ impl RangeTestConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first field that is out of its range; [`Error::TooFewPoints`] if there are fewer steps than
+    /// [`Error::Setting`] names the first field that is out of its range; [`Error::TooFewPoints`] if there are fewer steps than
     /// `sma` + 6, or all of them are skipped.
     pub fn check(self) -> Result<CheckedRangeTest> {
-        let within = |field, value: String, good: bool, remedy| {
-            if good { Ok(()) } else { Err(Error::Config { field, value, remedy }) }
+        let within = |field: &'static str, value: String, good: bool, remedy: &'static str| {
+            if good { Ok(()) } else { Err(Error::from(OutOfRange::new(field, value, remedy))) }
         };
         let good = self.start > 0.0 && self.start.is_finite();
         within("start", self.start.to_string(), good, "use a rate above 0")?;

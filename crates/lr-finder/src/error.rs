@@ -1,3 +1,5 @@
+use taper_core::{Fault, OutOfRange};
+
 /// Whatever a training step of the user's fails with.
 pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -5,16 +7,9 @@ pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A field of the configuration is out of its range.
-    #[error("range test: {field} is {value}: {remedy}")]
-    Config {
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// A step, or saving or restoring what it changes, failed.
     #[error("range test, {during}: {source}")]
     Step {
@@ -58,6 +53,19 @@ fn advice(diverged: bool) -> &'static str {
         "the loss diverged early, lower `start` and `end`"
     } else {
         "use more steps (more epochs or a smaller batch)"
+    }
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_) | Self::TooFewPoints { diverged: false, .. })
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Spread {
 /// The outcome of a range test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Finding {
+pub struct RangeTestResult {
     /// What each method suggests: the median over the seeds, on the logarithmic scale.
     pub suggestions: Suggestions,
     /// The method that was asked for.
@@ -91,7 +91,7 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`Error::Step`] if the trainee fails; [`Error::TooFewPoints`] or [`Error::NoDescent`] if no seed gives a rate.
-pub fn find<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T) -> Result<Finding> {
+pub fn find<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T) -> Result<RangeTestResult> {
     let mut curves = Vec::new();
     for &seed in &test.config().seeds {
         let failed = |during: &str| {
@@ -104,7 +104,7 @@ pub fn find<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T) -> Result<Find
         trainee.restore(snapshot).map_err(failed("restoring the snapshot"))?;
         curves.push(swept?);
     }
-    Finding::from_curves(test, curves)
+    RangeTestResult::from_curves(test, curves)
 }
 
 fn sweep<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T, seed: u64) -> Result<Curve> {
@@ -132,7 +132,7 @@ fn sweep<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T, seed: u64) -> Res
     Ok(curve)
 }
 
-impl Finding {
+impl RangeTestResult {
     /// Reads the rates off recorded curves.
     ///
     /// # Errors

@@ -11,6 +11,6 @@ pub mod suggest;
 pub use config::{CheckedRangeTest, Method, RangeTestConfig};
 pub use curve::Curve;
 pub use error::{Error, Result, StepError};
-pub use find::{Finding, Spread, Suggestions, Trainee, find};
+pub use find::{RangeTestResult, Spread, Suggestions, Trainee, find};
 #[cfg(feature = "plot")]
 pub use taper_plot::Picture;

@@ -1,8 +1,8 @@
 use taper_plot::{Figure, Line, Marker, Panel, Picture, Scale, Style, Vertical, colour};
 
-use crate::{Finding, Method};
+use crate::{Method, RangeTestResult};
 
-impl Finding {
+impl RangeTestResult {
     /// Draws the loss over the rate, raw and smoothed, with a dash-dotted red line at the chosen rate and a dot for each
     /// of the other suggestions.
     pub fn plot(&self, title: &str) -> Picture {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use taper_lr_finder::{
-    Curve, Error, Finding, Method, RangeTestConfig, StepError, Trainee, find, suggest,
+    Curve, Error, Method, RangeTestConfig, RangeTestResult, StepError, Trainee, find, suggest,
 };
 
 /// A loss as a function of step, rate and seed; fails where told to.
@@ -176,7 +176,7 @@ fn too_few_points_are_an_error_before_and_after_the_sweep() {
         assert_eq!(finding.curves[0].losses.len(), 81);
         assert!(finding.curves[0].diverged);
         let json = serde_json::to_string(&finding).unwrap();
-        let back: Finding = serde_json::from_str(&json).unwrap();
+        let back: RangeTestResult = serde_json::from_str(&json).unwrap();
         assert_eq!(back.chosen, finding.chosen);
         assert_eq!(back.curves[0].usable(), 80);
     }

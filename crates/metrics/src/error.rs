@@ -1,17 +1,12 @@
+use taper_core::{Fault, OutOfRange};
+
 /// What can go wrong when figures are added up.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option is out of its range.
-    #[error("{field} is {value}: {remedy}")]
-    Option {
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: &'static str,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// The outputs' length does not fit the labels.
     #[error(
         "{what} has {found} values, but {samples} labels need {expected}: give one row for each label"
@@ -69,6 +64,19 @@ pub enum Error {
         "no samples (or only such of weight 0): add at least one batch before asking for figures"
     )]
     Empty,
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_))
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

@@ -75,7 +75,7 @@ impl Metrics {
     /// Starts with the default [`MetricsOptions`].
     ///
     /// # Errors
-    /// [`Error::Option`] unless there are 1 to 65,536 classes.
+    /// [`Error::Setting`] unless there are 1 to 65,536 classes.
     pub fn new(classes: usize) -> Result<Self> {
         Ok(Self::with_options(MetricsOptions::default().check(classes)?))
     }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use taper_core::OutOfRange;
+
+use crate::Result;
 
 /// What is added up besides the standard figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +25,10 @@ impl MetricsOptions {
     /// Checks every field against a number of classes, which must be 1…65,536.
     ///
     /// # Errors
-    /// [`Error::Option`] names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
     pub fn check(self, classes: usize) -> Result<CheckedMetricsOptions> {
-        let fail = |field, value: usize, remedy| {
-            Err(Error::Option { field, value: value.to_string(), remedy })
+        let fail = |field: &'static str, value: usize, remedy: &'static str| {
+            Err(OutOfRange::new(field, value, remedy).into())
         };
         if !(1..=65_536).contains(&classes) {
             return fail("classes", classes, "use 1 to 65536 classes");

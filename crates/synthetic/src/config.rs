@@ -1,6 +1,6 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
-use taper_core::{ClassNames, Split};
+use taper_core::{ClassNames, OutOfRange, Split};
 
 use crate::{Error, Result};
 
@@ -31,7 +31,7 @@ impl SyntheticConfig {
     /// Checks the ranges and gives the data set.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] names the first field that is outside its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is outside its range.
     pub fn check(self) -> Result<Synthetic> {
         const MOST: u32 = 1_000_000;
         let ranges = [
@@ -42,7 +42,7 @@ impl SyntheticConfig {
         ];
         for (field, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
-                return Err(Error::OutOfRange { field, value, low, high });
+                return Err(OutOfRange::new(field, value, format!("use {low} to {high}")).into());
             }
         }
         Ok(Synthetic { config: self })

@@ -1,19 +1,25 @@
+use taper_core::{Fault, OutOfRange};
+
 /// What can be wrong with a [`SyntheticConfig`](crate::SyntheticConfig).
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A field is outside its range.
-    #[error("synthetic data set: {field} is {value}: use {low} to {high}")]
-    OutOfRange {
-        /// The field's name.
-        field: &'static str,
-        /// What it held.
-        value: u32,
-        /// The smallest value allowed.
-        low: u32,
-        /// The largest value allowed.
-        high: u32,
-    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Setting(_))
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

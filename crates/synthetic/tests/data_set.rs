@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use image::RgbImage;
 use rayon::prelude::*;
+use taper_core::OutOfRange;
 use taper_core::{
     Split,
     random::{Key, Purpose},
@@ -109,13 +110,10 @@ fn names_are_unique_paths_of_an_image_folder() {
 fn configurations_are_checked() {
     let error = |config: SyntheticConfig| config.check().unwrap_err().to_string();
     let default = SyntheticConfig::default;
-    assert_eq!(
-        error(SyntheticConfig { size: 16, ..default() }),
-        "synthetic data set: size is 16: use 32 to 1024"
-    );
+    assert_eq!(error(SyntheticConfig { size: 16, ..default() }), "size is 16: use 32 to 1024");
     assert_eq!(
         SyntheticConfig { train: 2, ..default() }.check(),
-        Err(Error::OutOfRange { field: "train", value: 2, low: 3, high: 1_000_000 })
+        Err(Error::Setting(OutOfRange::new("train", 2, "use 3 to 1000000")))
     );
     assert!(SyntheticConfig { val: 0, test: 0, ..default() }.check().unwrap().is_empty(Split::Val));
     let parsed: SyntheticConfig = serde_json::from_str(r#"{"seed": 3}"#).unwrap();

@@ -1,72 +1,81 @@
-use std::{fs, path::Path};
-
-use serde::Serialize;
-use taper_lr_finder::{Finding, Suggestions};
-use taper_picture::Finding as Remark;
+use taper_lr_finder::{CheckedRangeTest, RangeTestResult, StepError, Trainee, find};
 
 use crate::{
-    CheckedRecipe, Error, HeadTrainer, Result, Session, prepare::Prepared, run::write_finding,
+    Batches, Error, Learner, Result, State, StepContext, Trainer, Watch, trainer::dropout,
 };
 
-/// What a search for a learning rate has to say for itself: the answer of `taper lr-find --json`.
-#[derive(Debug, Clone, Serialize)]
-pub struct FoundRate {
-    /// What each method suggests.
-    pub suggestions: Suggestions,
-    /// The suggestion of the method that was asked for.
-    pub chosen: f64,
-    /// Which method that is.
-    pub method: String,
-    /// The smallest and the largest suggestion over the sweeps.
-    pub spread: [f64; 2],
-    /// How many steps were made.
-    pub points: usize,
-    /// The picture of the curve.
-    pub plot: String,
-    /// How many features came from the cache.
-    pub cached: usize,
-    /// Seconds for reading the pictures and computing their features.
-    pub feature_seconds: f64,
-    /// Seconds for the search itself.
-    pub seconds: f64,
-    /// Pictures that could not be used and were left out.
-    pub unreadable: Vec<Remark>,
+impl<L, B> Trainer<'_, L, B>
+where
+    L: Learner,
+    B: Batches<Batch = L::Batch>,
+{
+    /// Finds a learning rate: trains with rates that grow, on the training rows in their order, and puts everything back
+    /// to the bit. The first sweep has the training's own seed, further ones have the seeds after it.
+    ///
+    /// # Errors
+    /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if somebody asked to stop.
+    pub fn find_rate(&mut self, test: &CheckedRangeTest, watch: &Watch) -> Result<RangeTestResult> {
+        let config = test.config();
+        let total = config.steps * config.seeds.len();
+        watch.progress().begin("learning-rate finder", total as u64, "steps");
+        let mut sweep = Sweep { trainer: self, watch, seed: 0, steps: 0 };
+        let found = find(test, &mut sweep);
+        watch.progress().end();
+        if watch.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        Ok(found?)
+    }
 }
 
-/// Finds a learning rate for a recipe and writes `lr_find.{json,png,svg}` into a new folder `out`.
-///
-/// # Errors
-/// Everything that [`Error`] knows; nothing is left behind then.
-pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<FoundRate> {
-    if out.symlink_metadata().is_ok() {
-        return Err(Error::OutputExists { path: out.into() });
+/// A trainer in a range test.
+struct Sweep<'t, 'v, L: Learner, B> {
+    trainer: &'t mut Trainer<'v, L, B>,
+    watch: &'t Watch,
+    seed: u64,
+    steps: usize,
+}
+
+fn failed(error: Error) -> StepError {
+    Box::new(error)
+}
+
+impl<L, B> Trainee for Sweep<'_, '_, L, B>
+where
+    L: Learner,
+    B: Batches<Batch = L::Batch>,
+{
+    type Snapshot = State;
+
+    fn snapshot(&mut self) -> std::result::Result<State, StepError> {
+        self.trainer.learner.state().map_err(failed)
     }
-    let mut prepared = Prepared::new(checked, session)?;
-    prepared.introduce(session);
-    let start = std::time::Instant::now();
-    let tables = prepared.features(session)?;
-    let feature_seconds = start.elapsed().as_secs_f64();
-    let Prepared { checked, device, dataset, backbone, .. } = prepared;
-    let recipe = &checked.recipe;
-    let start = std::time::Instant::now();
-    let graph = recipe.head_graph(backbone.width(), dataset.classes().len());
-    let settings = recipe.head_training().check()?;
-    let mut trainer = HeadTrainer::new(&graph, &tables.train, &tables.val, settings, &device)?;
-    let test = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
-    let found: Finding = trainer.find_rate(&test, session)?;
-    let seconds = start.elapsed().as_secs_f64();
-    fs::create_dir_all(out).map_err(Error::io("make the output folder", out))?;
-    write_finding(out, recipe, &found)?;
-    Ok(FoundRate {
-        suggestions: found.suggestions,
-        chosen: found.chosen,
-        method: found.method.to_string(),
-        spread: [found.spread.low, found.spread.high],
-        points: found.points,
-        plot: out.join("lr_find.png").display().to_string(),
-        cached: tables.cached,
-        feature_seconds,
-        seconds,
-        unreadable: tables.unreadable,
-    })
+
+    fn restore(&mut self, snapshot: State) -> std::result::Result<(), StepError> {
+        self.trainer.learner.restore(&snapshot).map_err(failed)
+    }
+
+    fn reseed(&mut self, seed: u64) -> std::result::Result<(), StepError> {
+        let settings = &self.trainer.settings;
+        self.seed = settings.seed.wrapping_add(seed);
+        self.steps = 0;
+        self.trainer.learner.reseed(self.seed).map_err(failed)
+    }
+
+    fn step(&mut self, rate: f64) -> std::result::Result<f64, StepError> {
+        if self.watch.interrupted() {
+            return Err(failed(Error::Interrupted));
+        }
+        let per_epoch = self.trainer.steps_per_epoch();
+        let (epoch, within) = (self.steps / per_epoch, self.steps % per_epoch);
+        let batch = self.trainer.batches.batch(self.seed, epoch as u32, within).map_err(failed)?;
+        let number = self.steps as u32;
+        let context = StepContext { rate, dropout: dropout(self.seed), number };
+        let learner = &mut self.trainer.learner;
+        learner.step(&batch, context).map_err(failed)?;
+        let outcomes = learner.outcomes().map_err(failed)?;
+        self.steps += 1;
+        self.watch.progress().advance(1);
+        Ok(outcomes.last().map_or(f64::NAN, |stepped| stepped.loss))
+    }
 }

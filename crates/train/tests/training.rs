@@ -11,51 +11,48 @@ use std::{
     },
 };
 
-use candle_core::Device;
 use taper_callbacks::{
     Action, BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping,
     EarlyStoppingConfig, Event, Every, ModelCheckpoint, ModelCheckpointConfig, ReduceLrOnPlateau,
     ReduceLrOnPlateauConfig, from_fn,
 };
 use taper_core::random::{Key, Purpose};
-use taper_grad::{Algorithm, LossConfig, OptimizerConfig};
 use taper_graph::{Graph, WeightSource, Weights, heads};
 use taper_lr_finder::RangeTestConfig;
-use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
+use taper_optim::{Algorithm, LossConfig, OptimizerConfig, ScheduleConfig, Shape, Span, Warmup};
 use taper_train::{
-    CheckpointFolder, Error, Features, HeadTrainer, HeadTraining, Progress, SamplingChoice,
-    Session, Trained, train_head,
+    CheckpointFolder, Error, HeadLearner, Learner, Progress, RowBatch, RowBatches, Sampling, Table,
+    Trained, Trainer, Training, Watch, train_head,
 };
 
 const CLASSES: u32 = 3;
 
 /// Rows around one centre per class, hard to tell apart.
-fn features(rows: usize, width: usize, seed: u64) -> Features {
+fn table(rows: usize, width: usize, seed: u64) -> Table {
     let mut stream = Key::new(seed, Purpose::new("test/features")).stream(0, 0);
-    let mut features = Features { width, ..Features::default() };
+    let mut table = Table { width, ..Table::default() };
     for row in 0..rows {
         let label = row as u32 % CLASSES;
-        features.labels.push(label);
-        features.items.push(taper_data::Item { sample: row, view: 0 });
+        table.labels.push(label);
         for column in 0..width {
             let centre = if column % CLASSES as usize == label as usize { 0.6 } else { 0.0 };
-            features.values.push(centre + stream.normal());
+            table.values.push(centre + stream.normal());
         }
     }
-    features
+    table
 }
 
 struct Setting {
-    train: Features,
-    val: Features,
+    train: Table,
+    val: Table,
     graph: Graph,
-    settings: HeadTraining,
+    settings: Training,
     /// Whether every epoch has rows of its own.
     fresh: bool,
 }
 
 fn setting() -> Setting {
-    let settings = HeadTraining {
+    let settings = Training {
         epochs: 6,
         batch_size: 16,
         accumulate: 2,
@@ -68,12 +65,12 @@ fn setting() -> Setting {
         loss: LossConfig { label_smoothing: 0.1, ..LossConfig::default() },
         clip_norm: Some(2.0),
         ema: Some(0.8),
-        sampling: SamplingChoice::Shuffled,
+        sampling: Sampling::Shuffled,
         seed: 5,
     };
     Setting {
-        train: features(130, 24, 1),
-        val: features(40, 24, 2),
+        train: table(130, 24, 1),
+        val: table(40, 24, 2),
         graph: heads::tutorial(24, CLASSES as usize),
         settings,
         fresh: false,
@@ -103,42 +100,54 @@ fn bits(weights: &Weights) -> BTreeMap<String, Vec<u32>> {
     weights.names().into_iter().map(|name| (name.to_owned(), values(name))).collect()
 }
 
+type Rows<'a> = Trainer<'a, HeadLearner, RowBatches<'a>>;
+
+/// A training at its beginning; `fresh` makes the rows of later epochs.
+fn trainer_with<'a>(
+    setting: &'a Setting,
+    fresh: Option<fn(u32) -> Result<Table, Error>>,
+) -> Rows<'a> {
+    let settings = setting.settings.clone().check().unwrap();
+    let counts = setting.train.counts(CLASSES as usize);
+    let learner = HeadLearner::new(&setting.graph, &counts, &settings).unwrap();
+    let rows = Arc::new(setting.train.clone());
+    let mut batches = RowBatches::new(rows, CLASSES as usize, &settings).unwrap();
+    if let Some(fresh) = fresh {
+        batches = batches.fresh(fresh);
+    }
+    Trainer::new(learner, batches, &setting.val, &settings).unwrap()
+}
+
+fn trainer(setting: &Setting) -> Rows<'_> {
+    trainer_with(setting, setting.fresh.then_some(|epoch| Ok(fresh_rows(epoch))))
+}
+
+fn fresh_rows(epoch: u32) -> Table {
+    table(130, 24, 100 + u64::from(epoch))
+}
+
 /// Trains in a folder until the end or until `stop_after` steps were made in this process.
-fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
-    let settings = setting.settings.clone().check().unwrap();
-    let trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu);
-    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
+fn train(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained<HeadLearner> {
+    train_with(trainer(setting), folder, stop_after)
 }
 
-/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
-fn device() -> Device {
-    let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
-    taper_candle::open_device(choice.parse().unwrap()).unwrap()
+fn final_bits(trained: &mut Trained<HeadLearner>) -> BTreeMap<String, Vec<u32>> {
+    bits(&trained.learner.weights().unwrap())
 }
 
-/// As [`train`], through candle: the way of CUDA.
-fn train_through_candle(setting: &Setting, folder: &Path, stop_after: Option<u64>) -> Trained {
-    let settings = setting.settings.clone().check().unwrap();
-    let trainer =
-        HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
-    train_with(trainer.unwrap(), setting.fresh, folder, stop_after)
-}
-
-fn train_with(
-    mut trainer: HeadTrainer<'_>,
-    fresh: bool,
+fn train_with<L>(
+    mut trainer: Trainer<'_, L, RowBatches<'_>>,
     folder: &Path,
     stop_after: Option<u64>,
-) -> Trained {
+) -> Trained<L>
+where
+    L: Learner<Batch = RowBatch, Validation = Table>,
+{
     trainer.checkpoints(CheckpointFolder::new(folder.join("checkpoints")));
     trainer.resume().unwrap();
-    if fresh {
-        trainer.fresh(|epoch| Ok(features(130, 24, 100 + u64::from(epoch))));
-    }
     let mut callbacks = callbacks(folder);
     let flag = Arc::new(AtomicBool::new(false));
-    let session = Session::new(Arc::new(Silent), Arc::clone(&flag));
+    let watch = Watch::new(Arc::new(Silent), Arc::clone(&flag));
     let mut steps = 0;
     // After every other callback, and unknown to the checkpoints: it only pulls the plug.
     callbacks.push(from_fn("plug", move |event: &Event<'_>, _: &mut Vec<Action>| {
@@ -150,7 +159,7 @@ fn train_with(
         }
         Ok(())
     }));
-    trainer.train(&mut callbacks, &session).unwrap()
+    trainer.train(&mut callbacks, &watch).unwrap()
 }
 
 struct Silent;
@@ -161,7 +170,7 @@ impl Progress for Silent {}
 fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
     let setting = setting();
     let whole = tempfile::tempdir().unwrap();
-    let expected = train(&setting, whole.path(), None);
+    let mut expected = train(&setting, whole.path(), None);
     let history = fs::read_to_string(whole.path().join("history.csv")).unwrap();
     assert!(expected.best_epoch.is_some());
     // 130 = 4 · 32 + 2.
@@ -170,12 +179,8 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let first = train(&setting, folder.path(), Some(stop));
         assert_eq!(first.stopped.unwrap().keyword(), "interrupted");
-        let resumed = train(&setting, folder.path(), None);
-        assert_eq!(
-            bits(&resumed.head.weights().unwrap()),
-            bits(&expected.head.weights().unwrap()),
-            "stopped after {stop}"
-        );
+        let mut resumed = train(&setting, folder.path(), None);
+        assert_eq!(final_bits(&mut resumed), final_bits(&mut expected), "stopped after {stop}");
         let again = fs::read_to_string(folder.path().join("history.csv")).unwrap();
         assert_eq!(again, history, "stopped after {stop}");
         assert_eq!(
@@ -192,52 +197,44 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
 fn fresh_rows_come_in_every_epoch_and_survive_an_interruption() {
     let setting = Setting { fresh: true, ..setting() };
     let whole = tempfile::tempdir().unwrap();
-    let expected = train(&setting, whole.path(), None);
-    let fixed =
+    let mut expected = train(&setting, whole.path(), None);
+    let mut fixed =
         train(&Setting { fresh: false, ..setting }, tempfile::tempdir().unwrap().path(), None);
-    let weights = |trained: &Trained| bits(&trained.head.weights().unwrap());
-    assert_ne!(weights(&expected), weights(&fixed));
+    assert_ne!(final_bits(&mut expected), final_bits(&mut fixed));
     let setting = Setting { fresh: true, ..self::setting() };
     // Within the first epoch, at an epoch's end, and within a later one.
     for stop in [2, 5, 12] {
         let folder = tempfile::tempdir().unwrap();
         train(&setting, folder.path(), Some(stop));
-        assert_eq!(weights(&train(&setting, folder.path(), None)), weights(&expected), "{stop}");
+        let mut resumed = train(&setting, folder.path(), None);
+        assert_eq!(final_bits(&mut resumed), final_bits(&mut expected), "{stop}");
     }
 }
 
 #[test]
 fn an_interruption_while_fresh_rows_are_made_can_be_resumed() {
     let setting = Setting { fresh: true, ..setting() };
-    let expected = train(&setting, tempfile::tempdir().unwrap().path(), None);
+    let mut expected = train(&setting, tempfile::tempdir().unwrap().path(), None);
     let folder = tempfile::tempdir().unwrap();
-    let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let mut trainer = trainer_with(
+        &setting,
+        Some(|epoch| if epoch == 3 { Err(Error::Interrupted) } else { Ok(fresh_rows(epoch)) }),
+    );
     trainer.checkpoints(CheckpointFolder::new(folder.path().join("checkpoints")));
-    trainer.fresh(|epoch| match epoch {
-        3 => Err(Error::Interrupted),
-        epoch => Ok(features(130, 24, 100 + u64::from(epoch))),
-    });
     let mut callbacks = callbacks(folder.path());
     // Called like the one that it stands for: a checkpoint belongs to a list of callbacks.
     callbacks.push(from_fn("plug", |_: &Event<'_>, _: &mut Vec<Action>| Ok(())));
-    let first = trainer.train(&mut callbacks, &Session::quiet()).unwrap();
+    let first = trainer.train(&mut callbacks, &Watch::quiet()).unwrap();
     assert_eq!((first.epochs, first.stopped.unwrap().keyword()), (3, "interrupted"));
-    let resumed = train(&setting, folder.path(), None);
-    assert_eq!(bits(&resumed.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+    let mut resumed = train(&setting, folder.path(), None);
+    assert_eq!(final_bits(&mut resumed), final_bits(&mut expected));
 }
 
 #[test]
 fn fresh_rows_of_other_pictures_are_refused() {
     let setting = setting();
-    let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
-    trainer.fresh(|_| Ok(features(129, 24, 3)));
-    let error = trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap_err();
+    let trainer = trainer_with(&setting, Some(|_| Ok(table(129, 24, 3))));
+    let error = trainer.train(&mut Callbacks::new(), &Watch::quiet()).unwrap_err();
     assert!(error.to_string().contains("have changed"), "{error}");
 }
 
@@ -245,7 +242,7 @@ fn fresh_rows_of_other_pictures_are_refused() {
 #[test]
 fn mixed_labels_are_learned_as_distributions() {
     let mut setting = setting();
-    setting.settings = HeadTraining { epochs: 40, ..HeadTraining::default() };
+    setting.settings = Training { epochs: 40, ..Training::default() };
     setting.settings.learning_rate = 0.03;
     setting.graph = heads::linear(24, CLASSES as usize);
     let loss = |setting: &Setting| {
@@ -270,10 +267,10 @@ fn mixed_labels_are_learned_as_distributions() {
 fn interrupted_again_and_again_it_comes_to_the_same_end() {
     let setting = setting();
     let whole = tempfile::tempdir().unwrap();
-    let expected = train(&setting, whole.path(), None);
+    let mut expected = train(&setting, whole.path(), None);
     let folder = tempfile::tempdir().unwrap();
     let mut rounds = 0;
-    let last = loop {
+    let mut last = loop {
         rounds += 1;
         let trained = train(&setting, folder.path(), Some(2));
         if trained.stopped.as_ref().is_none_or(|s| s.keyword() != "interrupted") {
@@ -282,14 +279,14 @@ fn interrupted_again_and_again_it_comes_to_the_same_end() {
         assert!(rounds < 100);
     };
     assert!(rounds > 10);
-    assert_eq!(bits(&last.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+    assert_eq!(final_bits(&mut last), final_bits(&mut expected));
 }
 
 #[test]
 fn a_damaged_checkpoint_gives_way_to_an_earlier_one() {
     let setting = setting();
     let whole = tempfile::tempdir().unwrap();
-    let expected = train(&setting, whole.path(), None);
+    let mut expected = train(&setting, whole.path(), None);
     let folder = tempfile::tempdir().unwrap();
     train(&setting, folder.path(), Some(14));
     let checkpoints = folder.path().join("checkpoints");
@@ -300,17 +297,14 @@ fn a_damaged_checkpoint_gives_way_to_an_earlier_one() {
     let last = files.pop().unwrap();
     let bytes = fs::read(&last).unwrap();
     fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
-    let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let mut trainer = trainer(&setting);
     trainer.checkpoints(CheckpointFolder::new(&checkpoints));
     let (resumed, problems) = trainer.resume().unwrap();
     assert!(resumed && problems.len() == 1);
     let name = last.file_name().unwrap().to_string_lossy().into_owned();
     assert!(problems[0].to_string().contains(&name), "{}", problems[0]);
-    let trained = train(&setting, folder.path(), None);
-    assert_eq!(bits(&trained.head.weights().unwrap()), bits(&expected.head.weights().unwrap()));
+    let mut trained = train(&setting, folder.path(), None);
+    assert_eq!(final_bits(&mut trained), final_bits(&mut expected));
 }
 
 #[test]
@@ -320,10 +314,7 @@ fn a_checkpoint_of_other_settings_or_pictures_is_refused() {
     let changed = |change: fn(&mut Setting)| {
         let mut setting = setting();
         change(&mut setting);
-        let settings = setting.settings.clone().check().unwrap();
-        let mut trainer =
-            HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-                .unwrap();
+        let mut trainer = trainer(&setting);
         trainer.checkpoints(CheckpointFolder::new(folder.path().join("checkpoints")));
         trainer.resume().map(|(resumed, _)| resumed)
     };
@@ -345,10 +336,7 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
     let checkpoints = folder.path().join("checkpoints");
     let before: Vec<_> = fs::read_dir(&checkpoints).unwrap().map(|f| f.unwrap().path()).collect();
     let bytes: Vec<_> = before.iter().map(|f| fs::read(f).unwrap()).collect();
-    let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let mut trainer = trainer(&setting);
     trainer.checkpoints(CheckpointFolder::new(&checkpoints));
     trainer.resume().unwrap();
     // A file where the folder should be: what a full disk or a folder without rights comes to, also for root.
@@ -363,7 +351,7 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
         }
         Ok(())
     }));
-    let error = trainer.train(&mut callbacks, &Session::quiet()).unwrap_err().to_string();
+    let error = trainer.train(&mut callbacks, &Watch::quiet()).unwrap_err().to_string();
     assert!(error.contains("cannot make the folder for checkpoints"), "{error}");
     for (path, bytes) in before.iter().zip(bytes) {
         assert_eq!(fs::read(moved.join(path.file_name().unwrap())).unwrap(), bytes);
@@ -375,19 +363,16 @@ fn the_finder_leaves_no_trace_and_finds_the_same_every_time() {
     let mut setting = setting();
     setting.settings.ema = None;
     let plain = |found: bool| {
-        let settings = setting.settings.clone().check().unwrap();
-        let mut trainer =
-            HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-                .unwrap();
+        let mut trainer = trainer(&setting);
         let test = RangeTestConfig { seeds: vec![0, 1, 2], ..RangeTestConfig::default() };
         let found = found
-            .then(|| trainer.find_rate(&test.clone().check().unwrap(), &Session::quiet()).unwrap());
-        (trainer.train(&mut Callbacks::new(), &Session::quiet()).unwrap(), found)
+            .then(|| trainer.find_rate(&test.clone().check().unwrap(), &Watch::quiet()).unwrap());
+        (trainer.train(&mut Callbacks::new(), &Watch::quiet()).unwrap(), found)
     };
-    let (without, _) = plain(false);
-    let (with, found) = plain(true);
+    let (mut without, _) = plain(false);
+    let (mut with, found) = plain(true);
     let found = found.unwrap();
-    assert_eq!(bits(&without.head.weights().unwrap()), bits(&with.head.weights().unwrap()));
+    assert_eq!(final_bits(&mut without), final_bits(&mut with));
     assert_eq!(found, plain(true).1.unwrap());
     assert_eq!(found.curves.len(), 3);
     assert!((1e-5..1.0).contains(&found.chosen), "{}", found.chosen);
@@ -398,14 +383,11 @@ fn the_finder_leaves_no_trace_and_finds_the_same_every_time() {
 #[test]
 fn an_interrupted_search_says_so() {
     let setting = setting();
-    let settings = setting.settings.clone().check().unwrap();
-    let mut trainer =
-        HeadTrainer::new(&setting.graph, &setting.train, &setting.val, settings, &Device::Cpu)
-            .unwrap();
+    let mut trainer = trainer(&setting);
     let flag = Arc::new(AtomicBool::new(true));
-    let session = Session::new(Arc::new(Silent), flag);
+    let watch = Watch::new(Arc::new(Silent), flag);
     let test = RangeTestConfig::default().check().unwrap();
-    assert!(matches!(trainer.find_rate(&test, &session), Err(Error::Interrupted)));
+    assert!(matches!(trainer.find_rate(&test, &watch), Err(Error::Interrupted)));
 }
 
 #[test]
@@ -413,17 +395,16 @@ fn accumulated_batches_equal_one_large_batch_where_there_is_no_batch_norm() {
     let mut setting = setting();
     setting.graph = heads::linear(24, CLASSES as usize);
     let run = |batch_size, accumulate| {
-        let settings = HeadTraining { batch_size, accumulate, ..setting.settings.clone() };
+        let settings = Training { batch_size, accumulate, ..setting.settings.clone() };
         let trained = train_head(
             &setting.graph,
-            &setting.train,
+            Arc::new(setting.train.clone()),
             &setting.val,
-            settings.check().unwrap(),
+            &settings.check().unwrap(),
             &mut Callbacks::new(),
-            &Device::Cpu,
-            &Session::quiet(),
+            &Watch::quiet(),
         );
-        trained.unwrap().head.weights().unwrap()
+        trained.unwrap().learner.weights().unwrap()
     };
     let (parts, whole) = (run(8, 4), run(32, 1));
     for name in whole.names() {
@@ -435,15 +416,15 @@ fn accumulated_batches_equal_one_large_batch_where_there_is_no_batch_norm() {
 
 #[test]
 fn settings_out_of_range_are_named() {
-    let default = HeadTraining::default;
+    let default = Training::default;
     let cases = [
-        (HeadTraining { epochs: 0, ..default() }, "epochs"),
-        (HeadTraining { accumulate: 0, ..default() }, "accumulate"),
-        (HeadTraining { learning_rate: -1.0, ..default() }, "learning-rate"),
-        (HeadTraining { clip_norm: Some(0.0), ..default() }, "clip-norm"),
-        (HeadTraining { ema: Some(1.0), ..default() }, "ema"),
+        (Training { epochs: 0, ..default() }, "epochs"),
+        (Training { accumulate: 0, ..default() }, "accumulate"),
+        (Training { learning_rate: -1.0, ..default() }, "learning_rate"),
+        (Training { clip_norm: Some(0.0), ..default() }, "clip_norm"),
+        (Training { ema: Some(1.0), ..default() }, "ema"),
         (
-            HeadTraining {
+            Training {
                 loss: LossConfig { label_smoothing: 2.0, ..LossConfig::default() },
                 ..default()
             },
@@ -453,80 +434,5 @@ fn settings_out_of_range_are_named() {
     for (settings, word) in cases {
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
-    }
-}
-
-#[test]
-fn through_candle_a_training_goes_the_same_way_and_can_be_interrupted() {
-    let setting = setting();
-    let [slices, candle] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let expected = train(&setting, slices.path(), None);
-    let whole = train_through_candle(&setting, candle.path(), None);
-    assert_eq!((whole.epochs, whole.best_epoch), (expected.epochs, expected.best_epoch));
-    let (ours, theirs) = (whole.head.weights().unwrap(), expected.head.weights().unwrap());
-    let expected_bits = bits(&ours);
-    for name in theirs.names() {
-        let (a, b) = (ours.values(name).unwrap(), theirs.values(name).unwrap());
-        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
-        let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
-        assert!(far * 50 <= a.len(), "{name}: {far} of {}", a.len());
-    }
-    for stop in [1, 7, 13] {
-        let folder = tempfile::tempdir().unwrap();
-        let first = train_through_candle(&setting, folder.path(), Some(stop));
-        assert_eq!(first.stopped.unwrap().keyword(), "interrupted");
-        let resumed = train_through_candle(&setting, folder.path(), None);
-        assert_eq!(bits(&resumed.head.weights().unwrap()), expected_bits, "stopped after {stop}");
-    }
-}
-
-#[test]
-fn steps_that_are_told_of_together_come_to_the_same() {
-    let mut setting = setting();
-    setting.settings.accumulate = 1;
-    let run = |follows: bool| {
-        let settings = setting.settings.clone().check().unwrap();
-        let trainer =
-            HeadTrainer::candle(&setting.graph, &setting.train, &setting.val, settings, &device());
-        let mut callbacks =
-            Callbacks::new().with(BestWeights::new(BestWeightsConfig::default().check().unwrap()));
-        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let log = Arc::clone(&seen);
-        callbacks.push(Watch { follows, log });
-        let trained = trainer.unwrap().train(&mut callbacks, &Session::quiet()).unwrap();
-        let seen = seen.lock().unwrap().clone();
-        (bits(&trained.head.weights().unwrap()), trained.best_epoch, seen)
-    };
-    let together = run(false);
-    assert_eq!(together, run(true));
-    // 130 rows in batches of 16 are 9 steps; six epochs.
-    let steps: Vec<u64> = together.2.iter().map(|(step, _)| *step).collect();
-    assert_eq!(steps, (0..54).collect::<Vec<_>>());
-}
-
-/// Writes down every step and its loss.
-struct Watch {
-    follows: bool,
-    log: Arc<std::sync::Mutex<Vec<(u64, u64)>>>,
-}
-
-impl taper_callbacks::Callback for Watch {
-    fn name(&self) -> &str {
-        "watch"
-    }
-
-    fn follows_batches(&self) -> bool {
-        self.follows
-    }
-
-    fn on_event(
-        &mut self,
-        event: &Event<'_>,
-        _: &mut Vec<Action>,
-    ) -> Result<(), taper_callbacks::Error> {
-        if let Event::BatchEnd { step, loss, .. } = *event {
-            self.log.lock().unwrap().push((step, loss.to_bits()));
-        }
-        Ok(())
     }
 }

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
-use taper_grad::{LossConfig, OptimizerConfig};
-use taper_optim::ScheduleConfig;
+use taper_core::OutOfRange;
+use taper_optim::{LossConfig, OptimizerConfig, ScheduleConfig};
 
-use crate::{Error, Result, SamplingChoice};
+use crate::{Result, Sampling};
 
-/// How a head is trained.
+/// How something is trained, whatever it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct HeadTraining {
+pub struct Training {
     /// Passes over the training rows at most, from 1. Default 30.
     pub epochs: u32,
     /// Rows per batch, from 1. Default 64.
@@ -21,8 +21,8 @@ pub struct HeadTraining {
     /// How gradients become steps. Default Adam.
     pub optimizer: OptimizerConfig,
     /// How often the rows of each class come. Default every row once.
-    pub sampling: SamplingChoice,
-    /// What is made small. Default softmax cross-entropy.
+    pub sampling: Sampling,
+    /// The loss. Default softmax cross-entropy.
     pub loss: LossConfig,
     /// The largest norm of all gradients together, above 0. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub struct HeadTraining {
     pub seed: u64,
 }
 
-impl Default for HeadTraining {
+impl Default for Training {
     fn default() -> Self {
         Self {
             epochs: 30,
@@ -44,7 +44,7 @@ impl Default for HeadTraining {
             learning_rate: 1e-3,
             schedule: ScheduleConfig::default(),
             optimizer: OptimizerConfig::default(),
-            sampling: SamplingChoice::default(),
+            sampling: Sampling::default(),
             loss: LossConfig::default(),
             clip_norm: None,
             ema: None,
@@ -53,14 +53,14 @@ impl Default for HeadTraining {
     }
 }
 
-impl HeadTraining {
+impl Training {
     /// Checks every field that can be checked without the rows.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Head`] names the first field that is out of its range.
-    pub fn check(self) -> Result<CheckedHeadTraining> {
-        let fail = |field, value: String, remedy: &str| {
-            Err(Error::Setting { field, value, remedy: remedy.into() })
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
+    pub fn check(self) -> Result<CheckedTraining> {
+        let fail = |field: &'static str, value: String, remedy: &'static str| {
+            Err(OutOfRange::new(field, value, remedy).into())
         };
         if !(1..=100_000).contains(&self.epochs) {
             return fail("epochs", self.epochs.to_string(), "use 1 to 100000");
@@ -88,17 +88,24 @@ impl HeadTraining {
         if self.schedule.warmup.is_none() {
             self.schedule.check(u64::from(self.epochs), 1)?;
         }
-        Ok(CheckedHeadTraining(self))
+        Ok(CheckedTraining(self))
     }
 }
 
-/// A [`HeadTraining`] whose every field is in range.
+/// A [`Training`] whose every field is in range.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CheckedHeadTraining(pub(crate) HeadTraining);
+pub struct CheckedTraining(pub(crate) Training);
 
-impl CheckedHeadTraining {
+impl CheckedTraining {
     /// The settings.
-    pub fn settings(&self) -> &HeadTraining {
+    pub fn settings(&self) -> &Training {
         &self.0
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.0.seed = seed;
+        self
     }
 }

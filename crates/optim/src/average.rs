@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
-use crate::{Error, Head, Result, error::check_length};
+use crate::{Error, Parameters, Result, error::check_length};
 
-/// An exponential moving average of a head's tensors, running statistics included, as `timm.utils.ModelEmaV2` keeps it:
+/// An exponential moving average of tensors, running statistics included, as `timm.utils.ModelEmaV2` keeps it:
 /// average ← decay · average + (1 − decay) · current, after each step.
 #[derive(Debug, Clone)]
 pub struct Average {
@@ -11,22 +11,22 @@ pub struct Average {
 }
 
 impl Average {
-    /// Begins with the head's tensors as they are.
+    /// Begins with the tensors as they are.
     ///
     /// # Errors
     /// [`Error::Setting`] unless the decay is in [0, 1).
-    pub fn new(decay: f64, head: &Head) -> Result<Self> {
+    pub fn new(decay: f64, parameters: &Parameters) -> Result<Self> {
         if !(0.0..1.0).contains(&decay) {
             return Err(Error::setting("ema", decay, "use a decay in [0, 1), e.g. 0.99"));
         }
-        let values = head.parameters().iter().map(|p| p.values.clone()).collect();
+        let values = parameters.iter().map(|p| p.values.clone()).collect();
         Ok(Self { decay: decay as f32, values })
     }
 
-    /// Takes the head's current tensors in.
-    pub fn update(&mut self, head: &Head) {
+    /// Takes the current tensors in.
+    pub fn update(&mut self, parameters: &Parameters) {
         let decay = self.decay;
-        for (average, parameter) in self.values.iter_mut().zip(head.parameters()) {
+        for (average, parameter) in self.values.iter_mut().zip(parameters.iter()) {
             let chunks = average.par_chunks_mut(CHUNK).zip(parameter.values.par_chunks(CHUNK));
             chunks.for_each(|(average, values)| {
                 for (a, v) in average.iter_mut().zip(values) {
@@ -36,14 +36,14 @@ impl Average {
         }
     }
 
-    /// Exchanges the average and the head's own tensors: measure, then exchange back.
-    pub fn swap(&mut self, head: &mut Head) {
-        for (average, parameter) in self.values.iter_mut().zip(head.parameters_mut()) {
+    /// Exchanges the average and the tensors themselves: measure, then exchange back.
+    pub fn swap(&mut self, parameters: &mut Parameters) {
+        for (average, parameter) in self.values.iter_mut().zip(parameters.iter_mut()) {
             std::mem::swap(average, &mut parameter.values);
         }
     }
 
-    /// The averaged tensors, in the head's order.
+    /// The averaged tensors, in the order of the parameters.
     pub fn values(&self) -> &[Vec<f32>] {
         &self.values
     }
@@ -51,7 +51,7 @@ impl Average {
     /// Puts averaged tensors back.
     ///
     /// # Errors
-    /// [`Error::Length`] if they are another head's.
+    /// [`Error::Length`] if they are another network's.
     pub fn restore(&mut self, values: Vec<Vec<f32>>) -> Result<()> {
         check_length("average", values.len(), self.values.len())?;
         for (own, other) in self.values.iter().zip(&values) {

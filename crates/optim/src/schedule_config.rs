@@ -16,8 +16,7 @@ pub enum Span {
 
 impl Span {
     fn steps(self, field: &'static str, epochs: u64, steps_per_epoch: u64) -> Result<u64> {
-        let fail =
-            |value: f64, remedy| Err(Error::Config { field, value: value.to_string(), remedy });
+        let fail = |value: f64, remedy| Err(Error::setting(field, value, remedy));
         match self {
             Span::Steps(steps) => Ok(steps),
             Span::Epochs(e) if !(e >= 0.0 && e.is_finite()) => {
@@ -136,22 +135,16 @@ impl ScheduleConfig {
     /// Checks every field against a training of `epochs` times `steps_per_epoch` steps.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of its range.
     pub fn check(self, epochs: u64, steps_per_epoch: u64) -> Result<Schedule> {
         let total = epochs.checked_mul(steps_per_epoch).filter(|t| (1..1 << 53).contains(t));
         let Some(total) = total else {
-            return Err(Error::Config {
-                field: "epochs · steps per epoch",
-                value: format!("{epochs} · {steps_per_epoch}"),
-                remedy: "train for at least one step",
-            });
+            let value = format!("{epochs} · {steps_per_epoch}");
+            let remedy = "train for at least one step";
+            return Err(Error::setting("epochs · steps per epoch", value, remedy));
         };
         let within = |field, value: f64, good: bool, remedy| {
-            if good {
-                Ok(())
-            } else {
-                Err(Error::Config { field, value: value.to_string(), remedy })
-            }
+            if good { Ok(()) } else { Err(Error::setting(field, value, remedy)) }
         };
         let share = |field, value: f64| {
             within(field, value, (0.0..=1.0).contains(&value), "use a share in [0, 1]")

@@ -4,104 +4,86 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_callbacks::{CheckpointId, StopReason};
+use taper_core::file::write_atomically;
 use taper_graph::{WeightSource, Weights};
 use taper_metrics::{Mean, Metrics};
-use taper_zoo::WeightFile;
+use taper_weights::{TensorWriter, WeightFile};
 
-use super::engine::State;
-use crate::{Error, Result, file::write_atomically};
+use crate::{Error, Result, State};
 
 /// The key of a checkpoint's description in its safetensors header.
 const KEY: &str = "taper-checkpoint";
-const VERSION: u32 = 1;
+/// Version 1 called the tensors of the network `head.` and made the identity from `Debug` texts.
+const VERSION: u32 = 2;
 
 /// Where training stands inside its epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// The epoch that is being trained, or comes next.
-    pub(super) epoch: u32,
+    pub(crate) epoch: u32,
     /// Its steps that are done.
-    pub(super) steps: usize,
+    pub(crate) steps: usize,
     /// The mean loss of those.
-    pub(super) loss: Mean,
+    pub(crate) loss: Mean,
     /// The figures of those.
-    pub(super) metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 /// Everything about a moment of training but its tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Moment {
-    pub(super) version: u32,
+pub(crate) struct Moment {
+    pub(crate) version: u32,
     /// What the checkpoint belongs to: settings and features.
-    pub(super) training: String,
+    pub(crate) training: String,
     /// Steps of the optimizer over all epochs.
-    pub(super) step: u64,
+    pub(crate) step: u64,
     #[serde(with = "taper_core::float")]
-    pub(super) base_rate: f64,
-    pub(super) epochs: u64,
-    pub(super) cursor: Cursor,
-    pub(super) optimizer_steps: u64,
-    pub(super) callbacks: Value,
+    pub(crate) base_rate: f64,
+    pub(crate) epochs: u64,
+    pub(crate) cursor: Cursor,
+    pub(crate) optimizer_steps: u64,
+    pub(crate) callbacks: Value,
     /// The callbacks that have weights kept, and of which epoch.
-    pub(super) kept: Vec<(usize, u64)>,
-    pub(super) stop: Option<StopReason>,
+    pub(crate) kept: Vec<(usize, u64)>,
+    pub(crate) stop: Option<StopReason>,
     /// Whether it was written because training was interrupted, so that no callback knows of it.
-    pub(super) interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 /// A moment of training: it continues from here to the same bytes.
 #[derive(Debug)]
-pub(super) struct Checkpoint {
-    pub(super) moment: Moment,
-    pub(super) state: State,
-    pub(super) kept: HashMap<usize, (u64, Weights)>,
+pub(crate) struct Checkpoint {
+    pub(crate) moment: Moment,
+    pub(crate) state: State,
+    pub(crate) kept: HashMap<usize, (u64, Weights)>,
 }
 
 impl Checkpoint {
-    pub(super) fn version() -> u32 {
+    pub(crate) fn version() -> u32 {
         VERSION
     }
 
-    fn tensors(&self) -> Vec<(String, &Weights)> {
-        let mut parts = vec![
-            ("head.".to_owned(), &self.state.head),
-            ("optimizer.".to_owned(), &self.state.optimizer),
-        ];
-        parts.extend(self.state.average.iter().map(|w| ("average.".to_owned(), w)));
-        for (index, _) in &self.moment.kept {
-            parts.extend(self.kept.get(index).map(|(_, w)| (format!("kept{index}."), w)));
-        }
-        parts
-    }
-
     fn write(&self, path: &Path) -> Result<()> {
-        let fail = |problem: String| Error::Artefact { file: path.display().to_string(), problem };
-        let mut all: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        for (prefix, weights) in self.tensors() {
-            for name in weights.names() {
-                let (Some(shape), Some(values)) = (weights.shape(name), weights.values(name))
-                else {
-                    continue;
-                };
-                let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                all.push((format!("{prefix}{name}"), shape.to_vec(), bytes));
+        let mut tensors = TensorWriter::new();
+        tensors.extend("network.", &self.state.network);
+        tensors.extend("optimizer.", &self.state.optimizer);
+        if let Some(average) = &self.state.average {
+            tensors.extend("average.", average);
+        }
+        for (index, _) in &self.moment.kept {
+            if let Some((_, weights)) = self.kept.get(index) {
+                tensors.extend(&format!("kept{index}."), weights);
             }
         }
-        let views = all.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            view.map(|view| (name.as_str(), view)).map_err(|e| fail(e.to_string()))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let text = serde_json::to_string(&self.moment).map_err(|e| fail(e.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_owned(), text)]);
-        let bytes = serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
-        write_atomically(path, &bytes)
+        let text = serde_json::to_string(&self.moment)
+            .map_err(|e| Error::Checkpoint { path: path.into(), problem: e.to_string() })?;
+        let bytes = tensors.into_bytes(Some((KEY, text)))?;
+        write_atomically(path, &bytes).map_err(Error::io("write the checkpoint", path))
     }
 
     fn read(path: &Path) -> Result<Self> {
@@ -111,7 +93,9 @@ impl Checkpoint {
         let moment: Moment = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
         if moment.version != VERSION {
             let version = moment.version;
-            return Err(fail(format!("it has version {version}, this program reads {VERSION}")));
+            return Err(fail(format!(
+                "it has version {version} and this program reads version {VERSION}: go on with the program that wrote it, or train anew"
+            )));
         }
         let part = |prefix: &str| {
             let mut weights = Weights::new();
@@ -126,7 +110,7 @@ impl Checkpoint {
         };
         let average = part("average.");
         let state = State {
-            head: part("head."),
+            network: part("network."),
             optimizer_steps: moment.optimizer_steps,
             optimizer: part("optimizer."),
             average: (!average.names().is_empty()).then_some(average),
@@ -138,11 +122,11 @@ impl Checkpoint {
 
 /// What a folder of checkpoints has to go on from.
 #[derive(Debug)]
-pub(super) struct Latest {
+pub(crate) struct Latest {
     /// The latest checkpoint that can be read.
-    pub(super) found: Option<(CheckpointId, Checkpoint)>,
+    pub(crate) found: Option<(CheckpointId, Checkpoint)>,
     /// What is wrong with later ones.
-    pub(super) problems: Vec<Error>,
+    pub(crate) problems: Vec<Error>,
 }
 
 /// A folder of checkpoints of one training.
@@ -166,13 +150,13 @@ impl CheckpointFolder {
         self.path.join(format!("{id}.safetensors"))
     }
 
-    pub(super) fn save(&self, id: CheckpointId, checkpoint: &Checkpoint) -> Result<()> {
+    pub(crate) fn save(&self, id: CheckpointId, checkpoint: &Checkpoint) -> Result<()> {
         fs::create_dir_all(&self.path)
             .map_err(Error::io("make the folder for checkpoints", &self.path))?;
         checkpoint.write(&self.file(id))
     }
 
-    pub(super) fn delete(&self, id: CheckpointId) -> Result<()> {
+    pub(crate) fn delete(&self, id: CheckpointId) -> Result<()> {
         let path = self.file(id);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -203,7 +187,7 @@ impl CheckpointFolder {
         Ok(all)
     }
 
-    pub(super) fn latest(&self) -> Result<Latest> {
+    pub(crate) fn latest(&self) -> Result<Latest> {
         let mut problems = Vec::new();
         for (id, path) in self.list()? {
             match Checkpoint::read(&path) {

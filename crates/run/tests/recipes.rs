@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use taper_lr_finder::Method;
-use taper_train::{LearningRate, Recipe};
+use taper_run::{LearningRate, Recipe};
 
 #[test]
 fn all_recipes_are_valid_and_the_quick_one_is_the_default() {

@@ -9,11 +9,11 @@ use taper_callbacks::Callbacks;
 use taper_core::Split;
 use taper_data::{Dataset, FolderUse, Item};
 use taper_plan::{Kernels, Output, Precision};
-use taper_testing::relative_error;
-use taper_train::{
+use taper_run::{
     Backbone, Features, HeadChoice, HeadModel, HeadTraining, Session, extract, open_data,
     train_head,
 };
+use taper_testing::relative_error;
 use taper_zoo::{WeightsChoice, find, resolve};
 
 /// The pictures, or why nothing is shown.

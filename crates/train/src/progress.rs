@@ -1,9 +1,10 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-
-use taper_feature_cache::FeatureCache;
 
 /// The figures of an epoch, for people to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,47 +60,34 @@ struct Quiet;
 
 impl Progress for Quiet {}
 
-/// What surrounds a piece of work: who is told about it, and whether it should stop.
+/// Who is told about a piece of work, and whether it should stop.
 #[derive(Clone)]
-pub struct Session {
+pub struct Watch {
     progress: Arc<dyn Progress>,
     interrupted: Arc<AtomicBool>,
-    cache: Option<FeatureCache>,
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("interrupted", &self.interrupted()).finish_non_exhaustive()
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("interrupted", &self.interrupted()).finish_non_exhaustive()
     }
 }
 
-impl Session {
+impl Watch {
     /// Tells `progress`; stops soon after `interrupted` has become true.
     pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
-        Self { progress, interrupted, cache: None }
+        Self { progress, interrupted }
     }
 
-    /// Keeps features for later in this cache, and reads them from there.
-    #[must_use]
-    pub fn with_cache(mut self, cache: FeatureCache) -> Self {
-        self.cache = Some(cache);
-        self
+    /// Tells nobody and is never interrupted.
+    pub fn quiet() -> Self {
+        Self::new(Arc::new(Quiet), Arc::default())
     }
 
     /// The same, with nobody told: for work within work.
     #[must_use]
     pub fn muted(&self) -> Self {
         Self { progress: Arc::new(Quiet), ..self.clone() }
-    }
-
-    /// The cache of features, if there is one.
-    pub fn cache(&self) -> Option<&FeatureCache> {
-        self.cache.as_ref()
-    }
-
-    /// Tells nobody and is never interrupted.
-    pub fn quiet() -> Self {
-        Self::new(Arc::new(Quiet), Arc::default())
     }
 
     /// Who is told.

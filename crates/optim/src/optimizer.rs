@@ -2,7 +2,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use taper_graph::{ParameterKind, WeightSource, Weights};
 
-use crate::{Error, Head, Result, average::CHUNK};
+use crate::{Error, Parameters, Result, average::CHUNK};
 
 /// Where ε stands in Adam's denominator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,15 +268,14 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimizer for this head's learnable parameters, with nothing to remember yet.
+    /// An optimizer for the learnable ones of these parameters, with nothing to remember yet.
     ///
     /// # Errors
     /// [`Error::Setting`] if a group fits no parameter.
-    pub fn new(config: CheckedOptimizer, head: &Head) -> Result<Self> {
+    pub fn new(config: CheckedOptimizer, parameters: &Parameters) -> Result<Self> {
         let algorithm = config.0.algorithm;
-        let treatments =
-            config.treatments(head.parameters().iter().map(|p| (p.name.as_str(), p.kind)))?;
-        let slots = head.parameters().iter().zip(treatments).map(|(p, treatment)| {
+        let treatments = config.treatments(parameters.iter().map(|p| (p.name.as_str(), p.kind)))?;
+        let slots = parameters.iter().zip(treatments).map(|(p, treatment)| {
             let n = p.gradient.len();
             Slot {
                 treatment,
@@ -292,11 +291,11 @@ impl Optimizer {
         self.steps
     }
 
-    /// Takes one step along the head's gradients at this learning rate. Afterwards the gradients count as used.
-    pub fn step(&mut self, head: &mut Head, rate: f64) {
+    /// Takes one step along the gradients at this learning rate. Afterwards the gradients count as used.
+    pub fn step(&mut self, parameters: &mut Parameters, rate: f64) {
         self.steps += 1;
         let t = self.steps.min(i32::MAX as u64) as i32;
-        for (slot, parameter) in self.slots.iter_mut().zip(head.parameters_mut()) {
+        for (slot, parameter) in self.slots.iter_mut().zip(parameters.iter_mut()) {
             // Frozen, or nothing to learn.
             let Treatment { rate_factor, weight_decay: decay } = slot.treatment;
             if slot.first.is_empty() || rate_factor == 0.0 {
@@ -347,13 +346,13 @@ impl Optimizer {
                 }
             }
         }
-        head.gradients_used();
+        parameters.gradients_used();
     }
 
     /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of steps.
-    pub fn state(&self, head: &Head) -> (u64, Weights) {
+    pub fn state(&self, parameters: &Parameters) -> (u64, Weights) {
         let mut all = Weights::new();
-        for (slot, p) in self.slots.iter().zip(head.parameters()) {
+        for (slot, p) in self.slots.iter().zip(parameters.iter()) {
             for (suffix, values) in [("m", &slot.first), ("v", &slot.second)] {
                 if !values.is_empty() {
                     all.insert(format!("{}.{suffix}", p.name), p.shape.clone(), values.clone());
@@ -366,9 +365,14 @@ impl Optimizer {
     /// Puts such a copy back.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a part of it is missing or has another size.
-    pub fn restore(&mut self, head: &Head, steps: u64, state: &dyn WeightSource) -> Result<()> {
-        for (slot, p) in self.slots.iter_mut().zip(head.parameters()) {
+    /// [`Error::State`] if a part of it is missing or has another size.
+    pub fn restore(
+        &mut self,
+        parameters: &Parameters,
+        steps: u64,
+        state: &dyn WeightSource,
+    ) -> Result<()> {
+        for (slot, p) in self.slots.iter_mut().zip(parameters.iter()) {
             for (suffix, own) in [("m", &mut slot.first), ("v", &mut slot.second)] {
                 if own.is_empty() {
                     continue;
@@ -376,11 +380,7 @@ impl Optimizer {
                 let name = format!("{}.{suffix}", p.name);
                 match state.values(&name).filter(|v| v.len() == own.len()) {
                     Some(values) => own.copy_from_slice(&values),
-                    None => {
-                        let remedy =
-                            "it is missing or has another size: use the state of this head";
-                        return Err(Error::setting("optimizer state", name, remedy));
-                    }
+                    None => return Err(Error::State { name }),
                 }
             }
         }

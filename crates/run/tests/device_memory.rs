@@ -10,7 +10,7 @@ fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() 
     use taper_core::Preprocessing;
     use taper_graph::Weights;
     use taper_plan::{Output, Precision};
-    use taper_train::Backbone;
+    use taper_run::Backbone;
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
         println!("skipped: only the emulated device (cargo xtask test --cuda) can be made small");

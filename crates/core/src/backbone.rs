@@ -1,0 +1,89 @@
+use std::fmt;
+
+use crate::{AnyFault, Digest, Preprocessing};
+
+/// A frozen network from prepared pictures to numbers: features, logits, or the map at a boundary.
+///
+/// The compiled plan on the CPU, networks on devices and networks that are known by nothing but their results implement it;
+/// whoever asks for features knows no more. Many threads may use one at a time.
+pub trait FrozenBackbone: fmt::Debug + Send + Sync {
+    /// How pictures must be prepared.
+    fn preprocessing(&self) -> &Preprocessing;
+
+    /// What comes out for each picture: `[features]`, or `[height, width, channels]` of a map.
+    fn shape(&self) -> &[usize];
+
+    /// How many numbers come out for each picture.
+    fn width(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// Everything that decides the numbers besides the pictures: weights, graph, preprocessing, precision, instructions.
+    /// Two of the same identity give the same bits.
+    fn identity(&self) -> Digest;
+
+    /// What it computes on, for people: `avx512`, or `cuda:0`.
+    fn runs_on(&self) -> String;
+
+    /// How many pictures should go through it together.
+    fn batch(&self) -> usize;
+
+    /// Sends `n` prepared pictures through the network without waiting for a device: u8 `[n, size, size, 3]`, rows from the
+    /// top, RGB. The rows are f32 `[n, width]`.
+    ///
+    /// Where a device has no room for all of them, they go through it in parts, and [`FrozenBackbone::batch`] says from then
+    /// on how many fit.
+    ///
+    /// # Errors
+    /// If the pixels have another length, or the device fails.
+    fn submit(&self, pixels: &[u8], n: usize) -> Result<PendingRows, AnyFault>;
+
+    /// The same, with the rows at once.
+    ///
+    /// # Errors
+    /// As [`FrozenBackbone::submit`].
+    fn forward(&self, pixels: &[u8], n: usize) -> Result<Vec<f32>, AnyFault> {
+        self.submit(pixels, n)?.wait()
+    }
+}
+
+/// Rows that a device may still be working on.
+pub struct PendingRows(Rows);
+
+enum Rows {
+    Ready(Vec<f32>),
+    Pending(Box<dyn FnOnce() -> Result<Vec<f32>, AnyFault> + Send>),
+}
+
+impl PendingRows {
+    /// Rows that are there.
+    pub fn ready(rows: Vec<f32>) -> Self {
+        Self(Rows::Ready(rows))
+    }
+
+    /// Rows that `wait` waits for.
+    pub fn pending(wait: impl FnOnce() -> Result<Vec<f32>, AnyFault> + Send + 'static) -> Self {
+        Self(Rows::Pending(Box::new(wait)))
+    }
+
+    /// Waits for the rows: f32 `[n, width]`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(self) -> Result<Vec<f32>, AnyFault> {
+        match self.0 {
+            Rows::Ready(rows) => Ok(rows),
+            Rows::Pending(wait) => wait(),
+        }
+    }
+}
+
+impl fmt::Debug for PendingRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.0 {
+            Rows::Ready(_) => "ready",
+            Rows::Pending(_) => "pending",
+        };
+        f.debug_tuple("PendingRows").field(&state).finish()
+    }
+}
