@@ -13,6 +13,10 @@ use crate::{
 
 const AUGMENT: Purpose = Purpose::new("augment");
 
+/// The version of what policies and factors mean: raised when the same ones begin to make other views, so that nobody takes
+/// features of the old ones for theirs.
+pub const VERSION: u64 = 1;
+
 /// Makes views of pictures: a pure function of (seed, view or epoch, sample).
 #[derive(Debug, Clone)]
 pub struct Augmenter {
@@ -43,6 +47,14 @@ impl Augmenter {
             (_, None) => How::Trivial,
         };
         Self { how, key: Key::new(seed, AUGMENT) }
+    }
+
+    /// The factors that decide its views, if it is made of factors.
+    pub fn factors(&self) -> Option<Factors> {
+        match self.how {
+            How::Factors(factors) => Some(*factors),
+            How::Trivial | How::Rand { .. } => None,
+        }
     }
 
     /// What happens to this view (or epoch) of this sample. `aspect` is the picture's width divided by its height; only

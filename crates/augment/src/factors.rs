@@ -3,7 +3,7 @@ use taper_picture::Fill;
 
 use taper_core::OutOfRange;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// How far pictures may be changed. 0 turns a step off, and so do the ranges that stand as defaults.
 ///
@@ -106,7 +106,7 @@ impl Factors {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
     pub fn check(self) -> Result<CheckedFactors> {
         let [least_area, most_area] = self.crop_area;
         let [least_aspect, most_aspect] = self.crop_aspect;
@@ -161,6 +161,7 @@ impl std::ops::Deref for CheckedFactors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn factors_out_of_range_are_named() {

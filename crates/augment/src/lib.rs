@@ -14,7 +14,7 @@ mod noise;
 mod policy;
 
 pub use adjust::Adjustment;
-pub use augmenter::Augmenter;
+pub use augmenter::{Augmenter, VERSION};
 pub use change::Change;
 pub use error::{Error, Result};
 pub use factors::{CheckedFactors, Factors};

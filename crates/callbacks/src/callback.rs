@@ -77,6 +77,11 @@ impl Callbacks {
         self.0.push(Box::new(callback));
     }
 
+    /// Adds one at the end whose type is not known.
+    pub fn push_boxed(&mut self, callback: Box<dyn Callback>) {
+        self.0.push(callback);
+    }
+
     /// Adds one at the end.
     #[must_use]
     pub fn with(mut self, callback: impl Callback + 'static) -> Self {

@@ -1,69 +1,12 @@
 use std::{
     collections::BTreeMap,
-    fmt,
-    str::FromStr,
     sync::{Mutex, PoisonError},
 };
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
+use taper_core::DeviceChoice;
 
 use crate::{Error, Result};
-
-/// Where a network runs, as a user asks for it: `auto`, `cpu`, `cuda` or `cuda:N`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum DeviceChoice {
-    /// The first CUDA device if this build and this machine have one, else the CPU.
-    Auto,
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// The CUDA device with this ordinal.
-    Cuda(usize),
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceChoice::Auto => f.write_str("auto"),
-            DeviceChoice::Cpu => f.write_str("cpu"),
-            DeviceChoice::Cuda(n) => write!(f, "cuda:{n}"),
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(DeviceChoice::Auto),
-            "cpu" => Ok(DeviceChoice::Cpu),
-            "cuda" => Ok(DeviceChoice::Cuda(0)),
-            other => other
-                .strip_prefix("cuda:")
-                .and_then(|n| n.parse().ok())
-                .map(DeviceChoice::Cuda)
-                .ok_or_else(|| Error::Device {
-                    device: other.into(),
-                    problem: "use auto, cpu, cuda or cuda:N".into(),
-                }),
-        }
-    }
-}
-
-impl TryFrom<String> for DeviceChoice {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<DeviceChoice> for String {
-    fn from(choice: DeviceChoice) -> Self {
-        choice.to_string()
-    }
-}
 
 /// Opens the chosen device.
 ///
@@ -89,7 +32,7 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
     };
     if !candle_core::utils::cuda_is_available() {
         return fail(
-            "this build has no CUDA support: build with --features cuda (or cuda,cudnn), or use --device cpu"
+            "this build has no CUDA support: build with the features cuda and cudnn, or use the device cpu"
                 .into(),
         );
     }
@@ -117,12 +60,12 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
             let error = error.to_string();
             let error = error.lines().next().unwrap_or_default();
             fail(format!(
-                "this machine has no usable CUDA device {ordinal} ({error}): see `nvidia-smi`, or use --device cpu"
+                "this machine has no usable CUDA device {ordinal} ({error}): see `nvidia-smi`, or use the device cpu"
             ))
         }
         Err(_) => fail(
             "this machine has no CUDA driver (libcuda cannot be loaded): install it, set LD_LIBRARY_PATH, \
-             or use --device cpu"
+             or use the device cpu"
                 .into(),
         ),
     }
@@ -156,23 +99,11 @@ pub(crate) fn with_tf32<T>(work: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
 
-    #[test]
-    fn devices_are_parsed_and_named() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
-            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
-        }
-        assert_eq!("cuda".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(0));
-        for text in ["gpu", "cuda:", "cuda:x", ""] {
-            let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
-            assert!(error.contains("cuda:N"), "{error}");
-        }
-    }
-
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_in_a_cpu_build_is_a_clear_error() {
         let error = open_device(DeviceChoice::Cuda(1)).unwrap_err().to_string();
-        assert!(error.contains("'cuda:1'") && error.contains("--features cuda"), "{error}");
+        assert!(error.contains("'cuda:1'") && error.contains("features cuda"), "{error}");
         assert!(open_device(DeviceChoice::Auto).unwrap().is_cpu());
     }
 }

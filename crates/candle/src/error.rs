@@ -1,3 +1,5 @@
+use taper_core::{Fault, OutOfRange};
+
 /// What can go wrong in building, running or training a network.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -8,9 +10,12 @@ pub enum Error {
     /// The network or its weights.
     #[error(transparent)]
     Graph(#[from] taper_graph::Error),
-    /// A head's options.
+    /// The metrics.
     #[error(transparent)]
-    Head(#[from] taper_grad::Error),
+    Metrics(#[from] taper_metrics::Error),
+    /// Losses and optimizers.
+    #[error(transparent)]
+    Optim(#[from] taper_optim::Error),
     /// A layer refused its input.
     #[error("layer '{layer}' of {network}: {problem}")]
     Layer {
@@ -22,14 +27,16 @@ pub enum Error {
         problem: String,
     },
     /// A setting is out of its range.
-    #[error("{field} is {value}: {remedy}")]
-    Setting {
-        /// The setting's name.
-        field: &'static str,
-        /// What it held.
-        value: String,
-        /// What it should hold.
-        remedy: &'static str,
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
+    /// A device has no room for a single picture.
+    #[error(
+        "not even one picture fits into the device's memory ({source}): use smaller pictures, the precision bf16, a smaller \
+         network, or the CPU"
+    )]
+    NoRoom {
+        /// What the device said.
+        source: Box<Error>,
     },
     /// A device that this build or machine lacks.
     #[error("device '{device}': {problem}")]
@@ -39,6 +46,26 @@ pub enum Error {
         /// Why it is not to be had, and what to do.
         problem: String,
     },
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Setting(_) | Self::Device { .. } | Self::NoRoom { .. } => true,
+            Self::Graph(error) => error.is_usage(),
+            Self::Optim(error) => error.is_usage(),
+            Self::Candle(_) | Self::Layer { .. } | Self::Metrics(_) => false,
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            Self::Graph(error) => error.setting(),
+            Self::Optim(error) => error.setting(),
+            _ => None,
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

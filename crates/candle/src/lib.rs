@@ -1,20 +1,24 @@
 #![doc = include_str!("../README.md")]
 
+mod backbone;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
 mod error;
 mod frozen;
 mod layers;
+mod learner;
 mod loss;
 mod network;
 mod optimizer;
 mod transfer;
 mod vision_transformer;
 
-pub use device::{DeviceChoice, free_memory, open_device};
+pub use backbone::DeviceBackbone;
+pub use device::{free_memory, open_device};
 pub use error::{Error, Result};
 pub use frozen::{FrozenNetwork, FrozenType};
+pub use learner::DeviceLearner;
 pub use loss::{cross_entropy, weighted_cross_entropy};
 pub use network::{NamedParameter, Network, Pass};
 pub use optimizer::{Average, Gradients, Optimizer};
@@ -23,9 +27,9 @@ pub use transfer::{Readback, Transfers};
 /// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
 #[cfg(test)]
 fn test_device() -> candle_core::Device {
-    let choice: DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {
+    let choice: taper_core::DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {
         Ok(name) => name.parse().unwrap(),
-        Err(_) => DeviceChoice::Cpu,
+        Err(_) => taper_core::DeviceChoice::Cpu,
     };
     open_device(choice).unwrap()
 }

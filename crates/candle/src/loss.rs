@@ -17,8 +17,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 /// Softmax cross-entropy with class weights, smoothing and focusing: Σ factors · (1 − p)^γ · −ln p over all rows and
 /// classes, a scalar.
 ///
-/// `logits` and `factors`: `[n, classes]`, f32. The factors are [`taper_grad::Loss::factors`], `gamma` is
-/// [`taper_grad::Loss::focal_gamma`]: then value and gradient are those of [`taper_grad::Loss::evaluate`]. Nothing is read
+/// `logits` and `factors`: `[n, classes]`, f32. The factors are [`taper_optim::Loss::factors`], `gamma` is
+/// [`taper_optim::Loss::focal_gamma`]: then value and gradient are those of [`taper_optim::Loss::evaluate`]. Nothing is read
 /// back from the device.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub fn weighted_cross_entropy(logits: &Tensor, factors: &Tensor, gamma: f64) -> 
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
-    use taper_grad::{ClassWeights, LossConfig, Targets};
+    use taper_optim::{ClassWeights, LossConfig, Targets};
 
     use super::*;
 

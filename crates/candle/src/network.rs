@@ -63,7 +63,7 @@ impl Network {
     /// # Errors
     /// If the device has no room.
     pub fn initialised(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
-        let values = |p: &taper_graph::Parameter| Ok(taper_grad::initial_values(p, seed));
+        let values = |p: &taper_graph::Parameter| Ok(taper_optim::initial_values(p, seed));
         Self::build(graph, device, values)
     }
 

@@ -1,8 +1,10 @@
 use candle_core::{Tensor, backprop::GradStore};
-use taper_grad::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 use taper_graph::{WeightSource, Weights};
+use taper_optim::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 
-use crate::{Error, Network, Result};
+use taper_core::OutOfRange;
+
+use crate::{Network, Result};
 
 /// The gradients of a network's parameters, in its order; none where nothing flows.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Gradients {
 }
 
 /// Turns gradients into steps, on any candle device: Adam, AdamW and SGD with parameter groups, as
-/// [`taper_grad::Optimizer`] does over slices.
+/// [`taper_optim::Optimizer`] does over slices.
 #[derive(Debug)]
 pub struct Optimizer {
     algorithm: Algorithm,
@@ -109,11 +111,8 @@ impl Optimizer {
     /// If the network is not the one that the optimizer was made for.
     pub fn step(&mut self, network: &Network, gradients: &Gradients, rate: f64) -> Result<()> {
         if network.parameters().len() != self.slots.len() {
-            return Err(Error::Setting {
-                field: "network",
-                value: network.graph().name().into(),
-                remedy: "use the network that the optimizer was made for",
-            });
+            let remedy = "use the network that the optimizer was made for";
+            return Err(OutOfRange::new("network", network.graph().name(), remedy).into());
         }
         self.steps += 1;
         let t = self.steps.min(i32::MAX as u64) as i32;
@@ -183,7 +182,7 @@ impl Optimizer {
     /// Puts such a copy back.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a part of it is missing or has another size.
+    /// [`taper_optim::Error::State`] if a part of it is missing or has another size.
     pub fn restore(
         &mut self,
         network: &Network,
@@ -197,11 +196,7 @@ impl Optimizer {
                 let name = format!("{}.{suffix}", parameter.name);
                 let values = state.values(&name).filter(|v| v.len() == moment.elem_count());
                 let Some(values) = values else {
-                    return Err(Error::Setting {
-                        field: "optimizer state",
-                        value: name,
-                        remedy: "it is missing or has another size: use the state of this network",
-                    });
+                    return Err(taper_optim::Error::State { name }.into());
                 };
                 *moment = Tensor::from_slice(&values, moment.shape(), network.device())?;
             }
@@ -212,7 +207,7 @@ impl Optimizer {
 }
 
 /// An exponential moving average of a network's tensors, running statistics included: average ← decay · average +
-/// (1 − decay) · current, after each step; [`taper_grad::Average`] on any candle device.
+/// (1 − decay) · current, after each step; [`taper_optim::Average`] on any candle device.
 #[derive(Debug)]
 pub struct Average {
     decay: f64,
@@ -223,11 +218,11 @@ impl Average {
     /// Begins with the network's tensors as they are.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the decay is in [0, 1).
+    /// [`Error::Setting`](crate::Error::Setting) unless the decay is in [0, 1).
     pub fn new(decay: f64, network: &Network) -> Result<Self> {
         if !(0.0..1.0).contains(&decay) {
             let remedy = "use a decay in [0, 1), e.g. 0.99";
-            return Err(Error::Setting { field: "ema", value: decay.to_string(), remedy });
+            return Err(OutOfRange::new("ema", decay, remedy).into());
         }
         let copies = network.parameters().iter().map(|p| p.var.as_tensor().detach().copy());
         Ok(Self { decay, values: copies.collect::<candle_core::Result<_>>()? })

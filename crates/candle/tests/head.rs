@@ -7,10 +7,10 @@ use taper_candle::{
     Average, Gradients, Network, Optimizer, Pass, cross_entropy, weighted_cross_entropy,
 };
 use taper_core::random::{Key, Purpose};
-use taper_grad::{
+use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_optim::{
     Algorithm, ClassWeights, EpsilonMode, LossConfig, OptimizerConfig, ParameterGroup,
 };
-use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
@@ -197,14 +197,14 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let config = config.clone().check().unwrap();
     let mut ours = Optimizer::new(&config, &network).unwrap();
     let mut average = Average::new(0.7, &network).unwrap();
-    let mut head = taper_grad::Head::initialised(&graph, 2).unwrap();
-    let mut theirs = taper_grad::Optimizer::new(config, &head).unwrap();
-    let mut other_average = taper_grad::Average::new(0.7, &head).unwrap();
+    let mut head = taper_optim::Head::initialised(&graph, 2).unwrap();
+    let mut theirs = taper_optim::Optimizer::new(config, &head).unwrap();
+    let mut other_average = taper_optim::Average::new(0.7, &head).unwrap();
     let loss = loss.check(&[6, 5, 5]).unwrap();
     let rows = fill(16 * 40, 0.3);
     let x = Tensor::from_slice(&rows, (16, 40), &device()).unwrap();
     let labels: Vec<u32> = (0..16).map(|i| i % 3).collect();
-    let targets = taper_grad::Targets::Labels(&labels);
+    let targets = taper_optim::Targets::Labels(&labels);
     let weight = loss.weight(targets);
     let factors = loss.factors(targets, weight).unwrap();
     let factors = Tensor::from_vec(factors, (16, 3), &device()).unwrap();

@@ -19,8 +19,9 @@ pub trait FrozenBackbone: fmt::Debug + Send + Sync {
     }
 
     /// Everything that decides the numbers besides the pictures: weights, graph, preprocessing, precision, instructions.
-    /// Two of the same identity give the same bits.
-    fn identity(&self) -> Digest;
+    /// Two of the same identity give the same bits. None if it was not determined, which takes a pass over the weights:
+    /// then the numbers are not cached.
+    fn identity(&self) -> Option<Digest>;
 
     /// What it computes on, for people: `avx512`, or `cuda:0`.
     fn runs_on(&self) -> String;

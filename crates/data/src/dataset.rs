@@ -3,7 +3,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use image::RgbImage;
@@ -129,6 +129,8 @@ pub struct Dataset {
     remarks: Vec<String>,
     ignored: Ignored,
     cache: Option<Arc<PictureCache>>,
+    /// What stands for the content of each sample, as far as it is known: no picture is read twice for it.
+    digests: Arc<[OnceLock<[u8; 32]>]>,
 }
 
 impl Dataset {
@@ -163,7 +165,9 @@ impl Dataset {
             )
             .into());
         }
+        let digests = samples.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
+            digests,
             classes,
             samples,
             source,
@@ -436,15 +440,50 @@ impl Dataset {
     }
 
     /// What stands for a picture's content, e.g. in the keys of cached features: its source's own digest, or the SHA-256 of
-    /// the content, which is read for it.
+    /// the content, which is read for it the first time.
     ///
     /// # Errors
     /// As [`Dataset::fetch`].
     pub fn picture_digest(&self, index: usize) -> std::result::Result<[u8; 32], Finding> {
-        match self.samples.get(index).and_then(|sample| self.source.digest(sample)) {
+        match self.known_digest(index) {
             Some(digest) => Ok(digest),
-            None => Ok(content_sha256(&self.fetch(index)?)),
+            None => Ok(self.remember(index, content_sha256(&self.fetch(index)?))),
         }
+    }
+
+    /// The same, if it is known without reading the picture.
+    pub fn known_digest(&self, index: usize) -> Option<[u8; 32]> {
+        let own = self.digests.get(index)?;
+        let of_source = || self.source.digest(self.samples.get(index)?);
+        own.get().copied().or_else(of_source)
+    }
+
+    fn remember(&self, index: usize, digest: [u8; 32]) -> [u8; 32] {
+        self.digests.get(index).map_or(digest, |own| *own.get_or_init(|| digest))
+    }
+
+    /// Reads and decodes a sample unless `known` says, for the digest of its content, that nobody needs it: the content is
+    /// read once for both.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn read_unless(
+        &self,
+        index: usize,
+        known: impl FnOnce(&[u8; 32]) -> bool,
+    ) -> std::result::Result<Option<Picture>, Finding> {
+        if let Some(digest) = self.known_digest(index) {
+            return if known(&digest) { Ok(None) } else { self.read(index).map(Some) };
+        }
+        let content = self.fetch(index)?;
+        if known(&self.remember(index, content_sha256(&content))) {
+            return Ok(None);
+        }
+        let picture = self.decode(index, content)?;
+        if let Some(cache) = &self.cache {
+            cache.put(index, &picture);
+        }
+        Ok(Some(picture))
     }
 
     /// A cheap fingerprint: SHA-256, in hexadecimal, of the source's identity, the class names and every sample's id, split, label and

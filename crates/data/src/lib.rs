@@ -30,7 +30,7 @@ pub use folder::{FolderUse, open_folder};
 #[cfg(feature = "download")]
 pub use hub_listing::{HubListing, ListedFile, hub_listing};
 pub use known::{KnownArchive, KnownSet};
-pub use loader::{Augment, Batch, Item, Loader, LoaderOptions};
+pub use loader::{Augment, Batch, Item, Loader, LoaderOptions, Screen};
 pub use manifest::{is_manifest, open_manifest};
 pub use open::open_path;
 #[cfg(feature = "parquet")]

@@ -16,7 +16,7 @@ use std::{
 
 use image::RgbImage;
 use rayon::prelude::*;
-use taper_core::Preprocessing;
+use taper_core::{OutOfRange, Preprocessing};
 
 use crate::{Dataset, Error, Result};
 use taper_picture::{Defect, DefectKind, Finding, Preparer, recycle};
@@ -88,6 +88,14 @@ impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
     }
 }
 
+/// Knows which pictures need not be loaded.
+pub trait Screen: Send + Sync {
+    /// Whether an item need not be loaded, since what it is wanted for is there. `digest` stands for the picture's content
+    /// ([`Dataset::picture_digest`]); it was read, and is not decoded if none of its views is needed. Called from several
+    /// threads, once for each item.
+    fn is_known(&self, item: Item, digest: &[u8; 32]) -> bool;
+}
+
 /// How a [`Loader`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoaderOptions {
@@ -128,6 +136,8 @@ pub struct Batch {
     pub failed: Vec<Finding>,
     /// Remarks about samples that are used all the same.
     pub remarks: Vec<Finding>,
+    /// Items of this batch that the [`Screen`] knew: they are not among the pictures.
+    pub known: Vec<Item>,
 }
 
 impl Batch {
@@ -181,7 +191,15 @@ struct Job {
     spec: Preprocessing,
     items: Vec<Item>,
     augment: Option<Arc<dyn Augment>>,
+    screen: Option<Arc<dyn Screen>>,
     cancelled: AtomicBool,
+}
+
+/// What became of the items of one sample.
+struct Loaded {
+    remark: Option<Finding>,
+    /// Of each item whether the screen knew it.
+    known: Vec<bool>,
 }
 
 impl fmt::Debug for Loader {
@@ -247,8 +265,17 @@ impl Loader {
         }
         let refused = if options.strict { dataset.refuse_findings().err() } else { None };
         let cancelled = AtomicBool::new(false);
-        let job = Arc::new(Job { dataset, spec, items, augment, cancelled });
+        let job = Arc::new(Job { dataset, spec, items, augment, screen: None, cancelled });
         Ok(Self { job, options, pending, running: VecDeque::new(), refused })
+    }
+
+    /// Loads only what the screen does not know; to be called before the first `next`.
+    #[must_use]
+    pub fn screened(mut self, screen: Arc<dyn Screen>) -> Self {
+        if let Some(job) = Arc::get_mut(&mut self.job) {
+            job.screen = Some(screen);
+        }
+        self
     }
 
     fn start_ahead(&mut self) {
@@ -289,7 +316,7 @@ impl Job {
             work.push((run, own));
             rest = others;
         }
-        let outcomes: Vec<std::result::Result<Option<Finding>, Finding>> = work
+        let outcomes: Vec<std::result::Result<Loaded, Finding>> = work
             .into_par_iter()
             .map_init(
                 || Preparer::new(self.spec),
@@ -301,23 +328,29 @@ impl Job {
         let picture = size * size * 3;
         let (mut from, mut to) = (0, 0);
         for (run, outcome) in items.chunk_by(|a, b| a.sample == b.sample).zip(outcomes) {
-            let bytes = run.len() * picture;
             match outcome {
-                Ok(remark) => {
-                    if from != to {
-                        batch.pixels.copy_within(from..from + bytes, to);
-                    }
-                    to += bytes;
-                    for item in run {
-                        batch.labels.push(self.dataset.samples()[item.sample].label);
-                        batch.indices.push(item.sample);
-                        batch.views.push(item.view);
+                Ok(Loaded { remark, known }) => {
+                    for (item, known) in run.iter().zip(known) {
+                        if known {
+                            batch.known.push(*item);
+                        } else {
+                            if from != to {
+                                batch.pixels.copy_within(from..from + picture, to);
+                            }
+                            to += picture;
+                            batch.labels.push(self.dataset.samples()[item.sample].label);
+                            batch.indices.push(item.sample);
+                            batch.views.push(item.view);
+                        }
+                        from += picture;
                     }
                     batch.remarks.extend(remark);
                 }
-                Err(finding) => batch.failed.push(finding),
+                Err(finding) => {
+                    batch.failed.push(finding);
+                    from += run.len() * picture;
+                }
             }
-            from += bytes;
         }
         batch.pixels.truncate(to);
         for findings in [&mut batch.failed, &mut batch.remarks] {
@@ -333,19 +366,30 @@ impl Job {
         preparer: &mut taper_picture::Result<Preparer>,
         run: &[Item],
         out: &mut [u8],
-    ) -> std::result::Result<Option<Finding>, Finding> {
+    ) -> std::result::Result<Loaded, Finding> {
         let failed = |sample: usize, reason: String| {
             let id = self.dataset.samples()[sample].id.clone();
             Defect::new(DefectKind::Corrupt, reason).at(Some(sample), id)
         };
-        let Some(first) = run.first() else { return Ok(None) };
+        let mut known = vec![false; run.len()];
+        let Some(first) = run.first() else { return Ok(Loaded { remark: None, known }) };
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(failed(first.sample, "loading was stopped".into()));
         }
         let preparer = preparer.as_mut().map_err(|e| failed(first.sample, e.to_string()))?;
-        let picture = self.dataset.read(first.sample)?;
+        let picture = match &self.screen {
+            None => Some(self.dataset.read(first.sample)?),
+            Some(screen) => self.dataset.read_unless(first.sample, |digest| {
+                for (known, item) in known.iter_mut().zip(run) {
+                    *known = screen.is_known(*item, digest);
+                }
+                known.iter().all(|known| *known)
+            })?,
+        };
+        let Some(picture) = picture else { return Ok(Loaded { remark: None, known }) };
         let key = self.dataset.samples()[first.sample].key();
-        for (item, out) in run.iter().zip(out.chunks_exact_mut(preparer.len())) {
+        let slots = out.chunks_exact_mut(preparer.len());
+        for ((item, out), _) in run.iter().zip(slots).zip(&known).filter(|(_, known)| !**known) {
             let prepared = match &self.augment {
                 Some(augment) if item.view > 0 => {
                     augment.augment_into(&picture.pixels, item.view, key, preparer, out)
@@ -356,7 +400,7 @@ impl Job {
         }
         let remark = self.dataset.misnamed(first.sample, &picture);
         recycle(picture.pixels);
-        Ok(remark)
+        Ok(Loaded { remark, known })
     }
 }
 

@@ -3,10 +3,13 @@
 
 use std::{fs, sync::Arc, time::Instant};
 
-use taper_core::{Fit, Interpolation, Preprocessing};
+use taper_core::{
+    Fit, Interpolation, Preprocessing,
+    random::{Key, Purpose},
+};
 use taper_data::{
-    Batch, CacheOptions, Dataset, FolderUse, Item, Loader, LoaderOptions, Sampling, fixture,
-    open_folder, open_manifest,
+    Batch, CacheOptions, Dataset, FolderUse, Item, Loader, LoaderOptions, fixture, open_folder,
+    open_manifest,
 };
 
 const SPEC: Preprocessing = Preprocessing {
@@ -34,13 +37,18 @@ fn batches(dataset: &Arc<Dataset>, items: &[Item], threads: usize) -> Vec<Batch>
     })
 }
 
+fn shuffled(mut indices: Vec<usize>, epoch: u32) -> Vec<usize> {
+    Key::new(4, Purpose::new("test/order")).stream(epoch, 0).shuffle(&mut indices);
+    indices
+}
+
 #[test]
 fn batches_do_not_depend_on_threads_nor_on_where_an_epoch_was_interrupted() {
     let root = tempfile::tempdir().unwrap();
     fixture::write_folder(root.path(), &[("", 11)], &["a", "b", "c"]).unwrap();
     let dataset = Arc::new(open_folder(root.path(), FolderUse::Train).unwrap());
     for epoch in 0..2 {
-        let order = Sampling::Shuffled.order(&dataset, &dataset.indices(None), 4, epoch).unwrap();
+        let order = shuffled(dataset.indices(None), epoch);
         let items: Vec<Item> =
             order.into_iter().map(|sample| Item { sample, view: epoch + 1 }).collect();
         let whole = batches(&dataset, &items, 1);
@@ -49,7 +57,7 @@ fn batches_do_not_depend_on_threads_nor_on_where_an_epoch_was_interrupted() {
             assert!(batches(&dataset, &items, threads) == whole, "{threads} threads");
         }
         // Interrupted after three batches: the order is drawn anew from (seed, epoch), and goes on where it was.
-        let order = Sampling::Shuffled.order(&dataset, &dataset.indices(None), 4, epoch).unwrap();
+        let order = shuffled(dataset.indices(None), epoch);
         let rest: Vec<Item> =
             order[15..].iter().map(|sample| Item { sample: *sample, view: epoch + 1 }).collect();
         assert!(batches(&dataset, &rest, 2) == whole[3..]);

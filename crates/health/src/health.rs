@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 use rayon::prelude::*;
 use serde::Serialize;
 use taper_core::Split;
-use taper_data::{Content, Dataset, content_sha256};
+use taper_data::Dataset;
 use taper_picture::Finding;
 
 use crate::{
@@ -199,8 +199,7 @@ pub fn quick(dataset: &Dataset, watch: &Watch<'_>) -> Result<Health> {
                 return None;
             }
             // Rendered pictures have no bytes to share, and never come here.
-            let content: Content = dataset.fetch(index).ok()?;
-            Some((index, content_sha256(&content)))
+            Some((index, dataset.picture_digest(index).ok()?))
         })
         .collect();
     if stop.is_some_and(|stop| stop.load(std::sync::atomic::Ordering::Relaxed)) {

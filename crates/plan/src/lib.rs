@@ -7,6 +7,7 @@ mod options;
 mod plan;
 
 pub use error::{PlanError, Result};
-pub use options::{Output, PlanOptions, Precision};
+pub use options::{Output, PlanOptions};
 pub use plan::{FrozenPlan, PlanLayer, Workspace};
+pub use taper_core::Precision;
 pub use taper_kernels::{KernelClass, Kernels};

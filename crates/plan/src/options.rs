@@ -1,52 +1,5 @@
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use taper_core::Precision;
 use taper_kernels::Kernels;
-
-use crate::PlanError;
-
-/// What activations and filters are stored in. Sums are f32 always; so are pooled features and everything after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats (default).
-    #[default]
-    F32,
-    /// bfloat16: 8 significant bits; twice the speed where the processor has `avx512_bf16`, none of it elsewhere.
-    Bf16,
-    /// IEEE half precision: 11 significant bits, up to 65,504. On CUDA only.
-    F16,
-    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA with cuDNN only.
-    Tf32,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::Tf32 => "tf32",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = PlanError;
-
-    fn from_str(name: &str) -> Result<Self, PlanError> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            "f16" => Ok(Self::F16),
-            "tf32" => Ok(Self::Tf32),
-            _ => Err(PlanError::Options(format!(
-                "unknown precision {name:?}: expected f32 or bf16, or f16 or tf32 on CUDA"
-            ))),
-        }
-    }
-}
 
 /// What a plan gives for each picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

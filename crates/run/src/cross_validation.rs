@@ -3,10 +3,11 @@ use std::path::Path;
 use serde::Serialize;
 use taper_picture::Finding;
 
+use taper_core::OutOfRange;
+
 use crate::{
-    Answer, CheckedRecipe, Error, Outcome, Result, Session,
-    run::{Resumed, resume, train, write_json},
-    run_folder::RunFolder,
+    Answer, CheckedRecipe, Error, Outcome, Result, Resumed, Session, file::write_json, resume,
+    run_folder::RunFolder, train,
 };
 
 /// A figure over several trainings.
@@ -77,11 +78,11 @@ pub(crate) fn go_on(
     session: &Session,
 ) -> Result<CrossValidation> {
     let Some(folds) = checked.recipe.folds else {
-        return Err(Error::Setting {
-            field: "folds",
-            value: "missing".into(),
-            remedy: "a cross-validation needs --folds K".into(),
-        });
+        return Err(Error::from(OutOfRange::new(
+            "folds",
+            "missing",
+            "a cross-validation needs `folds`",
+        )));
     };
     let out = folder.path().to_path_buf();
     let mut answers: Vec<Answer> = Vec::with_capacity(folds);

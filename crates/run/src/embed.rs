@@ -2,15 +2,18 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use serde_json::json;
-use taper_candle::open_device;
+use taper_core::Precision;
 use taper_data::{FolderUse, Item};
 use taper_picture::Finding;
 use taper_plan::Output;
+use taper_train::Table;
 use taper_zoo::resolve;
 
 use crate::{
-    Backbone, CheckedRecipe, Error, Features, Result, Session, extract, file::write_atomically,
-    open_data,
+    CheckedRecipe, Error, Features, Result, Session, extract,
+    file::write_atomically,
+    open_data_with,
+    place::{BackboneSpec, Place},
 };
 
 /// What computes features.
@@ -23,7 +26,7 @@ pub enum Through {
     Candle,
 }
 
-/// The answer of `taper embed --json`.
+/// What an embedding answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EmbedAnswer {
     /// How many pictures have features.
@@ -64,40 +67,40 @@ pub fn embed(
 ) -> Result<EmbedAnswer> {
     let start = Instant::now();
     let recipe = checked.recipe();
-    let device = open_device(recipe.device)?;
-    let dataset = open_data(&recipe.data, FolderUse::Evaluate)?;
+    let place = Place::open(recipe.device)?;
+    let dataset = open_data_with(&recipe.data, FolderUse::Evaluate, session)?;
     let weights = resolve(checked.model(), &checked.weights)?;
     weights.check(checked.backbone())?;
-    let (graph, source, preprocessing) =
-        (checked.backbone(), weights.source.as_ref(), *checked.preprocessing());
-    let mut backbone = match through {
-        Through::Plan => Backbone::new(
-            graph,
-            source,
-            preprocessing,
-            Output::Features,
-            recipe.precision,
-            recipe.kernels,
-            &device,
-        )?,
-        Through::Candle => Backbone::candle(
-            graph,
-            source,
-            preprocessing,
-            Output::Features,
-            recipe.precision,
-            &device,
-        )?,
-    }
-    .with_digest(&weights.digest);
+    let preprocessing = *checked.preprocessing();
+    let spec = BackboneSpec {
+        graph: checked.backbone(),
+        weights: weights.source.as_ref(),
+        preprocessing,
+        output: Output::Features,
+        precision: Precision::F32,
+        kernels: recipe.kernels,
+        identified: session.cache().is_some(),
+    };
+    let precision = recipe.precision.resolve(&place, &spec, session)?;
+    let spec = BackboneSpec { precision, ..spec };
+    let backbone = match through {
+        Through::Plan => place.backbone(&spec)?,
+        #[cfg(feature = "candle")]
+        Through::Candle => {
+            let device = match place {
+                Place::Cpu => candle_core::Device::Cpu,
+                Place::Gpu(device, _) => device,
+            };
+            crate::place::through_candle(&spec, &device)?
+        }
+        #[cfg(not(feature = "candle"))]
+        Through::Candle => return Err(Error::no_candle()),
+    };
     let dataset = Arc::new(dataset);
     let items = Item::untouched(&dataset.indices(None));
-    let features = extract(&mut backbone, &dataset, items, None, recipe.strict, session)?;
-    if features.is_empty() {
-        return Err(Error::Picture {
-            path: dataset.place(),
-            reason: "none of the pictures can be used".into(),
-        });
+    let features = extract(backbone.as_ref(), &dataset, items, None, recipe.strict, session)?;
+    if features.table.is_empty() {
+        return Err(Error::NothingUsable { place: dataset.place() });
     }
     let paths: Vec<&str> =
         features.items.iter().map(|item| dataset.samples()[item.sample].id.as_str()).collect();
@@ -108,8 +111,8 @@ pub fn embed(
         "weights": weights.origin,
         "sha256": weights.digest,
         "preprocessing": preprocessing,
-        "precision": recipe.precision,
-        "kernels": backbone.kernels(),
+        "precision": precision,
+        "kernels": backbone.runs_on(),
         "data": dataset.fingerprint(),
     });
     let metadata = BTreeMap::from([
@@ -121,14 +124,14 @@ pub fn embed(
     let findings = dataset.findings().iter().chain(&features.findings).cloned();
     let (remarks, unreadable) = findings.partition(Finding::usable);
     Ok(EmbedAnswer {
-        n: features.len(),
-        width: features.width,
+        n: features.table.len(),
+        width: features.table.width,
         out: out.display().to_string(),
         seconds: start.elapsed().as_secs_f64(),
         model: checked.model().name.into(),
         weights: weights.origin,
         digest: weights.digest,
-        kernels: backbone.kernels(),
+        kernels: backbone.runs_on(),
         cached: features.cached,
         unreadable,
         remarks,
@@ -137,20 +140,21 @@ pub fn embed(
 
 /// The bytes of the file. The header's keys stand in a fixed order, so that the same features give the same bytes.
 fn file(features: &Features, metadata: &BTreeMap<&str, String>) -> Vec<u8> {
-    let (n, width) = (features.len(), features.width);
-    let (labels, values) = (8 * n, 4 * n * width);
+    let Table { width, values, labels: own_labels, .. } = &features.table;
+    let (n, width) = (own_labels.len(), *width);
+    let (labels, all) = (8 * n, 4 * n * width);
     // The labels first: both are then aligned.
     let header = json!({
         "__metadata__": metadata,
         "labels": { "dtype": "I64", "shape": [n], "data_offsets": [0, labels] },
-        "features": { "dtype": "F32", "shape": [n, width], "data_offsets": [labels, labels + values] },
+        "features": { "dtype": "F32", "shape": [n, width], "data_offsets": [labels, labels + all] },
     });
     let mut header = header.to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    let mut bytes = Vec::with_capacity(8 + header.len() + labels + values);
+    let mut bytes = Vec::with_capacity(8 + header.len() + labels + all);
     bytes.extend((header.len() as u64).to_le_bytes());
     bytes.extend(header);
-    bytes.extend(features.labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()));
-    bytes.extend(features.values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(own_labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()));
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }

@@ -1,19 +1,14 @@
 use std::{io, path::PathBuf};
 
+use taper_core::{AnyFault, Fault, OutOfRange};
+
 /// What can go wrong between a recipe and a trained classifier.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting of the recipe is out of its range or contradicts another.
-    #[error("--{} is {value}: {remedy}", field.replace('_', "-"))]
-    Setting {
-        /// The recipe's field; the argument has the same name with dashes.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it should hold.
-        remedy: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
     /// A recipe file is not valid.
     #[error("recipe '{}': {problem}", path.display())]
     RecipeFile {
@@ -32,45 +27,35 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// An answer cannot be written as JSON.
+    #[error("cannot write '{}': {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
     /// The output folder is there already.
-    #[error("the output folder '{}' exists: choose another with --out, or remove it", path.display())]
+    #[error("the output folder '{}' exists: choose another, or remove it", path.display())]
     OutputExists {
         /// The folder.
         path: PathBuf,
     },
-    /// A file is not an artefact of Taper.
-    #[error("'{file}' is not a model that Taper has trained: {problem}")]
-    Artefact {
-        /// The file.
-        file: String,
-        /// What is missing or wrong.
-        problem: String,
-    },
-    /// A picture cannot be used.
-    #[error("{path}: {reason}")]
-    Picture {
-        /// The file.
-        path: String,
-        /// Why not.
-        reason: String,
+    /// A data set has pictures, but none of them can be decoded.
+    #[error("{place}: none of the pictures can be used")]
+    NothingUsable {
+        /// The data set.
+        place: String,
     },
     /// Training came to nothing: the loss was not a number before the first epoch was over.
     #[error(
-        "{reason}; no epoch ended with a finite validation loss, so there is nothing to keep: try a lower --learning-rate (now {learning_rate})"
+        "{reason}; no epoch ended with a finite validation loss, so there is nothing to keep: use a lower `learning_rate` (it was {learning_rate})"
     )]
     Diverged {
         /// What happened.
         reason: String,
         /// The learning rate.
         learning_rate: f64,
-    },
-    /// A checkpoint cannot be continued.
-    #[error("the checkpoint '{}' cannot be continued: {problem}", path.display())]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// Why not, and what to do.
-        problem: String,
     },
     /// A run folder cannot be continued.
     #[error("'{}' cannot be resumed: {problem}", path.display())]
@@ -83,40 +68,47 @@ pub enum Error {
     /// Somebody asked to stop before there was anything to show.
     #[error("interrupted")]
     Interrupted,
-    /// Somebody asked to stop before there was anything to show, or between the folds of a cross-validation; the run can go on
-    /// from here.
-    #[error("interrupted before the end; go on with: taper train --resume {}", run.display())]
+    /// Somebody asked to stop before there was anything to show, or between the folds of a cross-validation; the run can
+    /// be resumed.
+    #[error("interrupted before the end; the run '{}' can be resumed", run.display())]
     InterruptedRun {
         /// The run's folder.
         run: PathBuf,
     },
-    /// The head in training.
+    /// The training.
     #[error(transparent)]
-    Head(Box<taper_grad::Error>),
-    /// The schedule of the learning rate.
-    #[error("schedule: {0}")]
-    Schedule(#[from] taper_optim::Error),
-    /// The learning-rate finder.
-    #[error("learning-rate finder: {0}")]
-    Finder(#[source] Box<taper_lr_finder::Error>),
+    Train(taper_train::Error),
+    /// Losses, optimizers, schedules.
+    #[error(transparent)]
+    Optim(#[from] taper_optim::Error),
     /// The data set.
     #[error(transparent)]
     Data(#[from] taper_data::Error),
-    /// The model or its weights.
+    /// The network of the zoo or its weights.
     #[error(transparent)]
     Zoo(Box<taper_zoo::Error>),
-    /// The network.
+    /// The architecture.
     #[error(transparent)]
     Graph(#[from] taper_graph::Error),
-    /// The frozen network.
+    /// The head.
     #[error(transparent)]
-    Plan(#[from] taper_plan::PlanError),
-    /// The trainable network.
+    Head(#[from] taper_grad::Error),
+    /// The trained model.
     #[error(transparent)]
-    Network(#[from] taper_candle::Error),
-    /// candle.
-    #[error("candle: {0}")]
-    Candle(#[from] candle_core::Error),
+    Model(Box<taper_model::Error>),
+    /// The network on a device.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Device(#[from] taper_candle::Error),
+    /// The learning-rate finder.
+    #[error(transparent)]
+    Finder(Box<taper_lr_finder::Error>),
+    /// Augmentation.
+    #[error(transparent)]
+    Augment(#[from] taper_augment::Error),
+    /// Preparing a picture.
+    #[error(transparent)]
+    Picture(#[from] taper_picture::Error),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] taper_metrics::Error),
@@ -135,45 +127,49 @@ pub enum Error {
     /// The synthetic data set.
     #[error(transparent)]
     Synthetic(#[from] taper_synthetic::Error),
+    /// A file of tensors.
+    #[error(transparent)]
+    Weights(Box<taper_weights::Error>),
+    /// A backbone, whatever it is.
+    #[error(transparent)]
+    Backbone(#[from] AnyFault),
 }
 
 impl Error {
-    /// Whether the error lies in what was asked for, rather than in what happened: exit code 2 instead of 1.
-    pub fn is_usage(&self) -> bool {
-        if let Error::Zoo(error) = self {
-            return matches!(**error, taper_zoo::Error::UnknownModel { .. });
-        }
-        if let Error::Head(error) = self {
-            return matches!(**error, taper_grad::Error::Setting { .. });
-        }
-        if let Error::Finder(error) = self {
-            use taper_lr_finder::Error::{Config, TooFewPoints};
-            return matches!(**error, Config { .. } | TooFewPoints { diverged: false, .. });
-        }
-        matches!(
-            self,
-            Error::Setting { .. }
-                | Error::RecipeFile { .. }
-                | Error::OutputExists { .. }
-                | Error::Health(
-                    taper_health::Error::NoFiles { .. } | taper_health::Error::Exists { .. }
-                )
-                | Error::Graph(
-                    taper_graph::Error::InputTooSmall { .. }
-                        | taper_graph::Error::LayerInputTooSmall { .. }
-                        | taper_graph::Error::UnknownLayer { .. }
-                )
-                | Error::Resume { .. }
-                | Error::Schedule(_)
-                | Error::Network(
-                    taper_candle::Error::Device { .. } | taper_candle::Error::Setting { .. }
-                )
-                | Error::Data(
-                    taper_data::Error::ValChoice { .. }
-                        | taper_data::Error::NoSplit { .. }
-                        | taper_data::Error::GroupBy { .. }
-                )
-        )
+    /// The error of another crate, if it is one: it knows more.
+    fn inner(&self) -> Option<&dyn Fault> {
+        Some(match self {
+            Self::Setting(error) => error,
+            Self::Train(error) => error,
+            Self::Optim(error) => error,
+            Self::Data(error) => error,
+            Self::Zoo(error) => error.as_ref(),
+            Self::Graph(error) => error,
+            Self::Head(error) => error,
+            Self::Model(error) => error.as_ref(),
+            #[cfg(feature = "candle")]
+            Self::Device(error) => error,
+            Self::Finder(error) => error.as_ref(),
+            Self::Augment(error) => error,
+            Self::Metrics(error) => error,
+            Self::Callback(error) => error,
+            Self::Core(error) => error,
+            Self::Health(error) => error,
+            Self::Synthetic(error) => error,
+            Self::Backbone(error) => error,
+            Self::RecipeFile { .. }
+            | Self::Io { .. }
+            | Self::Json { .. }
+            | Self::OutputExists { .. }
+            | Self::NothingUsable { .. }
+            | Self::Diverged { .. }
+            | Self::Resume { .. }
+            | Self::Interrupted
+            | Self::InterruptedRun { .. }
+            | Self::Picture(_)
+            | Self::Report(_)
+            | Self::Weights(_) => return None,
+        })
     }
 
     pub(crate) fn io(
@@ -185,24 +181,55 @@ impl Error {
     }
 }
 
-// Boxed, since they are large: every result of this crate would be as large as the largest of its errors.
-impl From<taper_zoo::Error> for Error {
-    fn from(error: taper_zoo::Error) -> Self {
-        Error::Zoo(Box::new(error))
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self.inner() {
+            Some(inner) => inner.is_usage(),
+            None => matches!(
+                self,
+                Self::RecipeFile { .. } | Self::OutputExists { .. } | Self::Resume { .. }
+            ),
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        self.inner().and_then(Fault::setting)
     }
 }
 
-impl From<taper_grad::Error> for Error {
-    fn from(error: taper_grad::Error) -> Self {
-        Error::Head(Box::new(error))
+impl From<taper_train::Error> for Error {
+    fn from(error: taper_train::Error) -> Self {
+        match error {
+            taper_train::Error::Interrupted => Self::Interrupted,
+            other => Self::Train(other),
+        }
+    }
+}
+
+// Boxed, since they are large: every result of this crate would be as large as the largest of its errors.
+impl From<taper_zoo::Error> for Error {
+    fn from(error: taper_zoo::Error) -> Self {
+        Self::Zoo(Box::new(error))
+    }
+}
+
+impl From<taper_model::Error> for Error {
+    fn from(error: taper_model::Error) -> Self {
+        Self::Model(Box::new(error))
     }
 }
 
 impl From<taper_lr_finder::Error> for Error {
     fn from(error: taper_lr_finder::Error) -> Self {
-        Error::Finder(Box::new(error))
+        Self::Finder(Box::new(error))
     }
 }
 
-/// A result with this crate's [`Error`].
+impl From<taper_weights::Error> for Error {
+    fn from(error: taper_weights::Error) -> Self {
+        Self::Weights(Box::new(error))
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;

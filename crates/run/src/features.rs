@@ -1,61 +1,30 @@
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use rayon::prelude::*;
-use taper_data::{Augment, Batch, Dataset, Item, Loader, LoaderOptions};
-use taper_feature_cache::{FeatureSet, Key, digest};
+use taper_core::{FrozenBackbone, Identity, PendingRows};
+use taper_data::{Augment, Batch, Dataset, Item, Loader, LoaderOptions, Screen};
+use taper_feature_cache::{FeatureSet, Key};
 use taper_picture::Finding;
+use taper_train::Table;
 
 use crate::{
-    Backbone, Error, Result, Session,
-    backbone::Pending,
+    Error, Result, Session,
     mixing::{MixedViews, Mixing},
 };
 
 /// What the frozen backbone says about pictures: one row each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
-    /// Numbers per row.
-    pub width: usize,
-    /// f32 `[rows, width]`, row-major.
-    pub values: Vec<f32>,
-    /// Label of each row.
-    pub labels: Vec<u32>,
-    /// What each row was mixed with: the second label and its share, 0 to 1. Empty if nothing was mixed.
-    pub mixed: Vec<(u32, f32)>,
+    /// The rows, with their labels.
+    pub table: Table,
     /// Which picture and view each row is of, in the order asked for; those that failed are missing.
     pub items: Vec<Item>,
     /// Pictures that could not be used, and remarks about others.
     pub findings: Vec<Finding>,
     /// How many rows came from the cache.
     pub cached: usize,
-}
-
-impl Features {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The rows from `start` on, as a table of their own; this one keeps the rows before.
-    pub(crate) fn split_off(&mut self, start: usize) -> Features {
-        Features {
-            width: self.width,
-            values: self.values.split_off(start * self.width),
-            labels: self.labels.split_off(start),
-            mixed: self.mixed.split_off(start.min(self.mixed.len())),
-            items: self.items.split_off(start),
-            findings: Vec::new(),
-            cached: 0,
-        }
-    }
 }
 
 /// Views of pictures: what makes them, and what it is called in the keys of cached features.
@@ -71,10 +40,11 @@ pub struct NamedViews {
 
 impl NamedViews {
     /// What the loader is given.
-    fn augment(self) -> Arc<dyn Augment> {
-        match self.mixing {
-            Some(mixing) => Arc::new(MixedViews { views: self.augment, mixing }),
-            None => self.augment,
+    fn augment(&self) -> Arc<dyn Augment> {
+        let views = Arc::clone(&self.augment);
+        match &self.mixing {
+            Some(mixing) => Arc::new(MixedViews { views, mixing: Arc::clone(mixing) }),
+            None => views,
         }
     }
 }
@@ -91,7 +61,8 @@ const AHEAD: usize = 2;
 /// Rows that are written to the cache at a time.
 const SEGMENT: usize = 2048;
 
-/// Computes the features of pictures, each once; those that the session's cache holds are read from there.
+/// Computes the features of pictures, each once; those that the session's cache holds are read from there. A picture's file
+/// is read once, for its digest and its pixels.
 ///
 /// Rows of pictures about which there is something to remark are not cached, so that the remark is made every time.
 ///
@@ -99,7 +70,7 @@ const SEGMENT: usize = 2048;
 /// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to stop. Rows that were
 /// computed until then are in the cache.
 pub fn extract(
-    backbone: &mut Backbone,
+    backbone: &dyn FrozenBackbone,
     dataset: &Arc<Dataset>,
     items: Vec<Item>,
     views: Option<NamedViews>,
@@ -107,87 +78,130 @@ pub fn extract(
     session: &Session,
 ) -> Result<Features> {
     let width = backbone.width();
-    let mut cache = Cached::open(backbone, dataset, &items, views.as_ref(), session);
-    let mut slots = vec![0.0; items.len() * width];
-    let mut present = vec![false; items.len()];
-    if let Some(cache) = &mut cache {
-        cache.read(&mut slots, &mut present);
-    }
-    let cached = present.iter().filter(|p| **p).count();
-    if cached > 0 {
-        session.progress().say(&format!("{cached} of {} features from the cache", items.len()));
-    }
-    let missing: Vec<usize> = (0..items.len()).filter(|i| !present[*i]).collect();
-    let mut findings = Vec::new();
-    let mixing = views.as_ref().and_then(|views| views.mixing.clone());
+    let cached = Cached::open(backbone, dataset, views.as_ref(), session).map(Arc::new);
+    let mut sweep = Sweep {
+        backbone,
+        dataset,
+        items: &items,
+        slots: vec![0.0; items.len() * width],
+        present: vec![false; items.len()],
+        findings: Vec::new(),
+        cached,
+        fresh: Vec::new(),
+        from_cache: 0,
+        next: 0,
+    };
+    let missing = sweep.without_reading();
     if !missing.is_empty() {
         session.progress().begin("features", missing.len() as u64, "pictures");
-        let mut sweep = Sweep {
-            backbone,
-            missing: &missing,
-            items: &items,
-            slots: &mut slots,
-            present: &mut present,
-            findings: &mut findings,
-            cache: cache.as_mut(),
-        };
-        let augment = views.map(NamedViews::augment);
-        let outcome = sweep.run(dataset, augment, strict, session);
-        if let Some(cache) = &mut cache {
-            cache.write(&slots, width, session);
-        }
+        let outcome = sweep.run(missing, views.as_ref(), strict, session);
+        sweep.keep(session);
         session.progress().end();
         outcome?;
     }
+    let Sweep { slots, present, findings, from_cache, .. } = sweep;
+    if from_cache > 0 {
+        session.progress().say(&format!("{from_cache} of {} features from the cache", items.len()));
+    }
+    let mixing = views.and_then(|views| views.mixing);
+    let size = backbone.preprocessing().size;
+    Ok(gather(dataset, &items, slots, &present, findings, from_cache, mixing.as_deref(), size))
+}
+
+/// The rows that are there, one after the other.
+#[allow(clippy::too_many_arguments, reason = "the parts of a sweep")]
+fn gather(
+    dataset: &Dataset,
+    items: &[Item],
+    mut slots: Vec<f32>,
+    present: &[bool],
+    mut findings: Vec<Finding>,
+    cached: usize,
+    mixing: Option<&Mixing>,
+    size: u32,
+) -> Features {
     // A picture whose views fall into two batches is reported by both.
     let mut seen = HashSet::new();
     findings.retain(|f| seen.insert((f.path.clone(), f.reason.clone())));
-
-    let mut features = Features { width, findings, cached, ..Features::default() };
+    let width = slots.len() / items.len().max(1);
+    let mut features = Features { findings, cached, ..Features::default() };
     let mut end = 0;
     for (index, item) in items.iter().enumerate().filter(|(i, _)| present[*i]) {
         slots.copy_within(index * width..(index + 1) * width, end);
         end += width;
         features.items.push(*item);
-        features.labels.push(dataset.samples()[item.sample].label);
+        features.table.labels.push(dataset.samples()[item.sample].label);
     }
     slots.truncate(end);
-    features.values = slots;
+    features.table.width = width;
+    features.table.values = slots;
     if let Some(mixing) = mixing {
         let usable: HashSet<usize> = features.items.iter().map(|item| item.sample).collect();
-        let size = backbone.preprocessing().size;
-        features.mixed =
-            features.items.iter().map(|item| mixing.second(*item, size, &usable)).collect();
+        let second = |item: &Item| mixing.second(*item, size, &usable);
+        features.table.mixed = features.items.iter().map(second).collect();
     }
-    Ok(features)
+    features
 }
 
-/// The pictures that the backbone has to see.
+/// One pass over pictures.
 struct Sweep<'a> {
-    backbone: &'a mut Backbone,
-    missing: &'a [usize],
+    backbone: &'a dyn FrozenBackbone,
+    dataset: &'a Arc<Dataset>,
     items: &'a [Item],
-    slots: &'a mut [f32],
-    present: &'a mut [bool],
-    findings: &'a mut Vec<Finding>,
-    cache: Option<&'a mut Cached>,
+    /// The row of each item.
+    slots: Vec<f32>,
+    /// Whether it is there.
+    present: Vec<bool>,
+    findings: Vec<Finding>,
+    cached: Option<Arc<Cached>>,
+    /// Items that were computed and are not in the cache yet.
+    fresh: Vec<usize>,
+    from_cache: usize,
+    /// Where the next item of a batch is looked for.
+    next: usize,
 }
 
 impl Sweep<'_> {
+    /// Takes the rows from the cache that can be found without reading a picture; gives the items that are left.
+    fn without_reading(&mut self) -> Vec<Item> {
+        let Some(cached) = self.cached.clone() else { return self.items.to_vec() };
+        let mut missing = Vec::new();
+        for (index, item) in self.items.iter().enumerate() {
+            let digest = self.dataset.known_digest(item.sample);
+            if digest.is_some_and(|digest| cached.is_known(*item, &digest)) {
+                self.take_known(index, &cached);
+            } else {
+                missing.push(*item);
+            }
+        }
+        missing
+    }
+
+    fn take_known(&mut self, index: usize, cached: &Cached) {
+        let width = self.backbone.width();
+        if let Some(row) = cached.take(self.items[index]) {
+            self.slots[index * width..][..width].copy_from_slice(&row);
+            self.present[index] = true;
+            self.from_cache += 1;
+        }
+    }
+
     fn run(
         &mut self,
-        dataset: &Arc<Dataset>,
-        augment: Option<Arc<dyn Augment>>,
+        missing: Vec<Item>,
+        views: Option<&NamedViews>,
         strict: bool,
         session: &Session,
     ) -> Result<()> {
         let batch_size = self.backbone.batch();
         let options = LoaderOptions { batch_size, strict, ..LoaderOptions::default() };
-        let wanted: Vec<Item> = self.missing.iter().map(|&i| self.items[i]).collect();
         let preprocessing = *self.backbone.preprocessing();
-        let loader = Loader::new(Arc::clone(dataset), preprocessing, wanted, augment, options)?;
-        // Batches come in order, without the pictures that failed.
-        let mut next = 0;
+        let augment = views.map(NamedViews::augment);
+        let dataset = Arc::clone(self.dataset);
+        let mut loader = Loader::new(dataset, preprocessing, missing, augment, options)?;
+        if let Some(cached) = &self.cached {
+            loader = loader.screened(Arc::clone(cached) as Arc<dyn Screen>);
+        }
         let mut ahead = VecDeque::new();
         for batch in loader {
             if session.interrupted() {
@@ -196,7 +210,10 @@ impl Sweep<'_> {
             let mut batch = batch?;
             let pixels = std::mem::take(&mut batch.pixels);
             let before = self.backbone.batch();
-            let pending = self.backbone.submit(&pixels, batch.len())?;
+            let pending = match batch.len() {
+                0 => PendingRows::ready(Vec::new()),
+                n => self.backbone.submit(&pixels, n)?,
+            };
             if self.backbone.batch() < before {
                 session.progress().warn(&format!(
                     "the device has no room for {before} pictures at a time: going on with {}",
@@ -205,11 +222,11 @@ impl Sweep<'_> {
             }
             ahead.push_back((batch, pending));
             if ahead.len() > AHEAD {
-                self.take_in(&mut ahead, &mut next, dataset, session)?;
+                self.take_in(&mut ahead, session)?;
             }
         }
         while !ahead.is_empty() {
-            self.take_in(&mut ahead, &mut next, dataset, session)?;
+            self.take_in(&mut ahead, session)?;
         }
         // What was computed until then is not lost.
         if session.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
@@ -218,121 +235,158 @@ impl Sweep<'_> {
     /// Puts the rows of the oldest batch into their places.
     fn take_in(
         &mut self,
-        ahead: &mut VecDeque<(Batch, Pending)>,
-        next: &mut usize,
-        dataset: &Dataset,
+        ahead: &mut VecDeque<(Batch, PendingRows)>,
         session: &Session,
     ) -> Result<()> {
         let Some((batch, pending)) = ahead.pop_front() else { return Ok(()) };
         let rows = pending.wait()?;
         let width = self.backbone.width();
         let remarked: HashSet<&str> = batch.remarks.iter().map(|f| f.path.as_str()).collect();
-        let keys = batch.indices.iter().zip(&batch.views);
-        for ((&sample, &view), row) in keys.zip(rows.chunks_exact(width)) {
-            while self.items[self.missing[*next]] != (Item { sample, view }) {
-                *next += 1;
-            }
-            let index = self.missing[*next];
-            *next += 1;
-            self.slots[index * width..][..width].copy_from_slice(row);
-            self.present[index] = true;
-            let quiet =
-                remarked.is_empty() || !remarked.contains(dataset.samples()[sample].id.as_str());
-            if let Some(cache) = self.cache.as_mut().filter(|_| quiet) {
-                cache.fresh.push(index);
+        let computed = batch.indices.iter().zip(&batch.views);
+        let computed = computed.map(|(&sample, &view)| Item { sample, view });
+        let mut places: HashMap<Item, Option<&[f32]>> =
+            computed.zip(rows.chunks_exact(width.max(1)).map(Some)).collect();
+        places.extend(batch.known.iter().map(|item| (*item, None)));
+        // Batches come in the order of the items, without the pictures that failed.
+        while !places.is_empty() && self.next < self.items.len() {
+            let index = self.next;
+            let item = self.items[index];
+            self.next += 1;
+            match places.remove(&item) {
+                Some(Some(row)) => {
+                    self.slots[index * width..][..width].copy_from_slice(row);
+                    self.present[index] = true;
+                    let id = &self.dataset.samples()[item.sample].id;
+                    if !remarked.contains(id.as_str()) {
+                        self.fresh.push(index);
+                    }
+                }
+                Some(None) => {
+                    if let Some(cached) = self.cached.clone() {
+                        self.take_known(index, &cached);
+                    }
+                }
+                None => {}
             }
         }
-        if let Some(cache) = self.cache.as_mut().filter(|c| c.fresh.len() >= SEGMENT) {
-            cache.write(self.slots, width, session);
+        if self.fresh.len() >= SEGMENT {
+            self.keep(session);
         }
-        session.progress().advance((batch.len() + batch.failed.len()) as u64);
+        let done = batch.len() + batch.known.len() + batch.failed.len();
+        session.progress().advance(done as u64);
         self.findings.extend(batch.failed);
         self.findings.extend(batch.remarks);
         Ok(())
     }
+
+    /// Writes what was computed. A cache that cannot be written costs time later, nothing now.
+    fn keep(&mut self, session: &Session) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let Some(cached) = &self.cached else { return };
+        let width = self.backbone.width();
+        let fresh = fresh.iter().filter_map(|&i| Some((cached.key(self.items[i])?, i)));
+        let (keys, rows): (Vec<Key>, Vec<usize>) = fresh.unzip();
+        let values: Vec<f32> =
+            rows.iter().flat_map(|&i| &self.slots[i * width..][..width]).copied().collect();
+        let mut set = cached.set.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = set.insert(&keys, &values) {
+            session.progress().warn(&format!("features were not kept for later: {error}"));
+        }
+    }
 }
 
-/// The session's cache, for one list of items.
+/// The session's cache, for one backbone and one kind of views.
 struct Cached {
-    set: FeatureSet,
-    /// The key of each item; none if the picture cannot be read.
-    keys: Vec<Option<Key>>,
-    /// Items that were computed and are not written yet.
-    fresh: Vec<usize>,
+    dataset: Arc<Dataset>,
+    set: Mutex<FeatureSet>,
+    width: usize,
+    views: Option<String>,
+    mixing: Option<Arc<Mixing>>,
+    /// The key of each item that was looked up and not found, and the rows of those that were.
+    looked_up: Mutex<HashMap<Item, Entry>>,
+}
+
+enum Entry {
+    Missing(Key),
+    Found(Vec<f32>),
 }
 
 impl Cached {
     fn open(
-        backbone: &Backbone,
-        dataset: &Dataset,
-        items: &[Item],
+        backbone: &dyn FrozenBackbone,
+        dataset: &Arc<Dataset>,
         views: Option<&NamedViews>,
         session: &Session,
     ) -> Option<Self> {
         let (cache, identity) = session.cache().zip(backbone.identity())?;
-        let set = match cache.set(*identity, backbone.width()) {
-            Ok(set) => set,
+        let set = match cache.set(identity, backbone.width()) {
+            Ok(set) => Mutex::new(set),
             Err(error) => {
                 session.progress().warn(&format!("{error}; features are computed anew"));
                 return None;
             }
         };
-        let mixing = views.and_then(|views| views.mixing.as_deref());
-        let partner = |item: &Item| mixing.and_then(|mixing| mixing.partner(*item));
-        let mut samples: Vec<usize> =
-            items.iter().flat_map(|item| [Some(item.sample), partner(item)]).flatten().collect();
-        samples.sort_unstable();
-        samples.dedup();
-        let digests: Vec<Option<[u8; 32]>> = samples
-            .par_iter()
-            .map(|&sample| dataset.picture_digest(sample).ok().filter(|_| !session.interrupted()))
-            .collect();
-        let digest_of = |sample: usize| digests[samples.binary_search(&sample).ok()?];
-        let keys = items.iter().map(|item| {
-            let picture = digest_of(item.sample)?;
-            let view = item.view.to_le_bytes();
-            match (item.view, views) {
-                (0, _) | (_, None) => Some(digest([picture.as_slice(), &[0; 4]])),
-                (_, Some(views)) => {
-                    // The streams of a view are keyed by the picture's id too.
-                    let sample = dataset.samples()[item.sample].key().to_le_bytes();
-                    let identity = views.identity.as_bytes();
-                    let plain = digest([picture.as_slice(), &view, identity, &sample]);
-                    let Some(mixing) = mixing else { return Some(plain) };
-                    let Some(partner) = partner(item) else {
-                        return Some(digest([plain.as_slice(), b"alone"]));
-                    };
-                    let other = digest_of(partner)?;
-                    let other_key = dataset.samples()[partner].key().to_le_bytes();
-                    let how = mixing.identity().as_bytes();
-                    Some(digest([plain.as_slice(), how, &other, &other_key]))
-                }
+        Some(Self {
+            dataset: Arc::clone(dataset),
+            set,
+            width: backbone.width(),
+            views: views.map(|views| views.identity.clone()),
+            mixing: views.and_then(|views| views.mixing.clone()),
+            looked_up: Mutex::default(),
+        })
+    }
+
+    /// What decides an item's row beside the backbone; none if a picture that it is mixed with cannot be read.
+    fn key_of(&self, item: Item, picture: &[u8; 32]) -> Option<Key> {
+        let row = Identity::new("taper/row", 1).bytes("picture", picture);
+        let Some(views) = self.views.as_ref().filter(|_| item.view > 0) else {
+            return Some(row.finish());
+        };
+        // The streams of a view are keyed by the picture's id too.
+        let own = self.dataset.samples()[item.sample].key();
+        let mut row = row.number("view", item.view.into()).text("views", views).number("id", own);
+        if let Some(mixing) = &self.mixing {
+            row = row.text("mixing", mixing.identity());
+            if let Some(partner) = mixing.partner(item) {
+                let other = self.dataset.picture_digest(partner).ok()?;
+                let key = self.dataset.samples()[partner].key();
+                row = row.bytes("partner", &other).number("partner id", key);
             }
-        });
-        Some(Self { set, keys: keys.collect(), fresh: Vec::new() })
+        }
+        Some(row.finish())
     }
 
-    /// Fills the slots of items that are there.
-    fn read(&mut self, slots: &mut [f32], present: &mut [bool]) {
-        if self.set.is_empty() {
-            return;
-        }
-        let width = slots.len() / present.len().max(1);
-        let rows = slots.chunks_exact_mut(width).zip(present).zip(&self.keys);
-        for ((slot, present), key) in rows {
-            *present = key.as_ref().is_some_and(|key| self.set.get(key, slot));
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<Item, Entry>> {
+        self.looked_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The row of an item that is known.
+    fn take(&self, item: Item) -> Option<Vec<f32>> {
+        match self.entries().remove(&item)? {
+            Entry::Found(row) => Some(row),
+            Entry::Missing(_) => None,
         }
     }
 
-    /// Writes what was computed. A cache that cannot be written costs time later, nothing now.
-    fn write(&mut self, slots: &[f32], width: usize, session: &Session) {
-        let fresh = std::mem::take(&mut self.fresh);
-        let fresh = fresh.iter().filter_map(|&i| Some((self.keys[i]?, i)));
-        let (keys, rows): (Vec<Key>, Vec<usize>) = fresh.unzip();
-        let values: Vec<f32> =
-            rows.iter().flat_map(|&i| &slots[i * width..][..width]).copied().collect();
-        if let Err(error) = self.set.insert(&keys, &values) {
-            session.progress().warn(&format!("features were not kept for later: {error}"));
+    /// The key of an item that is not known.
+    fn key(&self, item: Item) -> Option<Key> {
+        match self.entries().remove(&item)? {
+            Entry::Missing(key) => Some(key),
+            Entry::Found(_) => None,
         }
+    }
+}
+
+impl Screen for Cached {
+    fn is_known(&self, item: Item, digest: &[u8; 32]) -> bool {
+        let Some(key) = self.key_of(item, digest) else { return false };
+        let mut row = vec![0.0; self.width];
+        let found = {
+            let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+            !set.is_empty() && set.get(&key, &mut row)
+        };
+        let entry = if found { Entry::Found(row) } else { Entry::Missing(key) };
+        self.entries().insert(item, entry);
+        found
     }
 }

@@ -1,14 +1,18 @@
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use serde::Serialize;
-use taper_lr_finder::{Finding, Suggestions};
-use taper_picture::Finding as Remark;
+use taper_lr_finder::{CheckedRangeTest, RangeTestResult, Suggestions};
+use taper_picture::Finding;
+use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 
 use crate::{
-    CheckedRecipe, Error, HeadTrainer, Result, Session, prepare::Prepared, run::write_finding,
+    CheckedRecipe, Error, Recipe, Result, Session,
+    place::Place,
+    prepare::{Prepared, Tables},
+    run::write_finding,
 };
 
-/// What a search for a learning rate has to say for itself: the answer of `taper lr-find --json`.
+/// What a search for a learning rate has to say for itself: what a search answers.
 #[derive(Debug, Clone, Serialize)]
 pub struct FoundRate {
     /// What each method suggests.
@@ -30,7 +34,7 @@ pub struct FoundRate {
     /// Seconds for the search itself.
     pub seconds: f64,
     /// Pictures that could not be used and were left out.
-    pub unreadable: Vec<Remark>,
+    pub unreadable: Vec<Finding>,
 }
 
 /// Finds a learning rate for a recipe and writes `lr_find.{json,png,svg}` into a new folder `out`.
@@ -46,14 +50,9 @@ pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Resul
     let start = std::time::Instant::now();
     let tables = prepared.features(session)?;
     let feature_seconds = start.elapsed().as_secs_f64();
-    let Prepared { checked, device, dataset, backbone, .. } = prepared;
-    let recipe = &checked.recipe;
+    let recipe = &prepared.checked.recipe;
     let start = std::time::Instant::now();
-    let graph = recipe.head_graph(backbone.width(), dataset.classes().len());
-    let settings = recipe.head_training().check()?;
-    let mut trainer = HeadTrainer::new(&graph, &tables.train, &tables.val, settings, &device)?;
-    let test = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
-    let found: Finding = trainer.find_rate(&test, session)?;
+    let found = sweep(&prepared, &tables, session)?;
     let seconds = start.elapsed().as_secs_f64();
     fs::create_dir_all(out).map_err(Error::io("make the output folder", out))?;
     write_finding(out, recipe, &found)?;
@@ -69,4 +68,37 @@ pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Resul
         seconds,
         unreadable: tables.unreadable,
     })
+}
+
+fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<RangeTestResult> {
+    let recipe = &prepared.checked.recipe;
+    let classes = prepared.dataset.classes().len();
+    let graph = recipe.head_graph(prepared.backbone.width(), classes);
+    let settings = recipe.training().check()?;
+    let counts = tables.train.counts(classes);
+    let batches = RowBatches::new(Arc::clone(&tables.train), classes, &settings)?;
+    match &prepared.place {
+        Place::Cpu => {
+            let learner = HeadLearner::new(&graph, &counts, &settings)?;
+            find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
+        }
+        #[cfg(feature = "candle")]
+        Place::Gpu(device, _) => {
+            let learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
+            find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
+        }
+    }
+}
+
+fn find<L, B>(
+    mut trainer: Trainer<'_, L, B>,
+    recipe: &Recipe,
+    session: &Session,
+) -> Result<RangeTestResult>
+where
+    L: Learner,
+    B: Batches<Batch = L::Batch>,
+{
+    let test: CheckedRangeTest = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
+    Ok(trainer.find_rate(&test, session.watch())?)
 }

@@ -14,6 +14,8 @@ use taper_zoo::{
     hub::{HubOptions, fetch},
 };
 
+use taper_core::OutOfRange;
+
 use crate::{Error, Result, Session, file::write_atomically};
 
 const HUB: &str = "https://huggingface.co";
@@ -36,11 +38,11 @@ fn place(text: &str) -> Result<Place<'_>> {
     let good = repository.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
         && revision.split('/').all(part);
     if !good {
-        return Err(Error::Setting {
-            field: "data",
-            value: format!("'hf:{text}'"),
-            remedy: "use hf:owner/name or hf:owner/name@revision".into(),
-        });
+        return Err(Error::from(OutOfRange::new(
+            "data",
+            format!("'hf:{text}'"),
+            "use hf:owner/name or hf:owner/name@revision",
+        )));
     }
     Ok(Place { repository, revision })
 }
@@ -104,11 +106,8 @@ fn split_of(path: &str) -> Option<taper_core::Split> {
 
 /// What to fetch.
 fn chosen<'a>(repository: &str, listing: &'a HubListing) -> Result<Vec<&'a ListedFile>> {
-    let fail = |remedy: String| Error::Setting {
-        field: "data",
-        value: format!("hf:{repository}"),
-        remedy,
-    };
+    let fail =
+        |remedy: String| Error::from(OutOfRange::new("data", format!("hf:{repository}"), remedy));
     let of = |wanted: fn(&Path) -> bool| -> Vec<&ListedFile> {
         listing.files.iter().filter(|file| wanted(Path::new(&file.path))).collect()
     };
@@ -168,11 +167,8 @@ fn listing(
         return Ok(listing);
     }
     if options.offline {
-        return Err(Error::Setting {
-            field: "data",
-            value: format!("hf:{repository}"),
-            remedy: "it was not opened before, and HF_HUB_OFFLINE forbids the network".into(),
-        });
+        let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids the network";
+        return Err(OutOfRange::new("data", format!("hf:{repository}"), remedy).into());
     }
     let endpoint = options.endpoint.as_deref().unwrap_or(HUB);
     let token = options.token.clone().or_else(token);
@@ -219,7 +215,7 @@ mod tests {
         assert_eq!(of("a/b").unwrap(), ("a/b".into(), "main".into()));
         assert_eq!(of("a/b-c.d@refs/x").unwrap(), ("a/b-c.d".into(), "refs/x".into()));
         for text in ["", "a", "a/", "/b", "a/b/c", "../b", "a/b@", "a/b@../x", "a b/c", "a/b@x y"] {
-            assert!(place(text).unwrap_err().is_usage(), "{text}");
+            assert!(taper_core::Fault::is_usage(&place(text).unwrap_err()), "{text}");
         }
     }
 

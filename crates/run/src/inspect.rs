@@ -7,14 +7,16 @@ use std::{
     time::Duration,
 };
 
-use taper_candle::{DeviceChoice, open_device};
-use taper_core::Fit;
+use taper_core::{DeviceChoice, Fit, Precision};
 use taper_data::{Dataset, Item};
 use taper_health::{Embeddings, Health, Watch};
-use taper_plan::{Kernels, Output, Precision};
+use taper_plan::{Kernels, Output};
 use taper_zoo::{WeightsChoice, resolve};
 
-use crate::{Backbone, Error, Result, Session, extract};
+use crate::{
+    Error, Result, Session, extract,
+    place::{BackboneSpec, Place},
+};
 
 /// The network whose features an inspection looks at.
 #[derive(Debug, Clone)]
@@ -98,26 +100,26 @@ impl Drop for SetOnDrop<'_> {
 fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<Embeddings> {
     let model = taper_zoo::find(&with.model)?;
     let weights = resolve(model, &with.weights)?;
-    let device = open_device(with.device)?;
+    let place = Place::open(with.device)?;
     let mut preprocessing = model.preprocessing;
     // A crop's border belongs to the picture too.
     preprocessing.fit = Fit::Squash;
-    let mut backbone = Backbone::new(
-        &model.graph(),
-        weights.source.as_ref(),
+    let spec = BackboneSpec {
+        graph: &model.graph(),
+        weights: weights.source.as_ref(),
         preprocessing,
-        Output::Features,
-        Precision::default(),
-        with.kernels,
-        &device,
-    )?
-    .with_digest(&weights.digest);
+        output: Output::Features,
+        precision: Precision::default(),
+        kernels: with.kernels,
+        identified: session.cache().is_some(),
+    };
+    let backbone = place.backbone(&spec)?;
     let shared = Arc::new(dataset.clone());
     let items = Item::untouched(&dataset.indices(None));
-    let features = extract(&mut backbone, &shared, items, None, false, session)?;
+    let features = extract(backbone.as_ref(), &shared, items, None, false, session)?;
     Ok(Embeddings {
-        width: features.width,
-        values: features.values,
+        width: features.table.width,
+        values: features.table.values,
         samples: features.items.into_iter().map(|item| item.sample).collect(),
     })
 }

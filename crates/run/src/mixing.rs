@@ -10,7 +10,10 @@ use std::{
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use taper_augment::{Mix, Mixed, Mixer};
-use taper_core::random::{Key, Purpose};
+use taper_core::{
+    OutOfRange,
+    random::{Key, Purpose},
+};
 use taper_data::{Augment, Dataset, Item};
 use taper_picture::Preparer;
 
@@ -80,11 +83,11 @@ impl FromStr for MixChoice {
             ("none", ..) => Ok(Self::None),
             (_, "mixup", Some(alpha)) => Ok(Self::MixUp { alpha }),
             (_, "cutmix", Some(alpha)) => Ok(Self::CutMix { alpha }),
-            _ => Err(Error::Setting {
-                field: "mix",
-                value: format!("'{text}'"),
-                remedy: "use none, mixup, cutmix, or mixup:ALPHA with an α from 0.001 to 1000, e.g. mixup:0.2".into(),
-            }),
+            _ => Err(Error::from(OutOfRange::new(
+                "mix",
+                format!("'{text}'"),
+                "use none, mixup, cutmix, or mixup:ALPHA with an α from 0.001 to 1000, e.g. mixup:0.2",
+            ))),
         }
     }
 }
@@ -118,10 +121,8 @@ impl Mixing {
         training: &[usize],
     ) -> Result<Option<Self>> {
         let Some(mix) = choice.mix() else { return Ok(None) };
-        let mixer = Mixer::new(mix, seed).map_err(|_| Error::Setting {
-            field: "mix",
-            value: choice.to_string(),
-            remedy: "use an α from 0.001 to 1000".into(),
+        let mixer = Mixer::new(mix, seed).map_err(|_| {
+            Error::from(OutOfRange::new("mix", choice, "use an α from 0.001 to 1000"))
         })?;
         let samples = dataset.samples();
         let places = training.iter().enumerate().map(|(at, i)| (samples[*i].key(), at)).collect();
@@ -209,7 +210,7 @@ impl Augment for MixedViews {
 
 #[cfg(test)]
 mod tests {
-    use taper_core::{Fit, Interpolation, Preprocessing};
+    use taper_core::{Fit, Interpolation, OutOfRange, Preprocessing};
     use taper_data::{FolderUse, fixture, open_folder};
 
     use super::*;

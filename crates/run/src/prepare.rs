@@ -1,27 +1,29 @@
 use std::{ops::Range, sync::Arc};
 
-use candle_core::Device;
 use taper_augment::Augmenter;
-use taper_candle::{DeviceChoice, open_device};
-use taper_core::Split;
+use taper_core::{DeviceChoice, FrozenBackbone, Identity, Precision, Split, hex};
 use taper_data::{DEFAULT_FRACTION, Dataset, FolderUse, Item, Splits, ValChoice};
 use taper_picture::Finding;
 use taper_plan::Output;
+use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    Backbone, CheckedRecipe, Features, MixChoice, Mixing, NamedViews, Recipe, Result, Session,
-    Views, extract, open_data_with,
+    CheckedRecipe, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session, Views,
+    extract, open_data_with,
+    place::{BackboneSpec, Place},
 };
 
 /// Everything that a recipe needs before features can be computed: opened, checked, nothing written.
 pub(crate) struct Prepared {
     pub(crate) checked: CheckedRecipe,
-    pub(crate) device: Device,
+    pub(crate) place: Place,
     pub(crate) dataset: Dataset,
     pub(crate) splits: Splits,
     pub(crate) weights: LoadedWeights,
-    pub(crate) backbone: Backbone,
+    pub(crate) backbone: Box<dyn FrozenBackbone>,
+    /// What it computes in.
+    pub(crate) precision: Precision,
     /// What validates, in words.
     pub(crate) validated_on: String,
     /// What makes the views, if there are any.
@@ -30,9 +32,9 @@ pub(crate) struct Prepared {
 
 /// The features of all pictures that take part.
 pub(crate) struct Tables {
-    pub(crate) train: Features,
-    pub(crate) val: Features,
-    pub(crate) test: Features,
+    pub(crate) train: Arc<Table>,
+    pub(crate) val: Table,
+    pub(crate) test: Table,
     /// Pictures that could not be used and were left out.
     pub(crate) unreadable: Vec<Finding>,
     /// Remarks about pictures that were used all the same.
@@ -42,13 +44,12 @@ pub(crate) struct Tables {
 }
 
 impl Prepared {
-    pub(crate) fn new(checked: CheckedRecipe, session: &Session) -> Result<Self> {
+    pub(crate) fn new(mut checked: CheckedRecipe, session: &Session) -> Result<Self> {
         let recipe = &checked.recipe;
         let progress = session.progress();
-        let device = open_device(recipe.device)?;
+        let place = Place::open(recipe.device)?;
         if recipe.device == DeviceChoice::Auto {
-            let name = if device.is_cpu() { "the CPU" } else { "the first CUDA device" };
-            progress.say(&format!("--device auto: {name}"));
+            progress.say(&format!("device auto: {}", place.name()));
         }
         let mut dataset = open_data_with(&recipe.data, FolderUse::Train, session)?;
         if let Some(expression) = &recipe.group_by {
@@ -64,19 +65,32 @@ impl Prepared {
         let weights = resolve(checked.model, &checked.weights)?;
         // A cut may lie behind the network's own features.
         weights.check(&checked.backbone)?;
-        let backbone = Backbone::new(
-            &checked.backbone,
-            weights.source.as_ref(),
-            checked.preprocessing,
-            Output::Features,
-            recipe.precision,
-            recipe.kernels,
-            &device,
-        )?
-        .with_digest(&weights.digest);
+        let spec = BackboneSpec {
+            graph: &checked.backbone,
+            weights: weights.source.as_ref(),
+            preprocessing: checked.preprocessing,
+            output: Output::Features,
+            precision: Precision::F32,
+            kernels: recipe.kernels,
+            identified: session.cache().is_some(),
+        };
+        let precision = recipe.precision.resolve(&place, &spec, session)?;
+        let backbone = place.backbone(&BackboneSpec { precision, ..spec })?;
         let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
         let views = views(recipe, &dataset, &splits.train)?;
-        Ok(Self { device, dataset, splits, weights, backbone, validated_on, views, checked })
+        // What was measured is part of the recipe from now on, so that it can be repeated.
+        checked.recipe.precision = PrecisionChoice::Fixed(precision);
+        Ok(Self {
+            place,
+            dataset,
+            splits,
+            weights,
+            backbone,
+            precision,
+            validated_on,
+            views,
+            checked,
+        })
     }
 
     /// Says what there is.
@@ -97,7 +111,7 @@ impl Prepared {
         progress.say(&format!(
             "weights: {}; backbone on {}",
             self.weights.origin,
-            self.backbone.kernels()
+            self.backbone.runs_on()
         ));
         let Recipe { augment, mix, views, fresh_views, .. } = &self.checked.recipe;
         let mixed = match mix {
@@ -128,19 +142,19 @@ impl Prepared {
         items.extend(Item::untouched(&self.splits.test));
         let shared = Arc::new(self.dataset.clone());
         let views = self.views.clone();
-        let mut train = extract(&mut self.backbone, &shared, items, views, recipe.strict, session)?;
+        let extracted =
+            extract(self.backbone.as_ref(), &shared, items, views, recipe.strict, session)?;
         drop(shared);
-        let cached = train.cached;
-        let findings = std::mem::take(&mut train.findings);
         let splits = std::mem::take(&mut self.splits);
-        self.splits = splits.without(&self.dataset, &findings)?;
-        self.dataset.exclude(findings);
+        self.splits = splits.without(&self.dataset, &extracted.findings)?;
+        self.dataset.exclude(extracted.findings);
+        let (mut train, cached) = (extracted.table, extracted.cached);
         let mut val = train.split_off(recipe.views as usize * self.splits.train.len());
         let test = val.split_off(self.splits.val.len());
         let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
             self.dataset.findings().iter().cloned().partition(Finding::usable);
         report_findings(&unreadable, &remarks, session);
-        Ok(Tables { train, val, test, unreadable, remarks, cached })
+        Ok(Tables { train: Arc::new(train), val, test, unreadable, remarks, cached })
     }
 }
 
@@ -159,8 +173,11 @@ fn views(recipe: &Recipe, dataset: &Dataset, training: &[usize]) -> Result<Optio
         return Ok(None);
     }
     let augmenter = Augmenter::of(recipe.augment, recipe.seed);
-    // Raised with the version, since nobody can say which release changes what a policy means.
-    let identity = format!("{} {augmenter:?}", env!("CARGO_PKG_VERSION"));
+    let identity = Identity::new("taper/views", taper_augment::VERSION)
+        .text("policy", &recipe.augment.to_string())
+        .structure("factors", &augmenter.factors())
+        .number("seed", recipe.seed);
+    let identity = hex(&identity.finish());
     let mixing = Mixing::new(recipe.mix, recipe.seed, &Arc::new(dataset.clone()), training)?;
     let mixing = mixing.map(Arc::new);
     Ok(Some(NamedViews { augment: Arc::new(Views(augmenter)), identity, mixing }))
@@ -185,7 +202,7 @@ fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Sessio
     let progress = session.progress();
     if !unreadable.is_empty() {
         progress.warn(&format!(
-            "{} picture(s) cannot be used and are left out (--strict refuses them):",
+            "{} picture(s) cannot be used and are left out (`strict` refuses them):",
             unreadable.len()
         ));
     }
@@ -194,6 +211,6 @@ fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Sessio
     }
     let more = (unreadable.len() + remarks.len()).saturating_sub(SHOWN);
     if more > 0 {
-        progress.warn(&format!("  … and {more} more; --json names them all"));
+        progress.warn(&format!("  … and {more} more; the answer names them all"));
     }
 }

@@ -1,21 +1,17 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use taper_augment::Policy;
 use taper_callbacks::{Every, ModelCheckpointConfig, ReduceLrOnPlateauConfig};
-use taper_candle::DeviceChoice;
-use taper_core::{Fit, Preprocessing};
+use taper_core::{DeviceChoice, OutOfRange, file::write_atomically};
 use taper_data::ValChoice;
-use taper_grad::{LossConfig, OptimizerConfig};
 use taper_graph::{Graph, heads};
 use taper_lr_finder::{CheckedRangeTest, Method, RangeTestConfig};
-use taper_optim::ScheduleConfig;
-use taper_plan::{Kernels, Precision};
-use taper_zoo::{ModelSpec, WeightsChoice};
+use taper_optim::{LossConfig, OptimizerConfig, ScheduleConfig};
+use taper_plan::Kernels;
+use taper_train::{Sampling, Training};
 
-use crate::{
-    Error, HeadChoice, HeadTraining, MixChoice, Result, SamplingChoice, file::write_atomically,
-};
+use crate::{Error, HeadChoice, MixChoice, PrecisionChoice, Result};
 
 /// How pictures of any aspect ratio come to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +66,11 @@ impl std::str::FromStr for LearningRate {
         match (text, text.parse()) {
             ("auto", _) => Ok(Self::Auto),
             (_, Ok(rate)) => Ok(Self::Fixed(rate)),
-            _ => Err(Error::Setting {
-                field: "learning_rate",
-                value: format!("'{text}'"),
-                remedy: "use a positive number, e.g. 0.001, or auto".into(),
-            }),
+            _ => Err(Error::from(OutOfRange::new(
+                "learning_rate",
+                format!("'{text}'"),
+                "use a positive number, e.g. 0.001, or auto",
+            ))),
         }
     }
 }
@@ -119,11 +115,7 @@ impl LrFinderSettings {
     /// If a field is out of its range.
     pub fn range_test(&self, steps_per_epoch: usize) -> Result<CheckedRangeTest> {
         if !(1..=100).contains(&self.sweeps) {
-            return Err(Error::Setting {
-                field: "sweeps",
-                value: self.sweeps.to_string(),
-                remedy: "use 1 to 100".into(),
-            });
+            return Err(Error::from(OutOfRange::new("sweeps", self.sweeps, "use 1 to 100")));
         }
         let steps = self.epochs.map_or(self.steps, |epochs| epochs.saturating_mul(steps_per_epoch));
         let config = RangeTestConfig {
@@ -218,7 +210,7 @@ pub struct Recipe {
     pub fresh_views: bool,
     /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or `weighted:W,W,…`. Default
     /// `shuffled`: each once.
-    pub sampling: SamplingChoice,
+    pub sampling: Sampling,
     /// Passes over the training pictures, from 1. Default 30.
     pub epochs: u32,
     /// Pictures per step, from 1. Default 64.
@@ -244,8 +236,9 @@ pub struct Recipe {
     pub seed: u64,
     /// Whether a picture that cannot be used ends the run, instead of being left out. Default false.
     pub strict: bool,
-    /// What the frozen backbone computes in. Default `f32`.
-    pub precision: Precision,
+    /// What the frozen backbone computes in: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`, which measures f32 and bf16 on
+    /// this machine and records the faster one. Default `f32`.
+    pub precision: PrecisionChoice,
     /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or `portable`. Default `auto`.
     pub kernels: Kernels,
     /// Where to compute. Default `cpu`.
@@ -254,7 +247,7 @@ pub struct Recipe {
     pub optimizer: OptimizerConfig,
     /// How the step size goes from the base on. Default constant.
     pub schedule: ScheduleConfig,
-    /// What is made small: class weights, label smoothing, focusing. Default plain softmax cross-entropy.
+    /// The loss: class weights, label smoothing, focusing. Default plain softmax cross-entropy.
     pub loss: LossConfig,
     /// How `learning_rate = "auto"` finds its rate.
     pub lr_finder: LrFinderSettings,
@@ -284,7 +277,7 @@ impl Default for Recipe {
             augment: Policy::Light,
             mix: MixChoice::None,
             fresh_views: false,
-            sampling: SamplingChoice::default(),
+            sampling: Sampling::default(),
             epochs: 30,
             batch_size: 64,
             accumulate: 1,
@@ -296,7 +289,7 @@ impl Default for Recipe {
             tensorboard: false,
             seed: 0,
             strict: false,
-            precision: Precision::default(),
+            precision: PrecisionChoice::default(),
             kernels: Kernels::default(),
             device: DeviceChoice::default(),
             optimizer: OptimizerConfig::default(),
@@ -321,18 +314,23 @@ impl Recipe {
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write_atomically(path, self.to_toml(path)?.as_bytes())
+        write_atomically(path, self.to_toml()?.as_bytes())
+            .map_err(Error::io("write the recipe", path))
     }
 
-    fn to_toml(&self, path: &Path) -> Result<String> {
+    /// The recipe as text, as it is written into run folders and artefacts.
+    ///
+    /// # Errors
+    /// [`Error::RecipeFile`] if a number is too large for TOML.
+    pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
-            .map_err(|e| Error::RecipeFile { path: path.into(), problem: e.to_string() })
+            .map_err(|e| Error::RecipeFile { path: "recipe".into(), problem: e.to_string() })
     }
 
     /// How the head is trained. Where the rate is yet to be found, the default stands in for it.
-    pub fn head_training(&self) -> HeadTraining {
-        let default = HeadTraining::default();
-        HeadTraining {
+    pub fn training(&self) -> Training {
+        let default = Training::default();
+        Training {
             epochs: self.epochs,
             batch_size: self.batch_size,
             accumulate: self.accumulate,
@@ -355,134 +353,6 @@ impl Recipe {
         let head = self.head.graph(width, classes);
         self.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p))
     }
-
-    /// Checks every field, before anything is read or computed.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range, [`Error::Zoo`] an unknown model with the
-    /// nearest names, [`Error::Graph`] a size that is too small for the model.
-    pub fn check(self) -> Result<CheckedRecipe> {
-        let fail = |field, value: String, remedy: &str| {
-            Err(Error::Setting { field, value, remedy: remedy.into() })
-        };
-        let model = taper_zoo::find(&self.model)?;
-        let weights = match self.weights.as_str() {
-            "pretrained" => WeightsChoice::Pretrained,
-            "random" => WeightsChoice::Random,
-            file => WeightsChoice::File(PathBuf::from(file)),
-        };
-        self.head_training().check()?;
-        if self.batch_size == 1 && self.head == HeadChoice::Tutorial {
-            let remedy = "the tutorial's head has BatchNorm, which cannot be trained on one picture at a time: use 2 or more";
-            return fail("batch_size", "1".into(), remedy);
-        }
-        if self.dropout.is_some_and(|p| !(0.0..1.0).contains(&p)) {
-            let p = self.dropout.unwrap_or_default();
-            return fail("dropout", p.to_string(), "use 0 or more and less than 1");
-        }
-        if !(1..=1000).contains(&self.views) {
-            return fail(
-                "views",
-                self.views.to_string(),
-                "use 1 to 1000; 1 is the picture as it is",
-            );
-        }
-        let changed = self.augment != Policy::None || self.mix != MixChoice::None;
-        if self.views > 1 && !changed {
-            let remedy =
-                "--augment none gives the same picture each time: use --views 1, or another policy";
-            return fail("views", self.views.to_string(), remedy);
-        }
-        if self.fresh_views && !changed {
-            let remedy = "--augment none gives the same picture in every epoch: leave it out, or use another policy";
-            return fail("fresh_views", "set".into(), remedy);
-        }
-        if self.mix != MixChoice::None && self.views == 1 && !self.fresh_views {
-            let remedy = "view 0 is the picture as it is, and only the others are mixed: use --views 2 or more, or --fresh-views";
-            return fail("mix", self.mix.to_string(), remedy);
-        }
-        match (self.folds, self.fold) {
-            (Some(folds), _) if !(2..=1000).contains(&folds) => {
-                return fail("folds", folds.to_string(), "use 2 to 1000");
-            }
-            (Some(_), _) if self.val != ValChoice::Auto => {
-                let remedy = "the fold is what validates: leave out --val, or --folds";
-                return fail("val", self.val.to_string(), remedy);
-            }
-            (Some(folds), Some(fold)) if fold >= folds => {
-                let remedy = format!("{folds} folds are numbered from 0 to {}", folds - 1);
-                return fail("fold", fold.to_string(), &remedy);
-            }
-            (None, Some(fold)) => {
-                return fail("fold", fold.to_string(), "say of how many: --folds K");
-            }
-            _ => {}
-        }
-        if self.patience == Some(0) {
-            return fail("patience", "0".into(), "use 1 or more epochs, or leave it out");
-        }
-        if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {
-            return fail("min_delta", self.min_delta.to_string(), "use 0 or a positive number");
-        }
-        if self.learning_rate == LearningRate::Auto {
-            // A thousand steps an epoch: only settings that are wrong for every data set.
-            self.lr_finder.range_test(1000)?;
-        }
-        self.checkpoints.callback().check()?;
-        if let Some(reduce) = &self.reduce_lr {
-            reduce.clone().check()?;
-        }
-        let backbone = match &self.cut {
-            Some(layer) => model.graph().cut(layer)?,
-            None => model.backbone(),
-        };
-        let mut preprocessing = model.preprocessing;
-        if self.fit == FitChoice::Squash {
-            preprocessing.fit = Fit::Squash;
-        }
-        if let Some(size) = self.size {
-            preprocessing.size = size;
-            if size > 4096 {
-                return fail("size", size.to_string(), "use at most 4096 pixels");
-            }
-            // Names the smallest size that the network can take.
-            backbone.shapes(size as usize, size as usize)?;
-        }
-        preprocessing.check()?;
-        Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing })
-    }
-}
-
-/// A recipe whose fields are in range, with the model that it names.
-#[derive(Debug, Clone)]
-pub struct CheckedRecipe {
-    pub(crate) recipe: Recipe,
-    pub(crate) model: &'static ModelSpec,
-    pub(crate) backbone: Graph,
-    pub(crate) weights: WeightsChoice,
-    pub(crate) preprocessing: Preprocessing,
-}
-
-impl CheckedRecipe {
-    /// The recipe as it was given.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-
-    /// The model that the recipe names.
-    pub fn model(&self) -> &'static ModelSpec {
-        self.model
-    }
-
-    /// The network up to the features that the head starts from.
-    pub fn backbone(&self) -> &Graph {
-        &self.backbone
-    }
-
-    /// How pictures will be prepared.
-    pub fn preprocessing(&self) -> &Preprocessing {
-        &self.preprocessing
-    }
 }
 
 #[cfg(test)]
@@ -493,47 +363,9 @@ mod tests {
     fn the_default_is_valid_and_survives_toml() {
         let recipe = Recipe { size: Some(128), patience: Some(2), ..Recipe::default() };
         recipe.clone().check().unwrap();
-        let text = recipe.to_toml(Path::new("r.toml")).unwrap();
+        let text = recipe.to_toml().unwrap();
         assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
         assert_eq!(toml::from_str::<Recipe>("").unwrap(), Recipe::default());
-    }
-
-    #[test]
-    fn every_setting_out_of_range_is_named() {
-        let default = Recipe::default;
-        let cases = [
-            (Recipe { epochs: 0, ..default() }, "--epochs"),
-            (Recipe { batch_size: 0, ..default() }, "--batch-size"),
-            (Recipe { batch_size: 1, ..default() }, "BatchNorm"),
-            (Recipe { learning_rate: LearningRate::Fixed(0.0), ..default() }, "--learning-rate"),
-            (
-                Recipe { learning_rate: LearningRate::Fixed(f64::NAN), ..default() },
-                "--learning-rate",
-            ),
-            (Recipe { views: 0, ..default() }, "--views"),
-            (Recipe { views: 2, augment: Policy::None, ..default() }, "--augment"),
-            (Recipe { fresh_views: true, augment: Policy::None, ..default() }, "--fresh-views"),
-            (Recipe { mix: MixChoice::MixUp { alpha: 1.0 }, ..default() }, "--views 2"),
-            (Recipe { folds: Some(1), ..default() }, "--folds"),
-            (Recipe { folds: Some(3), fold: Some(3), ..default() }, "from 0 to 2"),
-            (Recipe { fold: Some(0), ..default() }, "--folds K"),
-            (
-                Recipe { folds: Some(3), val: ValChoice::Fraction(0.2), ..default() },
-                "leave out --val",
-            ),
-            (Recipe { patience: Some(0), ..default() }, "--patience"),
-            (Recipe { min_delta: -1.0, ..default() }, "--min-delta"),
-            (Recipe { size: Some(16), ..default() }, "at least 32"),
-            (Recipe { cut: Some("layer3".into()), ..default() }, "no layer 'layer3'"),
-            (Recipe { dropout: Some(1.0), ..default() }, "--dropout"),
-            (Recipe { size: Some(5000), ..default() }, "--size"),
-            (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
-        ];
-        for (recipe, expected) in cases {
-            let error = recipe.check().unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
-            assert!(error.is_usage(), "{error}");
-        }
     }
 
     #[test]

@@ -1,130 +1,36 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
-use candle_core::DeviceLocation;
-use serde::{Deserialize, Serialize};
 use taper_callbacks::{
-    BestWeights, BestWeightsConfig, Callbacks, CsvHistory, EarlyStopping, EarlyStoppingConfig,
-    JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard, TerminateOnNan,
+    BestWeights, BestWeightsConfig, Callback, Callbacks, CsvHistory, EarlyStopping,
+    EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard,
+    TerminateOnNan,
 };
-use taper_candle::DeviceChoice;
-use taper_data::Item;
-use taper_graph::{Graph, ParameterCount};
-use taper_lr_finder::Finding;
+use taper_data::{Dataset, Item};
+use taper_graph::Graph;
+use taper_lr_finder::RangeTestResult;
 use taper_metrics::Evaluation;
-use taper_picture::Finding as Remark;
+use taper_model::{Artefact, Origin};
 use taper_report::{Curves, confusion};
+use taper_train::{
+    Batches, CheckpointFolder, HeadLearner, Learner, RowBatch, RowBatches, Table, Trained, Trainer,
+};
 
 use crate::{
-    Artefact, CheckedRecipe, CheckpointFolder, CrossValidation, Error, Features, HeadTrainer,
-    LearningRate, Recipe, Result, Session, Trained,
-    artefact::Origin,
+    Answer, CheckedRecipe, Counted, Error, LearningRate, Outcome, Recipe, Result, Resumed, Session,
     cross_validation::go_on,
-    evaluate_head, extract,
+    extract,
+    file::write_json,
+    place::Place,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
 };
 
-/// How a training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// All epochs were trained.
-    Completed,
-    /// A callback stopped it.
-    Early,
-    /// The loss was no longer a number.
-    Nan,
-    /// Somebody asked to stop.
-    Interrupted,
-}
-
-/// Parameters of the whole classifier, and of its head alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
-    /// Backbone and head: `total` and so on.
-    #[serde(flatten)]
-    pub all: ParameterCount,
-    /// The head alone.
-    pub head: HeadCount,
-}
-
-/// Parameters of a head as Keras counts them: `total` holds the running statistics of BatchNorm too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeadCount {
-    /// Everything that is stored.
-    pub total: usize,
-    /// What is learned.
-    pub trainable: usize,
-}
-
-/// What a training has to say for itself: the answer of `taper train --json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Answer {
-    /// The run folder.
-    pub run: String,
-    /// The network.
-    pub model: String,
-    /// The data set.
-    pub data: String,
-    /// The head.
-    pub head: String,
-    /// Where the backbone's weights came from.
-    pub weights: String,
-    /// Epochs that were finished.
-    pub epochs: u64,
-    /// The epoch (from 0) whose weights were kept; `null` if none was finished.
-    pub best_epoch: Option<u64>,
-    /// How training ended.
-    pub stopped: Outcome,
-    /// Loss on the validation pictures with the weights that were kept.
-    pub val_loss: f64,
-    /// Accuracy on the validation pictures with the weights that were kept.
-    pub val_accuracy: f64,
-    /// What validated, e.g. `val`, or `0.15 of train`.
-    pub validated_on: String,
-    /// The honest figures: on test pictures that took no part. `null` if there are none.
-    pub test: Option<Evaluation>,
-    /// The optimizer's step size at the end.
-    pub learning_rate: f64,
-    /// The seed.
-    pub seed: u64,
-    /// Where it was computed.
-    pub device: String,
-    /// What the frozen backbone ran on.
-    pub kernels: String,
-    /// Pictures that were trained on (views counted), validated on, tested on.
-    pub pictures: [usize; 3],
-    /// How many features came from the cache.
-    pub cached: usize,
-    /// Seconds for reading the pictures and computing their features.
-    pub feature_seconds: f64,
-    /// Seconds for training the head.
-    pub head_seconds: f64,
-    /// Seconds for everything.
-    pub total_seconds: f64,
-    /// Parameters.
-    pub parameters: Counted,
-    /// Pictures that could not be used and were left out.
-    pub unreadable: Vec<Remark>,
-    /// Remarks about pictures that were used all the same.
-    pub remarks: Vec<Remark>,
-    /// Figures on the validation pictures.
-    pub validation: Evaluation,
-}
-
-/// What resuming a run came to.
-#[derive(Debug)]
-pub enum Resumed {
-    /// It went on to its end.
-    Trained(Box<Answer>),
-    /// It had come to its end before: the answer of then.
-    Complete(Box<Answer>),
-    /// It is a cross-validation: its folds have come to their end, now or before.
-    CrossValidated(Box<CrossValidation>),
-}
-
 /// The answer of a run, in its folder. A run without it, or one that says that it was interrupted, can be resumed.
 const RESULT: &str = "result.json";
+
+/// Callbacks of the caller's own, in the order in which they are told of events: after those that stop a training and write
+/// histories, and before the one that asks for checkpoints, so that a checkpoint of a moment knows all of them.
+pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 
 /// Carries out a recipe into a new folder `out`.
 ///
@@ -136,19 +42,41 @@ const RESULT: &str = "result.json";
 /// # Errors
 /// Everything that [`Error`] knows. After [`Error::InterruptedRun`] the run can be [resumed](resume).
 pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<Answer> {
+    train_with(checked, out, OwnCallbacks::new(), session)
+}
+
+/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with the same callbacks: [`resume`] does not
+/// have them and refuses.
+///
+/// # Errors
+/// As [`train`], and what the callbacks fail with.
+pub fn train_with(
+    checked: CheckedRecipe,
+    out: &Path,
+    own: OwnCallbacks,
+    session: &Session,
+) -> Result<Answer> {
     let start = Instant::now();
     let prepared = Prepared::new(checked, session)?;
     let folder = RunFolder::create(out, &prepared.checked.recipe)?;
-    carry_out(prepared, folder, start, session)
+    Run { folder, start, session }.carry_out(prepared, own)
 }
 
 /// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted one. In the folder of a
 /// cross-validation, folds that are complete are taken as they are.
 ///
 /// # Errors
-/// [`Error::Resume`] if the folder is no run's or another process works in it, [`Error::Checkpoint`] if pictures or weights have
-/// changed since, and everything that [`train`] can fail with.
+/// [`Error::Resume`] if the folder is no run's or another process works in it, [`taper_train::Error::Checkpoint`] if pictures
+/// or weights have changed since, and everything that [`train`] can fail with.
 pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
+    resume_with(run, OwnCallbacks::new(), session)
+}
+
+/// As [`resume`], for a run that [`train_with`] began with these callbacks. A cross-validation has none.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_with(run: &Path, own: OwnCallbacks, session: &Session) -> Result<Resumed> {
     let start = Instant::now();
     let (folder, recipe) = RunFolder::open(run)?;
     if recipe.folds.is_some() && recipe.fold.is_none() {
@@ -162,138 +90,218 @@ pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
         return Ok(Resumed::Complete(Box::new(result)));
     }
     let prepared = Prepared::new(recipe.check()?, session)?;
-    carry_out(prepared, folder, start, session).map(|answer| Resumed::Trained(Box::new(answer)))
+    let run = Run { folder, start, session };
+    run.carry_out(prepared, own).map(|answer| Resumed::Trained(Box::new(answer)))
 }
 
-fn carry_out(
-    mut prepared: Prepared,
-    mut folder: RunFolder,
+/// A run that is being carried out.
+struct Run<'a> {
+    folder: RunFolder,
     start: Instant,
-    session: &Session,
-) -> Result<Answer> {
-    let progress = session.progress();
-    prepared.introduce(session);
-    let feature_start = Instant::now();
-    let tables = prepared.features(session).map_err(|error| resumable(error, &mut folder))?;
-    let feature_seconds = feature_start.elapsed().as_secs_f64();
-    let Tables { train, val, test, unreadable, remarks, cached } = tables;
-    let Prepared { checked, device, dataset, splits, weights, mut backbone, validated_on, views } =
-        prepared;
-    let CheckedRecipe { recipe, model, backbone: backbone_graph, preprocessing, .. } = checked;
-    crate::inspect::quick_check(&dataset, &folder.file("health.json"), session)?;
+    session: &'a Session,
+}
 
-    let classes = dataset.classes().clone();
-    let graph = recipe.head_graph(backbone.width(), classes.len());
-    let shared = Arc::new(dataset.clone());
-    let mut trainer =
-        HeadTrainer::new(&graph, &train, &val, recipe.head_training().check()?, &device)?;
-    if recipe.fresh_views {
-        let muted = session.muted();
-        let (shared, recipe, splits, backbone) = (&shared, &recipe, &splits, &mut backbone);
-        trainer.fresh(move |epoch| {
-            let items = Item::views(&splits.train, views_of(recipe, epoch));
-            extract(backbone, shared, items, views.clone(), recipe.strict, &muted)
-        });
-    }
-    let checkpoints = folder.file("checkpoints");
-    trainer.checkpoints(CheckpointFolder::new(&checkpoints));
-    let (resumed, problems) = trainer.resume()?;
-    for problem in problems {
-        progress.warn(&format!("{problem}; an earlier checkpoint is used"));
-    }
-    if resumed {
-        progress.say("training goes on from the last checkpoint");
-    } else if recipe.learning_rate == LearningRate::Auto {
-        let steps = trainer.steps_per_epoch();
-        let test = recipe.lr_finder.range_test(steps)?;
-        let found =
-            trainer.find_rate(&test, session).map_err(|error| resumable(error, &mut folder))?;
-        write_finding(folder.path(), &recipe, &found)?;
-        progress
-            .say(&format!("learning rate {:.2e} ({}; lr_find.png)", found.chosen, found.method));
-        trainer.set_learning_rate(found.chosen);
-    }
-    let learning_rate = trainer.learning_rate();
-    let mut callbacks = callbacks(&recipe, &folder)?;
-    let trained = trainer.train(&mut callbacks, session).inspect_err(|_| {
-        // What was trained until a disk was full is not lost.
-        if checkpoints.exists() {
-            folder.keep();
+impl Run<'_> {
+    fn carry_out(mut self, mut prepared: Prepared, own: OwnCallbacks) -> Result<Answer> {
+        prepared.introduce(self.session);
+        let start = Instant::now();
+        let tables = prepared.features(self.session);
+        let tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
+        let feature_seconds = start.elapsed().as_secs_f64();
+        let health = self.folder.file("health.json");
+        crate::inspect::quick_check(&prepared.dataset, &health, self.session)?;
+
+        let recipe = &prepared.checked.recipe;
+        let classes = prepared.dataset.classes().len();
+        let graph = recipe.head_graph(prepared.backbone.width(), classes);
+        let Tables { train, val, test, .. } = &tables;
+        let shared = Arc::new(prepared.dataset.clone());
+        let settings = recipe.training().check()?;
+        let mut batches = RowBatches::new(Arc::clone(train), classes, &settings)?;
+        if recipe.fresh_views {
+            batches = batches.fresh(fresh_views(&prepared, &shared, self.session));
         }
-    })?;
-    if trained.best_epoch.is_none()
-        && let Some(reason) = trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
+        let counts = train.counts(classes);
+        let ended = match &prepared.place {
+            Place::Cpu => {
+                let learner = HeadLearner::new(&graph, &counts, &settings)?;
+                let trainer = Trainer::new(learner, batches, val, &settings)?;
+                self.learn(trainer, recipe, own, val, test)?
+            }
+            #[cfg(feature = "candle")]
+            Place::Gpu(device, _) => {
+                let learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
+                let trainer = Trainer::new(learner, batches, val, &settings)?;
+                self.learn(trainer, recipe, own, val, test)?
+            }
+        };
+        self.finish(&prepared, &tables, &graph, ended, feature_seconds)
+    }
+
+    /// Finds the rate, trains, and measures the weights that were kept.
+    fn learn<L, B>(
+        &mut self,
+        mut trainer: Trainer<'_, L, B>,
+        recipe: &Recipe,
+        own: OwnCallbacks,
+        val: &Table,
+        test: &Table,
+    ) -> Result<Ended>
+    where
+        L: Learner<Batch = RowBatch, Validation = Table>,
+        B: Batches<Batch = RowBatch>,
     {
-        return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
+        let progress = self.session.progress();
+        let checkpoints = self.folder.file("checkpoints");
+        trainer.checkpoints(CheckpointFolder::new(&checkpoints));
+        let (resumed, problems) = trainer.resume()?;
+        for problem in problems {
+            progress.warn(&format!("{problem}; an earlier checkpoint is used"));
+        }
+        if resumed {
+            progress.say("training goes on from the last checkpoint");
+        } else if recipe.learning_rate == LearningRate::Auto {
+            let range = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
+            let found = trainer.find_rate(&range, self.session.watch());
+            let found = found.map_err(|error| resumable(error.into(), &mut self.folder))?;
+            write_finding(self.folder.path(), recipe, &found)?;
+            progress.say(&format!(
+                "learning rate {:.2e} ({}; lr_find.png)",
+                found.chosen, found.method
+            ));
+            trainer.set_learning_rate(found.chosen);
+        }
+        let learning_rate = trainer.learning_rate();
+        let mut callbacks = callbacks(recipe, &self.folder, own)?;
+        let trained = trainer.train(&mut callbacks, self.session.watch()).inspect_err(|_| {
+            // What was trained until a disk was full is not lost.
+            if checkpoints.exists() {
+                self.folder.keep();
+            }
+        })?;
+        if trained.best_epoch.is_none()
+            && let Some(reason) =
+                trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
+        {
+            return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
+        }
+        self.folder.keep();
+        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
+        Ok(Ended {
+            weights: learner.weights()?,
+            validation: learner.measure(val)?,
+            test: if test.is_empty() { None } else { Some(learner.measure(test)?) },
+            epochs,
+            best_epoch,
+            stopped,
+            learning_rate,
+            seconds,
+        })
     }
-    folder.keep();
 
-    let measure = |features: &Features| -> Result<Evaluation> {
-        Ok(evaluate_head(&trained.head, features, classes.len())?.evaluation(&classes)?)
-    };
-    let validation = measure(&val)?;
-    let test = if test.is_empty() { None } else { Some(measure(&test)?) };
-    let artefact = Artefact {
-        model: model.name.into(),
-        classes: classes.clone(),
-        preprocessing,
-        precision: recipe.precision,
-        backbone: backbone_graph.clone(),
-        head: graph.clone(),
-        weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
-        recipe: recipe.clone(),
-        data: dataset.fingerprint(),
-    };
-    let model_file = folder.file("model.safetensors");
-    artefact.save(&model_file, weights.source.as_ref(), &trained.head.weights()?)?;
-    let evaluation = serde_json::json!({ "validation": validation, "test": test });
-    write_json(&folder.file("evaluation.json"), &evaluation)?;
-    draw(&folder, &recipe, &trained, test.as_ref().unwrap_or(&validation))?;
+    /// Writes the artefact, the figures and the pictures.
+    fn finish(
+        self,
+        prepared: &Prepared,
+        tables: &Tables,
+        head: &Graph,
+        ended: Ended,
+        feature_seconds: f64,
+    ) -> Result<Answer> {
+        let Prepared { checked, dataset, weights, .. } = prepared;
+        let recipe = &checked.recipe;
+        let classes = dataset.classes();
+        let validation = ended.validation.evaluation(classes)?;
+        let test = ended.test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
+        let artefact = Artefact {
+            model: checked.model.name.into(),
+            classes: classes.clone(),
+            preprocessing: checked.preprocessing,
+            precision: prepared.precision,
+            backbone: checked.backbone.clone(),
+            head: head.clone(),
+            weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
+            recipe: recipe.to_toml()?,
+            data: dataset.fingerprint(),
+        };
+        let file = self.folder.file("model.safetensors");
+        artefact.save(&file, weights.source.as_ref(), &ended.weights)?;
+        let evaluation = serde_json::json!({ "validation": validation, "test": test });
+        write_json(&self.folder.file("evaluation.json"), &evaluation)?;
+        draw(&self.folder, recipe, &ended, test.as_ref().unwrap_or(&validation))?;
 
-    if let Some(reason) = &trained.stopped {
-        progress.say(&reason.to_string());
+        let progress = self.session.progress();
+        if let Some(reason) = &ended.stopped {
+            progress.say(&reason.to_string());
+        }
+        let stopped = Outcome::of(ended.stopped.as_ref());
+        if stopped == Outcome::Interrupted {
+            progress.say(&format!("{} can be resumed", self.folder.path().display()));
+        }
+        let answer = Answer {
+            run: self.folder.path().display().to_string(),
+            model: checked.model.name.into(),
+            data: recipe.data.clone(),
+            head: recipe.head.to_string(),
+            weights: weights.origin.clone(),
+            epochs: ended.epochs,
+            best_epoch: ended.best_epoch,
+            stopped,
+            val_loss: validation.loss,
+            val_accuracy: validation.accuracy,
+            validated_on: prepared.validated_on.clone(),
+            test,
+            learning_rate: ended.learning_rate,
+            seed: recipe.seed,
+            device: prepared.place.name(),
+            kernels: prepared.backbone.runs_on(),
+            precision: prepared.precision,
+            pictures: [tables.train.len(), tables.val.len(), prepared.splits.test.len()],
+            cached: tables.cached,
+            feature_seconds,
+            head_seconds: ended.seconds,
+            total_seconds: self.start.elapsed().as_secs_f64(),
+            parameters: Counted::of(&checked.backbone, head),
+            unreadable: tables.unreadable.clone(),
+            remarks: tables.remarks.clone(),
+            validation,
+        };
+        write_json(&self.folder.file(RESULT), &answer)?;
+        Ok(answer)
     }
-    let stopped = match trained.stopped.as_ref().map(StopReason::keyword) {
-        None => Outcome::Completed,
-        Some("nan") => Outcome::Nan,
-        Some("interrupted") => Outcome::Interrupted,
-        Some(_) => Outcome::Early,
-    };
-    if stopped == Outcome::Interrupted {
-        progress.say(&format!("go on with: taper train --resume {}", folder.path().display()));
+}
+
+/// What a training came to.
+struct Ended {
+    weights: taper_graph::Weights,
+    validation: taper_metrics::Metrics,
+    test: Option<taper_metrics::Metrics>,
+    epochs: u64,
+    best_epoch: Option<u64>,
+    stopped: Option<StopReason>,
+    learning_rate: f64,
+    seconds: f64,
+}
+
+/// The rows of an epoch that has views of its own.
+fn fresh_views<'a>(
+    prepared: &'a Prepared,
+    dataset: &'a Arc<Dataset>,
+    session: &Session,
+) -> impl FnMut(u32) -> taper_train::Result<Table> + 'a {
+    let muted = session.muted();
+    move |epoch| {
+        let recipe = &prepared.checked.recipe;
+        let items = Item::views(&prepared.splits.train, views_of(recipe, epoch));
+        let views = prepared.views.clone();
+        let backbone = prepared.backbone.as_ref();
+        let extracted = extract(backbone, dataset, items, views, recipe.strict, &muted);
+        match extracted {
+            Ok(features) => Ok(features.table),
+            Err(Error::Interrupted) => Err(taper_train::Error::Interrupted),
+            Err(error) => Err(taper_train::Error::other(error)),
+        }
     }
-    let answer = Answer {
-        run: folder.path().display().to_string(),
-        model: model.name.into(),
-        data: recipe.data.clone(),
-        head: recipe.head.to_string(),
-        weights: weights.origin.clone(),
-        epochs: trained.epochs,
-        best_epoch: trained.best_epoch,
-        stopped,
-        val_loss: validation.loss,
-        val_accuracy: validation.accuracy,
-        validated_on,
-        test,
-        learning_rate: trained.learning_rate,
-        seed: recipe.seed,
-        device: match device.location() {
-            DeviceLocation::Cuda { gpu_id } => DeviceChoice::Cuda(gpu_id).to_string(),
-            _ => DeviceChoice::Cpu.to_string(),
-        },
-        kernels: backbone.kernels(),
-        pictures: [train.len(), val.len(), splits.test.len()],
-        cached,
-        feature_seconds,
-        head_seconds: trained.seconds,
-        total_seconds: start.elapsed().as_secs_f64(),
-        parameters: Counted { all: count(&backbone_graph, &graph), head: head_count(&graph) },
-        unreadable,
-        remarks,
-        validation,
-    };
-    write_json(&folder.file(RESULT), &answer)?;
-    Ok(answer)
 }
 
 /// An interruption leaves a folder that can be resumed.
@@ -307,19 +315,8 @@ fn resumable(error: Error, folder: &mut RunFolder) -> Error {
     }
 }
 
-fn count(backbone: &Graph, head: &Graph) -> ParameterCount {
-    ParameterCount::of(backbone, false) + ParameterCount::of(head, true)
-}
-
-fn head_count(head: &Graph) -> HeadCount {
-    HeadCount {
-        total: head.learnable_parameters() + head.running_statistics(),
-        trainable: head.learnable_parameters(),
-    }
-}
-
 /// The order matters: what ends training and what is kept must be in a checkpoint of the same moment.
-fn callbacks(recipe: &Recipe, folder: &RunFolder) -> Result<Callbacks> {
+fn callbacks(recipe: &Recipe, folder: &RunFolder, own: OwnCallbacks) -> Result<Callbacks> {
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));
     all.push(TerminateOnNan);
@@ -340,6 +337,9 @@ fn callbacks(recipe: &Recipe, folder: &RunFolder) -> Result<Callbacks> {
     if recipe.tensorboard {
         all.push(TensorBoard::new(folder.path()));
     }
+    for callback in own {
+        all.push_boxed(callback);
+    }
     all.push(ModelCheckpoint::new(recipe.checkpoints.callback().check()?));
     Ok(all)
 }
@@ -348,7 +348,7 @@ fn callbacks(recipe: &Recipe, folder: &RunFolder) -> Result<Callbacks> {
 fn draw(
     folder: &RunFolder,
     recipe: &Recipe,
-    trained: &Trained,
+    trained: &Ended,
     evaluation: &Evaluation,
 ) -> Result<()> {
     let history = folder.file("history.csv");
@@ -368,17 +368,9 @@ fn draw(
     Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
 }
 
-pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &Finding) -> Result<()> {
+pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &RangeTestResult) -> Result<()> {
     write_json(&folder.join("lr_find.json"), found)?;
     let title = format!("{} head of {} on {}", recipe.head, recipe.model, recipe.data);
     let picture = found.plot(&title);
     Ok(picture.save(folder, "lr_find").map_err(taper_report::Error::from)?)
-}
-
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Artefact {
-        file: path.display().to_string(),
-        problem: e.to_string(),
-    })?;
-    crate::file::write_atomically(path, format!("{text}\n").as_bytes())
 }

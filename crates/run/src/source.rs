@@ -4,9 +4,8 @@ use std::{
     sync::Arc,
 };
 
-use taper_core::Split;
+use taper_core::{Identity, OutOfRange, Split, hex};
 use taper_data::{Content, Dataset, FolderUse, KnownSet, PictureSource, Sample, open_path};
-use taper_feature_cache::digest;
 use taper_picture::{Defect, DefectKind};
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
@@ -97,11 +96,11 @@ fn datasets_folder() -> Result<PathBuf> {
         .or_else(|| env::home_dir().map(|home| home.join(".cache")));
     match user {
         Some(user) => Ok(user.join("taper").join("datasets")),
-        None => Err(Error::Setting {
-            field: "data",
-            value: "on the network".into(),
-            remedy: "there is no folder to keep it in: set TAPER_CACHE".into(),
-        }),
+        None => Err(Error::from(OutOfRange::new(
+            "data",
+            "on the network",
+            "there is no folder to keep it in: set TAPER_CACHE",
+        ))),
     }
 }
 
@@ -186,6 +185,14 @@ impl SyntheticSource {
     }
 }
 
+impl SyntheticSource {
+    /// What decides its pictures: the version of the renderer, and how it is configured.
+    fn identify(&self) -> Identity {
+        Identity::new("taper/synthetic", taper_synthetic::VERSION)
+            .structure("config", self.set.config())
+    }
+}
+
 impl fmt::Debug for SyntheticSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SyntheticSource").field("config", self.set.config()).finish_non_exhaustive()
@@ -202,9 +209,9 @@ impl PictureSource for SyntheticSource {
 
     fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
         // Rendering is a pure function of the configuration, the split and the index; the version is that of the renderer.
-        let picture = format!("{:?} {:?}", self.set.config(), self.pictures.get(sample.slot)?);
-        let version = env!("CARGO_PKG_VERSION");
-        Some(digest([b"synthetic".as_slice(), version.as_bytes(), picture.as_bytes()]))
+        let (split, index) = self.pictures.get(sample.slot)?;
+        let picture = self.identify().text("split", split.name()).number("index", *index as u64);
+        Some(picture.finish())
     }
 
     fn place(&self) -> String {
@@ -212,7 +219,7 @@ impl PictureSource for SyntheticSource {
     }
 
     fn identity(&self) -> String {
-        format!("{:?}", self.set.config())
+        hex(&self.identify().finish())
     }
 }
 

@@ -2,7 +2,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use taper_core::{ClassNames, OutOfRange, Split};
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// How many pictures the data set has, how large they are, and which ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,6 @@ impl Fault for Error {
     fn setting(&self) -> Option<&OutOfRange> {
         match self {
             Self::Setting(setting) => Some(setting),
-            _ => None,
         }
     }
 }

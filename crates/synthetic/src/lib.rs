@@ -18,6 +18,9 @@ use taper_core::{
     random::{Key, Purpose},
 };
 
+/// The version of the renderer: raised when the same configuration begins to give other pictures.
+pub const VERSION: u64 = 1;
+
 /// The names of the classes in label order, sorted like the folders of an image-folder data set.
 pub const CLASSES: [&str; 3] = ["paper", "rock", "scissors"];
 

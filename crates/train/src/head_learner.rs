@@ -66,8 +66,8 @@ impl HeadLearner {
     }
 }
 
-/// Parts of one step must not share their masks.
-pub(crate) fn part_key(dropout: Key, start: usize) -> Key {
+/// The dropout key of a part of a step that begins at row `start` of it: parts must not share their masks.
+pub fn part_key(dropout: Key, start: usize) -> Key {
     match start {
         0 => dropout,
         start => dropout.part(&start.to_string()),

@@ -15,7 +15,7 @@ mod trainer;
 pub use batches::{Batches, batch_ranges};
 pub use checkpoint::CheckpointFolder;
 pub use error::{Error, Result};
-pub use head_learner::{HeadLearner, evaluate_rows, measure_head, train_head};
+pub use head_learner::{HeadLearner, evaluate_rows, measure_head, part_key, train_head};
 pub use learner::{Learner, State, StepContext, StepOutcome};
 pub use progress::{EpochReport, Progress, Watch};
 pub use sampling::Sampling;

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use taper_core::Fault;
+
 use crate::{RepositoryKind, hub::HubProblem};
 
 /// What can go wrong between a model's name and its weights.
@@ -61,6 +63,18 @@ pub enum Error {
         /// The digest of what is there.
         found: String,
     },
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::UnknownModel { .. } => true,
+            Self::Weights(_)
+            | Self::Naming { .. }
+            | Self::Hub { .. }
+            | Self::CachedDigest { .. } => false,
+        }
+    }
 }
 
 fn because(source: &Option<Box<dyn std::error::Error + Send + Sync>>) -> String {

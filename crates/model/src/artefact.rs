@@ -1,18 +1,18 @@
-use std::{borrow::Cow, collections::HashMap, path::Path};
+use std::{borrow::Cow, path::Path};
 
-use half::f16;
-use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
-use taper_core::{ClassNames, Preprocessing};
+use serde_json::Value;
+use taper_core::{ClassNames, Precision, Preprocessing, file::write_atomically};
 use taper_graph::{Graph, WeightSource, Weights, check_weights};
-use taper_plan::Precision;
-use taper_zoo::WeightFile;
+use taper_weights::{TensorWriter, WeightFile};
 
-use crate::{Error, Recipe, Result, file::write_atomically};
+use crate::{Error, Result};
 
 /// The key of the artefact's description in the safetensors header.
 const KEY: &str = "taper";
-const VERSION: u32 = 1;
+/// Version 1 held the recipe as an object, so that only a program that knew all of its fields could open the model. It is still
+/// read.
+const VERSION: u32 = 2;
 const BACKBONE: &str = "backbone.";
 const HEAD: &str = "head.";
 
@@ -27,7 +27,8 @@ struct Description {
     backbone: Graph,
     head: Graph,
     weights: Origin,
-    recipe: Recipe,
+    /// A text; in version 1 an object.
+    recipe: Value,
     data: String,
 }
 
@@ -41,7 +42,7 @@ pub struct Origin {
 }
 
 /// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`) and, in its header
-/// under `taper`, labels, preprocessing, both architectures and the recipe.
+/// under `taper`, labels, preprocessing, both architectures and the recipe as text.
 #[derive(Debug)]
 pub struct Artefact {
     /// The network that the classifier is built on.
@@ -58,8 +59,8 @@ pub struct Artefact {
     pub head: Graph,
     /// Where the backbone's weights came from.
     pub weights: Origin,
-    /// How it was trained.
-    pub recipe: Recipe,
+    /// How it was trained, as text: a recipe in TOML, or in JSON in models of version 1. Nothing here depends on it.
+    pub recipe: String,
     /// Fingerprint of the data set that it was trained on.
     pub data: String,
 }
@@ -74,7 +75,7 @@ impl Artefact {
     /// [`Error::Io`] if it cannot be written.
     pub fn save(&self, path: &Path, backbone: &dyn WeightSource, head: &Weights) -> Result<()> {
         let fail = |problem: String| Error::Artefact { file: path.display().to_string(), problem };
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+        let mut tensors = TensorWriter::new();
         let parts: [(&str, &Graph, &dyn WeightSource); 2] =
             [(BACKBONE, &self.backbone, backbone), (HEAD, &self.head, head)];
         for (prefix, graph, source) in parts {
@@ -82,24 +83,13 @@ impl Artefact {
                 let values = source.values(&parameter.name).ok_or_else(|| {
                     fail(format!("tensor '{}' is missing in the weights", parameter.name))
                 })?;
-                let compact = if prefix == BACKBONE { as_f16(&values) } else { None };
-                let (dtype, bytes) = match compact {
-                    Some(bytes) => (Dtype::F16, bytes),
-                    None => (Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                };
-                tensors.push((
-                    format!("{prefix}{}", parameter.name),
-                    dtype,
-                    parameter.shape,
-                    bytes,
-                ));
+                let name = format!("{prefix}{}", parameter.name);
+                match prefix {
+                    BACKBONE => tensors.compact(name, &parameter.shape, &values),
+                    _ => tensors.f32(name, &parameter.shape, &values),
+                }
             }
         }
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes);
-            view.map(|view| (name.as_str(), view)).map_err(|e| fail(e.to_string()))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
         let description = Description {
             version: VERSION,
             model: self.model.clone(),
@@ -109,23 +99,37 @@ impl Artefact {
             backbone: self.backbone.clone(),
             head: self.head.clone(),
             weights: self.weights.clone(),
-            recipe: self.recipe.clone(),
+            recipe: Value::from(self.recipe.as_str()),
             data: self.data.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|e| fail(e.to_string()))?;
-        // One key only: the header's map has no order, and the bytes must be the same every time.
-        let metadata = HashMap::from([(KEY.to_owned(), text)]);
-        let bytes = serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
-        write_atomically(path, &bytes)
+        let bytes = tensors.into_bytes(Some((KEY, text)))?;
+        write_atomically(path, &bytes).map_err(|source| Error::Io { path: path.into(), source })
+    }
+
+    /// What its backbone computes in on a CPU: what it was trained with, or f32, which holds all of f16 and TF32.
+    pub fn cpu_precision(&self) -> Precision {
+        if self.precision.is_for_cpu() { self.precision } else { Precision::F32 }
     }
 
     /// Reads an artefact: its description, and the file that still holds the weights.
     ///
     /// # Errors
-    /// [`Error::Zoo`] if the file cannot be read or is damaged, [`Error::Artefact`] if it is not an artefact or its
+    /// [`Error::Weights`] if the file cannot be read or is damaged, [`Error::Artefact`] if it is not an artefact or its
     /// weights are incomplete.
     pub fn open(path: &Path) -> Result<(Self, ArtefactWeights)> {
-        let file = WeightFile::open(path)?;
+        Self::read(WeightFile::open(path)?)
+    }
+
+    /// The same for the content of a file; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Artefact::open`].
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<(Self, ArtefactWeights)> {
+        Self::read(WeightFile::from_bytes(name, bytes)?)
+    }
+
+    fn read(file: WeightFile) -> Result<(Self, ArtefactWeights)> {
         let fail = |problem: String| Error::Artefact { file: file.name().into(), problem };
         let text = file.metadata().get(KEY).ok_or_else(|| {
             fail("it has no description; give the model.safetensors of a run folder".into())
@@ -137,9 +141,9 @@ impl Artefact {
         let version = serde_json::from_str::<Version>(text)
             .map_err(|e| fail(format!("its description cannot be read ({e})")))?
             .version;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(fail(format!(
-                "it has version {version} and this program reads version {VERSION}: use the program that made it"
+                "it has version {version} and this program reads versions up to {VERSION}: use the program that made it"
             )));
         }
         let d: Description = serde_json::from_str(text)
@@ -158,7 +162,10 @@ impl Artefact {
             backbone: d.backbone,
             head: d.head,
             weights: d.weights,
-            recipe: d.recipe,
+            recipe: match d.recipe {
+                Value::String(text) => text,
+                object => object.to_string(),
+            },
             data: d.data,
         };
         let weights = ArtefactWeights { file };
@@ -166,19 +173,6 @@ impl Artefact {
         check_weights(&artefact.head, &weights.head())?;
         Ok((artefact, weights))
     }
-}
-
-/// The bytes of the values as 16-bit floats if each of them is one.
-fn as_f16(values: &[f32]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(2 * values.len());
-    for &value in values {
-        let compact = f16::from_f32(value);
-        if compact.to_f32().to_bits() != value.to_bits() {
-            return None;
-        }
-        bytes.extend_from_slice(&compact.to_le_bytes());
-    }
-    Some(bytes)
 }
 
 /// The weights in an artefact.

@@ -3,6 +3,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use taper_graph::{Graph, heads};
 
+use taper_core::OutOfRange;
+
 use crate::{Error, Result};
 
 /// Which head is trained on the features: `linear`, `tutorial` or `mlp:512,256`.
@@ -46,12 +48,8 @@ impl FromStr for HeadChoice {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            Error::Setting {
-            field: "head",
-            value: format!("'{text}'"),
-            remedy: "use linear, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256"
-                .into(),
-        }
+            let remedy = "use linear, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256";
+            Error::from(OutOfRange::new("head", format!("'{text}'"), remedy))
         };
         match text {
             "linear" => Ok(HeadChoice::Linear),
@@ -91,7 +89,7 @@ mod tests {
         }
         for text in ["", "mlp", "mlp:", "mlp:0", "mlp:a", "mlp:512,", "dense"] {
             let error = text.parse::<HeadChoice>().unwrap_err().to_string();
-            assert!(error.contains("--head") && error.contains("mlp:512,256"), "{error}");
+            assert!(error.contains("head is") && error.contains("mlp:512,256"), "{error}");
         }
     }
 }

@@ -1,0 +1,221 @@
+use std::path::Path;
+
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::Serialize;
+use taper_core::{ClassNames, FrozenBackbone, Preprocessing};
+use taper_grad::Head;
+use taper_metrics::softmax;
+use taper_picture::{DecodeOptions, Preparer, decode, decode_file, recycle};
+
+use crate::{Artefact, ArtefactWeights, Error, OpenOptions, PlanBackbone, Result};
+
+/// What a picture shows, in a classifier's opinion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The most probable class.
+    pub label: String,
+    /// Its probability, 0…1.
+    pub probability: f64,
+    /// The probability of every class, in label order; they sum to 1.
+    pub probabilities: Vec<(String, f64)>,
+}
+
+/// A picture to be classified, in any of the forms that it comes in.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// A picture file.
+    File(&'a Path),
+    /// The content of a picture file.
+    Bytes(&'a [u8]),
+    /// Decoded pixels of any size: u8 RGB, rows from the top.
+    Pixels(&'a RgbImage),
+}
+
+impl<'a> From<&'a Path> for Input<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(path)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Input<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a RgbImage> for Input<'a> {
+    fn from(pixels: &'a RgbImage) -> Self {
+        Self::Pixels(pixels)
+    }
+}
+
+/// Turns pictures into probabilities, by the same decoder, preprocessing and network as in training. Many threads may use
+/// one at a time.
+#[derive(Debug)]
+pub struct Classifier {
+    classes: ClassNames,
+    backbone: Box<dyn FrozenBackbone>,
+    /// None if the backbone itself gives logits.
+    head: Option<Head>,
+    decode: DecodeOptions,
+}
+
+impl Classifier {
+    /// Opens an artefact on the CPU: `model.safetensors` of a run folder.
+    ///
+    /// # Errors
+    /// [`Error::Artefact`] if the file is something else, and whatever keeps the network from being built.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let (artefact, weights) = Artefact::open(path.as_ref())?;
+        Self::of(&artefact, &weights, options)
+    }
+
+    /// The same for an artefact that is in memory; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Classifier::open`].
+    pub fn from_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Self> {
+        let (artefact, weights) = Artefact::from_bytes(name, bytes)?;
+        Self::of(&artefact, &weights, options)
+    }
+
+    /// The classifier of an opened artefact, on the CPU.
+    ///
+    /// # Errors
+    /// If a precision or kernels were asked for that cannot be had here.
+    pub fn of(
+        artefact: &Artefact,
+        weights: &ArtefactWeights,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let backbone = PlanBackbone::new(
+            &artefact.backbone,
+            &weights.backbone(),
+            artefact.preprocessing,
+            taper_plan::Output::Features,
+            options.precision.unwrap_or_else(|| artefact.cpu_precision()),
+            options.kernels,
+        )?;
+        let head = Head::loaded(&artefact.head, &weights.head())?;
+        Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))
+    }
+
+    /// A classifier of parts: a backbone on any device, and a head unless the backbone itself gives logits.
+    ///
+    /// # Errors
+    /// [`Error::Artefact`] if the parts do not fit together; if the backbone's preprocessing is out of range.
+    pub fn assemble(
+        classes: ClassNames,
+        backbone: Box<dyn FrozenBackbone>,
+        head: Option<Head>,
+    ) -> Result<Self> {
+        backbone.preprocessing().check()?;
+        let logits = head.as_ref().map_or(backbone.width(), Head::classes);
+        let width = head.as_ref().map_or(backbone.width(), Head::width);
+        if logits != classes.len() || width != backbone.width() {
+            let problem = format!(
+                "a backbone of {} numbers, a head from {width} to {logits} and {} classes do not fit together",
+                backbone.width(),
+                classes.len()
+            );
+            return Err(Error::Artefact { file: "classifier".into(), problem });
+        }
+        Ok(Self { classes, backbone, head, decode: DecodeOptions::default() })
+    }
+
+    /// What it can tell apart.
+    pub fn classes(&self) -> &ClassNames {
+        &self.classes
+    }
+
+    /// How it prepares pictures.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        self.backbone.preprocessing()
+    }
+
+    /// The network up to its features, or to its logits.
+    pub fn backbone(&self) -> &dyn FrozenBackbone {
+        self.backbone.as_ref()
+    }
+
+    /// From the features to one logit per class; none if the backbone itself gives logits.
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Classifies a picture: a file, its content, or pixels.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Bytes`] if it cannot be read as a picture, and whatever makes the network fail.
+    pub fn predict<'a>(&self, input: impl Into<Input<'a>>) -> Result<Prediction> {
+        let mut preparer = Preparer::new(*self.preprocessing())?;
+        let mut pixels = vec![0; preparer.len()];
+        self.prepare(input.into(), &mut preparer, &mut pixels)?;
+        let rows = self.backbone.forward(&pixels, 1)?;
+        self.prediction(&rows)
+    }
+
+    /// Classifies many pictures, in batches and on all processors; one answer for each, in their order.
+    pub fn predict_many(&self, inputs: &[Input<'_>]) -> Vec<Result<Prediction>> {
+        inputs.chunks(self.backbone.batch().max(1)).flat_map(|part| self.batch(part)).collect()
+    }
+
+    fn batch(&self, inputs: &[Input<'_>]) -> Vec<Result<Prediction>> {
+        let prepared = inputs.par_iter().map_init(
+            || Preparer::new(*self.preprocessing()),
+            |preparer, input| match preparer {
+                Ok(preparer) => {
+                    let mut pixels = vec![0; preparer.len()];
+                    self.prepare(*input, preparer, &mut pixels).map(|()| pixels)
+                }
+                // Checked when the classifier was assembled.
+                Err(_) => Ok(Vec::new()),
+            },
+        );
+        let prepared: Vec<Result<Vec<u8>>> = prepared.collect();
+        let usable: Vec<&[u8]> = prepared.iter().flatten().map(Vec::as_slice).collect();
+        let rows = match usable.len() {
+            0 => Ok(Vec::new()),
+            n => self.backbone.forward(&usable.concat(), n),
+        };
+        let Ok(rows) = rows else {
+            // Each gets its own error, if it was not the number of pictures that was too much.
+            return inputs.iter().map(|input| self.predict(*input)).collect();
+        };
+        let mut rows = rows.chunks_exact(self.backbone.width());
+        prepared
+            .into_iter()
+            .map(|pixels| pixels.and_then(|_| self.prediction(rows.next().unwrap_or_default())))
+            .collect()
+    }
+
+    /// Brings a picture to the network's square.
+    fn prepare(&self, input: Input<'_>, preparer: &mut Preparer, out: &mut [u8]) -> Result<()> {
+        let decoded = match input {
+            Input::Pixels(pixels) => return Ok(preparer.prepare_into(pixels, out)?),
+            Input::File(path) => decode_file(path, &self.decode)
+                .map_err(|defect| Error::File { path: path.into(), defect })?,
+            Input::Bytes(bytes) => decode(bytes, &self.decode).map_err(Error::Bytes)?,
+        };
+        preparer.prepare_into(&decoded.pixels, out)?;
+        recycle(decoded.pixels);
+        Ok(())
+    }
+
+    /// From a row of the backbone to probabilities.
+    fn prediction(&self, row: &[f32]) -> Result<Prediction> {
+        let mut logits = vec![0.0; self.classes.len()];
+        match &self.head {
+            None => logits.copy_from_slice(row),
+            Some(head) => head.evaluate(row, &mut logits)?,
+        }
+        let mut probabilities = vec![0.0; logits.len()];
+        softmax(&logits, &mut probabilities);
+        let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        let best = best.unwrap_or_default();
+        let name = |i: usize| self.classes.name(i as u32).unwrap_or_default().to_owned();
+        let all = probabilities.iter().enumerate().map(|(i, p)| (name(i), *p)).collect();
+        Ok(Prediction { label: name(best), probability: probabilities[best], probabilities: all })
+    }
+}

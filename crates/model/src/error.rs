@@ -1,0 +1,92 @@
+use std::{io, path::PathBuf};
+
+use taper_core::{AnyFault, Fault, OutOfRange};
+use taper_picture::Defect;
+
+/// What can go wrong with a trained model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not a trained model, or does not hold together.
+    #[error("'{file}' cannot be used as a model: {problem}")]
+    Artefact {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A picture cannot be used.
+    #[error("{}: {defect}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        defect: Defect,
+    },
+    /// A picture that came as bytes cannot be used.
+    #[error("the picture {0}")]
+    Bytes(Defect),
+    /// The operating system refused.
+    #[error("cannot write the model '{}': {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
+    /// The file with the weights.
+    #[error(transparent)]
+    Weights(#[from] taper_weights::Error),
+    /// The architecture.
+    #[error(transparent)]
+    Graph(#[from] taper_graph::Error),
+    /// The head.
+    #[error(transparent)]
+    Head(#[from] taper_grad::Error),
+    /// The frozen network.
+    #[error(transparent)]
+    Plan(#[from] taper_plan::PlanError),
+    /// Preparing a picture.
+    #[error(transparent)]
+    Picture(#[from] taper_picture::Error),
+    /// A value of the shared vocabulary.
+    #[error(transparent)]
+    Core(#[from] taper_core::Error),
+    /// The backbone, whatever it is.
+    #[error(transparent)]
+    Backbone(#[from] AnyFault),
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Setting(_) => true,
+            Self::Graph(error) => error.is_usage(),
+            Self::Head(error) => error.is_usage(),
+            Self::Core(error) => error.is_usage(),
+            Self::Backbone(error) => error.is_usage(),
+            Self::Artefact { .. }
+            | Self::File { .. }
+            | Self::Bytes(_)
+            | Self::Io { .. }
+            | Self::Weights(_)
+            | Self::Plan(_)
+            | Self::Picture(_) => false,
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Setting(setting) => Some(setting),
+            Self::Core(error) => error.setting(),
+            Self::Backbone(error) => error.setting(),
+            _ => None,
+        }
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

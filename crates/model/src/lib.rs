@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod artefact;
+mod backbone;
+mod classifier;
+mod error;
+
+pub use artefact::{Artefact, ArtefactWeights, Origin};
+pub use backbone::{OpenOptions, PlanBackbone};
+pub use classifier::{Classifier, Input, Prediction};
+pub use error::{Error, Result};

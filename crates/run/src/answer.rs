@@ -1,0 +1,133 @@
+use serde::{Deserialize, Serialize};
+use taper_callbacks::StopReason;
+use taper_core::Precision;
+use taper_graph::{Graph, ParameterCount};
+use taper_metrics::Evaluation;
+use taper_picture::Finding;
+
+use crate::CrossValidation;
+
+/// How a training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// All epochs were trained.
+    Completed,
+    /// A callback stopped it.
+    Early,
+    /// The loss was no longer a number.
+    Nan,
+    /// Somebody asked to stop.
+    Interrupted,
+}
+
+impl Outcome {
+    pub(crate) fn of(stopped: Option<&StopReason>) -> Self {
+        match stopped.map(StopReason::keyword) {
+            None => Self::Completed,
+            Some("nan") => Self::Nan,
+            Some("interrupted") => Self::Interrupted,
+            Some(_) => Self::Early,
+        }
+    }
+}
+
+/// Parameters of the whole classifier, and of its head alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Backbone and head: `total` and so on.
+    #[serde(flatten)]
+    pub all: ParameterCount,
+    /// The head alone.
+    pub head: HeadCount,
+}
+
+impl Counted {
+    pub(crate) fn of(backbone: &Graph, head: &Graph) -> Self {
+        Self {
+            all: ParameterCount::of(backbone, false) + ParameterCount::of(head, true),
+            head: HeadCount {
+                total: head.learnable_parameters() + head.running_statistics(),
+                trainable: head.learnable_parameters(),
+            },
+        }
+    }
+}
+
+/// Parameters of a head as Keras counts them: `total` holds the running statistics of BatchNorm too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadCount {
+    /// Everything that is stored.
+    pub total: usize,
+    /// What is learned.
+    pub trainable: usize,
+}
+
+/// What a training has to say for itself: the answer of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    /// The run folder.
+    pub run: String,
+    /// The network.
+    pub model: String,
+    /// The data set.
+    pub data: String,
+    /// The head.
+    pub head: String,
+    /// Where the backbone's weights came from.
+    pub weights: String,
+    /// Epochs that were finished.
+    pub epochs: u64,
+    /// The epoch (from 0) whose weights were kept; `null` if none was finished.
+    pub best_epoch: Option<u64>,
+    /// How training ended.
+    pub stopped: Outcome,
+    /// Loss on the validation pictures with the weights that were kept.
+    pub val_loss: f64,
+    /// Accuracy on the validation pictures with the weights that were kept.
+    pub val_accuracy: f64,
+    /// What validated, e.g. `val`, or `0.15 of train`.
+    pub validated_on: String,
+    /// The honest figures: on test pictures that took no part. `null` if there are none.
+    pub test: Option<Evaluation>,
+    /// The optimizer's step size at the end.
+    pub learning_rate: f64,
+    /// The seed.
+    pub seed: u64,
+    /// Where it was computed.
+    pub device: String,
+    /// What the frozen backbone ran on.
+    pub kernels: String,
+    /// What it computed in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Pictures that were trained on (views counted), validated on, tested on.
+    pub pictures: [usize; 3],
+    /// How many features came from the cache.
+    pub cached: usize,
+    /// Seconds for reading the pictures and computing their features.
+    pub feature_seconds: f64,
+    /// Seconds for training the head.
+    pub head_seconds: f64,
+    /// Seconds for everything.
+    pub total_seconds: f64,
+    /// Parameters.
+    pub parameters: Counted,
+    /// Pictures that could not be used and were left out.
+    pub unreadable: Vec<Finding>,
+    /// Remarks about pictures that were used all the same.
+    pub remarks: Vec<Finding>,
+    /// Figures on the validation pictures.
+    pub validation: Evaluation,
+}
+
+/// What resuming a run came to.
+#[derive(Debug)]
+pub enum Resumed {
+    /// It went on to its end.
+    Trained(Box<Answer>),
+    /// It had come to its end before: the answer of then.
+    Complete(Box<Answer>),
+    /// It is a cross-validation: its folds have come to their end, now or before.
+    CrossValidated(Box<CrossValidation>),
+}

@@ -1,0 +1,120 @@
+use std::{path::Path, sync::Arc};
+
+use taper_core::{DeviceChoice, OutOfRange, Precision, Split};
+use taper_data::{Dataset, Item};
+use taper_grad::Head;
+use taper_metrics::{Evaluation, Metrics};
+use taper_model::{Artefact, Classifier, OpenOptions};
+use taper_picture::Finding;
+use taper_plan::Output;
+use taper_train::measure_head;
+use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
+
+use crate::{
+    Error, Result, Session, extract,
+    place::{BackboneSpec, Place},
+};
+
+/// Opens an artefact, `model.safetensors` of a run folder, on a device. On the CPU without a cache, it is what
+/// [`Classifier::open`] gives.
+///
+/// # Errors
+/// [`taper_model::Error::Artefact`] if the file is something else, and whatever keeps the network from being built.
+pub fn open_classifier(
+    path: &Path,
+    device: DeviceChoice,
+    options: &OpenOptions,
+    session: &Session,
+) -> Result<Classifier> {
+    let place = Place::open(device)?;
+    let (artefact, weights) = Artefact::open(path)?;
+    let trained_in = if place.is_cpu() { artefact.cpu_precision() } else { artefact.precision };
+    let precision = options.precision.unwrap_or(trained_in);
+    if precision != artefact.precision {
+        session.progress().say(&format!(
+            "the model was trained in {} and computes in {precision} here",
+            artefact.precision
+        ));
+    }
+    let spec = BackboneSpec {
+        graph: &artefact.backbone,
+        weights: &weights.backbone(),
+        preprocessing: artefact.preprocessing,
+        output: Output::Features,
+        precision,
+        kernels: options.kernels,
+        identified: session.cache().is_some(),
+    };
+    let backbone = place.backbone(&spec)?;
+    let head = Head::loaded(&artefact.head, &weights.head())?;
+    Ok(Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?)
+}
+
+/// A pretrained network with its own classifier and its own preprocessing: the thousand classes of ImageNet.
+///
+/// # Errors
+/// If the weights cannot be had or lack the classifier.
+pub fn pretrained_classifier(
+    model: &'static ModelSpec,
+    weights: &WeightsChoice,
+    device: DeviceChoice,
+    options: &OpenOptions,
+) -> Result<Classifier> {
+    let place = Place::open(device)?;
+    if model.classes == 0 {
+        let remedy = "it was trained without classes: train a head on its features";
+        return Err(OutOfRange::new("model", model.name, remedy).into());
+    }
+    let graph = model.graph();
+    let weights = resolve(model, weights)?;
+    weights.check(&graph)?;
+    let spec = BackboneSpec {
+        graph: &graph,
+        weights: weights.source.as_ref(),
+        preprocessing: model.preprocessing,
+        output: Output::Logits,
+        precision: options.precision.unwrap_or(Precision::F32),
+        kernels: options.kernels,
+        identified: false,
+    };
+    Ok(Classifier::assemble(imagenet::class_names(), place.backbone(&spec)?, None)?)
+}
+
+/// Measures a classifier on one split of a data set (or, without splits, on all of it). Also returns the pictures that could
+/// not be used, and remarks about others.
+///
+/// # Errors
+/// If the data set has classes that the classifier does not know, or no such split.
+pub fn evaluate(
+    classifier: &Classifier,
+    dataset: Dataset,
+    split: Option<Split>,
+    strict: bool,
+    session: &Session,
+) -> Result<(Evaluation, Vec<Finding>)> {
+    let dataset = Arc::new(dataset.with_classes(classifier.classes())?);
+    let indices = dataset.indices(split);
+    if indices.is_empty() {
+        let there = Split::ALL.into_iter().filter(|s| !dataset.indices(Some(*s)).is_empty());
+        let there: Vec<&str> = there.map(Split::name).collect();
+        let there = if there.is_empty() { "no splits at all".into() } else { there.join(", ") };
+        let remedy = format!("{} has {there}: choose one of those, or all", dataset.place());
+        return Err(OutOfRange::new("split", split.map_or("all", Split::name), remedy).into());
+    }
+    let items = Item::untouched(&indices);
+    let mut features = extract(classifier.backbone(), &dataset, items, None, strict, session)?;
+    let mut findings: Vec<Finding> = dataset.findings().to_vec();
+    findings.append(&mut features.findings);
+    if features.table.is_empty() {
+        return Err(Error::NothingUsable { place: dataset.place() });
+    }
+    let metrics = match classifier.head() {
+        Some(head) => measure_head(head, &features.table)?,
+        None => {
+            let mut metrics = Metrics::new(classifier.classes().len())?;
+            metrics.update_logits(&features.table.values, &features.table.labels)?;
+            metrics
+        }
+    };
+    Ok((metrics.evaluation(classifier.classes())?, findings))
+}

@@ -1,0 +1,162 @@
+use taper_core::{DeviceChoice, FrozenBackbone, OutOfRange, Precision, Preprocessing};
+use taper_graph::{Graph, WeightSource};
+use taper_model::PlanBackbone;
+use taper_plan::{Kernels, Output};
+
+use crate::{Error, Result};
+
+/// Where networks run, opened: a device is what was asked for, or an error.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The compiled plan and heads over slices.
+    Cpu,
+    /// candle, on a GPU.
+    #[cfg(feature = "candle")]
+    Gpu(candle_core::Device, usize),
+}
+
+impl Place {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// If this build or this machine does not have it. `auto` takes the CPU then.
+    pub(crate) fn open(choice: DeviceChoice) -> Result<Self> {
+        match choice {
+            DeviceChoice::Cpu => Ok(Self::Cpu),
+            DeviceChoice::Auto => Ok(Self::open(DeviceChoice::Cuda(0)).unwrap_or(Self::Cpu)),
+            #[cfg(feature = "candle")]
+            DeviceChoice::Cuda(ordinal) => {
+                Ok(Self::Gpu(taper_candle::open_device(choice)?, ordinal))
+            }
+            #[cfg(not(feature = "candle"))]
+            DeviceChoice::Cuda(_) => {
+                let remedy = "this build has no CUDA support: build with the features cuda and cudnn, or use cpu";
+                Err(OutOfRange::new("device", choice, remedy).into())
+            }
+        }
+    }
+
+    pub(crate) fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
+    /// What was opened, in the words of the choice.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cpu => DeviceChoice::Cpu.to_string(),
+            #[cfg(feature = "candle")]
+            Self::Gpu(_, ordinal) => DeviceChoice::Cuda(*ordinal).to_string(),
+        }
+    }
+
+    /// A frozen network here. `identified` determines its identity, so that its features can be cached.
+    ///
+    /// # Errors
+    /// If the size or the weights do not fit, or precision or kernels cannot be had here.
+    pub(crate) fn backbone(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
+        let BackboneSpec { graph, weights, preprocessing, output, precision, kernels, .. } = *spec;
+        match self {
+            Self::Cpu => {
+                let backbone =
+                    PlanBackbone::new(graph, weights, preprocessing, output, precision, kernels)?;
+                Ok(if spec.identified {
+                    Box::new(backbone.identified(graph, weights, output))
+                } else {
+                    Box::new(backbone)
+                })
+            }
+            #[cfg(feature = "candle")]
+            Self::Gpu(device, _) => {
+                if kernels != Kernels::Auto {
+                    let remedy = "only the CPU has kernels to choose from: use auto";
+                    return Err(OutOfRange::new("kernels", kernels, remedy).into());
+                }
+                through_candle(spec, device)
+            }
+        }
+    }
+}
+
+/// The network on candle, on any device: the way of CUDA, and on the CPU its reference.
+#[cfg(feature = "candle")]
+pub(crate) fn through_candle(
+    spec: &BackboneSpec<'_>,
+    device: &candle_core::Device,
+) -> Result<Box<dyn FrozenBackbone>> {
+    let graph = match spec.output {
+        Output::Features => spec.graph.without_classifier(),
+        Output::Logits => spec.graph.clone(),
+    };
+    let backbone = taper_candle::DeviceBackbone::new(
+        &graph,
+        spec.weights,
+        spec.preprocessing,
+        spec.precision,
+        device,
+    )?;
+    Ok(Box::new(backbone))
+}
+
+/// What a frozen network is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct BackboneSpec<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) weights: &'a dyn WeightSource,
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) output: Output,
+    pub(crate) precision: Precision,
+    pub(crate) kernels: Kernels,
+    /// Whether its identity is determined, which takes a pass over the weights.
+    pub(crate) identified: bool,
+}
+
+impl Error {
+    /// A network is asked to go through candle, in a build without it.
+    #[cfg(not(feature = "candle"))]
+    pub(crate) fn no_candle() -> Self {
+        let remedy = "this build has no candle: build with the feature candle, or use plan";
+        OutOfRange::new("through", "candle", remedy).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_core::Fault;
+
+    use super::*;
+
+    #[test]
+    fn kernels_are_what_was_asked_for_or_a_wrong_setting() {
+        let model = taper_zoo::find("efficientnet-lite0").unwrap();
+        let weights = taper_zoo::resolve(model, &taper_zoo::WeightsChoice::Pretrained).unwrap();
+        let preprocessing = Preprocessing { size: 32, ..model.preprocessing };
+        for kernels in [Kernels::Auto, Kernels::Avx512, Kernels::Avx2, Kernels::Portable] {
+            let spec = BackboneSpec {
+                graph: &model.graph(),
+                weights: weights.source.as_ref(),
+                preprocessing,
+                output: Output::Features,
+                precision: Precision::F32,
+                kernels,
+                identified: false,
+            };
+            match (Place::Cpu.backbone(&spec), kernels.resolve()) {
+                (backbone, Ok(class)) => assert_eq!(backbone.unwrap().runs_on(), class.name()),
+                (backbone, Err(_)) => {
+                    let error = backbone.unwrap_err();
+                    let expected = format!("kernels is {kernels}: this processor has no");
+                    assert!(error.to_string().contains(&expected), "{error}");
+                    assert!(error.is_usage());
+                }
+            }
+        }
+    }
+
+    #[cfg(not(feature = "candle"))]
+    #[test]
+    fn a_device_that_this_build_lacks_is_a_clear_error() {
+        let error = Place::open(DeviceChoice::Cuda(1)).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("no CUDA support"), "{error}");
+        assert!(Place::open(DeviceChoice::Auto).unwrap().is_cpu());
+    }
+}

@@ -1,0 +1,165 @@
+use std::{fmt, str::FromStr, time::Instant};
+
+use serde::{Deserialize, Serialize};
+use taper_core::{OutOfRange, Precision};
+
+use crate::{
+    Error, Result, Session,
+    place::{BackboneSpec, Place},
+};
+
+/// What a frozen backbone computes in: a precision, or the faster one of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum PrecisionChoice {
+    /// Measures f32 and bf16 with the network at hand, and takes bf16 if it is faster by a tenth or more.
+    Auto,
+    /// This one.
+    Fixed(Precision),
+}
+
+impl Default for PrecisionChoice {
+    fn default() -> Self {
+        Self::Fixed(Precision::default())
+    }
+}
+
+impl fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Fixed(precision) => precision.fmt(f),
+        }
+    }
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> std::result::Result<Self, OutOfRange> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            other => other.parse().map(Self::Fixed).map_err(|_: OutOfRange| {
+                let remedy = "use f32, bf16 or auto, or f16 or tf32 on CUDA";
+                OutOfRange::new("precision", format!("'{other}'"), remedy)
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for PrecisionChoice {
+    type Error = OutOfRange;
+    fn try_from(text: String) -> std::result::Result<Self, OutOfRange> {
+        text.parse()
+    }
+}
+
+impl From<PrecisionChoice> for String {
+    fn from(choice: PrecisionChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+/// By how much bf16 must be faster to be worth its 8 significant bits.
+const WORTH: f64 = 1.1;
+
+/// Rounds of a measurement, of which the fastest counts.
+const ROUNDS: usize = 3;
+
+impl PrecisionChoice {
+    /// The precision that the choice comes to here. On the CPU bf16 is measured against f32: some processors multiply it at
+    /// twice the rate of f32, others at the same or half of it, and no list says which. A choice of bf16 that gains nothing is
+    /// warned of.
+    ///
+    /// # Errors
+    /// If the network cannot be built.
+    pub(crate) fn resolve(
+        self,
+        place: &Place,
+        spec: &BackboneSpec<'_>,
+        session: &Session,
+    ) -> Result<Precision> {
+        let progress = session.progress();
+        match self {
+            Self::Auto if !place.is_cpu() => Ok(Precision::Bf16),
+            Self::Fixed(precision) if !place.is_cpu() || precision != Precision::Bf16 => {
+                Ok(precision)
+            }
+            Self::Auto | Self::Fixed(_) => {
+                let gain =
+                    seconds(place, spec, Precision::F32)? / seconds(place, spec, Precision::Bf16)?;
+                if self == Self::Auto {
+                    let chosen = if gain >= WORTH { Precision::Bf16 } else { Precision::F32 };
+                    progress.say(&format!(
+                        "precision auto: bf16 is {gain:.2} times as fast as f32 here, so {chosen}"
+                    ));
+                    return Ok(chosen);
+                }
+                if gain < 1.0 {
+                    progress.warn(&format!(
+                        "bf16 is slower than f32 on this processor ({gain:.2} times as fast): f32 is faster and exact"
+                    ));
+                }
+                Ok(Precision::Bf16)
+            }
+        }
+    }
+}
+
+/// The seconds that a few pictures take, at best.
+fn seconds(place: &Place, spec: &BackboneSpec<'_>, precision: Precision) -> Result<f64> {
+    let backbone = place.backbone(&BackboneSpec { precision, identified: false, ..*spec })?;
+    let n = rayon::current_num_threads();
+    let size = spec.preprocessing.size as usize;
+    let pixels: Vec<u8> = (0..n * size * size * 3).map(|i| (i * 31 % 251) as u8).collect();
+    let mut best = f64::INFINITY;
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        let start = Instant::now();
+        backbone.forward(&pixels, n).map_err(Error::from)?;
+        if round > 0 {
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_plan::{Kernels, Output};
+
+    use super::*;
+
+    #[test]
+    fn choices_are_parsed_and_written_alike() {
+        for text in ["auto", "f32", "bf16", "f16", "tf32"] {
+            assert_eq!(text.parse::<PrecisionChoice>().unwrap().to_string(), text);
+        }
+        let error = "f8".parse::<PrecisionChoice>().unwrap_err().to_string();
+        assert!(error.contains("precision is 'f8'") && error.contains("auto"), "{error}");
+    }
+
+    #[test]
+    fn auto_measures_and_decides() {
+        let model = taper_zoo::find("efficientnet-lite0").unwrap();
+        let weights = taper_zoo::resolve(model, &taper_zoo::WeightsChoice::Pretrained).unwrap();
+        let spec = BackboneSpec {
+            graph: &model.graph(),
+            weights: weights.source.as_ref(),
+            preprocessing: taper_core::Preprocessing { size: 64, ..model.preprocessing },
+            output: Output::Features,
+            precision: Precision::F32,
+            kernels: Kernels::Auto,
+            identified: false,
+        };
+        let session = Session::quiet();
+        let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &spec, &session).unwrap();
+        assert!(chosen.is_for_cpu());
+        // Without vector instructions bf16 is converted in software, which never pays.
+        let portable = BackboneSpec { kernels: Kernels::Portable, ..spec };
+        let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &portable, &session).unwrap();
+        assert_eq!(chosen, Precision::F32);
+        let fixed = PrecisionChoice::Fixed(Precision::F32);
+        assert_eq!(fixed.resolve(&Place::Cpu, &spec, &session).unwrap(), Precision::F32);
+    }
+}

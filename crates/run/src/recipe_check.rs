@@ -1,0 +1,201 @@
+use std::path::PathBuf;
+
+use taper_augment::Policy;
+use taper_core::{Fit, OutOfRange, Preprocessing};
+use taper_data::ValChoice;
+use taper_graph::Graph;
+use taper_zoo::{ModelSpec, WeightsChoice};
+
+use crate::{FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, Result};
+
+/// A recipe whose fields are in range, with the model that it names.
+#[derive(Debug, Clone)]
+pub struct CheckedRecipe {
+    pub(crate) recipe: Recipe,
+    pub(crate) model: &'static ModelSpec,
+    pub(crate) backbone: Graph,
+    pub(crate) weights: WeightsChoice,
+    pub(crate) preprocessing: Preprocessing,
+}
+
+impl CheckedRecipe {
+    /// The recipe as it was given.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The model that the recipe names.
+    pub fn model(&self) -> &'static ModelSpec {
+        self.model
+    }
+
+    /// The network up to the features that the head starts from.
+    pub fn backbone(&self) -> &Graph {
+        &self.backbone
+    }
+
+    /// How pictures will be prepared.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+}
+
+fn fail<T>(
+    field: &'static str,
+    value: impl ToString,
+    remedy: impl Into<std::borrow::Cow<'static, str>>,
+) -> Result<T> {
+    Err(OutOfRange::new(field, value, remedy).into())
+}
+
+impl Recipe {
+    /// Checks every field, before anything is read or computed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range,
+    /// [`Error::Zoo`](crate::Error::Zoo) an unknown model with the nearest names, [`Error::Graph`](crate::Error::Graph) a size
+    /// that is too small for the model.
+    pub fn check(self) -> Result<CheckedRecipe> {
+        let model = taper_zoo::find(&self.model)?;
+        let weights = match self.weights.as_str() {
+            "pretrained" => WeightsChoice::Pretrained,
+            "random" => WeightsChoice::Random,
+            file => WeightsChoice::File(PathBuf::from(file)),
+        };
+        self.check_head()?;
+        self.check_views()?;
+        self.check_folds()?;
+        self.check_steering()?;
+        let backbone = match &self.cut {
+            Some(layer) => model.graph().cut(layer)?,
+            None => model.backbone(),
+        };
+        let mut preprocessing = model.preprocessing;
+        if self.fit == FitChoice::Squash {
+            preprocessing.fit = Fit::Squash;
+        }
+        if let Some(size) = self.size {
+            preprocessing.size = size;
+            if size > 4096 {
+                return fail("size", size, "use at most 4096 pixels");
+            }
+            // Names the smallest size that the network can take.
+            backbone.shapes(size as usize, size as usize)?;
+        }
+        preprocessing.check()?;
+        Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing })
+    }
+
+    fn check_head(&self) -> Result<()> {
+        self.training().check()?;
+        if self.batch_size == 1 && self.head == HeadChoice::Tutorial {
+            let remedy = "the tutorial's head has BatchNorm, which cannot be trained on one picture at a time: use 2 or more";
+            return fail("batch_size", 1, remedy);
+        }
+        if let Some(p) = self.dropout.filter(|p| !(0.0..1.0).contains(p)) {
+            return fail("dropout", p, "use 0 or more and less than 1");
+        }
+        Ok(())
+    }
+
+    fn check_views(&self) -> Result<()> {
+        if !(1..=1000).contains(&self.views) {
+            return fail("views", self.views, "use 1 to 1000; 1 is the picture as it is");
+        }
+        let changed = self.augment != Policy::None || self.mix != MixChoice::None;
+        if self.views > 1 && !changed {
+            let remedy = "without augmentation each view is the same picture: use 1, or another policy for `augment`";
+            return fail("views", self.views, remedy);
+        }
+        if self.fresh_views && !changed {
+            let remedy = "without augmentation every epoch has the same pictures: leave it out, or use another policy for `augment`";
+            return fail("fresh_views", "set", remedy);
+        }
+        if self.mix != MixChoice::None && self.views == 1 && !self.fresh_views {
+            let remedy = "view 0 is the picture as it is, and only the others are mixed: use 2 or more `views`, or `fresh_views`";
+            return fail("mix", self.mix, remedy);
+        }
+        Ok(())
+    }
+
+    fn check_folds(&self) -> Result<()> {
+        match (self.folds, self.fold) {
+            (Some(folds), _) if !(2..=1000).contains(&folds) => {
+                fail("folds", folds, "use 2 to 1000")
+            }
+            (Some(_), _) if self.val != ValChoice::Auto => {
+                let remedy = "the fold is what validates: leave out `val`, or `folds`";
+                fail("val", self.val, remedy)
+            }
+            (Some(folds), Some(fold)) if fold >= folds => {
+                fail("fold", fold, format!("{folds} folds are numbered from 0 to {}", folds - 1))
+            }
+            (None, Some(fold)) => fail("fold", fold, "say of how many: set `folds`"),
+            _ => Ok(()),
+        }
+    }
+
+    /// What steers a training: callbacks and the learning-rate finder.
+    fn check_steering(&self) -> Result<()> {
+        if self.patience == Some(0) {
+            return fail("patience", 0, "use 1 or more epochs, or leave it out");
+        }
+        if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {
+            return fail("min_delta", self.min_delta, "use 0 or a positive number");
+        }
+        if self.learning_rate == LearningRate::Auto {
+            // A thousand steps an epoch: only settings that are wrong for every data set.
+            self.lr_finder.range_test(1000)?;
+        }
+        self.checkpoints.callback().check()?;
+        if let Some(reduce) = &self.reduce_lr {
+            reduce.clone().check()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_core::Fault;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_out_of_range_is_named() {
+        let default = Recipe::default;
+        let cases = [
+            (Recipe { epochs: 0, ..default() }, "epochs is 0"),
+            (Recipe { batch_size: 0, ..default() }, "batch_size is 0"),
+            (Recipe { batch_size: 1, ..default() }, "BatchNorm"),
+            (Recipe { learning_rate: LearningRate::Fixed(0.0), ..default() }, "learning_rate is"),
+            (
+                Recipe { learning_rate: LearningRate::Fixed(f64::NAN), ..default() },
+                "learning_rate is",
+            ),
+            (Recipe { views: 0, ..default() }, "views is 0"),
+            (Recipe { views: 2, augment: Policy::None, ..default() }, "`augment`"),
+            (Recipe { fresh_views: true, augment: Policy::None, ..default() }, "fresh_views is"),
+            (Recipe { mix: MixChoice::MixUp { alpha: 1.0 }, ..default() }, "`views`"),
+            (Recipe { folds: Some(1), ..default() }, "folds is 1"),
+            (Recipe { folds: Some(3), fold: Some(3), ..default() }, "from 0 to 2"),
+            (Recipe { fold: Some(0), ..default() }, "`folds`"),
+            (
+                Recipe { folds: Some(3), val: ValChoice::Fraction(0.2), ..default() },
+                "leave out `val`",
+            ),
+            (Recipe { patience: Some(0), ..default() }, "patience is 0"),
+            (Recipe { min_delta: -1.0, ..default() }, "min_delta is"),
+            (Recipe { size: Some(16), ..default() }, "at least 32"),
+            (Recipe { cut: Some("layer3".into()), ..default() }, "no layer 'layer3'"),
+            (Recipe { dropout: Some(1.0), ..default() }, "dropout is"),
+            (Recipe { size: Some(5000), ..default() }, "size is 5000"),
+            (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
+        ];
+        for (recipe, expected) in cases {
+            let error = recipe.check().unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.is_usage(), "{error}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::sync::{Arc, atomic::AtomicBool};
+
+use taper_feature_cache::FeatureCache;
+use taper_train::{Progress, Watch};
+
+/// What surrounds a piece of work: who is told about it, whether it should stop, and where features are kept.
+#[derive(Debug, Clone)]
+pub struct Session {
+    watch: Watch,
+    cache: Option<FeatureCache>,
+}
+
+impl Session {
+    /// Tells `progress`; stops soon after `interrupted` has become true.
+    pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
+        Self { watch: Watch::new(progress, interrupted), cache: None }
+    }
+
+    /// Tells nobody and is never interrupted.
+    pub fn quiet() -> Self {
+        Self { watch: Watch::quiet(), cache: None }
+    }
+
+    /// Keeps features for later in this cache, and reads them from there.
+    #[must_use]
+    pub fn with_cache(mut self, cache: FeatureCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The same, with nobody told: for work within work.
+    #[must_use]
+    pub fn muted(&self) -> Self {
+        Self { watch: self.watch.muted(), cache: self.cache.clone() }
+    }
+
+    /// The cache of features, if there is one.
+    pub fn cache(&self) -> Option<&FeatureCache> {
+        self.cache.as_ref()
+    }
+
+    /// Who is told, and whether to stop: what a trainer wants to know.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Who is told.
+    pub fn progress(&self) -> &dyn Progress {
+        self.watch.progress()
+    }
+
+    /// Whether somebody has asked to stop.
+    pub fn interrupted(&self) -> bool {
+        self.watch.interrupted()
+    }
+}
