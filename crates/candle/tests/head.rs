@@ -74,7 +74,7 @@ fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
 #[test]
 fn five_steps_equal_the_reference() {
     let reference: Value =
-        serde_json::from_str(include_str!("../../head/tests/reference/head.json")).unwrap();
+        serde_json::from_str(include_str!("../../grad/tests/reference/head.json")).unwrap();
     let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
     let mut adam = Optimizer::new(&OptimizerConfig::default().check().unwrap(), &network).unwrap();
     let (x, y) = batch();
@@ -197,9 +197,9 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let config = config.clone().check().unwrap();
     let mut ours = Optimizer::new(&config, &network).unwrap();
     let mut average = Average::new(0.7, &network).unwrap();
-    let mut head = taper_optim::Head::initialised(&graph, 2).unwrap();
-    let mut theirs = taper_optim::Optimizer::new(config, &head).unwrap();
-    let mut other_average = taper_optim::Average::new(0.7, &head).unwrap();
+    let mut head = taper_grad::Head::initialised(&graph, 2).unwrap();
+    let mut theirs = taper_optim::Optimizer::new(config, head.parameters()).unwrap();
+    let mut other_average = taper_optim::Average::new(0.7, head.parameters()).unwrap();
     let loss = loss.check(&[6, 5, 5]).unwrap();
     let rows = fill(16 * 40, 0.3);
     let x = Tensor::from_slice(&rows, (16, 40), &device()).unwrap();
@@ -221,22 +221,22 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
         let other = loss.evaluate(logits, targets, weight, &mut gradient).unwrap();
         head.backward(&gradient).unwrap();
         clip.iter().for_each(|&norm| {
-            head.clip_gradients(norm);
+            head.parameters_mut().clip_gradients(norm);
         });
-        theirs.step(&mut head, 1e-3);
-        other_average.update(&head);
+        theirs.step(head.parameters_mut(), 1e-3);
+        other_average.update(head.parameters());
         assert!((f64::from(value.to_scalar::<f32>().unwrap()) - other).abs() < 1e-5);
     }
     for averaged in [false, true] {
-        let (theirs, ours) = (network.weights().unwrap(), head.weights());
-        for p in head.parameters() {
+        let (theirs, ours) = (network.weights().unwrap(), head.parameters().weights());
+        for p in head.parameters().iter() {
             let (a, b) = (theirs.values(&p.name).unwrap(), ours.values(&p.name).unwrap());
             // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
             let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
             assert!(far * 100 <= a.len(), "{} {averaged}: {far} of {}", p.name, a.len());
         }
         average.swap(&network).unwrap();
-        other_average.swap(&mut head);
+        other_average.swap(head.parameters_mut());
     }
 }
 

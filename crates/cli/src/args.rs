@@ -5,11 +5,11 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
-use taper_candle::DeviceChoice;
+use taper_core::{DeviceChoice, Precision};
 use taper_feature_cache::FeatureCache;
 use taper_lr_finder::Method;
-use taper_plan::{Kernels, Precision};
-use taper_run::{FitChoice, LearningRate, LrFinderSettings, Recipe};
+use taper_plan::Kernels;
+use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
 
 use crate::recipe_args::{FitArg, RecipeArgs};
 
@@ -253,6 +253,9 @@ pub(crate) struct EvaluateArgs {
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was trained with].
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
@@ -273,6 +276,9 @@ pub(crate) struct PredictArgs {
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
+    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was trained with].
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Answer with one line of JSON per picture.
@@ -306,9 +312,9 @@ pub(crate) struct EmbedArgs {
     /// What computes: the frozen plan, or candle, the reference.
     #[arg(long, value_name = "WHAT", default_value = "plan")]
     pub(crate) through: ThroughArg,
-    /// What is computed in: f32 or bf16; on CUDA also f16 or tf32.
+    /// What is computed in: f32, bf16 or auto, which measures both; on CUDA also f16 or tf32.
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    pub(crate) precision: Precision,
+    pub(crate) precision: PrecisionChoice,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Refuse pictures that cannot be used, instead of leaving them out.

@@ -5,13 +5,14 @@ use std::{
 
 use anyhow::bail;
 use serde_json::{Map, Value, json};
-use taper_core::Split;
+use taper_core::{OutOfRange, Split};
 use taper_data::FolderUse;
 use taper_lr_finder::Method;
+use taper_model::{OpenOptions, Prediction};
 use taper_picture::Finding;
 use taper_run::{
-    Answer, Classifier, CrossValidation, KNOWN_DATASETS, Outcome, Prediction, Recipe, Resumed,
-    Session, open_data_with,
+    Answer, CrossValidation, KNOWN_DATASETS, Outcome, Recipe, Resumed, Session, open_classifier,
+    open_data_with, pretrained_classifier,
 };
 use taper_zoo::WeightsChoice;
 
@@ -81,12 +82,20 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
         }
         taper_run::train(recipe, &out, session)?
     };
+    if answered.stopped == Outcome::Interrupted {
+        session.progress().say(&go_on(Path::new(&answered.run)));
+    }
     if args.reply.json {
         answer_json(&answered)?;
     } else {
         describe(&answered)?;
     }
     Ok(status(&answered.unreadable))
+}
+
+/// How to continue an interrupted run.
+pub(crate) fn go_on(run: &Path) -> String {
+    format!("go on with: taper train --resume {}", run.display())
 }
 
 fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
@@ -226,8 +235,8 @@ fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
-    let mut classifier =
-        Classifier::open(&args.artefact, args.compute.device, args.compute.kernels)?;
+    let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
+    let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
@@ -235,7 +244,8 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
         None if dataset.indices(Some(Split::Test)).is_empty() => None,
         None => Some(Split::Test),
     };
-    let (evaluation, findings) = classifier.evaluate(dataset, split, args.strict, session)?;
+    let (evaluation, findings) =
+        taper_run::evaluate(&classifier, dataset, split, args.strict, session)?;
     let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
@@ -264,28 +274,25 @@ fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
 }
 
 fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
-    let (mut classifier, pictures) = match &args.model {
+    let device = args.compute.device;
+    let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
+    let (classifier, pictures) = match &args.model {
         Some(name) => {
             let model = taper_zoo::find(name).map_err(taper_run::Error::from)?;
             let weights =
                 args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
-            (
-                Classifier::pretrained(model, &weights, args.compute.device, args.compute.kernels)?,
-                &args.paths[..],
-            )
+            (pretrained_classifier(model, &weights, device, &options)?, &args.paths[..])
         }
         None => {
             let Some((artefact, pictures)) =
                 args.paths.split_first().filter(|(_, p)| !p.is_empty())
             else {
-                return Err(taper_run::Error::Setting {
-                    field: "model",
-                    value: "missing".into(),
-                    remedy: "give the model.safetensors of a run and then at least one picture, or --model NAME".into(),
-                }
-                .into());
+                let remedy =
+                    "give the model.safetensors of a run and then at least one picture, or `model`";
+                let missing = OutOfRange::new("model", "missing", remedy);
+                return Err(taper_run::Error::from(missing).into());
             };
-            (Classifier::open(artefact, args.compute.device, args.compute.kernels)?, pictures)
+            (open_classifier(artefact, device, &options, session)?, pictures)
         }
     };
     let mut ended = Status::Done;
@@ -294,18 +301,17 @@ fn predict(args: &PredictArgs, session: &Session) -> anyhow::Result<Status> {
             return Err(taper_run::Error::Interrupted.into());
         }
         let shown = path.display().to_string();
-        match classifier.predict_file(path) {
+        match classifier.predict(path.as_path()) {
             Ok(prediction) => report(args, &shown, prediction)?,
-            Err(error @ taper_run::Error::Picture { .. }) => {
+            Err(taper_model::Error::File { defect, .. }) => {
                 ended = Status::SomeInputUnusable;
-                let taper_run::Error::Picture { reason, .. } = error else { continue };
                 if args.json {
-                    answer_json(&json!({ "path": shown, "error": reason }))?;
+                    answer_json(&json!({ "path": shown, "error": defect.reason }))?;
                 } else {
-                    eprintln!("error: {shown}: {reason}");
+                    eprintln!("error: {shown}: {defect}");
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(taper_run::Error::from(error).into()),
         }
     }
     Ok(ended)

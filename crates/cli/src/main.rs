@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod embed;
+mod errors;
 mod inspect;
 mod models;
 mod output;
@@ -42,19 +43,10 @@ fn main() -> ExitCode {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::SomeInputUnusable) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: {}", told(&error));
-            let usage =
-                error.downcast_ref::<taper_run::Error>().is_some_and(taper_run::Error::is_usage);
-            ExitCode::from(if usage { 2 } else { 1 })
+            eprintln!("error: {}", errors::told(&error));
+            ExitCode::from(if errors::is_usage(&error) { 2 } else { 1 })
         }
     }
-}
-
-/// The error and its causes, but for those that it has named itself.
-fn told(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 /// The first signal asks for a clean end, the second one gets an immediate one.

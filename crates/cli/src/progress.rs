@@ -5,7 +5,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use taper_run::{EpochReport, Progress};
+use taper_train::{EpochReport, Progress};
 
 /// Progress on standard error: bars on a terminal, plain lines elsewhere.
 pub(crate) struct Console {

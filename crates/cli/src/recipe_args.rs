@@ -3,14 +3,16 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
-use taper_candle::DeviceChoice;
+use taper_core::DeviceChoice;
 use taper_data::ValChoice;
-use taper_grad::{Algorithm, ClassWeights, LossConfig, OptimizerConfig};
-use taper_optim::{ScheduleConfig, Shape, Span, Warmup};
-use taper_plan::{Kernels, Precision};
-use taper_run::{
-    CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, SamplingChoice,
+use taper_optim::{
+    Algorithm, ClassWeights, LossConfig, OptimizerConfig, ScheduleConfig, Shape, Span, Warmup,
 };
+use taper_plan::Kernels;
+use taper_run::{
+    CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe,
+};
+use taper_train::Sampling;
 
 /// What a recipe says, as arguments.
 #[derive(Debug, clap::Args)]
@@ -71,7 +73,7 @@ pub(crate) struct RecipeArgs {
     /// How often each class comes: shuffled (each picture once), balanced, weighted, or weighted:W,W,… with one weight per
     /// class [default: shuffled].
     #[arg(long, value_name = "SAMPLING")]
-    sampling: Option<SamplingChoice>,
+    sampling: Option<Sampling>,
     /// Passes over the training pictures [default: 30].
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
@@ -129,9 +131,10 @@ pub(crate) struct RecipeArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     strict: bool,
-    /// What the frozen backbone computes in: f32 or bf16, on CUDA also f16 or tf32 [default: f32].
+    /// What the frozen backbone computes in: f32, bf16, or auto, which measures both and records its choice; on CUDA also f16 or
+    /// tf32 [default: f32].
     #[arg(long, value_name = "PRECISION")]
-    precision: Option<Precision>,
+    precision: Option<PrecisionChoice>,
     /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<Kernels>,

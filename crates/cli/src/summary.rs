@@ -2,6 +2,7 @@ use std::fs;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use taper_core::OutOfRange;
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
 use taper_run::{Error, HeadChoice};
 
@@ -59,7 +60,7 @@ impl Asked {
 }
 
 fn setting(field: &'static str, value: impl ToString, remedy: &str) -> Error {
-    Error::Setting { field, value: value.to_string(), remedy: remedy.into() }
+    OutOfRange::new(field, value, remedy.to_owned()).into()
 }
 
 pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {

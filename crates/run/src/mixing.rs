@@ -210,7 +210,7 @@ impl Augment for MixedViews {
 
 #[cfg(test)]
 mod tests {
-    use taper_core::{Fit, Interpolation, OutOfRange, Preprocessing};
+    use taper_core::{Fault, Fit, Interpolation, Preprocessing};
     use taper_data::{FolderUse, fixture, open_folder};
 
     use super::*;

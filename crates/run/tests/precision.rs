@@ -4,16 +4,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
 use taper_callbacks::Callbacks;
-use taper_core::Split;
+use taper_core::{FrozenBackbone, Precision, Split};
 use taper_data::{Dataset, FolderUse, Item};
-use taper_plan::{Kernels, Output, Precision};
-use taper_run::{
-    Backbone, Features, HeadChoice, HeadModel, HeadTraining, Session, extract, open_data,
-    train_head,
-};
+use taper_model::PlanBackbone;
+use taper_plan::{Kernels, Output};
+use taper_run::{HeadChoice, Session, extract, open_data};
+#[cfg(feature = "candle")]
 use taper_testing::relative_error;
+use taper_train::{HeadLearner, Learner as _, Table, Training, Watch, train_head};
 use taper_zoo::{WeightsChoice, find, resolve};
 
 /// The pictures, or why nothing is shown.
@@ -33,28 +32,37 @@ fn pictures() -> Option<Arc<Dataset>> {
 enum Form {
     Plan,
     /// As on CUDA, run on the CPU, where it rounds in the same places.
+    #[cfg(feature = "candle")]
     Device,
 }
 
-fn features(
-    dataset: &Arc<Dataset>,
-    pictures: &[usize],
-    form: Form,
-    precision: Precision,
-) -> Features {
+fn features(dataset: &Arc<Dataset>, pictures: &[usize], form: Form, precision: Precision) -> Table {
     let model = find("efficientnet-lite0").unwrap();
     let weights = resolve(model, &WeightsChoice::Pretrained).unwrap();
-    let (graph, weights) = (model.graph(), weights.source.as_ref());
-    let (size, output, device) = (model.preprocessing, Output::Features, &Device::Cpu);
-    let mut backbone = match form {
+    let (graph, weights) = (model.backbone(), weights.source.as_ref());
+    let preprocessing = model.preprocessing;
+    let backbone: Box<dyn FrozenBackbone> = match form {
         Form::Plan => {
-            Backbone::new(&graph, weights, size, output, precision, Kernels::Auto, device)
+            let (output, kernels) = (Output::Features, Kernels::Auto);
+            let plan =
+                PlanBackbone::new(&graph, weights, preprocessing, output, precision, kernels);
+            Box::new(plan.unwrap())
         }
-        Form::Device => Backbone::candle(&graph, weights, size, output, precision, device),
-    }
-    .unwrap();
+        #[cfg(feature = "candle")]
+        Form::Device => {
+            let device = candle_core::Device::Cpu;
+            let network = taper_candle::DeviceBackbone::new(
+                &graph,
+                weights,
+                preprocessing,
+                precision,
+                &device,
+            );
+            Box::new(network.unwrap())
+        }
+    };
     let items = Item::untouched(pictures);
-    extract(&mut backbone, dataset, items, None, true, &Session::quiet()).unwrap()
+    extract(backbone.as_ref(), dataset, items, None, true, &Session::quiet()).unwrap().table
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -65,14 +73,17 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The class with the largest logit for each row, and how far it is ahead of the next.
-fn classes(head: &HeadModel, features: &Features) -> Vec<(usize, f32)> {
-    let logits = head.logits(&features.values).unwrap();
+fn classes(learner: &mut HeadLearner, table: &Table) -> Vec<(usize, f32)> {
+    let weights = learner.weights().unwrap();
+    let graph = HeadChoice::Linear.graph(table.width, learner.classes());
+    let head = taper_grad::Head::loaded(&graph, &weights).unwrap();
+    let logits = taper_train::evaluate_rows(&head, &table.values).unwrap();
     let best = |row: &[f32]| {
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
         (order[0], row[order[0]] - row[order[1]])
     };
-    logits.chunks_exact(logits.len() / features.len()).map(best).collect()
+    logits.chunks_exact(logits.len() / table.len()).map(best).collect()
 }
 
 #[test]
@@ -94,18 +105,11 @@ fn bf16_features_of_real_pictures_mean_the_same() {
     let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(3).collect();
     let train = features(&dataset, &train, Form::Plan, Precision::F32);
     let graph = HeadChoice::Linear.graph(width, dataset.classes().len());
-    let settings = HeadTraining { epochs: 15, ..HeadTraining::default() }.check().unwrap();
-    let trained = train_head(
-        &graph,
-        &train,
-        &single,
-        settings,
-        &mut Callbacks::new(),
-        &Device::Cpu,
-        &Session::quiet(),
-    )
-    .unwrap();
-    let (a, b) = (classes(&trained.head, &single), classes(&trained.head, &half));
+    let settings = Training { epochs: 15, ..Training::default() }.check().unwrap();
+    let (mut callbacks, watch) = (Callbacks::new(), Watch::quiet());
+    let mut trained =
+        train_head(&graph, Arc::new(train), &single, &settings, &mut callbacks, &watch).unwrap();
+    let (a, b) = (classes(&mut trained.learner, &single), classes(&mut trained.learner, &half));
     let right = a.iter().zip(&single.labels).filter(|((class, _), l)| *class == **l as usize);
     let accuracy = right.count() as f64 / 372.0;
     assert!(
@@ -117,7 +121,8 @@ fn bf16_features_of_real_pictures_mean_the_same() {
     assert!(other.len() as f64 <= 0.01 * 372.0, "{other:?}");
 }
 
-/// What issue and documentation promise of a GPU: at most 2e-2 apart in bf16, from the CPU's f32.
+#[cfg(feature = "candle")]
+/// What the documentation promises of a GPU: at most 2e-2 apart in bf16, from the CPU's f32.
 #[test]
 fn bf16_on_a_device_is_near_f32_on_the_cpu() {
     let Some(dataset) = pictures() else { return };

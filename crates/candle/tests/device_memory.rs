@@ -6,11 +6,9 @@
 #[test]
 fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() {
     use candle_core::Device;
-    use taper_candle::open_device;
-    use taper_core::Preprocessing;
+    use taper_candle::{DeviceBackbone, open_device};
+    use taper_core::{FrozenBackbone, Precision, Preprocessing};
     use taper_graph::Weights;
-    use taper_plan::{Output, Precision};
-    use taper_run::Backbone;
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
         println!("skipped: only the emulated device (cargo xtask test --cuda) can be made small");
@@ -20,30 +18,30 @@ fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() 
     unsafe { std::env::set_var("TAPER_EMULATED_MEMORY", (28 << 20).to_string()) };
     let device = open_device("cuda".parse().unwrap()).unwrap();
     let model = taper_zoo::find("efficientnet-lite0").unwrap();
-    let graph = model.graph();
+    let graph = model.backbone();
     let weights = Weights::seeded(&graph);
     let backbone = |size: u32, device: &Device| {
         let preprocessing = Preprocessing { size, ..model.preprocessing };
-        let output = Output::Features;
-        Backbone::candle(&graph, &weights, preprocessing, output, Precision::F32, device).unwrap()
+        DeviceBackbone::new(&graph, &weights, preprocessing, Precision::F32, device).unwrap()
     };
     let n = 48;
     let pixels: Vec<u8> = (0..n * 64 * 64 * 3).map(|i| (i * 31 % 253) as u8).collect();
-    let mut there = backbone(64, &device);
+    let there = backbone(64, &device);
     there.set_batch(n);
     let rows = there.submit(&pixels, n).unwrap().wait().unwrap();
     assert!(there.batch() < n && there.batch() > 1, "{}", there.batch());
     println!("{n} pictures went through {} at a time", there.batch());
-    let mut here = backbone(64, &Device::Cpu);
-    let mut expected = vec![0.0; n * here.width()];
-    here.forward(&pixels, n, &mut expected).unwrap();
+    let expected = backbone(64, &Device::Cpu).forward(&pixels, n).unwrap();
     let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
     assert!(rows.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-3 * largest));
     // From then on they go through in such parts, without another attempt.
     let again = there.submit(&pixels, n).unwrap().wait().unwrap();
     assert!(again == rows, "the same pictures give the same bytes");
 
-    let mut large = backbone(1024, &device);
+    let large = backbone(1024, &device);
     let error = large.submit(&vec![7; 1024 * 1024 * 3], 1).unwrap_err().to_string();
-    assert!(error.contains("not even one picture") && error.contains("--size"), "{error}");
+    assert!(
+        error.contains("not even one picture") && error.contains("smaller pictures"),
+        "{error}"
+    );
 }

@@ -1,0 +1,94 @@
+//! Errors of the libraries in the program's words: fields become flags.
+
+use clap::CommandFactory;
+use taper_core::Fault;
+use taper_run::Error;
+
+use crate::{args::Args, commands::go_on};
+
+/// Whether the error lies in what was asked for: exit code 2 instead of 1.
+pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(Fault::is_usage)
+}
+
+/// The error and its causes, but for those that it has named itself, with the program's flags in place of the libraries'
+/// fields, and what to do next.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let text =
+        error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+            if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+        });
+    let known = error.downcast_ref::<Error>();
+    let flags = Flags::new();
+    let text = match known.and_then(Fault::setting) {
+        Some(setting) => {
+            let flag = flags.of(&setting.field).unwrap_or_else(|| setting.field.to_string());
+            let named = format!("{} is {}", setting.field, setting.value);
+            text.replacen(&named, &format!("{flag} is {}", setting.value), 1)
+        }
+        None => text,
+    };
+    let text = flags.translate(&text);
+    match known {
+        Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
+        Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {
+            format!("{text}: 'taper summary --model {network}' shows it")
+        }
+        _ => text,
+    }
+}
+
+/// The long flags of all commands.
+struct Flags(Vec<String>);
+
+impl Flags {
+    fn new() -> Self {
+        let command = Args::command();
+        let all = command.get_subcommands().flat_map(|own| own.get_arguments());
+        Self(all.filter_map(|argument| argument.get_long().map(str::to_owned)).collect())
+    }
+
+    /// The flag of a recipe's field, if it has one.
+    fn of(&self, field: &str) -> Option<String> {
+        let name = match field {
+            // In a table of its own in recipes.
+            "every" => "checkpoint-every".to_owned(),
+            other => other.replace('_', "-"),
+        };
+        self.0.contains(&name).then(|| format!("--{name}"))
+    }
+
+    /// Fields between backticks become flags.
+    fn translate(&self, text: &str) -> String {
+        let mut told = String::with_capacity(text.len());
+        for (index, part) in text.split('`').enumerate() {
+            match self.of(part) {
+                _ if index % 2 == 0 => told += part,
+                Some(flag) => told += &flag,
+                None => told += &format!("`{part}`"),
+            }
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_core::OutOfRange;
+
+    use super::*;
+
+    #[test]
+    fn fields_become_flags_where_there_is_one() {
+        let flags = Flags::new();
+        let told = flags.translate("use 2 or more `views`, or `fresh_views`, not `beta1` of `x`.");
+        assert_eq!(told, "use 2 or more --views, or --fresh-views, not `beta1` of `x`.");
+        let error = Error::from(OutOfRange::new("batch_size", 0, "use 1 or more, e.g. 64"));
+        let error = anyhow::Error::from(error);
+        assert_eq!(super::told(&error), "--batch-size is 0: use 1 or more, e.g. 64");
+        assert!(is_usage(&error));
+        let error = anyhow::Error::from(Error::from(OutOfRange::new("beta1", 2, "use less")));
+        assert_eq!(super::told(&error), "beta1 is 2: use less");
+        assert!(!is_usage(&anyhow::Error::from(Error::Interrupted)));
+    }
+}
