@@ -60,14 +60,14 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
     }
     let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, node) in graph.nodes().iter().enumerate() {
-        if matches!(node.op, Op::Features { .. }) {
+        if matches!(node.op, Op::Features(_)) {
             continue;
         }
         let (group, alone) = group_of(node);
         match groups.last_mut() {
             Some((last, ids)) if !alone && *last == group => ids.push(id),
             // What learns nothing belongs to the layer before it.
-            Some((_, ids)) if group.is_empty() && follows(node) => ids.push(id),
+            Some((_, ids)) if group.is_empty() && node.op.operation().follows() => ids.push(id),
             _ => groups.push((group, vec![id])),
         }
     }
@@ -97,7 +97,8 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
 fn group_of(node: &Node) -> (String, bool) {
     let parts: Vec<&str> = node.name.split('.').collect();
     let number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
-    if matches!(node.op, Op::LayerScale { .. }) {
+    // ConvNeXt's scale has its block's own name.
+    if matches!(node.op, Op::LayerScale(_)) && parts.last().is_some_and(number) {
         return (node.name.clone(), false);
     }
     // The last number that is followed by a word, with the shortcut's own numbers left out.
@@ -108,39 +109,10 @@ fn group_of(node: &Node) -> (String, bool) {
     }
 }
 
-fn follows(node: &Node) -> bool {
-    matches!(
-        node.op,
-        Op::BatchNorm { .. }
-            | Op::Activation(_)
-            | Op::Dropout { .. }
-            | Op::Add
-            | Op::LayerNorm { .. }
-    )
-}
-
-/// What a layer does, as far as it is worth a word: a normalisation only if it comes first, a projection on a shortcut never.
+/// What a layer does, as far as it is worth a word: a projection on a shortcut never is.
 fn describe(node: &Node, first: bool, shortcut: bool) -> Option<String> {
-    Some(match node.op {
-        Op::Input { .. } => "picture".into(),
-        Op::Conv2d(_) if shortcut && node.name.contains("downsample") => return None,
-        Op::BatchNorm { .. } if first => "batch norm".into(),
-        Op::LayerNorm { .. } if first => "layer norm".into(),
-        Op::Conv2d(c) => {
-            let depthwise = c.groups > 1 && c.groups == c.in_channels;
-            let kind = if depthwise { "depthwise " } else { "" };
-            let stride = if c.stride > 1 { format!(" / {}", c.stride) } else { String::new() };
-            format!("{kind}{0} × {0}{stride}, {1}", c.kernel, c.out_channels)
-        }
-        Op::MaxPool(p) => format!("max {0} × {0} / {1}", p.kernel, p.stride),
-        Op::VisionTransformer(t) => {
-            format!("patches of {0} × {0} → {1} blocks of {2} heads", t.patch, t.depth, t.heads,)
-        }
-        Op::GlobalAvgPool => "mean over all positions".into(),
-        Op::Linear { out_features, .. } => format!("linear, {out_features}"),
-        Op::Dropout { p } => format!("dropout {p}"),
-        _ => return None,
-    })
+    let projects = matches!(node.op, Op::Conv2d(_)) && node.name.contains("downsample");
+    if shortcut && projects { None } else { node.op.operation().description(first) }
 }
 
 /// Equal blocks after one another become one.
@@ -290,6 +262,15 @@ mod tests {
         ];
         assert_eq!(names, expected.map(|(name, times)| (name.to_owned(), times)));
         assert_eq!(block_names(&networks::vgg16(1000))[1].0, "features.0");
+    }
+
+    #[test]
+    fn the_blocks_of_a_transformer_are_counted() {
+        let names = block_names(&networks::dinov2_small(0));
+        let expected =
+            ["input", "patch_embed.proj", "tokens", "blocks.0", "class_token"].map(str::to_owned);
+        assert_eq!(names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!(names[3].1, 12);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The heads that are put on a backbone: from its features to one logit per class.
 
-use crate::{Activation, Graph, GraphBuilder, Node, NodeId, Op};
+use crate::{Activation, BatchNorm, Dropout, Graph, GraphBuilder, Node, NodeId, Op};
 
 /// One fully connected layer from the features to the logits.
 pub fn linear(width: usize, classes: usize) -> Graph {
@@ -17,11 +17,11 @@ pub fn linear(width: usize, classes: usize) -> Graph {
 pub fn tutorial(width: usize, classes: usize) -> Graph {
     let (mut g, x) = GraphBuilder::features("tutorial", width);
     let x = keras_batch_norm(&mut g, "bn1", x, width);
-    let x = g.layer("drop1", Op::Dropout { p: 0.5 }, &[x]);
+    let x = g.layer("drop1", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     let x = g.linear("fc1", x, width, 512);
     let x = g.activation("act1", x, Activation::Relu);
     let x = keras_batch_norm(&mut g, "bn2", x, 512);
-    let x = g.layer("drop2", Op::Dropout { p: 0.5 }, &[x]);
+    let x = g.layer("drop2", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     g.linear("fc2", x, 512, classes);
     g.finish(0)
 }
@@ -35,7 +35,7 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
         x = g.linear(format!("fc{n}"), x, before, units);
         x = g.activation(format!("act{n}"), x, Activation::Relu);
         if dropout > 0.0 {
-            x = g.layer(format!("drop{n}"), Op::Dropout { p: dropout }, &[x]);
+            x = g.layer(format!("drop{n}"), Op::Dropout(Dropout { p: dropout }), &[x]);
         }
         before = units;
     }
@@ -49,8 +49,8 @@ pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     let mut head = head.clone();
     let mut changed = false;
     for node in &mut head.nodes {
-        if let Op::Dropout { p: own } = &mut node.op {
-            *own = p;
+        if let Op::Dropout(dropout) = &mut node.op {
+            dropout.p = p;
             changed = true;
         }
     }
@@ -59,15 +59,15 @@ pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     }
     let last = head.nodes.len() - 1;
     let inputs = std::mem::replace(&mut head.nodes[last].inputs, vec![last]);
-    let dropout = Node { name: "drop".into(), op: Op::Dropout { p }, inputs };
+    let dropout = Node { name: "drop".into(), op: Op::Dropout(Dropout { p }), inputs };
     head.nodes.insert(last, dropout);
     head.output = last + 1;
     head
 }
 
 fn keras_batch_norm(g: &mut GraphBuilder, name: &str, input: NodeId, channels: usize) -> NodeId {
-    let op = Op::BatchNorm { channels, eps: 1e-3, momentum: 1.0 - 0.99, unbiased: false };
-    g.layer(name, op, &[input])
+    let norm = BatchNorm { channels, eps: 1e-3, momentum: 1.0 - 0.99, unbiased: false };
+    g.layer(name, Op::BatchNorm(norm), &[input])
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
     fn dropout_is_changed_or_added() {
         let dropouts = |graph: &Graph| -> Vec<f32> {
             let p = graph.nodes().iter().filter_map(|n| match n.op {
-                Op::Dropout { p } => Some(p),
+                Op::Dropout(Dropout { p }) => Some(p),
                 _ => None,
             });
             p.collect()

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMemory, Graph, NodeId, Op, Result, Shape, activations::receptive_fields};
+use crate::{ActivationMemory, Graph, Op, Result, Shape, activations::receptive_fields, op::Form};
 
 /// One row of a summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -131,7 +131,7 @@ impl Summary {
             flops: layers.iter().map(|l| l.flops).sum(),
             layers,
             parameters,
-            last_feature_map: dimensions(last),
+            last_feature_map: last.dimensions(),
             receptive_field: receptive_fields(backbone)[backbone.last_feature_map()],
             activations,
             warnings,
@@ -145,17 +145,15 @@ impl Summary {
     }
 }
 
-/// The last feature map, and by how much it is smaller than the picture. A transformer's patches are one.
+/// The last feature map, and by how much it is smaller than the picture. Of tokens, the patches that
+/// they were made of.
 fn last_map(backbone: &Graph, shapes: &[Shape]) -> (Shape, usize) {
-    let last = backbone.last_feature_map();
-    let node = &backbone.nodes()[last];
-    match (node.op, node.inputs.first().map(|&input| shapes[input])) {
-        (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
-            let [height, width] = t.grid(height, width);
-            (Shape::Map { height, width, channels: t.width }, t.patch)
-        }
-        _ => (shapes[last], backbone.total_stride()),
+    let forms = backbone.forms();
+    let mut map = backbone.last_feature_map();
+    while forms[map] == Form::Tokens {
+        map = backbone.nodes()[map].inputs[0];
     }
+    (shapes[map], backbone.total_stride())
 }
 
 fn push_layers(
@@ -171,26 +169,19 @@ fn push_layers(
         counts[parameter.node] += parameter.shape.iter().product::<usize>();
     }
     for (id, node) in graph.nodes().iter().enumerate() {
-        if matches!(node.op, Op::Features { .. }) {
+        if matches!(node.op, Op::Features(_)) {
             continue;
         }
-        let input = node.inputs.first().map(|&i: &NodeId| shapes[i]);
+        let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
         layers.push(LayerSummary {
             name: format!("{prefix}{}", node.name),
             kind: node.op.kind(),
-            output: dimensions(shapes[id]),
+            output: shapes[id].dimensions(),
             parameters: counts[id],
             trainable: trainable && counts[id] > 0,
-            flops: node.op.flops(input, shapes[id]),
+            flops: node.op.operation().flops(&inputs, shapes[id]),
             receptive_field: fields[id],
         });
-    }
-}
-
-fn dimensions(shape: Shape) -> Vec<usize> {
-    match shape {
-        Shape::Map { height, width, channels } => vec![height, width, channels],
-        Shape::Vector(length) => vec![length],
     }
 }
 

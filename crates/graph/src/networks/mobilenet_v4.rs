@@ -1,4 +1,4 @@
-use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
+use crate::{Activation, Conv2d, Graph, GraphBuilder, Linear, NodeId, Op, Padding};
 
 /// A kind of block, as timm abbreviates them.
 #[derive(Clone, Copy)]
@@ -119,8 +119,8 @@ fn mobilenet_v4(name: &str, stem: usize, stages: &[&[Row]], classes: usize) -> G
         }
     }
     let features = g.layer("global_pool", Op::GlobalAvgPool, &[x]);
-    let wide = Op::Linear { in_features: channels, out_features: 1280, bias: false };
-    let x = g.layer("conv_head", wide, &[features]);
+    let wide = Linear { in_features: channels, out_features: 1280, bias: false };
+    let x = g.layer("conv_head", Op::Linear(wide), &[features]);
     let x = g.batch_norm("norm_head", x, 1280, EPS);
     let x = g.activation("norm_head.act", x, Activation::Relu);
     g.linear("classifier", x, 1280, classes);
