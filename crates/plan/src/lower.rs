@@ -5,8 +5,8 @@ use taper_graph::{
     WeightSource,
 };
 use taper_kernels::{
-    Activation, Conv2dShape, Element, KernelClass, KernelError, LayerNorm, PackedFilter, Padding,
-    PixelFilter, Pool, PoolKind, Window,
+    Activation, AlignedBuffer, Attention, Conv2dShape, Element, KernelClass, KernelError,
+    LayerNorm, PackedFilter, Padding, PixelFilter, Pool, PoolKind, Window,
 };
 
 use crate::{PlanError, PlanOptions, Precision, Result};
@@ -16,7 +16,7 @@ pub(crate) type ValueId = usize;
 /// What lies between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// A feature map of so many values, in the plan's precision.
+    /// A feature map, or tokens, of so many values, in the plan's precision.
     Map(usize),
     /// A vector, or a thin map next to the pixels, in f32.
     Wide(usize),
@@ -44,6 +44,18 @@ pub(crate) enum Kernel<E: Element> {
         activation: Activation,
     },
     LayerNorm(LayerNorm),
+    /// A class token before the patches, and positions.
+    PatchTokens {
+        /// Patches and width.
+        shape: [usize; 2],
+        /// What is added.
+        table: AlignedBuffer<f32>,
+    },
+    Attention(Attention),
+    ClassToken {
+        /// Tokens and width.
+        shape: [usize; 2],
+    },
     /// Over vectors in f32.
     WideNorm(LayerNorm),
     /// From f32 to f32: linear layers, and convolutions of thin maps.
@@ -77,7 +89,12 @@ impl<E: Element> Step<E> {
             Kernel::WidePixels { filter, .. } => filter.bytes(),
             Kernel::Wide { filter, .. } => filter.bytes(),
             Kernel::LayerNorm(norm) | Kernel::WideNorm(norm) => norm.bytes(),
-            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
+            Kernel::PatchTokens { table, .. } => size_of_val(&**table),
+            Kernel::MaxPool(_)
+            | Kernel::GlobalAvgPool { .. }
+            | Kernel::Attention(_)
+            | Kernel::ClassToken { .. }
+            | Kernel::Round => 0,
         }
     }
 
@@ -88,19 +105,55 @@ impl<E: Element> Step<E> {
             Kernel::Conv { filter, .. } => filter.scratch_len(),
             Kernel::WidePixels { filter, .. } => filter.scratch_len(),
             Kernel::Wide { filter, .. } => filter.scratch_len(),
+            Kernel::Attention(attention) => attention.scratch_len(),
             Kernel::MaxPool(_)
             | Kernel::GlobalAvgPool { .. }
+            | Kernel::PatchTokens { .. }
+            | Kernel::ClassToken { .. }
             | Kernel::LayerNorm(_)
             | Kernel::WideNorm(_)
             | Kernel::Round => 0,
         }
     }
 
-    pub(crate) fn residual(&self) -> Option<ValueId> {
-        match self.kernel {
-            Kernel::Conv { residual, .. } => residual,
-            _ => None,
+    /// How it is computed, and the shape, in words.
+    pub(crate) fn described(&self) -> (&'static str, String) {
+        match &self.kernel {
+            Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
+            Kernel::WidePixels { filter, .. } => ("pixels", format!("{}, in f32", filter.shape())),
+            Kernel::Conv { filter, .. } => (filter.algorithm().name(), filter.shape().to_string()),
+            Kernel::MaxPool(pool) => {
+                let [height, width] = pool.output();
+                ("max pool", format!("to {height}×{width}"))
+            }
+            Kernel::LayerNorm(norm) => ("layer norm", format!("{} channels", norm.channels())),
+            Kernel::WideNorm(norm) => ("layer norm", format!("{} features", norm.channels())),
+            Kernel::GlobalAvgPool { pixels, channels } => {
+                ("mean", format!("{pixels} pixels × {channels}"))
+            }
+            Kernel::Wide { filter, .. } if filter.shape().input == [1, 1] => {
+                let shape = filter.shape();
+                ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
+            }
+            Kernel::Wide { filter, .. } => {
+                (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
+            }
+            Kernel::PatchTokens { shape: [patches, width], .. } => {
+                ("tokens", format!("{} × {width}", patches + 1))
+            }
+            Kernel::Attention(attention) => {
+                let (tokens, width) = (attention.tokens(), attention.width());
+                ("attention", format!("{tokens} × {width}, {} heads", attention.heads()))
+            }
+            Kernel::ClassToken { shape: [tokens, width] } => {
+                ("class token", format!("of {tokens} × {width}"))
+            }
+            Kernel::Round => ("round", "to bf16".to_owned()),
         }
+    }
+
+    pub(crate) fn residual(&self) -> Option<ValueId> {
+        if let Kernel::Conv { residual, .. } = self.kernel { residual } else { None }
     }
 }
 
@@ -217,7 +270,28 @@ impl<E: Element> Lowering<'_, E> {
                 let input = self.map_input(layer)?;
                 self.push(layer, Kernel::LayerNorm(norm), Some(input), flops)
             }
-            _ => Err(self.unsupported(layer.node, "plans do not know this kind of layer")),
+            FusedOp::PatchTokens(_) => {
+                let input = self.map_input(layer)?;
+                let [height, width, channels] = self.map(layer)?;
+                let values = layer.tokens(self.graph, self.weights, [height, width])?;
+                let mut table = AlignedBuffer::new(values.len());
+                table.copy_from_slice(&values);
+                let kernel = Kernel::PatchTokens { shape: [height * width, channels], table };
+                self.push(layer, kernel, Some(input), values.len() as u64)
+            }
+            FusedOp::Attention(attention) => {
+                let input = self.map_input(layer)?;
+                let [tokens, _] = self.tokens(layer)?;
+                let attention =
+                    Attention::new(self.class, tokens, attention.width, attention.heads)
+                        .map_err(self.kernel_error(layer.node))?;
+                self.push(layer, Kernel::Attention(attention), Some(input), attention.flops())
+            }
+            FusedOp::ClassToken => {
+                let input = self.map_input(layer)?;
+                let shape = self.tokens(layer)?;
+                self.push(layer, Kernel::ClassToken { shape }, Some(input), 0)
+            }
         }
     }
 
@@ -225,7 +299,19 @@ impl<E: Element> Lowering<'_, E> {
     fn map(&self, layer: &FusedLayer) -> Result<[usize; 3]> {
         match self.shapes[layer.input] {
             Shape::Map { height, width, channels } => Ok([height, width, channels]),
-            Shape::Vector(_) => Err(self.unsupported(layer.node, "it needs a feature map")),
+            Shape::Tokens { .. } | Shape::Vector(_) => {
+                Err(self.unsupported(layer.node, "it needs a feature map"))
+            }
+        }
+    }
+
+    /// How many tokens a layer reads, and their width.
+    fn tokens(&self, layer: &FusedLayer) -> Result<[usize; 2]> {
+        match self.shapes[layer.input] {
+            Shape::Tokens { count, width } => Ok([count, width]),
+            Shape::Map { .. } | Shape::Vector(_) => {
+                Err(self.unsupported(layer.node, "it needs tokens"))
+            }
         }
     }
 
@@ -310,6 +396,19 @@ impl<E: Element> Lowering<'_, E> {
         out_features: usize,
     ) -> Result<()> {
         let id = layer.node;
+        if let Shape::Tokens { count, .. } = self.shapes[layer.input] {
+            // One pixel is one token.
+            let window = Window::square(1);
+            let shape = Conv2dShape::new([count, 1], in_features, out_features, window);
+            let flops = shape.flops().map_err(self.kernel_error(id))?;
+            let (folded, bias) = layer.folded(self.graph, self.weights)?;
+            let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
+                .map_err(self.kernel_error(id))?;
+            let residual = self.residual(layer)?;
+            let kernel = Kernel::Conv { filter, activation: activation(layer), residual };
+            let input = self.map_input(layer)?;
+            return self.push(layer, kernel, Some(input), flops);
+        }
         let input = self.input(layer)?;
         if layer.residual.is_some() {
             return Err(self.unsupported(id, "a residual cannot be added to a linear layer"));
@@ -349,7 +448,7 @@ impl<E: Element> Lowering<'_, E> {
         let is_wide = matches!(kernel, Kernel::WidePixels { .. } | Kernel::Wide { .. });
         self.lowered.values.push(match self.shapes[end] {
             shape @ Shape::Map { .. } if is_wide => Value::Wide(shape.elements()),
-            shape @ Shape::Map { .. } => Value::Map(shape.elements()),
+            shape @ (Shape::Map { .. } | Shape::Tokens { .. }) => Value::Map(shape.elements()),
             Shape::Vector(len) => Value::Wide(len),
         });
         self.value_of[end] = Some(output);

@@ -4,10 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use taper_graph::{Graph, Op, WeightSource};
+use taper_graph::{Graph, Input, Op, WeightSource};
 use taper_kernels::{
-    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, convert,
-    global_average_pool,
+    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, class_token, convert,
+    global_average_pool, patch_tokens,
 };
 
 use crate::arena::{Layout, lay_out};
@@ -102,11 +102,7 @@ impl FrozenPlan {
             }
             Output::Logits => graph,
         };
-        let channels = graph.nodes().iter().find_map(|node| match node.op {
-            Op::Input { channels } => Some(channels),
-            _ => None,
-        });
-        let Some(channels) = channels else {
+        let Op::Input(Input { channels }) = graph.nodes()[0].op else {
             return Err(PlanError::Options(format!(
                 "{} does not start from pictures",
                 graph.name()
@@ -356,36 +352,7 @@ impl<E: Element> Compiled<E> {
         let mut layers = Vec::new();
         for segment in &self.layout.segments {
             for step in &self.lowered.steps[segment.steps.clone()] {
-                let (algorithm, shape) = match &step.kernel {
-                    Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
-                    Kernel::WidePixels { filter, .. } => {
-                        ("pixels", format!("{}, in f32", filter.shape()))
-                    }
-                    Kernel::Conv { filter, .. } => {
-                        (filter.algorithm().name(), filter.shape().to_string())
-                    }
-                    Kernel::MaxPool(pool) => {
-                        let [height, width] = pool.output();
-                        ("max pool", format!("to {height}×{width}"))
-                    }
-                    Kernel::LayerNorm(norm) => {
-                        ("layer norm", format!("{} channels", norm.channels()))
-                    }
-                    Kernel::WideNorm(norm) => {
-                        ("layer norm", format!("{} features", norm.channels()))
-                    }
-                    Kernel::GlobalAvgPool { pixels, channels } => {
-                        ("mean", format!("{pixels} pixels × {channels}"))
-                    }
-                    Kernel::Wide { filter, .. } if filter.shape().input == [1, 1] => {
-                        let shape = filter.shape();
-                        ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
-                    }
-                    Kernel::Wide { filter, .. } => {
-                        (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
-                    }
-                    Kernel::Round => ("round", "to bf16".to_owned()),
-                };
+                let (algorithm, shape) = step.described();
                 layers.push(PlanLayer {
                     name: step.name.clone(),
                     fused: step.fused.clone(),
@@ -544,6 +511,30 @@ impl<E: Element> Compiled<E> {
                 let result = norm.run(team, rows, from, &mut to[part(step.output)]);
                 arena.maps[output] = to;
                 result
+            }
+            Kernel::PatchTokens { shape, table } => {
+                let mut to = std::mem::take(&mut arena.maps[output]);
+                let from = &arena.maps[slot(input)][part(input)];
+                let out = &mut to[part(step.output)];
+                let result = patch_tokens(self.class, team, n, *shape, table, from, out);
+                arena.maps[output] = to;
+                result
+            }
+            Kernel::Attention(attention) => {
+                let mut to = std::mem::take(&mut arena.maps[output]);
+                let from = &arena.maps[slot(input)][part(input)];
+                let result = attention.run(team, n, from, &mut to[part(step.output)]);
+                arena.maps[output] = to;
+                result
+            }
+            Kernel::ClassToken { shape } => {
+                let from = &arena.maps[slot(input)][part(input)];
+                let to = if step.output == self.lowered.output {
+                    out
+                } else {
+                    &mut arena.wide[output][part(step.output)]
+                };
+                class_token(n, *shape, from, to)
             }
             Kernel::WideNorm(norm) => {
                 if step.output == self.lowered.output {
