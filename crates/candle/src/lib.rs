@@ -10,7 +10,6 @@ mod loss;
 mod network;
 mod optimizer;
 mod transfer;
-mod vision_transformer;
 
 pub use device::{DeviceChoice, free_memory, open_device};
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@ use taper_core::random::{Key, Purpose};
 use taper_grad::{
     Algorithm, ClassWeights, EpsilonMode, LossConfig, OptimizerConfig, ParameterGroup,
 };
-use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_graph::{BatchNorm, Dropout, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
@@ -23,7 +23,9 @@ fn device() -> Device {
 
 fn small_head() -> Graph {
     let (mut g, x) = GraphBuilder::features("small", 6);
-    let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
+    let norm = |channels| {
+        Op::BatchNorm(BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false })
+    };
     let x = g.layer("bn1", norm(6), &[x]);
     let x = g.linear("fc1", x, 6, 5);
     let x = g.activation("act1", x, taper_graph::Activation::Relu);
@@ -74,7 +76,7 @@ fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
 #[test]
 fn five_steps_equal_the_reference() {
     let reference: Value =
-        serde_json::from_str(include_str!("../../head/tests/reference/head.json")).unwrap();
+        serde_json::from_str(include_str!("../../grad/tests/reference/head.json")).unwrap();
     let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
     let mut adam = Optimizer::new(&OptimizerConfig::default().check().unwrap(), &network).unwrap();
     let (x, y) = batch();
@@ -127,7 +129,7 @@ fn gradients_equal_finite_differences() {
 #[test]
 fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
     let (mut g, x) = GraphBuilder::features("dropout", 1000);
-    g.layer("drop", Op::Dropout { p: 0.5 }, &[x]);
+    g.layer("drop", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     let network = Network::initialised(&g.finish(0), 0, &device()).unwrap();
     let ones = |rows| Tensor::ones((rows, 1000), candle_core::DType::F32, &device()).unwrap();
     let draw = |rows, step| {

@@ -7,7 +7,7 @@ use taper_grad::{
     Algorithm, Average, ClassWeights, EpsilonMode, Head, LossConfig, Optimizer, OptimizerConfig,
     ParameterGroup, Targets,
 };
-use taper_graph::{Activation, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_graph::{Activation, BatchNorm, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
@@ -207,7 +207,9 @@ fn clipping_is_torchs_and_bad_optimizers_are_named() {
 /// The tutorial's head at a small size, without dropout.
 fn small_head() -> Graph {
     let (mut g, x) = GraphBuilder::features("small", 6);
-    let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
+    let norm = |channels| {
+        Op::BatchNorm(BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false })
+    };
     let x = g.layer("bn1", norm(6), &[x]);
     let x = g.linear("fc1", x, 6, 5);
     let x = g.activation("act1", x, Activation::Relu);

@@ -1,10 +1,10 @@
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
-use taper_candle::{FrozenNetwork, FrozenType, Network, Pass, Readback, Transfers, free_memory};
+use candle_core::Device;
+use taper_candle::{FrozenNetwork, FrozenType, Readback, Transfers};
 use taper_core::Preprocessing;
 use taper_feature_cache::{Key, digest};
-use taper_graph::{Graph, Summary, WeightSource};
+use taper_graph::{Graph, WeightSource};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision, Workspace};
 
 use crate::{Error, Result};
@@ -32,50 +32,18 @@ enum Form {
 /// A network on a device.
 #[derive(Debug)]
 struct Candle {
-    network: Runnable,
+    network: FrozenNetwork,
     transfers: Transfers,
     /// Pictures that go through together.
     batch: usize,
-}
-
-#[derive(Debug)]
-enum Runnable {
-    Frozen(FrozenNetwork),
-    /// What has layers that cannot be frozen runs as it is trained.
-    AsTrained(AsTrained),
-}
-
-#[derive(Debug)]
-struct AsTrained {
-    network: Network,
-    /// What pixels are multiplied by, and what is added to them then: `[1, 3, 1, 1]`.
-    affine: [Tensor; 2],
-}
-
-impl AsTrained {
-    fn new(network: Network, preprocessing: &Preprocessing) -> Result<Self> {
-        let (scale, shift) = preprocessing.affine();
-        let per_channel = |v: [f32; 3]| Tensor::new(&v, network.device())?.reshape((1, 3, 1, 1));
-        let affine = [per_channel(scale)?, per_channel(shift)?];
-        Ok(Self { network, affine })
-    }
-
-    fn forward(&self, pixels: &Tensor) -> taper_candle::Result<Tensor> {
-        let [scale, shift] = &self.affine;
-        let x = pixels.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()?;
-        let x = x.broadcast_mul(scale)?.broadcast_add(shift)?;
-        self.network.forward(&x, Pass::Evaluation)
-    }
 }
 
 impl Candle {
     /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on the device.
     fn run(&mut self, pixels: &[u8], n: usize, size: usize) -> taper_candle::Result<Readback> {
         let network = &self.network;
-        let rows = self.transfers.send(pixels, [n, size, size, 3], |pixels| match network {
-            Runnable::Frozen(network) => network.forward(pixels),
-            Runnable::AsTrained(network) => network.forward(pixels),
-        })?;
+        let rows =
+            self.transfers.send(pixels, [n, size, size, 3], |pixels| network.forward(pixels))?;
         self.transfers.read_back(&rows)
     }
 }
@@ -109,12 +77,6 @@ impl Pending {
     }
 }
 
-/// What the maps of pictures that go through candle together may take; its operations need some of them twice.
-const AS_TRAINED_BYTES: u64 = 256 << 20;
-
-/// Pictures that go together through a network that runs on a device as it is trained, at most.
-const DEVICE_BATCH: usize = 64;
-
 /// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
 const PLAN_BATCH: usize = 16;
 
@@ -147,7 +109,7 @@ impl Backbone {
         kernels: Kernels,
         device: &Device,
     ) -> Result<Self> {
-        if !device.is_cpu() || !graph.has_plan() {
+        if !device.is_cpu() {
             if kernels != Kernels::Auto {
                 return Err(unavailable(
                     kernels,
@@ -209,28 +171,9 @@ impl Backbone {
             Precision::F16 => FrozenType::F16,
             Precision::Bf16 => FrozenType::Bf16,
         };
-        if !FrozenNetwork::knows(&graph) {
-            if precision != Precision::F32 && device.is_cpu() {
-                let remedy =
-                    format!("{} computes in f32 on the CPU: use --precision f32", graph.name());
-                let value = precision.to_string();
-                return Err(Error::Setting { field: "precision", value, remedy });
-            }
-            let network = Network::loaded(&graph, weights, device)?.lowered(dtype)?;
-            let network = Runnable::AsTrained(AsTrained::new(network, &preprocessing)?);
-            let maps = Summary::new(&graph, false, None, size, size)?.activations.inference_bytes;
-            let (bytes, most) = match free_memory(device)? {
-                Some(free) => (free as u64 / 4, DEVICE_BATCH),
-                None => (AS_TRAINED_BYTES, PLAN_BATCH),
-            };
-            let batch = (bytes / maps.max(1)).clamp(1, most as u64) as usize;
-            let transfers = Transfers::new(device)?;
-            let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
-            return Ok(Self { form, preprocessing, width, settings, identity: None });
-        }
         let network = FrozenNetwork::compile(&graph, weights, &preprocessing, dtype, device)?;
         let batch = network.batch()?;
-        let (network, transfers) = (Runnable::Frozen(network), Transfers::new(device)?);
+        let transfers = Transfers::new(device)?;
         let form = Form::Candle(Box::new(Candle { network, transfers, batch }));
         Ok(Self { form, preprocessing, width, settings, identity: None })
     }

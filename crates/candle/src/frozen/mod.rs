@@ -7,7 +7,8 @@ mod tests;
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_graph::{
-    Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS, WeightSource,
+    Attention, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS,
+    WeightSource,
 };
 
 #[cfg(feature = "cudnn")]
@@ -15,6 +16,7 @@ use crate::cuda::cudnn;
 use crate::{
     Error, Result,
     device::{free_memory, with_tf32},
+    layers,
 };
 use ops::{
     Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
@@ -121,17 +123,20 @@ enum Kernel {
         eps: f64,
     },
     GlobalAverage,
+    PatchTokens {
+        /// f32 `[1, 1, width]`: the class token with its position.
+        class: Tensor,
+        /// f32 `[1, patches, width]`
+        positions: Tensor,
+    },
+    Attention(Attention),
+    ClassToken,
 }
 
 /// The most that a matrix of windows may take; larger batches go through it in parts.
 const UNFOLDED_BYTES: usize = 512 << 20;
 
 impl FrozenNetwork {
-    /// Whether it has all layers of a graph; the trainable form has.
-    pub fn knows(graph: &Graph) -> bool {
-        !graph.nodes().iter().any(|node| matches!(node.op, Op::VisionTransformer(_)))
-    }
-
     /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
     ///
     /// # Errors
@@ -201,9 +206,17 @@ impl FrozenNetwork {
         let size = |id: NodeId| shapes.get(id).map_or(0, |shape| shape.elements());
         let most = self.steps.iter().map(|step| {
             let layer = &step.layer;
-            size(layer.input) + size(layer.end) + layer.residual.map_or(0, size)
+            let maps = size(layer.input) + size(layer.end) + layer.residual.map_or(0, size);
+            maps * self.dtype.dtype().size_in_bytes()
+                + match (&step.kernel, shapes.get(layer.end)) {
+                    // Queries, keys, values and what comes out in f32, and two sets of scores.
+                    (Kernel::Attention(attention), Some(&Shape::Tokens { count, width })) => {
+                        4 * (7 * count * width + 2 * attention.heads * count * count)
+                    }
+                    _ => 0,
+                }
         });
-        most.max().unwrap_or(0) * self.dtype.dtype().size_in_bytes()
+        most.max().unwrap_or(0)
     }
 
     /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On CUDA it returns as soon
@@ -349,13 +362,16 @@ impl Compiler<'_> {
                 self.convolution(&layer, conv, weight, bias)?
             }
             FusedOp::Linear { in_features, out_features } => {
-                if layer.residual.is_some() {
-                    return Err(
-                        self.unfit(layer.node, "a residual cannot be added to a linear layer")
-                    );
-                }
                 let weight = transposed(&weight, out_features, in_features);
-                let weight = self.tensor(weight, &[in_features, out_features], DType::F32)?;
+                let dtype = match self.shapes[layer.input] {
+                    Shape::Map { .. } | Shape::Tokens { .. } => self.types[layer.end],
+                    Shape::Vector(_) if layer.residual.is_some() => {
+                        let problem = "a residual cannot be added to a linear layer of a vector";
+                        return Err(self.unfit(layer.node, problem));
+                    }
+                    Shape::Vector(_) => DType::F32,
+                };
+                let weight = self.tensor(weight, &[in_features, out_features], dtype)?;
                 Kernel::Product { weight, bias: bias(out_features)?, unfold: None }
             }
             FusedOp::MaxPool(pool) => Kernel::MaxPool(Slide {
@@ -370,15 +386,31 @@ impl Compiler<'_> {
                 Kernel::LayerNorm { scale, bias: bias(channels)?, eps }
             }
             FusedOp::GlobalAvgPool => Kernel::GlobalAverage,
-            _ => {
-                return Err(
-                    self.unfit(layer.node, "frozen networks do not know this kind of layer")
-                );
+            FusedOp::PatchTokens(tokens) => {
+                let Shape::Map { height, width, .. } = self.shapes[layer.input] else {
+                    return Err(self.unfit(layer.node, "it needs a feature map"));
+                };
+                let mut table = layer.tokens(self.graph, self.weights, [height, width])?;
+                let positions = table.split_off(tokens.width);
+                let shape = [1, height * width, tokens.width];
+                let class = self.tensor(table, &[1, 1, tokens.width], DType::F32)?;
+                let positions = self.tensor(positions, &shape, DType::F32)?;
+                Kernel::PatchTokens { class, positions }
             }
+            FusedOp::Attention(attention) => Kernel::Attention(attention),
+            FusedOp::ClassToken => Kernel::ClassToken,
         };
-        if !matches!(layer.op, FusedOp::Linear { .. } | FusedOp::LayerNorm { .. })
-            && !matches!(self.shapes[layer.input], Shape::Map { .. })
-        {
+        let needs_map = match layer.op {
+            FusedOp::Conv2d(_)
+            | FusedOp::MaxPool(_)
+            | FusedOp::GlobalAvgPool
+            | FusedOp::PatchTokens(_) => true,
+            FusedOp::Linear { .. }
+            | FusedOp::LayerNorm { .. }
+            | FusedOp::Attention(_)
+            | FusedOp::ClassToken => false,
+        };
+        if needs_map && !matches!(self.shapes[layer.input], Shape::Map { .. }) {
             return Err(self.unfit(layer.node, "it needs a feature map"));
         }
         let dtype = self.types[layer.end];
@@ -408,7 +440,7 @@ impl Compiler<'_> {
             return Ok(Kernel::Depthwise { weight, bias, slide });
         }
         // The pixels get channels that hold nothing.
-        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
+        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input(_));
         let per_group = in_channels / groups;
         let padded = if is_pixels { self.channels } else { per_group };
         // [out, in, k, k] → [out, k, k, in]
@@ -471,11 +503,12 @@ impl Step {
         dtype: FrozenType,
     ) -> candle_core::Result<Tensor> {
         // Thin maps are wider than what follows them.
-        let x = &if x.rank() == 4 { x.to_dtype(self.dtype)? } else { x.clone() };
+        let is_vector = x.rank() == 2;
+        let x = &if is_vector { x.clone() } else { x.to_dtype(self.dtype)? };
         let residual = residual.map(|residual| residual.to_dtype(self.dtype)).transpose()?;
         let residual = residual.as_ref();
-        // Only CUDA makes a difference between f32 and TF32, and only for maps.
-        let tf32 = dtype == FrozenType::Tf32 && x.rank() == 4;
+        // Only CUDA makes a difference between f32 and TF32, and only for maps and tokens.
+        let tf32 = dtype == FrozenType::Tf32 && !is_vector;
         match &self.kernel {
             Kernel::Product { weight, bias, unfold } => {
                 let y = match unfold {
@@ -521,6 +554,22 @@ impl Step {
                 x.apply_op3_no_bwd(scale, bias, &LayerNorm { eps: *eps as f32 })
             }
             Kernel::GlobalAverage => x.apply_op1_no_bwd(&GlobalAverage),
+            Kernel::PatchTokens { class, positions } => {
+                let (n, _, _, width) = x.dims4()?;
+                let patches = x.reshape((n, (), width))?.to_dtype(DType::F32)?;
+                let class = class.expand((n, 1, width))?.contiguous()?;
+                let tokens = Tensor::cat(&[class, patches.broadcast_add(positions)?], 1)?;
+                tokens.to_dtype(self.dtype)
+            }
+            Kernel::Attention(attention) => {
+                // bf16 and f16 are TF32 as they are; only the weights behind the softmax are rounded.
+                let tf32 = dtype != FrozenType::F32;
+                let softmax = candle_nn::ops::softmax_last_dim;
+                let product = |a: &Tensor, b: &Tensor| product(a, b, tf32);
+                let x = x.to_dtype(DType::F32)?;
+                layers::attention(&x, attention, softmax, product)?.to_dtype(self.dtype)
+            }
+            Kernel::ClassToken => layers::class_token(x)?.to_dtype(DType::F32),
         }
     }
 
@@ -540,7 +589,7 @@ impl Step {
     }
 }
 
-/// `[m, k]` times `[k, n]`.
+/// `[…, m, k]` times `[…, k, n]`.
 fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tensor> {
     if tf32 {
         return with_tf32(|| x.matmul(weight));

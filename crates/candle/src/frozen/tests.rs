@@ -77,6 +77,14 @@ fn frozen_networks_agree_with_their_trainable_form() {
     check(&networks::convnext_atto(10), 64, &BOUNDS[..1]);
 }
 
+/// Another grid than that of the training, and patches that are filled up with zeros.
+#[test]
+fn transformers_agree_with_their_trainable_form() {
+    check(&networks::dinov2_small(0), 50, &BOUNDS);
+    check(&networks::dinov2_small(0).cut("blocks.1").unwrap(), 28, &BOUNDS);
+    check(&networks::vit_base(10), 40, &BOUNDS[..1]);
+}
+
 #[test]
 fn windows_of_all_kinds_are_right() {
     let (mut g, input) = GraphBuilder::pictures("windows", 3);
