@@ -51,7 +51,8 @@ fn zero_padded(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)
 }
 
-/// One multiply-add over the whole map per tap: candle's own grouped convolution is a loop over groups.
+/// One multiply-add over the whole map per tap: candle's own grouped convolution is a loop over
+/// groups.
 fn depthwise_conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     let x = zero_padded(x, conv)?;
     let mut sum: Option<Tensor> = None;
@@ -159,12 +160,13 @@ pub(crate) fn class_token(x: &Tensor) -> Result<Tensor> {
     x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()
 }
 
-/// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a maximum over the taps
-/// is right for both.
+/// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a
+/// maximum over the taps is right for both.
 pub(crate) fn max_pool2d(x: &Tensor, pool: &MaxPool) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let amounts = |n| pool.padding.amounts(n, pool.kernel, pool.stride, 1);
-    // Every window that reaches into the padding also holds the edge, so that repeating the edge changes no maximum.
+    // Every window that reaches into the padding also holds the edge, so that repeating the edge
+    // changes no maximum.
     let (top, bottom) = amounts(height);
     let (left, right) = amounts(width);
     let x = x.pad_with_same(2, top, bottom)?.pad_with_same(3, left, right)?;
@@ -200,7 +202,8 @@ impl Norm<'_> {
         x.broadcast_mul(&per_channel(x, &factor)?)?.broadcast_add(&per_channel(x, &shift)?)
     }
 
-    /// Normalises with the batch's own statistics and returns them: the mean and the biased variance, `[channels]`.
+    /// Normalises with the batch's own statistics and returns them: the mean and the biased
+    /// variance, `[channels]`.
     pub(crate) fn train(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
         let mean = channel_mean(x)?;
         let centred = x.broadcast_sub(&mean)?;
@@ -228,8 +231,8 @@ fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i). On CUDA it is
-/// drawn there, to the same bits.
+/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the
+/// stream (step, i). On CUDA it is drawn there, to the same bits.
 pub(crate) fn dropout_mask(
     shape: &[usize],
     p: f32,

@@ -17,7 +17,8 @@ use crate::{
 pub enum Pass {
     /// Dropout does nothing; BatchNorm uses its running statistics.
     Evaluation,
-    /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running ones.
+    /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running
+    /// ones.
     Training {
         /// The key of all dropout of this training.
         dropout: Key,
@@ -49,8 +50,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with fresh weights: Keras's default initialisation, drawn from streams keyed by the seed and the
-    /// names.
+    /// A network with fresh weights: Keras's default initialisation, drawn from streams keyed by
+    /// the seed and the names.
     ///
     /// # Errors
     /// If the device has no room.
@@ -136,14 +137,16 @@ impl Network {
         Ok(())
     }
 
-    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or `[n, width]`
-    /// features where there is no classifier. Gradients flow back through a pass of training only.
+    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or
+    /// `[n, width]` features where there is no classifier. Gradients flow back through a pass of
+    /// training only.
     ///
-    /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a head.
+    /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a
+    /// head.
     ///
     /// # Errors
-    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is trained on a single
-    /// value per channel.
+    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is
+    /// trained on a single value per channel.
     pub fn forward(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut users = vec![0usize; outputs.len()];
@@ -254,7 +257,8 @@ impl Network {
             return Err(Error::Layer {
                 network: String::new(),
                 layer: String::new(),
-                problem: "BatchNorm cannot be trained on one value per channel: use batches of at least 2"
+                problem: "BatchNorm cannot be trained on one value per channel: use batches of at \
+                          least 2"
                     .into(),
             });
         }

@@ -4,15 +4,18 @@ use serde::Serialize;
 
 use crate::{Graph, Node, Shape, op::View};
 
-/// Memory for the activations of a batch in 32-bit floats. Weights, gradients of weights and optimizer states come on top.
+/// Memory for the activations of a batch in 32-bit floats. Weights, gradients of weights and
+/// optimizer states come on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ActivationMemory {
     /// Pictures at once.
     pub batch: usize,
-    /// The most that must exist at one time in a forward pass that drops every map after its last use, in bytes.
+    /// The most that must exist at one time in a forward pass that drops every map after its last
+    /// use, in bytes.
     pub inference_bytes: u64,
-    /// What must be kept for the backward pass: the outputs of all layers that gradients flow through, and, below them, the
-    /// largest set of maps that a frozen part needs at one time, in bytes.
+    /// What must be kept for the backward pass: the outputs of all layers that gradients flow
+    /// through, and, below them, the largest set of maps that a frozen part needs at one time, in
+    /// bytes.
     pub training_bytes: u64,
 }
 
@@ -82,8 +85,9 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     most
 }
 
-/// For each layer, the side of the square of pixels that one of its values depends on; none behind a pooling over all
-/// positions, where it is the whole picture. Padding counts as picture, as is usual.
+/// For each layer, the side of the square of pixels that one of its values depends on; none behind
+/// a pooling over all positions, where it is the whole picture. Padding counts as picture, as is
+/// usual.
 pub(crate) fn receptive_fields(graph: &Graph) -> Vec<Option<usize>> {
     // Side, and the distance in pixels of neighbours.
     let mut fields: Vec<Option<(usize, usize)>> = Vec::new();
@@ -111,9 +115,10 @@ mod tests {
         receptive_fields(graph)[graph.last_feature_map()].unwrap()
     }
 
-    /// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019: VGG-16 212, MobileNetV2 491.
-    /// Of ResNet it has the variant with strides in other convolutions (483). By hand for ours: 7, 11 after the pooling;
-    /// 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 → 267; 32 + 2 × 64 → 427.
+    /// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019:
+    /// VGG-16 212, MobileNetV2 491. Of ResNet it has the variant with strides in other convolutions
+    /// (483). By hand for ours: 7, 11 after the pooling; 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 →
+    /// 267; 32 + 2 × 64 → 427.
     #[test]
     fn receptive_fields_are_the_published_ones() {
         assert_eq!(last_field(&networks::vgg16(10)), 212);
@@ -136,8 +141,8 @@ mod tests {
         assert_eq!(memory.at_batch(8).training_bytes, 32 * sum);
         assert_eq!(memory.at_batch(8).at_batch(2), memory.at_batch(2));
 
-        // Twelve blocks, each with 18 layers' tokens and two sets of scores; before them the patches
-        // and the tokens, behind them the class token and its norm.
+        // Twelve blocks, each with 18 layers' tokens and two sets of scores; before them the
+        // patches and the tokens, behind them the class token and its norm.
         let vit = networks::vit_base(10).without_classifier();
         let vit_shapes = vit.shapes(224, 224).unwrap();
         let of_vit = ActivationMemory::of((&vit, &vit_shapes), true, None);

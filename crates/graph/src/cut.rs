@@ -8,8 +8,8 @@ impl Graph {
     /// positions if it is a feature map, and its class token if it is the tokens of a vision
     /// transformer. "As many layers as one likes may be replaced."
     ///
-    /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g. `layer3`, which stands for the
-    /// last of them. Names stay, so that the same weights fit.
+    /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g.
+    /// `layer3`, which stands for the last of them. Names stay, so that the same weights fit.
     ///
     /// ```
     /// let network = taper_graph::networks::resnet50(1000);
@@ -20,7 +20,8 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns comes before the cut.
+    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns
+    /// comes before the cut.
     pub fn cut(&self, layer: &str) -> Result<Graph> {
         let last = self.last_of(layer)?;
         let mut graph = self.up_to(last);

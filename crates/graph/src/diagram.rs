@@ -26,8 +26,9 @@ struct Block {
     trained: bool,
 }
 
-/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with shapes and parameters.
-/// Wider boxes have more channels; a line beside a box is a shortcut; what is trained has another colour.
+/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with
+/// shapes and parameters. Wider boxes have more channels; a line beside a box is a shortcut; what
+/// is trained has another colour.
 ///
 /// # Errors
 /// As [`Graph::shapes`].
@@ -92,8 +93,8 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
     groups.into_iter().map(block).collect()
 }
 
-/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that stands alone. And whether
-/// it begins a block in any case.
+/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that
+/// stands alone. And whether it begins a block in any case.
 fn group_of(node: &Node) -> (String, bool) {
     let parts: Vec<&str> = node.name.split('.').collect();
     let number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
@@ -148,7 +149,8 @@ fn draw(title: &str, blocks: &[Block]) -> String {
         let _ = writeln!(svg, "{text}");
     };
     line(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"13\">"
     ));
     line(format!("<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"));
@@ -161,7 +163,8 @@ fn draw(title: &str, blocks: &[Block]) -> String {
     for (i, (fill, stroke, label)) in legend.into_iter().enumerate() {
         let x = 24.0 + 120.0 * i as f64;
         line(format!(
-            "<rect x=\"{x}\" y=\"52\" width=\"14\" height=\"14\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+            "<rect x=\"{x}\" y=\"52\" width=\"14\" height=\"14\" fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>"
         ));
         line(text(x + 20.0, 64.0, "start", "fill=\"#444444\"", label));
     }
@@ -179,24 +182,30 @@ fn draw(title: &str, blocks: &[Block]) -> String {
         if i + 1 < blocks.len() {
             let (from, to) = (y + BOX_HEIGHT, y + BOX_HEIGHT + GAP);
             line(format!(
-                "<path d=\"M {CENTRE} {from} V {to} m -4 -6 l 4 6 l 4 -6\" fill=\"none\" stroke=\"#777777\"/>"
+                "<path d=\"M {CENTRE} {from} V {to} m -4 -6 l 4 6 l 4 -6\" fill=\"none\" \
+                 stroke=\"#777777\"/>"
             ));
         }
         if block.times > 1 {
             // A second sheet behind the first.
             line(format!(
-                "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>",
+                "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
+             fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>",
                 x + 5.0,
                 y + 5.0
             ));
         }
         line(format!(
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
+             fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>"
         ));
         if block.shortcut {
             let (left, middle) = (x - 14.0, y + BOX_HEIGHT / 2.0);
             line(format!(
-                "<path d=\"M {CENTRE} {0} H {left} V {1} H {CENTRE}\" fill=\"none\" stroke=\"{stroke}\" stroke-dasharray=\"3 2\"/>",
+                "<path d=\"M {CENTRE} {0} H {left} V {1} H {CENTRE}\" fill=\"none\" stroke=\"{stroke}\" \
+                 stroke-dasharray=\"3 2\"/>",
                 y - GAP / 2.0,
                 y + BOX_HEIGHT + GAP / 2.0 - 3.0
             ));

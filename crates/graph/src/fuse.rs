@@ -1,5 +1,6 @@
-//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it, and what follows a
-//! convolution directly (residual, activation) computed with it. The frozen forms of all devices stand on this.
+//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it,
+//! and what follows a convolution directly (residual, activation) computed with it. The frozen
+//! forms of all devices stand on this.
 
 use std::borrow::Cow;
 
@@ -10,9 +11,10 @@ use crate::{
 
 /// Output channels up to which the first layers of a frozen network in bf16 stay in f32.
 ///
-/// A map of few channels holds little that could average the error of another away, and all that follows rests on it: on real
-/// pictures with white ground, where whole regions round the same way, the three first layers of EfficientNet-Lite0 make two
-/// thirds of the error of bf16 (`docs/performance.md`). Being thin, they cost little.
+/// A map of few channels holds little that could average the error of another away, and all that
+/// follows rests on it: on real pictures with white ground, where whole regions round the same way,
+/// the three first layers of EfficientNet-Lite0 make two thirds of the error of bf16
+/// (`docs/performance.md`). Being thin, they cost little.
 pub const THIN_CHANNELS: usize = 32;
 
 /// What a step of a frozen network computes first.
@@ -72,8 +74,9 @@ pub struct FusedLayer {
 }
 
 impl FusedLayer {
-    /// Weight and bias of the convolution or linear layer, with scale and shift folded into them: in torch's layout, and
-    /// `[out]`. Folded in f64 and rounded once. Of a layer norm scale and bias, `[channels]`; both are empty for pooling.
+    /// Weight and bias of the convolution or linear layer, with scale and shift folded into them:
+    /// in torch's layout, and `[out]`. Folded in f64 and rounded once. Of a layer norm scale and
+    /// bias, `[channels]`; both are empty for pooling.
     ///
     /// # Errors
     /// [`Error::Layer`] if the weights do not hold the layer's tensor.
@@ -120,12 +123,12 @@ impl FusedLayer {
     }
 }
 
-/// The steps of a frozen network in order of computation, up to the graph's output; layers that it does not need are left
-/// out, and dropout does nothing.
+/// The steps of a frozen network in order of computation, up to the graph's output; layers that it
+/// does not need are left out, and dropout does nothing.
 ///
 /// # Errors
-/// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be fused to a convolution
-/// and is none of the steps' kinds.
+/// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be
+/// fused to a convolution and is none of the steps' kinds.
 pub fn fuse(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<FusedLayer>> {
     crate::check_weights(graph, weights)?;
     let nodes = graph.nodes();
@@ -286,7 +289,8 @@ impl Fuser<'_> {
                     if other == layer.end {
                         break;
                     }
-                    // The other side must exist when this convolution runs; else the other side takes the sum.
+                    // The other side must exist when this convolution runs; else the other side
+                    // takes the sum.
                     let Some(value) = self.value_of[other] else { break };
                     layer.residual = Some(value);
                 }

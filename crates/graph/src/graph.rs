@@ -12,7 +12,8 @@ pub type NodeId = usize;
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
-    /// The name, unique in the graph; the prefix of its parameters' names. Those of pretrained networks are timm's.
+    /// The name, unique in the graph; the prefix of its parameters' names. Those of pretrained
+    /// networks are timm's.
     pub name: String,
     /// What it does.
     pub op: Op,
@@ -47,7 +48,8 @@ impl ParameterKind {
 pub struct Parameter {
     /// The layer's name and the tensor's own, e.g. `layer1.0.conv1.weight`.
     pub name: String,
-    /// The shape in torch's layout: `[out, in / groups, kernel, kernel]` or `[out, in]` or `[channels]`.
+    /// The shape in torch's layout: `[out, in / groups, kernel, kernel]` or `[out, in]` or
+    /// `[channels]`.
     pub shape: Vec<usize>,
     /// What it is for.
     pub kind: ParameterKind,
@@ -152,12 +154,13 @@ impl Graph {
         strides[self.last_feature_map()]
     }
 
-    /// The output shape of every layer for an input of this height and width (ignored by a head, which starts from
-    /// features).
+    /// The output shape of every layer for an input of this height and width (ignored by a head,
+    /// which starts from features).
     ///
     /// # Errors
-    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`] where a larger picture helps a
-    /// layer, e.g. VGG's classifier; [`Error::Layer`] names the first layer that gets something else that it cannot take.
+    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`]
+    /// where a larger picture helps a layer, e.g. VGG's classifier; [`Error::Layer`] names the
+    /// first layer that gets something else that it cannot take.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         if matches!(self.nodes[0].op, Op::Input(_)) {
             let stride = self.total_stride();
@@ -200,7 +203,8 @@ impl Graph {
         Ok(shapes)
     }
 
-    /// Every named tensor, in the order of the layers; within a layer weight, bias, running mean, running variance.
+    /// Every named tensor, in the order of the layers; within a layer weight, bias, running mean,
+    /// running variance.
     pub fn parameters(&self) -> Vec<Parameter> {
         let tensors_of = |(id, node): (NodeId, &Node)| {
             let tensors = node.op.operation().tensors(&node.name).into_iter();
@@ -209,7 +213,8 @@ impl Graph {
         self.nodes.iter().enumerate().flat_map(tensors_of).collect()
     }
 
-    /// How many learnable numbers the network has: weights, scales and biases, as published counts go.
+    /// How many learnable numbers the network has: weights, scales and biases, as published counts
+    /// go.
     pub fn learnable_parameters(&self) -> usize {
         self.count(true)
     }
@@ -248,7 +253,8 @@ impl Graph {
     }
 }
 
-/// Writes a [`Graph`] layer by layer. Each method takes the name and the input and returns the new layer's id.
+/// Writes a [`Graph`] layer by layer. Each method takes the name and the input and returns the new
+/// layer's id.
 #[derive(Debug)]
 pub struct GraphBuilder {
     pub(crate) name: String,
@@ -274,8 +280,8 @@ impl GraphBuilder {
     /// Adds any layer.
     ///
     /// # Panics
-    /// If an input does not exist yet, the number of inputs is wrong or the name is taken: mistakes of the author of a
-    /// network, not of its user.
+    /// If an input does not exist yet, the number of inputs is wrong or the name is taken: mistakes
+    /// of the author of a network, not of its user.
     pub fn layer(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
         let name = name.into();
         assert_eq!(inputs.len(), op.arity(), "layer '{name}' has a wrong number of inputs");

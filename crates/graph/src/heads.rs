@@ -9,11 +9,11 @@ pub fn linear(width: usize, classes: usize) -> Graph {
     g.finish(x)
 }
 
-/// The tutorial's head on pooled features: BatchNorm → Dropout 0.5 → Dense 512 ReLU → BatchNorm → Dropout 0.5 →
-/// Dense K. The softmax is part of the loss and of the prediction.
+/// The tutorial's head on pooled features: BatchNorm → Dropout 0.5 → Dense 512 ReLU → BatchNorm →
+/// Dropout 0.5 → Dense K. The softmax is part of the loss and of the prediction.
 ///
-/// BatchNorm is Keras's (`keras/src/layers/normalization/batch_normalization.py`): momentum 0.99, ε 1e-3, biased
-/// variance in the moving average.
+/// BatchNorm is Keras's (`keras/src/layers/normalization/batch_normalization.py`): momentum 0.99, ε
+/// 1e-3, biased variance in the moving average.
 pub fn tutorial(width: usize, classes: usize) -> Graph {
     let (mut g, x) = GraphBuilder::features("tutorial", width);
     let x = keras_batch_norm(&mut g, "bn1", x, width);
@@ -26,7 +26,8 @@ pub fn tutorial(width: usize, classes: usize) -> Graph {
     g.finish(0)
 }
 
-/// A multi-layer perceptron: for each width a fully connected layer, ReLU and dropout, then the logits.
+/// A multi-layer perceptron: for each width a fully connected layer, ReLU and dropout, then the
+/// logits.
 pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Graph {
     let (mut g, mut x) = GraphBuilder::features("mlp", width);
     let mut before = width;
@@ -43,8 +44,8 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
     g.finish(0)
 }
 
-/// The head with another probability of dropout: in all of its dropout layers, or, if it has none, in a new one before its
-/// last layer. 0 leaves the values as they are.
+/// The head with another probability of dropout: in all of its dropout layers, or, if it has none,
+/// in a new one before its last layer. 0 leaves the values as they are.
 pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     let mut head = head.clone();
     let mut changed = false;
@@ -74,7 +75,8 @@ fn keras_batch_norm(g: &mut GraphBuilder, name: &str, input: NodeId, channels: u
 mod tests {
     use super::*;
 
-    /// The counts of `semantics.md`: 8,192 + 1,049,088 + 2,048 + 1,539, of which 1,055,747 are trainable.
+    /// The counts of `semantics.md`: 8,192 + 1,049,088 + 2,048 + 1,539, of which 1,055,747 are
+    /// trainable.
     #[test]
     fn the_tutorials_head_has_its_published_parameters() {
         let per_layer = |graph: &Graph| {

@@ -21,6 +21,8 @@ pub struct Attention {
     tokens: usize,
     width: usize,
     heads: usize,
+    /// Tokens that ask.
+    queries: usize,
 }
 
 impl Attention {
@@ -39,7 +41,14 @@ impl Attention {
             return Err(bad_shape(OPERATION, reason));
         }
         product(product(tokens, width)?, 3)?;
-        Ok(Self { class, tokens, width, heads })
+        Ok(Self { class, tokens, width, heads, queries: tokens })
+    }
+
+    /// Where only the first so many tokens ask, all of them at most; there is no output for the
+    /// others then.
+    #[must_use]
+    pub fn queries(self, queries: usize) -> Self {
+        Self { queries: queries.min(self.tokens), ..self }
     }
 
     /// Tokens of one picture.
@@ -63,7 +72,7 @@ impl Attention {
     /// Floating-point operations of one picture: two products of all tokens with all.
     #[must_use]
     pub fn flops(&self) -> u64 {
-        4 * (self.tokens * self.tokens * self.width) as u64
+        4 * (self.queries * self.tokens * self.width) as u64
     }
 
     /// Scratch values (f32) that each thread of the team needs.
@@ -75,7 +84,8 @@ impl Attention {
     /// Attends within each of `n` sequences.
     ///
     /// `input`: `[n, tokens, 3 · width]`, query, key and value of all heads after one another;
-    /// `out`: `[n, tokens, width]`. The result does not depend on the number of threads.
+    /// `out`: `[n, queries, width]`, as many queries as tokens unless
+    /// [`queries`](Self::queries) says otherwise. The result does not depend on the number of threads.
     ///
     /// # Errors
     /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written
@@ -87,26 +97,26 @@ impl Attention {
         input: &[E],
         out: &mut [E],
     ) -> Result<(), KernelError> {
-        let len = product(n, self.tokens * self.width)?;
-        check_len(OPERATION, "input", input.len(), product(len, 3)?)?;
-        check_len(OPERATION, "output", out.len(), len)?;
+        let len = product(n, 3 * self.tokens * self.width)?;
+        check_len(OPERATION, "input", input.len(), len)?;
+        check_len(OPERATION, "output", out.len(), product(n, self.queries * self.width)?)?;
         team.check(OPERATION, self.scratch_len())?;
         let out = SharedMut::new(out);
         team.run(n * self.heads, &|item, scratch| {
             let (picture, head) = (item / self.heads, item % self.heads);
-            let first = picture * self.tokens * self.width;
+            let first = picture * self.width;
             let at = head * self.width / self.heads;
             let place = self.place(scratch);
             // SAFETY: the head's queries, keys and values lie within the picture's part of the
             // input, what it gives within that of the output, and no other item writes there; the
             // scratch is as long as `parts` asks for, as just checked.
             unsafe {
-                let from = input.as_ptr().add(3 * first + at);
+                let from = input.as_ptr().add(3 * self.tokens * first + at);
                 dispatch(self.class, Pack { attention: self, from, place });
                 dispatch(self.class, Attend { attention: self, place });
                 dispatch(
                     self.class,
-                    Unpack { attention: self, to: out.get().add(first + at), place },
+                    Unpack { attention: self, to: out.get().add(self.queries * first + at), place },
                 );
             }
         });
@@ -121,9 +131,9 @@ impl Attention {
     fn parts(&self) -> Parts {
         let Tiling { lanes, mr, .. } = Tiling::for_class::<f32>(self.class);
         let panel = 2 * lanes;
-        let (padded, depth) = (self.tokens.next_multiple_of(panel), self.depth());
+        let (padded, depth) = (self.tokens.next_multiple_of(lanes), self.depth());
         Parts {
-            queries: self.tokens * depth,
+            queries: self.queries * depth,
             keys: padded * depth,
             values: self.tokens * depth.next_multiple_of(lanes),
             scores: mr * padded,
@@ -161,13 +171,13 @@ impl Attention {
 
 /// How many f32 each part of the scratch memory holds.
 struct Parts {
-    /// `[tokens, depth]`; what comes out replaces them.
+    /// `[queries, depth]`; what comes out replaces them.
     queries: usize,
-    /// Panels of two vectors of keys, `[panels][depth][2 · LANES]`.
+    /// Panels of one or two vectors of keys, `[panels][depth][vectors · LANES]`.
     keys: usize,
     /// Panels of one or two vectors of channels, `[panels][tokens][vectors · LANES]`.
     values: usize,
-    /// `[MR][tokens, filled up to whole panels]`.
+    /// `[MR][tokens, filled up to whole vectors]`.
     scores: usize,
     /// The keys of one panel, `[2 · LANES][depth]`.
     rows: usize,
@@ -218,29 +228,36 @@ impl<E: Element> Task for Pack<'_, E> {
         let Self { attention, from, place } = self;
         let (tokens, width, depth) = (attention.tokens, attention.width, attention.depth());
         let scale = 1.0 / (depth as f32).sqrt();
-        // The lanes of the products, which are in f32: those of every class are the same for all elements.
+        // The lanes of the products, which are in f32: those of every class are the same for all
+        // elements.
         let panel = 2 * S::LANES;
-        // SAFETY: token `t` has `depth` values at `t · 3 · width` for queries, `width` further for keys and twice that for
-        // values; the parts of the scratch are as long as `Parts` says.
+        // SAFETY: token `t` has `depth` values at `t · 3 · width` for queries, `width` further for
+        // keys and twice that for values; the parts of the scratch are as long as `Parts` says.
         unsafe {
             for lane in 0..panel {
                 *place.zeros.add(lane) = 0.0;
             }
-            for token in 0..tokens {
+            for token in 0..attention.queries {
                 let query = from.add(token * 3 * width);
                 copy::<S>(query, place.queries.add(token * depth), depth, scale);
             }
-            for first in (0..tokens).step_by(panel) {
+            let padded = tokens.next_multiple_of(S::LANES);
+            for first in (0..padded).step_by(panel) {
                 let keys = place.keys.add(first * depth);
-                let count = panel.min(tokens - first);
-                for lane in 0..count {
-                    let key = from.add((first + lane) * 3 * width + width);
-                    copy::<S>(key, place.rows.add(lane * depth), depth, 1.0);
+                let lanes = panel.min(padded - first);
+                for lane in 0..lanes {
+                    let row = place.rows.add(lane * depth);
+                    if first + lane < tokens {
+                        let key = from.add((first + lane) * 3 * width + width);
+                        copy::<S>(key, row, depth, 1.0);
+                    } else {
+                        std::ptr::write_bytes(row, 0, depth);
+                    }
                 }
                 for channel in 0..depth {
-                    for lane in 0..panel {
-                        let row = place.rows.add(lane * depth + channel);
-                        *keys.add(channel * panel + lane) = if lane < count { *row } else { 0.0 };
+                    for lane in 0..lanes {
+                        let value = *place.rows.add(lane * depth + channel);
+                        *keys.add(channel * lanes + lane) = value;
                     }
                 }
             }
@@ -291,11 +308,12 @@ impl Task for Attend<'_> {
         let Self { attention, place } = self;
         let (tokens, depth) = (attention.tokens, attention.depth());
         let panel = 2 * S::LANES;
-        let padded = tokens.next_multiple_of(panel);
-        for first in (0..tokens).step_by(S::MR) {
-            let count = S::MR.min(tokens - first);
-            // SAFETY: the table has room for `MR` pointers, to rows that exist; keys and values are packed as the tile reads
-            // them; scores hold `MR` rows of `padded` values.
+        let padded = tokens.next_multiple_of(S::LANES);
+        let mut factors = [0f32; 16];
+        for first in (0..attention.queries).step_by(S::MR) {
+            let count = S::MR.min(attention.queries - first);
+            // SAFETY: the table has room for `MR` pointers, to rows that exist; keys and values are
+            // packed as the tile reads them; scores hold `MR` rows of `padded` values.
             unsafe {
                 let queries = place.queries.add(first * depth);
                 let tile = Tile {
@@ -316,7 +334,10 @@ impl Task for Attend<'_> {
                 }
                 for key in (0..padded).step_by(panel) {
                     let filter = place.keys.add(key * depth).cast_const();
-                    Tile { filter, out: place.scores.add(key), ..tile }.run::<S>(count, 2);
+                    let vectors = (padded - key).div_ceil(S::LANES).min(2);
+                    let width = vectors * S::LANES;
+                    let tile = Tile { filter, out: place.scores.add(key), width, ..tile };
+                    tile.run::<S>(count, vectors);
                 }
                 for row in 0..count {
                     let scores = place.scores.add(row * padded);
@@ -324,7 +345,7 @@ impl Task for Attend<'_> {
                     for none in tokens..padded {
                         *scores.add(none) = f32::NEG_INFINITY;
                     }
-                    softmax::<S>(scores, padded);
+                    factors[row] = softmax::<S>(scores, padded);
                 }
                 let mut values = place.values;
                 for (channel, wide, vectors) in value_panels(depth, S::LANES) {
@@ -333,6 +354,10 @@ impl Task for Attend<'_> {
                     let tile = Tile { filter, len: tokens, out, ldc: depth, width: wide, ..tile };
                     tile.run::<S>(count, vectors);
                     values = values.add(tokens * vectors * S::LANES);
+                }
+                for (row, &factor) in factors[..count].iter().enumerate() {
+                    let out = queries.add(row * depth);
+                    copy::<S>(out.cast_const(), out, depth, factor);
                 }
             }
         }
@@ -353,7 +378,7 @@ impl<E: Element> Task for Unpack<'_, E> {
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
         let depth = self.attention.depth();
-        for token in 0..self.attention.tokens {
+        for token in 0..self.attention.queries {
             // SAFETY: both hold `depth` values for each token.
             unsafe {
                 let from = self.place.queries.add(token * depth).cast_const();

@@ -37,12 +37,13 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// Replaces `len` scores, a multiple of `LANES`, by their softmax.
+/// Replaces `len` scores, a multiple of `LANES`, by their exponentials, the highest of which is 1,
+/// and returns the factor that makes a softmax of them.
 ///
 /// # Safety
 /// The processor has the instructions of `S`, and `row` holds `len` values.
 #[inline(always)]
-pub(crate) unsafe fn softmax<S: Simd<Elem = f32>>(row: *mut f32, len: usize) {
+pub(crate) unsafe fn softmax<S: Simd<Elem = f32>>(row: *mut f32, len: usize) -> f32 {
     // SAFETY: every vector lies within the `len` values.
     unsafe {
         let mut highest = S::splat(f32::NEG_INFINITY);
@@ -60,9 +61,6 @@ pub(crate) unsafe fn softmax<S: Simd<Elem = f32>>(row: *mut f32, len: usize) {
         }
         let mut lanes = [0f32; 16];
         S::store32(lanes.as_mut_ptr(), sums);
-        let factor = S::splat(1.0 / lanes.iter().sum::<f32>());
-        for at in (0..len).step_by(S::LANES) {
-            S::store32(row.add(at), S::mul(S::load32(row.add(at)), factor));
-        }
+        1.0 / lanes.iter().sum::<f32>()
     }
 }

@@ -38,7 +38,8 @@ pub fn patch_tokens<E: Element>(
             class: width,
             len: map + width,
         };
-        // SAFETY: the picture's part of each buffer is as long as just checked, and written by this item only.
+        // SAFETY: the picture's part of each buffer is as long as just checked, and written by this
+        // item only.
         unsafe { dispatch(class, task) }
     });
     Ok(())
@@ -78,15 +79,15 @@ impl<E: Element> Task for Sum<E> {
     }
 }
 
-/// The first token of each sequence in f32: `input` is `[n, tokens, width]`, `out` `[n, width]`.
+/// The first token of each sequence: `input` is `[n, tokens, width]`, `out` `[n, width]`.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`]; nothing has been written then.
-pub fn class_token<E: Element>(
+pub fn class_token<E: Element, O: Element>(
     n: usize,
     [tokens, width]: [usize; 2],
     input: &[E],
-    out: &mut [f32],
+    out: &mut [O],
 ) -> Result<(), KernelError> {
     let len = product(tokens, width)?;
     check_len(OPERATION, "input", input.len(), product(n, len)?)?;
@@ -94,7 +95,7 @@ pub fn class_token<E: Element>(
     for picture in 0..n {
         let from = &input[picture * len..][..width];
         let to = &mut out[picture * width..][..width];
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = O::from_f32(from.to_f32()));
     }
     Ok(())
 }

@@ -145,6 +145,28 @@ fn results_do_not_depend_on_threads_or_batch() {
 }
 
 #[test]
+fn fewer_queries_give_the_first_rows_to_the_bit() {
+    let (n, tokens, width, heads) = (2, 37, 24, 3);
+    for class in classes() {
+        let input = Random(4).values(n * tokens * 3 * width);
+        let run = |queries: usize| {
+            let attention = Attention::new(class, tokens, width, heads).unwrap().queries(queries);
+            let mut scratch = vec![0.0; attention.scratch_len()];
+            let mut out = vec![0f32; n * queries * width];
+            attention.run(&mut Team::serial(&mut scratch), n, &input, &mut out).unwrap();
+            out
+        };
+        let all = run(tokens);
+        for queries in [1, 5, 30] {
+            for (some, all) in run(queries).chunks(queries * width).zip(all.chunks(tokens * width))
+            {
+                assert_eq!(some, &all[..queries * width], "{class}, {queries} queries");
+            }
+        }
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn attention_and_tokens_stay_inside() {
     fn check<E: Element>(class: KernelClass, random: &mut Random) {
@@ -215,5 +237,5 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(attention.run(&mut Team::serial(&mut [0.0; 3]), 1, &[0f32; 36], &mut out).is_err());
     let team = &mut Team::serial(&mut []);
     assert!(patch_tokens(class, team, 1, [2, 4], &[0.0; 8], &[0f32; 8], &mut out).is_err());
-    assert!(class_token(1, [3, 4], &out, &mut [0.0; 3]).is_err());
+    assert!(class_token(1, [3, 4], &out, &mut [0f32; 3]).is_err());
 }

@@ -1,6 +1,8 @@
 //! Pictures per second of a compiled network with seeded weights.
 //!
-//! `cargo run --release -p taper-plan --example speed -- [resnet50|vgg16|efficientnet-lite0|convnext-tiny|vit-base|dinov2-small] [f32|bf16] [batch] [kernels] [threads] [group] [early MiB] [layers]`
+//! `cargo run --release -p taper-plan --example speed --
+//! [resnet50|vgg16|efficientnet-lite0|convnext-tiny|vit-base|dinov2-small] [f32|bf16] [batch]
+//! [kernels] [threads] [group] [early MiB] [layers]`
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -74,7 +76,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (best, median) = (times[0], times[times.len() / 2]);
     let rate = |seconds: f64| batch as f64 / seconds;
     println!(
-        "{} {} batch {batch}, {threads} threads, group {}: {:.1} pictures/s (median), {:.1} (best), {:.0} GFLOP/s (best), workspace {:.1} MiB, weights {:.1} MiB",
+        "{} {} batch {batch}, {threads} threads, group {}: {:.1} pictures/s (median), {:.1} (best), \
+         {:.0} GFLOP/s (best), workspace {:.1} MiB, weights {:.1} MiB",
         graph.name(),
         plan.precision(),
         options.group,

@@ -1,4 +1,5 @@
-//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies between.
+//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies
+//! between.
 
 use taper_graph::{
     Activation as GraphActivation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape,
@@ -9,6 +10,7 @@ use taper_kernels::{
     LayerNorm, PackedFilter, Padding, PixelFilter, Pool, PoolKind, Window,
 };
 
+use crate::rows::only_first;
 use crate::{PlanError, PlanOptions, Precision, Result};
 
 pub(crate) type ValueId = usize;
@@ -52,7 +54,13 @@ pub(crate) enum Kernel<E: Element> {
         table: AlignedBuffer<f32>,
     },
     Attention(Attention),
+    /// To a vector in f32.
     ClassToken {
+        /// Tokens and width.
+        shape: [usize; 2],
+    },
+    /// To a sequence of one token.
+    FirstToken {
         /// Tokens and width.
         shape: [usize; 2],
     },
@@ -94,6 +102,7 @@ impl<E: Element> Step<E> {
             | Kernel::GlobalAvgPool { .. }
             | Kernel::Attention(_)
             | Kernel::ClassToken { .. }
+            | Kernel::FirstToken { .. }
             | Kernel::Round => 0,
         }
     }
@@ -110,6 +119,7 @@ impl<E: Element> Step<E> {
             | Kernel::GlobalAvgPool { .. }
             | Kernel::PatchTokens { .. }
             | Kernel::ClassToken { .. }
+            | Kernel::FirstToken { .. }
             | Kernel::LayerNorm(_)
             | Kernel::WideNorm(_)
             | Kernel::Round => 0,
@@ -145,8 +155,9 @@ impl<E: Element> Step<E> {
                 let (tokens, width) = (attention.tokens(), attention.width());
                 ("attention", format!("{tokens} × {width}, {} heads", attention.heads()))
             }
-            Kernel::ClassToken { shape: [tokens, width] } => {
-                ("class token", format!("of {tokens} × {width}"))
+            Kernel::ClassToken { shape: [tokens, width] }
+            | Kernel::FirstToken { shape: [tokens, width] } => {
+                ("first token", format!("of {tokens} × {width}"))
             }
             Kernel::Round => ("round", "to bf16".to_owned()),
         }
@@ -173,6 +184,8 @@ struct Lowering<'a, E: Element> {
     shapes: Vec<Shape>,
     /// Where a layer's output is, once a step computes it.
     value_of: Vec<Option<ValueId>>,
+    /// Where the first token of a layer's output is, if a step has taken it.
+    first_of: Vec<Option<ValueId>>,
     lowered: Lowered<E>,
 }
 
@@ -182,13 +195,20 @@ pub(crate) fn lower<E: Element>(
     options: &PlanOptions,
     class: KernelClass,
 ) -> Result<Lowered<E>> {
-    let shapes = graph.shapes(options.size[0], options.size[1])?;
+    let mut shapes = graph.shapes(options.size[0], options.size[1])?;
     let layers = taper_graph::fuse(graph, weights).map_err(|error| match error {
         taper_graph::Error::Layer { layer, kind, problem } => {
             PlanError::Unsupported { layer, kind, reason: problem }
         }
         other => other.into(),
     })?;
+    // What nobody reads is not computed.
+    let only_first = only_first(&layers, &shapes, graph.output());
+    for (shape, only_first) in shapes.iter_mut().zip(only_first) {
+        if let (Shape::Tokens { count, .. }, true) = (shape, only_first) {
+            *count = 1;
+        }
+    }
     let mut lowering = Lowering {
         graph,
         weights,
@@ -196,6 +216,7 @@ pub(crate) fn lower<E: Element>(
         class,
         shapes,
         value_of: vec![None; graph.nodes().len()],
+        first_of: vec![None; graph.nodes().len()],
         lowered: Lowered { steps: Vec::new(), values: Vec::new(), output: 0 },
     };
     for layer in &layers {
@@ -267,7 +288,8 @@ impl<E: Element> Lowering<'_, E> {
                     let input = self.input(layer)?;
                     return self.push(layer, Kernel::WideNorm(norm), Some(input), flops);
                 }
-                let input = self.map_input(layer)?;
+                let value = self.map_input(layer)?;
+                let input = self.tokens_for(layer, layer.input, value);
                 self.push(layer, Kernel::LayerNorm(norm), Some(input), flops)
             }
             FusedOp::PatchTokens(_) => {
@@ -282,9 +304,12 @@ impl<E: Element> Lowering<'_, E> {
             FusedOp::Attention(attention) => {
                 let input = self.map_input(layer)?;
                 let [tokens, _] = self.tokens(layer)?;
-                let attention =
+                let mut attention =
                     Attention::new(self.class, tokens, attention.width, attention.heads)
                         .map_err(self.kernel_error(layer.node))?;
+                if let Shape::Tokens { count, .. } = self.shapes[layer.end] {
+                    attention = attention.queries(count);
+                }
                 self.push(layer, Kernel::Attention(attention), Some(input), attention.flops())
             }
             FusedOp::ClassToken => {
@@ -326,6 +351,26 @@ impl<E: Element> Lowering<'_, E> {
     fn map_input(&mut self, layer: &FusedLayer) -> Result<ValueId> {
         let value = self.input(layer)?;
         Ok(self.rounded(layer.input, value))
+    }
+
+    /// The tokens of another layer that a layer reads: all of them, or the first if it gives no more.
+    fn tokens_for(&mut self, layer: &FusedLayer, node: NodeId, value: ValueId) -> ValueId {
+        let (Shape::Tokens { count: from, width }, Shape::Tokens { count: to, .. }) =
+            (self.shapes[node], self.shapes[layer.end])
+        else {
+            return value;
+        };
+        if from == to {
+            return value;
+        }
+        if let Some(first) = self.first_of[node] {
+            return first;
+        }
+        let name = self.graph.nodes()[node].name.clone();
+        let kernel = Kernel::FirstToken { shape: [from, width] };
+        let first = self.emit(name, Vec::new(), Value::Map(width), kernel, Some(value), 0);
+        self.first_of[node] = Some(first);
+        first
     }
 
     /// The output of a layer in the plan's precision; it is rounded once for all that read it.
@@ -396,7 +441,7 @@ impl<E: Element> Lowering<'_, E> {
         out_features: usize,
     ) -> Result<()> {
         let id = layer.node;
-        if let Shape::Tokens { count, .. } = self.shapes[layer.input] {
+        if let Shape::Tokens { count, .. } = self.shapes[layer.end] {
             // One pixel is one token.
             let window = Window::square(1);
             let shape = Conv2dShape::new([count, 1], in_features, out_features, window);
@@ -405,8 +450,11 @@ impl<E: Element> Lowering<'_, E> {
             let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
                 .map_err(self.kernel_error(id))?;
             let residual = self.residual(layer)?;
+            let residual = layer.residual.zip(residual);
+            let residual = residual.map(|(node, value)| self.tokens_for(layer, node, value));
             let kernel = Kernel::Conv { filter, activation: activation(layer), residual };
-            let input = self.map_input(layer)?;
+            let value = self.map_input(layer)?;
+            let input = self.tokens_for(layer, layer.input, value);
             return self.push(layer, kernel, Some(input), flops);
         }
         let input = self.input(layer)?;
@@ -444,14 +492,28 @@ impl<E: Element> Lowering<'_, E> {
         input: Option<ValueId>,
         flops: u64,
     ) -> ValueId {
-        let output = self.lowered.values.len();
         let is_wide = matches!(kernel, Kernel::WidePixels { .. } | Kernel::Wide { .. });
-        self.lowered.values.push(match self.shapes[end] {
+        let value = match self.shapes[end] {
             shape @ Shape::Map { .. } if is_wide => Value::Wide(shape.elements()),
             shape @ (Shape::Map { .. } | Shape::Tokens { .. }) => Value::Map(shape.elements()),
             Shape::Vector(len) => Value::Wide(len),
-        });
+        };
+        let output = self.emit(name, fused, value, kernel, input, flops);
         self.value_of[end] = Some(output);
+        output
+    }
+
+    fn emit(
+        &mut self,
+        name: String,
+        fused: Vec<String>,
+        value: Value,
+        kernel: Kernel<E>,
+        input: Option<ValueId>,
+        flops: u64,
+    ) -> ValueId {
+        let output = self.lowered.values.len();
+        self.lowered.values.push(value);
         self.lowered.steps.push(Step { name, fused, kernel, input, output, flops });
         output
     }

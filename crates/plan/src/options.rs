@@ -6,18 +6,21 @@ use taper_kernels::Kernels;
 
 use crate::PlanError;
 
-/// What activations and filters are stored in. Sums are f32 always; so are pooled features and everything after them.
+/// What activations and filters are stored in. Sums are f32 always; so are pooled features and
+/// everything after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats (default).
     #[default]
     F32,
-    /// bfloat16: 8 significant bits; twice the speed where the processor has `avx512_bf16`, none of it elsewhere.
+    /// bfloat16: 8 significant bits; twice the speed where the processor has `avx512_bf16`, none of
+    /// it elsewhere.
     Bf16,
     /// IEEE half precision: 11 significant bits, up to 65,504. On CUDA only.
     F16,
-    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA with cuDNN only.
+    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA
+    /// with cuDNN only.
     Tf32,
 }
 
@@ -76,8 +79,8 @@ pub struct PlanOptions {
     /// Pictures that one thread takes through the late layers together, at least 1; default: 4.
     /// It changes speed and memory, never the result.
     pub group: usize,
-    /// Bytes of packed weights at the start of the network whose layers run picture by picture; default: 8 MiB.
-    /// It changes speed and memory, never the result.
+    /// Bytes of packed weights at the start of the network whose layers run picture by picture;
+    /// default: 8 MiB. It changes speed and memory, never the result.
     pub early_bytes: usize,
 }
 

@@ -9,7 +9,8 @@ use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Precision,
 
 use crate::{Error, Result};
 
-/// A frozen network from pixels to features (or to its own logits): the compiled plan on the CPU, candle elsewhere.
+/// A frozen network from pixels to features (or to its own logits): the compiled plan on the CPU,
+/// candle elsewhere.
 #[derive(Debug)]
 pub struct Backbone {
     form: Form,
@@ -39,7 +40,8 @@ struct Candle {
 }
 
 impl Candle {
-    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on the device.
+    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on
+    /// the device.
     fn run(&mut self, pixels: &[u8], n: usize, size: usize) -> taper_candle::Result<Readback> {
         let network = &self.network;
         let rows =
@@ -77,7 +79,8 @@ impl Pending {
     }
 }
 
-/// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
+/// Pictures that go through a plan together: few enough to notice a signal within a second on slow
+/// networks.
 const PLAN_BATCH: usize = 16;
 
 fn settings(
@@ -98,8 +101,8 @@ impl Backbone {
     /// Prepares the network for pictures of the size that `preprocessing` says, on this device.
     ///
     /// # Errors
-    /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the kernels cannot be had
-    /// here. The plan names a layer that it cannot compute.
+    /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the
+    /// kernels cannot be had here. The plan names a layer that it cannot compute.
     pub fn new(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -187,8 +190,8 @@ impl Backbone {
         self
     }
 
-    /// What decides its features besides the pictures: weights, graph, preprocessing, precision, kernels. None if the
-    /// weights have no digest.
+    /// What decides its features besides the pictures: weights, graph, preprocessing, precision,
+    /// kernels. None if the weights have no digest.
     pub fn identity(&self) -> Option<&Key> {
         self.identity.as_ref()
     }
@@ -226,7 +229,8 @@ impl Backbone {
         }
     }
 
-    /// Runs `n` prepared pictures through the network: u8 `[n, size, size, 3]` in, f32 `[n, width]` out.
+    /// Runs `n` prepared pictures through the network: u8 `[n, size, size, 3]` in, f32 `[n, width]`
+    /// out.
     ///
     /// # Errors
     /// If a buffer has the wrong length, or candle fails.
@@ -249,8 +253,8 @@ impl Backbone {
 
     /// The same, without waiting for a device: pictures can be decoded meanwhile.
     ///
-    /// Where a device has no room for all of them, they go through it in halves, from then on: [`Backbone::batch`] says
-    /// how many still fit.
+    /// Where a device has no room for all of them, they go through it in halves, from then on:
+    /// [`Backbone::batch`] says how many still fit.
     ///
     /// # Errors
     /// As [`Backbone::forward`]; if a device has no room for a single picture.
@@ -289,8 +293,8 @@ fn unavailable(kernels: Kernels, problem: &str) -> Error {
     Error::Setting { field: "kernels", value: kernels.to_string(), remedy }
 }
 
-/// Runs 0..n in parts of at most `batch`; where a part does not fit into the device's memory, in parts of half that size,
-/// and so on.
+/// Runs 0..n in parts of at most `batch`; where a part does not fit into the device's memory, in
+/// parts of half that size, and so on.
 fn halving<T>(
     batch: &mut usize,
     n: usize,
@@ -311,8 +315,8 @@ fn halving<T>(
                         field: "device",
                         value: "out of memory".into(),
                         remedy: format!(
-                            "not even one picture fits ({error}): use a smaller --size, --precision bf16, \
-                             a smaller model, or --device cpu"
+                            "not even one picture fits ({error}): use a smaller --size, --precision \
+                             bf16, a smaller model, or --device cpu"
                         ),
                     });
                 }

@@ -88,7 +88,8 @@ fn graphs_name_and_shape_their_tensors_as_timm_does() {
         if model.name.starts_with("repvgg") {
             theirs = deployed(theirs);
         }
-        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no difference.
+        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no
+        // difference.
         let sides = |shape: Vec<usize>| shape.into_iter().filter(|n| *n != 1).collect::<Vec<_>>();
         let ours = model.graph().parameters().into_iter().map(|p| (p.name, sides(p.shape)));
         let theirs = theirs.into_iter().map(|(name, shape)| (name, sides(shape)));
@@ -158,7 +159,8 @@ fn features_and_logits_equal_those_of_timm() {
         };
         check(&plan(backbone, Output::Features, Precision::F32), 1e-4);
         check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
-        // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in `parity.rs`.
+        // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in
+        // `parity.rs`.
         if !odd || r.network.starts_with("vgg") || r.logits.is_empty() {
             continue;
         }

@@ -1,4 +1,5 @@
-//! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and features out.
+//! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and
+//! features out.
 
 pub(crate) mod ops;
 #[cfg(test)]
@@ -23,14 +24,16 @@ use ops::{
     Unfold,
 };
 
-/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, scales of norms, means and
-/// everything behind the last mean are f32 in all of them; in bf16 also thin maps next to the pixels, and filters between thin maps.
+/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters,
+/// scales of norms, means and everything behind the last mean are f32 in all of them; in bf16 also
+/// thin maps next to the pixels, and filters between thin maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrozenType {
     /// 32 bits all along.
     F32,
-    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not depthwise; on CUDA only.
+    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not
+    /// depthwise; on CUDA only.
     Tf32,
     /// IEEE half precision: 11 significant bits, up to 65,504.
     F16,
@@ -48,16 +51,17 @@ impl FrozenType {
     }
 }
 
-/// A network that is only run: compiled for a candle device, with BatchNorm folded into the convolutions, and bias,
-/// residual and activation in one pass after each.
+/// A network that is only run: compiled for a candle device, with BatchNorm folded into the
+/// convolutions, and bias, residual and activation in one pass after each.
 ///
-/// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn` (except those whose
-/// padding is not the same on all sides), else through a matrix of all windows and a matrix product. Depthwise convolutions,
-/// pooling and the rest are kernels of our own on CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast
-/// form is `taper_plan::FrozenPlan`.
+/// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn`
+/// (except those whose padding is not the same on all sides), else through a matrix of all windows
+/// and a matrix product. Depthwise convolutions, pooling and the rest are kernels of our own on
+/// CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast form is
+/// `taper_plan::FrozenPlan`.
 ///
-/// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on one GPU the same batch
-/// gives the same bytes.
+/// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on
+/// one GPU the same batch gives the same bytes.
 #[derive(Debug)]
 pub struct FrozenNetwork {
     steps: Vec<Step>,
@@ -140,8 +144,8 @@ impl FrozenNetwork {
     /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
     ///
     /// # Errors
-    /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size or the weights do not fit;
-    /// a candle error if the device has no room.
+    /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size
+    /// or the weights do not fit; a candle error if the device has no room.
     pub fn compile(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -182,8 +186,8 @@ impl FrozenNetwork {
         &self.device
     }
 
-    /// How many pictures should go through together: as many as half of the free memory holds, 256 at most, on CUDA; 16 on
-    /// the CPU.
+    /// How many pictures should go through together: as many as half of the free memory holds, 256
+    /// at most, on CUDA; 16 on the CPU.
     ///
     /// # Errors
     /// If the device does not say how much memory is free.
@@ -219,8 +223,8 @@ impl FrozenNetwork {
         most.max().unwrap_or(0)
     }
 
-    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On CUDA it returns as soon
-    /// as the work is queued.
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On
+    /// CUDA it returns as soon as the work is queued.
     ///
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
@@ -296,7 +300,8 @@ fn out_of_memory(error: &candle_core::Error) -> bool {
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
 }
 
-/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing, which somebody can mend.
+/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing,
+/// which somebody can mend.
 #[cfg(feature = "cudnn")]
 fn not_supported(error: &candle_core::Error) -> bool {
     let text = error.to_string();
@@ -311,7 +316,8 @@ impl Error {
     }
 }
 
-/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the mean is f32.
+/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the
+/// mean is f32.
 fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
     let mut types = vec![dtype.dtype(); nodes];
     let pixels = layers.first().map(|layer| layer.input);
@@ -531,7 +537,8 @@ impl Step {
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
                 let y = match x.apply_op2_no_bwd(weight, &conv) {
-                    // Slower, but the same sums; it depends on the shape alone, so that every run does it.
+                    // Slower, but the same sums; it depends on the shape alone, so that every run
+                    // does it.
                     Err(error) if *groups == 1 && not_supported(&error) => {
                         let rows = weight.flatten_from(1)?.t()?;
                         let mut shape = slide.over(x.dims())?.output().into_dims();
@@ -562,7 +569,8 @@ impl Step {
                 tokens.to_dtype(self.dtype)
             }
             Kernel::Attention(attention) => {
-                // bf16 and f16 are TF32 as they are; only the weights behind the softmax are rounded.
+                // bf16 and f16 are TF32 as they are; only the weights behind the softmax are
+                // rounded.
                 let tf32 = dtype != FrozenType::F32;
                 let softmax = candle_nn::ops::softmax_last_dim;
                 let product = |a: &Tensor, b: &Tensor| product(a, b, tf32);
@@ -597,7 +605,8 @@ fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tenso
     x.matmul(weight)
 }
 
-/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may hold.
+/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may
+/// hold.
 fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide, tf32: bool) -> candle_core::Result<Tensor> {
     let n = x.dim(0)?;
     let rows = |n: usize| {

@@ -148,7 +148,8 @@ fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
     assert!(error.to_string().contains("groups.of.two"), "{error}");
 }
 
-/// The kernels themselves, compiled for this processor: each against the plain Rust of the same operation.
+/// The kernels themselves, compiled for this processor: each against the plain Rust of the same
+/// operation.
 #[cfg(target_os = "linux")]
 mod kernels {
     use std::{
@@ -373,7 +374,8 @@ mod kernels {
         }
     }
 
-    /// Activations, and sums over channels, which are told apart from the reference's by the last bits of libraries.
+    /// Activations, and sums over channels, which are told apart from the reference's by the last
+    /// bits of libraries.
     fn nearly<T: WithDType>(library: &Library, suffix: &str, wide: usize, bound: f64) {
         let close = |ours: &[T], theirs: &[T], what: &str| {
             for (a, b) in ours.iter().zip(theirs) {
@@ -448,8 +450,8 @@ mod kernels {
         nearly::<bf16>(&library, "bf16", 8, 8e-3);
     }
 
-    /// NVRTC and the assembler need no GPU, so that a build with CUDA at least knows whether its kernels compile, and that all
-    /// their values stay in registers.
+    /// NVRTC and the assembler need no GPU, so that a build with CUDA at least knows whether its
+    /// kernels compile, and that all their values stay in registers.
     #[cfg(feature = "cuda")]
     #[test]
     fn kernels_compile_for_cuda() {

@@ -1,10 +1,10 @@
 use crate::{Activation, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding};
 
-/// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's). Features: 320, after the last layer
-/// norm; total stride 32.
+/// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's).
+/// Features: 320, after the last layer norm; total stride 32.
 ///
-/// Names and numerics follow `timm/models/convnext.py` (`convnext_atto`): layer norms over the channels with ε = 1e-6, GELU, a
-/// learned scale before each shortcut.
+/// Names and numerics follow `timm/models/convnext.py` (`convnext_atto`): layer norms over the
+/// channels with ε = 1e-6, GELU, a learned scale before each shortcut.
 pub fn convnext_atto(classes: usize) -> Graph {
     convnext("convnext-atto", [2, 2, 6, 2], 40, classes)
 }

@@ -1,4 +1,5 @@
-//! The networks that Taper knows as graphs. Layer names are those of timm, so that its weight files fit as they are.
+//! The networks that Taper knows as graphs. Layer names are those of timm, so that its weight files
+//! fit as they are.
 
 mod convnext;
 mod efficientnet_lite;

@@ -5,7 +5,8 @@ use super::operation::{
 };
 use crate::{FusedOp, Padding, Shape};
 
-/// A two-dimensional convolution. Its weight is `[out_channels, in_channels / groups, kernel, kernel]`.
+/// A two-dimensional convolution. Its weight is `[out_channels, in_channels / groups, kernel,
+/// kernel]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
     /// Channels that go in.

@@ -28,7 +28,8 @@ macro_rules! avx2_arithmetic {
         #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn enter<T: Task<Elem = Self::Elem>>(task: T) {
-            // SAFETY: this function is compiled for the instructions, and only called where they exist.
+            // SAFETY: this function is compiled for the instructions, and only called where they
+            // exist.
             unsafe { task.run::<Self>() }
         }
 

@@ -26,7 +26,8 @@ macro_rules! avx512_arithmetic {
         #[inline(never)]
         #[target_feature(enable = $features)]
         unsafe fn enter<T: Task<Elem = Self::Elem>>(task: T) {
-            // SAFETY: this function is compiled for the instructions, and only called where they exist.
+            // SAFETY: this function is compiled for the instructions, and only called where they
+            // exist.
             unsafe { task.run::<Self>() }
         }
 
@@ -206,8 +207,9 @@ macro_rules! avx512_bf16_memory {
 impl Avx512Bf16 {
     #[inline(always)]
     unsafe fn narrow(value: __m512) -> __m256i {
-        // The instruction would turn denormals into zeros; the emulation keeps them. Both are within rounding.
-        // SAFETY: the processor has AVX512_BF16; both types are 32 bytes of any value.
+        // The instruction would turn denormals into zeros; the emulation keeps them. Both are
+        // within rounding. SAFETY: the processor has AVX512_BF16; both types are 32 bytes of any
+        // value.
         unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)) }
     }
 }

@@ -1,9 +1,11 @@
 //! The vector instructions behind one trait, so that every kernel is written once.
 //!
-//! A kernel is a [`Task`]. [`dispatch`] picks the instructions; [`Simd::enter`] is the function compiled for them, and everything
-//! inside it is inlined (`#[inline(always)]`), so that the intrinsics become single instructions.
+//! A kernel is a [`Task`]. [`dispatch`] picks the instructions; [`Simd::enter`] is the function
+//! compiled for them, and everything inside it is inlined (`#[inline(always)]`), so that the
+//! intrinsics become single instructions.
 
-// The traits and types here are `pub` only because the sealed trait `Element` names them; the module is private.
+// The traits and types here are `pub` only because the sealed trait `Element` names them; the
+// module is private.
 #![allow(unreachable_pub)]
 
 #[cfg(target_arch = "x86_64")]
@@ -20,15 +22,17 @@ use crate::{Element, KernelClass};
 pub trait Task: Copy {
     type Elem: Element;
     /// # Safety
-    /// The processor has the instructions of `S`, and the pointers in `self` are valid as the task describes.
+    /// The processor has the instructions of `S`, and the pointers in `self` are valid as the task
+    /// describes.
     unsafe fn run<S: Simd<Elem = Self::Elem>>(self);
 }
 
 /// Vectors of f32 and how elements of one type come in and out of them.
 ///
 /// # Safety
-/// Every function needs the instructions of the class; loads and stores need as many values at the pointer as they say.
-/// `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the forms in `_n` move `n < LANES`.
+/// Every function needs the instructions of the class; loads and stores need as many values at the
+/// pointer as they say. `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the
+/// forms in `_n` move `n < LANES`.
 pub trait Simd: Copy + 'static {
     type Elem: Element;
     /// `LANES` sums.
@@ -124,7 +128,8 @@ impl Instructions for Bf16 {
 /// # Safety
 /// The pointers in `task` are valid as the task describes.
 pub(crate) unsafe fn dispatch<T: Task>(class: KernelClass, task: T) {
-    // SAFETY: a `KernelClass` exists only for instructions that the processor has; the caller answers for the pointers.
+    // SAFETY: a `KernelClass` exists only for instructions that the processor has; the caller
+    // answers for the pointers.
     unsafe {
         match class.0 {
             #[cfg(target_arch = "x86_64")]
