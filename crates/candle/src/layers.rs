@@ -1,14 +1,19 @@
-//! The forward pass of each kind of layer, composed of differentiable candle operations that run on every device.
+//! The forward pass of each kind of layer, composed of differentiable candle operations that run on
+//! every device. Maps are `[n, channels, h, w]`, tokens `[n, count, width]`, vectors `[n, width]`.
 
 #[cfg(feature = "cuda")]
 use candle_core::DType;
 use candle_core::{D, Device, Result, Tensor};
 use taper_core::random::Key;
-use taper_graph::{Conv2d, MaxPool, Padding};
+use taper_graph::{Attention, Conv2d, MaxPool, Padding, PatchTokens};
 
-/// `x`: `[n, in]`, `weight`: `[out, in]`.
+/// `x`: `[…, in]`, `weight`: `[out, in]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
+    let mut shape = x.dims().to_vec();
+    let width = shape.pop().unwrap_or(1);
+    shape.push(weight.dim(0)?);
+    let rows = x.elem_count() / width.max(1);
+    let y = x.reshape((rows, width))?.matmul(&weight.t()?)?.reshape(shape)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
@@ -28,7 +33,7 @@ pub(crate) fn conv2d(
     } else {
         let (x, rest) = match conv.padding {
             Padding::Symmetric(n) => (x.clone(), n),
-            Padding::Same => (zero_padded(x, conv)?, 0),
+            Padding::Same | Padding::End => (zero_padded(x, conv)?, 0),
         };
         x.conv2d(weight, rest, conv.stride, conv.dilation, conv.groups)?
     };
@@ -46,7 +51,8 @@ fn zero_padded(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)
 }
 
-/// One multiply-add over the whole map per tap: candle's own grouped convolution is a loop over groups.
+/// One multiply-add over the whole map per tap: candle's own grouped convolution is a loop over
+/// groups.
 fn depthwise_conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     let x = zero_padded(x, conv)?;
     let mut sum: Option<Tensor> = None;
@@ -79,25 +85,88 @@ fn window(x: &Tensor, offsets: (usize, usize), reach: usize, stride: usize) -> R
     along(&along(x, 2, offsets.0)?, 3, offsets.1)
 }
 
-/// Over the channels of each position. `x`: `[n, channels, h, w]` or `[n, channels]`, `scale` and `bias`: `[channels]`.
+/// Over the channels of each position. `scale` and `bias`: `[channels]`.
 pub(crate) fn layer_norm(x: &Tensor, scale: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
-    let deviation = (centred.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?;
+    // Tokens have their channels last.
+    let channels = if x.rank() == 3 { 2 } else { 1 };
+    let centred = x.broadcast_sub(&x.mean_keepdim(channels)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(channels)? + eps)?.sqrt()?;
     let y = layer_scale(&centred.broadcast_div(&deviation)?, scale)?;
     y.broadcast_add(&per_channel(&y, bias)?)
 }
 
-/// `x`: `[n, channels, h, w]` or `[n, channels]`, `scale`: `[channels]`.
+/// `scale`: `[channels]`.
 pub(crate) fn layer_scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     x.broadcast_mul(&per_channel(x, scale)?)
 }
 
-/// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a maximum over the taps
-/// is right for both.
+/// From patches `[n, width, rows, columns]` to tokens `[n, 1 + rows · columns, width]`; `class`:
+/// `[1, 1, width]`, `positions`: `[1, 1 + learned, width]`.
+pub(crate) fn patch_tokens(
+    x: &Tensor,
+    class: &Tensor,
+    positions: &Tensor,
+    tokens: &PatchTokens,
+) -> Result<Tensor> {
+    let (n, width, rows, columns) = x.dims4()?;
+    let patches = x.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+    let class = class.expand((n, 1, width))?.contiguous()?;
+    let positions = match tokens.resampling([rows, columns]) {
+        None => positions.clone(),
+        Some([by_row, by_column]) => {
+            let [from_rows, from_columns] = tokens.grid;
+            let learned = positions.narrow(1, 1, from_rows * from_columns)?.contiguous()?;
+            // [rows, from_rows] · [from_rows, from_columns · width], then the same for the columns.
+            let by_row = Tensor::from_vec(by_row, (rows, from_rows), x.device())?;
+            let lines = by_row.matmul(&learned.reshape((from_rows, from_columns * width))?)?;
+            let lines = lines.reshape((rows, from_columns, width))?.transpose(0, 1)?;
+            let lines = lines.contiguous()?.reshape((from_columns, rows * width))?;
+            let by_column = Tensor::from_vec(by_column, (columns, from_columns), x.device())?;
+            let places = by_column.matmul(&lines)?.reshape((columns, rows, width))?;
+            let places = places.transpose(0, 1)?.contiguous()?;
+            let places = places.reshape((1, rows * columns, width))?;
+            Tensor::cat(&[positions.narrow(1, 0, 1)?, places], 1)?
+        }
+    };
+    Tensor::cat(&[class, patches], 1)?.broadcast_add(&positions)
+}
+
+/// softmax(Q Kᵀ / √d) V for each head. `qkv`: `[n, tokens, 3 · width]`; gives `[n, tokens, width]`.
+/// `softmax` is over the last dimension, `product` a matrix product.
+pub(crate) fn attention(
+    qkv: &Tensor,
+    &Attention { width, heads }: &Attention,
+    softmax: impl Fn(&Tensor) -> Result<Tensor>,
+    product: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (n, tokens, _) = qkv.dims3()?;
+    let depth = width / heads;
+    let qkv = qkv.reshape((n, tokens, 3, heads, depth))?.permute((2, 0, 3, 1, 4))?;
+    let part = |i: usize| qkv.get(i)?.contiguous();
+    let query = (part(0)? * (1.0 / (depth as f64).sqrt()))?;
+    let scores = product(&query, &part(1)?.transpose(2, 3)?.contiguous()?)?;
+    let mixed = product(&softmax(&scores)?, &part(2)?)?;
+    mixed.transpose(1, 2)?.contiguous()?.reshape((n, tokens, width))
+}
+
+/// Over the last dimension, with gradients; candle's own kernel knows none.
+pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)
+}
+
+/// `[n, tokens, width]` → `[n, width]`.
+pub(crate) fn class_token(x: &Tensor) -> Result<Tensor> {
+    x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()
+}
+
+/// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a
+/// maximum over the taps is right for both.
 pub(crate) fn max_pool2d(x: &Tensor, pool: &MaxPool) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let amounts = |n| pool.padding.amounts(n, pool.kernel, pool.stride, 1);
-    // Every window that reaches into the padding also holds the edge, so that repeating the edge changes no maximum.
+    // Every window that reaches into the padding also holds the edge, so that repeating the edge
+    // changes no maximum.
     let (top, bottom) = amounts(height);
     let (left, right) = amounts(width);
     let x = x.pad_with_same(2, top, bottom)?.pad_with_same(3, left, right)?;
@@ -133,7 +202,8 @@ impl Norm<'_> {
         x.broadcast_mul(&per_channel(x, &factor)?)?.broadcast_add(&per_channel(x, &shift)?)
     }
 
-    /// Normalises with the batch's own statistics and returns them: the mean and the biased variance, `[channels]`.
+    /// Normalises with the batch's own statistics and returns them: the mean and the biased
+    /// variance, `[channels]`.
     pub(crate) fn train(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
         let mean = channel_mean(x)?;
         let centred = x.broadcast_sub(&mean)?;
@@ -156,12 +226,13 @@ fn channel_mean(x: &Tensor) -> Result<Tensor> {
 fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     match x.rank() {
         2 => values.reshape((1, ())),
+        3 => values.reshape((1, 1, ())),
         _ => values.reshape((1, (), 1, 1)),
     }
 }
 
-/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i). On CUDA it is
-/// drawn there, to the same bits.
+/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the
+/// stream (step, i). On CUDA it is drawn there, to the same bits.
 pub(crate) fn dropout_mask(
     shape: &[usize],
     p: f32,

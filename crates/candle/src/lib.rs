@@ -12,7 +12,6 @@ mod loss;
 mod network;
 mod optimizer;
 mod transfer;
-mod vision_transformer;
 
 pub use backbone::DeviceBackbone;
 pub use device::{free_memory, open_device};

@@ -1,14 +1,15 @@
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use taper_core::random::Key;
-use taper_graph::{Activation, Graph, Op, ParameterKind, WeightSource, Weights, check_weights};
+use taper_graph::{
+    Activation, BatchNorm, Dropout, Graph, LayerNorm, Linear, Op, ParameterKind, WeightSource,
+    Weights, check_weights,
+};
 
 use crate::{
-    Error, FrozenType, Result,
-    device::with_tf32,
+    Error, Result,
     layers::{self, Norm},
-    vision_transformer,
 };
 
 /// What a forward pass is for.
@@ -16,7 +17,8 @@ use crate::{
 pub enum Pass {
     /// Dropout does nothing; BatchNorm uses its running statistics.
     Evaluation,
-    /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running ones.
+    /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running
+    /// ones.
     Training {
         /// The key of all dropout of this training.
         dropout: Key,
@@ -45,20 +47,11 @@ pub struct Network {
     parameters: Vec<NamedParameter>,
     of_node: Vec<Range<usize>>,
     device: Device,
-    lowered: Lowered,
-}
-
-/// What evaluations compute with instead of the parameters.
-#[derive(Debug, Clone, Default)]
-struct Lowered {
-    /// Copies in another type, where there are any; as long as the parameters, or empty.
-    weights: Vec<Option<Tensor>>,
-    tf32: bool,
 }
 
 impl Network {
-    /// A network with fresh weights: Keras's default initialisation, drawn from streams keyed by the seed and the
-    /// names.
+    /// A network with fresh weights: Keras's default initialisation, drawn from streams keyed by
+    /// the seed and the names.
     ///
     /// # Errors
     /// If the device has no room.
@@ -99,34 +92,7 @@ impl Network {
             let var = Var::from_tensor(&tensor)?;
             parameters.push(NamedParameter { name: p.name, kind: p.kind, var });
         }
-        let lowered = Lowered::default();
-        Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone(), lowered })
-    }
-
-    /// Has evaluations compute the linear layers of transformers, nearly all of their work, in this type; everything between
-    /// them stays f32. The weights are those of now: later changes do not count. TF32 is for CUDA only, and changes nothing
-    /// elsewhere.
-    ///
-    /// # Errors
-    /// If the device has no room.
-    pub fn lowered(mut self, dtype: FrozenType) -> Result<Self> {
-        self.lowered = Lowered { weights: Vec::new(), tf32: dtype == FrozenType::Tf32 };
-        if dtype.dtype() == DType::F32 {
-            return Ok(self);
-        }
-        self.lowered.weights = vec![None; self.parameters.len()];
-        for (node, own) in self.graph.nodes().iter().zip(&self.of_node) {
-            if !matches!(node.op, Op::VisionTransformer(_)) {
-                continue;
-            }
-            for i in own.clone() {
-                let weight = self.parameters[i].var.as_tensor().detach();
-                if weight.rank() == 2 {
-                    self.lowered.weights[i] = Some(weight.to_dtype(dtype.dtype())?);
-                }
-            }
-        }
-        Ok(self)
+        Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone() })
     }
 
     /// The architecture.
@@ -171,22 +137,17 @@ impl Network {
         Ok(())
     }
 
-    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or `[n, width]`
-    /// features where there is no classifier. Gradients flow back through a pass of training only.
+    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or
+    /// `[n, width]` features where there is no classifier. Gradients flow back through a pass of
+    /// training only.
     ///
-    /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a head.
+    /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a
+    /// head.
     ///
     /// # Errors
-    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is trained on a single
-    /// value per channel.
+    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is
+    /// trained on a single value per channel.
     pub fn forward(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
-        if self.lowered.tf32 && matches!(pass, Pass::Evaluation) {
-            return with_tf32(|| self.run(input, pass));
-        }
-        self.run(input, pass)
-    }
-
-    fn run(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut users = vec![0usize; outputs.len()];
         for node in self.graph.nodes() {
@@ -228,25 +189,21 @@ impl Network {
         let own = &self.parameters[self.of_node[id].clone()];
         // What is computed from variables remembers how, and keeps every map in memory.
         let evaluating = matches!(pass, Pass::Evaluation);
-        let tensors: Vec<Tensor> = self.of_node[id]
-            .clone()
-            .map(|i| match self.lowered.weights.get(i) {
-                Some(Some(lowered)) if evaluating => lowered.clone(),
-                _ if evaluating => self.parameters[i].var.as_tensor().detach(),
-                _ => self.parameters[i].var.as_tensor().clone(),
-            })
-            .collect();
+        let var = |p: &NamedParameter| {
+            if evaluating { p.var.as_tensor().detach() } else { p.var.as_tensor().clone() }
+        };
+        let tensors: Vec<Tensor> = own.iter().map(var).collect();
         let tensor = |i: usize| &tensors[i];
         let y = match node.op {
-            Op::Input { .. } | Op::Features { .. } => input.clone(),
+            Op::Input(_) | Op::Features(_) => input.clone(),
             Op::Conv2d(conv) => {
                 let bias = conv.bias.then(|| tensor(1));
                 layers::conv2d(&inputs[0], tensor(0), bias, &conv)?
             }
-            Op::Linear { bias, .. } => {
+            Op::Linear(Linear { bias, .. }) => {
                 layers::linear(&inputs[0], tensor(0), bias.then(|| tensor(1)))?
             }
-            Op::BatchNorm { eps, momentum, unbiased, .. } => {
+            Op::BatchNorm(BatchNorm { eps, momentum, unbiased, .. }) => {
                 let norm = Norm { scale: tensor(0), bias: tensor(1), eps };
                 match pass {
                     Pass::Evaluation => norm.evaluate(&inputs[0], tensor(2), tensor(3))?,
@@ -261,12 +218,11 @@ impl Network {
             Op::MaxPool(pool) => layers::max_pool2d(&inputs[0], &pool)?,
             Op::GlobalAvgPool => layers::global_avg_pool(&inputs[0])?,
             Op::Add => (&inputs[0] + &inputs[1])?,
-            Op::LayerNorm { eps, .. } => layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?,
-            Op::VisionTransformer(transformer) => {
-                vision_transformer::forward(&inputs[0], &transformer, &tensors, evaluating)?
+            Op::LayerNorm(LayerNorm { eps, .. }) => {
+                layers::layer_norm(&inputs[0], tensor(0), tensor(1), eps)?
             }
-            Op::LayerScale { .. } => layers::layer_scale(&inputs[0], tensor(0))?,
-            Op::Dropout { p } => match pass {
+            Op::LayerScale(_) => layers::layer_scale(&inputs[0], tensor(0))?,
+            Op::Dropout(Dropout { p }) => match pass {
                 Pass::Evaluation => inputs[0].clone(),
                 Pass::Training { dropout, step } => {
                     let x = &inputs[0];
@@ -274,13 +230,16 @@ impl Network {
                     (x * layers::dropout_mask(x.dims(), p, key, step, x.device())?)?
                 }
             },
-            op => {
-                return Err(Error::Layer {
-                    network: self.graph.name().into(),
-                    layer: node.name.clone(),
-                    problem: format!("{} cannot be trained yet", op.kind()),
-                });
+            Op::PatchTokens(tokens) => {
+                layers::patch_tokens(&inputs[0], tensor(0), tensor(1), &tokens)?
             }
+            Op::Attention(attention) => {
+                // What is faster in an evaluation knows no gradients.
+                let softmax =
+                    if evaluating { candle_nn::ops::softmax_last_dim } else { layers::softmax };
+                layers::attention(&inputs[0], &attention, softmax, |a, b| a.matmul(b))?
+            }
+            Op::ClassToken => layers::class_token(&inputs[0])?,
         };
         Ok(y)
     }
@@ -298,7 +257,8 @@ impl Network {
             return Err(Error::Layer {
                 network: String::new(),
                 layer: String::new(),
-                problem: "BatchNorm cannot be trained on one value per channel: use batches of at least 2"
+                problem: "BatchNorm cannot be trained on one value per channel: use batches of at \
+                          least 2"
                     .into(),
             });
         }

@@ -7,7 +7,7 @@ use taper_candle::{
     Average, Gradients, Network, Optimizer, Pass, cross_entropy, weighted_cross_entropy,
 };
 use taper_core::random::{Key, Purpose};
-use taper_graph::{Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_graph::{BatchNorm, Dropout, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 use taper_optim::{
     Algorithm, ClassWeights, EpsilonMode, LossConfig, OptimizerConfig, ParameterGroup,
 };
@@ -23,7 +23,9 @@ fn device() -> Device {
 
 fn small_head() -> Graph {
     let (mut g, x) = GraphBuilder::features("small", 6);
-    let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
+    let norm = |channels| {
+        Op::BatchNorm(BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false })
+    };
     let x = g.layer("bn1", norm(6), &[x]);
     let x = g.linear("fc1", x, 6, 5);
     let x = g.activation("act1", x, taper_graph::Activation::Relu);
@@ -127,7 +129,7 @@ fn gradients_equal_finite_differences() {
 #[test]
 fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
     let (mut g, x) = GraphBuilder::features("dropout", 1000);
-    g.layer("drop", Op::Dropout { p: 0.5 }, &[x]);
+    g.layer("drop", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     let network = Network::initialised(&g.finish(0), 0, &device()).unwrap();
     let ones = |rows| Tensor::ones((rows, 1000), candle_core::DType::F32, &device()).unwrap();
     let draw = |rows, step| {

@@ -88,7 +88,8 @@ fn graphs_name_and_shape_their_tensors_as_timm_does() {
         if model.name.starts_with("repvgg") {
             theirs = deployed(theirs);
         }
-        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no difference.
+        // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no
+        // difference.
         let sides = |shape: Vec<usize>| shape.into_iter().filter(|n| *n != 1).collect::<Vec<_>>();
         let ours = model.graph().parameters().into_iter().map(|p| (p.name, sides(p.shape)));
         let theirs = theirs.into_iter().map(|(name, shape)| (name, sides(shape)));
@@ -156,20 +157,15 @@ fn features_and_logits_equal_those_of_timm() {
         let plan = |graph: &Graph, output, precision| {
             through_the_plan(&r, model, graph, weights, output, precision)
         };
-        if backbone.has_plan() {
-            check(&plan(backbone, Output::Features, Precision::F32), 1e-4);
-            check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
-        }
-        // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in `parity.rs`.
+        check(&plan(backbone, Output::Features, Precision::F32), 1e-4);
+        check(&plan(backbone, Output::Features, Precision::Bf16), 2e-2);
+        // VGG's classifiers have 124 million weights, all alike: vgg16 stands for them in
+        // `parity.rs`.
         if !odd || r.network.starts_with("vgg") || r.logits.is_empty() {
             continue;
         }
         let graph = model.graph();
-        let logits = if graph.has_plan() {
-            plan(&graph, Output::Logits, Precision::F32)
-        } else {
-            through_candle(&r, model, &graph, weights)
-        };
+        let logits = plan(&graph, Output::Logits, Precision::F32);
         assert_close(&thinned(&logits), &r.logits, 1e-4);
         classifiers += 1;
     }

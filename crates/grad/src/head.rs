@@ -1,5 +1,5 @@
 use taper_core::random::Key;
-use taper_graph::{Activation, Graph, Op, WeightSource, check_weights};
+use taper_graph::{Activation, BatchNorm, Dropout, Graph, Linear, Op, WeightSource, check_weights};
 use taper_optim::{Parameters, initial_values};
 
 use crate::{
@@ -90,16 +90,16 @@ impl Head {
                 ));
             }
             let kind = match node.op {
-                Op::Features { .. } => {
+                Op::Features(_) => {
                     width = shapes[id].channels();
                     continue;
                 }
-                Op::Linear { bias, .. } => Kind::Linear {
+                Op::Linear(Linear { bias, .. }) => Kind::Linear {
                     inputs: shapes[id - 1].channels(),
                     weight: first(id),
                     bias: bias.then(|| first(id) + 1),
                 },
-                Op::BatchNorm { eps, momentum, unbiased, .. } => Kind::BatchNorm {
+                Op::BatchNorm(BatchNorm { eps, momentum, unbiased, .. }) => Kind::BatchNorm {
                     scale: first(id),
                     eps,
                     momentum,
@@ -108,8 +108,20 @@ impl Head {
                 },
                 Op::Activation(Activation::Relu) => Kind::Relu { limit: f32::INFINITY },
                 Op::Activation(Activation::Relu6) => Kind::Relu { limit: 6.0 },
-                Op::Dropout { p } => Kind::Dropout { p, mask: Vec::new() },
-                op => return Err(refuse(&format!("{} is not part of a head", op.kind()))),
+                Op::Dropout(Dropout { p }) => Kind::Dropout { p, mask: Vec::new() },
+                Op::Activation(Activation::Gelu)
+                | Op::Input(_)
+                | Op::Conv2d(_)
+                | Op::MaxPool(_)
+                | Op::GlobalAvgPool
+                | Op::Add
+                | Op::LayerNorm(_)
+                | Op::LayerScale(_)
+                | Op::PatchTokens(_)
+                | Op::Attention(_)
+                | Op::ClassToken => {
+                    return Err(refuse(&format!("{} is not part of a head", node.op.kind())));
+                }
             };
             layers.push(Layer { name: node.name.clone(), width: shapes[id].channels(), kind });
         }

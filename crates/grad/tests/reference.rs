@@ -4,7 +4,7 @@
 use serde_json::Value;
 use taper_core::random::{Key, Purpose};
 use taper_grad::Head;
-use taper_graph::{Activation, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
+use taper_graph::{Activation, BatchNorm, Graph, GraphBuilder, Op, WeightSource, Weights, heads};
 use taper_optim::{Algorithm, LossConfig, Optimizer, OptimizerConfig, Targets};
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
@@ -29,7 +29,9 @@ fn assert_near(actual: &[f32], expected: &Value, tolerance: f64) {
 /// The tutorial's head at a small size, without dropout.
 fn small_head() -> Graph {
     let (mut g, x) = GraphBuilder::features("small", 6);
-    let norm = |channels| Op::BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false };
+    let norm = |channels| {
+        Op::BatchNorm(BatchNorm { channels, eps: 1e-3, momentum: 0.01, unbiased: false })
+    };
     let x = g.layer("bn1", norm(6), &[x]);
     let x = g.linear("fc1", x, 6, 5);
     let x = g.activation("act1", x, Activation::Relu);

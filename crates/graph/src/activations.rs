@@ -2,17 +2,20 @@
 
 use serde::Serialize;
 
-use crate::{Graph, Node, Op, Shape, VisionTransformer};
+use crate::{Graph, Node, Shape, op::View};
 
-/// Memory for the activations of a batch in 32-bit floats. Weights, gradients of weights and optimizer states come on top.
+/// Memory for the activations of a batch in 32-bit floats. Weights, gradients of weights and
+/// optimizer states come on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ActivationMemory {
     /// Pictures at once.
     pub batch: usize,
-    /// The most that must exist at one time in a forward pass that drops every map after its last use, in bytes.
+    /// The most that must exist at one time in a forward pass that drops every map after its last
+    /// use, in bytes.
     pub inference_bytes: u64,
-    /// What must be kept for the backward pass: the outputs of all layers that gradients flow through, and, below them, the
-    /// largest set of maps that a frozen part needs at one time, in bytes.
+    /// What must be kept for the backward pass: the outputs of all layers that gradients flow
+    /// through, and, below them, the largest set of maps that a frozen part needs at one time, in
+    /// bytes.
     pub training_bytes: u64,
 }
 
@@ -50,23 +53,15 @@ fn all(shapes: &[Shape]) -> u64 {
     shapes.iter().map(|shape| shape.elements() as u64).sum()
 }
 
-/// The outputs of all layers, those inside of a vision transformer too.
+/// The outputs of all layers, and what they compute on the way.
 fn kept(graph: &Graph, shapes: &[Shape]) -> u64 {
-    let inside = graph.nodes().iter().map(|node| match transformer(node, shapes) {
-        Some((t, height, width)) => t.kept(height, width) as u64,
-        None => 0,
-    });
-    all(shapes) + inside.sum::<u64>()
+    all(shapes) + graph.nodes().iter().map(|node| hidden(node, shapes)).sum::<u64>()
 }
 
-/// A vision transformer, and the sides of its picture.
-fn transformer(node: &Node, shapes: &[Shape]) -> Option<(VisionTransformer, usize, usize)> {
-    match (node.op, node.inputs.first().map(|&input| shapes[input])) {
-        (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
-            Some((t, height, width))
-        }
-        _ => None,
-    }
+/// Numbers that a layer computes besides its output.
+fn hidden(node: &Node, shapes: &[Shape]) -> u64 {
+    let inputs: Vec<Shape> = node.inputs.iter().map(|&input| shapes[input]).collect();
+    node.op.operation().hidden(&inputs) as u64
 }
 
 /// The most values that exist at one time, in the order of the layers.
@@ -82,9 +77,7 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     let (mut live, mut most) = (0u64, 0u64);
     for id in 0..nodes.len() {
         live += shapes[id].elements() as u64;
-        let inside = transformer(&nodes[id], shapes);
-        let inside = inside.map_or(0, |(t, height, width)| t.inside(height, width) as u64);
-        most = most.max(live + inside);
+        most = most.max(live + hidden(&nodes[id], shapes));
         for earlier in (0..=id).filter(|&earlier| last_use[earlier] == id) {
             live -= shapes[earlier].elements() as u64;
         }
@@ -92,8 +85,9 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     most
 }
 
-/// For each layer, the side of the square of pixels that one of its values depends on; none behind a pooling over all
-/// positions, where it is the whole picture. Padding counts as picture, as is usual.
+/// For each layer, the side of the square of pixels that one of its values depends on; none behind
+/// a pooling over all positions, where it is the whole picture. Padding counts as picture, as is
+/// usual.
 pub(crate) fn receptive_fields(graph: &Graph) -> Vec<Option<usize>> {
     // Side, and the distance in pixels of neighbours.
     let mut fields: Vec<Option<(usize, usize)>> = Vec::new();
@@ -101,17 +95,12 @@ pub(crate) fn receptive_fields(graph: &Graph) -> Vec<Option<usize>> {
         let before = node.inputs.iter().map(|&i| fields[i]);
         // A sum sees what the larger of its inputs sees.
         let before = before.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).unwrap_or(Some((1, 1)));
-        let window = |kernel: usize, stride: usize, dilation: usize| {
-            before.map(|(side, step)| (side + (kernel - 1) * dilation * step, step * stride))
-        };
-        fields.push(match node.op {
-            Op::Conv2d(c) => window(c.kernel, c.stride, c.dilation),
-            Op::MaxPool(p) => window(p.kernel, p.stride, 1),
-            Op::Features { .. }
-            | Op::GlobalAvgPool
-            | Op::Linear { .. }
-            | Op::VisionTransformer(_) => None,
-            _ => before,
+        fields.push(match node.op.operation().view() {
+            View::Window { kernel, stride, dilation } => {
+                before.map(|(side, step)| (side + (kernel - 1) * dilation * step, step * stride))
+            }
+            View::Everything => None,
+            View::Position => before,
         });
     }
     fields.into_iter().map(|field| field.map(|(side, _)| side)).collect()
@@ -126,9 +115,10 @@ mod tests {
         receptive_fields(graph)[graph.last_feature_map()].unwrap()
     }
 
-    /// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019: VGG-16 212, MobileNetV2 491.
-    /// Of ResNet it has the variant with strides in other convolutions (483). By hand for ours: 7, 11 after the pooling;
-    /// 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 → 267; 32 + 2 × 64 → 427.
+    /// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019:
+    /// VGG-16 212, MobileNetV2 491. Of ResNet it has the variant with strides in other convolutions
+    /// (483). By hand for ours: 7, 11 after the pooling; 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 →
+    /// 267; 32 + 2 × 64 → 427.
     #[test]
     fn receptive_fields_are_the_published_ones() {
         assert_eq!(last_field(&networks::vgg16(10)), 212);
@@ -151,12 +141,14 @@ mod tests {
         assert_eq!(memory.at_batch(8).training_bytes, 32 * sum);
         assert_eq!(memory.at_batch(8).at_batch(2), memory.at_batch(2));
 
-        // Twelve blocks, each with 18 maps of its 197 tokens and two of their scores; two more maps before, one behind.
+        // Twelve blocks, each with 18 layers' tokens and two sets of scores; before them the
+        // patches and the tokens, behind them the class token and its norm.
         let vit = networks::vit_base(10).without_classifier();
         let vit_shapes = vit.shapes(224, 224).unwrap();
         let of_vit = ActivationMemory::of((&vit, &vit_shapes), true, None);
-        let inside = 12 * (18 * 197 * 768 + 2 * 12 * 197 * 197) + 3 * 197 * 768;
-        assert_eq!(of_vit.training_bytes, 4 * (inside + 3 * 224 * 224 + 768));
+        let blocks = 12 * (18 * 197 * 768 + 2 * 12 * 197 * 197);
+        let around = (196 + 197 + 2) * 768 + 3 * 224 * 224;
+        assert_eq!(of_vit.training_bytes, 4 * (blocks + around));
         assert!(of_vit.training_bytes > 10 * of_vit.inference_bytes);
 
         let head = crate::heads::linear(512, 3);

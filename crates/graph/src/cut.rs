@@ -1,14 +1,15 @@
-use crate::{Error, Graph, Node, NodeId, Op, Result};
+use crate::{Error, Graph, Node, NodeId, Op, Result, op::Form};
 
-/// The pooling that a cut puts behind a feature map.
+/// The pooling that a cut puts behind a feature map or behind tokens.
 const POOL: &str = "cut_pool";
 
 impl Graph {
-    /// The network up to an earlier layer: its features are that layer's output, averaged over all positions if it is a
-    /// feature map. "As many layers as one likes may be replaced."
+    /// The network up to an earlier layer: its features are that layer's output, averaged over all
+    /// positions if it is a feature map, and its class token if it is the tokens of a vision
+    /// transformer. "As many layers as one likes may be replaced."
     ///
-    /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g. `layer3`, which stands for the
-    /// last of them. Names stay, so that the same weights fit.
+    /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g.
+    /// `layer3`, which stands for the last of them. Names stay, so that the same weights fit.
     ///
     /// ```
     /// let network = taper_graph::networks::resnet50(1000);
@@ -19,7 +20,8 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns comes before the cut.
+    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns
+    /// comes before the cut.
     pub fn cut(&self, layer: &str) -> Result<Graph> {
         let last = self.last_of(layer)?;
         let mut graph = self.up_to(last);
@@ -30,16 +32,15 @@ impl Graph {
                 problem: "nothing that has learned comes before it: cut later".into(),
             });
         }
-        if self.gives_map(last) {
-            let input = graph.nodes.len() - 1;
-            graph.nodes.push(Node {
-                name: POOL.into(),
-                op: Op::GlobalAvgPool,
-                inputs: vec![input],
-            });
-            graph.features = input + 1;
-            graph.output = input + 1;
-        }
+        let pool = match self.forms()[last] {
+            Form::Map => Op::GlobalAvgPool,
+            Form::Tokens => Op::ClassToken,
+            Form::Vector => return Ok(graph),
+        };
+        let input = graph.nodes.len() - 1;
+        graph.nodes.push(Node { name: POOL.into(), op: pool, inputs: vec![input] });
+        graph.features = input + 1;
+        graph.output = input + 1;
         Ok(graph)
     }
 
@@ -65,23 +66,11 @@ impl Graph {
             }
         })
     }
-
-    /// Whether a layer gives a feature map; it depends on no input size.
-    pub(crate) fn gives_map(&self, id: NodeId) -> bool {
-        match self.nodes()[id].op {
-            Op::Input { .. } => true,
-            Op::Features { .. }
-            | Op::GlobalAvgPool
-            | Op::Linear { .. }
-            | Op::VisionTransformer(_) => false,
-            _ => self.gives_map(self.nodes()[id].inputs[0]),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{Shape, networks};
+    use crate::{Op, Shape, networks};
 
     #[test]
     fn a_cut_at_any_layer_of_any_kind_gives_a_vector() {
@@ -97,6 +86,23 @@ mod tests {
         let whole = graph.cut("global_pool").unwrap();
         assert_eq!(whole, graph.without_classifier());
         assert!(graph.cut("input").unwrap_err().to_string().contains("cut later"));
+    }
+
+    #[test]
+    fn transformers_are_cut_like_any_network() {
+        let graph = networks::vit_base(10);
+        let shapes = graph.shapes(224, 224).unwrap();
+        for (node, shape) in graph.nodes().iter().zip(shapes).skip(1) {
+            let cut = graph.cut(&node.name).unwrap();
+            let width = shape.channels();
+            assert_eq!(cut.shapes(224, 224).unwrap()[cut.output()], Shape::Vector(width));
+        }
+        let cut = graph.cut("blocks.5").unwrap();
+        assert_eq!(cut, graph.cut("blocks.5.add2").unwrap());
+        assert_eq!((cut.feature_width(), cut.total_stride()), (768, 16));
+        let names: Vec<&str> = cut.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names[names.len() - 2..], ["blocks.5.add2", "cut_pool"]);
+        assert_eq!(cut.nodes()[cut.output()].op, Op::ClassToken);
     }
 
     #[test]

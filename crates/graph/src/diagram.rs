@@ -26,8 +26,9 @@ struct Block {
     trained: bool,
 }
 
-/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with shapes and parameters.
-/// Wider boxes have more channels; a line beside a box is a shortcut; what is trained has another colour.
+/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with
+/// shapes and parameters. Wider boxes have more channels; a line beside a box is a shortcut; what
+/// is trained has another colour.
 ///
 /// # Errors
 /// As [`Graph::shapes`].
@@ -60,14 +61,14 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
     }
     let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, node) in graph.nodes().iter().enumerate() {
-        if matches!(node.op, Op::Features { .. }) {
+        if matches!(node.op, Op::Features(_)) {
             continue;
         }
         let (group, alone) = group_of(node);
         match groups.last_mut() {
             Some((last, ids)) if !alone && *last == group => ids.push(id),
             // What learns nothing belongs to the layer before it.
-            Some((_, ids)) if group.is_empty() && follows(node) => ids.push(id),
+            Some((_, ids)) if group.is_empty() && node.op.operation().follows() => ids.push(id),
             _ => groups.push((group, vec![id])),
         }
     }
@@ -92,12 +93,13 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
     groups.into_iter().map(block).collect()
 }
 
-/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that stands alone. And whether
-/// it begins a block in any case.
+/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that
+/// stands alone. And whether it begins a block in any case.
 fn group_of(node: &Node) -> (String, bool) {
     let parts: Vec<&str> = node.name.split('.').collect();
     let number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
-    if matches!(node.op, Op::LayerScale { .. }) {
+    // ConvNeXt's scale has its block's own name.
+    if matches!(node.op, Op::LayerScale(_)) && parts.last().is_some_and(number) {
         return (node.name.clone(), false);
     }
     // The last number that is followed by a word, with the shortcut's own numbers left out.
@@ -108,39 +110,10 @@ fn group_of(node: &Node) -> (String, bool) {
     }
 }
 
-fn follows(node: &Node) -> bool {
-    matches!(
-        node.op,
-        Op::BatchNorm { .. }
-            | Op::Activation(_)
-            | Op::Dropout { .. }
-            | Op::Add
-            | Op::LayerNorm { .. }
-    )
-}
-
-/// What a layer does, as far as it is worth a word: a normalisation only if it comes first, a projection on a shortcut never.
+/// What a layer does, as far as it is worth a word: a projection on a shortcut never is.
 fn describe(node: &Node, first: bool, shortcut: bool) -> Option<String> {
-    Some(match node.op {
-        Op::Input { .. } => "picture".into(),
-        Op::Conv2d(_) if shortcut && node.name.contains("downsample") => return None,
-        Op::BatchNorm { .. } if first => "batch norm".into(),
-        Op::LayerNorm { .. } if first => "layer norm".into(),
-        Op::Conv2d(c) => {
-            let depthwise = c.groups > 1 && c.groups == c.in_channels;
-            let kind = if depthwise { "depthwise " } else { "" };
-            let stride = if c.stride > 1 { format!(" / {}", c.stride) } else { String::new() };
-            format!("{kind}{0} × {0}{stride}, {1}", c.kernel, c.out_channels)
-        }
-        Op::MaxPool(p) => format!("max {0} × {0} / {1}", p.kernel, p.stride),
-        Op::VisionTransformer(t) => {
-            format!("patches of {0} × {0} → {1} blocks of {2} heads", t.patch, t.depth, t.heads,)
-        }
-        Op::GlobalAvgPool => "mean over all positions".into(),
-        Op::Linear { out_features, .. } => format!("linear, {out_features}"),
-        Op::Dropout { p } => format!("dropout {p}"),
-        _ => return None,
-    })
+    let projects = matches!(node.op, Op::Conv2d(_)) && node.name.contains("downsample");
+    if shortcut && projects { None } else { node.op.operation().description(first) }
 }
 
 /// Equal blocks after one another become one.
@@ -176,7 +149,8 @@ fn draw(title: &str, blocks: &[Block]) -> String {
         let _ = writeln!(svg, "{text}");
     };
     line(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"13\">"
     ));
     line(format!("<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"));
@@ -189,7 +163,8 @@ fn draw(title: &str, blocks: &[Block]) -> String {
     for (i, (fill, stroke, label)) in legend.into_iter().enumerate() {
         let x = 24.0 + 120.0 * i as f64;
         line(format!(
-            "<rect x=\"{x}\" y=\"52\" width=\"14\" height=\"14\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+            "<rect x=\"{x}\" y=\"52\" width=\"14\" height=\"14\" fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>"
         ));
         line(text(x + 20.0, 64.0, "start", "fill=\"#444444\"", label));
     }
@@ -207,24 +182,30 @@ fn draw(title: &str, blocks: &[Block]) -> String {
         if i + 1 < blocks.len() {
             let (from, to) = (y + BOX_HEIGHT, y + BOX_HEIGHT + GAP);
             line(format!(
-                "<path d=\"M {CENTRE} {from} V {to} m -4 -6 l 4 6 l 4 -6\" fill=\"none\" stroke=\"#777777\"/>"
+                "<path d=\"M {CENTRE} {from} V {to} m -4 -6 l 4 6 l 4 -6\" fill=\"none\" \
+                 stroke=\"#777777\"/>"
             ));
         }
         if block.times > 1 {
             // A second sheet behind the first.
             line(format!(
-                "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>",
+                "<rect x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
+             fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>",
                 x + 5.0,
                 y + 5.0
             ));
         }
         line(format!(
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\"/>"
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
+             fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>"
         ));
         if block.shortcut {
             let (left, middle) = (x - 14.0, y + BOX_HEIGHT / 2.0);
             line(format!(
-                "<path d=\"M {CENTRE} {0} H {left} V {1} H {CENTRE}\" fill=\"none\" stroke=\"{stroke}\" stroke-dasharray=\"3 2\"/>",
+                "<path d=\"M {CENTRE} {0} H {left} V {1} H {CENTRE}\" fill=\"none\" stroke=\"{stroke}\" \
+                 stroke-dasharray=\"3 2\"/>",
                 y - GAP / 2.0,
                 y + BOX_HEIGHT + GAP / 2.0 - 3.0
             ));
@@ -290,6 +271,15 @@ mod tests {
         ];
         assert_eq!(names, expected.map(|(name, times)| (name.to_owned(), times)));
         assert_eq!(block_names(&networks::vgg16(1000))[1].0, "features.0");
+    }
+
+    #[test]
+    fn the_blocks_of_a_transformer_are_counted() {
+        let names = block_names(&networks::dinov2_small(0));
+        let expected =
+            ["input", "patch_embed.proj", "tokens", "blocks.0", "class_token"].map(str::to_owned);
+        assert_eq!(names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!(names[3].1, 12);
     }
 
     #[test]

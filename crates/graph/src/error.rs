@@ -17,7 +17,8 @@ pub enum Error {
     /// The input picture is too small for the network.
     #[error(
         "an input of {height} × {width} is too small for {network}: its total stride is {stride}; \
-         use at least {stride} × {stride} (from {comfortable} on, the last feature map is 4 × 4 or larger)"
+         use at least {stride} × {stride} (from {comfortable} on, the last feature map is 4 × 4 or \
+         larger)"
     )]
     InputTooSmall {
         /// The network's name.
@@ -45,7 +46,8 @@ pub enum Error {
     },
     /// A network has no layer of this name.
     #[error(
-        "{network} has no layer '{layer}'{}; the summary of the network names all of them", did_you_mean(.nearest)
+        "{network} has no layer '{layer}'{}; the summary of the network names all of them",
+        did_you_mean(.nearest)
     )]
     UnknownLayer {
         /// The network's name.

@@ -1,28 +1,34 @@
-//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it, and what follows a
-//! convolution directly (residual, activation) computed with it. The frozen forms of all devices stand on this.
+//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it,
+//! and what follows a convolution directly (residual, activation) computed with it. The frozen
+//! forms of all devices stand on this.
 
 use std::borrow::Cow;
 
-use crate::{Activation, Conv2d, Error, Graph, MaxPool, NodeId, Op, Result, WeightSource};
+use crate::{
+    Activation, Attention, Conv2d, Error, Graph, MaxPool, NodeId, PatchTokens, Result,
+    WeightSource, op::Fusing,
+};
 
 /// Output channels up to which the first layers of a frozen network in bf16 stay in f32.
 ///
-/// A map of few channels holds little that could average the error of another away, and all that follows rests on it: on real
-/// pictures with white ground, where whole regions round the same way, the three first layers of EfficientNet-Lite0 make two
-/// thirds of the error of bf16 (`docs/performance.md`). Being thin, they cost little.
+/// A map of few channels holds little that could average the error of another away, and all that
+/// follows rests on it: on real pictures with white ground, where whole regions round the same way,
+/// the three first layers of EfficientNet-Lite0 make two thirds of the error of bf16
+/// (`docs/performance.md`). Being thin, they cost little.
 pub const THIN_CHANNELS: usize = 32;
 
 /// What a step of a frozen network computes first.
+///
+/// The forms of all devices match this exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub enum FusedOp {
     /// A convolution.
     Conv2d(Conv2d),
-    /// A fully connected layer.
+    /// A fully connected layer over a vector, or over each token.
     Linear {
-        /// Length of the vector that goes in.
+        /// Length of the vectors that go in.
         in_features: usize,
-        /// Length of the vector that comes out.
+        /// Length of the vectors that come out.
         out_features: usize,
     },
     /// Maximum over a sliding window.
@@ -36,6 +42,12 @@ pub enum FusedOp {
         /// Added to the variance.
         eps: f64,
     },
+    /// From a map of patches to tokens.
+    PatchTokens(PatchTokens),
+    /// Multi-head self-attention between its two linear layers.
+    Attention(Attention),
+    /// The first token of a sequence.
+    ClassToken,
 }
 
 /// A step of a frozen network: activation(scale · op(input) + shift + residual).
@@ -62,8 +74,9 @@ pub struct FusedLayer {
 }
 
 impl FusedLayer {
-    /// Weight and bias of the convolution or linear layer, with scale and shift folded into them: in torch's layout, and
-    /// `[out]`. Folded in f64 and rounded once. Of a layer norm scale and bias, `[channels]`; both are empty for pooling.
+    /// Weight and bias of the convolution or linear layer, with scale and shift folded into them:
+    /// in torch's layout, and `[out]`. Folded in f64 and rounded once. Of a layer norm scale and
+    /// bias, `[channels]`; both are empty for pooling.
     ///
     /// # Errors
     /// [`Error::Layer`] if the weights do not hold the layer's tensor.
@@ -89,12 +102,33 @@ impl FusedLayer {
     }
 }
 
-/// The steps of a frozen network in order of computation, up to the graph's output; layers that it does not need are left
-/// out, and dropout does nothing.
+impl FusedLayer {
+    /// What is added to the tokens of a grid of patches: [`PatchTokens::table`] of this layer's
+    /// tensors.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if this is no layer of patches, or the weights do not hold its tensors.
+    pub fn tokens(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        grid: [usize; 2],
+    ) -> Result<Vec<f32>> {
+        let FusedOp::PatchTokens(tokens) = self.op else {
+            return Err(problem(graph, self.node, "it makes no tokens"));
+        };
+        let [class, positions] = PatchTokens::names(&graph.nodes()[self.node].name);
+        let read = |name: &str| named(graph, weights, self.node, name);
+        Ok(tokens.table(&read(&class)?, &read(&positions)?, grid))
+    }
+}
+
+/// The steps of a frozen network in order of computation, up to the graph's output; layers that it
+/// does not need are left out, and dropout does nothing.
 ///
 /// # Errors
-/// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be fused to a convolution
-/// and is none of the steps' kinds.
+/// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be
+/// fused to a convolution and is none of the steps' kinds.
 pub fn fuse(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<FusedLayer>> {
     crate::check_weights(graph, weights)?;
     let nodes = graph.nodes();
@@ -109,7 +143,7 @@ pub fn fuse(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<FusedLayer>
             }
         }
     }
-    let mut fusing = Fusing {
+    let mut fusing = Fuser {
         graph,
         weights,
         consumers,
@@ -136,13 +170,21 @@ fn tensor<'w>(
     id: NodeId,
     suffix: &str,
 ) -> Result<Cow<'w, [f32]>> {
-    let name = format!("{}.{suffix}", graph.nodes()[id].name);
+    named(graph, weights, id, &format!("{}.{suffix}", graph.nodes()[id].name))
+}
+
+fn named<'w>(
+    graph: &Graph,
+    weights: &'w dyn WeightSource,
+    id: NodeId,
+    name: &str,
+) -> Result<Cow<'w, [f32]>> {
     weights
-        .values(&name)
+        .values(name)
         .ok_or_else(|| problem(graph, id, format!("the weights do not hold '{name}'")))
 }
 
-struct Fusing<'a> {
+struct Fuser<'a> {
     graph: &'a Graph,
     weights: &'a dyn WeightSource,
     consumers: Vec<Vec<NodeId>>,
@@ -152,40 +194,26 @@ struct Fusing<'a> {
     layers: Vec<FusedLayer>,
 }
 
-impl Fusing<'_> {
+impl Fuser<'_> {
     fn layer(&mut self, id: NodeId) -> Result<()> {
         let node = &self.graph.nodes()[id];
         let fail = |text: &str| Err(problem(self.graph, id, text));
-        match node.op {
-            Op::Input { .. } | Op::Features { .. } => {
+        match node.op.operation().fusing() {
+            Fusing::Source => {
                 self.value_of[id] = Some(id);
                 self.done[id] = true;
                 Ok(())
             }
-            Op::Conv2d(conv) => self.chain(id, FusedOp::Conv2d(conv), conv.out_channels, conv.bias),
-            Op::Linear { in_features, out_features, bias } => {
-                self.chain(id, FusedOp::Linear { in_features, out_features }, out_features, bias)
-            }
-            Op::MaxPool(pool) => self.chain(id, FusedOp::MaxPool(pool), 0, false),
-            Op::GlobalAvgPool => self.chain(id, FusedOp::GlobalAvgPool, 0, false),
-            Op::Dropout { .. } => {
+            Fusing::Nothing => {
                 self.value_of[id] = Some(self.input(id)?);
                 self.done[id] = true;
                 Ok(())
             }
-            Op::BatchNorm { .. } | Op::Activation(_) => {
+            Fusing::Step { op, channels, bias, open } => self.chain(id, op, channels, bias, open),
+            Fusing::BatchNorm { .. } | Fusing::Activation(_) | Fusing::LayerScale => {
                 fail("it does not directly follow a convolution that nothing else reads")
             }
-            Op::LayerNorm { channels, eps } => {
-                self.chain(id, FusedOp::LayerNorm { channels, eps }, channels, true)
-            }
-            Op::LayerScale { .. } => {
-                fail("it does not directly follow a convolution that nothing else reads")
-            }
-            Op::Add => fail("neither of its inputs is a convolution that nothing else reads"),
-            Op::VisionTransformer(_) => {
-                fail("frozen networks do not know this kind of layer: it runs as it is trained")
-            }
+            Fusing::Add => fail("neither of its inputs is a convolution that nothing else reads"),
         }
     }
 
@@ -204,7 +232,14 @@ impl Fusing<'_> {
     }
 
     /// Adds a step, with the layers behind it as far as they can be fused to it.
-    fn chain(&mut self, id: NodeId, op: FusedOp, channels: usize, bias: bool) -> Result<()> {
+    fn chain(
+        &mut self,
+        id: NodeId,
+        op: FusedOp,
+        channels: usize,
+        bias: bool,
+        open: bool,
+    ) -> Result<()> {
         let shift = if bias {
             let bias = tensor(self.graph, self.weights, id, "bias")?;
             bias.iter().map(|&b| f64::from(b)).collect()
@@ -227,11 +262,10 @@ impl Fusing<'_> {
             layer.scale = weight.iter().map(|&w| f64::from(w)).collect();
         }
         self.done[id] = true;
-        let multiplies = matches!(op, FusedOp::Conv2d(_) | FusedOp::Linear { .. });
-        while let Some(next) = self.only_consumer(layer.end).filter(|_| multiplies) {
+        while let Some(next) = self.only_consumer(layer.end).filter(|_| open) {
             let node = &self.graph.nodes()[next];
-            match node.op {
-                Op::BatchNorm { eps, .. } if layer.residual.is_none() => {
+            match node.op.operation().fusing() {
+                Fusing::BatchNorm { eps } if layer.residual.is_none() => {
                     let read = |suffix| tensor(self.graph, self.weights, next, suffix);
                     let (gamma, beta) = (read("weight")?, read("bias")?);
                     let (mean, var) = (read("running_mean")?, read("running_var")?);
@@ -242,32 +276,35 @@ impl Fusing<'_> {
                             (layer.shift[c] - f64::from(mean[c])) * factor + f64::from(beta[c]);
                     }
                 }
-                Op::LayerScale { .. } if layer.residual.is_none() => {
+                Fusing::LayerScale if layer.residual.is_none() => {
                     let gamma = tensor(self.graph, self.weights, next, "gamma")?;
                     for c in 0..channels {
                         layer.scale[c] *= f64::from(gamma[c]);
                         layer.shift[c] *= f64::from(gamma[c]);
                     }
                 }
-                Op::Add if layer.residual.is_none() => {
+                Fusing::Add if layer.residual.is_none() => {
                     let other =
                         if node.inputs[0] == layer.end { node.inputs[1] } else { node.inputs[0] };
                     if other == layer.end {
                         break;
                     }
-                    // The other side must exist when this convolution runs; else the other side takes the sum.
+                    // The other side must exist when this convolution runs; else the other side
+                    // takes the sum.
                     let Some(value) = self.value_of[other] else { break };
                     layer.residual = Some(value);
                 }
-                Op::Activation(activation) => {
+                Fusing::Activation(activation) => {
                     layer.activation = Some(activation);
                     layer.end = next;
                     layer.fused.push(next);
                     self.done[next] = true;
                     break;
                 }
-                Op::Dropout { .. } => {}
-                _ => break,
+                Fusing::Nothing => {}
+                // Behind a residual nothing is folded any more.
+                Fusing::BatchNorm { .. } | Fusing::LayerScale | Fusing::Add => break,
+                Fusing::Source | Fusing::Step { .. } => break,
             }
             layer.end = next;
             layer.fused.push(next);
@@ -282,7 +319,7 @@ impl Fusing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GraphBuilder, Padding, Weights, networks};
+    use crate::{GraphBuilder, Op, Padding, Weights, networks};
 
     #[test]
     fn layer_scale_and_gelu_go_into_convolutions_and_layer_norms_stand_alone() {

@@ -1,6 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Conv2d, Error, MaxPool, Op, Result, Shape, VisionTransformer};
+use crate::{
+    Activation, BatchNorm, Conv2d, Error, Features, Input, Linear, MaxPool, Op, Result, Shape,
+    op::{Form, View},
+    stored::StoredGraph,
+};
 
 /// The position of a layer in its graph. Layers stand in the order of computation.
 pub type NodeId = usize;
@@ -8,7 +12,8 @@ pub type NodeId = usize;
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
-    /// The name, unique in the graph; the prefix of its parameters' names. Those of pretrained networks are timm's.
+    /// The name, unique in the graph; the prefix of its parameters' names. Those of pretrained
+    /// networks are timm's.
     pub name: String,
     /// What it does.
     pub op: Op,
@@ -43,7 +48,8 @@ impl ParameterKind {
 pub struct Parameter {
     /// The layer's name and the tensor's own, e.g. `layer1.0.conv1.weight`.
     pub name: String,
-    /// The shape in torch's layout: `[out, in / groups, kernel, kernel]` or `[out, in]` or `[channels]`.
+    /// The shape in torch's layout: `[out, in / groups, kernel, kernel]` or `[out, in]` or
+    /// `[channels]`.
     pub shape: Vec<usize>,
     /// What it is for.
     pub kind: ParameterKind,
@@ -55,6 +61,7 @@ pub struct Parameter {
 ///
 /// Built by a [`GraphBuilder`]; immutable afterwards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredGraph")]
 pub struct Graph {
     pub(crate) name: String,
     pub(crate) nodes: Vec<Node>,
@@ -91,11 +98,17 @@ impl Graph {
         self.channels(self.features)
     }
 
-    /// The last feature map before the features are pooled (or the input, if there is no map).
+    /// The last feature map, or the last tokens, before the features are pooled; the features
+    /// themselves if nothing is pooled.
     pub fn last_feature_map(&self) -> NodeId {
+        let forms = self.forms();
+        let pools = |id: &NodeId| match self.nodes[*id].inputs.first() {
+            Some(&input) => forms[*id] == Form::Vector && forms[input] != Form::Vector,
+            None => false,
+        };
         (0..=self.features)
             .rev()
-            .find(|&id| matches!(self.nodes[id].op, Op::GlobalAvgPool))
+            .find(pools)
             .map_or(self.features, |pool| self.nodes[pool].inputs[0])
     }
 
@@ -133,23 +146,23 @@ impl Graph {
         let mut strides: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let before = node.inputs.iter().map(|&i| strides[i]).max().unwrap_or(1);
-            strides.push(match node.op {
-                Op::Conv2d(c) => before * c.stride,
-                Op::MaxPool(p) => before * p.stride,
-                _ => before,
+            strides.push(match node.op.operation().view() {
+                View::Window { stride, .. } => before * stride,
+                View::Position | View::Everything => before,
             });
         }
         strides[self.last_feature_map()]
     }
 
-    /// The output shape of every layer for an input of this height and width (ignored by a head, which starts from
-    /// features).
+    /// The output shape of every layer for an input of this height and width (ignored by a head,
+    /// which starts from features).
     ///
     /// # Errors
-    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`] where a larger picture helps a
-    /// layer, e.g. VGG's classifier; [`Error::Layer`] names the first layer that gets something else that it cannot take.
+    /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`]
+    /// where a larger picture helps a layer, e.g. VGG's classifier; [`Error::Layer`] names the
+    /// first layer that gets something else that it cannot take.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
-        if matches!(self.nodes[0].op, Op::Input { .. }) {
+        if matches!(self.nodes[0].op, Op::Input(_)) {
             let stride = self.total_stride();
             if height.min(width) < stride {
                 return Err(Error::InputTooSmall {
@@ -178,80 +191,30 @@ impl Graph {
     fn shapes_of_layers(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let shape = match node.op {
-                Op::Input { channels } => Shape::Map { height, width, channels },
-                Op::Features { width } => Shape::Vector(width),
-                op => {
-                    let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
-                    op.output(&inputs).map_err(|problem| Error::Layer {
-                        layer: node.name.clone(),
-                        kind: op.kind(),
-                        problem,
-                    })?
-                }
-            };
+            let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
+            let shape = node.op.operation().output(&inputs, [height, width]);
+            let shape = shape.map_err(|problem| Error::Layer {
+                layer: node.name.clone(),
+                kind: node.op.kind(),
+                problem,
+            })?;
             shapes.push(shape);
         }
         Ok(shapes)
     }
 
-    /// Every named tensor, in the order of the layers; within a layer weight, bias, running mean, running variance.
+    /// Every named tensor, in the order of the layers; within a layer weight, bias, running mean,
+    /// running variance.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut all = Vec::new();
-        for (id, node) in self.nodes.iter().enumerate() {
-            if let Op::VisionTransformer(transformer) = node.op {
-                let tensors = transformer.tensors().into_iter();
-                all.extend(tensors.map(|(name, shape, kind)| Parameter {
-                    name,
-                    shape,
-                    kind,
-                    node: id,
-                }));
-                continue;
-            }
-            let mut push = |suffix: &str, shape: Vec<usize>, kind| {
-                let name = format!("{}.{suffix}", node.name);
-                all.push(Parameter { name, shape, kind, node: id });
-            };
-            match node.op {
-                Op::Conv2d(c) => {
-                    let shape = vec![c.out_channels, c.in_channels / c.groups, c.kernel, c.kernel];
-                    push("weight", shape, ParameterKind::Weight);
-                    if c.bias {
-                        push("bias", vec![c.out_channels], ParameterKind::Bias);
-                    }
-                }
-                Op::Linear { in_features, out_features, bias } => {
-                    push("weight", vec![out_features, in_features], ParameterKind::Weight);
-                    if bias {
-                        push("bias", vec![out_features], ParameterKind::Bias);
-                    }
-                }
-                Op::BatchNorm { channels, .. } => {
-                    push("weight", vec![channels], ParameterKind::Scale);
-                    push("bias", vec![channels], ParameterKind::Bias);
-                    push("running_mean", vec![channels], ParameterKind::RunningMean);
-                    push("running_var", vec![channels], ParameterKind::RunningVar);
-                }
-                Op::LayerNorm { channels, .. } => {
-                    push("weight", vec![channels], ParameterKind::Scale);
-                    push("bias", vec![channels], ParameterKind::Bias);
-                }
-                Op::LayerScale { channels } => {
-                    push("gamma", vec![channels], ParameterKind::Scale);
-                }
-                _ => {}
-            }
-        }
-        all
+        let tensors_of = |(id, node): (NodeId, &Node)| {
+            let tensors = node.op.operation().tensors(&node.name).into_iter();
+            tensors.map(move |(name, shape, kind)| Parameter { name, shape, kind, node: id })
+        };
+        self.nodes.iter().enumerate().flat_map(tensors_of).collect()
     }
 
-    /// Whether a frozen plan can compute it; candle can compute all.
-    pub fn has_plan(&self) -> bool {
-        !self.nodes.iter().any(|node| matches!(node.op, Op::VisionTransformer(_)))
-    }
-
-    /// How many learnable numbers the network has: weights, scales and biases, as published counts go.
+    /// How many learnable numbers the network has: weights, scales and biases, as published counts
+    /// go.
     pub fn learnable_parameters(&self) -> usize {
         self.count(true)
     }
@@ -271,38 +234,42 @@ impl Graph {
 
     /// The number of channels that a layer gives; does not depend on the input's size.
     fn channels(&self, id: NodeId) -> usize {
-        let node = &self.nodes[id];
-        match node.op {
-            Op::Input { channels }
-            | Op::BatchNorm { channels, .. }
-            | Op::LayerNorm { channels, .. }
-            | Op::LayerScale { channels } => channels,
-            Op::Features { width } | Op::VisionTransformer(VisionTransformer { width, .. }) => {
-                width
-            }
-            Op::Conv2d(c) => c.out_channels,
-            Op::Linear { out_features, .. } => out_features,
-            _ => self.channels(node.inputs[0]),
+        let mut channels: Vec<usize> = Vec::with_capacity(id + 1);
+        for node in &self.nodes[..=id] {
+            let inputs: Vec<usize> = node.inputs.iter().map(|&i| channels[i]).collect();
+            channels.push(node.op.operation().channels(&inputs));
         }
+        channels[id]
+    }
+
+    /// The form of what each layer gives; does not depend on the input's size.
+    pub(crate) fn forms(&self) -> Vec<Form> {
+        let mut forms: Vec<Form> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let inputs: Vec<Form> = node.inputs.iter().map(|&i| forms[i]).collect();
+            forms.push(node.op.operation().form(&inputs));
+        }
+        forms
     }
 }
 
-/// Writes a [`Graph`] layer by layer. Each method takes the name and the input and returns the new layer's id.
+/// Writes a [`Graph`] layer by layer. Each method takes the name and the input and returns the new
+/// layer's id.
 #[derive(Debug)]
 pub struct GraphBuilder {
-    name: String,
-    nodes: Vec<Node>,
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl GraphBuilder {
     /// Starts a network that takes pictures of `channels` channels (3 for RGB).
     pub fn pictures(name: impl Into<String>, channels: usize) -> (Self, NodeId) {
-        Self::start(name.into(), "input", Op::Input { channels })
+        Self::start(name.into(), "input", Op::Input(Input { channels }))
     }
 
     /// Starts a head that takes vectors of features.
     pub fn features(name: impl Into<String>, width: usize) -> (Self, NodeId) {
-        Self::start(name.into(), "features", Op::Features { width })
+        Self::start(name.into(), "features", Op::Features(Features { width }))
     }
 
     fn start(name: String, input: &str, op: Op) -> (Self, NodeId) {
@@ -313,8 +280,8 @@ impl GraphBuilder {
     /// Adds any layer.
     ///
     /// # Panics
-    /// If an input does not exist yet, the number of inputs is wrong or the name is taken: mistakes of the author of a
-    /// network, not of its user.
+    /// If an input does not exist yet, the number of inputs is wrong or the name is taken: mistakes
+    /// of the author of a network, not of its user.
     pub fn layer(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
         let name = name.into();
         assert_eq!(inputs.len(), op.arity(), "layer '{name}' has a wrong number of inputs");
@@ -337,8 +304,8 @@ impl GraphBuilder {
         channels: usize,
         eps: f64,
     ) -> NodeId {
-        let op = Op::BatchNorm { channels, eps, momentum: 0.1, unbiased: true };
-        self.layer(name, op, &[input])
+        let norm = BatchNorm { channels, eps, momentum: 0.1, unbiased: true };
+        self.layer(name, Op::BatchNorm(norm), &[input])
     }
 
     /// Adds an activation.
@@ -356,7 +323,7 @@ impl GraphBuilder {
         self.layer(name, Op::MaxPool(pool), &[input])
     }
 
-    /// Adds a fully connected layer with a bias.
+    /// Adds a fully connected layer with a bias, over a vector or over each token.
     pub fn linear(
         &mut self,
         name: impl Into<String>,
@@ -364,7 +331,8 @@ impl GraphBuilder {
         in_features: usize,
         out_features: usize,
     ) -> NodeId {
-        self.layer(name, Op::Linear { in_features, out_features, bias: true }, &[input])
+        let linear = Linear { in_features, out_features, bias: true };
+        self.layer(name, Op::Linear(linear), &[input])
     }
 
     /// Ends the network: its output is the last layer, its features come out of `features`.

@@ -1,6 +1,6 @@
 //! The heads that are put on a backbone: from its features to one logit per class.
 
-use crate::{Activation, Graph, GraphBuilder, Node, NodeId, Op};
+use crate::{Activation, BatchNorm, Dropout, Graph, GraphBuilder, Node, NodeId, Op};
 
 /// One fully connected layer from the features to the logits.
 pub fn linear(width: usize, classes: usize) -> Graph {
@@ -9,24 +9,25 @@ pub fn linear(width: usize, classes: usize) -> Graph {
     g.finish(x)
 }
 
-/// The tutorial's head on pooled features: BatchNorm → Dropout 0.5 → Dense 512 ReLU → BatchNorm → Dropout 0.5 →
-/// Dense K. The softmax is part of the loss and of the prediction.
+/// The tutorial's head on pooled features: BatchNorm → Dropout 0.5 → Dense 512 ReLU → BatchNorm →
+/// Dropout 0.5 → Dense K. The softmax is part of the loss and of the prediction.
 ///
-/// BatchNorm is Keras's (`keras/src/layers/normalization/batch_normalization.py`): momentum 0.99, ε 1e-3, biased
-/// variance in the moving average.
+/// BatchNorm is Keras's (`keras/src/layers/normalization/batch_normalization.py`): momentum 0.99, ε
+/// 1e-3, biased variance in the moving average.
 pub fn tutorial(width: usize, classes: usize) -> Graph {
     let (mut g, x) = GraphBuilder::features("tutorial", width);
     let x = keras_batch_norm(&mut g, "bn1", x, width);
-    let x = g.layer("drop1", Op::Dropout { p: 0.5 }, &[x]);
+    let x = g.layer("drop1", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     let x = g.linear("fc1", x, width, 512);
     let x = g.activation("act1", x, Activation::Relu);
     let x = keras_batch_norm(&mut g, "bn2", x, 512);
-    let x = g.layer("drop2", Op::Dropout { p: 0.5 }, &[x]);
+    let x = g.layer("drop2", Op::Dropout(Dropout { p: 0.5 }), &[x]);
     g.linear("fc2", x, 512, classes);
     g.finish(0)
 }
 
-/// A multi-layer perceptron: for each width a fully connected layer, ReLU and dropout, then the logits.
+/// A multi-layer perceptron: for each width a fully connected layer, ReLU and dropout, then the
+/// logits.
 pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Graph {
     let (mut g, mut x) = GraphBuilder::features("mlp", width);
     let mut before = width;
@@ -35,7 +36,7 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
         x = g.linear(format!("fc{n}"), x, before, units);
         x = g.activation(format!("act{n}"), x, Activation::Relu);
         if dropout > 0.0 {
-            x = g.layer(format!("drop{n}"), Op::Dropout { p: dropout }, &[x]);
+            x = g.layer(format!("drop{n}"), Op::Dropout(Dropout { p: dropout }), &[x]);
         }
         before = units;
     }
@@ -43,14 +44,14 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
     g.finish(0)
 }
 
-/// The head with another probability of dropout: in all of its dropout layers, or, if it has none, in a new one before its
-/// last layer. 0 leaves the values as they are.
+/// The head with another probability of dropout: in all of its dropout layers, or, if it has none,
+/// in a new one before its last layer. 0 leaves the values as they are.
 pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     let mut head = head.clone();
     let mut changed = false;
     for node in &mut head.nodes {
-        if let Op::Dropout { p: own } = &mut node.op {
-            *own = p;
+        if let Op::Dropout(dropout) = &mut node.op {
+            dropout.p = p;
             changed = true;
         }
     }
@@ -59,22 +60,23 @@ pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     }
     let last = head.nodes.len() - 1;
     let inputs = std::mem::replace(&mut head.nodes[last].inputs, vec![last]);
-    let dropout = Node { name: "drop".into(), op: Op::Dropout { p }, inputs };
+    let dropout = Node { name: "drop".into(), op: Op::Dropout(Dropout { p }), inputs };
     head.nodes.insert(last, dropout);
     head.output = last + 1;
     head
 }
 
 fn keras_batch_norm(g: &mut GraphBuilder, name: &str, input: NodeId, channels: usize) -> NodeId {
-    let op = Op::BatchNorm { channels, eps: 1e-3, momentum: 1.0 - 0.99, unbiased: false };
-    g.layer(name, op, &[input])
+    let norm = BatchNorm { channels, eps: 1e-3, momentum: 1.0 - 0.99, unbiased: false };
+    g.layer(name, Op::BatchNorm(norm), &[input])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The counts of `semantics.md`: 8,192 + 1,049,088 + 2,048 + 1,539, of which 1,055,747 are trainable.
+    /// The counts of `semantics.md`: 8,192 + 1,049,088 + 2,048 + 1,539, of which 1,055,747 are
+    /// trainable.
     #[test]
     fn the_tutorials_head_has_its_published_parameters() {
         let per_layer = |graph: &Graph| {
@@ -97,7 +99,7 @@ mod tests {
     fn dropout_is_changed_or_added() {
         let dropouts = |graph: &Graph| -> Vec<f32> {
             let p = graph.nodes().iter().filter_map(|n| match n.op {
-                Op::Dropout { p } => Some(p),
+                Op::Dropout(Dropout { p }) => Some(p),
                 _ => None,
             });
             p.collect()

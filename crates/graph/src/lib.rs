@@ -10,8 +10,8 @@ pub mod heads;
 mod identity;
 pub mod networks;
 mod op;
+mod stored;
 mod summary;
-mod vision_transformer;
 mod weights;
 
 pub use activations::ActivationMemory;
@@ -20,7 +20,9 @@ pub use error::{Error, Result};
 pub use fuse::{FusedLayer, FusedOp, THIN_CHANNELS, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 pub use identity::{features_identity, weights_identity};
-pub use op::{Activation, Conv2d, MaxPool, Op, Padding, Shape};
+pub use op::{
+    Activation, Attention, BatchNorm, Conv2d, Dropout, Features, Input, LayerNorm, LayerScale,
+    Linear, MaxPool, Op, Padding, PatchTokens, Shape,
+};
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
-pub use vision_transformer::VisionTransformer;
 pub use weights::{Mismatch, WeightSource, Weights, check_weights, check_weights_in};

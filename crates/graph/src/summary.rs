@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMemory, Graph, NodeId, Op, Result, Shape, activations::receptive_fields};
+use crate::{ActivationMemory, Graph, Op, Result, Shape, activations::receptive_fields, op::Form};
 
 /// One row of a summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,14 +19,15 @@ pub struct LayerSummary {
     pub trainable: bool,
     /// Floating-point operations for one picture (a multiply-add is two).
     pub flops: u64,
-    /// The side of the square of pixels that one value depends on; none where that is the whole picture.
+    /// The side of the square of pixels that one value depends on; none where that is the whole
+    /// picture.
     pub receptive_field: Option<usize>,
 }
 
 /// How many numbers a network has.
 ///
-/// `total` counts what can be learned (weights, scales, biases), as papers and torch do. Keras adds the running
-/// statistics of BatchNorm: `total + running_statistics`.
+/// `total` counts what can be learned (weights, scales, biases), as papers and torch do. Keras adds
+/// the running statistics of BatchNorm: `total + running_statistics`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
     /// Learnable numbers, frozen or not.
@@ -78,9 +79,11 @@ pub struct Summary {
     pub parameters: ParameterCount,
     /// Floating-point operations for one picture (a multiply-add is two).
     pub flops: u64,
-    /// The last feature map of the backbone: height, width, channels; of a vision transformer, its patches.
+    /// The last feature map of the backbone: height, width, channels; of a vision transformer, its
+    /// patches.
     pub last_feature_map: Vec<usize>,
-    /// The side of the square of pixels that one value of it depends on; none where that is the whole picture.
+    /// The side of the square of pixels that one value of it depends on; none where that is the
+    /// whole picture.
     pub receptive_field: Option<usize>,
     /// Memory for activations; of one picture, until [`Summary::at_batch`] says otherwise.
     pub activations: ActivationMemory,
@@ -89,7 +92,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Summarises a backbone (frozen or trained) with a head (trained), if there is one, at one input size.
+    /// Summarises a backbone (frozen or trained) with a head (trained), if there is one, at one
+    /// input size.
     ///
     /// # Errors
     /// As [`Graph::shapes`].
@@ -119,8 +123,8 @@ impl Summary {
             && h.min(w) < 4
         {
             warnings.push(format!(
-                "the last feature map is only {h} × {w}: little is left of where things are; use an input of \
-                 at least {0} × {0} (4 × 4), better {1} × {1} (7 × 7)",
+                "the last feature map is only {h} × {w}: little is left of where things are; use an \
+                 input of at least {0} × {0} (4 × 4), better {1} × {1} (7 × 7)",
                 4 * stride,
                 7 * stride
             ));
@@ -131,7 +135,7 @@ impl Summary {
             flops: layers.iter().map(|l| l.flops).sum(),
             layers,
             parameters,
-            last_feature_map: dimensions(last),
+            last_feature_map: last.dimensions(),
             receptive_field: receptive_fields(backbone)[backbone.last_feature_map()],
             activations,
             warnings,
@@ -145,17 +149,15 @@ impl Summary {
     }
 }
 
-/// The last feature map, and by how much it is smaller than the picture. A transformer's patches are one.
+/// The last feature map, and by how much it is smaller than the picture. Of tokens, the patches
+/// that they were made of.
 fn last_map(backbone: &Graph, shapes: &[Shape]) -> (Shape, usize) {
-    let last = backbone.last_feature_map();
-    let node = &backbone.nodes()[last];
-    match (node.op, node.inputs.first().map(|&input| shapes[input])) {
-        (Op::VisionTransformer(t), Some(Shape::Map { height, width, .. })) => {
-            let [height, width] = t.grid(height, width);
-            (Shape::Map { height, width, channels: t.width }, t.patch)
-        }
-        _ => (shapes[last], backbone.total_stride()),
+    let forms = backbone.forms();
+    let mut map = backbone.last_feature_map();
+    while forms[map] == Form::Tokens {
+        map = backbone.nodes()[map].inputs[0];
     }
+    (shapes[map], backbone.total_stride())
 }
 
 fn push_layers(
@@ -171,26 +173,19 @@ fn push_layers(
         counts[parameter.node] += parameter.shape.iter().product::<usize>();
     }
     for (id, node) in graph.nodes().iter().enumerate() {
-        if matches!(node.op, Op::Features { .. }) {
+        if matches!(node.op, Op::Features(_)) {
             continue;
         }
-        let input = node.inputs.first().map(|&i: &NodeId| shapes[i]);
+        let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
         layers.push(LayerSummary {
             name: format!("{prefix}{}", node.name),
             kind: node.op.kind(),
-            output: dimensions(shapes[id]),
+            output: shapes[id].dimensions(),
             parameters: counts[id],
             trainable: trainable && counts[id] > 0,
-            flops: node.op.flops(input, shapes[id]),
+            flops: node.op.operation().flops(&inputs, shapes[id]),
             receptive_field: fields[id],
         });
-    }
-}
-
-fn dimensions(shape: Shape) -> Vec<usize> {
-    match shape {
-        Shape::Map { height, width, channels } => vec![height, width, channels],
-        Shape::Vector(length) => vec![length],
     }
 }
 
@@ -282,7 +277,8 @@ mod tests {
         assert_eq!(counted(&networks::resnet50(1000)), 25_557_032);
         assert_eq!(counted(&networks::vgg16(1000)), 138_357_544);
         assert_eq!(counted(&networks::efficientnet_lite0(1000)), 4_652_008);
-        // semantics.md: Keras's 23,587,712 are torchvision's with running statistics plus 26,560 biases.
+        // semantics.md: Keras's 23,587,712 are torchvision's with running statistics plus 26,560
+        // biases.
         let backbone = networks::resnet50(1000).without_classifier();
         let with_statistics = backbone.learnable_parameters() + backbone.running_statistics();
         assert_eq!(with_statistics + 26_560, 23_587_712);

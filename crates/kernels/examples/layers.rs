@@ -1,8 +1,10 @@
 //! GFLOP/s of every layer shape of ResNet-50 (256²), VGG-16 (224²) and EfficientNet-Lite0 (224²).
 //!
-//! `cargo run --release -p taper-kernels --example layers -- [resnet50|vgg16|lite0] [f32|bf16] [batch] [auto|avx512|avx2|portable] [threads]`
+//! `cargo run --release -p taper-kernels --example layers -- [resnet50|vgg16|lite0] [f32|bf16]
+//! [batch] [auto|avx512|avx2|portable] [threads]`
 //!
-//! FLOPs are those of the direct convolution, whatever the algorithm; the best of several runs counts.
+//! FLOPs are those of the direct convolution, whatever the algorithm; the best of several runs
+//! counts.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;

@@ -12,11 +12,11 @@ pub enum Algorithm {
     Direct,
     /// One filter per channel, vectors over channels.
     Depthwise,
-    /// Winograd's F(2 × 2, 3 × 3), for 3 × 3 with stride 1: 2.25 times fewer multiplications, as accurate as the direct sum.
-    /// The arithmetic is f32, also for bf16 activations.
+    /// Winograd's F(2 × 2, 3 × 3), for 3 × 3 with stride 1: 2.25 times fewer multiplications, as
+    /// accurate as the direct sum. The arithmetic is f32, also for bf16 activations.
     WinogradF2,
-    /// Winograd's F(4 × 4, 3 × 3), for 3 × 3 with stride 1: 4 times fewer multiplications, about a digit less accurate.
-    /// The arithmetic is f32, also for bf16 activations.
+    /// Winograd's F(4 × 4, 3 × 3), for 3 × 3 with stride 1: 4 times fewer multiplications, about a
+    /// digit less accurate. The arithmetic is f32, also for bf16 activations.
     WinogradF4,
 }
 

@@ -131,8 +131,9 @@ impl<E: Element> AlignedBuffer<E> {
     }
 }
 
-/// Asks the kernel to back a large block, not touched yet, with pages of 2 MiB: transformed filters and maps are read in dozens of
-/// streams at once, more than the processor keeps small pages in mind for.
+/// Asks the kernel to back a large block, not touched yet, with pages of 2 MiB: transformed filters
+/// and maps are read in dozens of streams at once, more than the processor keeps small pages in
+/// mind for.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(lines: &mut Vec<Line>) {
     const HUGE_PAGE: usize = 2 << 20;
@@ -150,8 +151,9 @@ fn ask_for_huge_pages(lines: &mut Vec<Line>) {
     let before = start.align_offset(HUGE_PAGE);
     let length = bytes.saturating_sub(before) / HUGE_PAGE * HUGE_PAGE;
     if length > 0 {
-        // SAFETY: the range lies within our own allocation and is a whole number of pages. The advice changes how memory is backed,
-        // not what it holds; if it is refused, nothing changes.
+        // SAFETY: the range lies within our own allocation and is a whole number of pages. The
+        // advice changes how memory is backed, not what it holds; if it is refused, nothing
+        // changes.
         unsafe { madvise(start.add(before).cast(), length, MADV_HUGEPAGE) };
     }
 }
@@ -163,8 +165,9 @@ impl<E: Element> std::ops::Deref for AlignedBuffer<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
-        // SAFETY: `lines` owns `len.div_ceil(PER_LINE)` initialised lines of 64 bytes, so at least `len` elements;
-        // f32 and Bf16 have no invalid bit patterns and a smaller alignment than a line.
+        // SAFETY: `lines` owns `len.div_ceil(PER_LINE)` initialised lines of 64 bytes, so at least
+        // `len` elements; f32 and Bf16 have no invalid bit patterns and a smaller alignment than a
+        // line.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -25,7 +25,8 @@ impl Kernels {
     /// Finds out whether this processor can do what is wished.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedClass`] if a class is asked for by name and the processor lacks it. `Auto` never fails.
+    /// [`KernelError::UnsupportedClass`] if a class is asked for by name and the processor lacks
+    /// it. `Auto` never fails.
     pub fn resolve(self) -> Result<KernelClass, KernelError> {
         let best = KernelClass::best();
         let unsupported = |wanted| Err(KernelError::UnsupportedClass { wanted, best });
@@ -67,8 +68,8 @@ impl FromStr for Kernels {
 
 /// A class of kernels that this processor is known to have.
 ///
-/// The only ways to one are [`Kernels::resolve`] and [`KernelClass::available`], which ask the processor:
-/// that is what makes the calls of vector instructions in this crate sound.
+/// The only ways to one are [`Kernels::resolve`] and [`KernelClass::available`], which ask the
+/// processor: that is what makes the calls of vector instructions in this crate sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelClass(pub(crate) Isa);
 
@@ -113,7 +114,8 @@ impl KernelClass {
         }
     }
 
-    /// Whether bf16 products run in hardware (`vdpbf16ps`); without it they are emulated in f32, at f32 speed or less.
+    /// Whether bf16 products run in hardware (`vdpbf16ps`); without it they are emulated in f32, at
+    /// f32 speed or less.
     #[must_use]
     pub fn has_bf16(self) -> bool {
         matches!(self.0, Isa::Avx512 { bf16: true })

@@ -10,10 +10,12 @@ use crate::{gelu, winograd};
 
 const OPERATION: &str = "convolution";
 
-/// Bytes of input that a block of pixels may cover, so that it stays in the second-level cache next to a panel of filters.
+/// Bytes of input that a block of pixels may cover, so that it stays in the second-level cache next
+/// to a panel of filters.
 const BLOCK_BYTES: usize = 384 << 10;
 
-/// The filters of one convolution with its bias, laid out for one class of kernels and one algorithm. Packed once, used often.
+/// The filters of one convolution with its bias, laid out for one class of kernels and one
+/// algorithm. Packed once, used often.
 #[derive(Debug, Clone)]
 pub struct PackedFilter<E: Element> {
     pub(crate) class: KernelClass,
@@ -70,8 +72,9 @@ impl<E: Element> Epilogue<'_, E> {
 impl<E: Element> PackedFilter<E> {
     /// Packs filters for the algorithm that [`Algorithm::for_shape`] chooses.
     ///
-    /// `weights`: `[out_channels, in_channels / groups, kernel height, kernel width]`, as PyTorch lays them out, with any
-    /// factor of a folded BatchNorm already multiplied in. `bias`: `[out_channels]`, or zeros.
+    /// `weights`: `[out_channels, in_channels / groups, kernel height, kernel width]`, as PyTorch
+    /// lays them out, with any factor of a folded BatchNorm already multiplied in. `bias`:
+    /// `[out_channels]`, or zeros.
     ///
     /// # Errors
     /// [`KernelError::BadShape`] or [`KernelError::BufferLength`].
@@ -87,7 +90,8 @@ impl<E: Element> PackedFilter<E> {
     /// Packs filters for a given algorithm; otherwise as [`pack`](Self::pack).
     ///
     /// # Errors
-    /// As [`pack`](Self::pack), and [`KernelError::UnsupportedAlgorithm`] if the algorithm cannot compute the shape.
+    /// As [`pack`](Self::pack), and [`KernelError::UnsupportedAlgorithm`] if the algorithm cannot
+    /// compute the shape.
     pub fn pack_for(
         class: KernelClass,
         shape: &Conv2dShape,
@@ -164,7 +168,8 @@ impl<E: Element> PackedFilter<E> {
         })
     }
 
-    /// Packs `[runs][len]` filters per output channel into panels; `at(weights, out channel, run, position)` reads one value.
+    /// Packs `[runs][len]` filters per output channel into panels; `at(weights, out channel, run,
+    /// position)` reads one value.
     pub(crate) fn pack_panels(
         &mut self,
         weights: &[f32],
@@ -264,11 +269,12 @@ impl<E: Element> PackedFilter<E> {
 
     /// Convolves a batch.
     ///
-    /// `input`: `[n, height, width, in_channels]`; `out`: `[n, out_height, out_width, out_channels]`; both NHWC.
-    /// The result does not depend on the number of threads.
+    /// `input`: `[n, height, width, in_channels]`; `out`: `[n, out_height, out_width,
+    /// out_channels]`; both NHWC. The result does not depend on the number of threads.
     ///
     /// # Errors
-    /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written then.
+    /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written
+    /// then.
     pub fn run(
         &self,
         team: &mut Team<'_>,
@@ -345,8 +351,9 @@ impl<E: Element> PackedFilter<E> {
                 pitch: block.pitch,
                 mr,
             };
-            // SAFETY: `run` has checked that the input holds `n` pictures, residual and output `n` maps; `first + count` does
-            // not exceed their pixels; the table has room for the block. Each item writes pixels and channels of its own.
+            // SAFETY: `run` has checked that the input holds `n` pictures, residual and output `n`
+            // maps; `first + count` does not exceed their pixels; the table has room for the block.
+            // Each item writes pixels and channels of its own.
             unsafe { dispatch(self.class, task) }
         });
     }
@@ -390,7 +397,8 @@ pub(crate) fn table_len(pointers: usize) -> usize {
 
 /// Carves a table of pointers out of scratch memory.
 pub(crate) fn table<E>(scratch: &mut [f32], pointers: usize) -> *mut *const E {
-    // SAFETY: any bits are a valid `usize`, and pointers are only written there before they are read.
+    // SAFETY: any bits are a valid `usize`, and pointers are only written there before they are
+    // read.
     let (_, middle, _) = unsafe { scratch.align_to_mut::<usize>() };
     debug_assert!(middle.len() >= pointers);
     middle.as_mut_ptr().cast()
@@ -402,8 +410,9 @@ fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
     let covered: usize =
         (0..2).map(|axis| shape.window.stride[axis].min(shape.window.kernel[axis])).product();
     let bytes = covered * shape.in_channels * size_of::<E>() + taps * size_of::<usize>();
-    // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level cache. Where there is one tap,
-    // they are copied to where they do not, which pays as soon as a few panels read them; else the tile is made smaller.
+    // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level
+    // cache. Where there is one tap, they are copied to where they do not, which pays as soon as a
+    // few panels read them; else the tile is made smaller.
     let apart = shape.window.stride[1] * shape.in_channels * size_of::<E>();
     let collide = apart.is_multiple_of(4096);
     let gather = collide && taps == 1 && shape.groups == 1 && filter.panels.len() >= 4;
@@ -447,7 +456,8 @@ impl<E: Element> Task for DirectBlock<'_, E> {
         unsafe { fill_table::<S>(self) };
         if self.pitch != 0 {
             for i in 0..self.count {
-                // SAFETY: with one tap, the table has a pointer to `in_channels` values for each pixel; the scratch has room for them.
+                // SAFETY: with one tap, the table has a pointer to `in_channels` values for each
+                // pixel; the scratch has room for them.
                 unsafe {
                     let to = self.gathered.add(i * self.pitch);
                     std::ptr::copy_nonoverlapping(*self.table.add(i), to, shape.in_channels);
@@ -463,14 +473,16 @@ impl<E: Element> Task for DirectBlock<'_, E> {
                 let step = panel.input - input;
                 input = panel.input;
                 for i in 0..tiles * taps * mr {
-                    // SAFETY: within the table; `step` stays within the pixel, or within the zeros, which are as long as one.
+                    // SAFETY: within the table; `step` stays within the pixel, or within the zeros,
+                    // which are as long as one.
                     unsafe { *self.table.add(i) = (*self.table.add(i)).add(step) };
                 }
             }
             for tile in 0..tiles {
                 let at = (self.first + tile * mr) * channels + panel.first;
-                // SAFETY: the table points to pixels (or zeros) of `in_channels` values, of which the group takes
-                // `in_channels / groups`; filter and bias are packed for the panel; the output pixels exist.
+                // SAFETY: the table points to pixels (or zeros) of `in_channels` values, of which
+                // the group takes `in_channels / groups`; filter and bias are packed for the panel;
+                // the output pixels exist.
                 unsafe {
                     let residual =
                         if self.residual.is_null() { self.residual } else { self.residual.add(at) };
@@ -494,7 +506,8 @@ impl<E: Element> Task for DirectBlock<'_, E> {
     }
 }
 
-/// Fills the table `[tile][tap][mr]` with pointers to the first channel (of the first group) of every tap of every pixel.
+/// Fills the table `[tile][tap][mr]` with pointers to the first channel (of the first group) of
+/// every tap of every pixel.
 #[inline(always)]
 unsafe fn fill_table<S: Simd>(block: DirectBlock<'_, S::Elem>) {
     let filter = block.filter;

@@ -10,7 +10,8 @@ const OPERATION: &str = "rounding";
 /// Values that one item of work rounds.
 const CHUNK: usize = 16 << 10;
 
-/// Rounds each value to the nearest element, ties to even. `from` and `to` are as long as each other.
+/// Rounds each value to the nearest element, ties to even. `from` and `to` are as long as each
+/// other.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`]; nothing has been written then.

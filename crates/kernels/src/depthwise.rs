@@ -1,4 +1,5 @@
-//! Depthwise convolution: one filter per channel, vectors over channels, a register tile over output columns.
+//! Depthwise convolution: one filter per channel, vectors over channels, a register tile over
+//! output columns.
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
@@ -47,8 +48,9 @@ pub(crate) fn run<E: Element>(
                 row,
                 table,
             };
-            // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual and output `n` maps; `row` is
-            // one of their rows, written by this item only; the table has room for a row.
+            // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual
+            // and output `n` maps; `row` is one of their rows, written by this item only; the table
+            // has room for a row.
             unsafe { dispatch(filter.class, task) }
         }
     });
@@ -93,7 +95,8 @@ impl<E: Element> Task for Row<'_, E> {
 }
 
 impl<E: Element> Row<'_, E> {
-    /// Windows of `K × K` whose horizontal stride is `STEP`: every input column is loaded once for all taps that it is under.
+    /// Windows of `K × K` whose horizontal stride is `STEP`: every input column is loaded once for
+    /// all taps that it is under.
     ///
     /// # Safety
     /// As for `run`; the output is at least `UNROLLED` wide.
@@ -123,7 +126,8 @@ impl<E: Element> Row<'_, E> {
                     }
                 }
             }
-            // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; the output pixels exist.
+            // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; the output
+            // pixels exist.
             unsafe {
                 S::enter(Unrolled::<E, K, STEP> {
                     pointers: &pointers,
@@ -182,7 +186,8 @@ impl<E: Element> Row<'_, E> {
         for tile in 0..tiles {
             let columns = COLUMNS.min(ow - tile * COLUMNS);
             let at = (self.row * ow + tile * COLUMNS) * channels;
-            // SAFETY: the table points to pixels (or zeros) of `channels` values; the output pixels exist.
+            // SAFETY: the table points to pixels (or zeros) of `channels` values; the output pixels
+            // exist.
             unsafe {
                 let tile = Columns {
                     pointers: self.table.add(tile * taps * COLUMNS),
@@ -237,8 +242,8 @@ impl<E: Element, const T: usize> Task for Sized<E, T> {
         let c = self.0;
         let lanes = S::LANES;
         let mut channel = 0;
-        // SAFETY: `channel + vectors × LANES ≤ channels` in both loops and `channel + rest = channels` in the last step;
-        // pixels, weights of a tap and bias all hold `channels` values.
+        // SAFETY: `channel + vectors × LANES ≤ channels` in both loops and `channel + rest =
+        // channels` in the last step; pixels, weights of a tap and bias all hold `channels` values.
         unsafe {
             while channel + 2 * lanes <= c.channels {
                 let bias = [S::load32(c.bias.add(channel)), S::load32(c.bias.add(channel + lanes))];
@@ -328,7 +333,8 @@ impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, 
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
         let mut channel = 0;
-        // SAFETY: `channel + n ≤ channels`, and pixels, weights of a tap and bias all hold `channels` values.
+        // SAFETY: `channel + n ≤ channels`, and pixels, weights of a tap and bias all hold
+        // `channels` values.
         unsafe {
             while channel + S::LANES <= self.channels {
                 let mut sums = [S::load32(self.bias.add(channel)); UNROLLED];

@@ -4,7 +4,8 @@ use crate::KernelClass;
 
 /// Why a kernel refused to run.
 ///
-/// Kernels check every shape and every buffer before they touch memory; after the check they cannot fail.
+/// Kernels check every shape and every buffer before they touch memory; after the check they cannot
+/// fail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {

@@ -1,4 +1,5 @@
-//! The Gaussian error linear unit, x · Φ(x) with the exact Φ (Hendrycks and Gimpel, *Gaussian Error Linear Units*, 2016).
+//! The Gaussian error linear unit, x · Φ(x) with the exact Φ (Hendrycks and Gimpel, *Gaussian Error
+//! Linear Units*, 2016).
 
 use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
@@ -7,8 +8,9 @@ use crate::{Element, KernelClass, Team};
 /// Beyond it, Φ is 0 or 1 to 6e-8.
 const LIMIT: f32 = 5.3;
 
-/// (Φ(x) − ½) / x as a polynomial of u = 2 x² / LIMIT² − 1, constant term first: Chebyshev's fit of degree 14, 2.3e-8 off at most. In u,
-/// which lies in [−1, 1], nothing cancels: x · Φ(x) is at most 9e-7 off in f32, and 6e-7 of its size for |x| < 1.
+/// (Φ(x) − ½) / x as a polynomial of u = 2 x² / LIMIT² − 1, constant term first: Chebyshev's fit of
+/// degree 14, 2.3e-8 off at most. In u, which lies in [−1, 1], nothing cancels: x · Φ(x) is at most
+/// 9e-7 off in f32, and 6e-7 of its size for |x| < 1.
 const POLYNOMIAL: [f32; 15] = [
     0.133_392_56,
     -0.066_518_5,

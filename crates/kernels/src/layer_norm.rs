@@ -1,4 +1,5 @@
-//! Normalisation over the channels of each position (Ba, Kiros and Hinton, *Layer Normalization*, 2016).
+//! Normalisation over the channels of each position (Ba, Kiros and Hinton, *Layer Normalization*,
+//! 2016).
 
 use crate::buffer::AlignedBuffer;
 use crate::conv::product;
@@ -15,7 +16,8 @@ const LANES: usize = 16;
 /// Rows that a thread takes at a time.
 const BLOCK: usize = 32;
 
-/// A layer norm: (x − mean) / √(variance + ε) · scale + bias over each row, with the biased variance, as `torch.nn.LayerNorm`.
+/// A layer norm: (x − mean) / √(variance + ε) · scale + bias over each row, with the biased
+/// variance, as `torch.nn.LayerNorm`.
 #[derive(Debug)]
 pub struct LayerNorm {
     class: KernelClass,
@@ -28,7 +30,8 @@ impl LayerNorm {
     /// Scale and bias: `[channels]`.
     ///
     /// # Errors
-    /// [`KernelError::BadShape`] without channels, [`KernelError::BufferLength`] if there are not as many biases as scales.
+    /// [`KernelError::BadShape`] without channels, [`KernelError::BufferLength`] if there are not
+    /// as many biases as scales.
     pub fn new(
         class: KernelClass,
         scale: &[f32],
@@ -59,8 +62,8 @@ impl LayerNorm {
         2 * self.channels() * size_of::<f32>()
     }
 
-    /// Normalises rows: `input` and `out` are `[rows, channels]`. No scratch is needed; sums are in f32, in an order that depends on
-    /// the class of kernels alone.
+    /// Normalises rows: `input` and `out` are `[rows, channels]`. No scratch is needed; sums are in
+    /// f32, in an order that depends on the class of kernels alone.
     ///
     /// # Errors
     /// [`KernelError::BufferLength`].
@@ -83,7 +86,8 @@ impl LayerNorm {
                 out: out.get().wrapping_add(start * self.channels()),
                 rows: BLOCK.min(rows - start),
             };
-            // SAFETY: the rows lie within both buffers, as just checked, and are written by this item only.
+            // SAFETY: the rows lie within both buffers, as just checked, and are written by this
+            // item only.
             unsafe { dispatch(self.class, task) }
         });
         Ok(())
@@ -108,7 +112,8 @@ impl<E: Element> Task for Rows<'_, E> {
         let whole = channels / S::LANES * S::LANES;
         let rest = channels - whole;
         for row in 0..self.rows {
-            // SAFETY: rows, scale and bias hold `channels` values; `at + LANES ≤ whole`, and `whole + rest = channels`.
+            // SAFETY: rows, scale and bias hold `channels` values; `at + LANES ≤ whole`, and `whole
+            // + rest = channels`.
             unsafe {
                 let x = self.input.add(row * channels);
                 let y = self.out.add(row * channels);

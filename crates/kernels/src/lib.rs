@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod algorithm;
+mod attention;
 mod buffer;
 mod class;
 mod conv;
@@ -14,11 +15,14 @@ mod pixels;
 mod pool;
 mod shape;
 mod simd;
+mod softmax;
 mod team;
 mod tile;
+mod tokens;
 mod winograd;
 
 pub use algorithm::Algorithm;
+pub use attention::Attention;
 pub use buffer::{AlignedBuffer, Bf16, Element};
 pub use class::{KernelClass, Kernels};
 pub use conv::{Epilogue, PackedFilter};
@@ -30,3 +34,4 @@ pub use pixels::PixelFilter;
 pub use pool::{Pool, PoolKind, global_average_pool};
 pub use shape::{Activation, Conv2dShape, Padding, Window};
 pub use team::Team;
+pub use tokens::{class_token, patch_tokens};

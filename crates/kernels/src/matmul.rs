@@ -36,12 +36,12 @@ impl<'a> Matrix<'a> {
 
 /// `out ← a · b`, or `out ← out + a · b` with `accumulate`: f32 `[a.rows, b.columns]`, row-major.
 ///
-/// Runs on the `gemm` crate, on the threads of the current rayon pool. Every sum runs over the same terms in the same order
-/// whatever the number of threads is.
+/// Runs on the `gemm` crate, on the threads of the current rayon pool. Every sum runs over the same
+/// terms in the same order whatever the number of threads is.
 ///
 /// # Errors
-/// [`KernelError::BadShape`] if `a` has not as many columns as `b` has rows, [`KernelError::BufferLength`] if `out` has another
-/// size.
+/// [`KernelError::BadShape`] if `a` has not as many columns as `b` has rows,
+/// [`KernelError::BufferLength`] if `out` has another size.
 pub fn matmul(
     out: &mut [f32],
     a: Matrix<'_>,
@@ -62,8 +62,9 @@ pub fn matmul(
         Parallelism::Rayon(threads)
     };
     let ((a_columns, a_rows), (b_columns, b_rows)) = (a.strides(), b.strides());
-    // SAFETY: every element that the strides reach lies within its slice, since `Matrix::new` and the checks above have
-    // compared the lengths with the shapes; `out` is borrowed mutably, so that it overlaps neither `a` nor `b`.
+    // SAFETY: every element that the strides reach lies within its slice, since `Matrix::new` and
+    // the checks above have compared the lengths with the shapes; `out` is borrowed mutably, so
+    // that it overlaps neither `a` nor `b`.
     unsafe {
         gemm::gemm(
             a.rows,

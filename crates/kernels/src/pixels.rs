@@ -15,9 +15,10 @@ const BAND: usize = 8;
 
 /// The filters of a network's first convolution, together with the normalisation of its pixels.
 ///
-/// It computes exactly what a convolution over `(x / 255 − mean) / std` with a border of zeros computes: the border is added
-/// after normalisation. In bf16 the pixels enter as whole numbers (`x − round(255 · mean)`, which bf16 holds exactly), and scale
-/// and shift are folded into filters and bias.
+/// It computes exactly what a convolution over `(x / 255 − mean) / std` with a border of zeros
+/// computes: the border is added after normalisation. In bf16 the pixels enter as whole numbers (`x
+/// − round(255 · mean)`, which bf16 holds exactly), and scale and shift are folded into filters and
+/// bias.
 #[derive(Debug, Clone)]
 pub struct PixelFilter<E: Element> {
     filter: PackedFilter<E>,
@@ -31,12 +32,13 @@ pub struct PixelFilter<E: Element> {
 impl<E: Element> PixelFilter<E> {
     /// Packs filters and normalisation.
     ///
-    /// `weights`: `[out_channels, in_channels, kernel height, kernel width]`; `bias`: `[out_channels]`, or zeros;
-    /// `mean` and `std`: one value per input channel, of pixels in `[0, 1]`.
+    /// `weights`: `[out_channels, in_channels, kernel height, kernel width]`; `bias`:
+    /// `[out_channels]`, or zeros; `mean` and `std`: one value per input channel, of pixels in `[0,
+    /// 1]`.
     ///
     /// # Errors
-    /// [`KernelError::BadShape`] for groups, for a horizontal dilation, or for a `std` that is not positive;
-    /// [`KernelError::BufferLength`].
+    /// [`KernelError::BadShape`] for groups, for a horizontal dilation, or for a `std` that is not
+    /// positive; [`KernelError::BufferLength`].
     pub fn pack(
         class: KernelClass,
         shape: &Conv2dShape,
@@ -92,7 +94,8 @@ impl<E: Element> PixelFilter<E> {
                 *bias = sum as f32;
             }
         }
-        // Packed as a convolution whose runs are whole rows of taps: they are contiguous in a padded row of pixels.
+        // Packed as a convolution whose runs are whole rows of taps: they are contiguous in a
+        // padded row of pixels.
         let mut filter = PackedFilter::empty(class, shape, Algorithm::Direct)?;
         filter.pack_panels(&weights, Some(&bias), kh, kw * channels, |weights, out, ky, at| {
             weights[((out * channels + at % channels) * kh + ky) * kw + at / channels]
@@ -160,10 +163,12 @@ impl<E: Element> PixelFilter<E> {
 
     /// Convolves a batch of pictures.
     ///
-    /// `pixels`: `[n, height, width, in_channels]`, 0 to 255; `out`: `[n, out_height, out_width, out_channels]`.
+    /// `pixels`: `[n, height, width, in_channels]`, 0 to 255; `out`: `[n, out_height, out_width,
+    /// out_channels]`.
     ///
     /// # Errors
-    /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written then.
+    /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written
+    /// then.
     pub fn run(
         &self,
         team: &mut Team<'_>,
@@ -202,7 +207,8 @@ impl<E: Element> PixelFilter<E> {
                 count: BAND.min(oh - first),
                 activation,
             };
-            // SAFETY: rows and table have the lengths that the band needs; the output rows exist and belong to this item.
+            // SAFETY: rows and table have the lengths that the band needs; the output rows exist
+            // and belong to this item.
             unsafe { dispatch(filter.class, task) }
         });
         Ok(())
@@ -294,7 +300,8 @@ impl<E: Element> Task for Band<'_, E> {
                 for run in 0..runs {
                     let at = (row * window.stride[0] + run * window.dilation[0]) * pitch
                         + column * window.stride[1] * channels;
-                    // SAFETY: the table has room for `tiles × runs × MR` pointers; the rows hold every run of this window.
+                    // SAFETY: the table has room for `tiles × runs × MR` pointers; the rows hold
+                    // every run of this window.
                     unsafe { *self.table.add((tile * runs + run) * mr + m) = self.rows.add(at) };
                 }
                 column += 1;
@@ -306,8 +313,8 @@ impl<E: Element> Task for Band<'_, E> {
         }
         for panel in &filter.panels {
             for tile in 0..tiles {
-                // SAFETY: the table points to `kernel width × channels` values for each pixel of the tile; filter and bias are
-                // packed for the panel; the output pixels exist.
+                // SAFETY: the table points to `kernel width × channels` values for each pixel of
+                // the tile; filter and bias are packed for the panel; the output pixels exist.
                 unsafe {
                     Tile {
                         pointers: self.table.add(tile * runs * mr),

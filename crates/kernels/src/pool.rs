@@ -58,7 +58,8 @@ impl Pool {
                     return Err(bad_shape(
                         OPERATION,
                         format!(
-                            "window {at} along axis {axis} lies in the border altogether: {window:?}"
+                            "window {at} along axis {axis} lies in the border altogether: \
+                             {window:?}"
                         ),
                     ));
                 }
@@ -93,7 +94,8 @@ impl Pool {
         let out = SharedMut::new(out);
         team.run(n * oh, &|item, _| {
             let task = PoolRow { pool: self, input: input.as_ptr(), out: out.get(), row: item };
-            // SAFETY: input and output hold `n` maps, as just checked, and `row` is one of their rows, written by this item only.
+            // SAFETY: input and output hold `n` maps, as just checked, and `row` is one of their
+            // rows, written by this item only.
             unsafe { dispatch(self.class, task) }
         });
         Ok(())
@@ -226,14 +228,16 @@ pub fn global_average_pool<E: Element>(
     let out = SharedMut::new(out);
     team.run(n, &|item, _| {
         let task = Global {
-            // SAFETY: the input holds `n` maps and the output `n × channels` values, as just checked.
+            // SAFETY: the input holds `n` maps and the output `n × channels` values, as just
+            // checked.
             input: unsafe { input.as_ptr().add(item * pixels * channels) },
             // SAFETY: as above.
             out: unsafe { out.get().add(item * channels) },
             pixels,
             channels,
         };
-        // SAFETY: the map holds `pixels × channels` values, the output `channels`, written by this item only.
+        // SAFETY: the map holds `pixels × channels` values, the output `channels`, written by this
+        // item only.
         unsafe { dispatch(class, task) }
     });
     Ok(())

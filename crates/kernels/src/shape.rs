@@ -7,7 +7,8 @@ use crate::error::bad_shape;
 
 /// Rows and columns of zeros (for pooling: of nothing) around a map, each side by itself.
 ///
-/// TensorFlow's `SAME` pads more at the bottom and right when the sum is odd; PyTorch pads both sides alike.
+/// TensorFlow's `SAME` pads more at the bottom and right when the sum is odd; PyTorch pads both
+/// sides alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Padding {
     /// Rows above.
@@ -38,7 +39,8 @@ pub enum Activation {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// `x · Φ(x)`, to 9e-7. After a depthwise convolution or Winograd's in a pass of its own: bf16 is rounded twice then.
+    /// `x · Φ(x)`, to 9e-7. After a depthwise convolution or Winograd's in a pass of its own: bf16
+    /// is rounded twice then.
     Gelu,
 }
 
@@ -53,7 +55,8 @@ impl fmt::Display for Activation {
     }
 }
 
-/// The window that slides over a map: kernel, stride, dilation, padding. All pairs are (vertical, horizontal).
+/// The window that slides over a map: kernel, stride, dilation, padding. All pairs are (vertical,
+/// horizontal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Taps, at least 1.
@@ -101,7 +104,8 @@ impl Window {
     /// Height and width of the output over a map of this height and width.
     ///
     /// # Errors
-    /// [`KernelError::BadShape`] if a size is zero, does not fit, or is so large that indices overflow.
+    /// [`KernelError::BadShape`] if a size is zero, does not fit, or is so large that indices
+    /// overflow.
     pub fn output(
         &self,
         operation: &'static str,
@@ -145,7 +149,8 @@ impl Window {
 
 /// The shape of a convolution over one picture; the batch is given when it runs.
 ///
-/// Input `[n, height, width, in_channels]`, output `[n, out_height, out_width, out_channels]`, both channels-last (NHWC).
+/// Input `[n, height, width, in_channels]`, output `[n, out_height, out_width, out_channels]`, both
+/// channels-last (NHWC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv2dShape {
     /// Height and width of the input.
@@ -197,7 +202,8 @@ impl Conv2dShape {
             return Err(bad_shape(
                 OPERATION,
                 format!(
-                    "channels and groups must be positive, got {in_channels} in, {out_channels} out, {groups} groups"
+                    "channels and groups must be positive, got {in_channels} in, \
+                     {out_channels} out, {groups} groups"
                 ),
             ));
         }
@@ -205,7 +211,8 @@ impl Conv2dShape {
             return Err(bad_shape(
                 OPERATION,
                 format!(
-                    "{in_channels} channels in and {out_channels} out do not divide into {groups} groups"
+                    "{in_channels} channels in and {out_channels} out do not divide into \
+                     {groups} groups"
                 ),
             ));
         }
@@ -249,7 +256,8 @@ impl Conv2dShape {
         self.out_channels * (self.in_channels / self.groups.max(1)) * self.window.taps()
     }
 
-    /// Floating-point operations per picture of the direct convolution, a multiplication and an addition counting 2.
+    /// Floating-point operations per picture of the direct convolution, a multiplication and an
+    /// addition counting 2.
     ///
     /// # Errors
     /// [`KernelError::BadShape`] as for [`output`](Self::output).

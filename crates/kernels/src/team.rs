@@ -6,8 +6,8 @@ use crate::KernelError;
 
 /// How many threads run a kernel, and the scratch memory that they share out among themselves.
 ///
-/// The work runs on the current rayon pool, so [`rayon::ThreadPool::install`] decides where. What is computed does not
-/// depend on the number of threads, to the bit. Nothing is allocated.
+/// The work runs on the current rayon pool, so [`rayon::ThreadPool::install`] decides where. What
+/// is computed does not depend on the number of threads, to the bit. Nothing is allocated.
 #[derive(Debug)]
 pub struct Team<'a> {
     threads: usize,
@@ -48,7 +48,8 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// Calls `work(item, scratch)` once for each item below `items`, in any order, on any thread of the team.
+    /// Calls `work(item, scratch)` once for each item below `items`, in any order, on any thread of
+    /// the team.
     pub(crate) fn run(&mut self, items: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let threads = self.threads.min(items).max(1);
         if threads == 1 {
@@ -94,8 +95,8 @@ impl<T> SharedMut<T> {
     }
 }
 
-// SAFETY: a `SharedMut` is only a number until it is dereferenced, and whoever does that (in an unsafe block) must
-// argue that no two threads write the same place.
+// SAFETY: a `SharedMut` is only a number until it is dereferenced, and whoever does that (in an
+// unsafe block) must argue that no two threads write the same place.
 unsafe impl<T: Send> Send for SharedMut<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for SharedMut<T> {}

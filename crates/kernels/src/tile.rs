@@ -1,4 +1,5 @@
-//! The register tile: a few pixels by one or two vectors of output channels, over all taps and input channels.
+//! The register tile: a few pixels by one or two vectors of output channels, over all taps and
+//! input channels.
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
@@ -12,11 +13,13 @@ pub(crate) struct Tile<E: Element> {
     /// For each run, `runs_stride` pointers apart, one pointer per pixel to `len` input values.
     pub(crate) pointers: *const *const E,
     pub(crate) pointers_stride: usize,
-    /// Runs of consecutive input values: the taps, or the rows of taps where their columns are contiguous.
+    /// Runs of consecutive input values: the taps, or the rows of taps where their columns are
+    /// contiguous.
     pub(crate) runs: usize,
     /// Values per run.
     pub(crate) len: usize,
-    /// Filters `[runs][len / STEP][vectors × LANES][STEP]`, zero where `len` or the panel is filled up.
+    /// Filters `[runs][len / STEP][vectors × LANES][STEP]`, zero where `len` or the panel is filled
+    /// up.
     pub(crate) filter: *const E,
     /// `vectors × LANES` sums to start from.
     pub(crate) bias: *const f32,
@@ -38,14 +41,15 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
     #[inline(always)]
     unsafe fn run<S: Simd<Elem = E>>(self) {
         let t = self.0;
-        // SAFETY: the caller of `Tile::run` vouches for the pointers: `M` per run to `len` values each, a filter of
-        // `runs × len.next_multiple_of(STEP) × N × LANES`, a bias of `N × LANES`, and `M` output (and residual) pixels of
-        // `width` values, `ldc` apart.
+        // SAFETY: the caller of `Tile::run` vouches for the pointers: `M` per run to `len` values
+        // each, a filter of `runs × len.next_multiple_of(STEP) × N × LANES`, a bias of `N × LANES`,
+        // and `M` output (and residual) pixels of `width` values, `ldc` apart.
         unsafe {
             let bias: [S::V; N] = std::array::from_fn(|n| S::load32(t.bias.add(n * S::LANES)));
             let mut sums = [bias; M];
             let mut filter = t.filter;
-            // By the time the sums are done, the lines that they go to (and what is added) have arrived.
+            // By the time the sums are done, the lines that they go to (and what is added) have
+            // arrived.
             for m in 0..M {
                 for n in 0..N {
                     let at = m * t.ldc + n * S::LANES;
@@ -84,11 +88,11 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
                     filter = filter.add(N * S::LANES * S::STEP);
                 }
             }
-            // The sums leave the registers by constant indices only, in loops small enough to be unrolled: otherwise the compiler
-            // would keep them in memory all along.
+            // The sums leave the registers by constant indices only, in loops small enough to be
+            // unrolled: otherwise the compiler would keep them in memory all along.
             let (low, high) = (S::splat(low), S::splat(high));
-            // Conversion to bf16 makes the loops too long for that: those sums go through memory once.
-            // GELU is too long as well.
+            // Conversion to bf16 makes the loops too long for that: those sums go through memory
+            // once. GELU is too long as well.
             let is_gelu = t.activation == Activation::Gelu;
             if t.width == N * S::LANES && S::STEP == 1 && !is_gelu {
                 if t.residual.is_null() {
@@ -125,8 +129,8 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
     }
 }
 
-/// Stores sums that have gone through memory. No closure does this: it would not have the instructions of `S`, and every operation
-/// in it became a call.
+/// Stores sums that have gone through memory. No closure does this: it would not have the
+/// instructions of `S`, and every operation in it became a call.
 ///
 /// # Safety
 /// As for `Sized::run`.

@@ -1,11 +1,14 @@
-//! Winograd's minimal filtering for 3 × 3 convolutions with stride 1: F(4 × 4, 3 × 3) and F(2 × 2, 3 × 3).
+//! Winograd's minimal filtering for 3 × 3 convolutions with stride 1: F(4 × 4, 3 × 3) and F(2 × 2,
+//! 3 × 3).
 //!
-//! Tiles of the input are transformed, multiplied with transformed filters position by position (one matrix product for each
-//! of the 36 or 16 positions), and transformed back. The matrices are those of Lavin & Gray, *Fast algorithms for convolutional
-//! neural networks* (2015). F(4 × 4) needs a quarter of the multiplications of the direct sum and loses about one decimal digit.
+//! Tiles of the input are transformed, multiplied with transformed filters position by position
+//! (one matrix product for each of the 36 or 16 positions), and transformed back. The matrices are
+//! those of Lavin & Gray, *Fast algorithms for convolutional neural networks* (2015). F(4 × 4)
+//! needs a quarter of the multiplications of the direct sum and loses about one decimal digit.
 //!
-//! bf16 activations are transformed and multiplied in f32: transformed values would not survive another rounding to 8 bits, and a quarter
-//! of the multiplications at f32's speed is still less work than all of them at twice that speed.
+//! bf16 activations are transformed and multiplied in f32: transformed values would not survive
+//! another rounding to 8 bits, and a quarter of the multiplications at f32's speed is still less
+//! work than all of them at twice that speed.
 
 use crate::conv::{Epilogue, PackedFilter};
 use crate::simd::{Simd, Task, dispatch};
@@ -81,7 +84,8 @@ impl Layout {
     fn new(filter: &PackedFilter<f32>) -> Self {
         let positions = filter.algorithm.positions();
         let mr = filter.tiling.mr;
-        // A line more than needed: rows a power of two apart would fall into the same sets of the cache.
+        // A line more than needed: rows a power of two apart would fall into the same sets of the
+        // cache.
         let pitch = |channels: usize| channels.next_multiple_of(16) + 16;
         let (input_pitch, output_pitch) =
             (pitch(filter.shape.in_channels), pitch(filter.shape.out_channels));
@@ -107,7 +111,8 @@ pub(crate) fn scratch_len(filter: &PackedFilter<f32>) -> usize {
     layout.input_len(positions) + layout.output_len(positions) + 16
 }
 
-/// `filter` holds the transformed filters; `zeros` stands for pixels beyond the border, `in_channels` of them.
+/// `filter` holds the transformed filters; `zeros` stands for pixels beyond the border,
+/// `in_channels` of them.
 pub(crate) fn run<E: Element>(
     filter: &PackedFilter<f32>,
     zeros: &[E],
@@ -155,9 +160,10 @@ pub(crate) fn run<E: Element>(
             transformed: transformed.as_mut_ptr(),
             products: products.as_mut_ptr(),
         };
-        // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual and output `n` maps, and that the
-        // scratch has the length that `scratch_len` says. `first + count` does not exceed the number of tiles; each item writes tiles
-        // and channels of its own.
+        // SAFETY: `PackedFilter::run` has checked that the input holds `n` pictures, residual and
+        // output `n` maps, and that the scratch has the length that `scratch_len` says. `first +
+        // count` does not exceed the number of tiles; each item writes tiles and channels of its
+        // own.
         unsafe {
             if positions == 36 {
                 dispatch(filter.class, Forward::<E, 6, 4>(block));
@@ -251,8 +257,8 @@ impl<E: Element, const A: usize, const M: usize> Forward<'_, E, A, M> {
         }
         let step = block.layout.tiles * block.layout.input_pitch;
         let mut channel = 0;
-        // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; a row of a transformed tile has room for
-        // `channels` rounded up to whole vectors.
+        // SAFETY: the pointers lead to pixels (or zeros) of `channels` values; a row of a
+        // transformed tile has room for `channels` rounded up to whole vectors.
         unsafe {
             let to = block.transformed.add(tile * block.layout.input_pitch);
             while channel < channels {
@@ -358,8 +364,9 @@ impl Task for Multiply<'_> {
                 let mut tile = 0;
                 while tile < block.count {
                     let rows = S::MR.min(block.count - tile);
-                    // SAFETY: transformed tiles hold `in_channels` values each; the panel holds for each position filters of `size` values; rows of
-                    // products have room for all output channels; a bias of zeros stands behind the real one.
+                    // SAFETY: transformed tiles hold `in_channels` values each; the panel holds for
+                    // each position filters of `size` values; rows of products have room for all
+                    // output channels; a bias of zeros stands behind the real one.
                     unsafe {
                         let from = block.transformed.add((position * tiles + tile) * input_pitch);
                         let mut pointers = [from; 16];
@@ -420,7 +427,8 @@ impl<E: Element, const A: usize, const M: usize> Backward<'_, E, A, M> {
         let (rows, columns) = (M.min(oh - y), M.min(ow - x));
         let corner = ((picture * oh + y) * ow + x) * channels;
         let step = block.layout.tiles * block.layout.output_pitch;
-        // SAFETY: rows of products have room for `out_channels` rounded up to whole vectors; the output pixels exist.
+        // SAFETY: rows of products have room for `out_channels` rounded up to whole vectors; the
+        // output pixels exist.
         unsafe {
             let from = block.products.add(tile * block.layout.output_pitch);
             for panel in &filter.panels[block.panels.0..block.panels.1] {

@@ -24,7 +24,8 @@ fn classes() -> Vec<KernelClass> {
     classes
 }
 
-/// Convolves with everything at random and returns the error against f64 on the same rounded numbers.
+/// Convolves with everything at random and returns the error against f64 on the same rounded
+/// numbers.
 fn conv_error<E: Element>(
     class: KernelClass,
     shape: &Conv2dShape,
@@ -77,7 +78,8 @@ fn convolutions_match_the_reference_over_random_shapes() {
             );
             let algorithm = Algorithm::for_shape(&shape);
             let error = conv_error::<Bf16>(class, &shape, algorithm, n, &mut random);
-            // The output itself is rounded to 8 bits, up to 2⁻⁹ of a value that may be several times the root mean square.
+            // The output itself is rounded to 8 bits, up to 2⁻⁹ of a value that may be several
+            // times the root mean square.
             assert!(
                 error <= 2e-2,
                 "case {case}: {class} bf16 {algorithm}, batch {n}, {shape}: {error:e}"

@@ -1,6 +1,8 @@
 //! Pictures per second of a compiled network with seeded weights.
 //!
-//! `cargo run --release -p taper-plan --example speed -- [resnet50|vgg16|efficientnet-lite0|convnext-tiny] [f32|bf16] [batch] [kernels] [threads] [group] [early MiB] [layers]`
+//! `cargo run --release -p taper-plan --example speed --
+//! [resnet50|vgg16|efficientnet-lite0|convnext-tiny|vit-base|dinov2-small] [f32|bf16] [batch]
+//! [kernels] [threads] [group] [early MiB] [layers]`
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -17,6 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "vgg16" => (networks::vgg16(1000), 224),
         "efficientnet-lite0" => (networks::efficientnet_lite0(1000), 224),
         "convnext-tiny" => (networks::convnext_tiny(1000), 224),
+        "vit-base" => (networks::vit_base(1000), 224),
+        "dinov2-small" => (networks::dinov2_small(0), 224),
         other => return Err(format!("unknown network {other}").into()),
     };
     let graph = graph.without_classifier();
@@ -72,7 +76,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (best, median) = (times[0], times[times.len() / 2]);
     let rate = |seconds: f64| batch as f64 / seconds;
     println!(
-        "{} {} batch {batch}, {threads} threads, group {}: {:.1} pictures/s (median), {:.1} (best), {:.0} GFLOP/s (best), workspace {:.1} MiB, weights {:.1} MiB",
+        "{} {} batch {batch}, {threads} threads, group {}: {:.1} pictures/s (median), {:.1} (best), \
+         {:.0} GFLOP/s (best), workspace {:.1} MiB, weights {:.1} MiB",
         graph.name(),
         plan.precision(),
         options.group,

@@ -18,7 +18,8 @@ pub(crate) struct Segment {
 pub(crate) struct Place {
     /// The buffer: of maps, or of values in f32, as the value is.
     pub(crate) slot: usize,
-    /// Whether it lives on into a later segment, and so holds all pictures of the larger group, not only those at work.
+    /// Whether it lives on into a later segment, and so holds all pictures of the larger group, not
+    /// only those at work.
     pub(crate) crosses: bool,
 }
 
@@ -80,8 +81,8 @@ pub(crate) fn lay_out<E: Element>(
         let value: ValueId = step.output;
         let last = last_use[value].max(index);
         let crosses = segment_of(last) != segment_of(defined[value]);
-        // Within a segment of small groups, a buffer is used again for every group: a value that crosses must not share
-        // one with any value of the segment that it comes from.
+        // Within a segment of small groups, a buffer is used again for every group: a value that
+        // crosses must not share one with any value of the segment that it comes from.
         let (len, is_map) = match lowered.values[value] {
             Value::Map(len) => (len, true),
             Value::Wide(len) => (len, false),

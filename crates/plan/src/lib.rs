@@ -5,6 +5,7 @@ mod error;
 mod lower;
 mod options;
 mod plan;
+mod rows;
 
 pub use error::{PlanError, Result};
 pub use options::{Output, PlanOptions};

@@ -1,14 +1,16 @@
-//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies between.
+//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies
+//! between.
 
 use taper_graph::{
     Activation as GraphActivation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape,
     WeightSource,
 };
 use taper_kernels::{
-    Activation, Conv2dShape, Element, KernelClass, KernelError, LayerNorm, PackedFilter, Padding,
-    PixelFilter, Pool, PoolKind, Window,
+    Activation, AlignedBuffer, Attention, Conv2dShape, Element, KernelClass, KernelError,
+    LayerNorm, PackedFilter, Padding, PixelFilter, Pool, PoolKind, Window,
 };
 
+use crate::rows::only_first;
 use crate::{PlanError, PlanOptions, Precision, Result};
 
 pub(crate) type ValueId = usize;
@@ -16,7 +18,7 @@ pub(crate) type ValueId = usize;
 /// What lies between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// A feature map of so many values, in the plan's precision.
+    /// A feature map, or tokens, of so many values, in the plan's precision.
     Map(usize),
     /// A vector, or a thin map next to the pixels, in f32.
     Wide(usize),
@@ -44,6 +46,24 @@ pub(crate) enum Kernel<E: Element> {
         activation: Activation,
     },
     LayerNorm(LayerNorm),
+    /// A class token before the patches, and positions.
+    PatchTokens {
+        /// Patches and width.
+        shape: [usize; 2],
+        /// What is added.
+        table: AlignedBuffer<f32>,
+    },
+    Attention(Attention),
+    /// To a vector in f32.
+    ClassToken {
+        /// Tokens and width.
+        shape: [usize; 2],
+    },
+    /// To a sequence of one token.
+    FirstToken {
+        /// Tokens and width.
+        shape: [usize; 2],
+    },
     /// Over vectors in f32.
     WideNorm(LayerNorm),
     /// From f32 to f32: linear layers, and convolutions of thin maps.
@@ -77,7 +97,13 @@ impl<E: Element> Step<E> {
             Kernel::WidePixels { filter, .. } => filter.bytes(),
             Kernel::Wide { filter, .. } => filter.bytes(),
             Kernel::LayerNorm(norm) | Kernel::WideNorm(norm) => norm.bytes(),
-            Kernel::MaxPool(_) | Kernel::GlobalAvgPool { .. } | Kernel::Round => 0,
+            Kernel::PatchTokens { table, .. } => size_of_val(&**table),
+            Kernel::MaxPool(_)
+            | Kernel::GlobalAvgPool { .. }
+            | Kernel::Attention(_)
+            | Kernel::ClassToken { .. }
+            | Kernel::FirstToken { .. }
+            | Kernel::Round => 0,
         }
     }
 
@@ -88,19 +114,57 @@ impl<E: Element> Step<E> {
             Kernel::Conv { filter, .. } => filter.scratch_len(),
             Kernel::WidePixels { filter, .. } => filter.scratch_len(),
             Kernel::Wide { filter, .. } => filter.scratch_len(),
+            Kernel::Attention(attention) => attention.scratch_len(),
             Kernel::MaxPool(_)
             | Kernel::GlobalAvgPool { .. }
+            | Kernel::PatchTokens { .. }
+            | Kernel::ClassToken { .. }
+            | Kernel::FirstToken { .. }
             | Kernel::LayerNorm(_)
             | Kernel::WideNorm(_)
             | Kernel::Round => 0,
         }
     }
 
-    pub(crate) fn residual(&self) -> Option<ValueId> {
-        match self.kernel {
-            Kernel::Conv { residual, .. } => residual,
-            _ => None,
+    /// How it is computed, and the shape, in words.
+    pub(crate) fn described(&self) -> (&'static str, String) {
+        match &self.kernel {
+            Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
+            Kernel::WidePixels { filter, .. } => ("pixels", format!("{}, in f32", filter.shape())),
+            Kernel::Conv { filter, .. } => (filter.algorithm().name(), filter.shape().to_string()),
+            Kernel::MaxPool(pool) => {
+                let [height, width] = pool.output();
+                ("max pool", format!("to {height}×{width}"))
+            }
+            Kernel::LayerNorm(norm) => ("layer norm", format!("{} channels", norm.channels())),
+            Kernel::WideNorm(norm) => ("layer norm", format!("{} features", norm.channels())),
+            Kernel::GlobalAvgPool { pixels, channels } => {
+                ("mean", format!("{pixels} pixels × {channels}"))
+            }
+            Kernel::Wide { filter, .. } if filter.shape().input == [1, 1] => {
+                let shape = filter.shape();
+                ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
+            }
+            Kernel::Wide { filter, .. } => {
+                (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
+            }
+            Kernel::PatchTokens { shape: [patches, width], .. } => {
+                ("tokens", format!("{} × {width}", patches + 1))
+            }
+            Kernel::Attention(attention) => {
+                let (tokens, width) = (attention.tokens(), attention.width());
+                ("attention", format!("{tokens} × {width}, {} heads", attention.heads()))
+            }
+            Kernel::ClassToken { shape: [tokens, width] }
+            | Kernel::FirstToken { shape: [tokens, width] } => {
+                ("first token", format!("of {tokens} × {width}"))
+            }
+            Kernel::Round => ("round", "to bf16".to_owned()),
         }
+    }
+
+    pub(crate) fn residual(&self) -> Option<ValueId> {
+        if let Kernel::Conv { residual, .. } = self.kernel { residual } else { None }
     }
 }
 
@@ -120,6 +184,8 @@ struct Lowering<'a, E: Element> {
     shapes: Vec<Shape>,
     /// Where a layer's output is, once a step computes it.
     value_of: Vec<Option<ValueId>>,
+    /// Where the first token of a layer's output is, if a step has taken it.
+    first_of: Vec<Option<ValueId>>,
     lowered: Lowered<E>,
 }
 
@@ -129,13 +195,20 @@ pub(crate) fn lower<E: Element>(
     options: &PlanOptions,
     class: KernelClass,
 ) -> Result<Lowered<E>> {
-    let shapes = graph.shapes(options.size[0], options.size[1])?;
+    let mut shapes = graph.shapes(options.size[0], options.size[1])?;
     let layers = taper_graph::fuse(graph, weights).map_err(|error| match error {
         taper_graph::Error::Layer { layer, kind, problem } => {
             PlanError::Unsupported { layer, kind, reason: problem }
         }
         other => other.into(),
     })?;
+    // What nobody reads is not computed.
+    let only_first = only_first(&layers, &shapes, graph.output());
+    for (shape, only_first) in shapes.iter_mut().zip(only_first) {
+        if let (Shape::Tokens { count, .. }, true) = (shape, only_first) {
+            *count = 1;
+        }
+    }
     let mut lowering = Lowering {
         graph,
         weights,
@@ -143,6 +216,7 @@ pub(crate) fn lower<E: Element>(
         class,
         shapes,
         value_of: vec![None; graph.nodes().len()],
+        first_of: vec![None; graph.nodes().len()],
         lowered: Lowered { steps: Vec::new(), values: Vec::new(), output: 0 },
     };
     for layer in &layers {
@@ -214,10 +288,35 @@ impl<E: Element> Lowering<'_, E> {
                     let input = self.input(layer)?;
                     return self.push(layer, Kernel::WideNorm(norm), Some(input), flops);
                 }
-                let input = self.map_input(layer)?;
+                let value = self.map_input(layer)?;
+                let input = self.tokens_for(layer, layer.input, value);
                 self.push(layer, Kernel::LayerNorm(norm), Some(input), flops)
             }
-            _ => Err(self.unsupported(layer.node, "plans do not know this kind of layer")),
+            FusedOp::PatchTokens(_) => {
+                let input = self.map_input(layer)?;
+                let [height, width, channels] = self.map(layer)?;
+                let values = layer.tokens(self.graph, self.weights, [height, width])?;
+                let mut table = AlignedBuffer::new(values.len());
+                table.copy_from_slice(&values);
+                let kernel = Kernel::PatchTokens { shape: [height * width, channels], table };
+                self.push(layer, kernel, Some(input), values.len() as u64)
+            }
+            FusedOp::Attention(attention) => {
+                let input = self.map_input(layer)?;
+                let [tokens, _] = self.tokens(layer)?;
+                let mut attention =
+                    Attention::new(self.class, tokens, attention.width, attention.heads)
+                        .map_err(self.kernel_error(layer.node))?;
+                if let Shape::Tokens { count, .. } = self.shapes[layer.end] {
+                    attention = attention.queries(count);
+                }
+                self.push(layer, Kernel::Attention(attention), Some(input), attention.flops())
+            }
+            FusedOp::ClassToken => {
+                let input = self.map_input(layer)?;
+                let shape = self.tokens(layer)?;
+                self.push(layer, Kernel::ClassToken { shape }, Some(input), 0)
+            }
         }
     }
 
@@ -225,7 +324,19 @@ impl<E: Element> Lowering<'_, E> {
     fn map(&self, layer: &FusedLayer) -> Result<[usize; 3]> {
         match self.shapes[layer.input] {
             Shape::Map { height, width, channels } => Ok([height, width, channels]),
-            Shape::Vector(_) => Err(self.unsupported(layer.node, "it needs a feature map")),
+            Shape::Tokens { .. } | Shape::Vector(_) => {
+                Err(self.unsupported(layer.node, "it needs a feature map"))
+            }
+        }
+    }
+
+    /// How many tokens a layer reads, and their width.
+    fn tokens(&self, layer: &FusedLayer) -> Result<[usize; 2]> {
+        match self.shapes[layer.input] {
+            Shape::Tokens { count, width } => Ok([count, width]),
+            Shape::Map { .. } | Shape::Vector(_) => {
+                Err(self.unsupported(layer.node, "it needs tokens"))
+            }
         }
     }
 
@@ -240,6 +351,26 @@ impl<E: Element> Lowering<'_, E> {
     fn map_input(&mut self, layer: &FusedLayer) -> Result<ValueId> {
         let value = self.input(layer)?;
         Ok(self.rounded(layer.input, value))
+    }
+
+    /// The tokens of another layer that a layer reads: all of them, or the first if it gives no more.
+    fn tokens_for(&mut self, layer: &FusedLayer, node: NodeId, value: ValueId) -> ValueId {
+        let (Shape::Tokens { count: from, width }, Shape::Tokens { count: to, .. }) =
+            (self.shapes[node], self.shapes[layer.end])
+        else {
+            return value;
+        };
+        if from == to {
+            return value;
+        }
+        if let Some(first) = self.first_of[node] {
+            return first;
+        }
+        let name = self.graph.nodes()[node].name.clone();
+        let kernel = Kernel::FirstToken { shape: [from, width] };
+        let first = self.emit(name, Vec::new(), Value::Map(width), kernel, Some(value), 0);
+        self.first_of[node] = Some(first);
+        first
     }
 
     /// The output of a layer in the plan's precision; it is rounded once for all that read it.
@@ -310,6 +441,22 @@ impl<E: Element> Lowering<'_, E> {
         out_features: usize,
     ) -> Result<()> {
         let id = layer.node;
+        if let Shape::Tokens { count, .. } = self.shapes[layer.end] {
+            // One pixel is one token.
+            let window = Window::square(1);
+            let shape = Conv2dShape::new([count, 1], in_features, out_features, window);
+            let flops = shape.flops().map_err(self.kernel_error(id))?;
+            let (folded, bias) = layer.folded(self.graph, self.weights)?;
+            let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
+                .map_err(self.kernel_error(id))?;
+            let residual = self.residual(layer)?;
+            let residual = layer.residual.zip(residual);
+            let residual = residual.map(|(node, value)| self.tokens_for(layer, node, value));
+            let kernel = Kernel::Conv { filter, activation: activation(layer), residual };
+            let value = self.map_input(layer)?;
+            let input = self.tokens_for(layer, layer.input, value);
+            return self.push(layer, kernel, Some(input), flops);
+        }
         let input = self.input(layer)?;
         if layer.residual.is_some() {
             return Err(self.unsupported(id, "a residual cannot be added to a linear layer"));
@@ -345,14 +492,28 @@ impl<E: Element> Lowering<'_, E> {
         input: Option<ValueId>,
         flops: u64,
     ) -> ValueId {
-        let output = self.lowered.values.len();
         let is_wide = matches!(kernel, Kernel::WidePixels { .. } | Kernel::Wide { .. });
-        self.lowered.values.push(match self.shapes[end] {
+        let value = match self.shapes[end] {
             shape @ Shape::Map { .. } if is_wide => Value::Wide(shape.elements()),
-            shape @ Shape::Map { .. } => Value::Map(shape.elements()),
+            shape @ (Shape::Map { .. } | Shape::Tokens { .. }) => Value::Map(shape.elements()),
             Shape::Vector(len) => Value::Wide(len),
-        });
+        };
+        let output = self.emit(name, fused, value, kernel, input, flops);
         self.value_of[end] = Some(output);
+        output
+    }
+
+    fn emit(
+        &mut self,
+        name: String,
+        fused: Vec<String>,
+        value: Value,
+        kernel: Kernel<E>,
+        input: Option<ValueId>,
+        flops: u64,
+    ) -> ValueId {
+        let output = self.lowered.values.len();
+        self.lowered.values.push(value);
         self.lowered.steps.push(Step { name, fused, kernel, input, output, flops });
         output
     }

@@ -29,8 +29,8 @@ pub struct PlanOptions {
     /// Pictures that one thread takes through the late layers together, at least 1; default: 4.
     /// It changes speed and memory, never the result.
     pub group: usize,
-    /// Bytes of packed weights at the start of the network whose layers run picture by picture; default: 8 MiB.
-    /// It changes speed and memory, never the result.
+    /// Bytes of packed weights at the start of the network whose layers run picture by picture;
+    /// default: 8 MiB. It changes speed and memory, never the result.
     pub early_bytes: usize,
 }
 

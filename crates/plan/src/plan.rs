@@ -4,17 +4,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use taper_graph::{Graph, Op, WeightSource};
+use taper_graph::{Graph, Input, Op, WeightSource};
 use taper_kernels::{
-    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, convert,
-    global_average_pool,
+    AlignedBuffer, Bf16, Element, Epilogue, KernelClass, KernelError, Team, class_token, convert,
+    global_average_pool, patch_tokens,
 };
 
 use crate::arena::{Layout, lay_out};
 use crate::lower::{Kernel, Lowered, Step, Value, ValueId, lower};
 use crate::{Output, PlanError, PlanOptions, Precision, Result};
 
-/// A network compiled for one input size, with its weights packed. Immutable; many threads may share it.
+/// A network compiled for one input size, with its weights packed. Immutable; many threads may
+/// share it.
 #[derive(Debug)]
 pub struct FrozenPlan {
     id: u64,
@@ -40,7 +41,8 @@ struct Compiled<E: Element> {
     layout: Layout,
 }
 
-/// The buffers in which a plan runs. Made by [`FrozenPlan::workspace`]; nothing is allocated afterwards.
+/// The buffers in which a plan runs. Made by [`FrozenPlan::workspace`]; nothing is allocated
+/// afterwards.
 #[derive(Debug)]
 pub struct Workspace {
     plan: u64,
@@ -82,8 +84,9 @@ impl FrozenPlan {
     /// Compiles a network for pictures of one size.
     ///
     /// # Errors
-    /// [`PlanError::Graph`] if the size or the weights do not fit; [`PlanError::Kernels`] if the processor lacks the kernels that were
-    /// asked for; [`PlanError::Unsupported`] and [`PlanError::Layer`] name a layer that cannot be computed.
+    /// [`PlanError::Graph`] if the size or the weights do not fit; [`PlanError::Kernels`] if the
+    /// processor lacks the kernels that were asked for; [`PlanError::Unsupported`] and
+    /// [`PlanError::Layer`] name a layer that cannot be computed.
     pub fn compile(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -102,11 +105,7 @@ impl FrozenPlan {
             }
             Output::Logits => graph,
         };
-        let channels = graph.nodes().iter().find_map(|node| match node.op {
-            Op::Input { channels } => Some(channels),
-            _ => None,
-        });
-        let Some(channels) = channels else {
+        let Op::Input(Input { channels }) = graph.nodes()[0].op else {
             return Err(PlanError::Options(format!(
                 "{} does not start from pictures",
                 graph.name()
@@ -192,7 +191,8 @@ impl FrozenPlan {
         self.layers().iter().map(|layer| layer.flops).sum()
     }
 
-    /// Buffers for `threads` threads (at least 1) of whichever rayon pool [`forward`](Self::forward) is called in.
+    /// Buffers for `threads` threads (at least 1) of whichever rayon pool
+    /// [`forward`](Self::forward) is called in.
     #[must_use]
     pub fn workspace(&self, threads: usize) -> Workspace {
         let threads = threads.max(1);
@@ -209,7 +209,8 @@ impl FrozenPlan {
         Workspace { plan: self.id, arenas }
     }
 
-    /// As [`forward`](Self::forward) on the calling thread alone; returns the time that each of [`layers`](Self::layers) took.
+    /// As [`forward`](Self::forward) on the calling thread alone; returns the time that each of
+    /// [`layers`](Self::layers) took.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -248,11 +249,13 @@ impl FrozenPlan {
 
     /// Runs `n` pictures through the network.
     ///
-    /// `pixels`: `[n, height, width, channels]`, 0 to 255. `out`: `[n, output_width]`. The result of a picture depends neither on
-    /// the number of threads nor on the other pictures, to the bit. Nothing is allocated.
+    /// `pixels`: `[n, height, width, channels]`, 0 to 255. `out`: `[n, output_width]`. The result
+    /// of a picture depends neither on the number of threads nor on the other pictures, to the bit.
+    /// Nothing is allocated.
     ///
     /// # Errors
-    /// [`PlanError::BufferLength`] or [`PlanError::ForeignWorkspace`]; nothing has been written then.
+    /// [`PlanError::BufferLength`] or [`PlanError::ForeignWorkspace`]; nothing has been written
+    /// then.
     pub fn forward(
         &self,
         workspace: &mut Workspace,
@@ -356,36 +359,7 @@ impl<E: Element> Compiled<E> {
         let mut layers = Vec::new();
         for segment in &self.layout.segments {
             for step in &self.lowered.steps[segment.steps.clone()] {
-                let (algorithm, shape) = match &step.kernel {
-                    Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
-                    Kernel::WidePixels { filter, .. } => {
-                        ("pixels", format!("{}, in f32", filter.shape()))
-                    }
-                    Kernel::Conv { filter, .. } => {
-                        (filter.algorithm().name(), filter.shape().to_string())
-                    }
-                    Kernel::MaxPool(pool) => {
-                        let [height, width] = pool.output();
-                        ("max pool", format!("to {height}×{width}"))
-                    }
-                    Kernel::LayerNorm(norm) => {
-                        ("layer norm", format!("{} channels", norm.channels()))
-                    }
-                    Kernel::WideNorm(norm) => {
-                        ("layer norm", format!("{} features", norm.channels()))
-                    }
-                    Kernel::GlobalAvgPool { pixels, channels } => {
-                        ("mean", format!("{pixels} pixels × {channels}"))
-                    }
-                    Kernel::Wide { filter, .. } if filter.shape().input == [1, 1] => {
-                        let shape = filter.shape();
-                        ("linear", format!("{} → {}", shape.in_channels, shape.out_channels))
-                    }
-                    Kernel::Wide { filter, .. } => {
-                        (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
-                    }
-                    Kernel::Round => ("round", "to bf16".to_owned()),
-                };
+                let (algorithm, shape) = step.described();
                 layers.push(PlanLayer {
                     name: step.name.clone(),
                     fused: step.fused.clone(),
@@ -521,40 +495,37 @@ impl<E: Element> Compiled<E> {
                 let from = &arena.wide[slot(input)][part(input)];
                 convert(self.class, team, from, &mut arena.maps[output][part(step.output)])
             }
-            Kernel::Conv { filter, activation, residual } => {
-                let mut to = std::mem::take(&mut arena.maps[output]);
-                let from = &arena.maps[slot(input)][part(input)];
-                let residual = residual.map(|value| &arena.maps[slot(value)][part(value)]);
-                let epilogue = Epilogue { residual, activation: *activation };
-                let result = filter.run(team, n, from, epilogue, &mut to[part(step.output)]);
-                arena.maps[output] = to;
-                result
+            Kernel::Conv { filter, activation, .. } => {
+                self.on_maps(step, arena, pictures, |from, residual, to| {
+                    let epilogue = Epilogue { residual, activation: *activation };
+                    filter.run(team, n, from, epilogue, to)
+                })
             }
             Kernel::MaxPool(pool) => {
-                let mut to = std::mem::take(&mut arena.maps[output]);
-                let from = &arena.maps[slot(input)][part(input)];
-                let result = pool.run(team, n, from, &mut to[part(step.output)]);
-                arena.maps[output] = to;
-                result
+                self.on_maps(step, arena, pictures, |from, _, to| pool.run(team, n, from, to))
             }
-            Kernel::LayerNorm(norm) => {
-                let mut to = std::mem::take(&mut arena.maps[output]);
-                let from = &arena.maps[slot(input)][part(input)];
-                let rows = from.len() / norm.channels();
-                let result = norm.run(team, rows, from, &mut to[part(step.output)]);
-                arena.maps[output] = to;
-                result
+            Kernel::LayerNorm(norm) => self.on_maps(step, arena, pictures, |from, _, to| {
+                norm.run(team, from.len() / norm.channels(), from, to)
+            }),
+            Kernel::PatchTokens { shape, table } => {
+                self.on_maps(step, arena, pictures, |from, _, to| {
+                    patch_tokens(self.class, team, n, *shape, table, from, to)
+                })
             }
-            Kernel::WideNorm(norm) => {
-                if step.output == self.lowered.output {
-                    norm.run(team, n, &arena.wide[slot(input)][part(input)], out)
+            Kernel::Attention(attention) => {
+                self.on_maps(step, arena, pictures, |from, _, to| attention.run(team, n, from, to))
+            }
+            Kernel::FirstToken { shape } => {
+                self.on_maps(step, arena, pictures, |from, _, to| class_token(n, *shape, from, to))
+            }
+            Kernel::ClassToken { shape } => {
+                let from = &arena.maps[slot(input)][part(input)];
+                let to = if step.output == self.lowered.output {
+                    out
                 } else {
-                    let mut to = std::mem::take(&mut arena.wide[output]);
-                    let from = &arena.wide[slot(input)][part(input)];
-                    let result = norm.run(team, n, from, &mut to[part(step.output)]);
-                    arena.wide[output] = to;
-                    result
-                }
+                    &mut arena.wide[output][part(step.output)]
+                };
+                class_token(n, *shape, from, to)
             }
             Kernel::GlobalAvgPool { pixels, channels } => {
                 let from = &arena.maps[slot(input)][part(input)];
@@ -566,19 +537,57 @@ impl<E: Element> Compiled<E> {
                 };
                 global_average_pool(self.class, team, n, shape, from, to)
             }
+            Kernel::WideNorm(norm) => {
+                self.on_wide(step, arena, pictures, out, |from, to| norm.run(team, n, from, to))
+            }
             Kernel::Wide { filter, activation } => {
                 let epilogue = Epilogue::activation(*activation);
-                if step.output == self.lowered.output {
-                    filter.run(team, n, &arena.wide[slot(input)][part(input)], epilogue, out)
-                } else {
-                    let mut to = std::mem::take(&mut arena.wide[output]);
-                    let from = &arena.wide[slot(input)][part(input)];
-                    let result = filter.run(team, n, from, epilogue, &mut to[part(step.output)]);
-                    arena.wide[output] = to;
-                    result
-                }
+                self.on_wide(step, arena, pictures, out, |from, to| {
+                    filter.run(team, n, from, epilogue, to)
+                })
             }
         }
+    }
+
+    /// Runs what reads maps, its residual among them, and writes one.
+    fn on_maps(
+        &self,
+        step: &Step<E>,
+        arena: &mut Arena<E>,
+        pictures: [usize; 2],
+        run: impl FnOnce(&[E], Option<&[E]>, &mut [E]) -> std::result::Result<(), KernelError>,
+    ) -> std::result::Result<(), KernelError> {
+        let output = self.layout.places[step.output].slot;
+        let mut to = std::mem::take(&mut arena.maps[output]);
+        let read = |value: ValueId| {
+            &arena.maps[self.layout.places[value].slot][self.part(value, pictures)]
+        };
+        let from = read(step.input.unwrap_or(0));
+        let result =
+            run(from, step.residual().map(read), &mut to[self.part(step.output, pictures)]);
+        arena.maps[output] = to;
+        result
+    }
+
+    /// Runs what reads a value in f32 and writes one, or the plan's output.
+    fn on_wide(
+        &self,
+        step: &Step<E>,
+        arena: &mut Arena<E>,
+        pictures: [usize; 2],
+        out: &mut [f32],
+        run: impl FnOnce(&[f32], &mut [f32]) -> std::result::Result<(), KernelError>,
+    ) -> std::result::Result<(), KernelError> {
+        let input = step.input.unwrap_or(0);
+        let (from, output) = (self.layout.places[input].slot, self.layout.places[step.output].slot);
+        if step.output == self.lowered.output {
+            return run(&arena.wide[from][self.part(input, pictures)], out);
+        }
+        let mut to = std::mem::take(&mut arena.wide[output]);
+        let from = &arena.wide[from][self.part(input, pictures)];
+        let result = run(from, &mut to[self.part(step.output, pictures)]);
+        arena.wide[output] = to;
+        result
     }
 }
 

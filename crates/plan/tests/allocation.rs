@@ -31,7 +31,8 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_warm_pass_allocates_nothing() {
-    let graphs = [networks::efficientnet_lite0(10), networks::resnet50(10)];
+    let graphs =
+        [networks::efficientnet_lite0(10), networks::resnet50(10), networks::dinov2_small(0)];
     for graph in &graphs {
         let weights = Weights::seeded(graph);
         for precision in [Precision::F32, Precision::Bf16] {

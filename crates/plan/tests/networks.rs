@@ -87,6 +87,23 @@ fn efficientnet_lite0_agrees_with_f64() {
 }
 
 #[test]
+fn vit_base_agrees_with_f64() {
+    // Sides that are no multiples of the patch, on another grid than that of the training.
+    check(&networks::vit_base(10), [40, 64], 1e-4);
+}
+
+#[test]
+fn dinov2_small_agrees_with_f64() {
+    check(&networks::dinov2_small(0), [56, 48], 1e-4);
+}
+
+#[test]
+fn a_transformer_is_cut_at_any_block() {
+    let graph = networks::dinov2_small(0).cut("blocks.5").unwrap();
+    check(&graph, [42, 42], 1e-4);
+}
+
+#[test]
 fn logits_come_out_of_the_classifier() {
     let graph = networks::efficientnet_lite0(10);
     let weights = Weights::seeded(&graph);
@@ -101,26 +118,32 @@ fn logits_come_out_of_the_classifier() {
 /// Threads, batch and the grouping of pictures change nothing.
 #[test]
 fn features_are_the_same_to_the_bit_however_they_are_computed() {
-    let graph = networks::resnet50(10);
-    let weights = Weights::seeded(&graph);
+    for graph in [networks::resnet50(10), networks::dinov2_small(0)] {
+        the_same_to_the_bit(&graph);
+    }
+}
+
+fn the_same_to_the_bit(graph: &Graph) {
+    let weights = Weights::seeded(graph);
     let size = [40, 33];
     let picture = 3 * size[0] * size[1];
     let n = 7;
     let pixels = pixels(n * picture);
     for precision in [Precision::F32, Precision::Bf16] {
         let base = options(size).precision(precision);
-        let expected = run(&graph, &weights, &base, n, 1, &pixels);
+        let expected = run(graph, &weights, &base, n, 1, &pixels);
         for (threads, group, early_bytes) in
-            [(1, 1, 0), (2, 1, 1 << 20), (2, 3, 4 << 20), (3, 2, 1 << 30), (4, 8, 0)]
+            [(1, 1, 0), (2, 1, 1 << 20), (2, 3, 4 << 20), (3, 2, 1 << 30), (8, 8, 0)]
         {
             let options = PlanOptions { group, early_bytes, ..base.clone() };
-            let out = run(&graph, &weights, &options, n, threads, &pixels);
+            let out = run(graph, &weights, &options, n, threads, &pixels);
             assert!(
                 out == expected,
-                "{precision}: {threads} threads, group {group}, {early_bytes} early bytes"
+                "{} {precision}: {threads} threads, group {group}, {early_bytes} early bytes",
+                graph.name()
             );
         }
-        let alone = run(&graph, &weights, &base, 1, 2, &pixels[3 * picture..4 * picture]);
+        let alone = run(graph, &weights, &base, 1, 2, &pixels[3 * picture..4 * picture]);
         let width = alone.len();
         assert!(alone == expected[3 * width..4 * width], "{precision}: one picture alone");
     }

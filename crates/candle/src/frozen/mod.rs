@@ -1,4 +1,5 @@
-//! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and features out.
+//! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and
+//! features out.
 
 pub(crate) mod ops;
 #[cfg(test)]
@@ -7,7 +8,8 @@ mod tests;
 use candle_core::{DType, Device, Tensor};
 use taper_core::Preprocessing;
 use taper_graph::{
-    Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS, WeightSource,
+    Attention, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS,
+    WeightSource,
 };
 
 #[cfg(feature = "cudnn")]
@@ -15,20 +17,23 @@ use crate::cuda::cudnn;
 use crate::{
     Error, Result,
     device::{free_memory, with_tf32},
+    layers,
 };
 use ops::{
     Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
     Unfold,
 };
 
-/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters, scales of norms, means and
-/// everything behind the last mean are f32 in all of them; in bf16 also thin maps next to the pixels, and filters between thin maps.
+/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters,
+/// scales of norms, means and everything behind the last mean are f32 in all of them; in bf16 also
+/// thin maps next to the pixels, and filters between thin maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrozenType {
     /// 32 bits all along.
     F32,
-    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not depthwise; on CUDA only.
+    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not
+    /// depthwise; on CUDA only.
     Tf32,
     /// IEEE half precision: 11 significant bits, up to 65,504.
     F16,
@@ -46,16 +51,17 @@ impl FrozenType {
     }
 }
 
-/// A network that is only run: compiled for a candle device, with BatchNorm folded into the convolutions, and bias,
-/// residual and activation in one pass after each.
+/// A network that is only run: compiled for a candle device, with BatchNorm folded into the
+/// convolutions, and bias, residual and activation in one pass after each.
 ///
-/// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn` (except those whose
-/// padding is not the same on all sides), else through a matrix of all windows and a matrix product. Depthwise convolutions,
-/// pooling and the rest are kernels of our own on CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast
-/// form is `taper_plan::FrozenPlan`.
+/// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn`
+/// (except those whose padding is not the same on all sides), else through a matrix of all windows
+/// and a matrix product. Depthwise convolutions, pooling and the rest are kernels of our own on
+/// CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast form is
+/// `taper_plan::FrozenPlan`.
 ///
-/// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on one GPU the same batch
-/// gives the same bytes.
+/// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on
+/// one GPU the same batch gives the same bytes.
 #[derive(Debug)]
 pub struct FrozenNetwork {
     steps: Vec<Step>,
@@ -121,22 +127,25 @@ enum Kernel {
         eps: f64,
     },
     GlobalAverage,
+    PatchTokens {
+        /// f32 `[1, 1, width]`: the class token with its position.
+        class: Tensor,
+        /// f32 `[1, patches, width]`
+        positions: Tensor,
+    },
+    Attention(Attention),
+    ClassToken,
 }
 
 /// The most that a matrix of windows may take; larger batches go through it in parts.
 const UNFOLDED_BYTES: usize = 512 << 20;
 
 impl FrozenNetwork {
-    /// Whether it has all layers of a graph; the trainable form has.
-    pub fn knows(graph: &Graph) -> bool {
-        !graph.nodes().iter().any(|node| matches!(node.op, Op::VisionTransformer(_)))
-    }
-
     /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
     ///
     /// # Errors
-    /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size or the weights do not fit;
-    /// a candle error if the device has no room.
+    /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size
+    /// or the weights do not fit; a candle error if the device has no room.
     pub fn compile(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -177,8 +186,8 @@ impl FrozenNetwork {
         &self.device
     }
 
-    /// How many pictures should go through together: as many as half of the free memory holds, 256 at most, on CUDA; 16 on
-    /// the CPU.
+    /// How many pictures should go through together: as many as half of the free memory holds, 256
+    /// at most, on CUDA; 16 on the CPU.
     ///
     /// # Errors
     /// If the device does not say how much memory is free.
@@ -201,13 +210,21 @@ impl FrozenNetwork {
         let size = |id: NodeId| shapes.get(id).map_or(0, |shape| shape.elements());
         let most = self.steps.iter().map(|step| {
             let layer = &step.layer;
-            size(layer.input) + size(layer.end) + layer.residual.map_or(0, size)
+            let maps = size(layer.input) + size(layer.end) + layer.residual.map_or(0, size);
+            maps * self.dtype.dtype().size_in_bytes()
+                + match (&step.kernel, shapes.get(layer.end)) {
+                    // Queries, keys, values and what comes out in f32, and two sets of scores.
+                    (Kernel::Attention(attention), Some(&Shape::Tokens { count, width })) => {
+                        4 * (7 * count * width + 2 * attention.heads * count * count)
+                    }
+                    _ => 0,
+                }
         });
-        most.max().unwrap_or(0) * self.dtype.dtype().size_in_bytes()
+        most.max().unwrap_or(0)
     }
 
-    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On CUDA it returns as soon
-    /// as the work is queued.
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On
+    /// CUDA it returns as soon as the work is queued.
     ///
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
@@ -283,7 +300,8 @@ fn out_of_memory(error: &candle_core::Error) -> bool {
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
 }
 
-/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing, which somebody can mend.
+/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing,
+/// which somebody can mend.
 #[cfg(feature = "cudnn")]
 fn not_supported(error: &candle_core::Error) -> bool {
     let text = error.to_string();
@@ -298,7 +316,8 @@ impl Error {
     }
 }
 
-/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the mean is f32.
+/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the
+/// mean is f32.
 fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
     let mut types = vec![dtype.dtype(); nodes];
     let pixels = layers.first().map(|layer| layer.input);
@@ -349,13 +368,16 @@ impl Compiler<'_> {
                 self.convolution(&layer, conv, weight, bias)?
             }
             FusedOp::Linear { in_features, out_features } => {
-                if layer.residual.is_some() {
-                    return Err(
-                        self.unfit(layer.node, "a residual cannot be added to a linear layer")
-                    );
-                }
                 let weight = transposed(&weight, out_features, in_features);
-                let weight = self.tensor(weight, &[in_features, out_features], DType::F32)?;
+                let dtype = match self.shapes[layer.input] {
+                    Shape::Map { .. } | Shape::Tokens { .. } => self.types[layer.end],
+                    Shape::Vector(_) if layer.residual.is_some() => {
+                        let problem = "a residual cannot be added to a linear layer of a vector";
+                        return Err(self.unfit(layer.node, problem));
+                    }
+                    Shape::Vector(_) => DType::F32,
+                };
+                let weight = self.tensor(weight, &[in_features, out_features], dtype)?;
                 Kernel::Product { weight, bias: bias(out_features)?, unfold: None }
             }
             FusedOp::MaxPool(pool) => Kernel::MaxPool(Slide {
@@ -370,15 +392,31 @@ impl Compiler<'_> {
                 Kernel::LayerNorm { scale, bias: bias(channels)?, eps }
             }
             FusedOp::GlobalAvgPool => Kernel::GlobalAverage,
-            _ => {
-                return Err(
-                    self.unfit(layer.node, "frozen networks do not know this kind of layer")
-                );
+            FusedOp::PatchTokens(tokens) => {
+                let Shape::Map { height, width, .. } = self.shapes[layer.input] else {
+                    return Err(self.unfit(layer.node, "it needs a feature map"));
+                };
+                let mut table = layer.tokens(self.graph, self.weights, [height, width])?;
+                let positions = table.split_off(tokens.width);
+                let shape = [1, height * width, tokens.width];
+                let class = self.tensor(table, &[1, 1, tokens.width], DType::F32)?;
+                let positions = self.tensor(positions, &shape, DType::F32)?;
+                Kernel::PatchTokens { class, positions }
             }
+            FusedOp::Attention(attention) => Kernel::Attention(attention),
+            FusedOp::ClassToken => Kernel::ClassToken,
         };
-        if !matches!(layer.op, FusedOp::Linear { .. } | FusedOp::LayerNorm { .. })
-            && !matches!(self.shapes[layer.input], Shape::Map { .. })
-        {
+        let needs_map = match layer.op {
+            FusedOp::Conv2d(_)
+            | FusedOp::MaxPool(_)
+            | FusedOp::GlobalAvgPool
+            | FusedOp::PatchTokens(_) => true,
+            FusedOp::Linear { .. }
+            | FusedOp::LayerNorm { .. }
+            | FusedOp::Attention(_)
+            | FusedOp::ClassToken => false,
+        };
+        if needs_map && !matches!(self.shapes[layer.input], Shape::Map { .. }) {
             return Err(self.unfit(layer.node, "it needs a feature map"));
         }
         let dtype = self.types[layer.end];
@@ -408,7 +446,7 @@ impl Compiler<'_> {
             return Ok(Kernel::Depthwise { weight, bias, slide });
         }
         // The pixels get channels that hold nothing.
-        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
+        let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input(_));
         let per_group = in_channels / groups;
         let padded = if is_pixels { self.channels } else { per_group };
         // [out, in, k, k] → [out, k, k, in]
@@ -471,11 +509,12 @@ impl Step {
         dtype: FrozenType,
     ) -> candle_core::Result<Tensor> {
         // Thin maps are wider than what follows them.
-        let x = &if x.rank() == 4 { x.to_dtype(self.dtype)? } else { x.clone() };
+        let is_vector = x.rank() == 2;
+        let x = &if is_vector { x.clone() } else { x.to_dtype(self.dtype)? };
         let residual = residual.map(|residual| residual.to_dtype(self.dtype)).transpose()?;
         let residual = residual.as_ref();
-        // Only CUDA makes a difference between f32 and TF32, and only for maps.
-        let tf32 = dtype == FrozenType::Tf32 && x.rank() == 4;
+        // Only CUDA makes a difference between f32 and TF32, and only for maps and tokens.
+        let tf32 = dtype == FrozenType::Tf32 && !is_vector;
         match &self.kernel {
             Kernel::Product { weight, bias, unfold } => {
                 let y = match unfold {
@@ -498,7 +537,8 @@ impl Step {
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
                 let y = match x.apply_op2_no_bwd(weight, &conv) {
-                    // Slower, but the same sums; it depends on the shape alone, so that every run does it.
+                    // Slower, but the same sums; it depends on the shape alone, so that every run
+                    // does it.
                     Err(error) if *groups == 1 && not_supported(&error) => {
                         let rows = weight.flatten_from(1)?.t()?;
                         let mut shape = slide.over(x.dims())?.output().into_dims();
@@ -521,6 +561,23 @@ impl Step {
                 x.apply_op3_no_bwd(scale, bias, &LayerNorm { eps: *eps as f32 })
             }
             Kernel::GlobalAverage => x.apply_op1_no_bwd(&GlobalAverage),
+            Kernel::PatchTokens { class, positions } => {
+                let (n, _, _, width) = x.dims4()?;
+                let patches = x.reshape((n, (), width))?.to_dtype(DType::F32)?;
+                let class = class.expand((n, 1, width))?.contiguous()?;
+                let tokens = Tensor::cat(&[class, patches.broadcast_add(positions)?], 1)?;
+                tokens.to_dtype(self.dtype)
+            }
+            Kernel::Attention(attention) => {
+                // bf16 and f16 are TF32 as they are; only the weights behind the softmax are
+                // rounded.
+                let tf32 = dtype != FrozenType::F32;
+                let softmax = candle_nn::ops::softmax_last_dim;
+                let product = |a: &Tensor, b: &Tensor| product(a, b, tf32);
+                let x = x.to_dtype(DType::F32)?;
+                layers::attention(&x, attention, softmax, product)?.to_dtype(self.dtype)
+            }
+            Kernel::ClassToken => layers::class_token(x)?.to_dtype(DType::F32),
         }
     }
 
@@ -540,7 +597,7 @@ impl Step {
     }
 }
 
-/// `[m, k]` times `[k, n]`.
+/// `[…, m, k]` times `[…, k, n]`.
 fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tensor> {
     if tf32 {
         return with_tf32(|| x.matmul(weight));
@@ -548,7 +605,8 @@ fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tenso
     x.matmul(weight)
 }
 
-/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may hold.
+/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may
+/// hold.
 fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide, tf32: bool) -> candle_core::Result<Tensor> {
     let n = x.dim(0)?;
     let rows = |n: usize| {

@@ -1,5 +1,6 @@
-//! The layers of a frozen network that candle has no fast form of, as custom operations: in plain Rust on the CPU, as the
-//! reference, and as kernels of our own on CUDA. Maps are `[n, height, width, channels]`.
+//! The layers of a frozen network that candle has no fast form of, as custom operations: in plain
+//! Rust on the CPU, as the reference, and as kernels of our own on CUDA. Maps are `[n, height,
+//! width, channels]`.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -28,7 +29,8 @@ pub(crate) struct Window {
     pub(crate) activation: u32,
 }
 
-/// What pixels are normalised by, per channel: scale · x + shift; the same struct as in `kernels.cu`.
+/// What pixels are normalised by, per channel: scale · x + shift; the same struct as in
+/// `kernels.cu`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C)]
 pub(crate) struct Affine {
@@ -253,7 +255,8 @@ impl CustomOp1 for Unfold {
     }
 }
 
-/// Each channel with its own filter. Takes the maps, weights f32 `[k · k, channels]` and bias f32 `[channels]`.
+/// Each channel with its own filter. Takes the maps, weights f32 `[k · k, channels]` and bias f32
+/// `[channels]`.
 pub(crate) struct Depthwise(pub(crate) Slide);
 
 impl CustomOp3 for Depthwise {
@@ -308,8 +311,9 @@ impl CustomOp3 for Depthwise {
     }
 }
 
-/// A pointwise convolution whose filter stays f32, with bias, residual and activation, rounded once. Takes maps, weights f32
-/// `[in, out]` and bias f32 `[out]`; the residual has the type of the maps and the shape of what comes out.
+/// A pointwise convolution whose filter stays f32, with bias, residual and activation, rounded
+/// once. Takes maps, weights f32 `[in, out]` and bias f32 `[out]`; the residual has the type of the
+/// maps and the shape of what comes out.
 pub(crate) struct Pointwise<'a> {
     pub(crate) activation: Option<Activation>,
     pub(crate) residual: Option<&'a Tensor>,
@@ -430,8 +434,8 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// y ← activation(y + bias), or with a residual of the same shape activation(y + bias + residual), in place. The bias is
-/// f32, as long as the last dimension.
+/// y ← activation(y + bias), or with a residual of the same shape activation(y + bias + residual),
+/// in place. The bias is f32, as long as the last dimension.
 pub(crate) struct Finish(pub(crate) Option<Activation>);
 
 impl Finish {
@@ -529,8 +533,9 @@ impl InplaceOp3 for Finish {
     }
 }
 
-/// Over the channels of each row, the last dimension: (x − mean) / √(variance + ε) · scale + bias, with the biased variance, as
-/// `torch.nn.LayerNorm`. Takes maps or vectors, scale and bias f32 `[channels]`; gives their type.
+/// Over the channels of each row, the last dimension: (x − mean) / √(variance + ε) · scale + bias,
+/// with the biased variance, as `torch.nn.LayerNorm`. Takes maps or vectors, scale and bias f32
+/// `[channels]`; gives their type.
 pub(crate) struct LayerNorm {
     pub(crate) eps: f32,
 }

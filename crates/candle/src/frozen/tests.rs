@@ -77,6 +77,14 @@ fn frozen_networks_agree_with_their_trainable_form() {
     check(&networks::convnext_atto(10), 64, &BOUNDS[..1]);
 }
 
+/// Another grid than that of the training, and patches that are filled up with zeros.
+#[test]
+fn transformers_agree_with_their_trainable_form() {
+    check(&networks::dinov2_small(0), 50, &BOUNDS);
+    check(&networks::dinov2_small(0).cut("blocks.1").unwrap(), 28, &BOUNDS);
+    check(&networks::vit_base(10), 40, &BOUNDS[..1]);
+}
+
 #[test]
 fn windows_of_all_kinds_are_right() {
     let (mut g, input) = GraphBuilder::pictures("windows", 3);
@@ -140,7 +148,8 @@ fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
     assert!(error.to_string().contains("groups.of.two"), "{error}");
 }
 
-/// The kernels themselves, compiled for this processor: each against the plain Rust of the same operation.
+/// The kernels themselves, compiled for this processor: each against the plain Rust of the same
+/// operation.
 #[cfg(target_os = "linux")]
 mod kernels {
     use std::{
@@ -365,7 +374,8 @@ mod kernels {
         }
     }
 
-    /// Activations, and sums over channels, which are told apart from the reference's by the last bits of libraries.
+    /// Activations, and sums over channels, which are told apart from the reference's by the last
+    /// bits of libraries.
     fn nearly<T: WithDType>(library: &Library, suffix: &str, wide: usize, bound: f64) {
         let close = |ours: &[T], theirs: &[T], what: &str| {
             for (a, b) in ours.iter().zip(theirs) {
@@ -440,8 +450,8 @@ mod kernels {
         nearly::<bf16>(&library, "bf16", 8, 8e-3);
     }
 
-    /// NVRTC and the assembler need no GPU, so that a build with CUDA at least knows whether its kernels compile, and that all
-    /// their values stay in registers.
+    /// NVRTC and the assembler need no GPU, so that a build with CUDA at least knows whether its
+    /// kernels compile, and that all their values stay in registers.
     #[cfg(feature = "cuda")]
     #[test]
     fn kernels_compile_for_cuda() {

@@ -1,10 +1,10 @@
-use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
+use crate::{Activation, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding};
 
-/// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's). Features: 320, after the last layer
-/// norm; total stride 32.
+/// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's).
+/// Features: 320, after the last layer norm; total stride 32.
 ///
-/// Names and numerics follow `timm/models/convnext.py` (`convnext_atto`): layer norms over the channels with ε = 1e-6, GELU, a
-/// learned scale before each shortcut.
+/// Names and numerics follow `timm/models/convnext.py` (`convnext_atto`): layer norms over the
+/// channels with ε = 1e-6, GELU, a learned scale before each shortcut.
 pub fn convnext_atto(classes: usize) -> Graph {
     convnext("convnext-atto", [2, 2, 6, 2], 40, classes)
 }
@@ -71,10 +71,10 @@ fn add_block(g: &mut GraphBuilder, name: &str, input: NodeId, channels: usize) -
     let x = g.activation(format!("{name}.mlp.act"), x, Activation::Gelu);
     let x = g.conv(format!("{name}.mlp.fc2"), x, Conv2d::new(4 * channels, channels, 1).bias());
     // timm's own name of the tensor is `….gamma`.
-    let x = g.layer(name, Op::LayerScale { channels }, &[x]);
+    let x = g.layer(name, Op::LayerScale(LayerScale { channels }), &[x]);
     g.layer(format!("{name}.add"), Op::Add, &[x, input])
 }
 
 fn layer_norm(g: &mut GraphBuilder, name: String, input: NodeId, channels: usize) -> NodeId {
-    g.layer(name, Op::LayerNorm { channels, eps: 1e-6 }, &[input])
+    g.layer(name, Op::LayerNorm(LayerNorm { channels, eps: 1e-6 }), &[input])
 }

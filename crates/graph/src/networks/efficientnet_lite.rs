@@ -1,11 +1,11 @@
 use super::inverted_residual::{Family, Stage};
 use crate::Graph;
 
-/// EfficientNet-Lite0 (Tan & Le, *EfficientNet*, 2019; the "lite" variants of TensorFlow's TPU repository: no squeeze
-/// and excitation, ReLU6). Features: 1280, total stride 32.
+/// EfficientNet-Lite0 (Tan & Le, *EfficientNet*, 2019; the "lite" variants of TensorFlow's TPU
+/// repository: no squeeze and excitation, ReLU6). Features: 1280, total stride 32.
 ///
-/// Names and numerics follow `timm/models/efficientnet.py` (`tf_efficientnet_lite0`): TensorFlow's SAME padding,
-/// BatchNorm ε = 1e-3.
+/// Names and numerics follow `timm/models/efficientnet.py` (`tf_efficientnet_lite0`): TensorFlow's
+/// SAME padding, BatchNorm ε = 1e-3.
 pub fn efficientnet_lite0(classes: usize) -> Graph {
     lite("efficientnet-lite0", 10, 10, classes)
 }
@@ -30,8 +30,8 @@ pub fn efficientnet_lite4(classes: usize) -> Graph {
     lite("efficientnet-lite4", 14, 18, classes)
 }
 
-/// Lite0's stages, `width` tenths as wide and `depth` tenths as deep. Stem, head and the depth of the first and the last
-/// stage are the same in all of them.
+/// Lite0's stages, `width` tenths as wide and `depth` tenths as deep. Stem, head and the depth of
+/// the first and the last stage are the same in all of them.
 fn lite(name: &str, width: usize, depth: usize, classes: usize) -> Graph {
     // kernel, stride, expansion, channels, repeats
     const LITE0: [[usize; 5]; 7] = [

@@ -14,8 +14,8 @@ pub(super) struct Stage {
     pub(super) repeats: usize,
 }
 
-/// A network of inverted residual blocks, named as in `timm/models/efficientnet.py`: a stem of 32 channels, `stages`, 1280
-/// features.
+/// A network of inverted residual blocks, named as in `timm/models/efficientnet.py`: a stem of 32
+/// channels, `stages`, 1280 features.
 #[derive(Debug)]
 pub(super) struct Family<'a> {
     pub(super) name: &'a str,

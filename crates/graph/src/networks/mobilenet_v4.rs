@@ -1,4 +1,4 @@
-use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
+use crate::{Activation, Conv2d, Graph, GraphBuilder, Linear, NodeId, Op, Padding};
 
 /// A kind of block, as timm abbreviates them.
 #[derive(Clone, Copy)]
@@ -7,7 +7,8 @@ enum Block {
     Plain { kernel: usize },
     /// `er`: a convolution that widens, a 1 × 1 convolution that narrows.
     Fused { kernel: usize, expansion: usize },
-    /// `uir`, the universal inverted bottleneck: depthwise, widen, depthwise, narrow; 0 is no depthwise convolution.
+    /// `uir`, the universal inverted bottleneck: depthwise, widen, depthwise, narrow; 0 is no
+    /// depthwise convolution.
     Universal { before: usize, inside: usize, expansion: usize },
 }
 
@@ -24,11 +25,11 @@ const fn uir(before: usize, inside: usize, expansion: usize) -> Block {
 
 const WIDEN: Block = Block::Fused { kernel: 3, expansion: 4 };
 
-/// MobileNetV4-Conv-Small (Qin et al., *MobileNetV4: Universal models for the mobile ecosystem*, 2024). Features: 960, total
-/// stride 32.
+/// MobileNetV4-Conv-Small (Qin et al., *MobileNetV4: Universal models for the mobile ecosystem*,
+/// 2024). Features: 960, total stride 32.
 ///
-/// Names and numerics follow `timm/models/mobilenetv3.py` (`mobilenetv4_conv_small`): between the features and the classifier
-/// lies a layer of 1280, which timm writes as a 1 × 1 convolution.
+/// Names and numerics follow `timm/models/mobilenetv3.py` (`mobilenetv4_conv_small`): between the
+/// features and the classifier lies a layer of 1280, which timm writes as a 1 × 1 convolution.
 pub fn mobilenet_v4_small(classes: usize) -> Graph {
     const STAGES: [&[Row]; 5] = [
         &[(1, 2, 32, cn(3)), (1, 1, 32, cn(1))],
@@ -119,8 +120,8 @@ fn mobilenet_v4(name: &str, stem: usize, stages: &[&[Row]], classes: usize) -> G
         }
     }
     let features = g.layer("global_pool", Op::GlobalAvgPool, &[x]);
-    let wide = Op::Linear { in_features: channels, out_features: 1280, bias: false };
-    let x = g.layer("conv_head", wide, &[features]);
+    let wide = Linear { in_features: channels, out_features: 1280, bias: false };
+    let x = g.layer("conv_head", Op::Linear(wide), &[features]);
     let x = g.batch_norm("norm_head", x, 1280, EPS);
     let x = g.activation("norm_head.act", x, Activation::Relu);
     g.linear("classifier", x, 1280, classes);

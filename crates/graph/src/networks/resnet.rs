@@ -1,7 +1,7 @@
 use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, NodeId, Op, Padding};
 
-/// ResNet-18 (He et al., *Deep residual learning for image recognition*, 2015): blocks of two 3 × 3 convolutions.
-/// Features: 512, total stride 32.
+/// ResNet-18 (He et al., *Deep residual learning for image recognition*, 2015): blocks of two 3 × 3
+/// convolutions. Features: 512, total stride 32.
 ///
 /// Names and numerics follow `timm/models/resnet.py` (`resnet18`, weights `tv_in1k`).
 pub fn resnet18(classes: usize) -> Graph {
@@ -13,8 +13,8 @@ pub fn resnet34(classes: usize) -> Graph {
     resnet("resnet34", Block::Basic, [3, 4, 6, 3], classes)
 }
 
-/// ResNet-50 (He et al., *Deep residual learning for image recognition*, 2015), the variant of torchvision with the
-/// stride in the 3 × 3 convolution ("v1.5"). Features: 2048, total stride 32.
+/// ResNet-50 (He et al., *Deep residual learning for image recognition*, 2015), the variant of
+/// torchvision with the stride in the 3 × 3 convolution ("v1.5"). Features: 2048, total stride 32.
 ///
 /// Names and numerics follow `timm/models/resnet.py` (`resnet50`, weights `tv_in1k`).
 pub fn resnet50(classes: usize) -> Graph {

@@ -28,18 +28,19 @@ pub fn vgg13_bn(classes: usize) -> Graph {
     vgg("vgg13-bn", &STAGES_13, true, classes)
 }
 
-/// VGG-16 (Simonyan & Zisserman, *Very deep convolutional networks for large-scale image recognition*, 2014) without
-/// BatchNorm. Features: the mean of the last feature map, 512 (Keras's `include_top=False, pooling="avg"`), total
-/// stride 32.
+/// VGG-16 (Simonyan & Zisserman, *Very deep convolutional networks for large-scale image
+/// recognition*, 2014) without BatchNorm. Features: the mean of the last feature map, 512 (Keras's
+/// `include_top=False, pooling="avg"`), total stride 32.
 ///
-/// Names and numerics follow `timm/models/vgg.py` (`vgg16`, weights `tv_in1k`): the classifier's first layer is a
-/// 7 × 7 convolution, so that inputs above 224 give several positions, which are averaged. The classifier needs inputs
-/// of at least 224; the features do not.
+/// Names and numerics follow `timm/models/vgg.py` (`vgg16`, weights `tv_in1k`): the classifier's
+/// first layer is a 7 × 7 convolution, so that inputs above 224 give several positions, which are
+/// averaged. The classifier needs inputs of at least 224; the features do not.
 pub fn vgg16(classes: usize) -> Graph {
     vgg("vgg16", &STAGES_16, false, classes)
 }
 
-/// VGG-16 with a BatchNorm after each convolution of the features (`vgg16_bn` of torchvision and timm).
+/// VGG-16 with a BatchNorm after each convolution of the features (`vgg16_bn` of torchvision and
+/// timm).
 pub fn vgg16_bn(classes: usize) -> Graph {
     vgg("vgg16-bn", &STAGES_16, true, classes)
 }

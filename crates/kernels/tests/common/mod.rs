@@ -1,4 +1,5 @@
-//! A naive reference in f64, seeded random values, and slices that end (or start) at a page nobody may touch.
+//! A naive reference in f64, seeded random values, and slices that end (or start) at a page nobody
+//! may touch.
 #![allow(dead_code, unreachable_pub)]
 
 use taper_kernels::{Activation, Conv2dShape, Element, Padding, Window};
@@ -60,7 +61,8 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
-/// Convolution in f64, straight from the definition. Returns the result and, per value, the sum of magnitudes.
+/// Convolution in f64, straight from the definition. Returns the result and, per value, the sum of
+/// magnitudes.
 pub fn convolve(
     shape: &Conv2dShape,
     n: usize,
@@ -117,7 +119,8 @@ pub fn wide<E: Element>(values: &[E]) -> Vec<f64> {
     values.iter().map(|v| f64::from(v.to_f32())).collect()
 }
 
-/// Largest difference relative to the root mean square of the reference (at least the tiniest sensible one).
+/// Largest difference relative to the root mean square of the reference (at least the tiniest
+/// sensible one).
 pub fn relative_error(actual: &[f64], reference: &[f64]) -> f64 {
     assert_eq!(actual.len(), reference.len());
     let square: f64 = reference.iter().map(|v| v * v).sum();
@@ -137,7 +140,8 @@ pub fn rms_error(actual: &[f64], reference: &[f64]) -> f64 {
     if difference.is_nan() { f64::INFINITY } else { (difference / square.max(1e-6)).sqrt() }
 }
 
-/// A random convolution: odd sizes, single pixels, channels beside the tile, groups, dilation, asymmetric padding.
+/// A random convolution: odd sizes, single pixels, channels beside the tile, groups, dilation,
+/// asymmetric padding.
 pub fn random_shape(random: &mut Random) -> Conv2dShape {
     loop {
         let kernel = [random.pick(&[1, 1, 2, 3, 3, 5]), random.pick(&[1, 1, 2, 3, 3, 7])];
@@ -195,8 +199,9 @@ pub mod guard {
             let size = size_of_val(values);
             let inner = size.div_ceil(page).max(1) * page;
             let bytes = inner + 2 * page;
-            // SAFETY: a fresh anonymous mapping; its first and last page are then closed; the copy lies in between, and is aligned
-            // because `size` is a multiple of the size of `T` and pages are aligned to more.
+            // SAFETY: a fresh anonymous mapping; its first and last page are then closed; the copy
+            // lies in between, and is aligned because `size` is a multiple of the size of `T` and
+            // pages are aligned to more.
             unsafe {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
                 let map =

@@ -1,7 +1,11 @@
 //! A network in f64, layer by layer, straight from the definitions: what a plan must agree with.
+//! Only the resampling of positions is the graph's own, which `zoo_parity` compares with timm's.
 #![allow(dead_code, unreachable_pub)]
 
-use taper_graph::{Activation, Graph, Op, Shape, WeightSource};
+use taper_graph::{
+    Activation, Attention, BatchNorm, Conv2d, Graph, Input, LayerNorm, LayerScale, Linear, MaxPool,
+    Op, PatchTokens, Shape, WeightSource,
+};
 
 /// Pixels that differ from place to place.
 pub fn pixels(len: usize) -> Vec<u8> {
@@ -30,9 +34,12 @@ pub fn reference(
     let shapes = graph.shapes(height, width).expect("the size fits");
     let mut values: Vec<Vec<f64>> = Vec::new();
     for (id, node) in graph.nodes().iter().enumerate() {
-        let input = |i: usize| &values[node.inputs[i]];
+        let input = |i: usize| values[node.inputs[i]].as_slice();
+        let before = node.inputs.first().map(|&i| shapes[i]);
+        let get = |name| tensor(weights, &node.name, name);
+        let each = |f: &dyn Fn(f64) -> f64| input(0).iter().map(|&x| f(x)).collect();
         let value = match node.op {
-            Op::Input { channels } => pixels
+            Op::Input(Input { channels }) => pixels
                 .iter()
                 .enumerate()
                 .map(|(i, &x)| {
@@ -40,58 +47,9 @@ pub fn reference(
                         / f64::from(std[i % channels])
                 })
                 .collect(),
-            Op::Conv2d(c) => {
-                let Shape::Map { height: h, width: w, .. } = shapes[node.inputs[0]] else {
-                    panic!()
-                };
-                let Shape::Map { height: oh, width: ow, .. } = shapes[id] else { panic!() };
-                let kernel = tensor(weights, &node.name, "weight");
-                let bias = if c.bias {
-                    tensor(weights, &node.name, "bias")
-                } else {
-                    vec![0.0; c.out_channels]
-                };
-                let (top, _) = c.padding.amounts(h, c.kernel, c.stride, c.dilation);
-                let (left, _) = c.padding.amounts(w, c.kernel, c.stride, c.dilation);
-                let (ci, co) = (c.in_channels / c.groups, c.out_channels / c.groups);
-                // [tap][input][output of the group], so that the inner loop runs over neighbours.
-                let taps = c.kernel * c.kernel;
-                let mut out = Vec::with_capacity(oh * ow * c.out_channels);
-                let mut packed = vec![0.0; kernel.len()];
-                for o in 0..c.out_channels {
-                    for i in 0..ci {
-                        for t in 0..taps {
-                            packed[((t * c.groups + o / co) * ci + i) * co + o % co] =
-                                kernel[(o * ci + i) * taps + t];
-                        }
-                    }
-                }
-                for y in 0..oh {
-                    for x in 0..ow {
-                        let mut sums = bias.clone();
-                        for t in 0..taps {
-                            let iy = (y * c.stride + t / c.kernel * c.dilation).wrapping_sub(top);
-                            let ix = (x * c.stride + t % c.kernel * c.dilation).wrapping_sub(left);
-                            if iy >= h || ix >= w {
-                                continue;
-                            }
-                            let pixel = &input(0)[(iy * w + ix) * c.in_channels..][..c.in_channels];
-                            for (i, &a) in pixel.iter().enumerate() {
-                                let group = i / ci;
-                                let row =
-                                    &packed[((t * c.groups + group) * ci + i % ci) * co..][..co];
-                                for (sum, b) in sums[group * co..][..co].iter_mut().zip(row) {
-                                    *sum += a * b;
-                                }
-                            }
-                        }
-                        out.extend(sums);
-                    }
-                }
-                out
-            }
-            Op::BatchNorm { channels, eps, .. } => {
-                let get = |name| tensor(weights, &node.name, name);
+            Op::Features(_) => panic!("plans start from pictures"),
+            Op::Conv2d(c) => convolution(&c, input(0), before, shapes[id], &get),
+            Op::BatchNorm(BatchNorm { channels, eps, .. }) => {
                 let (gamma, beta, mean, var) =
                     (get("weight"), get("bias"), get("running_mean"), get("running_var"));
                 let norm = |(i, &x): (usize, &f64)| {
@@ -100,65 +58,171 @@ pub fn reference(
                 };
                 input(0).iter().enumerate().map(norm).collect()
             }
-            Op::Activation(Activation::Relu) => input(0).iter().map(|x| x.max(0.0)).collect(),
-            Op::Activation(Activation::Relu6) => {
-                input(0).iter().map(|x| x.clamp(0.0, 6.0)).collect()
-            }
-            Op::MaxPool(p) => {
-                let Shape::Map { height: h, width: w, channels } = shapes[node.inputs[0]] else {
-                    panic!()
-                };
-                let Shape::Map { height: oh, width: ow, .. } = shapes[id] else { panic!() };
-                let (top, _) = p.padding.amounts(h, p.kernel, p.stride, 1);
-                let (left, _) = p.padding.amounts(w, p.kernel, p.stride, 1);
-                let mut out = vec![f64::NEG_INFINITY; oh * ow * channels];
-                for y in 0..oh {
-                    for x in 0..ow {
-                        for t in 0..p.kernel * p.kernel {
-                            let iy = (y * p.stride + t / p.kernel).wrapping_sub(top);
-                            let ix = (x * p.stride + t % p.kernel).wrapping_sub(left);
-                            if iy >= h || ix >= w {
-                                continue;
-                            }
-                            for c in 0..channels {
-                                let best = &mut out[(y * ow + x) * channels + c];
-                                *best = best.max(input(0)[(iy * w + ix) * channels + c]);
-                            }
-                        }
-                    }
-                }
-                out
-            }
+            Op::Activation(Activation::Relu) => each(&|x| x.max(0.0)),
+            Op::Activation(Activation::Relu6) => each(&|x| x.clamp(0.0, 6.0)),
+            Op::Activation(Activation::Gelu) => each(&|x| x * 0.5 * (1.0 + erf(x / 2f64.sqrt()))),
+            Op::MaxPool(p) => max_pool(&p, input(0), before, shapes[id]),
             Op::GlobalAvgPool => {
                 let channels = shapes[id].channels();
                 let pixels = input(0).len() / channels;
-                (0..channels)
-                    .map(|c| {
-                        (0..pixels).map(|p| input(0)[p * channels + c]).sum::<f64>() / pixels as f64
-                    })
-                    .collect()
+                let mean = |c| (0..pixels).map(|p| input(0)[p * channels + c]).sum::<f64>();
+                (0..channels).map(|c| mean(c) / pixels as f64).collect()
             }
-            Op::Linear { in_features, out_features, bias } => {
-                let kernel = tensor(weights, &node.name, "weight");
-                let bias = if bias {
-                    tensor(weights, &node.name, "bias")
-                } else {
-                    vec![0.0; out_features]
+            Op::Linear(Linear { in_features, out_features, bias }) => {
+                let kernel = get("weight");
+                let bias = if bias { get("bias") } else { vec![0.0; out_features] };
+                let of_row = |x: &[f64]| -> Vec<f64> {
+                    let sum = |w: &[f64]| w.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
+                    kernel.chunks(in_features).zip(&bias).map(|(w, b)| sum(w) + b).collect()
                 };
-                (0..out_features)
-                    .map(|o| {
-                        let row = &kernel[o * in_features..][..in_features];
-                        bias[o] + row.iter().zip(input(0)).map(|(a, b)| a * b).sum::<f64>()
-                    })
-                    .collect()
+                input(0).chunks(in_features).flat_map(of_row).collect()
             }
             Op::Add => input(0).iter().zip(input(1)).map(|(a, b)| a + b).collect(),
-            Op::Dropout { .. } => input(0).clone(),
-            ref other => panic!("no reference for {other:?}"),
+            Op::LayerNorm(LayerNorm { channels, eps }) => {
+                let (scale, bias) = (get("weight"), get("bias"));
+                let of_row = |x: &[f64]| -> Vec<f64> {
+                    let mean = x.iter().sum::<f64>() / channels as f64;
+                    let variance =
+                        x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+                    let norm = |(c, v): (usize, &f64)| {
+                        (v - mean) / (variance + eps).sqrt() * scale[c] + bias[c]
+                    };
+                    x.iter().enumerate().map(norm).collect()
+                };
+                input(0).chunks(channels).flat_map(of_row).collect()
+            }
+            Op::LayerScale(LayerScale { channels }) => {
+                let gamma = get("gamma");
+                input(0).iter().enumerate().map(|(i, x)| x * gamma[i % channels]).collect()
+            }
+            Op::Dropout(_) => input(0).to_vec(),
+            Op::PatchTokens(tokens) => {
+                let Some(Shape::Map { height, width, .. }) = before else { panic!() };
+                let [class, positions] = PatchTokens::names(&node.name);
+                let read = |name: &str| weights.values(name).expect("the weights hold it");
+                let table = tokens.table(&read(&class), &read(&positions), [height, width]);
+                let patches = vec![0.0; tokens.width].into_iter().chain(input(0).iter().copied());
+                table.iter().zip(patches).map(|(&a, b)| f64::from(a) + b).collect()
+            }
+            Op::Attention(attention) => attend(attention, input(0)),
+            Op::ClassToken => input(0)[..shapes[id].channels()].to_vec(),
         };
         values.push(value);
     }
     values.swap_remove(graph.output())
+}
+
+/// By its series, which is good to 1e-8 where it is not 1 anyway.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.2 {
+        return x.signum();
+    }
+    let (mut sum, mut term) = (0.0, x);
+    for n in 1..200 {
+        sum += term / f64::from(2 * n - 1);
+        term *= -x * x / f64::from(n);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+fn attend(Attention { width, heads }: Attention, input: &[f64]) -> Vec<f64> {
+    let depth = width / heads;
+    let tokens = input.len() / (3 * width);
+    let part = |token: usize, which: usize, head: usize| {
+        &input[(3 * token + which) * width + head * depth..][..depth]
+    };
+    let mut out = vec![0.0; tokens * width];
+    for (query, row) in out.chunks_mut(width).enumerate() {
+        for (head, out) in row.chunks_mut(depth).enumerate() {
+            let score = |key: usize| {
+                let pairs = part(query, 0, head).iter().zip(part(key, 1, head));
+                pairs.map(|(a, b)| a * b).sum::<f64>() / (depth as f64).sqrt()
+            };
+            let scores: Vec<f64> = (0..tokens).map(score).collect();
+            let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for (key, weight) in weights.iter().enumerate() {
+                let value = part(key, 2, head);
+                out.iter_mut().zip(value).for_each(|(o, v)| *o += weight / sum * v);
+            }
+        }
+    }
+    out
+}
+
+fn convolution(
+    c: &Conv2d,
+    input: &[f64],
+    before: Option<Shape>,
+    after: Shape,
+    tensor: &dyn Fn(&'static str) -> Vec<f64>,
+) -> Vec<f64> {
+    let Some(Shape::Map { height: h, width: w, .. }) = before else { panic!() };
+    let Shape::Map { height: oh, width: ow, .. } = after else { panic!() };
+    let kernel = tensor("weight");
+    let bias = if c.bias { tensor("bias") } else { vec![0.0; c.out_channels] };
+    let (top, _) = c.padding.amounts(h, c.kernel, c.stride, c.dilation);
+    let (left, _) = c.padding.amounts(w, c.kernel, c.stride, c.dilation);
+    let (ci, co) = (c.in_channels / c.groups, c.out_channels / c.groups);
+    // [tap][input][output of the group], so that the inner loop runs over neighbours.
+    let taps = c.kernel * c.kernel;
+    let mut out = Vec::with_capacity(oh * ow * c.out_channels);
+    let mut packed = vec![0.0; kernel.len()];
+    for o in 0..c.out_channels {
+        for i in 0..ci {
+            for t in 0..taps {
+                packed[((t * c.groups + o / co) * ci + i) * co + o % co] =
+                    kernel[(o * ci + i) * taps + t];
+            }
+        }
+    }
+    for y in 0..oh {
+        for x in 0..ow {
+            let mut sums = bias.clone();
+            for t in 0..taps {
+                let iy = (y * c.stride + t / c.kernel * c.dilation).wrapping_sub(top);
+                let ix = (x * c.stride + t % c.kernel * c.dilation).wrapping_sub(left);
+                if iy >= h || ix >= w {
+                    continue;
+                }
+                let pixel = &input[(iy * w + ix) * c.in_channels..][..c.in_channels];
+                for (i, &a) in pixel.iter().enumerate() {
+                    let group = i / ci;
+                    let row = &packed[((t * c.groups + group) * ci + i % ci) * co..][..co];
+                    for (sum, b) in sums[group * co..][..co].iter_mut().zip(row) {
+                        *sum += a * b;
+                    }
+                }
+            }
+            out.extend(sums);
+        }
+    }
+    out
+}
+
+fn max_pool(p: &MaxPool, input: &[f64], before: Option<Shape>, after: Shape) -> Vec<f64> {
+    let Some(Shape::Map { height: h, width: w, channels }) = before else { panic!() };
+    let Shape::Map { height: oh, width: ow, .. } = after else { panic!() };
+    let (top, _) = p.padding.amounts(h, p.kernel, p.stride, 1);
+    let (left, _) = p.padding.amounts(w, p.kernel, p.stride, 1);
+    let mut out = vec![f64::NEG_INFINITY; oh * ow * channels];
+    for y in 0..oh {
+        for x in 0..ow {
+            for t in 0..p.kernel * p.kernel {
+                let iy = (y * p.stride + t / p.kernel).wrapping_sub(top);
+                let ix = (x * p.stride + t % p.kernel).wrapping_sub(left);
+                if iy >= h || ix >= w {
+                    continue;
+                }
+                for c in 0..channels {
+                    let best = &mut out[(y * ow + x) * channels + c];
+                    *best = best.max(input[(iy * w + ix) * channels + c]);
+                }
+            }
+        }
+    }
+    out
 }
 
 /// Root mean square of the difference, relative to that of the reference.

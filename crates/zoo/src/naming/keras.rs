@@ -70,15 +70,12 @@ impl Names {
         }
         let (mut stage, mut position) = (1, 0);
         for node in graph.nodes() {
-            match node.op {
-                Op::MaxPool(_) => (stage, position) = (stage + 1, 0),
-                Op::Conv2d(_) if node.name.starts_with("features.") => {
-                    position += 1;
-                    let first = names.is_empty();
-                    names
-                        .insert(node.name.clone(), (format!("block{stage}_conv{position}"), first));
-                }
-                _ => {}
+            if matches!(node.op, Op::MaxPool(_)) {
+                (stage, position) = (stage + 1, 0);
+            } else if matches!(node.op, Op::Conv2d(_)) && node.name.starts_with("features.") {
+                position += 1;
+                let first = names.is_empty();
+                names.insert(node.name.clone(), (format!("block{stage}_conv{position}"), first));
             }
         }
         for (ours, theirs) in

@@ -1,0 +1,109 @@
+//! What layers do: one file per operation, listed here.
+
+mod activation;
+mod add;
+mod attention;
+mod batch_norm;
+mod class_token;
+mod conv2d;
+mod dropout;
+mod features;
+mod global_avg_pool;
+mod input;
+mod layer_norm;
+mod layer_scale;
+mod linear;
+mod max_pool;
+mod operation;
+mod padding;
+mod patch_tokens;
+mod shape;
+
+use serde::{Deserialize, Serialize};
+
+pub use activation::Activation;
+pub use attention::Attention;
+pub use batch_norm::BatchNorm;
+pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use features::Features;
+pub use input::Input;
+pub use layer_norm::LayerNorm;
+pub use layer_scale::LayerScale;
+pub use linear::Linear;
+pub use max_pool::MaxPool;
+pub(crate) use operation::{Form, Fusing, Operation, View};
+pub use padding::Padding;
+pub use patch_tokens::PatchTokens;
+pub use shape::Shape;
+
+/// What a layer does.
+///
+/// Whoever reads a graph matches this exhaustively, so that a new operation compiles only when all
+/// have said what becomes of it: `docs/extending.md`. The names are those of saved artefacts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// The network's picture.
+    Input(Input),
+    /// The features that a head starts from.
+    Features(Features),
+    /// A convolution.
+    Conv2d(Conv2d),
+    /// Batch normalisation over the channels.
+    BatchNorm(BatchNorm),
+    /// A function of each value.
+    Activation(Activation),
+    /// Maximum over a sliding window.
+    MaxPool(MaxPool),
+    /// Mean over all positions of a map: a vector of its channels.
+    GlobalAvgPool,
+    /// A fully connected layer over a vector, or over each token.
+    Linear(Linear),
+    /// Sum of two inputs of the same shape.
+    Add,
+    /// Normalisation over the channels of each position.
+    LayerNorm(LayerNorm),
+    /// Each channel times a learned number.
+    LayerScale(LayerScale),
+    /// Zeroes values at random in training.
+    Dropout(Dropout),
+    /// From a map of patches to tokens: class token and positions.
+    PatchTokens(PatchTokens),
+    /// Multi-head self-attention between its two linear layers.
+    Attention(Attention),
+    /// The first token of a sequence, as a vector.
+    ClassToken,
+}
+
+impl Op {
+    /// The one place where operations are told apart for what all of them answer.
+    pub(crate) fn operation(&self) -> &dyn Operation {
+        match self {
+            Op::Input(op) => op,
+            Op::Features(op) => op,
+            Op::Conv2d(op) => op,
+            Op::BatchNorm(op) => op,
+            Op::Activation(op) => op,
+            Op::MaxPool(op) => op,
+            Op::GlobalAvgPool => &global_avg_pool::GlobalAvgPool,
+            Op::Linear(op) => op,
+            Op::Add => &add::Add,
+            Op::LayerNorm(op) => op,
+            Op::LayerScale(op) => op,
+            Op::Dropout(op) => op,
+            Op::PatchTokens(op) => op,
+            Op::Attention(op) => op,
+            Op::ClassToken => &class_token::ClassToken,
+        }
+    }
+
+    /// The kind's usual name.
+    pub fn kind(&self) -> &'static str {
+        self.operation().kind()
+    }
+
+    /// How many inputs it takes.
+    pub fn arity(&self) -> usize {
+        self.operation().arity()
+    }
+}
