@@ -51,11 +51,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes, but for those that it has named itself.
+/// The error and its causes, but for those that it has named itself; with the names of arguments
+/// where libraries speak of files.
 fn told(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
+    let text =
+        error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+            if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+        });
+    text.replace("give the weights as a file", "give the weights with --weights FILE")
+        .replace("fetch the files by hand and open their folder", "give their folder with --data")
 }
 
 /// The first signal asks for a clean end, the second one gets an immediate one.

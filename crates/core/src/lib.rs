@@ -2,13 +2,16 @@
 
 mod classes;
 mod error;
+pub mod file;
 pub mod float;
+mod hex;
 mod monitor;
 mod preprocessing;
 pub mod random;
 
 pub use classes::{ClassNames, Split};
 pub use error::{Error, Result};
+pub use hex::{hex, is_sha256};
 pub use monitor::{Direction, Mode, Monitor};
 pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};
 

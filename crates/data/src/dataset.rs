@@ -9,7 +9,7 @@ use std::{
 use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use taper_core::{ClassNames, Split};
+use taper_core::{ClassNames, Split, hex};
 
 use crate::{
     CacheOptions, Defect, DefectKind, Error, Finding, Result,
@@ -501,13 +501,4 @@ pub fn content_sha256(content: &Content) -> [u8; 32] {
         }
     }
     hash.finalize().into()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -3,14 +3,10 @@
 mod archive;
 mod dataset;
 mod decode;
-#[cfg(feature = "download")]
-mod download;
 mod error;
 mod finding;
 pub mod fixture;
 mod folder;
-#[cfg(feature = "download")]
-mod hub_listing;
 mod jpeg;
 mod known;
 mod layout;
@@ -29,13 +25,9 @@ mod thrift;
 pub use archive::{is_archive, open_archive, open_archives};
 pub use dataset::{Content, Dataset, Ignored, PictureSource, Sample, content_sha256};
 pub use decode::{DecodeOptions, FORMATS, Picture, decode, decode_file};
-#[cfg(feature = "download")]
-pub use download::{RemoteFile, Watching, download};
-pub use error::{DownloadProblem, Error, Result};
+pub use error::{Error, Result};
 pub use finding::{Defect, DefectKind, Finding};
 pub use folder::{FolderUse, open_folder};
-#[cfg(feature = "download")]
-pub use hub_listing::{HubListing, ListedFile, hub_listing};
 pub use known::{KnownArchive, KnownSet};
 pub use loader::{Augment, Batch, Item, Loader, LoaderOptions};
 pub use manifest::{is_manifest, open_manifest};

@@ -1,7 +1,5 @@
 use std::{io, path::PathBuf};
 
-use crate::{RepositoryKind, hub::HubProblem};
-
 /// What can go wrong between a model's name and its weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,19 +93,12 @@ pub enum Error {
         /// What differs.
         why: &'static str,
     },
-    /// A file could not be fetched from the Hub.
-    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy(*.kind))]
-    Hub {
-        /// What the repository holds.
-        kind: RepositoryKind,
-        /// The repository, `owner/name`.
-        repository: Box<str>,
-        /// The file in it.
-        file: Box<str>,
-        /// What went wrong.
-        problem: HubProblem,
-        /// The cause in detail.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// The weights could not be fetched.
+    #[error("{source}, or give the weights as a file (those of efficientnet-lite0 are built in)")]
+    Fetch {
+        /// Why not.
+        #[from]
+        source: taper_fetch::Error,
     },
     /// A file in the Hub's cache is not what its name says.
     #[error(
@@ -122,10 +113,6 @@ pub enum Error {
         /// The digest of what is there.
         found: String,
     },
-}
-
-fn because(source: &Option<Box<dyn std::error::Error + Send + Sync>>) -> String {
-    source.as_ref().map_or_else(String::new, |source| format!(" ({source})"))
 }
 
 fn did_you_mean(nearest: &[&str]) -> String {

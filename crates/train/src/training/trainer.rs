@@ -514,7 +514,7 @@ fn identity(graph: &Graph, settings: &HeadTraining, tables: [&Features; 2]) -> S
             hash.update(share.to_le_bytes());
         }
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    taper_core::hex(&hash.finalize())
 }
 
 /// The rows of each batch. A last batch of one joins the one before it: BatchNorm cannot be trained on one row.

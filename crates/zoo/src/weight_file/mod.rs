@@ -11,6 +11,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, fs::File, path::Path, sync::O
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
+use taper_core::hex;
 use taper_graph::{Graph, WeightSource, check_weights};
 
 use self::contents::{Contents, Tensor};
@@ -365,15 +366,6 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         .into_iter()
         .find(|(start, ..)| bytes.starts_with(start))
         .map(|(_, found, remedy)| (found, remedy))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+//! Files that are either whole or absent.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// What the name of an unfinished file begins with.
+pub const UNFINISHED: &str = ".taper-";
+
+/// Writes a file that is either whole or absent: to a temporary name beside it, synced, then
+/// renamed. A file that was there is replaced in one step.
+///
+/// # Errors
+/// What the operating system says; nothing is left behind then.
+pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(content))
+}
+
+/// As [`write_atomically`], for content that is produced piece by piece.
+///
+/// # Errors
+/// What the operating system or `write` says; nothing is left behind then.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let (mut file, mut unfinished) = create(folder)?;
+    write(&mut file)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&unfinished.path, path)?;
+    unfinished.kept = true;
+    // The name itself must reach the disk too. Not every file system can sync a folder, which is
+    // no reason to fail.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// A file that is removed again unless it was kept.
+struct Unfinished {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.kept {
+            // That it cannot be removed is not the error to report.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A new file of a name that nobody else uses.
+fn create(folder: &Path) -> io::Result<(File, Unfinished)> {
+    loop {
+        // Keyed at random, differently each time.
+        let random = RandomState::new().build_hasher().finish();
+        let path = folder.join(format!("{UNFINISHED}{random:016x}.partial"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, Unfinished { path, kept: false })),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("taper-core-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_file_is_whole_or_as_it_was() {
+        let folder = folder("atomic");
+        let path = folder.join("a.txt");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let failed = write_atomically_with(&path, |file| {
+            file.write_all(b"thr")?;
+            Err(io::Error::other("full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "full");
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert!(write_atomically(&folder.join("none/a.txt"), b"").is_err());
+        // Something stands in the way.
+        assert!(write_atomically(&folder, b"").is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
