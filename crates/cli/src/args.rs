@@ -1,12 +1,10 @@
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_core::{DeviceChoice, Precision};
 use taper_feature_cache::FeatureCache;
+use taper_fetch::folders;
 use taper_lr_finder::Method;
 use taper_plan::Kernels;
 use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
@@ -140,26 +138,28 @@ pub(crate) struct CacheArgs {
     #[arg(long, value_name = "FOLDER|off")]
     cache: Option<PathBuf>,
     /// How large it may become, in GiB [default: 4].
-    #[arg(long, value_name = "GIB", default_value_t = 4.0, hide_default_value = true)]
-    cache_size: f64,
+    #[arg(long, value_name = "GIB", default_value = "4", hide_default_value = true, value_parser = gibibytes)]
+    cache_size: u64,
 }
 
 impl CacheArgs {
     /// The cache, unless there is none.
     pub(crate) fn open(&self) -> Option<FeatureCache> {
-        let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let folder = self.cache.clone().or_else(|| variable("TAPER_CACHE")).or_else(|| {
-            let user = variable("XDG_CACHE_HOME")
-                .or_else(|| variable("LOCALAPPDATA"))
-                .or_else(|| env::home_dir().map(|home| home.join(".cache")));
-            Some(user?.join("taper").join("features"))
-        })?;
-        if folder == Path::new("off") {
-            return None;
-        }
-        // Nonsense is no size: a negative number or NaN becomes 0, which keeps nothing.
-        let bytes = (self.cache_size * (1u64 << 30) as f64) as u64;
-        Some(FeatureCache::new(folder, bytes))
+        let folder = match &self.cache {
+            Some(off) if off == Path::new("off") => return None,
+            Some(folder) => folder.clone(),
+            None => folders::features()?,
+        };
+        Some(FeatureCache::new(folder, self.cache_size))
+    }
+}
+
+/// A size in GiB as bytes.
+fn gibibytes(text: &str) -> Result<u64, String> {
+    match text.trim().parse::<f64>() {
+        // Beyond the largest number of bytes there is no limit.
+        Ok(size) if size >= 0.0 => Ok((size * (1u64 << 30) as f64) as u64),
+        _ => Err("give a number of GiB that is at least 0, such as 0.5".into()),
     }
 }
 

@@ -28,7 +28,10 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         None => text,
     };
-    let text = flags.translate(&text);
+    let text = flags
+        .translate(&text)
+        .replace("give the weights as a file", "give the weights with --weights FILE")
+        .replace("fetch the files by hand and open their folder", "give their folder with --data");
     match known {
         Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {

@@ -1,6 +1,7 @@
 use serde::Serialize;
 use taper_core::{Fit, Interpolation};
-use taper_zoo::{ModelSpec, Place, hub::HubOptions, models};
+use taper_fetch::HubOptions;
+use taper_zoo::{ModelSpec, Place, models};
 
 use crate::{
     args::ListArgs,

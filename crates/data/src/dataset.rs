@@ -9,7 +9,7 @@ use std::{
 use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use taper_core::{ClassNames, OutOfRange, Split};
+use taper_core::{ClassNames, OutOfRange, Split, hex};
 
 use crate::{CacheOptions, Error, Result, picture_cache::PictureCache};
 use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode, misnamed};
@@ -539,13 +539,4 @@ pub fn content_sha256(content: &Content) -> [u8; 32] {
         }
     }
     hash.finalize().into()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -220,13 +220,8 @@ pub enum Error {
         needed: usize,
     },
     /// A file could not be fetched.
-    #[error("{url}: {problem}")]
-    Download {
-        /// Its address.
-        url: String,
-        /// What is wrong, and what helps.
-        problem: DownloadProblem,
-    },
+    #[error("{0}, or fetch the files by hand and open their folder")]
+    Fetch(#[from] taper_fetch::Error),
     /// A setting is out of its range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
@@ -246,72 +241,6 @@ pub enum Error {
     /// A view of a picture cannot be made.
     #[error("augmenting a picture: {0}")]
     View(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Why a file could not be fetched.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DownloadProblem {
-    /// This build cannot fetch at all.
-    #[error(
-        "this build cannot fetch files (feature 'download'): fetch it by other means, and give its path"
-    )]
-    NotBuilt,
-    /// No connection.
-    #[error(
-        "the server cannot be reached ({0}): check the network, or set TAPER_DATASETS_URL to a mirror"
-    )]
-    Unreachable(String),
-    /// Nothing arrived for so many seconds.
-    #[error("nothing arrived for {0} seconds: try again, and what has arrived is kept")]
-    Stalled(u64),
-    /// The connection broke before the end, several times.
-    #[error("the connection broke before the end: try again, and what has arrived is kept")]
-    Broken,
-    /// The server answered with another status than 200 or 206.
-    #[error("the server answered {0}: try again later, or set TAPER_DATASETS_URL to a mirror")]
-    Status(u16),
-    /// 401 or 404: there is no such repository, or it is not for everybody.
-    #[error(
-        "there is no such repository or revision, or it needs a token: check the name, or set HF_TOKEN"
-    )]
-    NoRepository,
-    /// The server asks to wait for so many seconds.
-    #[error("the server asks to wait for {0} seconds: try again then")]
-    Busy(u64),
-    /// What arrived is not what it should be.
-    #[error(
-        "what arrived is not the file: its SHA-256 is {found}, not {promised}; try again, or another mirror"
-    )]
-    Digest {
-        /// What it should be.
-        promised: String,
-        /// What it is.
-        found: String,
-    },
-    /// More arrives than the file has, which is this many bytes.
-    #[error(
-        "the server sends more than the {0} bytes that the file has: it is another file; try another mirror"
-    )]
-    TooLong(u64),
-    /// Somebody asked to stop.
-    #[error("stopped; what has arrived is kept for the next time")]
-    Stopped,
-    /// Anything else.
-    #[error("the download failed: {0}")]
-    Other(String),
-}
-
-impl DownloadProblem {
-    /// Whether it may go away when tried again.
-    #[cfg(feature = "download")]
-    pub(crate) fn is_passing(&self) -> bool {
-        match self {
-            Self::Status(status) => matches!(status, 206 | 408 | 416 | 425 | 429 | 500..),
-            Self::Unreachable(_) | Self::Stalled(_) | Self::Broken => true,
-            _ => false,
-        }
-    }
 }
 
 fn near(nearest: &[String]) -> String {

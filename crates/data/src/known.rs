@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use taper_core::Split;
+use taper_fetch::{RemoteFile, Watching, download};
 
 use crate::{Dataset, FolderUse, Result, archive::open_parts};
 
@@ -25,7 +26,7 @@ pub struct KnownArchive {
 /// the archive and the folder do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSet {
-    /// The name, as given to `--data`.
+    /// The name.
     pub name: String,
     /// The address that the archives' names are appended to; ends with a slash.
     pub base: String,
@@ -79,31 +80,26 @@ impl KnownSet {
     /// `SPLIT/CLASS/FILE`, as in a folder of that layout.
     ///
     /// # Errors
-    /// As [`download`](crate::download()) and [`open_archive`](crate::open_archive).
-    #[cfg(feature = "download")]
+    /// As [`taper_fetch::download`] and [`open_archive`](crate::open_archive).
     pub fn open(
         &self,
         folder: &Path,
         purpose: FolderUse,
-        watching: &crate::Watching<'_>,
+        watching: &Watching<'_>,
     ) -> Result<Dataset> {
         let folder = folder.join(&self.name);
         let mut before = 0;
         let mut paths = Vec::new();
         for archive in &self.archives {
-            let file = crate::RemoteFile {
+            let file = RemoteFile {
                 url: format!("{}{}", self.base, archive.file),
                 name: archive.file.clone(),
                 bytes: archive.bytes,
                 sha256: archive.sha256.clone(),
             };
             let progress = |bytes| (watching.progress)(before + bytes);
-            let own = crate::Watching {
-                progress: &progress,
-                stop: watching.stop,
-                patience: watching.patience,
-            };
-            paths.push(crate::download(&file, &folder, &own)?);
+            let own = Watching { progress: &progress, ..*watching };
+            paths.push(download(&file, &folder, &own)?);
             before += archive.bytes;
             (watching.progress)(before);
         }

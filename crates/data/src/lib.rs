@@ -2,13 +2,9 @@
 
 mod archive;
 mod dataset;
-#[cfg(feature = "download")]
-mod download;
 mod error;
 pub mod fixture;
 mod folder;
-#[cfg(feature = "download")]
-mod hub_listing;
 mod known;
 mod layout;
 mod loader;
@@ -23,12 +19,8 @@ mod thrift;
 
 pub use archive::{is_archive, open_archive, open_archives};
 pub use dataset::{Content, Dataset, Ignored, PictureSource, Sample, content_sha256};
-#[cfg(feature = "download")]
-pub use download::{RemoteFile, Watching, download};
-pub use error::{DownloadProblem, Error, Result};
+pub use error::{Error, Result};
 pub use folder::{FolderUse, open_folder};
-#[cfg(feature = "download")]
-pub use hub_listing::{HubListing, ListedFile, hub_listing};
 pub use known::{KnownArchive, KnownSet};
 pub use loader::{Augment, Batch, Item, Loader, LoaderOptions, Screen};
 pub use manifest::{is_manifest, open_manifest};

@@ -51,8 +51,7 @@ fn check(dataset: &Dataset, file: Option<&str>) -> usize {
             assert_eq!(label.as_deref(), Some(class), "{}", sample.id);
             match (dataset.fetch(index), digest) {
                 (Ok(Content::Encoded(bytes)), Some(digest)) => {
-                    let found: String =
-                        Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+                    let found = taper_core::hex(&Sha256::digest(&bytes));
                     assert_eq!(&found, digest, "{}", sample.id);
                     0
                 }

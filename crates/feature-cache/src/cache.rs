@@ -40,7 +40,7 @@ impl FeatureCache {
     /// # Errors
     /// [`Error::Io`] if the folder is there and cannot be read.
     pub fn set(&self, key: Key, width: usize) -> Result<FeatureSet> {
-        let name: String = key.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let name = taper_core::hex(&key[..16]);
         let mut set = FeatureSet {
             cache: self.clone(),
             folder: self.root.join(name),

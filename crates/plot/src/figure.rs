@@ -1,7 +1,7 @@
 use crate::{
     Picture, Scale,
     axis::{Axis, range},
-    svg::{Anchor, FADED, GRID, INK, Svg, Type, fitted, n, width},
+    svg::{Anchor, FADED, GRID, INK, Svg, Type, fitted, width},
 };
 
 /// How a line is drawn.
@@ -201,7 +201,7 @@ impl Figure {
             }
         }
         svg.text((middle, bottom + 40.0), &self.x_label, Type::new(13.5, Anchor::Middle));
-        Picture::new(svg.finish(WIDTH, bottom + 54.0), WIDTH)
+        svg.finish(WIDTH, bottom + 54.0)
     }
 
     /// The panel's title and legend; gives where the chart begins.
@@ -281,9 +281,7 @@ impl Figure {
         grid.line([left, top, left, bottom], INK, 1.2, "");
 
         // Dots at the edge may stand out of the chart, lines that leave its range may not.
-        let (x, y, cw, ch) = (n(left - 1.0), n(top - 4.0), n(w + 5.0), n(h + 8.0));
-        svg.raw(&format!("<clipPath id=\"c{i}\"><rect x=\"{x}\" y=\"{y}\" width=\"{cw}\" height=\"{ch}\"/></clipPath>"));
-        svg.raw(&format!("<g clip-path=\"url(#c{i})\">"));
+        svg.clip(i, [left - 1.0, top - 4.0, w + 5.0, h + 8.0]);
         for line in &panel.lines {
             let at: Vec<Option<(f64, f64)>> =
                 line.points.iter().map(|p| Some((x_axis.at(p.0)?, y_axis.at(p.1)?))).collect();
@@ -304,6 +302,6 @@ impl Figure {
                 svg.circle((x, y), 5.0, marker.colour, "#ffffff");
             }
         }
-        svg.raw("</g>");
+        svg.end_clip();
     }
 }

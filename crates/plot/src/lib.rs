@@ -5,8 +5,10 @@ mod error;
 mod figure;
 mod matrix;
 mod picture;
+mod raster;
 mod sheet;
 mod svg;
+mod typeface;
 
 pub use axis::Scale;
 pub use error::{Error, Result};

@@ -154,6 +154,6 @@ impl Matrix {
                 }
             }
         }
-        Ok(Picture::new(svg.finish(total, top + side + 36.0), total))
+        Ok(svg.finish(total, top + side + 36.0))
     }
 }

@@ -1,8 +1,7 @@
-use resvg::tiny_skia::{Pixmap, PremultipliedColorU8};
+use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::{
     Error, Result,
-    picture::Picture,
     svg::{Anchor, FADED, GRID, INK, Svg, Type, fitted},
 };
 
@@ -105,7 +104,7 @@ impl Sheet {
             let lines = row.iter().map(|tile| tile.caption.len()).max().unwrap_or(0);
             y += room + LINE * lines as f64 + 16.0;
         }
-        let mut pixels = Picture::new(svg.finish(WIDTH, y + 8.0), WIDTH).pixmap(1.0)?;
+        let mut pixels = svg.finish(WIDTH, y + 8.0).pixmap(1.0)?;
         for (tile, place) in self.tiles.iter().zip(places) {
             show(&mut pixels, tile, place, side)?;
         }

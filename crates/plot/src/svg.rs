@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use crate::{Picture, raster::Shape};
+
 /// The text colour.
 pub(crate) const INK: &str = "#23282d";
 /// The colour of what explains.
@@ -16,7 +18,7 @@ pub(crate) enum Anchor {
 }
 
 /// How a text looks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Type {
     pub(crate) size: f64,
     pub(crate) bold: bool,
@@ -50,9 +52,12 @@ impl Type {
     }
 }
 
-/// The body of an SVG file, element by element.
+/// The body of an SVG file, element by element, and the same as shapes for pixels.
 #[derive(Debug, Default)]
-pub(crate) struct Svg(String);
+pub(crate) struct Svg {
+    body: String,
+    shapes: Vec<Shape>,
+}
 
 /// At most two decimals, none that say nothing: short files, and the same bytes everywhere.
 pub(crate) fn n(value: f64) -> String {
@@ -61,28 +66,56 @@ pub(crate) fn n(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.into() }
 }
 
+/// As [`n`] writes it.
+fn rounded(value: f64) -> f32 {
+    n(value).parse().unwrap_or(0.0)
+}
+
 impl Svg {
-    pub(crate) fn raw(&mut self, element: &str) {
-        self.0.push_str(element);
-        self.0.push('\n');
+    fn raw(&mut self, element: &str) {
+        self.body.push_str(element);
+        self.body.push('\n');
     }
 
-    pub(crate) fn rect(&mut self, [x, y, w, h]: [f64; 4], fill: &str, stroke: Option<&str>) {
+    /// Until [`Svg::end_clip`], nothing is drawn outside of this rectangle, the `id`-th of a
+    /// picture.
+    pub(crate) fn clip(&mut self, id: usize, place: [f64; 4]) {
+        let [x, y, w, h] = place.map(n);
+        self.raw(&format!(
+            "<clipPath id=\"c{id}\"><rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\"/></clipPath>"
+        ));
+        self.raw(&format!("<g clip-path=\"url(#c{id})\">"));
+        self.shapes.push(Shape::Clip(place.map(rounded)));
+    }
+
+    pub(crate) fn end_clip(&mut self) {
+        self.raw("</g>");
+        self.shapes.push(Shape::EndClip);
+    }
+
+    pub(crate) fn rect(&mut self, place: [f64; 4], fill: &str, stroke: Option<&str>) {
+        self.shapes.push(Shape::Rect {
+            place: place.map(rounded),
+            fill: rgb(fill),
+            stroke: stroke.map(rgb),
+        });
         let stroke = stroke.map(|s| format!(" stroke=\"{s}\"")).unwrap_or_default();
-        let (x, y, w, h) = (n(x), n(y), n(w), n(h));
+        let [x, y, w, h] = place.map(n);
         self.raw(&format!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" fill=\"{fill}\"{stroke}/>"
         ));
     }
 
-    pub(crate) fn line(
-        &mut self,
-        [x1, y1, x2, y2]: [f64; 4],
-        colour: &str,
-        width: f64,
-        dash: &str,
-    ) {
-        let (x1, y1, x2, y2, width) = (n(x1), n(y1), n(x2), n(y2), n(width));
+    pub(crate) fn line(&mut self, ends: [f64; 4], colour: &str, width: f64, dash: &str) {
+        let [x1, y1, x2, y2] = ends.map(rounded);
+        self.shapes.push(Shape::Lines {
+            points: vec![(x1, y1), (x2, y2)],
+            colour: rgb(colour),
+            width: rounded(width),
+            dash: dashes(dash),
+            round: false,
+        });
+        let ([x1, y1, x2, y2], width) = (ends.map(n), n(width));
         let dash = dash_attribute(dash);
         self.raw(&format!(
             "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" stroke=\"{colour}\" stroke-width=\"{width}\"{dash}/>"
@@ -90,6 +123,13 @@ impl Svg {
     }
 
     pub(crate) fn path(&mut self, points: &[(f64, f64)], colour: &str, width: f64, dash: &str) {
+        self.shapes.push(Shape::Lines {
+            points: points.iter().map(|&(x, y)| (rounded(x), rounded(y))).collect(),
+            colour: rgb(colour),
+            width: rounded(width),
+            dash: dashes(dash),
+            round: true,
+        });
         let mut d = String::new();
         for (i, (x, y)) in points.iter().enumerate() {
             // Writing to a String cannot fail.
@@ -102,6 +142,12 @@ impl Svg {
     }
 
     pub(crate) fn circle(&mut self, (x, y): (f64, f64), r: f64, fill: &str, stroke: &str) {
+        self.shapes.push(Shape::Circle {
+            centre: (rounded(x), rounded(y)),
+            radius: rounded(r),
+            fill: rgb(fill),
+            stroke: rgb(stroke),
+        });
         let (x, y, r) = (n(x), n(y), n(r));
         self.raw(&format!(
             "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"1.5\"/>"
@@ -109,6 +155,12 @@ impl Svg {
     }
 
     pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, style: Type) {
+        self.shapes.push(Shape::Text {
+            at: (rounded(x), rounded(y)),
+            // Viewers of SVG show any number of spaces as one.
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            style,
+        });
         let anchor = match style.anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -134,19 +186,34 @@ impl Svg {
 
     /// Draws what another one holds.
     pub(crate) fn append(&mut self, other: Self) {
-        self.0.push_str(&other.0);
+        self.body.push_str(&other.body);
+        self.shapes.extend(other.shapes);
     }
 
-    /// The whole file.
-    pub(crate) fn finish(self, width: f64, height: f64) -> String {
+    /// The whole picture.
+    pub(crate) fn finish(self, width: f64, height: f64) -> Picture {
         let (w, h) = (n(width), n(height));
-        format!(
+        let svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
              font-family=\"Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif\">\n\
              <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n{}</svg>\n",
-            self.0
-        )
+            self.body
+        );
+        Picture::new(svg, self.shapes, (rounded(width), rounded(height)))
     }
+}
+
+/// The colour that `#rrggbb` names.
+pub(crate) fn rgb(colour: &str) -> [u8; 3] {
+    let part = |at: usize| {
+        colour.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or(0)
+    };
+    [part(1), part(3), part(5)]
+}
+
+/// The lengths of strokes and gaps in turns.
+fn dashes(dash: &str) -> Vec<f32> {
+    dash.split([' ', ',']).filter_map(|length| length.parse().ok()).collect()
 }
 
 fn dash_attribute(dash: &str) -> String {

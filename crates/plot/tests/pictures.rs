@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use resvg::tiny_skia::Pixmap;
 use taper_plot::{Error, Figure, Line, Matrix, Panel, Scale, Style, Vertical, colour};
+use tiny_skia::Pixmap;
 
 fn figure(title: &str, points: Vec<(f64, f64)>, scale: Scale) -> Figure {
     Figure {

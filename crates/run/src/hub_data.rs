@@ -1,24 +1,18 @@
 //! `hf:owner/name[@revision]`: data sets of the Hugging Face Hub.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
-use taper_data::{
-    Dataset, FolderUse, HubListing, ListedFile, hub_listing, is_archive, open_archives,
-    open_parquet_files,
-};
-use taper_zoo::{
-    HubFile, RepositoryKind,
-    hub::{HubOptions, fetch},
+use taper_data::{Dataset, FolderUse, is_archive, open_archives, open_parquet_files};
+use taper_fetch::{
+    HubFile, HubListing, HubOptions, ListedFile, RepositoryKind, fetch, hub_listing,
 };
 
 use taper_core::OutOfRange;
 
 use crate::{Error, Result, Session, file::write_atomically};
-
-const HUB: &str = "https://huggingface.co";
 
 /// A repository and a revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,7 +77,8 @@ pub(crate) fn open(
         };
         let fetched = fetch(&hub_file, &options);
         session.progress().advance(1);
-        paths.push(fetched.inspect_err(|_| session.progress().end())?);
+        let fetched = fetched.inspect_err(|_| session.progress().end());
+        paths.push(fetched.map_err(taper_data::Error::from)?);
     }
     session.progress().end();
     let name = format!("hf:{text}");
@@ -170,9 +165,7 @@ fn listing(
         let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids the network";
         return Err(OutOfRange::new("data", format!("hf:{repository}"), remedy).into());
     }
-    let endpoint = options.endpoint.as_deref().unwrap_or(HUB);
-    let token = options.token.clone().or_else(token);
-    match hub_listing(endpoint, repository, revision, token.as_deref(), options.patience) {
+    match hub_listing(RepositoryKind::Dataset, repository, revision, options) {
         Ok(listing) => {
             let text = serde_json::to_vec_pretty(&listing).unwrap_or_default();
             let parent = kept.parent().unwrap_or(folder);
@@ -187,22 +180,9 @@ fn listing(
                     .warn(&format!("{error}; the list of files of last time is used"));
                 Ok(listing)
             }
-            None => Err(error.into()),
+            None => Err(taper_data::Error::from(error).into()),
         },
     }
-}
-
-/// As Python's `huggingface_hub` finds it.
-fn token() -> Option<String> {
-    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    set("HF_TOKEN").or_else(|| {
-        let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
-            let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
-            Some(cache.or_else(|| Some(env::home_dir()?.join(".cache")))?.join("huggingface"))
-        })?;
-        let text = fs::read_to_string(home.join("token")).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
-    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 use std::{
-    env, fmt,
+    fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use taper_core::{Identity, OutOfRange, Split, hex};
 use taper_data::{Content, Dataset, FolderUse, KnownSet, PictureSource, Sample, open_path};
+use taper_fetch::{Problem, Watching, datasets_mirror, folders};
 use taper_picture::{Defect, DefectKind};
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
@@ -70,9 +74,7 @@ pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Resu
         "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
         "rock-paper-scissors" => {
             let mut set = KnownSet::rock_paper_scissors();
-            if let Ok(mirror) = env::var("TAPER_DATASETS_URL")
-                && !mirror.is_empty()
-            {
+            if let Some(mirror) = datasets_mirror() {
                 set = set.at(&mirror);
             }
             open_known(&set, &datasets_folder()?, purpose, session)
@@ -87,33 +89,18 @@ pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Resu
 
 /// Where data sets are kept that were fetched.
 fn datasets_folder() -> Result<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    if let Some(cache) = variable("TAPER_CACHE").filter(|cache| cache != Path::new("off")) {
-        return Ok(cache.join("datasets"));
-    }
-    let user = variable("XDG_CACHE_HOME")
-        .or_else(|| variable("LOCALAPPDATA"))
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    match user {
-        Some(user) => Ok(user.join("taper").join("datasets")),
-        None => Err(Error::from(OutOfRange::new(
-            "data",
-            "on the network",
-            "there is no folder to keep it in: set TAPER_CACHE",
-        ))),
-    }
+    folders::datasets().ok_or_else(|| {
+        let remedy = "there is no folder to keep it in: set TAPER_CACHE";
+        OutOfRange::new("data", "on the network", remedy).into()
+    })
 }
 
-#[cfg(feature = "download")]
 fn open_known(
     set: &KnownSet,
     folder: &Path,
     purpose: FolderUse,
     session: &Session,
 ) -> Result<Dataset> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use taper_data::{DownloadProblem, Watching};
-
     if set.is_in(folder) {
         return Ok(set.open(folder, purpose, &Watching::default())?);
     }
@@ -135,21 +122,12 @@ fn open_known(
     let opened = set.open(folder, purpose, &watching);
     progress.end();
     opened.map_err(|error| match error {
-        taper_data::Error::Download { problem: DownloadProblem::Stopped, .. } => Error::Interrupted,
+        taper_data::Error::Fetch(taper_fetch::Error::Download {
+            problem: Problem::Stopped,
+            ..
+        }) => Error::Interrupted,
         other => other.into(),
     })
-}
-
-#[cfg(not(feature = "download"))]
-fn open_known(set: &KnownSet, folder: &Path, purpose: FolderUse, _: &Session) -> Result<Dataset> {
-    if !set.is_in(folder) {
-        let url = format!("{}{}", set.base, set.archives[0].file);
-        let problem = taper_data::DownloadProblem::NotBuilt;
-        return Err(taper_data::Error::Download { url, problem }.into());
-    }
-    let paths: Vec<PathBuf> =
-        set.archives.iter().map(|a| folder.join(&set.name).join(&a.file)).collect();
-    Ok(set.open_archives(&paths, purpose)?)
 }
 
 /// The rendered hands as a source of pictures: each is rendered when it is asked for.

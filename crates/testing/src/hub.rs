@@ -2,10 +2,10 @@
 //!
 //! `HEAD` or `GET /OWNER/NAME/resolve/REVISION/FILE` answers as the Hub does for a large file: 302 to `/cdn/…` with
 //! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`, on another port, serves the bytes, whole
-//! or by `Range`. After [`HubServer::offer_xet`] it also names a Xet hash, gives out the token for it, and speaks the protocol of
-//! the content-addressed store (`/cas/…`, version 2 of its reconstructions), as the Hub does for nearly all large files.
-//! A commit is itself, any other revision the one commit [`COMMIT`]; an unknown repository or file is 404 with `X-Error-Code`. Protocol: the
-//! source of Python's `huggingface_hub` (`file_download.py`), of `hf-hub` 1.0 (`repository/download.rs`) and of `xet-client` 1.8.
+//! or by `Range`. After [`HubServer::offer_xet`] it also names a Xet hash, as the Hub does for nearly all large files; a
+//! client need not know what that is. A commit is itself, any other revision the one commit [`COMMIT`]; an unknown
+//! repository or file is 404 with `X-Error-Code`; a renamed repository is 307 to its present name. Protocol: the source of
+//! Python's `huggingface_hub` (`file_download.py`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -28,10 +28,6 @@ pub enum Route {
     Resolve,
     /// The bytes themselves, over HTTP.
     Content,
-    /// Xet's token, and the answers to where the bytes lie.
-    Xet,
-    /// The bytes themselves, by Xet.
-    XetContent,
 }
 
 /// What goes wrong.
@@ -89,6 +85,8 @@ struct Inner {
     /// By `owner/name/path`: content and SHA-256.
     files: BTreeMap<String, (Arc<Vec<u8>>, String)>,
     faults: VecDeque<(Route, Fault, usize)>,
+    /// The present name of a repository by an old one.
+    renamed: BTreeMap<String, String>,
     token: Option<String>,
     xet: bool,
     requests: Vec<Request>,
@@ -150,6 +148,11 @@ impl HubServer {
         self.state.lock().token = Some(token.to_owned());
     }
 
+    /// Another name that a model's repository had, which leads to the present one.
+    pub fn rename(&self, old: &str, new: &str) {
+        self.state.lock().renamed.insert(old.to_owned(), new.to_owned());
+    }
+
     /// Offers all files by Xet from now on.
     pub fn offer_xet(&self) {
         self.state.lock().xet = true;
@@ -185,8 +188,6 @@ fn serve(mut stream: TcpStream, cdn: SocketAddr, state: &State) {
     let Some(mut request) = read(&stream) else { return };
     let route = match &request.path {
         path if path.starts_with("/cdn/") => Route::Content,
-        path if path.starts_with("/cas/xorbs/") => Route::XetContent,
-        path if path.starts_with("/cas/") || path.contains("/xet-read-token/") => Route::Xet,
         _ => Route::Resolve,
     };
     let (answer, fault) = {
@@ -307,18 +308,6 @@ impl Inner {
         }
         let path = request.path.as_str();
         let path = path.split_once('?').map_or(path, |(path, _)| path);
-        if let Some((repository, _)) = path.split_once("/xet-read-token/") {
-            return self.xet_token(repository, cdn);
-        }
-        if let Some(hash) = path.strip_prefix("/cas/v2/reconstructions/") {
-            return self.reconstruction(hash, request, cdn);
-        }
-        if let Some(hash) = path.strip_prefix("/cas/xorbs/") {
-            return match self.xorb(hash) {
-                Some(bytes) => Answer::ranged(bytes, request, fault),
-                None => Answer::empty(404),
-            };
-        }
         if let Some(repository) = path.strip_prefix("/api/") {
             return self.listing(repository);
         }
@@ -329,65 +318,6 @@ impl Inner {
             },
             None => self.resolve(request, cdn),
         }
-    }
-
-    /// `/api/models/OWNER/NAME` or `/api/datasets/OWNER/NAME`; another kind's path is an unknown repository.
-    fn xet_token(&self, path: &str, cdn: SocketAddr) -> Answer {
-        let path = path.trim_start_matches("/api/");
-        let prefix = format!("{}/", path.strip_prefix("models/").unwrap_or(path));
-        if !self.files.keys().any(|key| key.starts_with(&prefix)) {
-            return Answer::refusal(404, "RepoNotFound", "Repository not found");
-        }
-        Answer::json(format!(
-            r#"{{"accessToken":"xet","exp":4102444800,"casUrl":"http://{cdn}/cas"}}"#
-        ))
-    }
-
-    /// Where the bytes of a file lie: in objects of a mebibyte each.
-    fn reconstruction(&self, hash: &str, request: &Request, cdn: SocketAddr) -> Answer {
-        let Some((content, digest)) = self.files.values().find(|(_, digest)| digest == hash) else {
-            return Answer::empty(404);
-        };
-        let total = content.len();
-        let Some((from, to)) = bounds(request.range.as_deref().unwrap_or("bytes=0-"), total) else {
-            return Answer::empty(416);
-        };
-        let (mut terms, mut xorbs) = (Vec::new(), Vec::new());
-        for i in from / XORB..to.div_ceil(XORB) {
-            let whole = i * XORB..total.min((i + 1) * XORB);
-            let (from, to) = (from.max(whole.start) - whole.start, to.min(whole.end) - whole.start);
-            let (first, last) = (from / CHUNK, to.div_ceil(CHUNK));
-            let end = whole.len().min(last * CHUNK);
-            let hash = format!("{i:08x}{}", &digest[8..]);
-            let chunks = format!(r#"{{"start":{first},"end":{last}}}"#);
-            let length = end - first * CHUNK;
-            terms.push(format!(
-                r#"{{"hash":"{hash}","unpacked_length":{length},"range":{chunks}}}"#
-            ));
-            let (start, end) = (first * (CHUNK + HEADER), end + last * HEADER - 1);
-            xorbs.push(format!(
-                r#""{hash}":[{{"url":"http://{cdn}/cas/xorbs/{hash}",
-                "ranges":[{{"chunks":{chunks},"bytes":{{"start":{start},"end":{end}}}}}]}}]"#
-            ));
-        }
-        Answer::json(format!(
-            r#"{{"offset_into_first_range":{},"terms":[{}],"xorbs":{{{}}}}}"#,
-            from % CHUNK,
-            terms.join(","),
-            xorbs.join(",")
-        ))
-    }
-
-    /// An object of chunks as Xet stores it: each behind a header of version, length, compression (none) and length.
-    fn xorb(&self, hash: &str) -> Option<Vec<u8>> {
-        let index = usize::from_str_radix(hash.get(..8)?, 16).ok()?;
-        let (content, _) = self.files.values().find(|(_, digest)| digest[8..] == hash[8..])?;
-        let mut bytes = Vec::new();
-        for chunk in content.chunks(XORB).nth(index)?.chunks(CHUNK) {
-            let length = &(chunk.len() as u32).to_le_bytes()[..3];
-            bytes.extend([&[0], length, &[0], length, chunk].concat());
-        }
-        Some(bytes)
     }
 
     /// The files of `datasets/OWNER/NAME/revision/REVISION?blobs=true`.
@@ -433,6 +363,10 @@ impl Inner {
         let [owner, name, "resolve", revision, file] = parts[..] else {
             return Answer::refusal(404, "RepoNotFound", "Repository not found");
         };
+        if let Some(new) = self.renamed.get(&format!("{owner}/{name}")) {
+            let location = format!("/{new}/resolve/{revision}/{file}");
+            return Answer { headers: vec![("Location", location)], ..Answer::empty(307) };
+        }
         let key = format!("{kind}{owner}/{name}/{file}");
         let Some((content, digest)) = self.files.get(&key) else {
             let repository = format!("{kind}{owner}/{name}/");
@@ -465,11 +399,6 @@ fn bounds(range: &str, total: usize) -> Option<(usize, usize)> {
     let to: usize = if to.is_empty() { total } else { to.parse::<usize>().ok()? + 1 };
     (from < to && from < total).then_some((from, to.min(total)))
 }
-
-/// Bytes of a Xet object, of a chunk in it, and of the header before each chunk.
-const XORB: usize = 1 << 20;
-const CHUNK: usize = 64 << 10;
-const HEADER: usize = 8;
 
 #[cfg(test)]
 mod tests {

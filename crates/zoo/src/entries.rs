@@ -1,11 +1,12 @@
 //! The table of the registry. Preprocessing is that of timm's `pretrained_cfg` for the very weights; a test compares.
 
 use taper_core::{Fit, Interpolation, Preprocessing};
+use taper_fetch::{HubFile, RepositoryKind};
 use taper_graph::{Graph, networks};
 
 use crate::{
     pins::Pin,
-    registry::{Embedded, HubFile, ModelSpec, RepositoryKind},
+    registry::{Embedded, ModelSpec},
 };
 
 /// What differs between the networks of one family.

@@ -2,8 +2,6 @@ use std::path::PathBuf;
 
 use taper_core::Fault;
 
-use crate::{RepositoryKind, hub::HubProblem};
-
 /// What can go wrong between a model's name and its weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,19 +34,12 @@ pub enum Error {
         /// What differs.
         why: &'static str,
     },
-    /// A file could not be fetched from the Hub.
-    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}{}; {}", because(.source), .problem.remedy(*.kind))]
-    Hub {
-        /// What the repository holds.
-        kind: RepositoryKind,
-        /// The repository, `owner/name`.
-        repository: Box<str>,
-        /// The file in it.
-        file: Box<str>,
-        /// What went wrong.
-        problem: HubProblem,
-        /// The cause in detail.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// The weights could not be fetched.
+    #[error("{source}, or give the weights as a file (those of efficientnet-lite0 are built in)")]
+    Fetch {
+        /// Why not.
+        #[from]
+        source: taper_fetch::Error,
     },
     /// A file in the Hub's cache is not what its name says.
     #[error(
@@ -71,14 +62,10 @@ impl Fault for Error {
             Self::UnknownModel { .. } => true,
             Self::Weights(_)
             | Self::Naming { .. }
-            | Self::Hub { .. }
+            | Self::Fetch { .. }
             | Self::CachedDigest { .. } => false,
         }
     }
-}
-
-fn because(source: &Option<Box<dyn std::error::Error + Send + Sync>>) -> String {
-    source.as_ref().map_or_else(String::new, |source| format!(" ({source})"))
 }
 
 fn did_you_mean(nearest: &[&str]) -> String {

@@ -2,7 +2,6 @@
 
 mod entries;
 mod error;
-pub mod hub;
 pub mod imagenet;
 mod naming;
 mod pins;
@@ -12,5 +11,5 @@ mod resolve;
 
 pub use error::{Error, Result};
 pub use place::Place;
-pub use registry::{HubFile, ModelSpec, RepositoryKind, find, models};
+pub use registry::{ModelSpec, find, models};
 pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};

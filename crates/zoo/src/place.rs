@@ -1,9 +1,8 @@
 use std::path::PathBuf;
 
-use crate::{
-    ModelSpec,
-    hub::{self, HubOptions},
-};
+use taper_fetch::{HubOptions, cached, promised_digest};
+
+use crate::ModelSpec;
 
 /// Where a model's pretrained weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl ModelSpec {
         if self.is_embedded() {
             return Place::Embedded;
         }
-        hub::cached(&self.hub, options).map_or(Place::Remote, Place::Cached)
+        cached(&self.hub, options).map_or(Place::Remote, Place::Cached)
     }
 
     /// The length of the weights in bytes: as they lie on this machine, else as many 32-bit floats as the network has.
@@ -54,7 +53,7 @@ impl ModelSpec {
     pub fn known_digest(&self, place: &Place) -> Option<String> {
         let own = self.embedded.map(|embedded| embedded.sha256).or(self.hub.sha256);
         own.map(str::to_owned).or_else(|| match place {
-            Place::Cached(path) => hub::promised_digest(path),
+            Place::Cached(path) => promised_digest(path),
             _ => None,
         })
     }

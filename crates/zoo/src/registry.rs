@@ -1,33 +1,8 @@
 use taper_core::{Preprocessing, nearest};
+use taper_fetch::HubFile;
 use taper_graph::{Graph, Summary};
 
 use crate::{Error, Result, entries::MODELS};
-
-/// What a repository on the Hub holds: decides about addresses, and about the name of its folder in the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RepositoryKind {
-    /// A network's weights.
-    #[default]
-    Model,
-    /// A data set.
-    Dataset,
-}
-
-/// A file of a repository on the Hugging Face Hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HubFile<'a> {
-    /// What the repository holds.
-    pub kind: RepositoryKind,
-    /// `owner/name`.
-    pub repository: &'a str,
-    /// A commit, a tag or a branch.
-    pub revision: &'a str,
-    /// The path in the repository.
-    pub file: &'a str,
-    /// The SHA-256 of the content in lower-case hexadecimal, if it is known beforehand.
-    pub sha256: Option<&'a str>,
-}
 
 /// A pretrained network: architecture, preprocessing and the place of its weights, after timm's
 /// `timm/models/_pretrained.py`.

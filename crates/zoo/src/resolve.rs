@@ -1,14 +1,13 @@
-use std::path::{Path, PathBuf};
-
-use taper_graph::{Graph, Mismatch, WeightSource, Weights, check_weights_in};
+use std::path::PathBuf;
 
 use sha2::Digest;
 use taper_core::hex;
+use taper_fetch::{HubOptions, fetch, promised_digest, sha256_of_file};
+use taper_graph::{Graph, Mismatch, WeightSource, Weights, check_weights_in};
 use taper_weights::WeightFile;
 
 use crate::{
     Error, ModelSpec, Result,
-    hub::{self, HubOptions},
     naming::{Renamed, holds_only, renamed},
 };
 
@@ -165,14 +164,15 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
         let file = WeightFile::from_static(embedded.file, embedded.bytes)?;
         return Ok((file.with_digest(embedded.sha256), format!("built in ({})", embedded.file)));
     }
-    let path = hub::fetch(&model.hub, options)?;
+    let path = fetch(&model.hub, options)?;
     let file = WeightFile::open(&path);
-    let promised = model.hub.sha256.map(str::to_owned).or_else(|| hub::promised_digest(&path));
+    let promised = model.hub.sha256.map(str::to_owned).or_else(|| promised_digest(&path));
     if let Some(promised) = promised {
         let found = match &file {
             Ok(file) => file.digest().to_owned(),
             // Damage to the header: the digest says more.
-            Err(_) => digest(&path)?,
+            Err(_) => sha256_of_file(&path)
+                .map_err(|source| taper_weights::Error::Read { path: path.clone(), source })?,
         };
         if promised != found {
             // The blob itself: with it gone, the name that leads to it leads nowhere, and the file counts as not cached.
@@ -182,11 +182,6 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
     }
     let origin = format!("{} on the Hugging Face Hub ({})", model.hub.repository, path.display());
     Ok((file?, origin))
-}
-
-fn digest(path: &Path) -> Result<String> {
-    let read = |source| taper_weights::Error::Read { path: path.to_owned(), source };
-    Ok(hex(&sha2::Sha256::digest(std::fs::read(path).map_err(read)?)))
 }
 
 fn random(model: &'static ModelSpec) -> LoadedWeights {

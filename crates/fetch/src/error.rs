@@ -1,0 +1,145 @@
+use std::{io, path::PathBuf};
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file at an address could not be fetched.
+    #[error("cannot fetch {url}: {problem}; {}", problem.remedy(false))]
+    Download {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        problem: Problem,
+    },
+    /// A file could not be fetched from the Hub.
+    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}; {}", problem.remedy(true))]
+    Hub {
+        /// The repository, `owner/name`.
+        repository: String,
+        /// The file in it, or what else was asked for.
+        file: String,
+        /// What went wrong.
+        problem: Problem,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What went wrong with the network or with what came from there.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Download { problem, .. } | Self::Hub { problem, .. } => Some(problem),
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Why a file could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file is not cached, and the network is switched off.
+    #[error("it is not in the cache, and HF_HUB_OFFLINE forbids the network")]
+    Offline,
+    /// This build cannot fetch at all.
+    #[error("it is not in the cache, and this build cannot fetch files (feature 'network')")]
+    NotBuilt,
+    /// No connection.
+    #[error("the server cannot be reached ({0})")]
+    Unreachable(String),
+    /// Nothing arrived for so many seconds.
+    #[error("nothing arrived for {0} seconds")]
+    Stalled(u64),
+    /// The connection broke before the end, several times.
+    #[error("the connection broke before the end")]
+    Interrupted,
+    /// 401 from the Hub: a token is needed, or the repository does not exist.
+    #[error("the Hub asks who you are (401), or there is no such repository")]
+    Unauthorized,
+    /// 403 from the Hub: the token does not suffice.
+    #[error("your token does not give access (403)")]
+    Forbidden,
+    /// 404 from the Hub: no such repository, revision or file.
+    #[error("there is no such repository, revision or file (404)")]
+    NotFound,
+    /// The server answered with another status than 200 or 206.
+    #[error("the server answered {0}")]
+    Status(u16),
+    /// The server asks to wait for so many seconds.
+    #[error("too many requests; the server asks to wait for {0} seconds")]
+    Busy(u64),
+    /// What arrived is not what was promised.
+    #[error(
+        "what arrived is damaged or another file: its SHA-256 is {found} instead of {promised}"
+    )]
+    Digest {
+        /// What it should be.
+        promised: String,
+        /// What it is.
+        found: String,
+    },
+    /// More arrives than the file has, which is this many bytes.
+    #[error("the server sends more than the {0} bytes that the file has: it is another file")]
+    TooLong(u64),
+    /// `HF_ENDPOINT` is no address of a server.
+    #[error("HF_ENDPOINT is '{0}', which is no address of a server")]
+    Endpoint(String),
+    /// The cache cannot be read or written.
+    #[error("the cache cannot be written ({0})")]
+    Cache(String),
+    /// Somebody asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// Anything else.
+    #[error("the download failed ({0})")]
+    Other(String),
+}
+
+impl Problem {
+    /// What helps.
+    fn remedy(&self, hub: bool) -> &'static str {
+        match self {
+            Self::Offline => "unset HF_HUB_OFFLINE",
+            Self::NotBuilt => "fetch it by other means",
+            Self::Unreachable(_) if hub => "check the network, set HF_ENDPOINT to a mirror",
+            Self::Unreachable(_) => "check the network, set TAPER_DATASETS_URL to a mirror",
+            Self::Stalled(_) if hub => {
+                "try again (it goes on where it ended), set HF_ENDPOINT to a mirror"
+            }
+            Self::Stalled(_) | Self::Interrupted => "try again (it goes on where it ended)",
+            Self::Unauthorized => "check the name, set HF_TOKEN to a token of your account",
+            Self::Forbidden => "ask for access on the repository's page, check HF_TOKEN",
+            Self::NotFound => "check the name, check HF_ENDPOINT (does the mirror hold it?)",
+            Self::Status(_) if hub => "try again later, set HF_ENDPOINT to a mirror",
+            Self::Status(_) => "try again later, or set TAPER_DATASETS_URL to a mirror",
+            Self::Busy(_) if hub => "wait a little, set HF_TOKEN",
+            Self::Busy(_) => "try again then",
+            Self::Digest { .. } | Self::TooLong(_) => "try again, or another mirror",
+            Self::Endpoint(_) => "let it begin with https:// or unset it",
+            Self::Cache(_) => "free space or set HF_HUB_CACHE to a folder that can be written",
+            Self::Stopped => "what has arrived is kept for the next time",
+            Self::Other(_) => "try again",
+        }
+    }
+
+    /// Whether it may go away when tried again.
+    #[cfg(feature = "network")]
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Status(status) => matches!(status, 206 | 408 | 416 | 425 | 429 | 500..),
+            Self::Unreachable(_) | Self::Stalled(_) | Self::Interrupted => true,
+            _ => false,
+        }
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
