@@ -14,12 +14,11 @@ use std::{
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use taper_candle::{DeviceChoice, open_device};
-use taper_core::{Fit, Interpolation, Preprocessing};
+use taper_candle::{DeviceBackbone, open_device};
+use taper_core::{DeviceChoice, Fit, FrozenBackbone, Interpolation, Precision, Preprocessing};
 use taper_data::{Dataset, FolderUse, Item, open_path};
 use taper_graph::{WeightSource, Weights};
-use taper_plan::{Output, Precision};
-use taper_run::{Backbone, Session, extract};
+use taper_run::{Session, extract};
 
 use crate::{
     backbone::{NETWORKS, graph, pixels},
@@ -240,7 +239,7 @@ pub(crate) fn work() -> anyhow::Result<()> {
 struct Taper(Option<Ready>);
 
 struct Ready {
-    backbone: Backbone,
+    backbone: DeviceBackbone,
     batch: usize,
     source: Source,
 }
@@ -262,18 +261,14 @@ impl Worker for Taper {
             mean: work.mean,
             std: work.std,
         };
-        let mut backbone = Backbone::candle(
-            &graph,
-            &Weights::seeded(&graph),
-            preprocessing,
-            Output::Features,
-            work.precision,
-            &open_device(work.device)?,
-        )?;
+        let features_only = graph.without_classifier();
+        let weights = Weights::seeded(&features_only);
+        let device = open_device(work.device)?;
+        let backbone =
+            DeviceBackbone::new(&features_only, &weights, preprocessing, work.precision, &device)?;
         backbone.set_batch(work.batch);
         let pixels = pixels(work.batch, work.size);
-        let mut features = vec![0.0; work.batch * backbone.width()];
-        backbone.forward(&pixels, work.batch, &mut features)?;
+        let mut features = backbone.forward(&pixels, work.batch)?;
         features.truncate(backbone.width());
         let source = match &work.data {
             None => Source::Memory(pixels),
@@ -312,7 +307,7 @@ impl Worker for Taper {
             Source::Files(dataset, items) => {
                 let features =
                     extract(backbone, dataset, items.clone(), None, false, &Session::quiet())?;
-                Ok(features.len() as f64)
+                Ok(features.table.len() as f64)
             }
         }
     }

@@ -3,16 +3,15 @@
 //! Taper's figure is that of its whole trainer, with metrics, callbacks and the evaluation of three rows after each epoch;
 //! the peer has nothing but the training loop.
 
-use std::{env, path::PathBuf, process::Command, thread::available_parallelism};
+use std::{env, path::PathBuf, process::Command, sync::Arc, thread::available_parallelism};
 
 use anyhow::{Context, bail};
-use candle_core::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_callbacks::Callbacks;
 use taper_graph::heads;
-use taper_run::{Features, HeadTrainer, HeadTraining, Session};
+use taper_train::{Table, Training, Watch, train_head};
 
 use crate::{
     process::Process,
@@ -100,20 +99,19 @@ pub(crate) fn work() -> anyhow::Result<()> {
     serve(&mut Taper(None))
 }
 
-struct Taper(Option<(Work, Features, Features, ThreadPool)>);
+struct Taper(Option<(Work, Arc<Table>, Table, ThreadPool)>);
 
 impl Worker for Taper {
     fn load(&mut self, work: &Value) -> anyhow::Result<Loaded> {
         let work = Work::deserialize(work)?;
-        let table = |rows: usize| Features {
+        let table = |rows: usize| Table {
             width: work.width,
             values: (0..rows * work.width).map(|i| (i * 7919 % 251) as f32 / 250.0).collect(),
             labels: (0..rows as u32).map(|row| row % 3).collect(),
-            items: (0..rows).map(|sample| taper_data::Item { sample, view: 0 }).collect(),
-            ..Features::default()
+            mixed: Vec::new(),
         };
         let pool = ThreadPoolBuilder::new().num_threads(work.threads).build()?;
-        self.0 = Some((work, table(work.rows), table(3), pool));
+        self.0 = Some((work, Arc::new(table(work.rows)), table(3), pool));
         let version = format!("taper {}", env!("CARGO_PKG_VERSION"));
         Ok(Loaded { version, sample: Vec::new() })
     }
@@ -121,13 +119,12 @@ impl Worker for Taper {
     /// One epoch.
     fn pass(&mut self) -> anyhow::Result<f64> {
         let Some((work, train, val, pool)) = &self.0 else { bail!("nothing is loaded") };
-        let settings =
-            HeadTraining { epochs: 1, batch_size: work.batch, ..HeadTraining::default() };
+        let settings = Training { epochs: 1, batch_size: work.batch, ..Training::default() };
         let settings = settings.check()?;
         let graph = heads::tutorial(work.width, 3);
         pool.install(|| {
-            let trainer = HeadTrainer::new(&graph, train, val, settings, &Device::Cpu)?;
-            trainer.train(&mut Callbacks::new(), &Session::quiet())
+            let (mut callbacks, watch) = (Callbacks::new(), Watch::quiet());
+            train_head(&graph, Arc::clone(train), val, &settings, &mut callbacks, &watch)
         })?;
         Ok(work.rows as f64)
     }
