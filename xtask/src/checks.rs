@@ -5,13 +5,19 @@ use anyhow::bail;
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 19] = [
+const CANDLE_FREE: [&str; 25] = [
     "taper-augment",
     "taper-callbacks",
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",
+    "taper",
     "taper-feature-cache",
+    "taper-fetch",
+    "taper-model",
+    "taper-run",
+    "taper-train",
+    "taper-weights",
     "taper-graph",
     "taper-grad",
     "taper-health",
@@ -28,6 +34,7 @@ const CANDLE_FREE: [&str; 19] = [
 ];
 
 pub(crate) fn lint() -> anyhow::Result<()> {
+    crate::tidy::check()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     let peers = ["clippy", "--package", "taper-bench", "--features", "peers", "--all-targets"];
@@ -40,7 +47,8 @@ pub(crate) fn lint() -> anyhow::Result<()> {
 /// No candle below the crates that do without it, and a light xtask.
 fn dependency_edges() -> anyhow::Result<()> {
     for package in CANDLE_FREE.into_iter().chain(["xtask"]) {
-        if package != "xtask" && !root().join("crates").join(&package["taper-".len()..]).exists() {
+        let folder = package.strip_prefix("taper-").unwrap_or("cli");
+        if package != "xtask" && !root().join("crates").join(folder).exists() {
             bail!("{package} is in the list of candle-free crates, but there is no such crate");
         }
         let tree = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none"])

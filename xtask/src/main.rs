@@ -6,6 +6,7 @@ mod checks;
 mod cuda;
 mod emulator;
 mod repro;
+mod tidy;
 
 use std::{
     env,
