@@ -28,8 +28,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for folder in ["crates", "xtask", "tests", "fuzz"] {
         for path in rust_files(&root().join(folder))? {
-            let text =
-                fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
             problems.extend(problems_of(&text).into_iter().map(|p| format!("{name}{p}")));
         }
@@ -89,7 +88,8 @@ fn problems_of(text: &str) -> Vec<String> {
         let closing = format!("{}}}", " ".repeat(indent));
         let end = lines[start..].iter().position(|line| *line == closing);
         if let Some(length) = end.map(|end| end + 1).filter(|length| *length > FUNCTION) {
-            problems.push(format!(":{}: a function of {length} lines: at most {FUNCTION}", start + 1));
+            problems
+                .push(format!(":{}: a function of {length} lines: at most {FUNCTION}", start + 1));
         }
     }
     problems
@@ -112,7 +112,8 @@ mod tests {
         assert!(problems_of("fn f() {\n    1;\n}\n").is_empty());
         let long = format!("// {}\n", "x".repeat(98));
         assert_eq!(problems_of(&long), [":1: 101 columns: at most 100"]);
-        let function = format!("impl A {{\n    fn f() {{\n{}    }}\n}}\n", "        1;\n".repeat(99));
+        let function =
+            format!("impl A {{\n    fn f() {{\n{}    }}\n}}\n", "        1;\n".repeat(99));
         assert_eq!(problems_of(&function), [":2: a function of 101 lines: at most 100"]);
         let file = "//\n".repeat(701);
         assert_eq!(problems_of(&file), [": 701 lines: at most 700"]);

@@ -470,7 +470,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use taper_core::{ClassNames, Fit, Interpolation, OutOfRange};
+    use taper_core::{ClassNames, Fit, Interpolation};
 
     use super::*;
     use crate::{Content, PictureSource, Sample, fixture};

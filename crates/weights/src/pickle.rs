@@ -273,43 +273,10 @@ impl<'a> Machine<'a> {
                     self.marked()?;
                 }
                 b'2' => self.push(self.top()?)?,
-                b'N' => self.push(Value::None)?,
-                0x88 | 0x89 => self.push(Value::Bool)?,
-                b'J' => {
-                    let number = self.number(4)? as u32 as i32;
-                    self.push(Value::Int(number.into()))?;
-                }
-                b'K' => {
-                    let number = self.number(1)?;
-                    self.push(Value::Int(number as i64))?;
-                }
-                b'M' => {
-                    let number = self.number(2)?;
-                    self.push(Value::Int(number as i64))?;
-                }
-                0x8a => {
-                    let length = self.byte()? as usize;
-                    let value = self.long(length)?;
+                b'N' | 0x88 | 0x89 | b'J' | b'K' | b'M' | 0x8a | b'G' | b'X' | b'T' | 0x8c
+                | b'U' | 0x8d => {
+                    let value = self.atom(code)?;
                     self.push(value)?;
-                }
-                b'G' => {
-                    self.take(8)?;
-                    self.push(Value::Float)?;
-                }
-                b'X' | b'T' => {
-                    let length = self.number(4)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
-                }
-                0x8c | b'U' => {
-                    let length = self.number(1)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
-                }
-                0x8d => {
-                    let length = self.number(8)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
                 }
                 b')' => self.tuple(&[])?,
                 0x85..=0x87 => {
@@ -323,34 +290,7 @@ impl<'a> Machine<'a> {
                     let values = self.marked()?;
                     self.tuple(&values)?;
                 }
-                b']' => {
-                    self.arena.lists.push(Vec::new());
-                    self.push(Value::List(self.arena.lists.len() as u32 - 1))?;
-                }
-                b'a' | b'e' => {
-                    let values = if code == b'a' { vec![self.pop()?] } else { self.marked()? };
-                    let Value::List(list) = self.top()? else {
-                        return Err("the pickle appends to what is no list".into());
-                    };
-                    self.arena.lists[list as usize].extend(values);
-                }
-                b'}' => self.dict()?,
-                b's' | b'u' => {
-                    let values = if code == b's' {
-                        let value = self.pop()?;
-                        vec![self.pop()?, value]
-                    } else {
-                        self.marked()?
-                    };
-                    let Value::Dict(dict) = self.top()? else {
-                        return Err("the pickle sets items of what is no dictionary".into());
-                    };
-                    let (pairs, rest) = values.as_chunks::<2>();
-                    if !rest.is_empty() {
-                        return Err("the pickle has a key without its value".into());
-                    }
-                    self.arena.dicts[dict as usize].extend(pairs.iter().map(|[k, v]| (*k, *v)));
-                }
+                b']' | b'a' | b'e' | b'}' | b's' | b'u' => self.collection(code)?,
                 b'q' => {
                     let slot = self.number(1)? as u32;
                     self.remember(slot)?;
@@ -398,6 +338,73 @@ impl<'a> Machine<'a> {
                     ));
                 }
             }
+        }
+    }
+
+    /// A number, a text, or what is neither.
+    fn atom(&mut self, code: u8) -> Step<Value> {
+        Ok(match code {
+            0x88 | 0x89 => Value::Bool,
+            b'J' => Value::Int((self.number(4)? as u32 as i32).into()),
+            b'K' => Value::Int(self.number(1)? as i64),
+            b'M' => Value::Int(self.number(2)? as i64),
+            0x8a => {
+                let length = self.byte()? as usize;
+                self.long(length)?
+            }
+            b'G' => {
+                self.take(8)?;
+                Value::Float
+            }
+            b'X' | b'T' => {
+                let length = self.number(4)?;
+                self.text(length)?
+            }
+            0x8c | b'U' => {
+                let length = self.number(1)?;
+                self.text(length)?
+            }
+            0x8d => {
+                let length = self.number(8)?;
+                self.text(length)?
+            }
+            _ => Value::None,
+        })
+    }
+
+    /// Begins a list or a dictionary, or adds to one.
+    fn collection(&mut self, code: u8) -> Step {
+        match code {
+            b']' => {
+                self.arena.lists.push(Vec::new());
+                self.push(Value::List(self.arena.lists.len() as u32 - 1))
+            }
+            b'a' | b'e' => {
+                let values = if code == b'a' { vec![self.pop()?] } else { self.marked()? };
+                let Value::List(list) = self.top()? else {
+                    return Err("the pickle appends to what is no list".into());
+                };
+                self.arena.lists[list as usize].extend(values);
+                Ok(())
+            }
+            b's' | b'u' => {
+                let values = if code == b's' {
+                    let value = self.pop()?;
+                    vec![self.pop()?, value]
+                } else {
+                    self.marked()?
+                };
+                let Value::Dict(dict) = self.top()? else {
+                    return Err("the pickle sets items of what is no dictionary".into());
+                };
+                let (pairs, rest) = values.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return Err("the pickle has a key without its value".into());
+                }
+                self.arena.dicts[dict as usize].extend(pairs.iter().map(|[k, v]| (*k, *v)));
+                Ok(())
+            }
+            _ => self.dict(),
         }
     }
 
