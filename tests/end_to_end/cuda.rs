@@ -60,7 +60,7 @@ fn features_of_the_gpu_are_those_of_the_cpu() {
     }
 }
 
-/// Vision transformers have no frozen form: they take their time on the emulated device, so that one small picture must do.
+/// Vision transformers take their time on the emulated device, so that one small picture must do.
 #[test]
 fn transformers_know_every_precision_on_a_gpu() {
     let Some(device) = device() else { return };
