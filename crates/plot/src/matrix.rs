@@ -142,7 +142,7 @@ fn ink(is_right: bool, value: f64, share: f64) -> &'static str {
 }
 
 /// Count and share in a cell (left, top, side), as far as there is room for them.
-fn figures(svg: &mut Svg, [x, y, cell]: [f64; 3], value: f64, share: f64, ink: &str) {
+fn figures(svg: &mut Svg, [x, y, cell]: [f64; 3], value: f64, share: f64, ink: &'static str) {
     let middle = (x + cell / 2.0, y + cell / 2.0);
     let count = if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") };
     if cell >= 52.0 {
