@@ -5,13 +5,14 @@ use anyhow::bail;
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 19] = [
+const CANDLE_FREE: [&str; 20] = [
     "taper-augment",
     "taper-callbacks",
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",
     "taper-feature-cache",
+    "taper-fetch",
     "taper-graph",
     "taper-grad",
     "taper-health",
