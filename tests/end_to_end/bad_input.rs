@@ -223,3 +223,13 @@ fn a_training_that_diverges_says_so() {
     let folder = pictures();
     refuses(folder.path(), &["--learning-rate", "1e38"], 1, &["--learning-rate"]);
 }
+
+/// What is no size is refused, instead of a cache that keeps nothing.
+#[test]
+fn a_cache_size_that_is_no_size_is_wrong_usage() {
+    let folder = pictures();
+    for size in ["12 pigs", "-1", "nan"] {
+        let argument = format!("--cache-size={size}");
+        refuses(folder.path(), &[&argument], 2, &["--cache-size", size, "number of GiB"]);
+    }
+}
