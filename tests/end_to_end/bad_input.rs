@@ -1,4 +1,5 @@
-//! Bad input: an error that names it and says what to do, the right exit code, and nothing left behind.
+//! Bad input: an error that names it and says what to do, the right exit code, and nothing left
+//! behind.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -40,7 +41,8 @@ fn folders_that_cannot_be_trained_on() {
     refuses(here, &[], 1, &["data", "is a file"]);
 }
 
-/// Four kinds of broken pictures and a giant one: named, counted and left out; refused with `--strict`.
+/// Four kinds of broken pictures and a giant one: named, counted and left out; refused with
+/// `--strict`.
 #[test]
 fn broken_pictures_are_named_and_left_out() {
     let folder = pictures();

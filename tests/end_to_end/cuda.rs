@@ -1,4 +1,5 @@
-//! The program on a GPU: `TAPER_TEST_DEVICE=cuda cargo test -p taper --features cudnn --test end_to_end cuda`.
+//! The program on a GPU: `TAPER_TEST_DEVICE=cuda cargo test -p taper --features cudnn --test
+//! end_to_end cuda`.
 
 use std::{fs, path::Path};
 

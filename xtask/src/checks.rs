@@ -4,7 +4,8 @@ use anyhow::bail;
 
 use crate::{cargo, root, run};
 
-/// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
+/// The crates that stay free of candle, so that they compile in seconds and can be used on their
+/// own.
 const CANDLE_FREE: [&str; 25] = [
     "taper",
     "taper-augment",

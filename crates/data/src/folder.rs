@@ -41,10 +41,11 @@ const FOREIGN: [(&str, &str); 14] = [
 /// What a folder is opened for. It decides which peculiarities are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FolderUse {
-    /// To train on: there must be training pictures of at least two classes, of every class that occurs in another
-    /// split, and in every class folder.
+    /// To train on: there must be training pictures of at least two classes, of every class that
+    /// occurs in another split, and in every class folder.
     Train,
-    /// To evaluate a trained model on, or to look at: any split will do, and so will a single class.
+    /// To evaluate a trained model on, or to look at: any split will do, and so will a single
+    /// class.
     Evaluate,
 }
 
@@ -79,20 +80,23 @@ impl PictureSource for Folder {
 /// Opens a folder of pictures.
 ///
 /// Two layouts are known:
-/// - `train/CLASS/…`, with `val/CLASS/…` (or `valid`, `validation`) and `test/CLASS/…` beside it, in any case of letters;
+/// - `train/CLASS/…`, with `val/CLASS/…` (or `valid`, `validation`) and `test/CLASS/…` beside it,
+///   in any case of letters;
 /// - `CLASS/…` alone: [`Dataset::splits`] then draws the splits.
 ///
-/// Below a class, folders may be nested as one likes; symbolic links are followed, each real folder once per class, so
-/// that loops end. Classes are sorted by the bytes of their names: that is the label order. A file counts as a picture
-/// if its extension says so (`jpg jpeg jpe jfif png webp gif bmp dib tif tiff`) or, with any other extension, if its
-/// first bytes do. Other files, hidden ones and folders such as `__MACOSX` are passed over and
-/// [counted](Dataset::ignored); pictures in formats that cannot be decoded, such as HEIC, are
-/// [findings](Dataset::findings). Nothing is decoded yet. Bytes of a name that are not UTF-8 are written `\xHH` in ids.
+/// Below a class, folders may be nested as one likes; symbolic links are followed, each real folder
+/// once per class, so that loops end. Classes are sorted by the bytes of their names: that is the
+/// label order. A file counts as a picture if its extension says so (`jpg jpeg jpe jfif png webp
+/// gif bmp dib tif tiff`) or, with any other extension, if its first bytes do. Other files, hidden
+/// ones and folders such as `__MACOSX` are passed over and [counted](Dataset::ignored); pictures in
+/// formats that cannot be decoded, such as HEIC, are [findings](Dataset::findings). Nothing is
+/// decoded yet. Bytes of a name that are not UTF-8 are written `\xHH` in ids.
 ///
 /// # Errors
-/// Each natural mix-up has its own: [`Error::Missing`], [`Error::NotAFolder`], [`Error::NoPictures`],
-/// [`Error::LoosePictures`], [`Error::EmptyClass`], [`Error::NotInTrain`], [`Error::OneClass`], [`Error::NoTrain`],
-/// [`Error::SplitTwice`], [`Error::OneDeeper`]; and [`Error::Io`] for a folder that cannot be read.
+/// Each natural mix-up has its own: [`Error::Missing`], [`Error::NotAFolder`],
+/// [`Error::NoPictures`], [`Error::LoosePictures`], [`Error::EmptyClass`], [`Error::NotInTrain`],
+/// [`Error::OneClass`], [`Error::NoTrain`], [`Error::SplitTwice`], [`Error::OneDeeper`]; and
+/// [`Error::Io`] for a folder that cannot be read.
 pub fn open_folder(root: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     let root = root.as_ref();
     match fs::metadata(root) {
@@ -264,7 +268,8 @@ impl Scan {
         Ok(())
     }
 
-    /// All pictures below a folder. `seen` holds the real paths of the folders visited for this class.
+    /// All pictures below a folder. `seen` holds the real paths of the folders visited for this
+    /// class.
     fn collect(
         &mut self,
         folder: &Path,

@@ -41,7 +41,8 @@ const PARQUET: Format = Format {
 };
 
 /// Opens whatever lies at a path: a folder of pictures, a manifest (`.csv`, `.jsonl`, `.ndjson`) or
-/// an archive (`.zip`, `.tar`); with the feature `parquet` also a Parquet file, or a folder of them.
+/// an archive (`.zip`, `.tar`); with the feature `parquet` also a Parquet file, or a folder of
+/// them.
 ///
 /// # Errors
 /// As [`open_folder`], [`open_manifest`] and [`open_archive`]; [`Error::NotASource`] for any other

@@ -12,17 +12,19 @@ use crate::{Dataset, Error, Result};
 
 const SPLIT: Purpose = Purpose::new("data/split");
 
-/// The share of a class that validates where nothing else is said, and the share that becomes the test split where the
-/// source assigns no splits at all.
+/// The share of a class that validates where nothing else is said, and the share that becomes the
+/// test split where the source assigns no splits at all.
 pub const DEFAULT_FRACTION: f64 = 0.15;
 
-/// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a fraction such as `0.15`.
+/// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a
+/// fraction such as `0.15`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum ValChoice {
     /// The split `val` if the data set has one, else 0.15 of `train`.
     #[default]
     Auto,
-    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an honest final figure.
+    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an
+    /// honest final figure.
     Split(Split),
     /// That share of `train`, drawn by chance, stratified by class. Above 0 and below 1.
     Fraction(f64),
@@ -108,11 +110,13 @@ pub struct Splits {
     pub train: Vec<usize>,
     /// What decides when to stop and which weights to keep. Never empty.
     pub val: Vec<usize>,
-    /// What stays untouched until the end. Empty if the data set has no test split, or if that validates.
+    /// What stays untouched until the end. Empty if the data set has no test split, or if that
+    /// validates.
     pub test: Vec<usize>,
     /// Pictures of the split `val` when something else was chosen to validate: they take no part.
     pub unused: Vec<usize>,
-    /// Whether validation is on the test split, so that no honest final figure remains. To be said in the output.
+    /// Whether validation is on the test split, so that no honest final figure remains. To be said
+    /// in the output.
     pub val_is_test: bool,
 }
 
@@ -120,16 +124,21 @@ impl Dataset {
     /// Decides which pictures train, validate and test. Excluded ones take no part.
     ///
     /// - The splits that the source assigns are kept; `choice` says what validates.
-    /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least 1 and at most n − 1.
-    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test` first; then `choice` is
-    ///   applied, where a fraction means a fraction of the whole class, so that the default gives 0.7, 0.15, 0.15.
-    /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a class whose random
-    ///   numbers, keyed by (seed, id), are smallest. A picture more or less hardly changes the draw.
+    /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least
+    ///   1 and at most n − 1.
+    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test`
+    ///   first; then `choice` is applied, where a fraction means a fraction of the whole class, so
+    ///   that the default gives 0.7, 0.15, 0.15.
+    /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a
+    ///   class whose random numbers, keyed by (seed, id), are smallest. A picture more or less
+    ///   hardly changes the draw.
     ///
     /// # Errors
-    /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on; [`Error::OneClass`];
-    ///   [`Error::TooFew`] for a class that cannot be in every split that needs it.
-    /// - [`Error::NoSplit`] if the chosen split does not exist; [`Error::NoTrain`] if there is nothing to train on.
+    /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on;
+    ///   [`Error::OneClass`]; [`Error::TooFew`] for a class that cannot be in every split that
+    ///   needs it.
+    /// - [`Error::NoSplit`] if the chosen split does not exist; [`Error::NoTrain`] if there is
+    ///   nothing to train on.
     pub fn splits(&self, choice: ValChoice, seed: u64) -> Result<Splits> {
         if let ValChoice::Fraction(fraction) = choice {
             ValChoice::fraction(fraction)?;
@@ -217,9 +226,9 @@ impl Dataset {
         Ok(())
     }
 
-    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one, and so many that at
-    /// least `needed − 1` remain. Groups are drawn as a whole: of each class so many groups as come closest to the
-    /// fraction of its pictures.
+    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one,
+    /// and so many that at least `needed − 1` remain. Groups are drawn as a whole: of each class so
+    /// many groups as come closest to the fraction of its pictures.
     fn draw(
         &self,
         indices: &[usize],
@@ -254,8 +263,8 @@ impl Dataset {
         Ok(taken)
     }
 
-    /// The groups of each class; pictures without one are groups of their own. A group with several classes counts for
-    /// the class that it has most of.
+    /// The groups of each class; pictures without one are groups of their own. A group with several
+    /// classes counts for the class that it has most of.
     fn groups_of(&self, indices: &[usize], key: &Key) -> Vec<Vec<Group>> {
         let mut by_class: Vec<Vec<Group>> = Vec::new();
         by_class.resize_with(self.classes().len(), Vec::new);
@@ -283,14 +292,15 @@ impl Dataset {
         by_class
     }
 
-    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and `train`, or everything
-    /// where the source assigns no splits, are divided class by class, and group by group where there are groups, into
-    /// parts as equal as can be; `test` stays untouched. What is in which fold depends on the seed, the ids and the number
-    /// of folds only.
+    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and
+    /// `train`, or everything where the source assigns no splits, are divided class by class, and
+    /// group by group where there are groups, into parts as equal as can be; `test` stays
+    /// untouched. What is in which fold depends on the seed, the ids and the number of folds only.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or [`Error::TooFewGroups`] if
-    /// a class cannot be in every fold; otherwise as [`Dataset::splits`].
+    /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or
+    /// [`Error::TooFewGroups`] if a class cannot be in every fold; otherwise as
+    /// [`Dataset::splits`].
     pub fn fold(&self, folds: usize, fold: usize, seed: u64) -> Result<Splits> {
         if folds < 2 || fold >= folds {
             return Err(OutOfRange::new(
@@ -320,7 +330,8 @@ impl Dataset {
             let mut sizes: Vec<(usize, usize)> = (0..folds).map(|fold| (0, fold)).collect();
             for group in groups {
                 let Some(least) = sizes.iter_mut().min_by_key(|(size, fold)| {
-                    // Classes begin with different folds, so that not all have their surplus in the first.
+                    // Classes begin with different folds, so that not all have their surplus in the
+                    // first.
                     (*size, (*fold + label) % folds)
                 }) else {
                     break;
@@ -393,11 +404,12 @@ impl Splits {
         }
     }
 
-    /// The same splits without the samples that turned out to be unusable: for a caller that splits first and decodes
-    /// once, later. Nothing is drawn anew.
+    /// The same splits without the samples that turned out to be unusable: for a caller that splits
+    /// first and decodes once, later. Nothing is drawn anew.
     ///
     /// # Errors
-    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its last picture.
+    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its
+    /// last picture.
     pub fn without(
         &self,
         dataset: &Dataset,

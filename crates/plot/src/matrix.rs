@@ -31,10 +31,11 @@ const RIGHT_ANSWER: [u8; 3] = [0x1f, 0x5f, 0xa5];
 const MISTAKE: [u8; 3] = [0xc8, 0x42, 0x1b];
 
 impl Matrix {
-    /// Lays it out; 800 units wide for up to 40 classes, then as wide as the classes need, at most 4,000.
+    /// Lays it out; 800 units wide for up to 40 classes, then as wide as the classes need, at most
+    /// 4,000.
     ///
-    /// Cells show count and share where they are large enough; names are thinned out where they would overlap.
-    /// Of more than 50,000 different mistakes the rarest are left out.
+    /// Cells show count and share where they are large enough; names are thinned out where they
+    /// would overlap. Of more than 50,000 different mistakes the rarest are left out.
     ///
     /// # Errors
     /// [`Error::Matrix`] unless it is square with one name for each row.
@@ -93,8 +94,8 @@ impl Matrix {
                 svg.text((left + middle, top - 9.0), &name, style);
             }
         }
-        // Hundreds of classes have cells by the hundred thousand. Empty ones say nothing, and of mistakes the most frequent
-        // ones are drawn, as many as every viewer can take.
+        // Hundreds of classes have cells by the hundred thousand. Empty ones say nothing, and of
+        // mistakes the most frequent ones are drawn, as many as every viewer can take.
         svg.rect([left, top, side, side], "#ffffff", Some(GRID));
         let mut mistakes: Vec<f64> = Vec::new();
         for (i, row) in self.values.iter().enumerate() {

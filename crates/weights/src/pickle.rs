@@ -1,10 +1,13 @@
-//! The part of Python's pickle format that torch checkpoints of weights need, read without executing anything.
+//! The part of Python's pickle format that torch checkpoints of weights need, read without
+//! executing anything.
 //!
-//! A pickle is a program for a stack machine that may call any function of any Python module. Here, a name of a function
-//! is only a name: the few that build tensors are understood, every other is refused. Values live in an arena, so that no
-//! nesting, however deep, costs stack; their number is limited, so that a small file cannot fill the memory.
+//! A pickle is a program for a stack machine that may call any function of any Python module. Here,
+//! a name of a function is only a name: the few that build tensors are understood, every other is
+//! refused. Values live in an arena, so that no nesting, however deep, costs stack; their number is
+//! limited, so that a small file cannot fill the memory.
 //!
-//! Follows `Lib/pickletools.py` of CPython (opcodes) and `torch/serialization.py`, `torch/_utils.py` (tensors).
+//! Follows `Lib/pickletools.py` of CPython (opcodes) and `torch/serialization.py`,
+//! `torch/_utils.py` (tensors).
 
 use std::collections::HashMap;
 
@@ -324,7 +327,8 @@ impl<'a> Machine<'a> {
                     let (arguments, function) = (self.pop()?, self.pop()?);
                     self.call(function, arguments)?;
                 }
-                // The attributes of an object, e.g. the versions of a state_dict's modules: not needed.
+                // The attributes of an object, e.g. the versions of a state_dict's modules: not
+                // needed.
                 b'b' => {
                     self.pop()?;
                     match self.top()? {
@@ -547,7 +551,8 @@ fn global(module: &str, name: &str) -> Step<Global> {
     };
     known.ok_or_else(|| {
         // The name comes from the file: shortened, and without control characters.
-        let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(80).collect::<String>();
+        let shown = |c: &char| !c.is_control();
+        let clean = |text: &str| text.chars().filter(shown).take(80).collect::<String>();
         format!(
             "it asks for {}.{}, which no weights need: a checkpoint can run any program, so nothing but tensors is read",
             clean(module),

@@ -34,7 +34,8 @@ pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
             header.len()
         )));
     }
-    // The parser checks offsets, gaps, overlaps and sizes; what is left to check is the file's own length.
+    // The parser checks offsets, gaps, overlaps and sizes; what is left to check is the file's own
+    // length.
     let parsed: Metadata = serde_json::from_slice(header).map_err(|error| Error::Damaged {
         file: name.to_owned(),
         problem: "its header makes no sense".into(),

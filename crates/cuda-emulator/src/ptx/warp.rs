@@ -116,8 +116,8 @@ impl<'f> Warp<'f> {
         Ok(if self.waiting.is_empty() { Stop::Done } else { Stop::Barrier })
     }
 
-    /// Runs groups of lanes through a function: always those that are furthest behind, which meet the others where their ways
-    /// join.
+    /// Runs groups of lanes through a function: always those that are furthest behind, which meet
+    /// the others where their ways join.
     fn go(
         &mut self,
         function: &'f Function,
@@ -140,15 +140,7 @@ impl<'f> Warp<'f> {
                 let step = &function.steps[next];
                 next += 1;
                 let registers = &mut self.registers[base..];
-                let active = match step.guard {
-                    None => mask,
-                    Some((slot, negated)) => {
-                        let register = &registers[slot as usize];
-                        let bit = |lane: usize| ((register[lane] & 1) as u32) << lane;
-                        let held: u32 = (0..LANES).map(bit).fold(0, |all, bit| all | bit);
-                        mask & if negated { !held } else { held }
-                    }
-                };
+                let active = mask & guarded(step, registers);
                 if active == 0 {
                     continue;
                 }
@@ -170,12 +162,8 @@ impl<'f> Warp<'f> {
                     }
                     Action::Return | Action::Exit => {
                         if matches!(step.action, Action::Exit) && base != 0 {
-                            return Err(fault(
-                                function,
-                                step,
-                                ERROR_LAUNCH_FAILED,
-                                "exit in a call",
-                            ));
+                            let what = "exit in a call";
+                            return Err(fault(function, step, ERROR_LAUNCH_FAILED, what));
                         }
                         mask &= !active;
                         if mask == 0 {
@@ -303,7 +291,17 @@ impl<'f> Warp<'f> {
     }
 }
 
-/// Lets a group wait for the other lanes that an operation of the warp names, with those that wait there already.
+/// The lanes whose guard lets a step happen.
+fn guarded(step: &Step, registers: &[Register]) -> u32 {
+    let Some((slot, negated)) = step.guard else { return !0 };
+    let register = &registers[slot as usize];
+    let bit = |lane: usize| ((register[lane] & 1) as u32) << lane;
+    let held: u32 = (0..LANES).map(bit).fold(0, |all, bit| all | bit);
+    if negated { !held } else { held }
+}
+
+/// Lets a group wait for the other lanes that an operation of the warp names, with those that wait
+/// there already.
 fn park(mut group: Group, named: u32, parked: &mut Vec<Group>, ready: &mut Vec<Group>) {
     parked.retain(|other| {
         let joins = other.next == group.next;
