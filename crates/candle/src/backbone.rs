@@ -12,7 +12,7 @@ use taper_core::{
 };
 use taper_graph::{Graph, WeightSource, features_identity};
 
-use crate::{Error, FrozenNetwork, FrozenType, Readback, Result, Transfers};
+use crate::{Error, FrozenNetwork, Readback, Result, Transfers};
 
 /// A frozen network on a candle device: the way of CUDA, and on the CPU the reference of it.
 #[derive(Debug)]
@@ -42,13 +42,7 @@ impl DeviceBackbone {
     ) -> Result<Self> {
         let size = preprocessing.size as usize;
         let shape = [graph.shapes(size, size)?[graph.output()].channels()];
-        let dtype = match precision {
-            Precision::F32 => FrozenType::F32,
-            Precision::Tf32 => FrozenType::Tf32,
-            Precision::F16 => FrozenType::F16,
-            Precision::Bf16 => FrozenType::Bf16,
-        };
-        let network = FrozenNetwork::compile(graph, weights, &preprocessing, dtype, device)?;
+        let network = FrozenNetwork::compile(graph, weights, &preprocessing, precision, device)?;
         let batch = AtomicUsize::new(network.batch()?.max(1));
         // Devices and libraries sum in other orders: features of one are not those of another.
         let (computed_by, runs_on) = match device.location() {

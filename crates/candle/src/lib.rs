@@ -16,7 +16,7 @@ mod transfer;
 pub use backbone::DeviceBackbone;
 pub use device::{free_memory, open_device};
 pub use error::{Error, Result};
-pub use frozen::{FrozenNetwork, FrozenType};
+pub use frozen::FrozenNetwork;
 pub use learner::DeviceLearner;
 pub use loss::{cross_entropy, weighted_cross_entropy};
 pub use network::{NamedParameter, Network, Pass};

@@ -7,7 +7,8 @@
 #[test]
 fn convolutions_that_cudnn_refuses_are_matrix_products() {
     use candle_core::{Device, Tensor};
-    use taper_candle::{FrozenNetwork, FrozenType, open_device};
+    use taper_candle::{FrozenNetwork, open_device};
+    use taper_core::Precision;
     use taper_core::{Fit, Interpolation, Preprocessing};
     use taper_graph::{Weights, networks};
 
@@ -29,7 +30,7 @@ fn convolutions_that_cudnn_refuses_are_matrix_products() {
     };
     let pixels: Vec<u8> = (0..2 * 32 * 32 * 3).map(|i| (i * 31 % 253) as u8).collect();
     let features = |device: &Device| -> Vec<f32> {
-        let dtype = FrozenType::F32;
+        let dtype = Precision::F32;
         let network =
             FrozenNetwork::compile(&graph, &weights, &preprocessing, dtype, device).unwrap();
         let pixels = Tensor::from_slice(&pixels, (2, 32, 32, 3), device).unwrap();

@@ -9,7 +9,8 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     use std::ffi::{CStr, c_char};
 
     use libloading::os::unix::Library;
-    use taper_candle::{FrozenNetwork, FrozenType, Transfers, open_device};
+    use taper_candle::{FrozenNetwork, Transfers, open_device};
+    use taper_core::Precision;
     use taper_core::{Fit, Interpolation, Preprocessing};
     use taper_graph::{Weights, networks};
 
@@ -45,7 +46,7 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
         &graph,
         &Weights::seeded(&graph),
         &preprocessing,
-        FrozenType::Bf16,
+        Precision::Bf16,
         &device,
     );
     let network = network.unwrap();

@@ -9,7 +9,7 @@ use taper_lr_finder::Method;
 use taper_plan::Kernels;
 use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
 
-use crate::recipe_args::{FitArg, RecipeArgs};
+use crate::recipe_args::RecipeArgs;
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest
 /// account of it out.
@@ -184,7 +184,7 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     pub(crate) no_embeddings: bool,
     /// The network that is looked through.
-    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// The network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE")]
@@ -213,14 +213,14 @@ pub(crate) struct AugmentArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The network whose size and crop are shown.
-    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     model: String,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
-    /// How pictures come to the square [default: crop].
-    #[arg(long)]
-    fit: Option<FitArg>,
+    /// How pictures come to the square: crop or squash [default: crop].
+    #[arg(long, value_name = "FIT")]
+    fit: Option<FitChoice>,
     /// The contact sheet, a PNG file.
     #[arg(long, value_name = "FILE", default_value = "augment.png")]
     pub(crate) out: PathBuf,
@@ -238,7 +238,7 @@ impl AugmentArgs {
             seed: self.seed,
             model: self.model.clone(),
             size: self.size,
-            fit: self.fit.map_or_else(FitChoice::default, FitArg::choice),
+            fit: self.fit.unwrap_or_default(),
             ..Recipe::default()
         }
     }
@@ -302,7 +302,7 @@ pub(crate) struct EmbedArgs {
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// The pretrained network.
-    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// Its weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for
     /// benchmarks.
@@ -318,9 +318,9 @@ pub(crate) struct EmbedArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
-    /// How pictures come to the square [default: crop].
-    #[arg(long)]
-    pub(crate) fit: Option<FitArg>,
+    /// How pictures come to the square: crop or squash [default: crop].
+    #[arg(long, value_name = "FIT")]
+    pub(crate) fit: Option<FitChoice>,
     /// What computes: the frozen plan, or candle, the reference.
     #[arg(long, value_name = "WHAT", default_value = "plan")]
     pub(crate) through: ThroughArg,
@@ -349,7 +349,7 @@ pub(crate) enum ThroughArg {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SummaryArgs {
     /// The network; several, separated by commas, are shown side by side.
-    #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
+    #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]

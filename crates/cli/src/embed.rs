@@ -3,7 +3,6 @@ use taper_run::{Recipe, Session, Through, embed as write_features};
 use crate::{
     args::{EmbedArgs, ThroughArg},
     output::{Status, answer_json, answer_line},
-    recipe_args::FitArg,
 };
 
 pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Status> {
@@ -13,7 +12,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Statu
         weights: args.weights.clone(),
         cut: args.cut.clone(),
         size: args.size,
-        fit: args.fit.map(FitArg::choice).unwrap_or_default(),
+        fit: args.fit.unwrap_or_default(),
         precision: args.precision,
         kernels: args.compute.kernels,
         device: args.compute.device,

@@ -1,5 +1,7 @@
 //! Errors of the libraries in the program's words: fields become flags.
 
+use std::sync::OnceLock;
+
 use clap::CommandFactory;
 use taper_core::Fault;
 use taper_run::Error;
@@ -19,7 +21,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
             if text.contains(&cause) { text } else { format!("{text}: {cause}") }
         });
     let known = error.downcast_ref::<Error>();
-    let flags = Flags::new();
+    let flags = Flags::get();
     let text = match known.and_then(Fault::setting) {
         Some(setting) => {
             let flag = flags.of(&setting.field).unwrap_or_else(|| setting.field.to_string());
@@ -41,10 +43,20 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     }
 }
 
+/// A text of the libraries with flags in place of the fields between backticks.
+pub(crate) fn in_flags(text: &str) -> String {
+    if text.contains('`') { Flags::get().translate(text) } else { text.to_owned() }
+}
+
 /// The long flags of all commands.
 struct Flags(Vec<String>);
 
 impl Flags {
+    fn get() -> &'static Self {
+        static FLAGS: OnceLock<Flags> = OnceLock::new();
+        FLAGS.get_or_init(Self::new)
+    }
+
     fn new() -> Self {
         let command = Args::command();
         let all = command.get_subcommands().flat_map(|own| own.get_arguments());

@@ -8,6 +8,7 @@ use taper_run::{EmbedWith, Session, open_data_with};
 use crate::{
     args::InspectArgs,
     commands::next_run,
+    errors::in_flags,
     output::{Status, answer_json, answer_line},
 };
 
@@ -44,7 +45,7 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
         }
         answer_json(&value)?;
     } else {
-        answer_line(health.to_string().trim_end())?;
+        answer_line(in_flags(&health.to_string()).trim_end())?;
         answer_line("")?;
         answer_line(&format!("answer        {}", file.display()))?;
         for sheet in &sheets {

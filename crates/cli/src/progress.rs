@@ -7,6 +7,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use taper_train::{EpochReport, Progress};
 
+use crate::errors::in_flags;
+
 /// Progress on standard error: bars on a terminal, plain lines elsewhere.
 pub(crate) struct Console {
     terminal: bool,
@@ -34,9 +36,10 @@ impl Console {
     }
 
     fn line(&self, text: &str) {
+        let text = in_flags(text);
         let current = self.current.lock();
         match current.ok().as_ref().and_then(|c| c.as_ref()).and_then(|w| w.bar.as_ref()) {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(&text),
             None => eprintln!("{text}"),
         }
     }

@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
 use taper_core::DeviceChoice;
@@ -45,9 +44,9 @@ pub(crate) struct RecipeArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
-    /// How pictures come to the square [default: crop].
-    #[arg(long)]
-    fit: Option<FitArg>,
+    /// How pictures come to the square: crop, as the network was trained, or squash [default: crop].
+    #[arg(long, value_name = "FIT")]
+    fit: Option<FitChoice>,
     /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
     #[arg(long, value_name = "SPLIT|FRACTION")]
     val: Option<ValChoice>,
@@ -154,23 +153,6 @@ pub(crate) struct RecipeArgs {
     device: Option<DeviceChoice>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum FitArg {
-    /// Scale the shorter side and cut out the centre, as the network was trained.
-    Crop,
-    /// Scale both sides: nothing of the picture is lost.
-    Squash,
-}
-
-impl FitArg {
-    pub(crate) fn choice(self) -> FitChoice {
-        match self {
-            FitArg::Squash => FitChoice::Squash,
-            FitArg::Crop => FitChoice::Crop,
-        }
-    }
-}
-
 impl RecipeArgs {
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
@@ -183,7 +165,7 @@ impl RecipeArgs {
             head: self.head.clone().unwrap_or(recipe.head),
             dropout: self.dropout.or(recipe.dropout),
             size: self.size.or(recipe.size),
-            fit: self.fit.map_or(recipe.fit, FitArg::choice),
+            fit: self.fit.unwrap_or(recipe.fit),
             val: self.val.unwrap_or(recipe.val),
             group_by: self.group_by.clone().or(recipe.group_by),
             folds: self.folds.or(recipe.folds),

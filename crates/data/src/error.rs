@@ -198,7 +198,7 @@ pub enum Error {
         problem: String,
     },
     /// An expression for groups is of no use.
-    #[error("--group-by '{expression}': {problem}")]
+    #[error("`group_by` '{expression}': {problem}")]
     GroupBy {
         /// The regular expression.
         expression: String,

@@ -39,7 +39,7 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
     if let Some(first) = leaks.first() {
         advice.push(format!(
             "duplicates across splits: {} in two splits ({} is {}), so that the figures on them measure memory, not \
-             skill: --fix DIR leaves the training copies out",
+             skill: `fix` DIR leaves the training copies out",
             plural(leaks.len(), "picture lies", "pictures lie"),
             first.b,
             first.a,
@@ -59,7 +59,7 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
             "they count twice"
         };
         advice.push(format!(
-            "duplicates within a split: {}{}; {why}: --fix DIR keeps one of each",
+            "duplicates within a split: {}{}; {why}: `fix` DIR keeps one of each",
             plural(same, "picture occurs twice", "pictures occur more than once"),
             example(same, first.map(|d| &d.b)),
         ));
@@ -70,7 +70,7 @@ fn labels(health: &Health, advice: &mut Vec<String>) {
     let n = health.label_conflicts.len();
     if let Some(first) = health.label_conflicts.first() {
         advice.push(format!(
-            "contradicting labels: {} with two labels ({} and {}): --fix DIR leaves both out; better, decide which \
+            "contradicting labels: {} with two labels ({} and {}): `fix` DIR leaves both out; better, decide which \
              label is right",
             plural(n, "picture occurs", "pictures occur"),
             first.a,
@@ -81,7 +81,7 @@ fn labels(health: &Health, advice: &mut Vec<String>) {
     if let Some(first) = health.label_errors.first() {
         advice.push(format!(
             "label errors: {} of another class than its label says, such as {} ({}, looks like {}): look at \
-             label-errors.png, and correct the manifest that --fix DIR writes",
+             label-errors.png, and correct the manifest that `fix` DIR writes",
             plural(n, "picture is probably", "pictures are probably"),
             first.path,
             first.label,
@@ -117,7 +117,7 @@ fn drifts(health: &Health, advice: &mut Vec<String>) {
             }
             None => {
                 sentence += "; its colours and sharpness are alike, so what it shows differs: add pictures like these to \
-                             train, or --augment standard with --views";
+                             train, or `augment` standard with `views`";
             }
         }
         advice.push(sentence);
@@ -128,8 +128,8 @@ fn unreadable(health: &Health, advice: &mut Vec<String>) {
     let n = health.unreadable.len();
     if n > 0 {
         advice.push(format!(
-            "unreadable: {}{}: left out of training (--strict refuses them); mend or remove them, or train on the \
-             manifest that --fix DIR writes",
+            "unreadable: {}{}: left out of training (`strict` refuses them); mend or remove them, or train on the \
+             manifest that `fix` DIR writes",
             plural(n, "picture cannot be used", "pictures cannot be used"),
             example(n, health.unreadable.first().map(|f| &f.path)),
         ));
@@ -137,7 +137,7 @@ fn unreadable(health: &Health, advice: &mut Vec<String>) {
     let n = health.remarks.len();
     if n > 0 {
         advice.push(format!(
-            "misnamed: {}{}: used all the same, but refused by --strict and by other tools; rename them",
+            "misnamed: {}{}: used all the same, but refused by `strict` and by other tools; rename them",
             plural(n, "picture has", "pictures have") + " another format than the name says",
             example(n, health.remarks.first().map(|f| &f.path)),
         ));
@@ -168,7 +168,7 @@ fn counts(health: &Health, advice: &mut Vec<String>) {
         let least = trained.iter().filter(|(_, n)| **n > 0).min_by_key(|(_, n)| **n);
         if let (Some(most), Some(least)) = (most, least) {
             advice.push(format!(
-                "imbalance: {} has {} pictures in {split}, {} has {} ({:.1} to 1): --class-weights balanced",
+                "imbalance: {} has {} pictures in {split}, {} has {} ({:.1} to 1): `class_weights` balanced",
                 most.0, most.1, least.0, least.1, health.imbalance
             ));
         }
@@ -181,7 +181,7 @@ fn counts(health: &Health, advice: &mut Vec<String>) {
     if !few.is_empty() {
         let few: Vec<&str> = few.iter().map(String::as_str).collect();
         advice.push(format!(
-            "few pictures: {} in {split}: add some, or --views 4 --augment standard",
+            "few pictures: {} in {split}: add some, or `views` 4 `augment` standard",
             listed(&few)
         ));
     }
@@ -216,9 +216,9 @@ fn variety(health: &Health, advice: &mut Vec<String>) {
         worst.largest,
         worst.example,
         if unsplit {
-            "keep the frames of one clip in one split: --group-by REGEX"
+            "keep the frames of one clip in one split: `group_by` REGEX"
         } else {
-            "draw validation by clip, not by frame (--group-by REGEX), and prefer --augment standard to more frames"
+            "draw validation by clip, not by frame (`group_by` REGEX), and prefer `augment` standard to more frames"
         }
     ));
 }
@@ -239,7 +239,7 @@ fn peculiar(health: &Health, advice: &mut Vec<String>) {
         (
             &p.elongated,
             "elongated",
-            "more than four times as long as wide: --fit squash, so that no end is cut off",
+            "more than four times as long as wide: `fit` squash, so that no end is cut off",
         ),
         (&p.plain, "plain", "a single colour: nothing to learn from; remove them"),
         (&p.animated, "animated", "animated: only the first frame is used"),

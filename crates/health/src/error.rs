@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// The pictures are not files of their own, so that no manifest can name them.
     #[error(
-        "{place}: a cleaned manifest names files, and these pictures are not files of their own: unpack them into a folder first, then use --fix"
+        "{place}: a cleaned manifest names files, and these pictures are not files of their own: unpack them into a folder first, then use `fix`"
     )]
     NoFiles {
         /// The data set.

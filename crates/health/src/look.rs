@@ -27,15 +27,15 @@ const fn feature(name: &'static str, meaning: &'static str, remedy: &'static str
     Feature { name, meaning, remedy }
 }
 
-const COLOUR_JITTER: &str = "--augment standard with --views, or pictures in that light";
+const COLOUR_JITTER: &str = "`augment` standard with `views`, or pictures in that light";
 
 /// All properties. Brightness, contrast, colours and shares are fractions of the full range.
 pub(crate) const FEATURES: [Feature; 16] = [
-    feature("megapixels", "size in million pixels", "pictures of that size, or --size"),
+    feature("megapixels", "size in million pixels", "pictures of that size, or `size`"),
     feature(
         "aspect",
         "width over height",
-        "--fit crop or --fit squash, whichever keeps the subject",
+        "`fit` crop or `fit` squash, whichever keeps the subject",
     ),
     feature("brightness", "mean luma", COLOUR_JITTER),
     feature("contrast", "standard deviation of the luma", COLOUR_JITTER),
@@ -50,22 +50,22 @@ pub(crate) const FEATURES: [Feature; 16] = [
     feature(
         "subject-share",
         "share of the picture that differs from its border",
-        "--augment standard (zoom), or pictures framed alike",
+        "`augment` standard (zoom), or pictures framed alike",
     ),
     feature(
         "subject-brightness",
         "mean luma of what differs from the border",
-        "pictures of the other subjects (skin, material, light), or --augment standard",
+        "pictures of the other subjects (skin, material, light), or `augment` standard",
     ),
     feature(
         "subject-saturation",
         "mean saturation of what differs from the border",
-        "pictures of the other subjects (skin, material, light), or --augment standard",
+        "pictures of the other subjects (skin, material, light), or `augment` standard",
     ),
     feature(
         "subject-warmth",
         "red minus blue of what differs from the border",
-        "pictures of the other subjects (skin, material, light), or --augment standard",
+        "pictures of the other subjects (skin, material, light), or `augment` standard",
     ),
 ];
 

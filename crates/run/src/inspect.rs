@@ -35,7 +35,7 @@ impl Default for EmbedWith {
     /// The network whose weights are built in, on the CPU.
     fn default() -> Self {
         Self {
-            model: "efficientnet-lite0".into(),
+            model: taper_zoo::DEFAULT_MODEL.into(),
             weights: WeightsChoice::Pretrained,
             device: DeviceChoice::default(),
             kernels: Kernels::default(),

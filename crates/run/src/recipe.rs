@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{fmt, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use taper_augment::Policy;
@@ -22,6 +22,26 @@ pub enum FitChoice {
     Crop,
     /// Scale both sides: nothing of the picture is lost, whatever lies at its edge.
     Squash,
+}
+
+impl fmt::Display for FitChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            FitChoice::Crop => "crop",
+            FitChoice::Squash => "squash",
+        })
+    }
+}
+
+impl FromStr for FitChoice {
+    type Err = OutOfRange;
+    fn from_str(text: &str) -> std::result::Result<Self, OutOfRange> {
+        match text {
+            "crop" => Ok(Self::Crop),
+            "squash" => Ok(Self::Squash),
+            other => Err(OutOfRange::new("fit", format!("'{other}'"), "use crop or squash")),
+        }
+    }
 }
 
 /// The base step size.
@@ -60,7 +80,7 @@ impl From<LearningRate> for WrittenRate {
     }
 }
 
-impl std::str::FromStr for LearningRate {
+impl FromStr for LearningRate {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         match (text, text.parse()) {
@@ -271,9 +291,10 @@ pub struct Recipe {
 
 impl Default for Recipe {
     fn default() -> Self {
+        let training = Training::default();
         Self {
             data: "synthetic".into(),
-            model: "efficientnet-lite0".into(),
+            model: taper_zoo::DEFAULT_MODEL.into(),
             weights: "pretrained".into(),
             cut: None,
             head: HeadChoice::default(),
@@ -288,24 +309,24 @@ impl Default for Recipe {
             augment: Policy::Light,
             mix: MixChoice::None,
             fresh_views: false,
-            sampling: Sampling::default(),
-            epochs: 30,
-            batch_size: 64,
-            accumulate: 1,
-            learning_rate: LearningRate::Fixed(1e-3),
+            sampling: training.sampling,
+            epochs: training.epochs,
+            batch_size: training.batch_size,
+            accumulate: training.accumulate,
+            learning_rate: LearningRate::Fixed(training.learning_rate),
             patience: None,
             min_delta: 0.0,
-            clip_norm: None,
-            ema: None,
+            clip_norm: training.clip_norm,
+            ema: training.ema,
             tensorboard: false,
-            seed: 0,
+            seed: training.seed,
             strict: false,
             precision: PrecisionChoice::default(),
             kernels: Kernels::default(),
             device: DeviceChoice::default(),
-            optimizer: OptimizerConfig::default(),
-            schedule: ScheduleConfig::default(),
-            loss: LossConfig::default(),
+            optimizer: training.optimizer,
+            schedule: training.schedule,
+            loss: training.loss,
             lr_finder: LrFinderSettings::default(),
             checkpoints: CheckpointSettings::default(),
             reduce_lr: None,

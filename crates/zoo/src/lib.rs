@@ -11,5 +11,5 @@ mod resolve;
 
 pub use error::{Error, Result};
 pub use place::Place;
-pub use registry::{ModelSpec, find, models};
+pub use registry::{DEFAULT_MODEL, ModelSpec, find, models};
 pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};

@@ -69,6 +69,9 @@ pub fn models() -> &'static [ModelSpec] {
     MODELS
 }
 
+/// The network that is taken where none is named: its weights are built in.
+pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
+
 /// The model of this name.
 ///
 /// # Errors

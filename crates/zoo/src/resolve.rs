@@ -152,7 +152,7 @@ fn check_names(
         }
     };
     let remedy = match owner {
-        Some((name, _)) => format!("they are those of {name}: give --model {name}"),
+        Some((name, _)) => format!("they are those of {name}: give `model` {name}"),
         None if origin.contains("-of-0") => {
             "it is one of several files: give their index, model.safetensors.index.json".into()
         }
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(weights.digest, find("efficientnet-lite0").unwrap().embedded.unwrap().sha256);
         let error = resolve(find("resnet50").unwrap(), &choice).unwrap_err().to_string();
         assert!(error.contains("resnet50") && error.contains("f16.safetensors"), "{error}");
-        assert!(error.ends_with("give --model efficientnet-lite0"), "{error}");
+        assert!(error.ends_with("give `model` efficientnet-lite0"), "{error}");
     }
 
     /// Of a deeper network of the same family there is everything that a shallower one needs, and
@@ -272,7 +272,7 @@ mod tests {
         resolve(find("efficientnet-lite1").unwrap(), &choice).unwrap();
         let error = resolve(find("efficientnet-lite0").unwrap(), &choice).unwrap_err().to_string();
         assert!(error.contains("unexpected: 'blocks."), "{error}");
-        assert!(error.ends_with("give --model efficientnet-lite1"), "{error}");
+        assert!(error.ends_with("give `model` efficientnet-lite1"), "{error}");
     }
 
     #[test]

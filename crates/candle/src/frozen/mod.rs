@@ -6,7 +6,7 @@ pub(crate) mod ops;
 mod tests;
 
 use candle_core::{DType, Device, Tensor};
-use taper_core::Preprocessing;
+use taper_core::{Precision, Preprocessing};
 use taper_graph::{
     Attention, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS,
     WeightSource,
@@ -26,28 +26,13 @@ use ops::{
 
 /// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters,
 /// scales of norms, means and everything behind the last mean are f32 in all of them; in bf16 also
-/// thin maps next to the pixels, and filters between thin maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FrozenType {
-    /// 32 bits all along.
-    F32,
-    /// 32 bits, rounded to TF32 on the way into the tensor cores of convolutions that are not
-    /// depthwise; on CUDA only.
-    Tf32,
-    /// IEEE half precision: 11 significant bits, up to 65,504.
-    F16,
-    /// The upper half of an f32: 8 significant bits, the same range.
-    Bf16,
-}
-
-impl FrozenType {
-    pub(crate) fn dtype(self) -> DType {
-        match self {
-            Self::F32 | Self::Tf32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Bf16 => DType::BF16,
-        }
+/// thin maps next to the pixels, and filters between thin maps. TF32 rounds on the way into tensor
+/// cores alone.
+pub(crate) fn stored_as(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 | Precision::Tf32 => DType::F32,
+        Precision::F16 => DType::F16,
+        Precision::Bf16 => DType::BF16,
     }
 }
 
@@ -69,7 +54,7 @@ pub struct FrozenNetwork {
     input: Normalisation,
     width: usize,
     device: Device,
-    dtype: FrozenType,
+    dtype: Precision,
 }
 
 #[derive(Debug)]
@@ -150,7 +135,7 @@ impl FrozenNetwork {
         graph: &Graph,
         weights: &dyn WeightSource,
         preprocessing: &Preprocessing,
-        dtype: FrozenType,
+        dtype: Precision,
         device: &Device,
     ) -> Result<Self> {
         let size = preprocessing.size as usize;
@@ -158,7 +143,7 @@ impl FrozenNetwork {
         let layers = taper_graph::fuse(graph, weights)?;
         let types = types(&layers, graph.nodes().len(), dtype);
         // Tensor cores take channels by eights.
-        let first = layers.first().map_or(dtype.dtype(), |layer| types[layer.end]);
+        let first = layers.first().map_or(stored_as(dtype), |layer| types[layer.end]);
         let channels = if first == DType::F32 { 3 } else { 8 };
         let shapes = &shapes;
         let compiler = Compiler { graph, weights, shapes, frozen: dtype, types, device, channels };
@@ -211,7 +196,7 @@ impl FrozenNetwork {
         let most = self.steps.iter().map(|step| {
             let layer = &step.layer;
             let maps = size(layer.input) + size(layer.end) + layer.residual.map_or(0, size);
-            maps * self.dtype.dtype().size_in_bytes()
+            maps * stored_as(self.dtype).size_in_bytes()
                 + match (&step.kernel, shapes.get(layer.end)) {
                     // Queries, keys, values and what comes out in f32, and two sets of scores.
                     (Kernel::Attention(attention), Some(&Shape::Tokens { count, width })) => {
@@ -318,13 +303,13 @@ impl Error {
 
 /// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the
 /// mean is f32.
-fn types(layers: &[FusedLayer], nodes: usize, dtype: FrozenType) -> Vec<DType> {
-    let mut types = vec![dtype.dtype(); nodes];
+fn types(layers: &[FusedLayer], nodes: usize, dtype: Precision) -> Vec<DType> {
+    let mut types = vec![stored_as(dtype); nodes];
     let pixels = layers.first().map(|layer| layer.input);
     for layer in layers {
         let from_thin = Some(layer.input) == pixels || types[layer.input] == DType::F32;
         if let FusedOp::Conv2d(conv) = layer.op
-            && dtype == FrozenType::Bf16
+            && dtype == Precision::Bf16
             && from_thin
             && conv.out_channels <= THIN_CHANNELS
             && layer.residual.is_none()
@@ -339,7 +324,7 @@ struct Compiler<'a> {
     graph: &'a Graph,
     weights: &'a dyn WeightSource,
     shapes: &'a [Shape],
-    frozen: FrozenType,
+    frozen: Precision,
     /// Of each layer's output.
     types: Vec<DType>,
     device: &'a Device,
@@ -476,7 +461,7 @@ impl Compiler<'_> {
         let pointwise =
             taps == 1 && stride == 1 && matches!(padding, Padding::Same | Padding::Symmetric(0));
         if pointwise
-            && self.frozen == FrozenType::Bf16
+            && self.frozen == Precision::Bf16
             && in_channels.min(out_channels) <= THIN_CHANNELS
         {
             let weight = self.tensor(weight, &[padded, out_channels], DType::F32)?;
@@ -506,7 +491,7 @@ impl Step {
         &self,
         x: &Tensor,
         residual: Option<&Tensor>,
-        dtype: FrozenType,
+        dtype: Precision,
     ) -> candle_core::Result<Tensor> {
         // Thin maps are wider than what follows them.
         let is_vector = x.rank() == 2;
@@ -514,7 +499,7 @@ impl Step {
         let residual = residual.map(|residual| residual.to_dtype(self.dtype)).transpose()?;
         let residual = residual.as_ref();
         // Only CUDA makes a difference between f32 and TF32, and only for maps and tokens.
-        let tf32 = dtype == FrozenType::Tf32 && !is_vector;
+        let tf32 = dtype == Precision::Tf32 && !is_vector;
         match &self.kernel {
             Kernel::Product { weight, bias, unfold } => {
                 let y = match unfold {
@@ -571,7 +556,7 @@ impl Step {
             Kernel::Attention(attention) => {
                 // bf16 and f16 are TF32 as they are; only the weights behind the softmax are
                 // rounded.
-                let tf32 = dtype != FrozenType::F32;
+                let tf32 = dtype != Precision::F32;
                 let softmax = candle_nn::ops::softmax_last_dim;
                 let product = |a: &Tensor, b: &Tensor| product(a, b, tf32);
                 let x = x.to_dtype(DType::F32)?;

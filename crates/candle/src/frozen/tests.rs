@@ -7,8 +7,9 @@ use taper_graph::{
     Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights, networks,
 };
 
-use super::{FrozenNetwork, FrozenType};
+use super::FrozenNetwork;
 use crate::{Network, Pass, test_device};
+use taper_core::Precision;
 
 fn preprocessing(size: u32) -> Preprocessing {
     Preprocessing {
@@ -46,7 +47,7 @@ fn deviation(ours: &[f32], theirs: &[f32]) -> f32 {
     ours.iter().zip(theirs).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
-fn check(graph: &Graph, size: u32, bounds: &[(FrozenType, f32)]) {
+fn check(graph: &Graph, size: u32, bounds: &[(Precision, f32)]) {
     let weights = Weights::seeded(graph);
     let pixels = pixels(3, size as usize);
     let expected = reference(graph, &weights, &pixels, size);
@@ -65,8 +66,8 @@ fn check(graph: &Graph, size: u32, bounds: &[(FrozenType, f32)]) {
     }
 }
 
-const BOUNDS: [(FrozenType, f32); 3] =
-    [(FrozenType::F32, 1e-4), (FrozenType::F16, 4e-3), (FrozenType::Bf16, 3e-2)];
+const BOUNDS: [(Precision, f32); 3] =
+    [(Precision::F32, 1e-4), (Precision::F16, 4e-3), (Precision::Bf16, 3e-2)];
 
 #[test]
 fn frozen_networks_agree_with_their_trainable_form() {
@@ -131,7 +132,7 @@ fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
     let weights = Weights::seeded(&graph);
     let preprocessing = preprocessing(32);
     let frozen =
-        FrozenNetwork::compile(&graph, &weights, &preprocessing, FrozenType::F32, &Device::Cpu)
+        FrozenNetwork::compile(&graph, &weights, &preprocessing, Precision::F32, &Device::Cpu)
             .unwrap();
     let error = frozen.forward(&pixels(1, 40)).unwrap_err().to_string();
     assert!(error.contains("input") && error.contains("[n, 32, 32, 3]"), "{error}");
@@ -143,7 +144,7 @@ fn pixels_of_another_size_and_layers_that_cannot_be_frozen_are_named() {
     let graph = g.finish(x);
     let weights = Weights::seeded(&graph);
     let error =
-        FrozenNetwork::compile(&graph, &weights, &preprocessing, FrozenType::F32, &Device::Cpu)
+        FrozenNetwork::compile(&graph, &weights, &preprocessing, Precision::F32, &Device::Cpu)
             .unwrap_err();
     assert!(error.to_string().contains("groups.of.two"), "{error}");
 }
