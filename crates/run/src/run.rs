@@ -49,8 +49,26 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
-/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with the same
-/// callbacks: [`resume`] does not have them and refuses.
+/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with
+/// [`resume_with`] and the same callbacks.
+///
+/// ```no_run
+/// use taper_callbacks::{Action, Event, StopReason, from_fn};
+/// use taper_run::{OwnCallbacks, Recipe, Session, train_with};
+///
+/// let ten_minutes = std::time::Instant::now() + std::time::Duration::from_secs(600);
+/// let deadline = from_fn("deadline", move |event: &Event<'_>, actions: &mut Vec<Action>| {
+///     if matches!(event, Event::EpochEnd { .. }) && std::time::Instant::now() > ten_minutes {
+///         let reason = StopReason::Other { reason: "time is up".into() };
+///         actions.push(Action::Stop { reason });
+///     }
+///     Ok(())
+/// });
+/// let recipe = Recipe { data: "photos".into(), ..Recipe::default() }.check()?;
+/// let own: OwnCallbacks = vec![Box::new(deadline)];
+/// train_with(recipe, "runs/photos".as_ref(), own, &Session::quiet())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`train`], and what the callbacks fail with.
