@@ -339,13 +339,13 @@ impl Task for Attend<'_> {
                     let tile = Tile { filter, out: place.scores.add(key), width, ..tile };
                     tile.run::<S>(count, vectors);
                 }
-                for row in 0..count {
+                for (row, factor) in factors[..count].iter_mut().enumerate() {
                     let scores = place.scores.add(row * padded);
                     *place.table.add(row) = scores;
                     for none in tokens..padded {
                         *scores.add(none) = f32::NEG_INFINITY;
                     }
-                    factors[row] = softmax::<S>(scores, padded);
+                    *factor = softmax::<S>(scores, padded);
                 }
                 let mut values = place.values;
                 for (channel, wide, vectors) in value_panels(depth, S::LANES) {
