@@ -1,11 +1,13 @@
 //! What must hold besides the tests.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 19] = [
+const CANDLE_FREE: [&str; 22] = [
     "taper-augment",
     "taper-callbacks",
     "taper-core",
@@ -18,12 +20,15 @@ const CANDLE_FREE: [&str; 19] = [
     "taper-kernels",
     "taper-lr-finder",
     "taper-metrics",
+    "taper-model",
     "taper-plan",
     "taper-plot",
     "taper-report",
     "taper-picture",
     "taper-optim",
     "taper-synthetic",
+    "taper-web",
+    "taper-weights",
     "taper-zoo",
 ];
 
@@ -36,6 +41,12 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     dependency_edges()
 }
+
+/// What the crate that deployment needs must not bring along, by the beginning of a package's name.
+const NOT_IN_MODEL: [&str; 8] =
+    ["candle", "cudarc", "hf-hub", "hyper", "reqwest", "rustls", "tokio", "ureq"];
+/// The most packages that it stands on, itself and what is needed to build it included.
+const MODEL_PACKAGES: usize = 60;
 
 /// No candle below the crates that do without it, and a light xtask.
 fn dependency_edges() -> anyhow::Result<()> {
@@ -56,8 +67,35 @@ fn dependency_edges() -> anyhow::Result<()> {
             bail!("{package} must not depend on {line}: see docs/architecture.md");
         }
     }
-    eprintln!("dependency edges hold");
+    let packages = model_packages()?;
+    eprintln!("dependency edges hold; taper-model stands on {packages} packages");
     Ok(())
+}
+
+/// `taper-model` alone: no candle, no network, few packages. Gives their number.
+fn model_packages() -> anyhow::Result<usize> {
+    let tree = cargo(&["tree", "--package", "taper-model", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .output()?;
+    if !tree.status.success() {
+        bail!("cargo tree taper-model: {}", String::from_utf8_lossy(&tree.stderr));
+    }
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    // A package that was shown before ends in a mark.
+    let packages: BTreeSet<&str> =
+        tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty()).collect();
+    let forbidden = |line: &&&str| NOT_IN_MODEL.iter().any(|name| line.starts_with(name));
+    if let Some(line) = packages.iter().find(forbidden) {
+        bail!("taper-model must not depend on {line}: see docs/architecture.md");
+    }
+    if packages.len() > MODEL_PACKAGES {
+        bail!(
+            "taper-model stands on {} packages, more than {MODEL_PACKAGES}: cargo tree --package \
+             taper-model --edges normal,build shows them",
+            packages.len()
+        );
+    }
+    Ok(packages.len())
 }
 
 /// Everything that publishing needs is there.

@@ -6,6 +6,7 @@ mod checks;
 mod cuda;
 mod emulator;
 mod repro;
+mod wasm;
 
 use std::{
     env,
@@ -24,6 +25,7 @@ cargo xtask TASK
   lint                format, clippy with warnings denied, documentation without warnings, dependency edges
   package             what publishing needs
   repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
+  wasm                builds the classifier for wasm32, runs it under Node and compares it with the native one
   ci                  everything that CI runs, in its order
   build --cuda        the program and the benchmarks with CUDA and cuDNN, into target/cuda/release (docs/cuda.md)
   check --cuda        compiles, lints and links everything with CUDA and cuDNN; needs the toolkit, but no GPU
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Some("lint") => checks::lint(),
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
+        Some("wasm") => wasm::run_task(),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
         Some("build") => only_cuda(&rest, || cuda::build(&["taper", "taper-bench"]).map(drop)),
@@ -165,5 +168,6 @@ fn ci() -> anyhow::Result<()> {
     checks::lint()?;
     test(&[])?;
     checks::package()?;
-    repro::run()
+    repro::run()?;
+    wasm::run_task()
 }
