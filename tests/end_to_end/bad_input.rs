@@ -1,4 +1,5 @@
-//! Bad input: an error that names it and says what to do, the right exit code, and nothing left behind.
+//! Bad input: an error that names it and says what to do, the right exit code, and nothing left
+//! behind.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -40,7 +41,8 @@ fn folders_that_cannot_be_trained_on() {
     refuses(here, &[], 1, &["data", "is a file"]);
 }
 
-/// Four kinds of broken pictures and a giant one: named, counted and left out; refused with `--strict`.
+/// Four kinds of broken pictures and a giant one: named, counted and left out; refused with
+/// `--strict`.
 #[test]
 fn broken_pictures_are_named_and_left_out() {
     let folder = pictures();
@@ -222,4 +224,14 @@ fn models_and_pictures_that_cannot_be_predicted() {
 fn a_training_that_diverges_says_so() {
     let folder = pictures();
     refuses(folder.path(), &["--learning-rate", "1e38"], 1, &["--learning-rate"]);
+}
+
+/// What is no size is refused, instead of a cache that keeps nothing.
+#[test]
+fn a_cache_size_that_is_no_size_is_wrong_usage() {
+    let folder = pictures();
+    for size in ["12 pigs", "-1", "nan"] {
+        let argument = format!("--cache-size={size}");
+        refuses(folder.path(), &[&argument], 2, &["--cache-size", size, "number of GiB"]);
+    }
 }

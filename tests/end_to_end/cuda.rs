@@ -1,4 +1,5 @@
-//! The program on a GPU: `TAPER_TEST_DEVICE=cuda cargo test -p taper --features cudnn --test end_to_end cuda`.
+//! The program on a GPU: `TAPER_TEST_DEVICE=cuda cargo test -p taper --features cudnn --test
+//! end_to_end cuda`.
 
 use std::{fs, path::Path};
 
@@ -60,7 +61,7 @@ fn features_of_the_gpu_are_those_of_the_cpu() {
     }
 }
 
-/// Vision transformers have no frozen form: they take their time on the emulated device, so that one small picture must do.
+/// Vision transformers take their time on the emulated device, so that one small picture must do.
 #[test]
 fn transformers_know_every_precision_on_a_gpu() {
     let Some(device) = device() else { return };

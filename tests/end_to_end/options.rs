@@ -1,4 +1,5 @@
-//! Options of a training that decide which pictures it sees, and how often: groups, folds, sampling, mixing, fresh views.
+//! Options of a training that decide which pictures it sees, and how often: groups, folds,
+//! sampling, mixing, fresh views.
 
 use std::{fs, path::Path};
 
@@ -70,7 +71,8 @@ fn groups_stay_together() {
     // Ids are like train/blue/07.jpg: two groups of a class, by the first digit.
     let group = r"^(\w+/\w+/\d)";
     let answer = train(here, &["--val", "0.4", "--group-by", group, "--out", "run"]);
-    // Of ten and two pictures of each class, one group each: not the five that 0.4 of twelve come to.
+    // Of ten and two pictures of each class, one group each: not the five that 0.4 of twelve come
+    // to.
     let n = answer["validation"]["n"].as_f64().unwrap();
     assert!([4.0, 12.0, 20.0].contains(&n), "{n}");
     let complain = |code, extra: &[&str], words: &[&str]| {

@@ -64,7 +64,8 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_bytes() {
     let time = start.elapsed();
     println!("uninterrupted: {time:?}, {}", whole.stderr);
 
-    // Moments spread over the run by the golden ratio; each run is killed and resumed until it comes to its end.
+    // Moments spread over the run by the golden ratio; each run is killed and resumed until it
+    // comes to its end.
     let mut done = 0;
     let mut runs = 0;
     while done < kills {
@@ -93,7 +94,8 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_bytes() {
             ran.expect(0);
         }
         same_bytes(here, "whole", &name);
-        // Nothing half-written is left for anyone to stumble over, except what a kill left in the cache's folder.
+        // Nothing half-written is left for anyone to stumble over, except what a kill left in the
+        // cache's folder.
         let partial = fs::read_dir(here.join(&name)).unwrap().flatten().find(|f| {
             let name = f.file_name().to_string_lossy().into_owned();
             name.contains("tmp")
@@ -195,7 +197,8 @@ fn cached_features_give_the_same_model_and_damage_costs_only_time() {
     for set in fs::read_dir(here.join("features")).unwrap().flatten() {
         for file in fs::read_dir(set.path()).unwrap().flatten() {
             let mut bytes = fs::read(file.path()).unwrap();
-            // Two neighbouring rows: the same picture lies in several splits here, but its views are its own.
+            // Two neighbouring rows: the same picture lies in several splits here, but its views
+            // are its own.
             let middle = bytes.len() / 2;
             bytes[middle] ^= 0xff;
             bytes[middle + 4 + 4 * 1280] ^= 0xff;
@@ -266,7 +269,8 @@ fn a_full_disk_is_named_and_what_was_written_before_stays() {
     command.args(["-c", &line]).current_dir(here).env("HF_HUB_OFFLINE", "1");
     let ran = Ran::of(command.output().unwrap());
     ran.complains(1, &["cannot write", "epoch-0000-step", "too large"]);
-    // The first checkpoint is what did not fit: nothing can be resumed, so nothing is left but the folder's own files.
+    // The first checkpoint is what did not fit: nothing can be resumed, so nothing is left but the
+    // folder's own files.
     let left = fs::read_dir(here.join("run/checkpoints")).map_or(0, |d| d.count());
     assert_eq!(left, 0, "a torn checkpoint");
 }

@@ -51,7 +51,8 @@ impl Ran {
     }
 }
 
-/// A command of the program, in a folder of its own and without anything from the environment that steers it.
+/// A command of the program, in a folder of its own and without anything from the environment that
+/// steers it.
 pub(crate) fn taper(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.current_dir(folder).env_remove("TAPER_LOG").env("HF_HUB_OFFLINE", "1");
@@ -83,7 +84,8 @@ pub(crate) fn pictures() -> TempDir {
     pictures_from([0; 3])
 }
 
-/// The same with other pictures: those of each split begin at this number, so that splits can have none in common.
+/// The same with other pictures: those of each split begin at this number, so that splits can have
+/// none in common.
 pub(crate) fn pictures_from([train, val, test]: [u32; 3]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (split, first, count) in [("train", train, 12), ("val", val, 4), ("test", test, 5)] {

@@ -25,7 +25,8 @@ fn trains_evaluates_and_predicts() {
     assert_eq!(trained["stopped"], "completed");
     assert_eq!(number(&trained, "/epochs"), 3.0);
     assert_eq!(trained["pictures"], serde_json::json!([48, 8, 10]));
-    // BatchNorm 2·1280, Dense 1280·512 + 512, BatchNorm 2·512, Dense 512·2 + 2; running statistics 2·(1280 + 512).
+    // BatchNorm 2·1280, Dense 1280·512 + 512, BatchNorm 2·512, Dense 512·2 + 2; running statistics
+    // 2·(1280 + 512).
     assert_eq!(number(&trained, "/parameters/trainable"), 660_482.0);
     assert_eq!(number(&trained, "/parameters/head/total"), 664_066.0);
     assert_eq!(number(&trained, "/parameters/total"), 3_371_008.0 + 660_482.0);
@@ -182,7 +183,8 @@ fn early_stopping_restores_the_best_epoch() {
     let folder = pictures();
     let mut arguments = QUICK.to_vec();
     arguments[6] = "200";
-    // Nothing can improve by 1000: the second epoch in a row without a better loss ends the training.
+    // Nothing can improve by 1000: the second epoch in a row without a better loss ends the
+    // training.
     arguments.extend(["--patience", "2", "--min-delta", "1000", "--json"]);
     let trained = run(folder.path(), &arguments).expect(0).json();
     assert_eq!(trained["stopped"], "early");

@@ -33,7 +33,8 @@ fn a_cut_and_dropout_are_in_the_recipe_the_artefact_and_the_cache() {
     let loss = |value: &Value| value["loss"].as_f64().unwrap();
     assert!((loss(&evaluated.json()) - loss(&trained["test"])).abs() < 1e-5);
 
-    // Features of another layer are other features: none of these come from the cache, then all of them.
+    // Features of another layer are other features: none of these come from the cache, then all of
+    // them.
     let again = |cut: &[&str], out: &'static str| {
         let mut arguments = QUICK.to_vec();
         arguments.extend(["--json", "--out", out]);
@@ -240,7 +241,8 @@ fn weights_come_from_the_hub_once_and_are_recorded() {
     assert_eq!(listed["digest"], json!(digest));
 }
 
-/// What timm 1.0.31 says about the same files with its own weights: the five likeliest classes of ImageNet.
+/// What timm 1.0.31 says about the same files with its own weights: the five likeliest classes of
+/// ImageNet.
 #[test]
 fn photographs_are_what_imagenet_calls_them() {
     let here = tempfile::tempdir().unwrap();

@@ -6,33 +6,39 @@ use anyhow::bail;
 
 use crate::{cargo, root, run};
 
-/// The crates that stay free of candle, so that they compile in seconds and can be used on their own.
-const CANDLE_FREE: [&str; 22] = [
+/// The crates that stay free of candle, so that they compile in seconds and can be used on their
+/// own.
+const CANDLE_FREE: [&str; 26] = [
+    "taper",
     "taper-augment",
     "taper-callbacks",
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",
     "taper-feature-cache",
-    "taper-graph",
+    "taper-fetch",
     "taper-grad",
+    "taper-graph",
     "taper-health",
     "taper-kernels",
     "taper-lr-finder",
     "taper-metrics",
     "taper-model",
+    "taper-optim",
+    "taper-picture",
     "taper-plan",
     "taper-plot",
     "taper-report",
-    "taper-picture",
-    "taper-optim",
+    "taper-run",
     "taper-synthetic",
+    "taper-train",
     "taper-web",
     "taper-weights",
     "taper-zoo",
 ];
 
 pub(crate) fn lint() -> anyhow::Result<()> {
+    crate::tidy::check()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     let peers = ["clippy", "--package", "taper-bench", "--features", "peers", "--all-targets"];
@@ -51,7 +57,8 @@ const MODEL_PACKAGES: usize = 60;
 /// No candle below the crates that do without it, and a light xtask.
 fn dependency_edges() -> anyhow::Result<()> {
     for package in CANDLE_FREE.into_iter().chain(["xtask"]) {
-        if package != "xtask" && !root().join("crates").join(&package["taper-".len()..]).exists() {
+        let folder = package.strip_prefix("taper-").unwrap_or("cli");
+        if package != "xtask" && !root().join("crates").join(folder).exists() {
             bail!("{package} is in the list of candle-free crates, but there is no such crate");
         }
         let tree = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none"])

@@ -12,13 +12,13 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, root, run};
 
-/// The crates that have the feature. Always all of them together: another selection has other features of dependencies, and
-/// candle's kernels would be compiled again, for ten minutes.
+/// The crates that have the feature. Always all of them together: another selection has other
+/// features of dependencies, and candle's kernels would be compiled again, for ten minutes.
 const PACKAGES: [&str; 8] = [
     "--package",
     "taper",
     "--package",
-    "taper-train",
+    "taper-run",
     "--package",
     "taper-candle",
     "--package",
@@ -26,7 +26,7 @@ const PACKAGES: [&str; 8] = [
 ];
 
 /// The features that are checked.
-const FEATURES: &str = "taper/cudnn,taper-train/cudnn,taper-candle/cudnn,taper-bench/cudnn";
+const FEATURES: &str = "taper/cudnn,taper-run/cudnn,taper-candle/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
 const TESTS: [(&str, &str); 7] = [
@@ -39,7 +39,8 @@ const TESTS: [(&str, &str); 7] = [
     ("end_to_end", "cuda::"),
 ];
 
-/// A cargo command that finds the toolkit, with a target folder of its own: the CPU's build stays as it is.
+/// A cargo command that finds the toolkit, with a target folder of its own: the CPU's build stays
+/// as it is.
 fn cargo_with_toolkit(arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = cargo(arguments);
     command.env("CARGO_TARGET_DIR", root().join("target").join("cuda"));
@@ -49,7 +50,8 @@ fn cargo_with_toolkit(arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// The variables that lead to a toolkit: none if there is an nvcc, else those of `../shared/cuda/toolkit.sh`.
+/// The variables that lead to a toolkit: none if there is an nvcc, else those of
+/// `../shared/cuda/toolkit.sh`.
 fn toolkit() -> anyhow::Result<Vec<(String, String)>> {
     let named =
         ["CUDA_HOME", "CUDA_PATH", "CUDA_ROOT"].iter().any(|name| env::var_os(name).is_some());
@@ -97,7 +99,8 @@ pub(crate) fn build(packages: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
-/// Compiles, lints and links everything with CUDA and cuDNN; needs the toolkit but no GPU. The kernels are compiled too.
+/// Compiles, lints and links everything with CUDA and cuDNN; needs the toolkit but no GPU. The
+/// kernels are compiled too.
 pub(crate) fn check() -> anyhow::Result<()> {
     let lint = [&["clippy"], &PACKAGES[..], &["--all-targets", "--features", FEATURES]].concat();
     run(cargo_with_toolkit(&lint)?.args(["--", "--deny", "warnings"]))?;
@@ -141,7 +144,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         if !tests.is_empty() {
             command.arg(tests);
         }
-        // Tests that run side by side would share the memory of a GPU, and candle's switch for TF32.
+        // Tests that run side by side would share the memory of a GPU, and candle's switch for
+        // TF32.
         command.arg("--test-threads=1");
         run(&mut command)?;
     }
@@ -177,8 +181,8 @@ impl TestProgram {
     }
 }
 
-/// Whether a program with CUDA says the right things on a machine that has a driver, but no device: with a driver of our own,
-/// all of whose functions say so.
+/// Whether a program with CUDA says the right things on a machine that has a driver, but no device:
+/// with a driver of our own, all of whose functions say so.
 fn without_a_device(built: &Path) -> anyhow::Result<()> {
     let folder = root().join("target").join("cuda").join("no-device");
     let libraries = library_folders()?;

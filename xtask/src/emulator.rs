@@ -1,4 +1,5 @@
-//! The emulated CUDA device: libraries with the sonames of NVIDIA's, that take what they can from `taper-cuda-emulator`.
+//! The emulated CUDA device: libraries with the sonames of NVIDIA's, that take what they can from
+//! `taper-cuda-emulator`.
 
 use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path, process::Command};
 
@@ -6,7 +7,8 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, cuda::library_folders, root, run};
 
-/// The libraries that stubs are made of: as they are found to link against, and as programs ask for them.
+/// The libraries that stubs are made of: as they are found to link against, and as programs ask for
+/// them.
 const LIBRARIES: [(&str, &str); 5] = [
     ("libcuda.so", "libcuda.so.1"),
     ("libcublas.so", "libcublas.so.13"),
@@ -17,8 +19,8 @@ const LIBRARIES: [(&str, &str); 5] = [
 
 const EMULATOR: &str = "libtaper_cuda_emulator.so";
 
-/// Builds the emulator and the libraries around it, in `target/cuda/emulator`; the environment that a program with CUDA runs
-/// on it in.
+/// Builds the emulator and the libraries around it, in `target/cuda/emulator`; the environment that
+/// a program with CUDA runs on it in.
 pub(crate) fn prepare() -> anyhow::Result<Vec<(String, String)>> {
     // For this machine only, in a folder of its own: interpreting is slow enough.
     let target = root().join("target").join("cuda").join("emulator-build");
@@ -77,7 +79,8 @@ fn symbols(library: &Path) -> anyhow::Result<Symbols> {
     Ok(Symbols { names, version })
 }
 
-/// A library of this name: all that the emulator does not have says so and aborts; the rest comes from the emulator.
+/// A library of this name: all that the emulator does not have says so and aborts; the rest comes
+/// from the emulator.
 fn stub(folder: &Path, soname: &str, real: Symbols, own: &BTreeSet<String>) -> anyhow::Result<()> {
     let mut source = String::from(
         "#include <stdio.h>\n#include <stdlib.h>\n\

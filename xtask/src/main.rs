@@ -1,11 +1,12 @@
-//! Tasks of the workspace: `cargo xtask <task>`. Shells out to cargo and to the `taper` program, so that it compiles in
-//! seconds.
+//! Tasks of the workspace: `cargo xtask <task>`. Shells out to cargo and to the `taper` program, so
+//! that it compiles in seconds.
 
 mod bench;
 mod checks;
 mod cuda;
 mod emulator;
 mod repro;
+mod tidy;
 mod wasm;
 
 use std::{
@@ -17,31 +18,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-const HELP: &str = "\
-cargo xtask TASK
-
-  train [ARGUMENTS]   builds taper in release mode and trains; with no arguments the embedded default
-  test                all tests of the workspace: unit, documentation and end to end
-  lint                format, clippy with warnings denied, documentation without warnings, dependency edges
-  package             what publishing needs
-  repro               trains twice, and with 1, 2 and 4 threads, and compares model and history byte for byte
-  wasm                builds the classifier for wasm32, runs it under Node and compares it with the native one
-  ci                  everything that CI runs, in its order
-  build --cuda        the program and the benchmarks with CUDA and cuDNN, into target/cuda/release (docs/cuda.md)
-  check --cuda        compiles, lints and links everything with CUDA and cuDNN; needs the toolkit, but no GPU
-  test --cuda         the tests that are about devices, on the GPU, or where there is none on the emulated device
-  bench backbone [--peers] [--json FILE] [OPTIONS]
-                      pictures per second of the frozen backbones, with --peers those of candle, rten, PyTorch, ONNX
-                      Runtime and OpenVINO in the same run; bench backbone --help names the options
-  bench head [--peers] [--json FILE]
-                      rows per second of training the tutorial's head on features, against PyTorch
-  bench tutorial [--peers] [--json FILE] [--data FOLDER]
-                      the whole tutorial: its time against Keras, its accuracy against PyTorch with timm
-  bench cuda [--peers] [--json FILE] [--data FOLDER] [OPTIONS]
-                      pictures per second on a GPU, from memory and from JPEG files, with --peers those of PyTorch too
-  bench data [--peers] [--json FILE] [OPTIONS]
-                      pictures per second from JPEG files to batches, with --peers those of tf.data and torchvision too
-";
+const HELP: &str = include_str!("help.txt");
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
@@ -117,8 +94,8 @@ pub(crate) fn build_release(package: &[&str]) -> anyhow::Result<PathBuf> {
     if !output.status.success() {
         bail!("{} does not build", package.join(" "));
     }
-    // One JSON object a line; the last one with an executable is the binary. Paths are escaped like any JSON string,
-    // and the only escapes in a path are backslashes and quotes.
+    // One JSON object a line; the last one with an executable is the binary. Paths are escaped like
+    // any JSON string, and the only escapes in a path are backslashes and quotes.
     let text = String::from_utf8_lossy(&output.stdout);
     let path = text.lines().rev().find_map(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;

@@ -1,4 +1,5 @@
-//! Milliseconds per picture and thread of each kind of change, from a decoded picture to the network's square.
+//! Milliseconds per picture and thread of each kind of change, from a decoded picture to the
+//! network's square.
 //!
 //! `cargo run --release -p taper-augment --example changes -- PICTURE [SIZE [NAME]]`
 #![allow(clippy::print_stdout)]

@@ -1,7 +1,9 @@
-//! Pictures per second of the whole way: files, decoding, augmenting, bringing to size, batches of 64.
+//! Pictures per second of the whole way: files, decoding, augmenting, bringing to size, batches of
+//! 64.
 //!
-//! `cargo run --release -p taper-augment --example pipeline -- CASE FOLDER [THREADS [PASSES]]`, where the case is `flip`
-//! (256², bilinear, mirrored by chance) or `jitter` (random-resized crop, flip, rotation, colour jitter).
+//! `cargo run --release -p taper-augment --example pipeline -- CASE FOLDER [THREADS [PASSES]]`,
+//! where the case is `flip` (256², bilinear, mirrored by chance) or `jitter` (random-resized crop,
+//! flip, rotation, colour jitter).
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, sync::Arc, time::Instant};

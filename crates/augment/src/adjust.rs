@@ -11,7 +11,8 @@ use crate::{
 
 /// A change of how things look. All work on u8 RGB; results are clipped to 0…255.
 ///
-/// `F` is `torchvision.transforms.v2.functional`; its results are cut off to integers where it does so, too.
+/// `F` is `torchvision.transforms.v2.functional`; its results are cut off to integers where it does
+/// so, too.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Adjustment {
@@ -41,20 +42,21 @@ pub enum Adjustment {
     AutoContrast,
     /// Gives each channel a flat histogram (`F.equalize`).
     Equalize,
-    /// Gaussian blur with this standard deviation in pixels, above 0 to 30 (`F.gaussian_blur` with a kernel of
-    /// 2·⌈3σ⌉ + 1).
+    /// Gaussian blur with this standard deviation in pixels, above 0 to 30 (`F.gaussian_blur` with
+    /// a kernel of 2·⌈3σ⌉ + 1).
     Blur(f32),
     /// 0 blurs with a 3 × 3 kernel, 1 leaves, above 1 sharpens (`F.adjust_sharpness`).
     Sharpness(f32),
-    /// Adds normal noise with this standard deviation as a fraction of the full range (`F.gaussian_noise`).
+    /// Adds normal noise with this standard deviation as a fraction of the full range
+    /// (`F.gaussian_noise`).
     Noise {
         /// Standard deviation, from 0.
         sigma: f32,
         /// Which noise: the same key gives the same noise.
         key: u64,
     },
-    /// What is left after being saved as JPEG with this quality, 1 to 100, without thinning out colour (`F.jpeg`, but
-    /// 4:4:4).
+    /// What is left after being saved as JPEG with this quality, 1 to 100, without thinning out
+    /// colour (`F.jpeg`, but 4:4:4).
     Jpeg(u8),
     /// Overwrites a rectangle, given as fractions of width and height (`F.erase`).
     Erase {
@@ -67,8 +69,8 @@ pub enum Adjustment {
 
 /// Carries out adjustments on u8 RGB pixels, layout \[height, width, 3\].
 ///
-/// Whatever treats each channel by itself becomes a table of 256 values; tables are joined, and applied in the same pass
-/// as the next mixture of channels.
+/// Whatever treats each channel by itself becomes a table of 256 values; tables are joined, and
+/// applied in the same pass as the next mixture of channels.
 pub(crate) fn adjust(
     adjustments: &[Adjustment],
     (width, height): (u32, u32),

@@ -13,8 +13,8 @@ use crate::{
 
 const AUGMENT: Purpose = Purpose::new("augment");
 
-/// The version of what policies and factors mean: raised when the same ones begin to make other views, so that nobody takes
-/// features of the old ones for theirs.
+/// The version of what policies and factors mean: raised when the same ones begin to make other
+/// views, so that nobody takes features of the old ones for theirs.
 pub const VERSION: u64 = 1;
 
 /// Makes views of pictures: a pure function of (seed, view or epoch, sample).
@@ -57,10 +57,11 @@ impl Augmenter {
         }
     }
 
-    /// What happens to this view (or epoch) of this sample. `aspect` is the picture's width divided by its height; only
-    /// crops depend on it.
+    /// What happens to this view (or epoch) of this sample. `aspect` is the picture's width divided
+    /// by its height; only crops depend on it.
     ///
-    /// Every step has a stream of its own, so that turning one on or off does not change what the others draw.
+    /// Every step has a stream of its own, so that turning one on or off does not change what the
+    /// others draw.
     pub fn draw(&self, view: u32, sample: u64, aspect: f32) -> Change {
         match self.how {
             How::Factors(factors) => self.draw_factors(&factors, view, sample, aspect),
@@ -143,7 +144,8 @@ impl Augmenter {
         Change { geometry, adjustments, fill: factors.fill }
     }
 
-    /// As `RandomResizedCrop.make_params`: ten attempts, then the central part of an allowed aspect ratio.
+    /// As `RandomResizedCrop.make_params`: ten attempts, then the central part of an allowed aspect
+    /// ratio.
     fn crop(&self, factors: &Factors, view: u32, sample: u64, aspect: f32) -> Option<CropBox> {
         let [least, most] = factors.crop_area;
         if least >= 1.0 {
@@ -168,7 +170,8 @@ impl Augmenter {
         Some(CropBox { left, top, width, height })
     }
 
-    /// As `RandomErasing.make_params` with its default scale and ratio, on the square that the network sees.
+    /// As `RandomErasing.make_params` with its default scale and ratio, on the square that the
+    /// network sees.
     fn erasing(&self, factors: &Factors, view: u32, sample: u64) -> Option<[f32; 4]> {
         let mut stream = self.key.part("erasing").stream(view, sample);
         if !stream.bernoulli(factors.erasing) {
@@ -194,7 +197,8 @@ impl Augmenter {
         self.draw(view, sample, aspect(picture)).apply(picture)
     }
 
-    /// The view of a picture as a network wants it, in one resampling: u8, layout \[size, size, 3\] (RGB), range 0…255.
+    /// The view of a picture as a network wants it, in one resampling: u8, layout \[size, size, 3\]
+    /// (RGB), range 0…255.
     ///
     /// # Errors
     /// As [`Change::render`].

@@ -18,7 +18,8 @@ pub(crate) struct Space {
     bits: f32,
 }
 
-/// torchvision shifts by up to 32 pixels whatever the size; here it is the same share of ImageNet's 224.
+/// torchvision shifts by up to 32 pixels whatever the size; here it is the same share of ImageNet's
+/// 224.
 pub(crate) const TRIVIAL: Space =
     Space { shear: 0.99, translation: 32.0 / 224.0, rotation: 135.0, factor: 0.99, bits: 6.0 };
 pub(crate) const RAND: Space =
@@ -26,8 +27,8 @@ pub(crate) const RAND: Space =
 
 /// Draws one of the fourteen operations, at the given magnitude, and adds it to a change.
 ///
-/// Each geometric step joins the one map; as each occurs in one order only, an operation that is drawn again is added up.
-/// Shear is about the centre, whereas torchvision shears about the corner.
+/// Each geometric step joins the one map; as each occurs in one order only, an operation that is
+/// drawn again is added up. Shear is about the centre, whereas torchvision shears about the corner.
 pub(crate) fn draw(space: &Space, magnitude: u8, stream: &mut Stream, change: &mut Change) {
     let operation = stream.below(14);
     let level = f32::from(magnitude) / f32::from(MOST_MAGNITUDE);

@@ -26,11 +26,13 @@ impl Change {
         Self { adjustments, ..Self::default() }
     }
 
-    /// The changed picture: u8 RGB, same size, bilinear without antialiasing, as Keras and torchvision do it step by step.
-    /// Without geometry pixels stay where they are, and flips are exact. A picture without pixels stays one.
+    /// The changed picture: u8 RGB, same size, bilinear without antialiasing, as Keras and
+    /// torchvision do it step by step. Without geometry pixels stay where they are, and flips are
+    /// exact. A picture without pixels stays one.
     ///
     /// # Errors
-    /// [`Error::Jpeg`](crate::Error::Jpeg) if compression was asked for and the picture cannot be compressed.
+    /// [`Error::Jpeg`](crate::Error::Jpeg) if compression was asked for and the picture cannot be
+    /// compressed.
     pub fn apply(&self, picture: &RgbImage) -> Result<RgbImage> {
         let (width, height) = picture.dimensions();
         if width == 0 || height == 0 {
@@ -53,15 +55,17 @@ impl Change {
         Ok(out)
     }
 
-    /// Writes the changed picture to `out` as a network wants it: u8, layout \[size, size, 3\] (RGB), range 0…255.
+    /// Writes the changed picture to `out` as a network wants it: u8, layout \[size, size, 3\]
+    /// (RGB), range 0…255.
     ///
-    /// Steps, crop and resizing are one map and one resampling, antialiased with the specification's filter. Without a
-    /// change the pixels are those of `taper_picture::Preparer`. Adjustments work on the network's pixels: a blur of one
-    /// pixel, for instance, is one pixel of the input that the network sees.
+    /// Steps, crop and resizing are one map and one resampling, antialiased with the
+    /// specification's filter. Without a change the pixels are those of `taper_picture::Preparer`.
+    /// Adjustments work on the network's pixels: a blur of one pixel, for instance, is one pixel of
+    /// the input that the network sees.
     ///
     /// # Errors
-    /// [`Error::Resample`](crate::Error::Resample) for a picture without pixels or an output of another length than
-    /// size · size · 3, and as [`apply`](Self::apply).
+    /// [`Error::Resample`](crate::Error::Resample) for a picture without pixels or an output of
+    /// another length than size · size · 3, and as [`apply`](Self::apply).
     pub fn render(
         &self,
         picture: &RgbImage,

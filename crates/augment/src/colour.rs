@@ -33,7 +33,8 @@ impl Tables {
             Adjustment::BrightnessFactor(factor) => self.then(|_, v| v * factor),
             Adjustment::ContrastFactor(factor) => {
                 let means = self.means(pixels);
-                // torchvision cuts the grey of each pixel off to an integer: half a level on average.
+                // torchvision cuts the grey of each pixel off to an integer: half a level on
+                // average.
                 let grey = grey(means[0], means[1], means[2]) - 0.5;
                 self.then(|_, v| v * factor + (1.0 - factor) * grey);
             }
@@ -161,7 +162,8 @@ impl NullaryFnOnce for Sums<'_> {
     #[inline(always)]
     fn call(self) -> [u64; 3] {
         let mut sums = [0u64; 3];
-        // Columns of 96 bytes, each of one channel: sums of 16 bits that cannot overflow within 256 rows.
+        // Columns of 96 bytes, each of one channel: sums of 16 bits that cannot overflow within 256
+        // rows.
         for block in self.pixels.chunks(96 * 256) {
             let mut columns = [0u16; 96];
             let (rows, rest) = block.as_chunks::<96>();
@@ -254,8 +256,8 @@ fn saturate(planes: &mut [[f32; LANES]; 3], factor: f32) {
     }
 }
 
-/// Hue in sixths of the circle; then channel = max − (max − min)·clamp(min(k, 4 − k), 0, 1) with k = (n + hue) mod 6 and
-/// n = 5, 3, 1 for red, green, blue: the branch-free form of HSV to RGB.
+/// Hue in sixths of the circle; then channel = max − (max − min)·clamp(min(k, 4 − k), 0, 1) with k
+/// = (n + hue) mod 6 and n = 5, 3, 1 for red, green, blue: the branch-free form of HSV to RGB.
 #[inline(always)]
 fn turn_hue(planes: &mut [[f32; LANES]; 3], turn: f32) {
     let turn = 6.0 * turn;

@@ -50,7 +50,8 @@ pub enum Error {
     /// Pixels could not be brought to their places.
     #[error(transparent)]
     Resample(#[from] taper_picture::Error),
-    /// A picture could not be compressed as JPEG, e.g. because it has more than 65,535 pixels a side.
+    /// A picture could not be compressed as JPEG, e.g. because it has more than 65,535 pixels a
+    /// side.
     #[error("JPEG artefacts: {0}")]
     Jpeg(String),
 }

@@ -70,7 +70,8 @@ impl NullaryFnOnce for Blur<'_> {
     }
 }
 
-/// Blends with the picture blurred by a 3 × 3 kernel (a 5 among eight 1), which is rounded; the border stays.
+/// Blends with the picture blurred by a 3 × 3 kernel (a 5 among eight 1), which is rounded; the
+/// border stays.
 pub(crate) fn sharpen(pixels: &mut [u8], width: usize, height: usize, factor: f32) {
     if width > 2 && height > 2 {
         Arch::new().dispatch(Sharpen { pixels, width, height, factor });

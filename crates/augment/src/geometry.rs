@@ -13,8 +13,8 @@ pub struct CropBox {
     pub height: f32,
 }
 
-/// Where things go. Steps are applied in the order of the fields, all about the centre of the picture or of the crop;
-/// they are composed into one map, so that a picture is resampled once.
+/// Where things go. Steps are applied in the order of the fields, all about the centre of the
+/// picture or of the crop; they are composed into one map, so that a picture is resampled once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Geometry {
     /// The part that is seen instead of the whole, scaled to the output whatever its aspect ratio
@@ -26,16 +26,18 @@ pub struct Geometry {
     pub flip_vertical: bool,
     /// Counter-clockwise turn as a fraction of a full turn (Keras' `RandomRotation`).
     pub rotation: f32,
-    /// Shear along x and along y: the input is seen at x + s\[0\]·y and y + s\[1\]·x. (torchvision's `affine` with
-    /// `shear=[d, 0]` degrees is s\[0\] = tan d.)
+    /// Shear along x and along y: the input is seen at x + s\[0\]·y and y + s\[1\]·x.
+    /// (torchvision's `affine` with `shear=[d, 0]` degrees is s\[0\] = tan d.)
     pub shear: [f32; 2],
-    /// Side of the part that is seen, relative to the picture: above 1 things become smaller (Keras' `RandomZoom`: 1 +
-    /// factor).
+    /// Side of the part that is seen, relative to the picture: above 1 things become smaller
+    /// (Keras' `RandomZoom`: 1 + factor).
     pub zoom: f32,
-    /// Shift to the right and downwards, as a fraction of width and height (Keras' `RandomTranslation`).
+    /// Shift to the right and downwards, as a fraction of width and height (Keras'
+    /// `RandomTranslation`).
     pub translation: [f32; 2],
-    /// How far the corners (top left, top right, bottom right, bottom left) move inwards along x and y, as a fraction of
-    /// width and height (torchvision's `perspective` with these end points). None: they stay.
+    /// How far the corners (top left, top right, bottom right, bottom left) move inwards along x
+    /// and y, as a fraction of width and height (torchvision's `perspective` with these end
+    /// points). None: they stay.
     pub perspective: Option<[[f32; 2]; 4]>,
 }
 
@@ -86,7 +88,8 @@ impl Geometry {
     }
 }
 
-/// The map that moves the corners of a picture inwards. If they cannot be moved so (they come to lie on a line), none is.
+/// The map that moves the corners of a picture inwards. If they cannot be moved so (they come to
+/// lie on a line), none is.
 fn corners(moves: [[f32; 2]; 4], w: f64, h: f64) -> Homography {
     let start = [[0.0, 0.0], [w - 1.0, 0.0], [w - 1.0, h - 1.0], [0.0, h - 1.0]];
     let inwards = [[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]];

@@ -6,19 +6,22 @@ use crate::{Error, Result};
 
 const MIX: Purpose = Purpose::new("augment/mix");
 
-/// A way to blend each picture of a batch, and its label, with the one before it (the first with the last): torchvision's
-/// `v2.MixUp` and `v2.CutMix`.
+/// A way to blend each picture of a batch, and its label, with the one before it (the first with
+/// the last): torchvision's `v2.MixUp` and `v2.CutMix`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Mix {
-    /// λ·x + (1 − λ)·x′, λ from Beta(α, α) (Zhang et al. 2017, *mixup: Beyond Empirical Risk Minimization*).
+    /// λ·x + (1 − λ)·x′, λ from Beta(α, α) (Zhang et al. 2017, *mixup: Beyond Empirical Risk
+    /// Minimization*).
     MixUp {
         /// α, above 0 to 1000. torchvision's default is 1; the paper has 0.2 for ImageNet.
         alpha: f32,
     },
-    /// A rectangle of x′ in x (Yun et al. 2019, *CutMix*); labels are weighted by what remains visible.
+    /// A rectangle of x′ in x (Yun et al. 2019, *CutMix*); labels are weighted by what remains
+    /// visible.
     CutMix {
-        /// α of the Beta distribution that 1 − the rectangle's area comes from, above 0 to 1000. Default 1, as in the paper.
+        /// α of the Beta distribution that 1 − the rectangle's area comes from, above 0 to 1000.
+        /// Default 1, as in the paper.
         alpha: f32,
     },
 }
@@ -52,7 +55,8 @@ impl Mixer {
         Ok(Self { mix, key: Key::new(seed, MIX) })
     }
 
-    /// How the batch of this epoch and step is mixed, for pictures of `width` × `height`, each above 0.
+    /// How the batch of this epoch and step is mixed, for pictures of `width` × `height`, each
+    /// above 0.
     pub fn draw(&self, epoch: u32, step: u64, width: u32, height: u32) -> Mixed {
         let mut stream = self.key.stream(epoch, step);
         let share = beta(self.mix.alpha(), &mut stream);
@@ -89,12 +93,14 @@ impl Mixed {
         self.share
     }
 
-    /// The rectangle that comes from the other picture, for CutMix: left, top, right, bottom in pixels.
+    /// The rectangle that comes from the other picture, for CutMix: left, top, right, bottom in
+    /// pixels.
     pub fn area(&self) -> Option<[usize; 4]> {
         self.area
     }
 
-    /// Mixes pictures: u8, layout \[n, height, width, channels\], `width` and `channels` as given; rounded.
+    /// Mixes pictures: u8, layout \[n, height, width, channels\], `width` and `channels` as given;
+    /// rounded.
     ///
     /// # Errors
     /// [`Error::Batch`] if the pixels are not those of `pictures` pictures of whole rows.
@@ -207,8 +213,8 @@ fn beta(alpha: f32, stream: &mut Stream) -> f32 {
     (1.0 / (1.0 + (y - x).exp())) as f32
 }
 
-/// The logarithm of a draw from Gamma(α, 1): Marsaglia, Tsang, *A simple method for generating gamma variables*, 2000;
-/// below 1 by Gamma(α + 1)·U^(1/α).
+/// The logarithm of a draw from Gamma(α, 1): Marsaglia, Tsang, *A simple method for generating
+/// gamma variables*, 2000; below 1 by Gamma(α + 1)·U^(1/α).
 fn log_gamma_draw(alpha: f64, stream: &mut Stream) -> f64 {
     let boost = if alpha < 1.0 { (1.0 - f64::from(stream.uniform())).ln() / alpha } else { 0.0 };
     let d = if alpha < 1.0 { alpha + 1.0 } else { alpha } - 1.0 / 3.0;

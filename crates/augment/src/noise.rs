@@ -3,8 +3,9 @@
 use taper_core::random::{Key, Purpose};
 
 const NOISE: Purpose = Purpose::new("augment/noise");
-/// Values of the normal distribution that noise is drawn from: its quantiles at the middle of 4096 equal parts, ± 3.7 σ.
-/// A table, since a logarithm and a cosine per value would cost more than decoding the picture.
+/// Values of the normal distribution that noise is drawn from: its quantiles at the middle of 4096
+/// equal parts, ± 3.7 σ. A table, since a logarithm and a cosine per value would cost more than
+/// decoding the picture.
 const QUANTILES: usize = 4096;
 
 /// Adds noise to each value, cut off to an integer before it is added as in torchvision, clipped.
@@ -25,7 +26,8 @@ pub(crate) fn add_noise(pixels: &mut [u8], sigma: f32, key: u64) {
     }
 }
 
-/// The standard normal quantile: P. J. Acklam's rational approximation, relative error below 1.2e-9.
+/// The standard normal quantile: P. J. Acklam's rational approximation, relative error below
+/// 1.2e-9.
 fn quantile(p: f64) -> f64 {
     const A: [f64; 6] = [
         -3.969683028665376e1,

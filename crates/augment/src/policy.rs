@@ -10,8 +10,8 @@ const MOST_OPERATIONS: u8 = 16;
 /// The largest magnitude: torchvision's 31 bins are 0 to 30.
 pub(crate) const MOST_MAGNITUDE: u8 = 30;
 
-/// A named way to change pictures. As text, in arguments and recipes: `none`, `flip`, `light`, `standard`,
-/// `trivial-augment`, `rand-augment:N,M` (`rand-augment` alone is `rand-augment:2,9`).
+/// A named way to change pictures. As text, in arguments and recipes: `none`, `flip`, `light`,
+/// `standard`, `trivial-augment`, `rand-augment:N,M` (`rand-augment` alone is `rand-augment:2,9`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
@@ -21,15 +21,17 @@ pub enum Policy {
     None,
     /// Mirror images with probability 0.5.
     Flip,
-    /// Small changes that hardly any subject minds: flip 0.5, rotation 0.03 (11°), shear 0.05, zoom 0.1,
-    /// translation 0.05, contrast 0.1, brightness 0.05.
+    /// Small changes that hardly any subject minds: flip 0.5, rotation 0.03 (11°), shear 0.05, zoom
+    /// 0.1, translation 0.05, contrast 0.1, brightness 0.05.
     Light,
-    /// Flip 0.5, rotation 0.1 (36°), shear 0.1, zoom 0.2, translation 0.1, contrast 0.2, brightness 0.1.
+    /// Flip 0.5, rotation 0.1 (36°), shear 0.1, zoom 0.2, translation 0.1, contrast 0.2, brightness
+    /// 0.1.
     Standard,
-    /// One operation at a random strength: TrivialAugment Wide (Müller, Hutter 2021), torchvision's `TrivialAugmentWide`.
+    /// One operation at a random strength: TrivialAugment Wide (Müller, Hutter 2021), torchvision's
+    /// `TrivialAugmentWide`.
     TrivialAugment,
-    /// A number of operations, one after the other, all of the same strength: RandAugment (Cubuk et al. 2019), torchvision's
-    /// `RandAugment(num_ops, magnitude)`.
+    /// A number of operations, one after the other, all of the same strength: RandAugment (Cubuk et
+    /// al. 2019), torchvision's `RandAugment(num_ops, magnitude)`.
     RandAugment {
         /// How many, 1 to 16. torchvision's default is 2.
         operations: u8,

@@ -44,7 +44,8 @@ fn steps_agree_with_keras() {
         assert_eq!(ours.len(), theirs.len());
         let off: Vec<i16> =
             ours.iter().zip(&theirs).map(|(a, b)| (i16::from(*a) - i16::from(*b)).abs()).collect();
-        // Keras has f32 coordinates, and the weights here have 11 bits: what is nearly a half may fall to the other side.
+        // Keras has f32 coordinates, and the weights here have 11 bits: what is nearly a half may
+        // fall to the other side.
         let more_than_one = off.iter().filter(|d| **d > 1).count();
         let different = off.iter().filter(|d| **d > 0).count();
         assert!(

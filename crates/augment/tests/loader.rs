@@ -1,4 +1,5 @@
-//! Views through the loader: the same bytes with any number of threads, and from the middle of an epoch on.
+//! Views through the loader: the same bytes with any number of threads, and from the middle of an
+//! epoch on.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Every step against torchvision: `reference/make_torchvision.py` wrote the picture and the results.
+//! Every step against torchvision: `reference/make_torchvision.py` wrote the picture and the
+//! results.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::PathBuf;
@@ -47,8 +48,8 @@ fn change(step: &str, values: &[f32], picture: &RgbImage) -> (Change, f64, u8) {
                 width: values[2] / w,
                 height: values[3] / h,
             };
-            // torchvision cuts first, so that its filter does not see what lies beside the crop: a rim of half an input
-            // pixel differs where the picture is enlarged.
+            // torchvision cuts first, so that its filter does not see what lies beside the crop: a
+            // rim of half an input pixel differs where the picture is enlarged.
             let enlarged = values[2] < 30.0;
             let most = if enlarged { 60 } else { 20 };
             (place(Geometry { crop: Some(crop), ..still }), if enlarged { 1.5 } else { 0.35 }, most)
@@ -91,7 +92,8 @@ fn change(step: &str, values: &[f32], picture: &RgbImage) -> (Change, f64, u8) {
             let area = [one / w, values[1] / h, values[2] / w, values[3] / h];
             (look(&[Adjustment::Erase { area, value: [128; 3] }]), 0.0, 0)
         }
-        // Another encoder: the same tables, another rounding of the transform. What JPEG itself changes is 4 to 13 levels.
+        // Another encoder: the same tables, another rounding of the transform. What JPEG itself
+        // changes is 4 to 13 levels.
         "jpeg" => (look(&[Adjustment::Jpeg(one as u8)]), 1.5, 40),
         other => panic!("{other}"),
     }

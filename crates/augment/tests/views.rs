@@ -1,4 +1,5 @@
-//! What views promise: exactness where nothing moves, the order of steps, keys, ranges, odd pictures.
+//! What views promise: exactness where nothing moves, the order of steps, keys, ranges, odd
+//! pictures.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use image::{RgbImage, imageops};
@@ -162,7 +163,8 @@ fn joined_adjustments_equal_single_ones() {
     assert_eq!(together, one_by_one);
 }
 
-/// The network's square: without a change, and with flips and crops alone, Pillow's resizing; nothing is made twice.
+/// The network's square: without a change, and with flips and crops alone, Pillow's resizing;
+/// nothing is made twice.
 #[test]
 fn rendering_resizes_as_pictures_without_augmentation_are_resized() {
     let picture = picture(90, 70);
@@ -181,7 +183,8 @@ fn rendering_resizes_as_pictures_without_augmentation_are_resized() {
     }
 }
 
-/// Turning and shrinking at once against the mean of 8 × 8 places per pixel: closer than turning without antialiasing.
+/// Turning and shrinking at once against the mean of 8 × 8 places per pixel: closer than turning
+/// without antialiasing.
 #[test]
 fn a_warp_that_shrinks_does_not_alias() {
     // Rings, finer than the small picture can show.

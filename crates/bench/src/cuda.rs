@@ -1,7 +1,8 @@
-//! Pictures per second of the frozen backbones on a GPU: from pixels in memory, and from JPEG files.
+//! Pictures per second of the frozen backbones on a GPU: from pixels in memory, and from JPEG
+//! files.
 //!
-//! Made for a machine that has PyTorch and the CUDA libraries but neither Rust nor a network: this program and
-//! `python/cuda.py` are all it takes. `docs/cuda.md` says how to carry them.
+//! Made for a machine that has PyTorch and the CUDA libraries but neither Rust nor a network: this
+//! program and `python/cuda.py` are all it takes. `docs/cuda.md` says how to carry them.
 
 use std::{
     collections::VecDeque,
@@ -125,7 +126,8 @@ impl Work {
         format!("cuda-{from}{}-{}-{}-b{}", self.network, self.size, self.precision, self.batch)
     }
 
-    /// The network as JSON, its tensors one after the other as little-endian f32, in the order of the graph's parameters.
+    /// The network as JSON, its tensors one after the other as little-endian f32, in the order of
+    /// the graph's parameters.
     fn write(&self) -> anyhow::Result<()> {
         let graph = graph(&self.network)?;
         let weights = Weights::seeded(&graph);

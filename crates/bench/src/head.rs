@@ -1,7 +1,8 @@
-//! Training a head on features that lie in memory: the tutorial's head, 2,520 rows of 2,048 numbers, batches of 64.
+//! Training a head on features that lie in memory: the tutorial's head, 2,520 rows of 2,048
+//! numbers, batches of 64.
 //!
-//! Taper's figure is that of its whole trainer, with metrics, callbacks and the evaluation of three rows after each epoch;
-//! the peer has nothing but the training loop.
+//! Taper's figure is that of its whole trainer, with metrics, callbacks and the evaluation of three
+//! rows after each epoch; the peer has nothing but the training loop.
 
 use std::{env, path::PathBuf, process::Command, sync::Arc, thread::available_parallelism};
 

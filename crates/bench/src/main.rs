@@ -1,10 +1,11 @@
-//! Benchmarks of Taper, alone or against its peers. `cargo xtask bench` builds and runs this; `docs/performance.md` says how
-//! to read what comes out.
+//! Benchmarks of Taper, alone or against its peers. `cargo xtask bench` builds and runs this;
+//! `docs/performance.md` says how to read what comes out.
 //!
-//! Everything that is measured, Taper too, is a process of its own that is asked for one timed burst of work at a time
-//! ([`protocol`]): nothing is loaded twice, and what waits is stopped, so that only one computes ([`process`]). All take
-//! turns ([`rounds`]), and ratios are taken within a round. A benchmark is a module like [`backbone`]: it says what its
-//! cases are, which peers there are for each, and what the workers do.
+//! Everything that is measured, Taper too, is a process of its own that is asked for one timed
+//! burst of work at a time ([`protocol`]): nothing is loaded twice, and what waits is stopped, so
+//! that only one computes ([`process`]). All take turns ([`rounds`]), and ratios are taken within a
+//! round. A benchmark is a module like [`backbone`]: it says what its cases are, which peers there
+//! are for each, and what the workers do.
 
 mod backbone;
 mod cuda;

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::protocol::{Answer, Loaded, Measured, Request};
 
-/// A process that is measured. It is stopped whenever nothing is asked of it: thread pools that spin while they wait for
-/// work (ONNX Runtime's, OpenMP's) then take nothing from the one whose turn it is, and need no settings that would slow
-/// them down.
+/// A process that is measured. It is stopped whenever nothing is asked of it: thread pools that
+/// spin while they wait for work (ONNX Runtime's, OpenMP's) then take nothing from the one whose
+/// turn it is, and need no settings that would slow them down.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -25,7 +25,8 @@ impl Process {
     /// Starts the command, which speaks the protocol.
     pub(crate) fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // In a group of its own: if this program dies, the system ends the stopped members of groups that it leaves behind.
+        // In a group of its own: if this program dies, the system ends the stopped members of
+        // groups that it leaves behind.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;

@@ -1,5 +1,5 @@
-//! How the benchmark talks with those that it measures: one JSON object a line, a request on standard input, an answer on
-//! standard output. `python/peers.py` speaks it too.
+//! How the benchmark talks with those that it measures: one JSON object a line, a request on
+//! standard input, an answer on standard output. `python/peers.py` speaks it too.
 
 use std::{
     io::{self, BufRead, Write},
@@ -34,7 +34,8 @@ pub(crate) enum Answer {
     Error(String),
 }
 
-/// Who is ready, and a sample of what it computes, by which the benchmark sees that all do the same work.
+/// Who is ready, and a sample of what it computes, by which the benchmark sees that all do the same
+/// work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Loaded {
     /// Name and version of what does the work.
@@ -76,7 +77,8 @@ pub(crate) fn serve(worker: &mut dyn Worker) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first pass finds the caches full of what others did, and does not count, unless it is all there is time for.
+/// The first pass finds the caches full of what others did, and does not count, unless it is all
+/// there is time for.
 fn burst(worker: &mut dyn Worker, seconds: f64) -> anyhow::Result<Measured> {
     let begin = Instant::now();
     let mut timed = || -> anyhow::Result<(f64, f64)> {

@@ -23,8 +23,9 @@ pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/t
 /// The script that goes through networks on a GPU with PyTorch.
 pub(crate) const CUDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/cuda.py");
 
-/// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in `folder`, which is made
-/// where it is missing (some gigabytes from the package index that `pip` is set up for).
+/// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in
+/// `folder`, which is made where it is missing (some gigabytes from the package index that `pip` is
+/// set up for).
 pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {
     if let Some(python) = env::var_os("TAPER_BENCH_PYTHON") {
         return Ok(python.into());
@@ -32,7 +33,8 @@ pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {
     let environment = folder.join("python");
     let bin = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
     let python = environment.join(bin);
-    // Written last: an environment without it was interrupted half-way, and pip goes on where it stopped.
+    // Written last: an environment without it was interrupted half-way, and pip goes on where it
+    // stopped.
     let complete = environment.join("requirements.txt");
     let wanted = fs::read(REQUIREMENTS).with_context(|| REQUIREMENTS.to_owned())?;
     if fs::read(&complete).is_ok_and(|found| found == wanted) {

@@ -22,8 +22,8 @@ pub(crate) struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// Lets all take turns, each time in another order, and compares Taper, who is `ours`, with every other. All are
-    /// loaded.
+    /// Lets all take turns, each time in another order, and compares Taper, who is `ours`, with
+    /// every other. All are loaded.
     pub(crate) fn run(
         &self,
         ours: &mut Process,

@@ -1,6 +1,6 @@
-//! The whole tutorial: train six epochs, look for a learning rate over ten, train up to twenty with early stopping, on
-//! rock-paper-scissors with ResNet-50 at 256 × 256 and random weights, since only time counts; and the accuracy of the same
-//! recipe with real weights, EfficientNet-Lite0's.
+//! The whole tutorial: train six epochs, look for a learning rate over ten, train up to twenty with
+//! early stopping, on rock-paper-scissors with ResNet-50 at 256 × 256 and random weights, since
+//! only time counts; and the accuracy of the same recipe with real weights, EfficientNet-Lite0's.
 
 use std::{
     env, fs,
@@ -134,7 +134,8 @@ impl Tutorial<'_> {
         if self.python.is_some() {
             eprintln!("tutorial: keras, two epochs and a validation");
             peer = self.peer("keras")?;
-            // Once more after it, so that a machine that has become slower or faster in between is seen.
+            // Once more after it, so that a machine that has become slower or faster in between is
+            // seen.
             eprintln!("tutorial: taper");
             minutes.push(self.once()?);
         }
@@ -154,8 +155,8 @@ impl Tutorial<'_> {
         })
     }
 
-    /// The best epoch's accuracy on the test hands, five seeds: the same frozen network, pixels, head, optimizer, rate and
-    /// early stopping on both sides.
+    /// The best epoch's accuracy on the test hands, five seeds: the same frozen network, pixels,
+    /// head, optimizer, rate and early stopping on both sides.
     fn accuracy(&self) -> anyhow::Result<Row> {
         fs::create_dir_all(self.folder)?;
         eprintln!("tutorial-accuracy: taper");

@@ -46,9 +46,11 @@ pub struct CheckedBestWeights {
     start_from_epoch: u64,
 }
 
-/// Keeps the weights of the epoch with the best monitored value and brings them back when training ends, whatever ended it.
+/// Keeps the weights of the epoch with the best monitored value and brings them back when training
+/// ends, whatever ended it.
 ///
-/// Any strict improvement counts, however small: what Keras's `ModelCheckpoint(save_best_only=True)` does with a file.
+/// Any strict improvement counts, however small: what Keras's
+/// `ModelCheckpoint(save_best_only=True)` does with a file.
 #[derive(Debug, Clone)]
 pub struct BestWeights {
     checked: CheckedBestWeights,

@@ -15,8 +15,9 @@ pub trait Callback: Send {
     /// Whatever should end training with an error, such as a monitored value that is missing.
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()>;
 
-    /// Whether it must see the end of a step before the next one is taken. Where no callback does, a trainer on a device may
-    /// tell of several steps together, so that it need not wait for each. The default is yes.
+    /// Whether it must see the end of a step before the next one is taken. Where no callback does,
+    /// a trainer on a device may tell of several steps together, so that it need not wait for each.
+    /// The default is yes.
     fn follows_batches(&self) -> bool {
         true
     }
@@ -29,7 +30,8 @@ pub trait Callback: Send {
         Ok(Value::Null)
     }
 
-    /// Goes on with what [`Callback::state`] gave, on the next [`Event::TrainBegin`] with `resumed`.
+    /// Goes on with what [`Callback::state`] gave, on the next [`Event::TrainBegin`] with
+    /// `resumed`.
     ///
     /// # Errors
     /// [`Error::State`] if it does not fit.
@@ -113,8 +115,9 @@ impl Callbacks {
         self.0.iter().any(|c| c.follows_batches())
     }
 
-    /// Everything that all of them remember: part of a checkpoint. Take it after [`Callbacks::handle`] has returned,
-    /// so that it contains the very checkpoint that is being saved.
+    /// Everything that all of them remember: part of a checkpoint. Take it after
+    /// [`Callbacks::handle`] has returned, so that it contains the very checkpoint that is being
+    /// saved.
     ///
     /// # Errors
     /// [`Error::State`] if one of them cannot be written.
@@ -127,7 +130,8 @@ impl Callbacks {
         save(&saved)
     }
 
-    /// Goes on with what [`Callbacks::state`] gave. Follow it with [`Event::TrainBegin`] and `resumed: true`.
+    /// Goes on with what [`Callbacks::state`] gave. Follow it with [`Event::TrainBegin`] and
+    /// `resumed: true`.
     ///
     /// # Errors
     /// [`Error::State`] if it is the state of other callbacks.
@@ -161,7 +165,8 @@ pub struct FromFn<F> {
     function: F,
 }
 
-/// Makes a callback of a function that remembers nothing (or nothing that a resumed training needs).
+/// Makes a callback of a function that remembers nothing (or nothing that a resumed training
+/// needs).
 ///
 /// ```
 /// use taper_callbacks::{Action, Callbacks, Event, StopReason, from_fn};

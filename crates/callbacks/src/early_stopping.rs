@@ -15,16 +15,19 @@ const NAME: &str = "early stopping";
 pub struct EarlyStoppingConfig {
     /// The value that is watched. Default `val_loss`.
     pub monitor: String,
-    /// By how much a value must be better to count as improved, in its own unit; its sign is ignored. Default 0, finite.
+    /// By how much a value must be better to count as improved, in its own unit; its sign is
+    /// ignored. Default 0, finite.
     pub min_delta: f64,
-    /// How many epochs without improvement end training. Default 0: the first one, except the very first epoch. Any number.
+    /// How many epochs without improvement end training. Default 0: the first one, except the very
+    /// first epoch. Any number.
     pub patience: u64,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
-    /// A value that must be beaten before the counter is set back, in the monitored value's unit. Default none, any number
-    /// but NaN.
+    /// A value that must be beaten before the counter is set back, in the monitored value's unit.
+    /// Default none, any number but NaN.
     pub baseline: Option<f64>,
-    /// Whether the weights of the best monitored epoch come back when training ends, whatever ended it. Default `false`.
+    /// Whether the weights of the best monitored epoch come back when training ends, whatever ended
+    /// it. Default `false`.
     pub restore_best_weights: bool,
     /// Epochs before this one, counted from 0, are ignored. Default 0, any number.
     pub start_from_epoch: u64,
@@ -79,8 +82,9 @@ pub struct CheckedEarlyStopping {
 
 /// Ends training when the monitored value has stopped improving.
 ///
-/// Follows `keras/src/callbacks/early_stopping.py` (Keras 3), with one difference: a NaN never becomes the best value.
-/// (In Keras a NaN in the first monitored epoch does, and nothing can beat it afterwards.)
+/// Follows `keras/src/callbacks/early_stopping.py` (Keras 3), with one difference: a NaN never
+/// becomes the best value. (In Keras a NaN in the first monitored epoch does, and nothing can beat
+/// it afterwards.)
 #[derive(Debug, Clone)]
 pub struct EarlyStopping {
     checked: CheckedEarlyStopping,

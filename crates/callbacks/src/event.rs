@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// What happens in training, told to every callback in order.
 ///
-/// Epochs and steps count from 0. A step is one update of the optimizer, counted over the whole training.
+/// Epochs and steps count from 0. A step is one update of the optimizer, counted over the whole
+/// training.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -57,8 +58,8 @@ pub enum Action {
         /// Why.
         reason: StopReason,
     },
-    /// Copy the current weights (trainable ones and running statistics) and keep them in place of any copy that the same
-    /// callback asked for before.
+    /// Copy the current weights (trainable ones and running statistics) and keep them in place of
+    /// any copy that the same callback asked for before.
     KeepWeights {
         /// The epoch that they belong to.
         epoch: u64,

@@ -30,14 +30,17 @@ impl LineEnding {
 
 /// Writes one line per epoch to a CSV file.
 ///
-/// The first column is `epoch`, counted from 0. The others are the figures of the first epoch in alphabetical order; if none of
-/// them begins with `val_`, a `val_` column for each follows, since validation may come later. Figures that are missing in a later
-/// epoch are `NA`; further ones are left out. Numbers are written by [`python_float`]. Every line reaches the file at once.
+/// The first column is `epoch`, counted from 0. The others are the figures of the first epoch in
+/// alphabetical order; if none of them begins with `val_`, a `val_` column for each follows, since
+/// validation may come later. Figures that are missing in a later epoch are `NA`; further ones are
+/// left out. Numbers are written by [`python_float`]. Every line reaches the file at once.
 ///
-/// When training begins at epoch `n`, lines of epochs from `n` on are removed, and so is a line without end: whatever
-/// moment a run was interrupted at, the file goes on as if it had not been. At epoch 0 the file is begun anew.
+/// When training begins at epoch `n`, lines of epochs from `n` on are removed, and so is a line
+/// without end: whatever moment a run was interrupted at, the file goes on as if it had not been.
+/// At epoch 0 the file is begun anew.
 ///
-/// With [`LineEnding::CrLf`] the file is the one of `keras/src/callbacks/csv_logger.py` (Keras 3), byte for byte.
+/// With [`LineEnding::CrLf`] the file is the one of `keras/src/callbacks/csv_logger.py` (Keras 3),
+/// byte for byte.
 #[derive(Debug)]
 pub struct CsvHistory {
     lines: Lines,
@@ -132,10 +135,11 @@ impl Callback for CsvHistory {
     }
 }
 
-/// Writes one JSON object per epoch and line: `epoch`, counted from 0, then the figures in alphabetical order.
+/// Writes one JSON object per epoch and line: `epoch`, counted from 0, then the figures in
+/// alphabetical order.
 ///
-/// Numbers are the shortest that read back to the same bits; NaN and infinities are `null`. Continues an interrupted run as
-/// [`CsvHistory`] does.
+/// Numbers are the shortest that read back to the same bits; NaN and infinities are `null`.
+/// Continues an interrupted run as [`CsvHistory`] does.
 #[derive(Debug)]
 pub struct JsonlHistory {
     lines: Lines,
@@ -206,8 +210,8 @@ impl Lines {
         |source| Error::Io { path: self.path.clone(), source }
     }
 
-    /// Opens the file and cuts it off before the first line of epoch `first_epoch` or later, or without end.
-    /// Gives its first line if an epoch is left.
+    /// Opens the file and cuts it off before the first line of epoch `first_epoch` or later, or
+    /// without end. Gives its first line if an epoch is left.
     fn open(
         &mut self,
         first_epoch: u64,
@@ -266,8 +270,8 @@ impl Lines {
     }
 }
 
-/// Writes a number as Python's `repr` does: the shortest decimal that reads back to the same bits, never without a point,
-/// and with an exponent below 1e-4 and from 1e16 on.
+/// Writes a number as Python's `repr` does: the shortest decimal that reads back to the same bits,
+/// never without a point, and with an exponent below 1e-4 and from 1e16 on.
 ///
 /// ```
 /// use taper_callbacks::python_float;

@@ -26,13 +26,16 @@ pub enum Every {
 pub struct ModelCheckpointConfig {
     /// When a checkpoint is saved. Default every epoch (`{ epochs = 1 }`), at least 1.
     pub every: Every,
-    /// Save only epochs that improve the monitored value; then `every` must count epochs. Default `false`.
+    /// Save only epochs that improve the monitored value; then `every` must count epochs. Default
+    /// `false`.
     pub only_improved: bool,
     /// How many of the last checkpoints are kept. Default 1, at least 1; none keeps all.
     pub keep_last: Option<usize>,
-    /// Save the best epoch as well, whenever it comes, and keep it whatever its age. Default `true`.
+    /// Save the best epoch as well, whenever it comes, and keep it whatever its age. Default
+    /// `true`.
     pub keep_best: bool,
-    /// The value that decides what is best. Default `val_loss`; not looked at if neither `keep_best` nor `only_improved`.
+    /// The value that decides what is best. Default `val_loss`; not looked at if neither
+    /// `keep_best` nor `only_improved`.
     pub monitor: String,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
@@ -87,8 +90,9 @@ pub struct CheckedModelCheckpoint {
 
 /// Says when a checkpoint is saved and which old ones go.
 ///
-/// What counts as improved follows `keras/src/callbacks/model_checkpoint.py` (Keras 3), with min_delta 0; that strategies
-/// are pure and only return actions follows burn-train's `checkpoint/strategy`.
+/// What counts as improved follows `keras/src/callbacks/model_checkpoint.py` (Keras 3), with
+/// min_delta 0; that strategies are pure and only return actions follows burn-train's
+/// `checkpoint/strategy`.
 #[derive(Debug, Clone)]
 pub struct ModelCheckpoint {
     checked: CheckedModelCheckpoint,
@@ -103,7 +107,8 @@ struct State {
     best_id: Option<CheckpointId>,
     /// In order of time.
     kept: Vec<CheckpointId>,
-    /// Deleted at the last saving. Asked for again on resumption: the trainer may have died before it came to that.
+    /// Deleted at the last saving. Asked for again on resumption: the trainer may have died before
+    /// it came to that.
     deleted: Vec<CheckpointId>,
 }
 
@@ -125,7 +130,8 @@ impl ModelCheckpoint {
 
     fn save(&mut self, id: CheckpointId, best: bool, actions: &mut Vec<Action>) {
         let state = &mut self.state;
-        // A step-wise checkpoint of the epoch's last step may be saved already; its end-of-epoch twin replaces it.
+        // A step-wise checkpoint of the epoch's last step may be saved already; its end-of-epoch
+        // twin replaces it.
         state.kept.retain(|kept| *kept != id);
         state.kept.push(id);
         if best {

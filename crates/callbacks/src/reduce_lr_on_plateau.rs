@@ -22,7 +22,8 @@ pub struct ReduceLrOnPlateauConfig {
     pub patience: u64,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
-    /// By how much a value must be better to count as improved, in its own unit; its sign is ignored. Default 1e-4, finite.
+    /// By how much a value must be better to count as improved, in its own unit; its sign is
+    /// ignored. Default 1e-4, finite.
     pub min_delta: f64,
     /// How many epochs after a reduction nothing is counted. Default 0, any number.
     pub cooldown: u64,
@@ -72,7 +73,8 @@ pub struct CheckedReduceLrOnPlateau {
 /// Lowers the learning rate when the monitored value has stopped improving.
 ///
 /// It works on the rate that [`Event::EpochEnd`] reports, so it belongs to a constant schedule.
-/// Follows `keras/src/callbacks/reduce_lr_on_plateau.py` (Keras 3), except that a NaN never becomes the best value.
+/// Follows `keras/src/callbacks/reduce_lr_on_plateau.py` (Keras 3), except that a NaN never becomes
+/// the best value.
 #[derive(Debug, Clone)]
 pub struct ReduceLrOnPlateau {
     checked: CheckedReduceLrOnPlateau,

@@ -9,13 +9,16 @@ use crate::{Action, Callback, Error, Event, Logs, Result};
 
 const PREFIX: &str = "events.out.tfevents.";
 
-/// Writes the figures of every epoch as scalars for TensorBoard: one tag per figure, the epoch as the step.
+/// Writes the figures of every epoch as scalars for TensorBoard: one tag per figure, the epoch as
+/// the step.
 ///
-/// The file is `events.out.tfevents.SECONDS.taper` in the folder: records of length, masked CRC-32C, content, masked CRC-32C
-/// (`tensorflow/core/lib/io/record_writer.h`), each holding an `Event` (`tensorflow/core/util/event.proto`). When training
-/// begins at epoch `n`, records of epochs from `n` on are removed, and so is a torn one.
+/// The file is `events.out.tfevents.SECONDS.taper` in the folder: records of length, masked
+/// CRC-32C, content, masked CRC-32C (`tensorflow/core/lib/io/record_writer.h`), each holding an
+/// `Event` (`tensorflow/core/util/event.proto`). When training begins at epoch `n`, records of
+/// epochs from `n` on are removed, and so is a torn one.
 ///
-/// The crates that write this format are no longer maintained, and it is two messages of three fields.
+/// The crates that write this format are no longer maintained, and it is two messages of three
+/// fields.
 #[derive(Debug)]
 pub struct TensorBoard {
     folder: PathBuf,
@@ -163,7 +166,8 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// How many bytes hold whole records of epochs before `first_epoch`. Nothing, if there are none but the first record.
+/// How many bytes hold whole records of epochs before `first_epoch`. Nothing, if there are none but
+/// the first record.
 fn kept(bytes: &[u8], first_epoch: u64) -> usize {
     let (mut at, mut keep) = (0, 0);
     while let Some((head, rest)) = bytes[at..].split_at_checked(12) {

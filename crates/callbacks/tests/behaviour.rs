@@ -363,7 +363,8 @@ fn histories_go_on_after_an_interruption() {
             for (path, text) in [(&csv, &whole.0), (&jsonl, &whole.1)] {
                 fs::write(path, &text[..text.len() - torn.min(text.len())]).unwrap();
             }
-            // Only what a checkpoint covers can be missing from a torn file, never an epoch before it.
+            // Only what a checkpoint covers can be missing from a torn file, never an epoch before
+            // it.
             if read(&csv).lines().count() as u64 > at + 1
                 && read(&jsonl).lines().count() as u64 > at
             {

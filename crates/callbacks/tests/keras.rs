@@ -116,7 +116,8 @@ fn reduce_lr_on_plateau() {
     let mut reductions = 0;
     for trace in traces() {
         let reduce = &trace.reduce;
-        // Keras keeps the rate in f32 and compares it with `float32(min_lr)`: 1e-3 · 0.1 is then still above 1e-4.
+        // Keras keeps the rate in f32 and compares it with `float32(min_lr)`: 1e-3 · 0.1 is then
+        // still above 1e-4.
         let mut config = reduce.config.clone();
         config.min_lr = f64::from(config.min_lr as f32);
         let mut callback = ReduceLrOnPlateau::new(config.check().unwrap());

@@ -31,7 +31,8 @@ impl DeviceBackbone {
     /// Prepares the network, all of it, for pictures of the size that `preprocessing` says.
     ///
     /// # Errors
-    /// If the size or the weights do not fit the graph, or the device has no room; a layer that cannot be computed is named.
+    /// If the size or the weights do not fit the graph, or the device has no room; a layer that
+    /// cannot be computed is named.
     pub fn new(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -67,7 +68,8 @@ impl DeviceBackbone {
         self.batch.store(batch.max(1), Ordering::Relaxed);
     }
 
-    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on the device.
+    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on
+    /// the device.
     fn run(&self, pixels: &[u8], n: usize) -> Result<Readback> {
         let size = self.preprocessing.size as usize;
         let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,8 +123,8 @@ impl FrozenBackbone for DeviceBackbone {
     }
 }
 
-/// Runs 0..n in parts of at most `batch`; where a part does not fit into the device's memory, in parts of half that size,
-/// and so on.
+/// Runs 0..n in parts of at most `batch`; where a part does not fit into the device's memory, in
+/// parts of half that size, and so on.
 fn halving<T>(
     batch: &mut usize,
     n: usize,

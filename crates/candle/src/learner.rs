@@ -15,7 +15,8 @@ use crate::{Average, Error, Gradients, Network, Optimizer, Pass, Result, weighte
 /// Rows that are measured together.
 const MEASURED: usize = 512;
 
-/// Rows that go to a device, and whose logits come back, together: it is waited for once for all of them.
+/// Rows that go to a device, and whose logits come back, together: it is waited for once for all of
+/// them.
 const SENT: usize = 64 * MEASURED;
 
 /// A head on a candle device with its optimizer: the way of CUDA, and on the CPU the reference of
@@ -36,7 +37,8 @@ pub struct DeviceLearner {
 }
 
 impl DeviceLearner {
-    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each class.
+    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each
+    /// class.
     ///
     /// # Errors
     /// If the settings do not fit the classes, or the device has no room.

@@ -4,8 +4,9 @@ use crate::Result;
 
 /// The mean softmax cross-entropy: −log softmax(logits)\[label\], averaged over the batch.
 ///
-/// `logits`: `[n, classes]`, f32; `labels`: `[n]`, u32, below the number of classes. Returns a scalar.
-/// Follows Keras's `sparse_categorical_crossentropy(from_logits=True)` and torch's `cross_entropy`.
+/// `logits`: `[n, classes]`, f32; `labels`: `[n]`, u32, below the number of classes. Returns a
+/// scalar. Follows Keras's `sparse_categorical_crossentropy(from_logits=True)` and torch's
+/// `cross_entropy`.
 ///
 /// # Errors
 /// If the shapes or types disagree.
@@ -14,12 +15,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok(candle_nn::loss::nll(&log_probabilities, labels)?)
 }
 
-/// Softmax cross-entropy with class weights, smoothing and focusing: Σ factors · (1 − p)^γ · −ln p over all rows and
-/// classes, a scalar.
+/// Softmax cross-entropy with class weights, smoothing and focusing: Σ factors · (1 − p)^γ · −ln p
+/// over all rows and classes, a scalar.
 ///
-/// `logits` and `factors`: `[n, classes]`, f32. The factors are [`taper_optim::Loss::factors`], `gamma` is
-/// [`taper_optim::Loss::focal_gamma`]: then value and gradient are those of [`taper_optim::Loss::evaluate`]. Nothing is read
-/// back from the device.
+/// `logits` and `factors`: `[n, classes]`, f32. The factors are [`taper_optim::Loss::factors`],
+/// `gamma` is [`taper_optim::Loss::focal_gamma`]: then value and gradient are those of
+/// [`taper_optim::Loss::evaluate`]. Nothing is read back from the device.
 ///
 /// # Errors
 /// If the shapes disagree.

@@ -38,8 +38,8 @@ impl Gradients {
         Ok(())
     }
 
-    /// Scales them so that the norm over all of them is at most `highest`, as `torch.nn.utils.clip_grad_norm_`. The norm
-    /// stays on the device.
+    /// Scales them so that the norm over all of them is at most `highest`, as
+    /// `torch.nn.utils.clip_grad_norm_`. The norm stays on the device.
     ///
     /// # Errors
     /// If candle fails.
@@ -105,7 +105,8 @@ impl Optimizer {
         self.steps
     }
 
-    /// Takes one step along the gradients at this learning rate. Parameters without a gradient stay as they are.
+    /// Takes one step along the gradients at this learning rate. Parameters without a gradient stay
+    /// as they are.
     ///
     /// # Errors
     /// If the network is not the one that the optimizer was made for.
@@ -160,7 +161,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of steps.
+    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of
+    /// steps.
     ///
     /// # Errors
     /// If the device cannot be read.
@@ -206,8 +208,9 @@ impl Optimizer {
     }
 }
 
-/// An exponential moving average of a network's tensors, running statistics included: average ← decay · average +
-/// (1 − decay) · current, after each step; [`taper_optim::Average`] on any candle device.
+/// An exponential moving average of a network's tensors, running statistics included: average ←
+/// decay · average + (1 − decay) · current, after each step; [`taper_optim::Average`] on any candle
+/// device.
 #[derive(Debug)]
 pub struct Average {
     decay: f64,

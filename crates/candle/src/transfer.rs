@@ -6,9 +6,10 @@ use crate::Result;
 
 /// Carries pictures to a device and results back, without waiting for what the device computes.
 ///
-/// On CUDA both go through page-locked memory: from ordinary memory the driver may make the caller wait for everything that is
-/// queued. Pictures travel in a stream of their own, beside the computation of the batch before; results follow the
-/// computation at once, and whoever asks for them waits for their copy alone, not for what was queued after it.
+/// On CUDA both go through page-locked memory: from ordinary memory the driver may make the caller
+/// wait for everything that is queued. Pictures travel in a stream of their own, beside the
+/// computation of the batch before; results follow the computation at once, and whoever asks for
+/// them waits for their copy alone, not for what was queued after it.
 #[derive(Debug)]
 pub struct Transfers {
     device: Device,
@@ -37,8 +38,9 @@ impl Transfers {
         &self.device
     }
 
-    /// Sends pixels, u8 `[n, height, width, 3]`, and queues with `compute` what reads them: when it returns, everything that will
-    /// must be queued. The tensor that it is given serves the next batches too, so that it must not be kept.
+    /// Sends pixels, u8 `[n, height, width, 3]`, and queues with `compute` what reads them: when it
+    /// returns, everything that will must be queued. The tensor that it is given serves the next
+    /// batches too, so that it must not be kept.
     ///
     /// # Errors
     /// If the device has no room; what `compute` says.
@@ -98,7 +100,8 @@ mod tests {
     use super::*;
     use crate::test_device;
 
-    /// On a GPU the copies overlap what is queued: values would mix if one did not wait for another where it must.
+    /// On a GPU the copies overlap what is queued: values would mix if one did not wait for another
+    /// where it must.
     #[test]
     fn many_batches_on_their_way_at_once_do_not_mix() {
         let device = test_device();

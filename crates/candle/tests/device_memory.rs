@@ -1,5 +1,5 @@
-//! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be made small; a test program of its
-//! own, since that holds for the process.
+//! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be
+//! made small; a test program of its own, since that holds for the process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
 
 #[cfg(feature = "cuda")]

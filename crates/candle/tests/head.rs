@@ -192,7 +192,8 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
     }
 }
 
-/// Four steps of a head on candle and over slices, with the same options; their weights and averages must agree.
+/// Four steps of a head on candle and over slices, with the same options; their weights and
+/// averages must agree.
 fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let graph = heads::tutorial(40, 3);
     let network = Network::initialised(&graph, 2, &device()).unwrap();
@@ -233,7 +234,8 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
         let (theirs, ours) = (network.weights().unwrap(), head.parameters().weights());
         for p in head.parameters().iter() {
             let (a, b) = (theirs.values(&p.name).unwrap(), ours.values(&p.name).unwrap());
-            // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+            // Adam divides by the gradient's own size, so that rounding counts where gradients
+            // nearly vanish.
             let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
             assert!(far * 100 <= a.len(), "{} {averaged}: {far} of {}", p.name, a.len());
         }

@@ -1,4 +1,5 @@
-//! The networks against timm, through candle and through the frozen plan. References: `crates/testing/reference`.
+//! The networks against timm, through candle and through the frozen plan. References:
+//! `crates/testing/reference`.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use candle_core::{Device, Tensor};

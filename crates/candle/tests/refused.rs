@@ -1,5 +1,6 @@
-//! What is done where cuDNN has no kernel for a convolution. Only the emulated device (`crates/cuda-emulator`) can be told to refuse; a
-//! test program of its own, since that holds for the process.
+//! What is done where cuDNN has no kernel for a convolution. Only the emulated device
+//! (`crates/cuda-emulator`) can be told to refuse; a test program of its own, since that holds for
+//! the process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
 
 #[cfg(feature = "cudnn")]

@@ -1,4 +1,5 @@
-//! Training of heads through candle, the way of CUDA: as over slices, to the same bytes wherever it was interrupted.
+//! Training of heads through candle, the way of CUDA: as over slices, to the same bytes wherever it
+//! was interrupted.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 #[path = "../../train/tests/common/mod.rs"]
@@ -61,7 +62,8 @@ fn through_candle_a_training_goes_the_same_way_and_can_be_interrupted() {
     let expected_bits = bits(&ours);
     for name in theirs.names() {
         let (a, b) = (ours.values(name).unwrap(), theirs.values(name).unwrap());
-        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly vanish.
+        // Adam divides by the gradient's own size, so that rounding counts where gradients nearly
+        // vanish.
         let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
         assert!(far * 50 <= a.len(), "{name}: {far} of {}", a.len());
     }

@@ -1,5 +1,6 @@
-//! That nothing waits for the device where nothing has to. The emulated device (`crates/cuda-emulator`) counts who does; a real one
-//! and the CPU do not. A test program of its own: the counters are the process's.
+//! That nothing waits for the device where nothing has to. The emulated device
+//! (`crates/cuda-emulator`) counts who does; a real one and the CPU do not. A test program of its
+//! own: the counters are the process's.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
 
 #[cfg(all(feature = "cuda", target_os = "linux"))]
@@ -62,7 +63,8 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     let [first, second] = [submit(0), submit(1)];
     assert!(counted(c"launches") - launches > 100, "both batches were computed");
     assert_eq!(counted(c"synchronisations"), waits, "somebody waited for a batch to be queued");
-    // The memory that a third one goes through is that of the first: its copy is waited for, not its computation.
+    // The memory that a third one goes through is that of the first: its copy is waited for, not
+    // its computation.
     let third = submit(2);
     assert!(counted(c"synchronisations") - waits <= 1);
     for (batch, rows) in [first, second, third].into_iter().enumerate() {

@@ -11,7 +11,8 @@ use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Reci
 
 use crate::recipe_args::{FitArg, RecipeArgs};
 
-/// Transfer learning for image classification: a folder of pictures in, a classifier and an honest account of it out.
+/// Transfer learning for image classification: a folder of pictures in, a classifier and an honest
+/// account of it out.
 #[derive(Debug, Parser)]
 #[command(name = "taper", version, propagate_version = true)]
 pub(crate) struct Args {
@@ -27,13 +28,15 @@ pub(crate) enum Command {
     LrFind(Box<LrFindArgs>),
     /// Look for what is wrong with a data set: damage, duplicates, contradicting labels, drift.
     Inspect(InspectArgs),
-    /// Show what augmentation makes of the training pictures: a contact sheet, and how many there will be.
+    /// Show what augmentation makes of the training pictures: a contact sheet, and how many there
+    /// will be.
     Augment(AugmentArgs),
     /// Measure a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
     Predict(PredictArgs),
-    /// Write the features of every picture to a file: for search, for clustering, for other programs.
+    /// Write the features of every picture to a file: for search, for clustering, for other
+    /// programs.
     Embed(Box<EmbedArgs>),
     /// Show a network's layers, shapes, parameters and cost.
     Summary(SummaryArgs),
@@ -134,7 +137,8 @@ pub(crate) struct ReplyArgs {
 /// Where features are kept for later.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CacheArgs {
-    /// The folder for features that were computed, or off [default: $TAPER_CACHE, else taper in the user's cache folder].
+    /// The folder for features that were computed, or off [default: $TAPER_CACHE, else taper in the
+    /// user's cache folder].
     #[arg(long, value_name = "FOLDER|off")]
     cache: Option<PathBuf>,
     /// How large it may become, in GiB [default: 4].
@@ -165,7 +169,8 @@ fn gibibytes(text: &str) -> Result<u64, String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
+    /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// Write a cleaned manifest into this folder; originals are never touched.
@@ -174,7 +179,8 @@ pub(crate) struct InspectArgs {
     /// Where health.json and the contact sheets go [default: runs/DATA-health-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Leave out what needs a network: label errors, drift of content, copies that a perceptual hash misses.
+    /// Leave out what needs a network: label errors, drift of content, copies that a perceptual
+    /// hash misses.
     #[arg(long)]
     pub(crate) no_embeddings: bool,
     /// The network that is looked through.
@@ -193,7 +199,8 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AugmentArgs {
-    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
+    /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
@@ -242,7 +249,8 @@ pub(crate) struct EvaluateArgs {
     /// The model.safetensors of a run folder.
     #[arg(value_name = "MODEL")]
     pub(crate) artefact: PathBuf,
-    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of `taper datasets`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
+    /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     /// The split: train, val, test, or all pictures [default: test if there is one, else all].
@@ -253,7 +261,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was trained with].
+    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was
+    /// trained with].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
@@ -276,7 +285,8 @@ pub(crate) struct PredictArgs {
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
-    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was trained with].
+    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was
+    /// trained with].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
@@ -294,10 +304,12 @@ pub(crate) struct EmbedArgs {
     /// The pretrained network.
     #[arg(long, value_name = "NAME", default_value = "efficientnet-lite0")]
     pub(crate) model: String,
-    /// Its weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for benchmarks.
+    /// Its weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for
+    /// benchmarks.
     #[arg(long, value_name = "FILE", default_value = "pretrained")]
     pub(crate) weights: String,
-    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's
+    /// own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
     /// The safetensors file to write: features (n × width), labels (n), paths in the metadata.
@@ -342,10 +354,12 @@ pub(crate) struct SummaryArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) size: Option<u32>,
-    /// End the network at an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    /// End the network at an earlier layer or group of layers, e.g. layer3 [default: the network's
+    /// own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
-    /// The head: imagenet, none, linear, tutorial, or mlp:512,256 [default: imagenet; with --cut, none].
+    /// The head: imagenet, none, linear, tutorial, or mlp:512,256 [default: imagenet; with --cut,
+    /// none].
     #[arg(long, value_name = "HEAD")]
     pub(crate) head: Option<String>,
     /// How many classes a new head tells apart [default: 3].

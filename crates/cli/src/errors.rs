@@ -11,8 +11,8 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(Fault::is_usage)
 }
 
-/// The error and its causes, but for those that it has named itself, with the program's flags in place of the libraries'
-/// fields, and what to do next.
+/// The error and its causes, but for those that it has named itself, with the program's flags in
+/// place of the libraries' fields, and what to do next.
 pub(crate) fn told(error: &anyhow::Error) -> String {
     let text =
         error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {

@@ -27,7 +27,8 @@ use crate::{args::Args, output::Status};
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        // Refused certificates are in the error itself.
+        .unwrap_or_else(|_| "warn,rustls_platform_verifier=off".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -21,20 +21,22 @@ pub(crate) struct RecipeArgs {
     /// A recipe file; arguments override it.
     #[arg(value_name = "RECIPE.toml")]
     pub(crate) recipe: Option<PathBuf>,
-    /// Labelled pictures: a folder with train/, val/, test/ or class folders alone, a manifest, an archive, Parquet,
-    /// hf:owner/name, or a name of `taper datasets` [default: synthetic].
+    /// Labelled pictures: a folder with train/, val/, test/ or class folders alone, a manifest, an
+    /// archive, Parquet, hf:owner/name, or a name of `taper datasets` [default: synthetic].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// The pretrained network [default: efficientnet-lite0].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The backbone's weights: a file (safetensors or a torch checkpoint), `pretrained`, or `random` for benchmarks [default: pretrained].
+    /// The backbone's weights: a file (safetensors or a torch checkpoint), `pretrained`, or
+    /// `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
     /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
-    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's own features].
+    /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's
+    /// own features].
     #[arg(long, value_name = "LAYER")]
     cut: Option<String>,
     /// How much the head drops in training, 0 to 1 [default: the head's own, 0.5; linear: 0].
@@ -49,10 +51,12 @@ pub(crate) struct RecipeArgs {
     /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
     #[arg(long, value_name = "SPLIT|FRACTION")]
     val: Option<ValChoice>,
-    /// Keep pictures together whose ids have the same text here, e.g. the frames of one clip: '([^/]*)-\d+\.png$'.
+    /// Keep pictures together whose ids have the same text here, e.g. the frames of one clip:
+    /// '([^/]*)-\d+\.png$'.
     #[arg(long, value_name = "REGEX")]
     group_by: Option<String>,
-    /// Divide the training pictures into so many folds; without --fold, train with each and report mean and spread.
+    /// Divide the training pictures into so many folds; without --fold, train with each and report
+    /// mean and spread.
     #[arg(long, value_name = "K")]
     folds: Option<usize>,
     /// The fold that validates, from 0.
@@ -61,17 +65,19 @@ pub(crate) struct RecipeArgs {
     /// Views of each training picture; the first is the picture as it is [default: 1].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
-    /// How the other views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M [default: light].
+    /// How the other views are changed: none, flip, light, standard, trivial-augment or
+    /// rand-augment:N,M [default: light].
     #[arg(long, value_name = "POLICY")]
     augment: Option<Policy>,
-    /// How these views are mixed with others: none, mixup, cutmix, mixup:ALPHA or cutmix:ALPHA [default: none].
+    /// How these views are mixed with others: none, mixup, cutmix, mixup:ALPHA or cutmix:ALPHA
+    /// [default: none].
     #[arg(long, value_name = "MIX")]
     mix: Option<MixChoice>,
     /// Draw new views in every epoch; the backbone then runs in each.
     #[arg(long)]
     fresh_views: bool,
-    /// How often each class comes: shuffled (each picture once), balanced, weighted, or weighted:W,W,… with one weight per
-    /// class [default: shuffled].
+    /// How often each class comes: shuffled (each picture once), balanced, weighted, or
+    /// weighted:W,W,… with one weight per class [default: shuffled].
     #[arg(long, value_name = "SAMPLING")]
     sampling: Option<Sampling>,
     /// Passes over the training pictures [default: 30].
@@ -86,16 +92,19 @@ pub(crate) struct RecipeArgs {
     /// The base step size, or auto to find one before training [default: 0.001].
     #[arg(long, value_name = "RATE|auto")]
     learning_rate: Option<LearningRate>,
-    /// How gradients become steps: adam, adamw or sgd, with their defaults; a recipe can say more [default: adam].
+    /// How gradients become steps: adam, adamw or sgd, with their defaults; a recipe can say more
+    /// [default: adam].
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     optimizer: Option<Algorithm>,
-    /// How the step size goes: constant, cosine, one-cycle or polynomial; a recipe can say more [default: constant].
+    /// How the step size goes: constant, cosine, one-cycle or polynomial; a recipe can say more
+    /// [default: constant].
     #[arg(long, value_name = "SHAPE", value_parser = shape)]
     schedule: Option<Shape>,
     /// Epochs of a straight rise to the base step size before the schedule [default: none].
     #[arg(long, value_name = "EPOCHS")]
     warmup: Option<f64>,
-    /// How much each class counts: none, balanced, or one number per class, e.g. 1,2,0.5 [default: none].
+    /// How much each class counts: none, balanced, or one number per class, e.g. 1,2,0.5 [default:
+    /// none].
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<String>,
     /// The share of every target that is spread over all classes [default: 0].
@@ -110,7 +119,8 @@ pub(crate) struct RecipeArgs {
     /// Keep a moving average of the weights with this decay, e.g. 0.99 [default: none].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
-    /// Lower the step size to a tenth after this many epochs without a better validation loss [default: never].
+    /// Lower the step size to a tenth after this many epochs without a better validation loss
+    /// [default: never].
     #[arg(long, value_name = "EPOCHS")]
     reduce_lr: Option<u64>,
     /// Write a checkpoint every so many epochs [default: 5].
@@ -131,11 +141,12 @@ pub(crate) struct RecipeArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     strict: bool,
-    /// What the frozen backbone computes in: f32, bf16, or auto, which measures both and records its choice; on CUDA also f16 or
-    /// tf32 [default: f32].
+    /// What the frozen backbone computes in: f32, bf16, or auto, which measures both and records
+    /// its choice; on CUDA also f16 or tf32 [default: f32].
     #[arg(long, value_name = "PRECISION")]
     precision: Option<PrecisionChoice>,
-    /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable [default: auto].
+    /// Which instructions the frozen backbone uses on the CPU: auto, avx512, avx2 or portable
+    /// [default: auto].
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<Kernels>,
     /// Where to compute: auto, cpu, cuda or cuda:N [default: cpu].

@@ -1,8 +1,6 @@
-use std::fs;
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use taper_core::OutOfRange;
+use taper_core::{OutOfRange, file::write_atomically};
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
 use taper_run::{Error, HeadChoice};
 
@@ -77,7 +75,8 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         let (head, size) = (only.head.as_ref(), only.size);
         let svg = diagram(&only.backbone, only.trainable(), head, size, size)
             .map_err(taper_run::Error::from)?;
-        fs::write(path, svg).with_context(|| format!("cannot write '{}'", path.display()))?;
+        write_atomically(path, svg.as_bytes())
+            .with_context(|| format!("cannot write '{}'", path.display()))?;
     }
     match &summaries[..] {
         [one] if args.json => answer_json(one)?,

@@ -2,13 +2,14 @@ use std::{borrow::Cow, error::Error, fmt};
 
 /// An error that knows whose fault it is.
 ///
-/// Every crate's error implements it, so that a program can tell wrong usage (exit code 2) from everything else (exit
-/// code 1) without a list of its own.
+/// Every crate's error implements it, so that a program can tell wrong usage (exit code 2) from
+/// everything else (exit code 1) without a list of its own.
 pub trait Fault: Error + Send + Sync + 'static {
     /// Whether the error lies in what was asked for, rather than in what happened.
     fn is_usage(&self) -> bool;
 
-    /// The setting that the error is about, if it is about one: for programs that call it by another name.
+    /// The setting that the error is about, if it is about one: for programs that call it by
+    /// another name.
     fn setting(&self) -> Option<&OutOfRange> {
         None
     }
@@ -55,8 +56,8 @@ impl Fault for AnyFault {
 
 /// A setting that is out of its range: the one error for it.
 ///
-/// Libraries name the field as their structs do; a program translates it into its own words, e.g. `batch_size` into
-/// `--batch-size`.
+/// Libraries name the field as their structs do; a program translates it into its own words, e.g.
+/// `batch_size` into `--batch-size`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfRange {
     /// The field's name, e.g. `batch_size`.

@@ -1,8 +1,9 @@
 //! f64 values that survive JSON.
 //!
-//! JSON has no NaN and no infinities, and `serde_json` writes `null` for them. State that is saved and read back, such as a
-//! checkpoint, must keep them: these modules write the strings `"nan"`, `"inf"` and `"-inf"`, and plain numbers otherwise.
-//! `null` is read as NaN. For finite numbers to come back to the bit, `serde_json` needs its feature `float_roundtrip`.
+//! JSON has no NaN and no infinities, and `serde_json` writes `null` for them. State that is saved
+//! and read back, such as a checkpoint, must keep them: these modules write the strings `"nan"`,
+//! `"inf"` and `"-inf"`, and plain numbers otherwise. `null` is read as NaN. For finite numbers to
+//! come back to the bit, `serde_json` needs its feature `float_roundtrip`.
 //!
 //! ```
 //! #[derive(serde::Serialize, serde::Deserialize)]
@@ -152,7 +153,8 @@ mod tests {
         assert!(serde_json::from_str::<Float>("\"much\"").is_err());
     }
 
-    /// The default parser of `serde_json` is off by one unit in the last place for numbers such as these.
+    /// The default parser of `serde_json` is off by one unit in the last place for numbers such as
+    /// these.
     #[test]
     fn numbers_come_back_to_the_bit() {
         let mut state = 1u64;

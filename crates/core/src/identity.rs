@@ -6,10 +6,10 @@ use crate::Digest;
 
 /// What decides a result, as a digest: the keys of caches and checkpoints.
 ///
-/// The form is canonical: a domain with a version, then named fields, each with its length, so that no two lists of fields
-/// run together to the same bytes. Structures are taken as JSON with sorted keys, never as Rust's `Debug` shows them: a
-/// renamed type changes nothing, a changed value or field does. Raise the version where the same fields begin to mean
-/// another result.
+/// The form is canonical: a domain with a version, then named fields, each with its length, so that
+/// no two lists of fields run together to the same bytes. Structures are taken as JSON with sorted
+/// keys, never as Rust's `Debug` shows them: a renamed type changes nothing, a changed value or
+/// field does. Raise the version where the same fields begin to mean another result.
 ///
 /// ```
 /// use taper_core::Identity;
@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_form_is_the_promised_one() {
-        // printf '\x08\0\0\0\0\0\0\0taper/xx\x08\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0' and so on, through sha256sum.
+        // printf '\x08\0\0\0\0\0\0\0taper/xx\x08\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0' and so on,
+        // through sha256sum.
         let mut hash = Sha256::new();
         hash.update(b"\x08\0\0\0\0\0\0\0taper/xx\x08\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
         hash.update(b"\x01\0\0\0\0\0\0\0s\x18\0\0\0\0\0\0\0{\"name\":\"a\",\"rate\":0.5,}");

@@ -27,7 +27,8 @@ pub use monitor::{Direction, Mode, Monitor};
 pub use precision::Precision;
 pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};
 
-/// The closest candidate to `wanted` by Damerau–Levenshtein-like distance, for "did you mean" hints.
+/// The closest candidate to `wanted` by Damerau–Levenshtein-like distance, for "did you mean"
+/// hints.
 ///
 /// Returns at most `limit` candidates, nearest first; those that share nothing with `wanted`
 /// (distance above half of the longer name) are left out.

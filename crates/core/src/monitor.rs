@@ -25,8 +25,8 @@ pub enum Mode {
     Max,
 }
 
-/// Which value is watched, and when it counts as improved. Early stopping, best-weight retention and
-/// reduce-on-plateau share this one definition.
+/// Which value is watched, and when it counts as improved. Early stopping, best-weight retention
+/// and reduce-on-plateau share this one definition.
 ///
 /// With δ = |`min_delta`|, a value improves on the best one if there is none yet, or strictly
 /// `value + δ < best` (min) or `value − δ > best` (max). NaN is never an improvement.
@@ -57,8 +57,9 @@ impl Monitor {
 
     /// Watches `name`; `min_delta` is used as its absolute value.
     ///
-    /// [`Mode::Auto`] knows the direction of [`Monitor::KNOWN`] and of whatever ends in `loss`. A metric of one's own
-    /// needs [`Mode::Min`] or [`Mode::Max`]; whether training reports it at all is checked when training begins.
+    /// [`Mode::Auto`] knows the direction of [`Monitor::KNOWN`] and of whatever ends in `loss`. A
+    /// metric of one's own needs [`Mode::Min`] or [`Mode::Max`]; whether training reports it at all
+    /// is checked when training begins.
     ///
     /// # Errors
     /// [`Error::UnknownMonitor`] if the mode is [`Mode::Auto`] and the direction is not known.

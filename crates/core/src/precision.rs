@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::OutOfRange;
 
-/// What activations and filters of a frozen network are stored in. Sums are f32 always; so are pooled features and
-/// everything after them.
+/// What activations and filters of a frozen network are stored in. Sums are f32 always; so are
+/// pooled features and everything after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats (default).
     #[default]
     F32,
-    /// bfloat16: 8 significant bits. Faster than f32 on processors that multiply it at twice the rate of f32, slower on
-    /// others: measure before you choose it.
+    /// bfloat16: 8 significant bits. Faster than f32 on processors that multiply it at twice the
+    /// rate of f32, slower on others: measure before you choose it.
     Bf16,
     /// IEEE half precision: 11 significant bits, up to 65,504. On CUDA only.
     F16,
-    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA with cuDNN only.
+    /// 32-bit floats that are rounded to 11 significant bits on the way into tensor cores. On CUDA
+    /// with cuDNN only.
     Tf32,
 }
 

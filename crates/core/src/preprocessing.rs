@@ -4,8 +4,8 @@ use crate::{OutOfRange, Result};
 
 /// How pixels are computed when a picture changes size.
 ///
-/// All of them widen their support when they shrink a picture ("antialiased", as Pillow and torchvision's
-/// `antialias=True` do).
+/// All of them widen their support when they shrink a picture ("antialiased", as Pillow and
+/// torchvision's `antialias=True` do).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
@@ -21,7 +21,8 @@ pub enum Interpolation {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Fit {
-    /// Both sides are scaled to the size, whatever the aspect ratio: nothing of the picture is lost.
+    /// Both sides are scaled to the size, whatever the aspect ratio: nothing of the picture is
+    /// lost.
     Squash,
     /// The shorter side is scaled to `size / fraction`, then the central square is cut out
     /// (timm's `crop_mode="center"`, torchvision's `Resize` + `CenterCrop`).
@@ -50,11 +51,12 @@ impl Part {
         Self { left: 0.0, top: 0.0, width: width.into(), height: height.into() }
     }
 
-    /// What remains of a picture after timm's evaluation transform (`timm/data/transforms_factory.py`):
-    /// `Resize(floor(size / fraction))` and `CenterCrop(size)`.
+    /// What remains of a picture after timm's evaluation transform
+    /// (`timm/data/transforms_factory.py`): `Resize(floor(size / fraction))` and
+    /// `CenterCrop(size)`.
     fn central(width: u32, height: u32, size: u32, fraction: f32) -> Self {
-        // timm computes it from a decimal fraction in f64. Where the f32 lies a little above that (0.8), the quotient must
-        // not fall below the integer that it would have been.
+        // timm computes it from a decimal fraction in f64. Where the f32 lies a little above that
+        // (0.8), the quotient must not fall below the integer that it would have been.
         let shorter = (f64::from(size) / f64::from(fraction) * (1.0 + 1e-7)).floor();
         let (w, h) = (f64::from(width), f64::from(height));
         // torchvision's `Resize(int)`: the longer side is truncated to an integer.
@@ -135,7 +137,8 @@ impl Preprocessing {
         }
     }
 
-    /// The scale and shift that turn a pixel in 0…255 into the network's input: `pixel · scale + shift`, per channel.
+    /// The scale and shift that turn a pixel in 0…255 into the network's input: `pixel · scale +
+    /// shift`, per channel.
     pub fn affine(&self) -> ([f32; 3], [f32; 3]) {
         let scale = std::array::from_fn(|c| 1.0 / (255.0 * self.std[c]));
         let shift = std::array::from_fn(|c| -self.mean[c] / self.std[c]);

@@ -1,11 +1,12 @@
 //! Counter-based random streams.
 //!
-//! Every random choice of Taper is drawn from a stream that is keyed by what it is for, never from a generator that
-//! remembers what was drawn before. The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: *Parallel random
-//! numbers: as easy as 1, 2, 3*, SC 2011), the one behind cuRAND and PyTorch on CUDA; its known answers are tested.
+//! Every random choice of Taper is drawn from a stream that is keyed by what it is for, never from
+//! a generator that remembers what was drawn before. The generator is Philox4x32-10 (Salmon,
+//! Moraes, Dror, Shaw: *Parallel random numbers: as easy as 1, 2, 3*, SC 2011), the one behind
+//! cuRAND and PyTorch on CUDA; its known answers are tested.
 //!
-//! A [`Key`] is made of a seed and a [`Purpose`]; [`Key::stream`] takes an epoch (or view) and a sample (or tensor)
-//! index. Streams with different keys or indices are independent.
+//! A [`Key`] is made of a seed and a [`Purpose`]; [`Key::stream`] takes an epoch (or view) and a
+//! sample (or tensor) index. Streams with different keys or indices are independent.
 
 /// What a random stream is for. Different purposes never share numbers, even under the same seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,8 @@ impl Key {
         Self::new(own, Purpose::new(name))
     }
 
-    /// Its two words, for generators elsewhere that draw the same numbers: [`Key::stream`]'s counter is (block, epoch, sample's
-    /// lower half, its upper half).
+    /// Its two words, for generators elsewhere that draw the same numbers: [`Key::stream`]'s
+    /// counter is (block, epoch, sample's lower half, its upper half).
     pub const fn words(self) -> [u32; 2] {
         self.0
     }
@@ -109,7 +110,8 @@ fn philox_lanes(counter: [u32; 4], mut key: [u32; 2]) -> [[u32; LANES]; 4] {
     c
 }
 
-/// One stream of random numbers. Cheap to make, never shared: draw what one sample needs, then drop it.
+/// One stream of random numbers. Cheap to make, never shared: draw what one sample needs, then drop
+/// it.
 ///
 /// Holds 2³² blocks of four 32-bit numbers.
 #[derive(Debug, Clone)]
@@ -153,7 +155,8 @@ impl Stream {
         self.uniform() < probability
     }
 
-    /// As many calls of [`Stream::bernoulli`], several at a time: `yes` where it is true, `no` elsewhere.
+    /// As many calls of [`Stream::bernoulli`], several at a time: `yes` where it is true, `no`
+    /// elsewhere.
     pub fn fill_bernoulli(&mut self, probability: f32, yes: f32, no: f32, out: &mut [f32]) {
         let mut rest = out;
         while self.used < 4 && !rest.is_empty() {
@@ -204,8 +207,8 @@ impl Stream {
     }
 }
 
-/// [`Stream::bernoulli`] is true if the 24 upper bits of its 32 lie below this: u / 2²⁴ < p without division, since both sides times
-/// 2²⁴ are exact.
+/// [`Stream::bernoulli`] is true if the 24 upper bits of its 32 lie below this: u / 2²⁴ < p without
+/// division, since both sides times 2²⁴ are exact.
 pub fn bernoulli_threshold(probability: f32) -> u32 {
     let all = (1u32 << 24) as f32;
     (probability * all).ceil().clamp(0.0, all) as u32

@@ -164,7 +164,8 @@ impl Product {
         let mut sums = vec![T::default(); m * n];
         for number in 0..self.batch {
             let [(a_rows, a_columns), (b_rows, b_columns), _] = stored;
-            // SAFETY: both were just found in live allocations, and nothing is freed while a job runs.
+            // SAFETY: both were just found in live allocations, and nothing is freed while a job
+            // runs.
             let (a, b): (Vec<T>, Vec<T>) = unsafe {
                 (self.a.read(a_rows, a_columns, number), self.b.read(b_rows, b_columns, number))
             };
@@ -429,8 +430,9 @@ macro_rules! of_one_type {
             batch: c_int,
         ) -> c_int {
             cublasGemmStridedBatchedEx(
-                handle, turn_a, turn_b, m, n, k, alpha.cast(), a, $kind, a_leading, a_stride, b, $kind,
-                b_leading, b_stride, beta.cast(), c, $kind, c_leading, c_stride, batch, $compute, -1,
+                handle, turn_a, turn_b, m, n, k, alpha.cast(), a, $kind, a_leading, a_stride, b,
+                $kind, b_leading, b_stride, beta.cast(), c, $kind, c_leading, c_stride, batch,
+                $compute, -1,
             )
         }
     )*};

@@ -1,4 +1,5 @@
-//! cuRAND: generators can be made and seeded, as candle does with each device; numbers are not drawn.
+//! cuRAND: generators can be made and seeded, as candle does with each device; numbers are not
+//! drawn.
 
 use std::ffi::{c_int, c_ulonglong};
 

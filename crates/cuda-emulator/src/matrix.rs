@@ -89,7 +89,8 @@ impl Values {
     /// It lies in a live allocation.
     #[inline(always)]
     pub(crate) unsafe fn set(&self, at: usize, value: f64) {
-        // SAFETY: by this function's contract. Sums of f32 are exact in f64, so that each is rounded once.
+        // SAFETY: by this function's contract. Sums of f32 are exact in f64, so that each is
+        // rounded once.
         unsafe {
             match self.precision {
                 Precision::F16 => {

@@ -40,7 +40,8 @@ struct Registry {
     allocations: BTreeMap<usize, Allocation>,
     /// The same for kernels, made when it is asked for.
     ranges: Option<Arc<Vec<Range>>>,
-    /// Bytes of `Device` and `Pool`; what is freed in a stream no longer counts, though it still lives.
+    /// Bytes of `Device` and `Pool`; what is freed in a stream no longer counts, though it still
+    /// lives.
     device: usize,
     pool: usize,
     /// What the pool keeps for itself, used or not.
@@ -117,7 +118,8 @@ pub(crate) fn allocate(bytes: usize, place: Place, flags: u32) -> Result<u64, St
     })
 }
 
-/// Says that an allocation is free as far as the stream of its caller is concerned: it no longer counts.
+/// Says that an allocation is free as far as the stream of its caller is concerned: it no longer
+/// counts.
 pub(crate) fn discount(address: u64) -> Result<(), Status> {
     with(|registry| {
         let found = registry.allocations.get(&(address as usize)).copied();
@@ -138,7 +140,8 @@ pub(crate) fn release(address: u64) -> Result<(), Status> {
             return Err(ERROR_INVALID_VALUE);
         };
         registry.ranges = None;
-        // SAFETY: the allocation was in the registry, so nobody has freed it, and it is as long as it says.
+        // SAFETY: the allocation was in the registry, so nobody has freed it, and it is as long as
+        // it says.
         unsafe {
             ptr::write_bytes(address as *mut u8, 0xFF, allocation.bytes);
             dealloc((address as usize - ALIGNMENT) as *mut u8, layout(allocation.bytes)?);
@@ -239,7 +242,8 @@ pub(crate) fn set_threshold(bytes: usize) {
     with(|registry| registry.threshold = bytes);
 }
 
-/// What happens to the pool when somebody synchronises: it gives back what is free beyond `keep`, or its threshold.
+/// What happens to the pool when somebody synchronises: it gives back what is free beyond `keep`,
+/// or its threshold.
 pub(crate) fn trim(keep: Option<usize>) {
     with(|registry| {
         let keep = keep.unwrap_or(registry.threshold);

@@ -1,4 +1,5 @@
-//! Streams and events. Work is only queued, and run when somebody waits for it: as late as a real device may.
+//! Streams and events. Work is only queued, and run when somebody waits for it: as late as a real
+//! device may.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,7 +22,8 @@ pub(crate) type Job = Box<dyn FnOnce() -> Result<(), Status> + Send>;
 /// A stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Stream {
-    /// The one that all others wait for, and that waits for all others, unless they were created not to.
+    /// The one that all others wait for, and that waits for all others, unless they were created
+    /// not to.
     Legacy,
     /// Each thread's own.
     Thread(u64),
@@ -263,7 +265,8 @@ pub(crate) fn synchronise_all() -> Result<(), Status> {
     check()
 }
 
-/// Whether everything in a stream is done. If not, it is done afterwards: who asks again is told so.
+/// Whether everything in a stream is done. If not, it is done afterwards: who asks again is told
+/// so.
 pub(crate) fn query(stream: Stream) -> Result<(), Status> {
     check()?;
     let target = given(stream);

@@ -19,10 +19,12 @@ use crate::{
 };
 use taper_picture::{Defect, DefectKind};
 
-/// More entries than this are no data set for one archive, and a list of them may not fit into memory.
+/// More entries than this are no data set for one archive, and a list of them may not fit into
+/// memory.
 const MOST_ENTRIES: usize = 20_000_000;
 
-/// How much larger a gzipped tar may become when unpacked: pictures hardly shrink, bombs shrink a thousandfold.
+/// How much larger a gzipped tar may become when unpacked: pictures hardly shrink, bombs shrink a
+/// thousandfold.
 const MOST_GROWTH: u64 = 20;
 /// What it may have beside that, so that small archives of empty pages are no bombs.
 const ROOM: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
@@ -52,14 +54,16 @@ fn kind(path: &Path) -> Option<Kind> {
     }
 }
 
-/// Opens a zip or tar archive of pictures, in the layouts of [`open_folder`](crate::open_folder), below any number of
-/// folders that all pictures share. Its pictures are read where they lie.
+/// Opens a zip or tar archive of pictures, in the layouts of [`open_folder`](crate::open_folder),
+/// below any number of folders that all pictures share. Its pictures are read where they lie.
 ///
-/// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones, `..`) are refused all
-/// the same, as such an archive is not what it claims to be. Links and other special entries are passed over and counted.
-/// A picture that unpacks to more than the decoding limit is a [finding](taper_picture::Finding), and is not unpacked further.
-/// A gzipped tar has no index and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary file
-/// without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20 times its size and 1 GiB.
+/// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones,
+/// `..`) are refused all the same, as such an archive is not what it claims to be. Links and other
+/// special entries are passed over and counted. A picture that unpacks to more than the decoding
+/// limit is a [finding](taper_picture::Finding), and is not unpacked further. A gzipped tar has no
+/// index and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary
+/// file without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20
+/// times its size and 1 GiB.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is damaged, encrypted, or has names that lead out of it; otherwise as
@@ -68,7 +72,8 @@ pub fn open_archive(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Datase
     open_archives(&[(path.as_ref(), None)], purpose)
 }
 
-/// Opens several archives as one data set, each with the split that all of its pictures belong to, if it has one.
+/// Opens several archives as one data set, each with the split that all of its pictures belong to,
+/// if it has one.
 ///
 /// # Errors
 /// As [`open_archive`].
@@ -80,7 +85,8 @@ pub fn open_archives(
     open_parts(&places.join(" + "), archives, purpose)
 }
 
-/// Archives under one name. Where an archive has a split, its ids are `SPLIT/CLASS/…`, without the folders around that.
+/// Archives under one name. Where an archive has a split, its ids are `SPLIT/CLASS/…`, without the
+/// folders around that.
 pub(crate) fn open_parts(
     name: &str,
     archives: &[(&Path, Option<taper_core::Split>)],

@@ -18,7 +18,8 @@ use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode,
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// Stable name within the data set: the path relative to its root with forward slashes, e.g. `train/rock/a.jpg`.
+    /// Stable name within the data set: the path relative to its root with forward slashes, e.g.
+    /// `train/rock/a.jpg`.
     pub id: String,
     /// The split that the source assigns, if it does.
     pub split: Option<Split>,
@@ -26,8 +27,8 @@ pub struct Sample {
     pub label: u32,
     /// The number by which the source knows this picture. Not its index in the data set.
     pub slot: usize,
-    /// What it belongs to, such as the clip that it is a frame of: pictures of one group are never drawn into different
-    /// splits.
+    /// What it belongs to, such as the clip that it is a frame of: pictures of one group are never
+    /// drawn into different splits.
     pub group: Option<Arc<str>>,
 }
 
@@ -37,8 +38,9 @@ impl Sample {
         Self { id: id.into(), split, label, slot, group: None }
     }
 
-    /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on nothing but the id,
-    /// so that augmentation and splits of a picture stay what they are when other pictures come or go.
+    /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on
+    /// nothing but the id, so that augmentation and splits of a picture stay what they are when
+    /// other pictures come or go.
     pub fn key(&self) -> u64 {
         hash_of(&self.id)
     }
@@ -63,12 +65,14 @@ pub enum Content {
 
 /// Where the pictures of a [`Dataset`] come from: a folder, a renderer, an archive, a table.
 ///
-/// A source lists its samples once, when it is opened; afterwards it only hands out their content, from several threads
-/// at a time and in any order.
+/// A source lists its samples once, when it is opened; afterwards it only hands out their content,
+/// from several threads at a time and in any order.
 pub trait PictureSource: Send + Sync + fmt::Debug {
-    /// The content of a sample. Sources do not decode: the data set does, the same way for all of them.
+    /// The content of a sample. Sources do not decode: the data set does, the same way for all of
+    /// them.
     ///
-    /// `limit` is the largest number of encoded bytes that is of use; a source should not read more than that.
+    /// `limit` is the largest number of encoded bytes that is of use; a source should not read more
+    /// than that.
     ///
     /// # Errors
     /// A [`Defect`] if the content cannot be had.
@@ -77,21 +81,23 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     /// What and where the source is, for messages: a path, a name.
     fn place(&self) -> String;
 
-    /// What decides the content besides the samples' ids, such as the seed and size of a renderer; part of
-    /// [`Dataset::fingerprint`]. Not the place, so that a folder may be moved. Nothing by default.
+    /// What decides the content besides the samples' ids, such as the seed and size of a renderer;
+    /// part of [`Dataset::fingerprint`]. Not the place, so that a folder may be moved. Nothing by
+    /// default.
     fn identity(&self) -> String {
         String::new()
     }
 
-    /// 32 bytes that stand for a sample's content, if the source has them without fetching it: a renderer's parameters, an
-    /// archive's digests. Nothing by default; then the content itself is digested.
+    /// 32 bytes that stand for a sample's content, if the source has them without fetching it: a
+    /// renderer's parameters, an archive's digests. Nothing by default; then the content itself is
+    /// digested.
     fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
         let _ = sample;
         None
     }
 
-    /// The file that holds a sample, if it is a file of its own: absolute, or relative to the working directory. None by
-    /// default, as in archives, tables and renderers.
+    /// The file that holds a sample, if it is a file of its own: absolute, or relative to the
+    /// working directory. None by default, as in archives, tables and renderers.
     fn file(&self, sample: &Sample) -> Option<PathBuf> {
         let _ = sample;
         None
@@ -104,8 +110,8 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     }
 }
 
-/// What lies in a data set's folders without being a picture. It does no harm, and is counted so that nothing
-/// disappears silently.
+/// What lies in a data set's folders without being a picture. It does no harm, and is counted so
+/// that nothing disappears silently.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored {
     /// How many files and hidden folders were passed over.
@@ -116,8 +122,9 @@ pub struct Ignored {
 
 /// A set of labelled pictures, whatever their source.
 ///
-/// Samples are in canonical order: by the bytes of their ids. A sample's index never changes while a data set lives;
-/// pictures that turn out to be unreadable are [excluded](Dataset::exclude), not removed.
+/// Samples are in canonical order: by the bytes of their ids. A sample's index never changes while
+/// a data set lives; pictures that turn out to be unreadable are [excluded](Dataset::exclude), not
+/// removed.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     classes: ClassNames,
@@ -129,7 +136,8 @@ pub struct Dataset {
     remarks: Vec<String>,
     ignored: Ignored,
     cache: Option<Arc<PictureCache>>,
-    /// What stands for the content of each sample, as far as it is known: no picture is read twice for it.
+    /// What stands for the content of each sample, as far as it is known: no picture is read twice
+    /// for it.
     digests: Arc<[OnceLock<[u8; 32]>]>,
 }
 
@@ -139,7 +147,8 @@ impl Dataset {
     /// Samples are brought into canonical order.
     ///
     /// # Errors
-    /// [`Error::NoPictures`] without samples, [`Error::Setting`] if a label is out of range or an id occurs twice.
+    /// [`Error::NoPictures`] without samples, [`Error::Setting`] if a label is out of range or an
+    /// id occurs twice.
     pub fn new(
         classes: ClassNames,
         mut samples: Vec<Sample>,
@@ -189,11 +198,13 @@ impl Dataset {
         self
     }
 
-    /// The same data set, which keeps decoded pictures for the next time that they are [read](Dataset::read), as
-    /// TensorFlow's `cache()` does: the first in memory, further ones in a temporary file without a name, as many as the
-    /// options have room for. Clones share what is kept. Pictures that change on disk meanwhile stay what they were.
+    /// The same data set, which keeps decoded pictures for the next time that they are
+    /// [read](Dataset::read), as TensorFlow's `cache()` does: the first in memory, further ones in
+    /// a temporary file without a name, as many as the options have room for. Clones share what is
+    /// kept. Pictures that change on disk meanwhile stay what they were.
     ///
-    /// Features are worth more: where a frozen network looks at the same views in every epoch, keep those.
+    /// Features are worth more: where a frozen network looks at the same views in every epoch, keep
+    /// those.
     ///
     /// # Errors
     /// [`Error::Io`] if the temporary file cannot be made.
@@ -235,19 +246,20 @@ impl Dataset {
         self.source.place()
     }
 
-    /// Pictures that cannot be used, or only with a remark: those found while indexing (formats that are not
-    /// supported), and those handed to [`exclude`](Dataset::exclude).
+    /// Pictures that cannot be used, or only with a remark: those found while indexing (formats
+    /// that are not supported), and those handed to [`exclude`](Dataset::exclude).
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Pictures that cannot be used: [`findings`](Dataset::findings) without those that are used all the same.
+    /// Pictures that cannot be used: [`findings`](Dataset::findings) without those that are used
+    /// all the same.
     pub fn unreadable(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| !f.usable())
     }
 
-    /// What should be said about the data set as a whole, one sentence each: a class that a split lacks, a folder that
-    /// was passed over.
+    /// What should be said about the data set as a whole, one sentence each: a class that a split
+    /// lacks, a folder that was passed over.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -257,9 +269,10 @@ impl Dataset {
         &self.ignored
     }
 
-    /// Takes note of pictures that failed to decode (from [`Batch::failed`](crate::Batch::failed) or
-    /// [`verify`](Dataset::verify)) and of remarks about others. Samples that cannot be used are left out of all later
-    /// [`splits`](Dataset::splits) and [`indices`](Dataset::indices). Reporting one twice does no harm.
+    /// Takes note of pictures that failed to decode (from [`Batch::failed`](crate::Batch::failed)
+    /// or [`verify`](Dataset::verify)) and of remarks about others. Samples that cannot be used are
+    /// left out of all later [`splits`](Dataset::splits) and [`indices`](Dataset::indices).
+    /// Reporting one twice does no harm.
     pub fn exclude(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for finding in findings {
             if let Some(sample) = finding.sample.filter(|_| !finding.usable()) {
@@ -277,8 +290,8 @@ impl Dataset {
         self.excluded.contains(&index)
     }
 
-    /// The indices of all samples that are not excluded, in canonical order; with a split, of those that the source
-    /// assigns to it.
+    /// The indices of all samples that are not excluded, in canonical order; with a split, of those
+    /// that the source assigns to it.
     pub fn indices(&self, split: Option<Split>) -> Vec<usize> {
         (0..self.len())
             .filter(|i| !self.is_excluded(*i))
@@ -297,8 +310,9 @@ impl Dataset {
         counts
     }
 
-    /// The same samples, grouped by their ids: the group is what the expression's first pair of parentheses matches, or all
-    /// that it matches if it has none. Ids that it does not match are groups of their own.
+    /// The same samples, grouped by their ids: the group is what the expression's first pair of
+    /// parentheses matches, or all that it matches if it has none. Ids that it does not match are
+    /// groups of their own.
     ///
     /// # Errors
     /// [`Error::GroupBy`] if the expression is invalid or matches no id at all.
@@ -320,8 +334,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The same samples under another list of classes, matched by name: the way to evaluate a model on a data set that
-    /// lacks some of its classes or was indexed on its own.
+    /// The same samples under another list of classes, matched by name: the way to evaluate a model
+    /// on a data set that lacks some of its classes or was indexed on its own.
     ///
     /// # Errors
     /// [`Error::UnknownClass`] if `classes` lacks one of this data set's.
@@ -373,7 +387,8 @@ impl Dataset {
         Ok(picture)
     }
 
-    /// Decodes what [`fetch`](Dataset::fetch) gave for a sample: for callers that need the encoded bytes as well.
+    /// Decodes what [`fetch`](Dataset::fetch) gave for a sample: for callers that need the encoded
+    /// bytes as well.
     ///
     /// # Errors
     /// As [`read`](Dataset::read).
@@ -414,10 +429,11 @@ impl Dataset {
         })
     }
 
-    /// Decodes every picture once, in parallel, and reports those that cannot be used or need a remark, in canonical
-    /// order.
+    /// Decodes every picture once, in parallel, and reports those that cannot be used or need a
+    /// remark, in canonical order.
     ///
-    /// Not needed before a pass that decodes everything anyway: the [`Loader`](crate::Loader) reports the same.
+    /// Not needed before a pass that decodes everything anyway: the [`Loader`](crate::Loader)
+    /// reports the same.
     pub fn verify(&self) -> Vec<Finding> {
         (0..self.len())
             .into_par_iter()
@@ -439,8 +455,8 @@ impl Dataset {
         }
     }
 
-    /// What stands for a picture's content, e.g. in the keys of cached features: its source's own digest, or the SHA-256 of
-    /// the content, which is read for it the first time.
+    /// What stands for a picture's content, e.g. in the keys of cached features: its source's own
+    /// digest, or the SHA-256 of the content, which is read for it the first time.
     ///
     /// # Errors
     /// As [`Dataset::fetch`].
@@ -462,8 +478,8 @@ impl Dataset {
         self.digests.get(index).map_or(digest, |own| *own.get_or_init(|| digest))
     }
 
-    /// Reads and decodes a sample unless `known` says, for the digest of its content, that nobody needs it: the content is
-    /// read once for both.
+    /// Reads and decodes a sample unless `known` says, for the digest of its content, that nobody
+    /// needs it: the content is read once for both.
     ///
     /// # Errors
     /// As [`Dataset::read`].
@@ -486,15 +502,16 @@ impl Dataset {
         Ok(Some(picture))
     }
 
-    /// A cheap fingerprint: SHA-256, in hexadecimal, of the source's identity, the class names and every sample's id, split, label and
-    /// size in bytes, in canonical order. It notices pictures that come, go, move or change their size, not bytes
-    /// changed in place: see [`content_digest`](Dataset::content_digest).
+    /// A cheap fingerprint: SHA-256, in hexadecimal, of the source's identity, the class names and
+    /// every sample's id, split, label and size in bytes, in canonical order. It notices pictures
+    /// that come, go, move or change their size, not bytes changed in place: see
+    /// [`content_digest`](Dataset::content_digest).
     pub fn fingerprint(&self) -> String {
         self.digest(|sample| self.source.bytes(sample).map(|n| n.to_le_bytes().to_vec()))
     }
 
-    /// Like [`fingerprint`](Dataset::fingerprint), but over the SHA-256 of every picture's content instead of its size:
-    /// it reads all of them. Content that cannot be read counts as absent.
+    /// Like [`fingerprint`](Dataset::fingerprint), but over the SHA-256 of every picture's content
+    /// instead of its size: it reads all of them. Content that cannot be read counts as absent.
     pub fn content_digest(&self) -> String {
         let contents: Vec<Option<Vec<u8>>> = (0..self.len())
             .into_par_iter()
@@ -505,7 +522,8 @@ impl Dataset {
     }
 
     fn digest(&self, mut of: impl FnMut(&Sample) -> Option<Vec<u8>>) -> String {
-        // Every field is preceded by its length, so that no two lists run together to the same bytes.
+        // Every field is preceded by its length, so that no two lists run together to the same
+        // bytes.
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
@@ -527,7 +545,8 @@ impl Dataset {
     }
 }
 
-/// SHA-256 of a picture's content: of its encoded bytes, or of width, height (u32, little endian) and pixels.
+/// SHA-256 of a picture's content: of its encoded bytes, or of width, height (u32, little endian)
+/// and pixels.
 pub fn content_sha256(content: &Content) -> [u8; 32] {
     let mut hash = Sha256::new();
     match content {

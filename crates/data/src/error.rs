@@ -6,8 +6,8 @@ use taper_picture::Finding;
 
 /// What can go wrong with a data set as a whole, or with the way it is asked for.
 ///
-/// What is wrong with a single picture is a [`Defect`](taper_picture::Defect): it is reported, and only in strict mode does it
-/// become an [`Error::Refused`].
+/// What is wrong with a single picture is a [`Defect`](taper_picture::Defect): it is reported, and
+/// only in strict mode does it become an [`Error::Refused`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -235,7 +235,8 @@ pub enum Error {
         /// How many samples there are.
         len: usize,
     },
-    /// A preprocessing specification is out of range, or a picture cannot be brought to the network's size.
+    /// A preprocessing specification is out of range, or a picture cannot be brought to the
+    /// network's size.
     #[error(transparent)]
     Picture(#[from] taper_picture::Error),
     /// A view of a picture cannot be made.

@@ -1,4 +1,5 @@
-//! Data sets that have a name and lie somewhere on the network, in archives whose digests are known.
+//! Data sets that have a name and lie somewhere on the network, in archives whose digests are
+//! known.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +23,8 @@ pub struct KnownArchive {
 
 /// A data set in archives on the network.
 ///
-/// Archives are read where they lie: nothing is unpacked. What a picture is called never decides its split or class, only
-/// the archive and the folder do.
+/// Archives are read where they lie: nothing is unpacked. What a picture is called never decides
+/// its split or class, only the archive and the folder do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSet {
     /// The name.
@@ -35,8 +36,9 @@ pub struct KnownSet {
 }
 
 impl KnownSet {
-    /// Laurence Moroney's *Rock, Paper, Scissors Dataset* (2019, CC BY 2.0): 840 training and 124 test pictures of each
-    /// class, 300 × 300, rendered hands on white. Sizes and digests as TensorFlow Datasets records them.
+    /// Laurence Moroney's *Rock, Paper, Scissors Dataset* (2019, CC BY 2.0): 840 training and 124
+    /// test pictures of each class, 300 × 300, rendered hands on white. Sizes and digests as
+    /// TensorFlow Datasets records them.
     pub fn rock_paper_scissors() -> Self {
         let archive = |file: &str, bytes, sha256: &str, split| KnownArchive {
             file: file.into(),
@@ -76,8 +78,8 @@ impl KnownSet {
         self.archives.iter().map(|a| a.bytes).sum()
     }
 
-    /// Opens the set from archives in `folder/NAME`, which are fetched first where they are not there. Pictures are named
-    /// `SPLIT/CLASS/FILE`, as in a folder of that layout.
+    /// Opens the set from archives in `folder/NAME`, which are fetched first where they are not
+    /// there. Pictures are named `SPLIT/CLASS/FILE`, as in a folder of that layout.
     ///
     /// # Errors
     /// As [`taper_fetch::download`] and [`open_archive`](crate::open_archive).

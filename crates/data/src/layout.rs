@@ -1,4 +1,5 @@
-//! From names like `train/cat/1.jpg` to splits, classes and samples: what archives and tables have in common.
+//! From names like `train/cat/1.jpg` to splits, classes and samples: what archives and tables have
+//! in common.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -43,7 +44,8 @@ impl Beside {
     }
 }
 
-/// Makes a data set of rows. Classes are in the order of `classes`, or sorted by the bytes of their names.
+/// Makes a data set of rows. Classes are in the order of `classes`, or sorted by the bytes of their
+/// names.
 pub(crate) fn dataset(
     place: &str,
     rows: Vec<Row>,
@@ -145,8 +147,8 @@ fn gaps(samples: &[Sample], names: &ClassNames) -> Vec<String> {
         .collect()
 }
 
-/// Sorts the names of an archive's pictures into splits and classes, as folders would be: `SPLIT/CLASS/…` or `CLASS/…`,
-/// below any number of folders that all of them share.
+/// Sorts the names of an archive's pictures into splits and classes, as folders would be:
+/// `SPLIT/CLASS/…` or `CLASS/…`, below any number of folders that all of them share.
 pub(crate) fn arrange(
     place: &str,
     entries: Vec<(String, usize)>,

@@ -36,16 +36,17 @@ impl Item {
         Self::views(indices, 0..1)
     }
 
-    /// The pictures `times` times over, one pass after the other: the first pass has view 0, the picture as it is, the next
-    /// view 1, and so on. As TensorFlow's `repeat(times)` before a random augmentation: 2,520 pictures twice are 5,040.
+    /// The pictures `times` times over, one pass after the other: the first pass has view 0, the
+    /// picture as it is, the next view 1, and so on. As TensorFlow's `repeat(times)` before a
+    /// random augmentation: 2,520 pictures twice are 5,040.
     pub fn repeat(indices: &[usize], times: u32) -> Vec<Item> {
         (0..times)
             .flat_map(|view| indices.iter().map(move |&sample| Item { sample, view }))
             .collect()
     }
 
-    /// The given views of every picture, all views of one picture next to each other: within a batch it is then read
-    /// and decoded once for all of them.
+    /// The given views of every picture, all views of one picture next to each other: within a
+    /// batch it is then read and decoded once for all of them.
     pub fn views(indices: &[usize], views: Range<u32>) -> Vec<Item> {
         indices
             .iter()
@@ -54,14 +55,16 @@ impl Item {
     }
 }
 
-/// Makes variants of pictures. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do: what it returns is brought to size as an
-/// untouched picture would be.
+/// Makes variants of pictures. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do: what it returns
+/// is brought to size as an untouched picture would be.
 ///
-/// It must be a pure function of picture, view, key and specification: it is called from several threads, in any order.
+/// It must be a pure function of picture, view, key and specification: it is called from several
+/// threads, in any order.
 pub trait Augment: Send + Sync {
-    /// Writes the variant number `view` (1 or above) of a picture to `out` as the network wants it: u8, layout
-    /// \[size, size, 3\] (RGB), range 0…255. `key` is [`Sample::key`](crate::Sample::key), to key random streams by. The
-    /// preparer has the specification, and buffers.
+    /// Writes the variant number `view` (1 or above) of a picture to `out` as the network wants it:
+    /// u8, layout \[size, size, 3\] (RGB), range 0…255. `key` is
+    /// [`Sample::key`](crate::Sample::key), to key random streams by. The preparer has the
+    /// specification, and buffers.
     ///
     /// # Errors
     /// If the picture cannot be brought to size.
@@ -90,9 +93,9 @@ impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
 
 /// Knows which pictures need not be loaded.
 pub trait Screen: Send + Sync {
-    /// Whether an item need not be loaded, since what it is wanted for is there. `digest` stands for the picture's content
-    /// ([`Dataset::picture_digest`]); it was read, and is not decoded if none of its views is needed. Called from several
-    /// threads, once for each item.
+    /// Whether an item need not be loaded, since what it is wanted for is there. `digest` stands
+    /// for the picture's content ([`Dataset::picture_digest`]); it was read, and is not decoded if
+    /// none of its views is needed. Called from several threads, once for each item.
     fn is_known(&self, item: Item, digest: &[u8; 32]) -> bool;
 }
 
@@ -101,14 +104,14 @@ pub trait Screen: Send + Sync {
 pub struct LoaderOptions {
     /// Pictures per batch, at least 1. Default 64.
     pub batch_size: usize,
-    /// How many batches are prepared ahead of the one being handed out, at least 1. Default 2. At most
-    /// `(prefetch + 1) · batch_size · size² · 3` bytes of pixels are held.
+    /// How many batches are prepared ahead of the one being handed out, at least 1. Default 2. At
+    /// most `(prefetch + 1) · batch_size · size² · 3` bytes of pixels are held.
     pub prefetch: usize,
-    /// Whether a picture that cannot be used, or only with a remark, ends the iteration with [`Error::Refused`] instead
-    /// of being reported in its batch. Default false.
+    /// Whether a picture that cannot be used, or only with a remark, ends the iteration with
+    /// [`Error::Refused`] instead of being reported in its batch. Default false.
     pub strict: bool,
-    /// Whether a last batch of a single picture joins the one before it, which then has `batch_size + 1`: batch
-    /// normalisation cannot train on one value. Default false.
+    /// Whether a last batch of a single picture joins the one before it, which then has `batch_size
+    /// + 1`: batch normalisation cannot train on one value. Default false.
     pub merge_single_last: bool,
 }
 
@@ -132,7 +135,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// View of each picture, \[n\].
     pub views: Vec<u32>,
-    /// Samples that were asked for in this batch and could not be used: one entry per sample, however many views.
+    /// Samples that were asked for in this batch and could not be used: one entry per sample,
+    /// however many views.
     pub failed: Vec<Finding>,
     /// Remarks about samples that are used all the same.
     pub remarks: Vec<Finding>,
@@ -154,24 +158,26 @@ impl Batch {
 
 /// An iterator of [`Batch`]es.
 ///
-/// **Order.** Batches and the pictures in them come in the order of the items, and their bytes do not depend on the
-/// number of threads: every picture is a function of its item alone.
+/// **Order.** Batches and the pictures in them come in the order of the items, and their bytes do
+/// not depend on the number of threads: every picture is a function of its item alone.
 ///
-/// **Failures.** A picture that cannot be decoded is left out of its batch and named in [`Batch::failed`]; later pictures
-/// do not move up into its place, so that batch k is always made of items `k · batch_size` and on. In strict mode the
-/// first batch with a finding (or a finding made while indexing) ends the iteration with [`Error::Refused`].
+/// **Failures.** A picture that cannot be decoded is left out of its batch and named in
+/// [`Batch::failed`]; later pictures do not move up into its place, so that batch k is always made
+/// of items `k · batch_size` and on. In strict mode the first batch with a finding (or a finding
+/// made while indexing) ends the iteration with [`Error::Refused`].
 ///
-/// **Decoding once.** No pass over the data is needed beforehand. A caller that fixes its splits before training does so
-/// over all indexed pictures, loads each once (to compute features, say), hands the failures to [`Dataset::exclude`], and
-/// then takes [`Dataset::splits`], or [`Splits::without`](crate::Splits::without) if they are fixed already. Indices stay
-/// valid throughout. [`Dataset::verify`] is there for callers that want to know without loading.
+/// **Decoding once.** No pass over the data is needed beforehand. A caller that fixes its splits
+/// before training does so over all indexed pictures, loads each once (to compute features, say),
+/// hands the failures to [`Dataset::exclude`], and then takes [`Dataset::splits`], or
+/// [`Splits::without`](crate::Splits::without) if they are fixed already. Indices stay valid
+/// throughout. [`Dataset::verify`] is there for callers that want to know without loading.
 ///
-/// **Threads and memory.** Work is done in rayon's pool (the current one, if the loader is used within another), up to
-/// `prefetch` batches ahead; no thread of its own is started. The loader may be used from within the pool, even one of a
-/// single thread.
+/// **Threads and memory.** Work is done in rayon's pool (the current one, if the loader is used
+/// within another), up to `prefetch` batches ahead; no thread of its own is started. The loader may
+/// be used from within the pool, even one of a single thread.
 ///
-/// **Ending.** A loader that is dropped stops its pending work: at most the pictures being decoded at that moment are
-/// finished, and nothing waits for them.
+/// **Ending.** A loader that is dropped stops its pending work: at most the pictures being decoded
+/// at that moment are finished, and nothing waits for them.
 ///
 /// A panic in the [`Augment`] is passed on to the caller of `next`.
 pub struct Loader {
@@ -220,8 +226,9 @@ impl Loader {
     /// Views above 0 need an `augment`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a batch size or prefetch of 0, or views above 0 without `augment`; [`Error::NoSample`] for an
-    /// index beyond the data set; [`Error::Picture`] for a specification out of range.
+    /// [`Error::Setting`] for a batch size or prefetch of 0, or views above 0 without `augment`;
+    /// [`Error::NoSample`] for an index beyond the data set; [`Error::Picture`] for a specification
+    /// out of range.
     pub fn new(
         dataset: Arc<Dataset>,
         spec: Preprocessing,
@@ -299,7 +306,8 @@ impl Loader {
 impl Job {
     fn run(&self, range: Range<usize>, sender: &SyncSender<Outcome>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.batch(range)));
-        // There is room for one outcome, and a loader that has gone away no longer wants it: never a reason to wait.
+        // There is room for one outcome, and a loader that has gone away no longer wants it: never
+        // a reason to wait.
         let _ = sender.try_send(outcome);
     }
 
@@ -404,8 +412,8 @@ impl Job {
     }
 }
 
-/// Waits for a batch. Within rayon's pool, waiting means working: were the pool's only thread to sleep here, nobody
-/// would be left to make the batch.
+/// Waits for a batch. Within rayon's pool, waiting means working: were the pool's only thread to
+/// sleep here, nobody would be left to make the batch.
 fn wait(receiver: &Receiver<Outcome>) -> Option<Outcome> {
     loop {
         match receiver.try_recv() {
@@ -470,7 +478,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use taper_core::{ClassNames, Fit, Interpolation, OutOfRange};
+    use taper_core::{ClassNames, Fit, Interpolation};
 
     use super::*;
     use crate::{Content, PictureSource, Sample, fixture};

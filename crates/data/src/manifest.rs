@@ -16,7 +16,8 @@ use crate::{
 };
 use taper_picture::{Defect, DefectKind, read_file};
 
-/// The longest line of a JSON Lines manifest, in bytes: far beyond any path, and a guard against files that are no text.
+/// The longest line of a JSON Lines manifest, in bytes: far beyond any path, and a guard against
+/// files that are no text.
 const LONGEST_LINE: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -78,15 +79,17 @@ fn is_json_lines(path: &Path) -> bool {
     has_extension(path, &["jsonl", "ndjson"])
 }
 
-/// Opens a manifest: `path,label[,split][,group]`, as CSV with a header line or as JSON Lines with those fields.
+/// Opens a manifest: `path,label[,split][,group]`, as CSV with a header line or as JSON Lines with
+/// those fields.
 ///
-/// Paths are counted from the manifest's folder, with forward slashes; absolute ones are taken as they are. `split` is
-/// empty or one of the names of [`Split`](taper_core::Split). Pictures of one `group` stay in one split when splits are
-/// [drawn](Dataset::splits). Classes are sorted by the bytes of their names. Whether the files exist is found out when
-/// they are read.
+/// Paths are counted from the manifest's folder, with forward slashes; absolute ones are taken as
+/// they are. `split` is empty or one of the names of [`Split`](taper_core::Split). Pictures of one
+/// `group` stay in one split when splits are [drawn](Dataset::splits). Classes are sorted by the
+/// bytes of their names. Whether the files exist is found out when they are read.
 ///
 /// # Errors
-/// [`Error::Manifest`] names the first line that cannot be understood; otherwise as [`open_folder`](crate::open_folder).
+/// [`Error::Manifest`] names the first line that cannot be understood; otherwise as
+/// [`open_folder`](crate::open_folder).
 pub fn open_manifest(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     let path = path.as_ref();
     let file = fs::File::open(path).map_err(|source| match source.kind() {

@@ -5,30 +5,52 @@ use crate::{
     open_manifest,
 };
 
-/// Opens whatever lies at a path: a folder of pictures, a manifest (`.csv`, `.jsonl`, `.ndjson`) or an archive (`.zip`,
-/// `.tar`); with the feature `parquet` also a Parquet file, or a folder of them.
+/// A kind of file that holds a data set.
+struct Format {
+    /// Whether a path is one.
+    is: fn(&Path) -> bool,
+    open: fn(&Path, FolderUse) -> Result<Dataset>,
+}
+
+/// The kinds of files, asked in this order. What is none of them is a folder.
+const FORMATS: [Format; 3] = [
+    PARQUET,
+    Format {
+        is: |path| !path.is_dir() && is_manifest(path),
+        open: |p, purpose| open_manifest(p, purpose),
+    },
+    Format {
+        is: |path| !path.is_dir() && is_archive(path),
+        open: |p, purpose| open_archive(p, purpose),
+    },
+];
+
+#[cfg(feature = "parquet")]
+const PARQUET: Format =
+    Format { is: crate::is_parquet, open: |p, purpose| crate::open_parquet(p, purpose) };
+
+#[cfg(not(feature = "parquet"))]
+const PARQUET: Format = Format {
+    is: |path| {
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && !path.is_dir()
+    },
+    open: |path, _| {
+        let problem = "this build cannot read Parquet (feature 'parquet')".into();
+        Err(Error::Table { path: path.into(), problem })
+    },
+};
+
+/// Opens whatever lies at a path: a folder of pictures, a manifest (`.csv`, `.jsonl`, `.ndjson`) or
+/// an archive (`.zip`, `.tar`); with the feature `parquet` also a Parquet file, or a folder of
+/// them.
 ///
 /// # Errors
-/// As [`open_folder`], [`open_manifest`] and [`open_archive`]; [`Error::NotASource`] for any other file.
+/// As [`open_folder`], [`open_manifest`] and [`open_archive`]; [`Error::NotASource`] for any other
+/// file.
 pub fn open_path(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     let path = path.as_ref();
-    #[cfg(feature = "parquet")]
-    if crate::is_parquet(path) {
-        return crate::open_parquet(path, purpose);
-    }
-    #[cfg(not(feature = "parquet"))]
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && !path.is_dir() {
-        let problem = "this build cannot read Parquet (feature 'parquet')".into();
-        return Err(Error::Table { path: path.into(), problem });
-    }
-    // A folder may be called like a file.
-    if !path.is_dir() {
-        if is_manifest(path) {
-            return open_manifest(path, purpose);
-        }
-        if is_archive(path) {
-            return open_archive(path, purpose);
-        }
+    if let Some(format) = FORMATS.iter().find(|format| (format.is)(path)) {
+        return (format.open)(path, purpose);
     }
     match open_folder(path, purpose) {
         Err(Error::NotAFolder { path }) => Err(Error::NotASource { path }),

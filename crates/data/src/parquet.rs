@@ -48,23 +48,26 @@ const MOST_CLASSES: usize = 1_000_000;
 /// Opens Parquet files as the Hugging Face Hub has them: a file, or a folder with files as
 /// `[data/]SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`.
 ///
-/// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if bytes are missing, the file
-/// `path` below the Parquet file's folder is read. The column of labels has numbers or names. Which columns these are, and
-/// what the classes are called, the schema's metadata say under the key `huggingface`; without it they are `image` and
-/// `label`. Rows without a label (none, or −1) take no part. Ids are `FILE/ROW/NAME`.
+/// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if
+/// bytes are missing, the file `path` below the Parquet file's folder is read. The column of labels
+/// has numbers or names. Which columns these are, and what the classes are called, the schema's
+/// metadata say under the key `huggingface`; without it they are `image` and `label`. Rows without
+/// a label (none, or −1) take no part. Ids are `FILE/ROW/NAME`.
 ///
-/// The list of rows is read once; pictures are read when they are asked for, in runs of neighbours, and about 64 MiB of
-/// them are kept.
+/// The list of rows is read once; pictures are read when they are asked for, in runs of neighbours,
+/// and about 64 MiB of them are kept.
 ///
 /// # Errors
-/// [`Error::Table`] if a file is damaged or has no such columns; otherwise as [`open_folder`](crate::open_folder).
+/// [`Error::Table`] if a file is damaged or has no such columns; otherwise as
+/// [`open_folder`](crate::open_folder).
 pub fn open_parquet(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     let path = path.as_ref();
     let files = if path.is_dir() { files_in(path) } else { vec![path.to_path_buf()] };
     open_parquet_files(&path.display().to_string(), &files, purpose)
 }
 
-/// Opens Parquet files as one data set of this name; their names or folders say their splits, if they do.
+/// Opens Parquet files as one data set of this name; their names or folders say their splits, if
+/// they do.
 ///
 /// # Errors
 /// As [`open_parquet`].
@@ -74,7 +77,8 @@ pub fn open_parquet_files(place: &str, files: &[PathBuf], purpose: FolderUse) ->
     open_parts(place, &parts, purpose)
 }
 
-/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`] looks for them.
+/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`]
+/// looks for them.
 pub fn is_parquet(path: &Path) -> bool {
     if path.is_dir() { !files_in(path).is_empty() } else { has_extension(path) }
 }
@@ -83,8 +87,8 @@ fn has_extension(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
 }
 
-/// The Parquet files in a folder, its folder `data`, and its folders that are called like splits. Nowhere else: looking
-/// through a folder of pictures would take long.
+/// The Parquet files in a folder, its folder `data`, and its folders that are called like splits.
+/// Nowhere else: looking through a folder of pictures would take long.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -193,7 +197,8 @@ fn open_parts(
     layout::dataset(place, rows, names, Arc::new(source), beside, purpose)
 }
 
-/// A file that several threads read at places of their own: unlike `File`, whose clones share their position.
+/// A file that several threads read at places of their own: unlike `File`, whose clones share their
+/// position.
 struct Chunks(Window);
 
 impl Length for Chunks {
@@ -202,8 +207,9 @@ impl Length for Chunks {
     }
 }
 
-/// A window whose end is an error: the reader below skips over what a damaged header promises, and where nothing comes
-/// any more it would do so for hours. After the pages there is always the footer, so that nobody comes to the end rightly.
+/// A window whose end is an error: the reader below skips over what a damaged header promises, and
+/// where nothing comes any more it would do so for hours. After the pages there is always the
+/// footer, so that nobody comes to the end rightly.
 struct Unending(Window);
 
 impl Read for Unending {
@@ -314,7 +320,8 @@ fn damaged(error: ParquetError) -> String {
     format!("it cannot be read ({error})")
 }
 
-/// The columns that the schema's metadata name: of pictures, of labels, and the names of the classes.
+/// The columns that the schema's metadata name: of pictures, of labels, and the names of the
+/// classes.
 fn hub_columns(metadata: &FileMetaData) -> (Option<String>, Option<String>, Option<Vec<String>>) {
     let text = metadata
         .key_value_metadata()
@@ -463,7 +470,8 @@ impl Table {
         let mut all = Vec::new();
         while (all.len() as u64) < u64::from(rows) {
             let before = all.len();
-            // In parts, so that a file that promises more rows than it has costs no memory for them.
+            // In parts, so that a file that promises more rows than it has costs no memory for
+            // them.
             let wanted = (rows as usize - before).min(1 << 14);
             let values = read::<V::Type>(&mut reader, wanted)?;
             all.extend(values.iter().map(|value| of(V::of(value.as_ref()?)?)));

@@ -12,7 +12,8 @@ use image::RgbImage;
 use crate::{Error, Result, archive::Window};
 use taper_picture::Picture;
 
-/// How much of its decoded pictures a data set keeps: see [`Dataset::cache`](crate::Dataset::cache).
+/// How much of its decoded pictures a data set keeps: see
+/// [`Dataset::cache`](crate::Dataset::cache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheOptions {
     /// Bytes of pixels in memory. Default 512 MiB.
@@ -27,7 +28,8 @@ impl Default for CacheOptions {
     }
 }
 
-/// What came first stays: epochs ask for pictures in turn, and throwing out the oldest would throw out exactly the next.
+/// What came first stays: epochs ask for pictures in turn, and throwing out the oldest would throw
+/// out exactly the next.
 #[derive(Debug)]
 pub(crate) struct PictureCache {
     options: CacheOptions,

@@ -12,17 +12,19 @@ use crate::{Dataset, Error, Result};
 
 const SPLIT: Purpose = Purpose::new("data/split");
 
-/// The share of a class that validates where nothing else is said, and the share that becomes the test split where the
-/// source assigns no splits at all.
+/// The share of a class that validates where nothing else is said, and the share that becomes the
+/// test split where the source assigns no splits at all.
 pub const DEFAULT_FRACTION: f64 = 0.15;
 
-/// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a fraction such as `0.15`.
+/// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a
+/// fraction such as `0.15`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum ValChoice {
     /// The split `val` if the data set has one, else 0.15 of `train`.
     #[default]
     Auto,
-    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an honest final figure.
+    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an
+    /// honest final figure.
     Split(Split),
     /// That share of `train`, drawn by chance, stratified by class. Above 0 and below 1.
     Fraction(f64),
@@ -108,11 +110,13 @@ pub struct Splits {
     pub train: Vec<usize>,
     /// What decides when to stop and which weights to keep. Never empty.
     pub val: Vec<usize>,
-    /// What stays untouched until the end. Empty if the data set has no test split, or if that validates.
+    /// What stays untouched until the end. Empty if the data set has no test split, or if that
+    /// validates.
     pub test: Vec<usize>,
     /// Pictures of the split `val` when something else was chosen to validate: they take no part.
     pub unused: Vec<usize>,
-    /// Whether validation is on the test split, so that no honest final figure remains. To be said in the output.
+    /// Whether validation is on the test split, so that no honest final figure remains. To be said
+    /// in the output.
     pub val_is_test: bool,
 }
 
@@ -120,16 +124,21 @@ impl Dataset {
     /// Decides which pictures train, validate and test. Excluded ones take no part.
     ///
     /// - The splits that the source assigns are kept; `choice` says what validates.
-    /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least 1 and at most n − 1.
-    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test` first; then `choice` is
-    ///   applied, where a fraction means a fraction of the whole class, so that the default gives 0.7, 0.15, 0.15.
-    /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a class whose random
-    ///   numbers, keyed by (seed, id), are smallest. A picture more or less hardly changes the draw.
+    /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least
+    ///   1 and at most n − 1.
+    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test`
+    ///   first; then `choice` is applied, where a fraction means a fraction of the whole class, so
+    ///   that the default gives 0.7, 0.15, 0.15.
+    /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a
+    ///   class whose random numbers, keyed by (seed, id), are smallest. A picture more or less
+    ///   hardly changes the draw.
     ///
     /// # Errors
-    /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on; [`Error::OneClass`];
-    ///   [`Error::TooFew`] for a class that cannot be in every split that needs it.
-    /// - [`Error::NoSplit`] if the chosen split does not exist; [`Error::NoTrain`] if there is nothing to train on.
+    /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on;
+    ///   [`Error::OneClass`]; [`Error::TooFew`] for a class that cannot be in every split that
+    ///   needs it.
+    /// - [`Error::NoSplit`] if the chosen split does not exist; [`Error::NoTrain`] if there is
+    ///   nothing to train on.
     pub fn splits(&self, choice: ValChoice, seed: u64) -> Result<Splits> {
         if let ValChoice::Fraction(fraction) = choice {
             ValChoice::fraction(fraction)?;
@@ -217,9 +226,9 @@ impl Dataset {
         Ok(())
     }
 
-    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one, and so many that at
-    /// least `needed − 1` remain. Groups are drawn as a whole: of each class so many groups as come closest to the
-    /// fraction of its pictures.
+    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one,
+    /// and so many that at least `needed − 1` remain. Groups are drawn as a whole: of each class so
+    /// many groups as come closest to the fraction of its pictures.
     fn draw(
         &self,
         indices: &[usize],
@@ -254,8 +263,8 @@ impl Dataset {
         Ok(taken)
     }
 
-    /// The groups of each class; pictures without one are groups of their own. A group with several classes counts for
-    /// the class that it has most of.
+    /// The groups of each class; pictures without one are groups of their own. A group with several
+    /// classes counts for the class that it has most of.
     fn groups_of(&self, indices: &[usize], key: &Key) -> Vec<Vec<Group>> {
         let mut by_class: Vec<Vec<Group>> = Vec::new();
         by_class.resize_with(self.classes().len(), Vec::new);
@@ -283,14 +292,15 @@ impl Dataset {
         by_class
     }
 
-    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and `train`, or everything
-    /// where the source assigns no splits, are divided class by class, and group by group where there are groups, into
-    /// parts as equal as can be; `test` stays untouched. What is in which fold depends on the seed, the ids and the number
-    /// of folds only.
+    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and
+    /// `train`, or everything where the source assigns no splits, are divided class by class, and
+    /// group by group where there are groups, into parts as equal as can be; `test` stays
+    /// untouched. What is in which fold depends on the seed, the ids and the number of folds only.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or [`Error::TooFewGroups`] if
-    /// a class cannot be in every fold; otherwise as [`Dataset::splits`].
+    /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or
+    /// [`Error::TooFewGroups`] if a class cannot be in every fold; otherwise as
+    /// [`Dataset::splits`].
     pub fn fold(&self, folds: usize, fold: usize, seed: u64) -> Result<Splits> {
         if folds < 2 || fold >= folds {
             return Err(OutOfRange::new(
@@ -320,7 +330,8 @@ impl Dataset {
             let mut sizes: Vec<(usize, usize)> = (0..folds).map(|fold| (0, fold)).collect();
             for group in groups {
                 let Some(least) = sizes.iter_mut().min_by_key(|(size, fold)| {
-                    // Classes begin with different folds, so that not all have their surplus in the first.
+                    // Classes begin with different folds, so that not all have their surplus in the
+                    // first.
                     (*size, (*fold + label) % folds)
                 }) else {
                     break;
@@ -393,11 +404,12 @@ impl Splits {
         }
     }
 
-    /// The same splits without the samples that turned out to be unusable: for a caller that splits first and decodes
-    /// once, later. Nothing is drawn anew.
+    /// The same splits without the samples that turned out to be unusable: for a caller that splits
+    /// first and decodes once, later. Nothing is drawn anew.
     ///
     /// # Errors
-    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its last picture.
+    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its
+    /// last picture.
     pub fn without(
         &self,
         dataset: &Dataset,
@@ -428,230 +440,5 @@ impl Splits {
             return Err(dataset.too_few(label, 0, 1, "val"));
         }
         Ok(left)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use taper_core::ClassNames;
-
-    use super::*;
-    use crate::{Content, PictureSource, Sample};
-    use taper_picture::{Defect, DefectKind, Finding};
-
-    #[derive(Debug)]
-    struct Nowhere;
-
-    impl PictureSource for Nowhere {
-        fn fetch(&self, _: &Sample, _: u64) -> std::result::Result<Content, Defect> {
-            Err(Defect::new(DefectKind::Io, "nowhere"))
-        }
-        fn place(&self) -> String {
-            "nowhere".into()
-        }
-    }
-
-    /// `counts[class]` pictures in every group.
-    fn dataset(groups: &[(Option<Split>, &[usize])]) -> Dataset {
-        let classes = groups.iter().map(|(_, counts)| counts.len()).max().unwrap();
-        let names = ClassNames::new((0..classes).map(|c| format!("class{c}")).collect()).unwrap();
-        let mut samples = Vec::new();
-        for (split, counts) in groups {
-            for (label, count) in counts.iter().enumerate() {
-                for i in 0..*count {
-                    let folder = split.map_or("all", Split::name);
-                    let id = format!("{folder}/class{label}/{i:04}.jpg");
-                    samples.push(Sample::new(id, *split, label as u32, samples.len()));
-                }
-            }
-        }
-        Dataset::new(names, samples, Arc::new(Nowhere)).unwrap()
-    }
-
-    fn disjoint(dataset: &Dataset, splits: &Splits) {
-        let lists = [&splits.train, &splits.val, &splits.test, &splits.unused];
-        let mut all: Vec<usize> = lists.into_iter().flatten().copied().collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..dataset.len()).collect::<Vec<_>>());
-        assert!(lists.iter().all(|l| l.is_sorted()));
-    }
-
-    #[test]
-    fn the_choice_is_read_from_text_and_json() {
-        for (text, choice) in [
-            ("auto", ValChoice::Auto),
-            ("val", ValChoice::Split(Split::Val)),
-            ("validation", ValChoice::Split(Split::Val)),
-            ("test", ValChoice::Split(Split::Test)),
-            ("0.2", ValChoice::Fraction(0.2)),
-        ] {
-            assert_eq!(text.parse::<ValChoice>().unwrap(), choice);
-            let json = serde_json::to_string(&choice).unwrap();
-            assert_eq!(serde_json::from_str::<ValChoice>(&json).unwrap(), choice, "{json}");
-        }
-        for wrong in ["train", "0", "1", "1.5", "-0.1", "NaN", "dev", ""] {
-            let error = wrong.parse::<ValChoice>().unwrap_err().to_string();
-            assert!(error.contains("0.15"), "{error}");
-        }
-        for wrong in ["0", "1", "\"train\"", "2.5", "null"] {
-            assert!(serde_json::from_str::<ValChoice>(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn given_splits_are_kept() {
-        let train_test = dataset(&[(Some(Split::Train), &[20, 40]), (Some(Split::Test), &[5, 5])]);
-        let auto = train_test.splits(ValChoice::Auto, 1).unwrap();
-        disjoint(&train_test, &auto);
-        assert_eq!(train_test.counts(&auto.val), [3, 6]);
-        assert_eq!(train_test.counts(&auto.test), [5, 5]);
-        let tutorial = train_test.splits(ValChoice::Split(Split::Test), 1).unwrap();
-        disjoint(&train_test, &tutorial);
-        assert!(tutorial.val_is_test && tutorial.test.is_empty());
-        assert_eq!(train_test.counts(&tutorial.train), [20, 40]);
-        assert_eq!(tutorial.val, auto.test);
-        let error = train_test.splits(ValChoice::Split(Split::Val), 1).unwrap_err();
-        assert!(error.to_string().contains("train, test"), "{error}");
-
-        let all = dataset(&[
-            (Some(Split::Train), &[20, 40]),
-            (Some(Split::Val), &[4, 4]),
-            (Some(Split::Test), &[5, 5]),
-        ]);
-        let auto = all.splits(ValChoice::Auto, 1).unwrap();
-        disjoint(&all, &auto);
-        assert_eq!(all.counts(&auto.val), [4, 4]);
-        assert!(auto.unused.is_empty());
-        let drawn = all.splits(ValChoice::Fraction(0.25), 1).unwrap();
-        disjoint(&all, &drawn);
-        assert_eq!(all.counts(&drawn.val), [5, 10]);
-        assert_eq!(drawn.unused.len(), 8);
-    }
-
-    #[test]
-    fn class_folders_alone_give_three_splits() {
-        let alone = dataset(&[(None, &[100, 20, 3])]);
-        for choice in [ValChoice::Auto, ValChoice::Split(Split::Val), ValChoice::Fraction(0.15)] {
-            let splits = alone.splits(choice, 9).unwrap();
-            disjoint(&alone, &splits);
-            assert_eq!(alone.counts(&splits.train), [70, 14, 1]);
-            assert_eq!(alone.counts(&splits.val), [15, 3, 1]);
-            assert_eq!(alone.counts(&splits.test), [15, 3, 1]);
-        }
-        let tutorial = alone.splits(ValChoice::Split(Split::Test), 9).unwrap();
-        disjoint(&alone, &tutorial);
-        assert_eq!(alone.counts(&tutorial.val), [15, 3, 1]);
-        let error = dataset(&[(None, &[100, 2])]).splits(ValChoice::Auto, 9).unwrap_err();
-        assert!(matches!(&error, Error::TooFew { class, .. } if class == "class1"), "{error}");
-    }
-
-    #[test]
-    fn the_draw_depends_on_the_seed_and_little_on_the_company() {
-        let one = dataset(&[(Some(Split::Train), &[200, 200])]);
-        let draw = |d: &Dataset, seed| d.splits(ValChoice::Fraction(0.2), seed).unwrap().val;
-        assert_eq!(draw(&one, 5), draw(&one, 5));
-        let (a, b) = (draw(&one, 5), draw(&one, 6));
-        let common = a.iter().filter(|i| b.contains(i)).count();
-        // 80 of 400 each: 16 in common by chance.
-        assert!((4..34).contains(&common), "{common}");
-        // A picture less leaves the rest of the draw in place, but for one at the margin.
-        let mut less = one.clone();
-        less.exclude([Defect::new(DefectKind::Corrupt, "x").at(Some(17), "x")]);
-        let c = draw(&less, 5);
-        assert!(!c.contains(&17));
-        assert!(a.iter().filter(|i| c.contains(i)).count() >= 79);
-    }
-
-    #[test]
-    fn a_small_class_has_one_in_each_or_is_named() {
-        let two = dataset(&[(Some(Split::Train), &[2, 50])]);
-        for fraction in [0.01, 0.15, 0.99] {
-            let splits = two.splits(ValChoice::Fraction(fraction), 0).unwrap();
-            assert_eq!(two.counts(&splits.val)[0], 1);
-            assert_eq!(two.counts(&splits.train)[0], 1);
-            assert!(two.counts(&splits.train)[1] >= 1);
-        }
-        let error = dataset(&[(Some(Split::Train), &[1, 50])]).splits(ValChoice::Auto, 0);
-        assert!(matches!(error, Err(Error::TooFew { found: 1, needed: 2, .. })));
-        let error = dataset(&[(Some(Split::Train), &[5, 0]), (Some(Split::Test), &[1, 1])])
-            .splits(ValChoice::Auto, 0);
-        assert!(matches!(error, Err(Error::NotInTrain { .. })));
-        let error = dataset(&[(Some(Split::Test), &[5, 5])]).splits(ValChoice::Auto, 0);
-        assert!(matches!(error, Err(Error::NoTrain { .. })));
-        let error = dataset(&[(None, &[50])]).splits(ValChoice::Auto, 0);
-        assert!(matches!(error, Err(Error::OneClass { .. })));
-    }
-
-    #[test]
-    fn splits_can_lose_what_is_unusable() {
-        let data = dataset(&[(Some(Split::Train), &[2, 50])]);
-        let splits = data.splits(ValChoice::Auto, 0).unwrap();
-        let lost = |index: usize| -> Finding {
-            Defect::new(DefectKind::Corrupt, "x").at(Some(index), data.samples()[index].id.clone())
-        };
-        let some = splits.train.iter().copied().find(|i| data.samples()[*i].label == 1).unwrap();
-        let left = splits.without(&data, &[lost(some)]).unwrap();
-        assert_eq!(left.train.len() + 1, splits.train.len());
-        assert_eq!(left.val, splits.val);
-        let only = splits.train.iter().copied().find(|i| data.samples()[*i].label == 0).unwrap();
-        assert!(matches!(splits.without(&data, &[lost(only)]), Err(Error::TooFew { .. })));
-        let all: Vec<Finding> = splits.val.iter().map(|i| lost(*i)).collect();
-        assert!(splits.without(&data, &all).is_err());
-        let misnamed = Defect::new(DefectKind::Misnamed, "x").at(Some(some), "x");
-        assert_eq!(splits.without(&data, &[misnamed]).unwrap(), splits);
-    }
-
-    #[test]
-    fn groups_stay_together_and_come_close_to_the_fraction() {
-        let root = tempfile::tempdir().unwrap();
-        crate::fixture::write_folder(root.path(), &[("", 60)], &["a", "b"]).unwrap();
-        let dataset = crate::open_folder(root.path(), crate::FolderUse::Train).unwrap();
-        let dataset = dataset.group_by(r"^(\w+/\d)\d").unwrap();
-        for seed in 0..5 {
-            let splits = dataset.splits(ValChoice::Fraction(0.2), seed).unwrap();
-            let groups = |indices: &[usize]| -> std::collections::BTreeSet<String> {
-                indices
-                    .iter()
-                    .map(|i| dataset.samples()[*i].group.as_deref().unwrap().into())
-                    .collect()
-            };
-            let (train, val, test) =
-                (groups(&splits.train), groups(&splits.val), groups(&splits.test));
-            assert!(train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test));
-            assert_eq!(splits.train.len() + splits.val.len() + splits.test.len(), 120);
-            // Six groups of ten in each class: one for test, one for validation.
-            assert_eq!((splits.test.len(), splits.val.len()), (20, 20));
-        }
-        let few = dataset.clone().group_by("^[ab]/").unwrap().splits(ValChoice::Auto, 0);
-        assert!(matches!(few, Err(Error::TooFewGroups { found: 1, .. })));
-        assert!(matches!(dataset.clone().group_by("("), Err(Error::GroupBy { .. })));
-        let none = dataset.group_by("^nothing").unwrap_err().to_string();
-        assert!(none.contains("a/00.jpg"), "{none}");
-    }
-
-    #[test]
-    fn folds_cover_everything_once() {
-        let root = tempfile::tempdir().unwrap();
-        crate::fixture::write_folder(root.path(), &[("train", 7), ("test", 2)], &["a", "b"])
-            .unwrap();
-        let dataset = crate::open_folder(root.path(), crate::FolderUse::Train).unwrap();
-        let mut seen = Vec::new();
-        for fold in 0..3 {
-            let splits = dataset.fold(3, fold, 9).unwrap();
-            assert_eq!(splits.test.len(), 4);
-            assert_eq!(splits.train.len() + splits.val.len(), 14);
-            let counts = dataset.counts(&splits.val);
-            assert!(counts.iter().all(|n| (2..=3).contains(n)), "{counts:?}");
-            seen.extend(splits.val);
-        }
-        seen.sort_unstable();
-        let mut train = dataset.indices(Some(Split::Train));
-        train.sort_unstable();
-        assert_eq!(seen, train);
-        assert!(dataset.fold(8, 0, 0).is_err());
-        assert!(dataset.fold(1, 0, 0).is_err());
-        assert!(dataset.fold(3, 3, 0).is_err());
     }
 }

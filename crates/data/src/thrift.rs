@@ -1,7 +1,9 @@
-//! A look over the structures of a Parquet file before its reader sees them: Apache Thrift's compact protocol.
+//! A look over the structures of a Parquet file before its reader sees them: Apache Thrift's
+//! compact protocol.
 //!
-//! The reader below skips fields that it does not know, and a list of two thousand million truth values costs it hours, but
-//! the file only six bytes. Here every element of a list costs a byte, or the file is refused.
+//! The reader below skips fields that it does not know, and a list of two thousand million truth
+//! values costs it hours, but the file only six bytes. Here every element of a list costs a byte,
+//! or the file is refused.
 
 use std::io::Read;
 
@@ -101,7 +103,8 @@ impl<R: Read> Walker<R> {
         if size == 0 {
             return Ok(());
         }
-        // Parquet's metadata and page headers have no lists of truth values, whose bytes readers do not agree on.
+        // Parquet's metadata and page headers have no lists of truth values, whose bytes readers do
+        // not agree on.
         if size > self.left || kinds.iter().any(|kind| matches!(kind, 0..=2)) {
             return wrong();
         }

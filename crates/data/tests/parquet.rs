@@ -1,4 +1,5 @@
-//! Parquet files that Hugging Face's `datasets` and pyarrow wrote: `reference/make_parquet.py` made them and the list.
+//! Parquet files that Hugging Face's `datasets` and pyarrow wrote: `reference/make_parquet.py` made
+//! them and the list.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{

@@ -56,7 +56,8 @@ fn batches_do_not_depend_on_threads_nor_on_where_an_epoch_was_interrupted() {
         for threads in [2, 8] {
             assert!(batches(&dataset, &items, threads) == whole, "{threads} threads");
         }
-        // Interrupted after three batches: the order is drawn anew from (seed, epoch), and goes on where it was.
+        // Interrupted after three batches: the order is drawn anew from (seed, epoch), and goes on
+        // where it was.
         let order = shuffled(dataset.indices(None), epoch);
         let rest: Vec<Item> =
             order[15..].iter().map(|sample| Item { sample: *sample, view: epoch + 1 }).collect();
@@ -73,7 +74,8 @@ fn a_cache_and_repetition_change_no_byte_and_read_every_picture_once() {
     assert_eq!(items.len(), 99);
     assert_eq!((items[0].view, items[33].view, items[98].view), (0, 1, 2));
     let expected = batches(&plain, &items, 2);
-    // Room in memory for six of the pictures (48 × 40 × 3 bytes), and on disk for ten or for all others.
+    // Room in memory for six of the pictures (48 × 40 × 3 bytes), and on disk for ten or for all
+    // others.
     for (disk, threads) in [(10 * 5760, 1), (1 << 20, 8), (0, 2)] {
         let options = CacheOptions { memory: 6 * 5760, disk };
         let cached = Arc::new(plain.as_ref().clone().cache(options).unwrap());

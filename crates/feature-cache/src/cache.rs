@@ -24,7 +24,8 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// A cache in this folder of at most `limit` bytes. Nothing is made before something is written.
+    /// A cache in this folder of at most `limit` bytes. Nothing is made before something is
+    /// written.
     pub fn new(root: impl Into<PathBuf>, limit: u64) -> Self {
         Self { root: root.into(), limit }
     }
@@ -34,8 +35,8 @@ impl FeatureCache {
         &self.root
     }
 
-    /// Opens the rows of `width` numbers that were computed in the way that `key` stands for: weights, graph,
-    /// preprocessing, precision, kernels.
+    /// Opens the rows of `width` numbers that were computed in the way that `key` stands for:
+    /// weights, graph, preprocessing, precision, kernels.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder is there and cannot be read.
@@ -67,14 +68,16 @@ impl FeatureCache {
                 Ok(Some((segment, keys))) => set.add(segment, keys),
                 // What nobody can read only takes room.
                 Ok(None) => drop(fs::remove_file(&path)),
-                // Evicted by another process since the listing, or not ours to read: its rows are absent.
+                // Evicted by another process since the listing, or not ours to read: its rows are
+                // absent.
                 Err(_) => {}
             }
         }
         Ok(set)
     }
 
-    /// Removes the segments that were not used for the longest time until the cache is within its bound.
+    /// Removes the segments that were not used for the longest time until the cache is within its
+    /// bound.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder cannot be read.
@@ -115,7 +118,8 @@ pub struct FeatureSet {
     folder: PathBuf,
     width: usize,
     segments: Vec<Segment>,
-    /// Where each key's row lies; in several places if one of them was damaged, or two processes had the same thought.
+    /// Where each key's row lies; in several places if one of them was damaged, or two processes
+    /// had the same thought.
     places: HashMap<Key, Vec<(usize, usize)>>,
     buffer: Vec<u8>,
 }
@@ -151,7 +155,8 @@ impl FeatureSet {
             .any(|&(segment, row)| self.segments[segment].read(row, &mut self.buffer, out))
     }
 
-    /// Adds rows, `[keys, width]`, and removes old ones of any set if the cache has become too large.
+    /// Adds rows, `[keys, width]`, and removes old ones of any set if the cache has become too
+    /// large.
     ///
     /// # Errors
     /// [`Error::Io`] if they cannot be written; [`Error::Length`].

@@ -13,7 +13,10 @@ pub enum Error {
         problem: Problem,
     },
     /// A file could not be fetched from the Hub.
-    #[error("cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}; {}", problem.remedy(true))]
+    #[error(
+        "cannot fetch {file} of '{repository}' from the Hugging Face Hub: {problem}; {}",
+        problem.remedy(true)
+    )]
     Hub {
         /// The repository, `owner/name`.
         repository: String,

@@ -1,4 +1,5 @@
-//! Downloads from a local server that cuts, corrupts, stalls and redirects: resumed or refused, never used unverified.
+//! Downloads from a local server that cuts, corrupts, stalls and redirects: resumed or refused,
+//! never used unverified.
 #![allow(clippy::unwrap_used, reason = "also in the helpers of tests")]
 
 use std::{

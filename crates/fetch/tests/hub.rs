@@ -45,7 +45,8 @@ impl Scene {
         Self { server, folder, options, digest }
     }
 
-    /// The failure of a download; nothing of it may be left where a later run, or Python, would find it.
+    /// The failure of a download; nothing of it may be left where a later run, or Python, would
+    /// find it.
     fn problem(&self) -> (Problem, String) {
         let error = fetch(&FILE, &self.options).unwrap_err();
         let text = error.to_string();

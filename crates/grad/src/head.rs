@@ -8,8 +8,9 @@ use crate::{
     layer::{self, BatchStatistics, LinearGradients},
 };
 
-/// A head in training: a chain of fully connected layers, BatchNorm, ReLU and dropout with its values, its gradients and
-/// the memory that a step needs. After the first step of a size, steps allocate next to nothing.
+/// A head in training: a chain of fully connected layers, BatchNorm, ReLU and dropout with its
+/// values, its gradients and the memory that a step needs. After the first step of a size, steps
+/// allocate next to nothing.
 #[derive(Debug, Clone)]
 pub struct Head {
     graph: Graph,
@@ -52,8 +53,8 @@ impl Head {
     /// A head with given weights.
     ///
     /// # Errors
-    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen, [`Error::Layer`] names a layer that
-    /// is not part of a head.
+    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen,
+    /// [`Error::Layer`] names a layer that is not part of a head.
     pub fn loaded(graph: &Graph, weights: &dyn WeightSource) -> Result<Self> {
         check_weights(graph, weights)?;
         Self::build(graph, |p| {
@@ -172,9 +173,10 @@ impl Head {
         Ok(())
     }
 
-    /// The training pass over `n` rows of features, which `fill` writes into the slice that it is given, f32
-    /// `[n, width]`: dropout is drawn from the streams of `dropout` and `step`, BatchNorm uses the batch's statistics and
-    /// moves the running ones. Gives the logits, `[n, classes]`.
+    /// The training pass over `n` rows of features, which `fill` writes into the slice that it is
+    /// given, f32 `[n, width]`: dropout is drawn from the streams of `dropout` and `step`,
+    /// BatchNorm uses the batch's statistics and moves the running ones. Gives the logits, `[n,
+    /// classes]`.
     ///
     /// # Errors
     /// [`Error::Layer`] if BatchNorm would see a single row.
@@ -243,8 +245,9 @@ impl Head {
         Ok(&self.maps[self.layers.len()])
     }
 
-    /// The backward pass of the last [`Head::forward`] from the loss's gradient with respect to its logits. The parameters'
-    /// gradients are set by the first backward pass after a step of the optimizer, and added to by further ones.
+    /// The backward pass of the last [`Head::forward`] from the loss's gradient with respect to its
+    /// logits. The parameters' gradients are set by the first backward pass after a step of the
+    /// optimizer, and added to by further ones.
     ///
     /// # Errors
     /// [`Error::Length`] if the gradient does not fit the last pass.
@@ -310,8 +313,8 @@ impl Head {
         Ok(())
     }
 
-    /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing, BatchNorm uses its running
-    /// statistics.
+    /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing,
+    /// BatchNorm uses its running statistics.
     ///
     /// # Errors
     /// [`Error::Length`] if a buffer has the wrong length.

@@ -1,4 +1,5 @@
-//! The layers of a head, forward and backward, over rows in memory. All maps are f32 `[n, width]`, row-major.
+//! The layers of a head, forward and backward, over rows in memory. All maps are f32 `[n, width]`,
+//! row-major.
 
 use rayon::prelude::*;
 use taper_core::random::Key;
@@ -24,7 +25,8 @@ pub(crate) fn linear(
     Ok(matmul(y, x, weight.t(), bias.is_some())?)
 }
 
-/// Sums over the rows, column by column: out\[c\] ← (out\[c\] if `add`) + Σ_r of(r · width + c). The rows' order is fixed.
+/// Sums over the rows, column by column: out\[c\] ← (out\[c\] if `add`) + Σ_r of(r · width + c).
+/// The rows' order is fixed.
 fn column_sums(
     n: usize,
     width: usize,
@@ -45,7 +47,8 @@ fn column_sums(
     });
 }
 
-/// Gradients of [`linear`]: into `d_weight`, `d_bias` (added with `add`), and into `d_x` if anybody asks.
+/// Gradients of [`linear`]: into `d_weight`, `d_bias` (added with `add`), and into `d_x` if anybody
+/// asks.
 pub(crate) struct LinearGradients<'a> {
     pub(crate) d_weight: &'a mut [f32],
     pub(crate) d_bias: Option<&'a mut [f32]>,
@@ -174,8 +177,8 @@ pub(crate) fn batch_norm_backward(
     );
 }
 
-/// Draws the mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the stream (step, i), as
-/// `taper-candle` has it.
+/// Draws the mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has
+/// the stream (step, i), as `taper-candle` has it.
 pub(crate) fn dropout_mask(mask: &mut [f32], width: usize, p: f32, key: Key, step: u32) {
     let kept = 1.0 / (1.0 - p);
     mask.par_chunks_mut(width).enumerate().for_each(|(row, values)| {

@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn dropout_is_changed_or_added() {
         let dropouts = |graph: &Graph| -> Vec<f32> {
-            let p = graph.nodes().iter().filter_map(|n| match n.op {
-                Op::Dropout(Dropout { p }) => Some(p),
-                _ => None,
-            });
+            let p = graph
+                .nodes()
+                .iter()
+                .filter_map(|n| if let Op::Dropout(Dropout { p }) = n.op { Some(p) } else { None });
             p.collect()
         };
         assert_eq!(dropouts(&with_dropout(&tutorial(8, 3), 0.2)), [0.2, 0.2]);

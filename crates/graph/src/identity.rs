@@ -5,8 +5,9 @@ use crate::{Graph, WeightSource};
 /// Raised when the same settings begin to give other features.
 const FEATURES_VERSION: u64 = 3;
 
-/// What the weights that are in a network come to: the names, shapes and bits of all tensors that the graph needs, in its
-/// order, wherever they came from. A tensor that is missing counts as empty.
+/// What the weights that are in a network come to: the names, shapes and bits of all tensors that
+/// the graph needs, in its order, wherever they came from. A tensor that is missing counts as
+/// empty.
 pub fn weights_identity(graph: &Graph, weights: &dyn WeightSource) -> Digest {
     let mut identity = Identity::new("taper/weights", 1);
     for parameter in graph.parameters() {
@@ -19,8 +20,9 @@ pub fn weights_identity(graph: &Graph, weights: &dyn WeightSource) -> Digest {
     identity.finish()
 }
 
-/// What decides what a frozen network says about a picture, beside the picture itself: architecture, weights, preprocessing,
-/// precision, and what computes it, which sums in an order of its own.
+/// What decides what a frozen network says about a picture, beside the picture itself:
+/// architecture, weights, preprocessing, precision, and what computes it, which sums in an order of
+/// its own.
 pub fn features_identity(
     graph: &Graph,
     weights: &dyn WeightSource,

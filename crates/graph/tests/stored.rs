@@ -32,6 +32,17 @@ const HEAD: &str = r#"{"name":"linear","nodes":[
 {"name":"fc","op":{"Linear":{"in_features":4,"out_features":2,"bias":true}},"inputs":[0]}
 ],"features":0,"output":1}"#;
 
+/// The operations of vision transformers.
+const TOKENS: &str = r#"{"name":"tokens","nodes":[
+{"name":"input","op":{"Input":{"channels":3}},"inputs":[]},
+{"name":"conv","op":{"Conv2d":{"in_channels":3,"out_channels":8,"kernel":16,"stride":16,
+    "padding":"End","dilation":1,"groups":1,"bias":true}},"inputs":[0]},
+{"name":"tokens","op":{"PatchTokens":{"grid":[2,2],"width":8}},"inputs":[1]},
+{"name":"qkv","op":{"Linear":{"in_features":8,"out_features":24,"bias":true}},"inputs":[2]},
+{"name":"attn","op":{"Attention":{"width":8,"heads":2}},"inputs":[3]},
+{"name":"class_token","op":"ClassToken","inputs":[4]}
+],"features":5,"output":5}"#;
+
 /// A whole vision transformer was one layer until commit 837b5b9.
 const VIT_BASE: &str = r#"{"name":"vit-base","nodes":[
 {"name":"input","op":{"Input":{"channels":3}},"inputs":[]},
@@ -52,7 +63,7 @@ fn without_spaces(json: &str) -> String {
 
 #[test]
 fn every_operation_is_read_and_written_as_before() {
-    for text in [EVERY_OPERATION, HEAD] {
+    for text in [EVERY_OPERATION, HEAD, TOKENS] {
         let graph: Graph = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&graph).unwrap(), without_spaces(text));
         graph.shapes(32, 32).unwrap();

@@ -1,8 +1,8 @@
-//! Whether two pictures are the same but for size, crop, encoding and mirroring: one is laid over the other, and what
-//! remains is measured.
+//! Whether two pictures are the same but for size, crop, encoding and mirroring: one is laid over
+//! the other, and what remains is measured.
 //!
-//! The lens is Lucas and Kanade's (An iterative image registration technique, 1981): Gauss–Newton over scale and shift
-//! of each axis, with a gain and an offset of brightness.
+//! The lens is Lucas and Kanade's (An iterative image registration technique, 1981): Gauss–Newton
+//! over scale and shift of each axis, with a gain and an offset of brightness.
 
 /// A picture in which another is looked for: planes of `side` × `side` values, 0…255.
 #[derive(Debug, Clone)]
@@ -53,7 +53,8 @@ impl Plane {
     }
 }
 
-/// How one picture lies in another: a point p of the first, −1…1 from edge to edge, is found at `scale · p + shift`.
+/// How one picture lies in another: a point p of the first, −1…1 from edge to edge, is found at
+/// `scale · p + shift`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pose {
     pub(crate) scale: [f32; 2],
@@ -81,8 +82,8 @@ const OVERLAP: f32 = 0.6;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fit {
     pub(crate) pose: Pose,
-    /// Root mean square of what remains, over the standard deviation of the first picture where both are: 0 for the same
-    /// picture, about 1 for two that have nothing in common.
+    /// Root mean square of what remains, over the standard deviation of the first picture where
+    /// both are: 0 for the same picture, about 1 for two that have nothing in common.
     pub(crate) distance: f32,
 }
 
@@ -143,8 +144,8 @@ fn residual(a: &Plane, b: &Plane, pose: &Pose) -> Option<(f32, Equations)> {
     let half_b = (b.side - 1) as f32 / 2.0;
     let mut equations = [[0f64; 7]; 6];
     let (mut n, mut squares, mut sum, mut sum_squares) = (0f64, 0f64, 0f64, 0f64);
-    // Of a row: slope along x times x, slope along x, slope along y, value, one, error. Slopes along y times y follow, as
-    // y is the same for all of the row.
+    // Of a row: slope along x times x, slope along x, slope along y, value, one, error. Slopes
+    // along y times y follow, as y is the same for all of the row.
     let mut lanes = [[0f32; MAX_SIDE]; 6];
     for y in 0..side {
         let v = y as f32 / half_a - 1.0;
@@ -192,7 +193,8 @@ fn residual(a: &Plane, b: &Plane, pose: &Pose) -> Option<(f32, Equations)> {
             *value = upper[j][i];
         }
     }
-    // An even surface fits everything: below 2 grey levels of structure there is nothing to tell by.
+    // An even surface fits everything: below 2 grey levels of structure there is nothing to tell
+    // by.
     let spread = (sum_squares / n - (sum / n).powi(2)).max(4.0).sqrt();
     Some((((squares / n).sqrt() / spread) as f32, equations))
 }
@@ -227,7 +229,8 @@ fn solve(mut m: Equations) -> Option<[f32; 6]> {
 /// What may be left at half the size for it to be worth going on.
 const HOPELESS: f32 = 0.55;
 
-/// The first, coarse look at thumbnails: from several starts, since a crop may hide from the one in the middle.
+/// The first, coarse look at thumbnails: from several starts, since a crop may hide from the one in
+/// the middle.
 pub(crate) fn coarse(a: &Plane, b: &Plane) -> Option<Fit> {
     let (half_a, half_b) = (a.halved(), b.halved());
     let mut best: Option<Fit> = None;

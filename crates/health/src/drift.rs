@@ -20,8 +20,8 @@ pub struct FeatureDrift {
     pub feature: &'static str,
     /// What it says.
     pub meaning: &'static str,
-    /// The Kolmogorov–Smirnov statistic, 0 for the same distribution, 1 for two that do not overlap; classes weighted
-    /// alike.
+    /// The Kolmogorov–Smirnov statistic, 0 for the same distribution, 1 for two that do not
+    /// overlap; classes weighted alike.
     pub statistic: f64,
     /// Difference of the means over the pooled standard deviation.
     pub effect: f64,
@@ -52,8 +52,9 @@ pub struct Drift {
     pub strength: Strength,
     /// The properties that differ beyond chance, the most different first.
     pub features: Vec<FeatureDrift>,
-    /// How well a linear classifier on the embeddings tells the splits apart, on pictures that it has not seen: the area
-    /// under the ROC curve, 0.5 for not at all, 1 for always. None without embeddings.
+    /// How well a linear classifier on the embeddings tells the splits apart, on pictures that it
+    /// has not seen: the area under the ROC curve, 0.5 for not at all, 1 for always. None without
+    /// embeddings.
     pub embedding_auc: Option<f64>,
 }
 
@@ -108,8 +109,8 @@ pub(crate) fn drift(
     found
 }
 
-/// A weight for each class and side, so that another mixture of classes is no drift: classes that one side lacks count
-/// nothing.
+/// A weight for each class and side, so that another mixture of classes is no drift: classes that
+/// one side lacks count nothing.
 fn class_weights(
     classes: usize,
     train: &[usize],
@@ -186,8 +187,8 @@ fn compare(
     }
 }
 
-/// Tells training pictures from the others by their embeddings, out of fold. Folds are runs of pictures in canonical
-/// order, so that the frames of one clip are not on both sides.
+/// Tells training pictures from the others by their embeddings, out of fold. Folds are runs of
+/// pictures in canonical order, so that the frames of one clip are not on both sides.
 fn domain_auc(
     projected: &Projected,
     pictures: &[Scanned],

@@ -1,8 +1,9 @@
 //! The same picture twice: to the byte, or but for size, crop, encoding and mirroring.
 //!
-//! Three stages, each dearer and stricter than the one before: perceptual hashes and low frequencies name candidates
-//! (and embeddings name those that a crop hid from them), registration of thumbnails sorts out what merely looks alike,
-//! and registration of the pictures themselves decides.
+//! Three stages, each dearer and stricter than the one before: perceptual hashes and low
+//! frequencies name candidates (and embeddings name those that a crop hid from them), registration
+//! of thumbnails sorts out what merely looks alike, and registration of the pictures themselves
+//! decides.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,8 +45,8 @@ pub struct Duplicate {
     pub a: String,
     /// The other one.
     pub b: String,
-    /// What registration leaves of the one over the other, in standard deviations of its luma: 0 for the same pixels,
-    /// about 1 for pictures that have nothing in common.
+    /// What registration leaves of the one over the other, in standard deviations of its luma: 0
+    /// for the same pixels, about 1 for pictures that have nothing in common.
     pub distance: f32,
     /// Whether they lie in different splits: a leak.
     pub across_splits: bool,
@@ -82,7 +83,8 @@ pub(crate) struct Duplicates {
     pub(crate) variety: Vec<Variety>,
 }
 
-/// Low frequencies must be that alike, or the hashes differ in at most so many bits, for a pair to be looked at.
+/// Low frequencies must be that alike, or the hashes differ in at most so many bits, for a pair to
+/// be looked at.
 const CANDIDATE_LIKENESS: f32 = 0.8;
 const CANDIDATE_BITS: u32 = 26;
 /// Candidates in earlier splits that are looked at for each picture.
@@ -94,17 +96,19 @@ const STRANGER_LIKENESS: f32 = 0.9;
 const COARSE: f32 = 0.35;
 /// Side at which pictures are compared.
 const FINE_SIDE: u32 = 128;
-/// What registered pictures may leave to count as the same. Copies of rock-paper-scissors that were encoded anew, scaled,
-/// cropped by up to 8 % a side or mirrored leave at most 0.1, its most alike pictures of different hands 0.36.
+/// What registered pictures may leave to count as the same. Copies of rock-paper-scissors that were
+/// encoded anew, scaled, cropped by up to 8 % a side or mirrored leave at most 0.1, its most alike
+/// pictures of different hands 0.36.
 const SAME: f32 = 0.16;
-/// How alike thumbnails within a split and class must be to count as nearly identical: likeness of the low frequencies,
-/// and root mean square of the difference in grey levels.
+/// How alike thumbnails within a split and class must be to count as nearly identical: likeness of
+/// the low frequencies, and root mean square of the difference in grey levels.
 const TWIN_LIKENESS: f32 = 0.995;
 const TWIN_DIFFERENCE: f32 = 6.0;
 /// Thumbnails with less structure than this (grey levels) are only compared by content.
 const PLAIN: f32 = 3.0;
 
-/// Finds duplicates. `neighbours` are candidates that the embeddings name, as pairs of positions in `pictures`.
+/// Finds duplicates. `neighbours` are candidates that the embeddings name, as pairs of positions in
+/// `pictures`.
 pub(crate) fn find(
     dataset: &Dataset,
     pictures: &[Scanned],
@@ -284,7 +288,8 @@ fn verify(
                 Plane::new(SIDE, luma)
             });
             let alike = likeness(&pictures[i].thumbnail, &pictures[j].thumbnail);
-            // Only the way round that looks alike, or both where neither does much: then an embedding named them.
+            // Only the way round that looks alike, or both where neither does much: then an
+            // embedding named them.
             let worth =
                 |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
             let straight = worth(0).then(|| coarse(&a, &b)).flatten().map(|fit| (fit, false));
@@ -361,8 +366,8 @@ impl Colours {
         Self { luma, channels: [channel(0), channel(1), channel(2)] }
     }
 
-    /// The distance after registration, and where the other lies: the worst of luma and colour channels, so that the same
-    /// shape in another colour is another picture.
+    /// The distance after registration, and where the other lies: the worst of luma and colour
+    /// channels, so that the same shape in another colour is another picture.
     fn compare(&self, other: &Self, start: Pose, mirrored: bool) -> Option<(f32, Pose)> {
         let turned = |plane: &Plane| if mirrored { plane.mirrored() } else { plane.clone() };
         let fit = refine(&self.luma, &turned(&other.luma), start, 12)?;
@@ -374,8 +379,9 @@ impl Colours {
     }
 }
 
-/// Of all that was found for a picture in other splits, the most alike: neighbouring frames of the original look like
-/// the copy too, and one pair is enough to mend it. Of contradicting labels, those that are not explained by a closer one.
+/// Of all that was found for a picture in other splits, the most alike: neighbouring frames of the
+/// original look like the copy too, and one pair is enough to mend it. Of contradicting labels,
+/// those that are not explained by a closer one.
 fn strongest(
     dataset: &Dataset,
     pictures: &[Scanned],

@@ -68,7 +68,8 @@ pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projecte
             *sum += f64::from(*value) / n;
         }
     }
-    // Signs by chance: column by column, keyed by the column, so that they do not depend on anything else.
+    // Signs by chance: column by column, keyed by the column, so that they do not depend on
+    // anything else.
     let key = Key::new(0, PROJECTION);
     let signs: Vec<[f32; PROJECTED]> = (0..width)
         .map(|column| {
@@ -124,7 +125,8 @@ pub(crate) fn directions(projected: &Projected) -> Vec<[f32; PROJECTED]> {
         .collect()
 }
 
-/// The `k` rows among `candidates` that are most alike to row `of`, without itself: (cosine, row), the best first.
+/// The `k` rows among `candidates` that are most alike to row `of`, without itself: (cosine, row),
+/// the best first.
 pub(crate) fn nearest(
     directions: &[[f32; PROJECTED]],
     of: usize,

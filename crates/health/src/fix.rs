@@ -24,16 +24,18 @@ pub struct Fixed {
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
-/// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder, which is made if need be.
+/// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder,
+/// which is made if need be.
 ///
-/// Left out are: pictures that cannot be used; of a picture that lies in two splits the copy in the earlier one (train
-/// before val before test), so that what is tested on stays as it is; both of a picture with two labels; all but the first
-/// of exact duplicates within a split. Probable label errors stay: whether they are errors is for people to decide.
-/// Paths are relative to the folder where that is possible, else absolute.
+/// Left out are: pictures that cannot be used; of a picture that lies in two splits the copy in the
+/// earlier one (train before val before test), so that what is tested on stays as it is; both of a
+/// picture with two labels; all but the first of exact duplicates within a split. Probable label
+/// errors stay: whether they are errors is for people to decide. Paths are relative to the folder
+/// where that is possible, else absolute.
 ///
 /// # Errors
-/// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder already has a manifest,
-/// [`Error::Write`].
+/// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder
+/// already has a manifest, [`Error::Write`].
 pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
     let manifest = folder.join("manifest.csv");
     let left_out_list = folder.join("left-out.csv");
@@ -106,7 +108,8 @@ fn reasons(health: &Health, dataset: &Dataset) -> BTreeMap<usize, &'static str> 
         let earlier = if split(a) < split(b) { a } else { b };
         reasons.entry(earlier).or_insert("the same picture is in a later split");
     }
-    // Groups of exact duplicates are stars around their first picture, which may itself be gone by now.
+    // Groups of exact duplicates are stars around their first picture, which may itself be gone by
+    // now.
     let mut kept: HashSet<(usize, Option<Split>)> = HashSet::new();
     for pair in health.duplicates.iter().filter(|d| d.same_label && d.distance == 0.0) {
         let (first, other) = pair.pair;

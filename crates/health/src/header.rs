@@ -38,8 +38,8 @@ impl ColourMode {
     }
 }
 
-/// The colour mode of an encoded picture: JPEG by its frame header, PNG by `IHDR`, GIF always a palette, WebP by its
-/// alpha flag.
+/// The colour mode of an encoded picture: JPEG by its frame header, PNG by `IHDR`, GIF always a
+/// palette, WebP by its alpha flag.
 pub(crate) fn colour_mode(bytes: &[u8]) -> ColourMode {
     if bytes.starts_with(b"\xff\xd8") {
         return match jpeg_components(bytes) {

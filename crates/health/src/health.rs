@@ -42,8 +42,9 @@ pub struct Statistics {
     pub class: String,
     /// How many pictures could be measured.
     pub pictures: usize,
-    /// By property: megapixels, aspect, brightness, contrast, saturation, colourfulness, red, green, blue, warmth,
-    /// sharpness, entropy, and share, brightness, saturation and warmth of the subject.
+    /// By property: megapixels, aspect, brightness, contrast, saturation, colourfulness, red,
+    /// green, blue, warmth, sharpness, entropy, and share, brightness, saturation and warmth of the
+    /// subject.
     pub features: BTreeMap<&'static str, Distribution>,
 }
 
@@ -74,7 +75,8 @@ pub struct Health {
     pub pictures: usize,
     /// Usable pictures by split (`all` where none is assigned) and class.
     pub classes: BTreeMap<String, BTreeMap<String, usize>>,
-    /// The largest class over the smallest in the training split (in all, where no splits are assigned); 1 is balanced.
+    /// The largest class over the smallest in the training split (in all, where no splits are
+    /// assigned); 1 is balanced.
     pub imbalance: f64,
     /// Pictures that cannot be used.
     pub unreadable: Vec<Finding>,
@@ -102,11 +104,13 @@ pub struct Health {
     pub ignored: usize,
     /// Sentences about the data set as a whole.
     pub notes: Vec<String>,
-    /// Whether the embeddings took part: without them, label errors and the drift of content are not looked for.
+    /// Whether the embeddings took part: without them, label errors and the drift of content are
+    /// not looked for.
     pub embeddings: bool,
     /// Whether everything was looked for, or only what costs nothing.
     pub quick: bool,
-    /// What to do, the most important first; each sentence names what it mends, and the option that does.
+    /// What to do, the most important first; each sentence names what it mends, and the option that
+    /// does.
     pub advice: Vec<String>,
 }
 
@@ -129,16 +133,18 @@ const TINY: u32 = 32;
 const HUGE: f32 = 20.0;
 const ELONGATED: f32 = 4.0;
 
-/// More multiplications than this for the search of neighbours among the embeddings are not worth it.
+/// More multiplications than this for the search of neighbours among the embeddings are not worth
+/// it.
 const MOST_COSINES: usize = 200_000_000;
 
 /// Inspects a data set: reads and decodes every picture once.
 ///
-/// With `embeddings` (of all pictures, or of those that could be read) it also looks for copies that a perceptual hash
-/// misses, for drift of what the pictures show, and for label errors.
+/// With `embeddings` (of all pictures, or of those that could be read) it also looks for copies
+/// that a perceptual hash misses, for drift of what the pictures show, and for label errors.
 ///
 /// # Errors
-/// [`Error::Embeddings`] if they do not fit, [`Error::Interrupted`]. What is wrong with the data is no error.
+/// [`Error::Embeddings`] if they do not fit, [`Error::Interrupted`]. What is wrong with the data is
+/// no error.
 pub fn inspect(
     dataset: &Dataset,
     embeddings: Option<&Embeddings>,
@@ -177,8 +183,8 @@ pub fn inspect(
 }
 
 /// The part that costs next to nothing: counts, imbalance, what is known to be unreadable
-/// ([`Dataset::findings`]), and exact duplicates. Of the pictures, only those are read that share their size in bytes
-/// with another.
+/// ([`Dataset::findings`]), and exact duplicates. Of the pictures, only those are read that share
+/// their size in bytes with another.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -269,7 +275,8 @@ fn counted(
     }
 }
 
-/// For each picture outside the training split, those inside it that the embeddings find most alike.
+/// For each picture outside the training split, those inside it that the embeddings find most
+/// alike.
 fn neighbours(
     dataset: &Dataset,
     pictures: &[Scanned],

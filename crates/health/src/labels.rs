@@ -1,4 +1,5 @@
-//! Pictures whose label the other pictures contradict, after Northcutt, Jiang and Chuang: Confident learning, 2021.
+//! Pictures whose label the other pictures contradict, after Northcutt, Jiang and Chuang: Confident
+//! learning, 2021.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -33,7 +34,8 @@ const FOLDS: usize = 5;
 const NEIGHBOURS: usize = 10;
 /// Neighbours of the given label that are still compatible with an error.
 const FEW: usize = 2;
-/// More classes than this are left to the neighbours alone: the equations would be solved for each of them.
+/// More classes than this are left to the neighbours alone: the equations would be solved for each
+/// of them.
 const MOST_CLASSES: usize = 200;
 
 /// Finds probable label errors; the most probable first.
@@ -56,7 +58,8 @@ pub(crate) fn label_errors(
     let present = counts.iter().filter(|c| **c > 0).count();
     let weights: Vec<f32> =
         labels.iter().map(|label| n as f32 / (present * counts[*label]) as f32).collect();
-    // By chance, but always the same: other frames of the clip may take part, as they do not share a wrong label.
+    // By chance, but always the same: other frames of the clip may take part, as they do not share
+    // a wrong label.
     let folds: Vec<usize> = (0..n).map(|row| (sample(row).key() >> 32) as usize % FOLDS).collect();
     let scores = out_of_fold(&projected.rows, &targets, classes, &weights, &folds, FOLDS);
     let probabilities = calibrated(&scores, classes, &labels);

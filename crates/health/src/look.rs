@@ -73,7 +73,8 @@ pub(crate) const FEATURES: [Feature; 16] = [
 pub(crate) const SIDE: usize = 32;
 /// Numbers of the descriptor.
 pub(crate) const WIDTH: usize = 64;
-/// Longer side at which pictures are measured, so that a property does not depend on the number of pixels.
+/// Longer side at which pictures are measured, so that a property does not depend on the number of
+/// pixels.
 const WORKING: u32 = 256;
 /// By how much a channel must differ from the border's colour to count as subject.
 const SUBJECT: i32 = 32;
@@ -85,7 +86,8 @@ pub(crate) struct Thumbnail {
     pub(crate) luma: Box<[u8; SIDE * SIDE]>,
     /// Mean colour, R, G, B in 0…255.
     pub(crate) colour: [f32; 3],
-    /// The lowest spatial frequencies but the mean: 8 × 8 coefficients of the thumbnail's DCT, row by row, of unit length.
+    /// The lowest spatial frequencies but the mean: 8 × 8 coefficients of the thumbnail's DCT, row
+    /// by row, of unit length.
     pub(crate) descriptor: Box<[f32; WIDTH]>,
     /// How much structure there is: standard deviation of the luma, 0…255.
     pub(crate) spread: f32,
@@ -256,7 +258,8 @@ fn border_colour(pixels: &[[u8; 3]], width: usize, height: usize) -> [i32; 3] {
     })
 }
 
-/// log10 of the variance of the Laplacian, the usual measure of sharpness (Pech-Pacheco et al., 2000).
+/// log10 of the variance of the Laplacian, the usual measure of sharpness (Pech-Pacheco et al.,
+/// 2000).
 fn edges(lumas: &[f32], width: usize, height: usize) -> f64 {
     let mut moments = Moments::default();
     for y in 1..height.saturating_sub(1) {
@@ -324,8 +327,8 @@ fn descriptor(values: &[f32; SIDE * SIDE]) -> [f32; WIDTH] {
     coefficients
 }
 
-/// Bit i: whether coefficient i lies above the median of all. A mirror image has the same coefficients, with the other
-/// sign where the horizontal frequency is odd.
+/// Bit i: whether coefficient i lies above the median of all. A mirror image has the same
+/// coefficients, with the other sign where the horizontal frequency is odd.
 fn hash(descriptor: &[f32; WIDTH], mirrored: bool) -> u64 {
     let sign = |i: usize| if mirrored && i % 2 == 1 { -1.0 } else { 1.0 };
     let values: Vec<f32> = (1..WIDTH).map(|i| descriptor[i] * sign(i)).collect();

@@ -1,4 +1,5 @@
-//! Ridge regression out of fold: the little learner that tells which labels and splits the features contradict.
+//! Ridge regression out of fold: the little learner that tells which labels and splits the features
+//! contradict.
 
 use rayon::prelude::*;
 
@@ -6,14 +7,15 @@ use crate::embeddings::PROJECTED;
 
 /// Unknowns: one for each feature, and the intercept.
 const N: usize = PROJECTED + 1;
-/// The penalty, as a share of the mean of the features' squares over all rows. Features are scaled to squared length 1.
+/// The penalty, as a share of the mean of the features' squares over all rows. Features are scaled
+/// to squared length 1.
 const PENALTY: f64 = 0.3;
 
 /// Predicts each row's targets from the rows of the other folds.
 ///
-/// `targets` is `[rows, outputs]`; rows of a fold number beyond `folds` are predicted from all, and train nothing. The
-/// answer has the form of `targets`. Minimises the weighted squared error plus a penalty on the weights, not on the
-/// intercept.
+/// `targets` is `[rows, outputs]`; rows of a fold number beyond `folds` are predicted from all, and
+/// train nothing. The answer has the form of `targets`. Minimises the weighted squared error plus a
+/// penalty on the weights, not on the intercept.
 pub(crate) fn out_of_fold(
     rows: &[[f32; PROJECTED]],
     targets: &[f32],

@@ -10,7 +10,8 @@ use crate::{Duplicate, Health, Result, file::write_whole, look::scaled};
 /// Pairs, or pictures, on a sheet: more are in `health.json`.
 const PAIRS: usize = 24;
 
-/// Draws the findings that can be looked at, into `folder`; gives the files. Kinds without findings have none.
+/// Draws the findings that can be looked at, into `folder`; gives the files. Kinds without findings
+/// have none.
 ///
 /// # Errors
 /// If a sheet cannot be drawn or written.
@@ -73,7 +74,8 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
     sheet
 }
 
-/// Pictures of train and of the other split, class by class, side by side: where the most different split differs.
+/// Pictures of train and of the other split, class by class, side by side: where the most different
+/// split differs.
 fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
     use taper_core::Split;
     const OF_EACH: usize = 4;

@@ -1,6 +1,7 @@
 //! Everything that is planted into rock-paper-scissors is found, and next to nothing else.
 //!
-//! Needs `../shared/data/rock-paper-scissors` beside the workspace, and says so where it is missing.
+//! Needs `../shared/data/rock-paper-scissors` beside the workspace, and says so where it is
+//! missing.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; a skipped test says so
 
 use std::{

@@ -84,8 +84,8 @@ impl Attention {
     /// Attends within each of `n` sequences.
     ///
     /// `input`: `[n, tokens, 3 · width]`, query, key and value of all heads after one another;
-    /// `out`: `[n, queries, width]`, as many queries as tokens unless
-    /// [`queries`](Self::queries) says otherwise. The result does not depend on the number of threads.
+    /// `out`: `[n, queries, width]`, as many queries as tokens unless [`queries`](Self::queries)
+    /// says otherwise. The result does not depend on the number of threads.
     ///
     /// # Errors
     /// [`KernelError::BufferLength`] or [`KernelError::ScratchTooSmall`]; nothing has been written
@@ -339,7 +339,7 @@ impl Task for Attend<'_> {
                     let tile = Tile { filter, out: place.scores.add(key), width, ..tile };
                     tile.run::<S>(count, vectors);
                 }
-                for (row, factor) in factors[..count].iter_mut().enumerate() {
+                for (row, factor) in factors.iter_mut().enumerate().take(count) {
                     let scores = place.scores.add(row * padded);
                     *place.table.add(row) = scores;
                     for none in tokens..padded {

@@ -1,4 +1,5 @@
-//! Draws the range test of a recorded or made-up curve, to look at: `cargo run -p taper-lr-finder --example plot FOLDER`.
+//! Draws the range test of a recorded or made-up curve, to look at: `cargo run -p taper-lr-finder
+//! --example plot FOLDER`.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -64,11 +64,13 @@ pub struct RangeTestConfig {
     pub start: f64,
     /// The last rate. Default 1, above `start`, finite.
     pub end: f64,
-    /// How many steps the sweep has: T = epochs · steps per epoch. Default 100, at least 26 with the default `sma`.
+    /// How many steps the sweep has: T = epochs · steps per epoch. Default 100, at least 26 with
+    /// the default `sma`.
     pub steps: usize,
     /// β of the exponential moving average that smooths the loss. Default 0.98, in [0, 1).
     pub smoothing: f64,
-    /// The sweep ends when the smoothed loss exceeds this many times its smallest value. Default 4, above 1.
+    /// The sweep ends when the smoothed loss exceeds this many times its smallest value. Default 4,
+    /// above 1.
     pub divergence: f64,
     /// It does not end so, nor at NaN, within this many steps. Default 5, any number.
     pub patience: usize,
@@ -76,12 +78,14 @@ pub struct RangeTestConfig {
     pub method: Method,
     /// Window of the method `sma`, in steps. Default 20, at least 1.
     pub sma: usize,
-    /// How many points at the beginning the methods other than `sma` do not look at. Default `steps`/10, as fastai does.
+    /// How many points at the beginning the methods other than `sma` do not look at. Default
+    /// `steps`/10, as fastai does.
     pub skip_begin: Option<usize>,
     /// How many points at the end they do not look at. Default 5, as fastai does.
     pub skip_end: usize,
-    /// By what share the smoothed loss must fall, from `skip_begin` on, for a descent to be one. Default 0.001, in [0, 1).
-    /// Besides, it must fall by more than three standard errors of the noise.
+    /// By what share the smoothed loss must fall, from `skip_begin` on, for a descent to be one.
+    /// Default 0.001, in [0, 1). Besides, it must fall by more than three standard errors of the
+    /// noise.
     pub min_descent: f64,
     /// The sweep is done once for each of these seeds. Default 0 alone, at least one.
     pub seeds: Vec<u64>,
@@ -110,8 +114,8 @@ impl RangeTestConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range; [`Error::TooFewPoints`] if there are fewer steps than
-    /// `sma` + 6, or all of them are skipped.
+    /// [`Error::Setting`] names the first field that is out of its range; [`Error::TooFewPoints`]
+    /// if there are fewer steps than `sma` + 6, or all of them are skipped.
     pub fn check(self) -> Result<CheckedRangeTest> {
         let within = |field: &'static str, value: String, good: bool, remedy: &'static str| {
             if good { Ok(()) } else { Err(Error::from(OutOfRange::new(field, value, remedy))) }

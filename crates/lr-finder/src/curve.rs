@@ -32,11 +32,12 @@ impl Curve {
         self.smoothed.iter().position(|l| !l.is_finite()).unwrap_or(self.smoothed.len())
     }
 
-    /// Reads all rates off the smoothed curve. `sma` looks at all of it, the others leave out `skip_begin` and `skip_end` points.
+    /// Reads all rates off the smoothed curve. `sma` looks at all of it, the others leave out
+    /// `skip_begin` and `skip_end` points.
     ///
     /// # Errors
-    /// [`Error::TooFewPoints`], or [`Error::NoDescent`] if the smoothed loss does not fall by `min_descent`, or by
-    /// no more than noise explains.
+    /// [`Error::TooFewPoints`], or [`Error::NoDescent`] if the smoothed loss does not fall by
+    /// `min_descent`, or by no more than noise explains.
     pub fn suggestions(&self, test: &CheckedRangeTest) -> Result<Suggestions> {
         let config = test.config();
         let found = self.usable();
@@ -48,8 +49,8 @@ impl Curve {
         let inner = test.skip_begin()..found - config.skip_end;
         let (inner_rates, inner_losses) = (&rates[inner.clone()], &losses[inner]);
 
-        // Noise alone makes any curve fall a little. Where the fall begins, the smoothed loss is a mean of so many losses, and
-        // three of its standard errors are seldom exceeded by chance.
+        // Noise alone makes any curve fall a little. Where the fall begins, the smoothed loss is a
+        // mean of so many losses, and three of its standard errors are seldom exceeded by chance.
         let from = inner_losses[0];
         let least = losses[test.skip_begin()..].iter().copied().fold(f64::INFINITY, f64::min);
         let error = noise(&self.losses[..found]) / ((test.skip_begin() + 1) as f64).sqrt();
@@ -69,12 +70,13 @@ impl Curve {
     }
 }
 
-/// The standard deviation of the losses around their trend, from the median of their changes: slopes and a divergence at the end
-/// hardly touch it.
+/// The standard deviation of the losses around their trend, from the median of their changes:
+/// slopes and a divergence at the end hardly touch it.
 fn noise(losses: &[f64]) -> f64 {
     let mut changes: Vec<f64> = losses.windows(2).map(|w| (w[1] - w[0]).abs()).collect();
     changes.sort_by(f64::total_cmp);
-    // A normal variable's median distance from its mean is 0.6745 standard deviations; a difference has √2 of them.
+    // A normal variable's median distance from its mean is 0.6745 standard deviations; a difference
+    // has √2 of them.
     changes.get(changes.len() / 2).map_or(0.0, |median| median / (0.6745 * 2f64.sqrt()))
 }
 

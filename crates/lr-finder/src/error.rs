@@ -43,7 +43,8 @@ pub enum Error {
         end: f64,
         /// The smoothed loss at the beginning.
         from: f64,
-        /// How far it should have fallen: what `min_descent` asks for, or three standard errors of the noise.
+        /// How far it should have fallen: what `min_descent` asks for, or three standard errors of
+        /// the noise.
         fall: f64,
     },
 }

@@ -4,7 +4,8 @@ use crate::{CheckedRangeTest, Curve, Error, Method, Result, StepError};
 
 /// Whatever can be trained by steps, and be put back to where it was.
 pub trait Trainee {
-    /// Everything that a step changes: weights, running statistics of BatchNorm, optimizer state, random streams, cursors.
+    /// Everything that a step changes: weights, running statistics of BatchNorm, optimizer state,
+    /// random streams, cursors.
     type Snapshot;
 
     /// Copies it.
@@ -19,8 +20,8 @@ pub trait Trainee {
     /// Whatever keeps it from being put back.
     fn restore(&mut self, snapshot: Self::Snapshot) -> std::result::Result<(), StepError>;
 
-    /// Prepares a sweep under a seed, e.g. by other initial weights of the head and another order of samples.
-    /// The default changes nothing.
+    /// Prepares a sweep under a seed, e.g. by other initial weights of the head and another order
+    /// of samples. The default changes nothing.
     ///
     /// # Errors
     /// Whatever keeps it from being prepared.
@@ -29,7 +30,8 @@ pub trait Trainee {
         Ok(())
     }
 
-    /// Makes one step with the next batch at this rate and gives the batch's loss, which may be NaN.
+    /// Makes one step with the next batch at this rate and gives the batch's loss, which may be
+    /// NaN.
     ///
     /// # Errors
     /// Whatever makes the step fail.
@@ -84,13 +86,15 @@ pub struct RangeTestResult {
     pub curves: Vec<Curve>,
 }
 
-/// Does the range test: one sweep for each seed. Afterwards the trainee is where it was, also after an error.
+/// Does the range test: one sweep for each seed. Afterwards the trainee is where it was, also after
+/// an error.
 ///
-/// Smith, *Cyclical Learning Rates for Training Neural Networks*, WACV 2017; smoothing and the end at divergence as in
-/// fastai's `callback/schedule.py` and Lightning's `tuner/lr_finder.py`.
+/// Smith, *Cyclical Learning Rates for Training Neural Networks*, WACV 2017; smoothing and the end
+/// at divergence as in fastai's `callback/schedule.py` and Lightning's `tuner/lr_finder.py`.
 ///
 /// # Errors
-/// [`Error::Step`] if the trainee fails; [`Error::TooFewPoints`] or [`Error::NoDescent`] if no seed gives a rate.
+/// [`Error::Step`] if the trainee fails; [`Error::TooFewPoints`] or [`Error::NoDescent`] if no seed
+/// gives a rate.
 pub fn find<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T) -> Result<RangeTestResult> {
     let mut curves = Vec::new();
     for &seed in &test.config().seeds {
@@ -136,7 +140,8 @@ impl RangeTestResult {
     /// Reads the rates off recorded curves.
     ///
     /// # Errors
-    /// [`Error::TooFewPoints`] or [`Error::NoDescent`] if no curve gives a rate: the first curve's error.
+    /// [`Error::TooFewPoints`] or [`Error::NoDescent`] if no curve gives a rate: the first curve's
+    /// error.
     pub fn from_curves(test: &CheckedRangeTest, curves: Vec<Curve>) -> Result<Self> {
         let method = test.config().method;
         let (mut all, mut error) = (Vec::new(), None);
@@ -171,7 +176,8 @@ impl RangeTestResult {
         let (Some(chosen), Some(&low), Some(&high)) =
             (suggestions.get(method), rates.first(), rates.last())
         else {
-            // A method can fail on a curve that falls, where all of the descent lies in what is skipped.
+            // A method can fail on a curve that falls, where all of the descent lies in what is
+            // skipped.
             let config = test.config();
             let from = curves.first().and_then(|c| c.smoothed.first()).copied();
             return Err(error.unwrap_or(Error::NoDescent {

@@ -3,8 +3,8 @@ use taper_plot::{Figure, Line, Marker, Panel, Picture, Scale, Style, Vertical, c
 use crate::{Method, RangeTestResult};
 
 impl RangeTestResult {
-    /// Draws the loss over the rate, raw and smoothed, with a dash-dotted red line at the chosen rate and a dot for each
-    /// of the other suggestions.
+    /// Draws the loss over the rate, raw and smoothed, with a dash-dotted red line at the chosen
+    /// rate and a dot for each of the other suggestions.
     pub fn plot(&self, title: &str) -> Picture {
         let mut lines = Vec::new();
         let usable = |i: usize| &self.curves[i].smoothed[..self.curves[i].usable()];

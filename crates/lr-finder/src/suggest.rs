@@ -1,12 +1,14 @@
 //! The five ways of reading a rate off a curve, as functions of rates and losses.
 //!
-//! Each takes rates in ascending order and as many losses, all finite, and gives a rate, or none where it sees no descent (or has
-//! too few points). Slopes are taken against the logarithm of the rate, never the rate itself, which would favour small rates.
+//! Each takes rates in ascending order and as many losses, all finite, and gives a rate, or none
+//! where it sees no descent (or has too few points). Slopes are taken against the logarithm of the
+//! rate, never the rate itself, which would favour small rates.
 
-/// Where the mean change of the loss over the last `n` steps is most negative: `(L_i − L_{i−n})/n`, `n ≤ i < len − 5`.
+/// Where the mean change of the loss over the last `n` steps is most negative: `(L_i − L_{i−n})/n`,
+/// `n ≤ i < len − 5`.
 ///
-/// Follows `get_best_lr` of beringresearch's `lrfinder.py`, except that a curve without descent gives none.
-/// (The original counts the first `n` changes as 0 and then answers the first of them.)
+/// Follows `get_best_lr` of beringresearch's `lrfinder.py`, except that a curve without descent
+/// gives none. (The original counts the first `n` changes as 0 and then answers the first of them.)
 pub fn sma(rates: &[f64], losses: &[f64], n: usize) -> Option<f64> {
     let last = losses.len().checked_sub(5)?;
     let change = |i: usize| (losses[i] - losses[i - n]) / n as f64;
@@ -14,9 +16,11 @@ pub fn sma(rates: &[f64], losses: &[f64], n: usize) -> Option<f64> {
     (change(best) < 0.0).then(|| rates[best])
 }
 
-/// A third and a sixth into the longest decreasing subsequence. Follows `valley` of fastai's `callback/schedule.py`.
+/// A third and a sixth into the longest decreasing subsequence. Follows `valley` of fastai's
+/// `callback/schedule.py`.
 ///
-/// With length ℓ and end e: index `e − ℓ + ⌊ℓ/3⌋ + ⌊ℓ/6⌋`. "Subsequence" as in the source: the losses need not be neighbours.
+/// With length ℓ and end e: index `e − ℓ + ⌊ℓ/3⌋ + ⌊ℓ/6⌋`. "Subsequence" as in the source: the
+/// losses need not be neighbours.
 pub fn valley(rates: &[f64], losses: &[f64]) -> Option<f64> {
     let mut lengths: Vec<usize> = vec![1; losses.len()];
     let mut end = 0;
@@ -39,7 +43,8 @@ pub fn valley(rates: &[f64], losses: &[f64]) -> Option<f64> {
     rates.get(index).copied()
 }
 
-/// A tenth of the rate with the smallest loss. Follows `minimum` of fastai's `callback/schedule.py`.
+/// A tenth of the rate with the smallest loss. Follows `minimum` of fastai's
+/// `callback/schedule.py`.
 pub fn minimum(rates: &[f64], losses: &[f64]) -> Option<f64> {
     match first_smallest(0..losses.len(), |i| losses[i])? {
         0 => None,
@@ -47,15 +52,17 @@ pub fn minimum(rates: &[f64], losses: &[f64]) -> Option<f64> {
     }
 }
 
-/// Where the loss falls fastest from one point to the next, against ln rate. Follows `steep` of fastai's `callback/schedule.py`.
+/// Where the loss falls fastest from one point to the next, against ln rate. Follows `steep` of
+/// fastai's `callback/schedule.py`.
 pub fn steep(rates: &[f64], losses: &[f64]) -> Option<f64> {
     let slope = |i: usize| (losses[i + 1] - losses[i]) / (rates[i + 1].ln() - rates[i].ln());
     let best = first_smallest(0..losses.len().saturating_sub(1), slope)?;
     (slope(best) < 0.0).then(|| rates[best])
 }
 
-/// Slides an interval of 15 points down from the end until the slopes at its ends differ by at most 0.005; its lower end is the answer.
-/// Follows `slide` of fastai's `callback/schedule.py`, except that a curve whose minimum is its beginning gives none.
+/// Slides an interval of 15 points down from the end until the slopes at its ends differ by at most
+/// 0.005; its lower end is the answer. Follows `slide` of fastai's `callback/schedule.py`, except
+/// that a curve whose minimum is its beginning gives none.
 pub fn slide(rates: &[f64], losses: &[f64]) -> Option<f64> {
     const INTERVAL: usize = 15;
     const CALM: f64 = 0.005;

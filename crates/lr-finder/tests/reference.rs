@@ -1,4 +1,5 @@
-//! The same suggestions as fastai, beringresearch's LRFinder and Lightning's smoothing on recorded curves.
+//! The same suggestions as fastai, beringresearch's LRFinder and Lightning's smoothing on recorded
+//! curves.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -2,12 +2,13 @@ use serde::{Deserialize, Serialize};
 
 /// How well the confidence of a classifier fits its accuracy.
 ///
-/// The confidence of a sample is its largest probability. Samples are put into equally wide bins `(i/B, (i + 1)/B]`;
-/// in a calibrated classifier the accuracy in each equals the mean confidence.
+/// The confidence of a sample is its largest probability. Samples are put into equally wide bins
+/// `(i/B, (i + 1)/B]`; in a calibrated classifier the accuracy in each equals the mean confidence.
 /// Guo, Pleiss, Sun, Weinberger: *On Calibration of Modern Neural Networks*, ICML 2017.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Expected calibration error: |accuracy − confidence| averaged over the bins by weight. 0 is perfect.
+    /// Expected calibration error: |accuracy − confidence| averaged over the bins by weight. 0 is
+    /// perfect.
     pub expected_error: f64,
     /// Maximum calibration error: the largest |accuracy − confidence| of any bin that is not empty.
     pub maximum_error: f64,
@@ -34,7 +35,8 @@ pub struct CalibrationBin {
 
 /// The bin of a confidence: how many of the inner edges lie below it.
 pub(crate) fn bin_of(confidence: f64, bins: usize) -> usize {
-    // The rounded product may be off by one at an edge; the comparison with the edges themselves decides.
+    // The rounded product may be off by one at an edge; the comparison with the edges themselves
+    // decides.
     let mut bin = ((confidence * bins as f64) as usize).min(bins - 1);
     while bin > 0 && edge(bin, bins) >= confidence {
         bin -= 1;

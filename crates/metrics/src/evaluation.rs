@@ -4,7 +4,8 @@ use crate::Calibration;
 
 /// All figures of one pass over a data set: the answer of `taper evaluate --json`.
 ///
-/// Where a sample weighs other than 1, "samples" means summed weights, except in `n` and `not_finite`.
+/// Where a sample weighs other than 1, "samples" means summed weights, except in `n` and
+/// `not_finite`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Number of samples.
@@ -17,13 +18,16 @@ pub struct Evaluation {
     /// Share of samples whose label is among the k largest outputs, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<TopK>,
-    /// Mean recall of the classes that have samples, 0…1 (`sklearn.metrics.balanced_accuracy_score`).
+    /// Mean recall of the classes that have samples, 0…1
+    /// (`sklearn.metrics.balanced_accuracy_score`).
     pub balanced_accuracy: f64,
     /// Mean F1 of all classes, 0…1 (`sklearn.metrics.f1_score(average="macro")`).
     pub macro_f1: f64,
-    /// Number of samples with NaN or infinite outputs. They have no prediction, are counted as wrong, and are missing in `confusion`.
+    /// Number of samples with NaN or infinite outputs. They have no prediction, are counted as
+    /// wrong, and are missing in `confusion`.
     pub not_finite: u64,
-    /// The most frequent mistake, if there is one; of equally frequent ones the first by true, then by predicted label.
+    /// The most frequent mistake, if there is one; of equally frequent ones the first by true, then
+    /// by predicted label.
     pub most_confused: Option<ConfusedPair>,
     /// How well confidence fits accuracy.
     pub calibration: Calibration,
@@ -34,7 +38,8 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<f64>>,
 }
 
-/// The figures of one class. A share whose denominator is 0 is 0 (scikit-learn's `zero_division=0`).
+/// The figures of one class. A share whose denominator is 0 is 0 (scikit-learn's
+/// `zero_division=0`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// The class's name.

@@ -3,7 +3,8 @@ use taper_core::float;
 
 /// A running mean, weighted by how many samples each value stands for.
 ///
-/// For figures that are computed elsewhere, such as a training loss with label smoothing: `keras.metrics.Mean`.
+/// For figures that are computed elsewhere, such as a training loss with label smoothing:
+/// `keras.metrics.Mean`.
 ///
 /// ```
 /// use taper_metrics::Mean;

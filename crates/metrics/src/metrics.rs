@@ -20,8 +20,9 @@ pub enum Outputs<'a> {
 
 /// Adds up the figures of a classifier, batch by batch.
 ///
-/// All sums are kept in f64 and in the order of the samples, so that the same samples in the same order give the same bits,
-/// however they are divided into batches. Serialisable: it can be part of a checkpoint inside an epoch.
+/// All sums are kept in f64 and in the order of the samples, so that the same samples in the same
+/// order give the same bits, however they are divided into batches. Serialisable: it can be part of
+/// a checkpoint inside an epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 // The derived code is called by the implementations below, which check what was read.
 #[serde(remote = "Self", deny_unknown_fields)]
@@ -126,12 +127,15 @@ impl Metrics {
         self.update(Outputs::Probabilities(probabilities), labels, None)
     }
 
-    /// Adds a batch. Of equally large outputs the first counts as the prediction, as in `numpy.argmax`.
+    /// Adds a batch. Of equally large outputs the first counts as the prediction, as in
+    /// `numpy.argmax`.
     ///
-    /// A row with NaN or +∞ (or with nothing but −∞) has no prediction: it is counted in `not_finite` and makes the loss NaN.
+    /// A row with NaN or +∞ (or with nothing but −∞) has no prediction: it is counted in
+    /// `not_finite` and makes the loss NaN.
     ///
     /// # Errors
-    /// [`Error::Length`], [`Error::Label`], [`Error::Weight`] or [`Error::Probabilities`]; then nothing was added.
+    /// [`Error::Length`], [`Error::Label`], [`Error::Weight`] or [`Error::Probabilities`]; then
+    /// nothing was added.
     pub fn update(
         &mut self,
         outputs: Outputs<'_>,
@@ -309,7 +313,8 @@ impl Metrics {
     /// All figures so far.
     ///
     /// # Errors
-    /// [`Error::Empty`] without samples; [`Error::Mismatch`] if the names are not as many as the classes.
+    /// [`Error::Empty`] without samples; [`Error::Mismatch`] if the names are not as many as the
+    /// classes.
     pub fn evaluation(&self, names: &ClassNames) -> Result<Evaluation> {
         let k = self.classes;
         if names.len() != k {

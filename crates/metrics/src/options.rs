@@ -8,7 +8,8 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsOptions {
-    /// Number of equally wide confidence bins of the calibration error. Default 15 (Guo et al. 2017), range 1…1000.
+    /// Number of equally wide confidence bins of the calibration error. Default 15 (Guo et al.
+    /// 2017), range 1…1000.
     pub calibration_bins: usize,
     /// A sample also counts as "top-k correct" if its label is among the k largest outputs.
     /// Default none, range 1…number of classes.

@@ -1,7 +1,8 @@
 /// Writes `logits − log Σ exp(logits)` in f64.
 ///
-/// The largest logit is subtracted first, so that nothing overflows. −∞ is allowed as long as one logit is finite (a class that
-/// is ruled out); NaN or +∞ anywhere makes the whole row NaN. Follows `scipy.special.log_softmax`.
+/// The largest logit is subtracted first, so that nothing overflows. −∞ is allowed as long as one
+/// logit is finite (a class that is ruled out); NaN or +∞ anywhere makes the whole row NaN. Follows
+/// `scipy.special.log_softmax`.
 ///
 /// # Panics
 /// If `out` and `logits` differ in length.
@@ -19,7 +20,8 @@ pub fn log_softmax(logits: &[f32], out: &mut [f64]) {
     }
 }
 
-/// Writes `exp(logits) / Σ exp(logits)` in f64: the probabilities of [`log_softmax`], under its rules.
+/// Writes `exp(logits) / Σ exp(logits)` in f64: the probabilities of [`log_softmax`], under its
+/// rules.
 ///
 /// ```
 /// let mut probabilities = [0.0; 2];

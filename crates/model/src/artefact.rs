@@ -10,13 +10,14 @@ use crate::{Error, Result};
 
 /// The key of the artefact's description in the safetensors header.
 const KEY: &str = "taper";
-/// Version 1 held the recipe as an object, so that only a program that knew all of its fields could open the model. It is still
-/// read.
+/// Version 1 held the recipe as an object, so that only a program that knew all of its fields could
+/// open the model. It is still read.
 const VERSION: u32 = 2;
 const BACKBONE: &str = "backbone.";
 const HEAD: &str = "head.";
 
-/// Everything about a trained classifier but its weights; a JSON text in the header of its safetensors file.
+/// Everything about a trained classifier but its weights; a JSON text in the header of its
+/// safetensors file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Description {
     version: u32,
@@ -41,8 +42,9 @@ pub struct Origin {
     pub sha256: String,
 }
 
-/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`) and, in its header
-/// under `taper`, labels, preprocessing, both architectures and the recipe as text.
+/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`)
+/// and, in its header under `taper`, labels, preprocessing, both architectures and the recipe as
+/// text.
 #[derive(Debug)]
 pub struct Artefact {
     /// The network that the classifier is built on.
@@ -59,7 +61,8 @@ pub struct Artefact {
     pub head: Graph,
     /// Where the backbone's weights came from.
     pub weights: Origin,
-    /// How it was trained, as text: a recipe in TOML, or in JSON in models of version 1. Nothing here depends on it.
+    /// How it was trained, as text: a recipe in TOML, or in JSON in models of version 1. Nothing
+    /// here depends on it.
     pub recipe: String,
     /// Fingerprint of the data set that it was trained on.
     pub data: String,
@@ -68,8 +71,8 @@ pub struct Artefact {
 impl Artefact {
     /// Writes the artefact, whole or not at all. The same content gives the same bytes.
     ///
-    /// Backbone weights that are exactly representable as 16-bit floats are stored as such, others as 32-bit floats: no
-    /// bit is lost either way.
+    /// Backbone weights that are exactly representable as 16-bit floats are stored as such, others
+    /// as 32-bit floats: no bit is lost either way.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
@@ -107,7 +110,8 @@ impl Artefact {
         write_atomically(path, &bytes).map_err(|source| Error::Io { path: path.into(), source })
     }
 
-    /// What its backbone computes in on a CPU: what it was trained with, or f32, which holds all of f16 and TF32.
+    /// What its backbone computes in on a CPU: what it was trained with, or f32, which holds all of
+    /// f16 and TF32.
     pub fn cpu_precision(&self) -> Precision {
         if self.precision.is_for_cpu() { self.precision } else { Precision::F32 }
     }
@@ -115,8 +119,8 @@ impl Artefact {
     /// Reads an artefact: its description, and the file that still holds the weights.
     ///
     /// # Errors
-    /// [`Error::Weights`] if the file cannot be read or is damaged, [`Error::Artefact`] if it is not an artefact or its
-    /// weights are incomplete.
+    /// [`Error::Weights`] if the file cannot be read or is damaged, [`Error::Artefact`] if it is
+    /// not an artefact or its weights are incomplete.
     pub fn open(path: &Path) -> Result<(Self, ArtefactWeights)> {
         Self::read(WeightFile::open(path)?)
     }

@@ -11,16 +11,19 @@ use crate::{Error, Result};
 /// How a model is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenOptions {
-    /// What its backbone computes in. Default: what it was trained with, or f32 where the CPU does not compute in that.
+    /// What its backbone computes in. Default: what it was trained with, or f32 where the CPU does
+    /// not compute in that.
     pub precision: Option<Precision>,
     /// Which instructions to use. Default: the best that the processor has.
     pub kernels: Kernels,
 }
 
-/// Pictures that go through a plan together: few enough to notice a signal within a second on slow networks.
+/// Pictures that go through a plan together: few enough to notice a signal within a second on slow
+/// networks.
 const BATCH: usize = 16;
 
-/// A frozen network, compiled onto the kernels of the CPU. Many threads may use one: each call has a workspace of its own.
+/// A frozen network, compiled onto the kernels of the CPU. Many threads may use one: each call has
+/// a workspace of its own.
 #[derive(Debug)]
 pub struct PlanBackbone {
     plan: FrozenPlan,
@@ -35,8 +38,8 @@ impl PlanBackbone {
     /// Compiles the network for pictures of the size that `preprocessing` says.
     ///
     /// # Errors
-    /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the kernels cannot be had
-    /// here. The plan names a layer that it cannot compute.
+    /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the
+    /// kernels cannot be had here. The plan names a layer that it cannot compute.
     pub fn new(
         graph: &Graph,
         weights: &dyn WeightSource,
@@ -65,7 +68,8 @@ impl PlanBackbone {
         Ok(Self { plan, preprocessing, shape, identity: None, workspaces })
     }
 
-    /// Determines its identity, from the weights that it was compiled with: from then on its features can be cached.
+    /// Determines its identity, from the weights that it was compiled with: from then on its
+    /// features can be cached.
     #[cfg(feature = "identity")]
     #[must_use]
     pub fn identified(mut self, graph: &Graph, weights: &dyn WeightSource, output: Output) -> Self {

@@ -50,8 +50,8 @@ impl<'a> From<&'a RgbImage> for Input<'a> {
     }
 }
 
-/// Turns pictures into probabilities, by the same decoder, preprocessing and network as in training. Many threads may use
-/// one at a time.
+/// Turns pictures into probabilities, by the same decoder, preprocessing and network as in
+/// training. Many threads may use one at a time.
 #[derive(Debug)]
 pub struct Classifier {
     classes: ClassNames,
@@ -65,7 +65,8 @@ impl Classifier {
     /// Opens an artefact on the CPU: `model.safetensors` of a run folder.
     ///
     /// # Errors
-    /// [`Error::Artefact`] if the file is something else, and whatever keeps the network from being built.
+    /// [`Error::Artefact`] if the file is something else, and whatever keeps the network from being
+    /// built.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let (artefact, weights) = Artefact::open(path.as_ref())?;
         Self::of(&artefact, &weights, options)
@@ -101,10 +102,12 @@ impl Classifier {
         Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))
     }
 
-    /// A classifier of parts: a backbone on any device, and a head unless the backbone itself gives logits.
+    /// A classifier of parts: a backbone on any device, and a head unless the backbone itself gives
+    /// logits.
     ///
     /// # Errors
-    /// [`Error::Artefact`] if the parts do not fit together; if the backbone's preprocessing is out of range.
+    /// [`Error::Artefact`] if the parts do not fit together; if the backbone's preprocessing is out
+    /// of range.
     pub fn assemble(
         classes: ClassNames,
         backbone: Box<dyn FrozenBackbone>,
@@ -147,7 +150,8 @@ impl Classifier {
     /// Classifies a picture: a file, its content, or pixels.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Bytes`] if it cannot be read as a picture, and whatever makes the network fail.
+    /// [`Error::File`] or [`Error::Bytes`] if it cannot be read as a picture, and whatever makes
+    /// the network fail.
     pub fn predict<'a>(&self, input: impl Into<Input<'a>>) -> Result<Prediction> {
         let mut preparer = Preparer::new(*self.preprocessing())?;
         let mut pixels = vec![0; preparer.len()];
@@ -156,7 +160,8 @@ impl Classifier {
         self.prediction(&rows)
     }
 
-    /// Classifies many pictures, in batches and on all processors; one answer for each, in their order.
+    /// Classifies many pictures, in batches and on all processors; one answer for each, in their
+    /// order.
     pub fn predict_many(&self, inputs: &[Input<'_>]) -> Vec<Result<Prediction>> {
         inputs.chunks(self.backbone.batch().max(1)).flat_map(|part| self.batch(part)).collect()
     }

@@ -2,8 +2,9 @@ use rayon::prelude::*;
 
 use crate::{Error, Parameters, Result, error::check_length};
 
-/// An exponential moving average of tensors, running statistics included, as `timm.utils.ModelEmaV2` keeps it:
-/// average ← decay · average + (1 − decay) · current, after each step.
+/// An exponential moving average of tensors, running statistics included, as
+/// `timm.utils.ModelEmaV2` keeps it: average ← decay · average + (1 − decay) · current, after each
+/// step.
 #[derive(Debug, Clone)]
 pub struct Average {
     decay: f32,

@@ -3,11 +3,12 @@ use taper_graph::{Parameter, ParameterKind};
 
 const INIT: Purpose = Purpose::new("nn/init");
 
-/// The first values of a parameter: weights Glorot-uniform, biases and running means 0, scales and running variances 1
-/// (Keras's defaults for Dense, Conv2D and BatchNormalization; `keras/src/initializers/random_initializers.py`).
+/// The first values of a parameter: weights Glorot-uniform, biases and running means 0, scales and
+/// running variances 1 (Keras's defaults for Dense, Conv2D and BatchNormalization;
+/// `keras/src/initializers/random_initializers.py`).
 ///
-/// Each row (output unit) has its own stream, keyed by the seed and the parameter's name: neither the order of layers
-/// nor the number of threads matters.
+/// Each row (output unit) has its own stream, keyed by the seed and the parameter's name: neither
+/// the order of layers nor the number of threads matters.
 pub fn initial_values(parameter: &Parameter, seed: u64) -> Vec<f32> {
     let count: usize = parameter.shape.iter().product();
     match parameter.kind {

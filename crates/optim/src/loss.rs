@@ -65,10 +65,11 @@ impl From<ClassWeights> for Written {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossConfig {
-    /// The share of every target that is spread over all classes, in [0, 1). Default 0 (Szegedy et al. 2016).
+    /// The share of every target that is spread over all classes, in [0, 1). Default 0 (Szegedy et
+    /// al. 2016).
     pub label_smoothing: f64,
-    /// γ of the focal loss (Lin et al. 2017), from 0: each term is multiplied by (1 − p)^γ, so that easy pictures count
-    /// less. Default 0: plain cross-entropy.
+    /// γ of the focal loss (Lin et al. 2017), from 0: each term is multiplied by (1 − p)^γ, so that
+    /// easy pictures count less. Default 0: plain cross-entropy.
     pub focal_gamma: f64,
     /// How much each class counts. Default `none`.
     pub class_weights: ClassWeights,
@@ -136,16 +137,18 @@ impl LossConfig {
 pub enum Targets<'a> {
     /// The class of each row.
     Labels(&'a [u32]),
-    /// A distribution over the classes for each row, `[n, classes]`; each sums to 1. What MixUp and CutMix give.
+    /// A distribution over the classes for each row, `[n, classes]`; each sums to 1. What MixUp and
+    /// CutMix give.
     Soft(&'a [f32]),
 }
 
 /// Softmax cross-entropy with class weights, label smoothing and focusing.
 ///
-/// For a row with target distribution q (after smoothing: (1 − ε)·q + ε / classes) and p = softmax(logits) it is
-/// Σ_c w_c · q_c · (1 − p_c)^γ · −ln p_c. The mean over a batch divides by the summed weights of the labels, or by the
-/// number of rows where targets are distributions: `torch.nn.functional.cross_entropy` in all of this; the focusing factor
-/// is that of `keras.losses.CategoricalFocalCrossentropy` with α = 1.
+/// For a row with target distribution q (after smoothing: (1 − ε)·q + ε / classes) and p =
+/// softmax(logits) it is Σ_c w_c · q_c · (1 − p_c)^γ · −ln p_c. The mean over a batch divides by
+/// the summed weights of the labels, or by the number of rows where targets are distributions:
+/// `torch.nn.functional.cross_entropy` in all of this; the focusing factor is that of
+/// `keras.losses.CategoricalFocalCrossentropy` with α = 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loss {
     smoothing: f64,
@@ -174,8 +177,8 @@ impl Loss {
         self.gamma
     }
 
-    /// What each term −ln p_c · (1 − p_c)^γ of each row is multiplied by, `[n, classes]`: class weight times smoothed target,
-    /// over `weight`. For a loss that is computed elsewhere.
+    /// What each term −ln p_c · (1 − p_c)^γ of each row is multiplied by, `[n, classes]`: class
+    /// weight times smoothed target, over `weight`. For a loss that is computed elsewhere.
     ///
     /// # Errors
     /// As [`Loss::evaluate`].
@@ -207,8 +210,8 @@ impl Loss {
         }
     }
 
-    /// The summed loss of the rows divided by `weight`, and its gradient with respect to the logits, both `[n, classes]`.
-    /// `weight` is [`Loss::weight`] of all rows of the step.
+    /// The summed loss of the rows divided by `weight`, and its gradient with respect to the
+    /// logits, both `[n, classes]`. `weight` is [`Loss::weight`] of all rows of the step.
     ///
     /// # Errors
     /// [`Error::Length`] if the buffers disagree, [`Error::Setting`] if a label is out of range.
@@ -259,7 +262,8 @@ impl Loss {
             for (l, v) in log_p.iter_mut().zip(z) {
                 *l = f64::from(*v) - log_sum;
             }
-            // d loss / d z_k = s_k − p_k · Σ s, where s_c is p_c times the derivative of term c by p_c.
+            // d loss / d z_k = s_k − p_k · Σ s, where s_c is p_c times the derivative of term c by
+            // p_c.
             let mut slopes = 0.0;
             for c in 0..classes {
                 let q = (1.0 - self.smoothing) * target[c] + self.smoothing / classes as f64;

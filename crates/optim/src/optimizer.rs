@@ -48,7 +48,8 @@ pub enum Algorithm {
         /// Where ε stands. Default Keras's.
         #[serde(default)]
         epsilon_mode: EpsilonMode,
-        /// By what share of the rate weights shrink in each step, from 0. Default 0.01. Biases and BatchNorm do not decay.
+        /// By what share of the rate weights shrink in each step, from 0. Default 0.01. Biases and
+        /// BatchNorm do not decay.
         #[serde(default = "decay")]
         weight_decay: f64,
     },
@@ -60,7 +61,8 @@ pub enum Algorithm {
         /// Whether the gradient is taken ahead (Nesterov); needs momentum. Default false.
         #[serde(default)]
         nesterov: bool,
-        /// Added to the gradient as this share of the weight, from 0. Default 0. Biases and BatchNorm do not decay.
+        /// Added to the gradient as this share of the weight, from 0. Default 0. Biases and
+        /// BatchNorm do not decay.
         #[serde(default)]
         weight_decay: f64,
     },
@@ -148,7 +150,8 @@ fn one() -> f64 {
 pub struct OptimizerConfig {
     /// How gradients become steps. Default Adam.
     pub algorithm: Algorithm,
-    /// Parameters that are trained differently. Of several groups that match, the last one counts. Default none.
+    /// Parameters that are trained differently. Of several groups that match, the last one counts.
+    /// Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
 }
@@ -291,7 +294,8 @@ impl Optimizer {
         self.steps
     }
 
-    /// Takes one step along the gradients at this learning rate. Afterwards the gradients count as used.
+    /// Takes one step along the gradients at this learning rate. Afterwards the gradients count as
+    /// used.
     pub fn step(&mut self, parameters: &mut Parameters, rate: f64) {
         self.steps += 1;
         let t = self.steps.min(i32::MAX as u64) as i32;
@@ -349,7 +353,8 @@ impl Optimizer {
         parameters.gradients_used();
     }
 
-    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of steps.
+    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of
+    /// steps.
     pub fn state(&self, parameters: &Parameters) -> (u64, Weights) {
         let mut all = Weights::new();
         for (slot, p) in self.slots.iter().zip(parameters.iter()) {

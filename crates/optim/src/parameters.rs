@@ -42,8 +42,8 @@ impl Parameters {
         Ok(Self { all: all.collect::<Result<_, E>>()?, adding: false })
     }
 
-    /// Whether a backward pass adds to the gradients (true), or sets them as the first one after a step of the optimizer.
-    /// From now on, further passes add.
+    /// Whether a backward pass adds to the gradients (true), or sets them as the first one after a
+    /// step of the optimizer. From now on, further passes add.
     pub fn begin_backward(&mut self) -> bool {
         std::mem::replace(&mut self.adding, true)
     }
@@ -76,7 +76,8 @@ impl Parameters {
         all
     }
 
-    /// Puts a copy of all values back. Whether it is complete is for the caller to check, against the graph.
+    /// Puts a copy of all values back. Whether it is complete is for the caller to check, against
+    /// the graph.
     pub fn restore(&mut self, weights: &dyn WeightSource) {
         for p in &mut self.all {
             if let Some(values) = weights.values(&p.name).filter(|v| v.len() == p.values.len()) {

@@ -50,8 +50,9 @@ pub enum Shape {
         #[serde(default)]
         end_factor: f64,
     },
-    /// Up to the base rate and down to almost nothing, each along half a cosine. Follows `torch.optim.lr_scheduler.OneCycleLR` in
-    /// two phases (Smith and Topin, 2018); the base rate is its `max_lr`.
+    /// Up to the base rate and down to almost nothing, each along half a cosine. Follows
+    /// `torch.optim.lr_scheduler.OneCycleLR` in two phases (Smith and Topin, 2018); the base rate
+    /// is its `max_lr`.
     OneCycle {
         /// The share of training that rises. Default 0.3, in (0, 1).
         #[serde(default = "three_tenths")]
@@ -63,8 +64,9 @@ pub enum Shape {
         #[serde(default = "ten_thousand")]
         final_div_factor: f64,
     },
-    /// `(1 − end_factor)·(1 − t/T)^power + end_factor`. Follows `keras.optimizers.schedules.PolynomialDecay` and
-    /// `torch.optim.lr_scheduler.PolynomialLR`; stays at the end.
+    /// `(1 − end_factor)·(1 − t/T)^power + end_factor`. Follows
+    /// `keras.optimizers.schedules.PolynomialDecay` and `torch.optim.lr_scheduler.PolynomialLR`;
+    /// stays at the end.
     Polynomial {
         /// 1 is a straight line. Default 1, above 0.
         #[serde(default = "one")]

@@ -33,7 +33,8 @@ fn rates_are_those_of_pytorch_and_keras() {
         assert!(moves, "a constant reference proves nothing");
         for (step, &theirs) in case.rates.iter().enumerate() {
             let ours = schedule.rate(case.base, step as u64);
-            // Relative to the base rate: the end of a cosine is a difference of almost equal numbers.
+            // Relative to the base rate: the end of a cosine is a difference of almost equal
+            // numbers.
             assert!(
                 (ours - theirs).abs() <= case.tolerance * case.base,
                 "{} {:?}, step {step}: {ours} instead of {theirs}",

@@ -71,8 +71,10 @@ fn losses_are_those_of_torch_and_keras() {
 
 #[test]
 fn balanced_class_weights_and_bad_losses() {
-    // sklearn.utils.class_weight.compute_class_weight("balanced", classes=[0, 1, 2], y=[0]*6 + [1]*3 + [2]) is
-    // [0.5556, 1.1111, 3.3333]: the loss of one row of a class is its weight over itself, so compare two rows.
+    // sklearn.utils.class_weight.compute_class_weight("balanced", classes=[0, 1, 2], y=[0]*6 +
+    // [1]*3 + [2]) is
+    // [0.5556, 1.1111, 3.3333]: the loss of one row of a class is its weight over itself, so
+    // compare two rows.
     let config = LossConfig { class_weights: ClassWeights::Balanced, ..LossConfig::default() };
     let loss = config.check(&[6, 3, 1]).unwrap();
     let weight = |label| loss.weight(Targets::Labels(&[label]));

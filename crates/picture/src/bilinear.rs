@@ -5,11 +5,11 @@ use pulp::{Arch, NullaryFnOnce};
 
 use crate::{Fill, Homography};
 
-/// Places are kept with 32 bits behind the point. Steps are added up along a row only, so that an error of 2⁻³³ a step
-/// cannot become visible.
+/// Places are kept with 32 bits behind the point. Steps are added up along a row only, so that an
+/// error of 2⁻³³ a step cannot become visible.
 const FRACTION: u32 = 32;
-/// Places further away, in pixels, and steeper steps, in pixels per pixel, are clamped, so that sums cannot overflow.
-/// Nothing that can be told apart lies there.
+/// Places further away, in pixels, and steeper steps, in pixels per pixel, are clamped, so that
+/// sums cannot overflow. Nothing that can be told apart lies there.
 const FARTHEST: f64 = (1u64 << 28) as f64;
 const STEEPEST: f64 = (1u64 << 10) as f64;
 
@@ -42,7 +42,8 @@ struct Sampling<'a> {
     out: &'a mut [u8],
 }
 
-/// Pixels that are worked on at a time: first all are fetched, one by one, then all are blended, in vectors.
+/// Pixels that are worked on at a time: first all are fetched, one by one, then all are blended, in
+/// vectors.
 const BLOCK: usize = 32;
 /// Bytes that are read for two neighbouring pixels: eight can be fetched at once, six are needed.
 const PAIR: usize = 8;
@@ -113,8 +114,9 @@ impl Block {
         }
     }
 
-    /// Bilinear interpolation, rounded. Weights have 15 bits, values six bits behind the point: lanes of 16 bits, and one
-    /// multiplication per direction, which cuts off half a last bit on average.
+    /// Bilinear interpolation, rounded. Weights have 15 bits, values six bits behind the point:
+    /// lanes of 16 bits, and one multiplication per direction, which cuts off half a last bit on
+    /// average.
     #[inline(always)]
     fn blend(&self, pixels: &mut [[u8; 3]]) {
         const LANES: usize = PAIR * BLOCK;
@@ -162,7 +164,8 @@ impl<'a> Source<'a> {
             stride: width as usize * 3,
             width: width as i32,
             height: height as i32,
-            // One pixel less than interpolation needs: of the eight bytes, two belong to the next pixel.
+            // One pixel less than interpolation needs: of the eight bytes, two belong to the next
+            // pixel.
             right: width.saturating_sub(2),
             bottom: height.saturating_sub(1),
             fill,

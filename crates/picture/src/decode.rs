@@ -25,8 +25,9 @@ pub const FORMATS: &str = if cfg!(feature = "tiff") {
 /// Limits for decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// The largest number of pixels a picture may have; larger ones are refused from their header alone, without
-    /// allocating. Default 100 million, as a guard against decompression bombs (Pillow warns above 89 million).
+    /// The largest number of pixels a picture may have; larger ones are refused from their header
+    /// alone, without allocating. Default 100 million, as a guard against decompression bombs
+    /// (Pillow warns above 89 million).
     pub max_pixels: u64,
     /// The largest encoded size in bytes. Default 256 MiB.
     pub max_bytes: u64,
@@ -44,7 +45,8 @@ impl Default for DecodeOptions {
 pub struct Picture {
     /// u8 RGB, rows from the top, EXIF orientation applied.
     pub pixels: RgbImage,
-    /// The format of the content (never taken from the name); none if the source renders pixels itself.
+    /// The format of the content (never taken from the name); none if the source renders pixels
+    /// itself.
     pub format: Option<ImageFormat>,
     /// The EXIF orientation that was applied.
     pub orientation: Orientation,
@@ -69,12 +71,13 @@ impl Picture {
 /// - EXIF orientation is applied (JPEG, PNG, WebP, TIFF).
 /// - Grey is repeated into three channels; palettes are resolved.
 /// - Alpha is composited over white: `c·a/255 + 255 − a`, rounded.
-/// - CMYK and YCCK JPEG: `R = (255 − C)(255 − K)/255`, as Pillow does; no colour management. Adobe's inverted
-///   values are recognised by the Adobe marker.
-/// - 16 bits become 8 by `(v + 128) / 257`, the nearest value. (Pillow takes the upper byte: at most 1 less.)
+/// - CMYK and YCCK JPEG: `R = (255 − C)(255 − K)/255`, as Pillow does; no colour management.
+///   Adobe's inverted values are recognised by the Adobe marker.
+/// - 16 bits become 8 by `(v + 128) / 257`, the nearest value. (Pillow takes the upper byte: at
+///   most 1 less.)
 /// - Of animated GIF, WebP and APNG the first frame (the default image) is taken.
-/// - A JPEG without its end is an error, although most decoders fill the rest with grey. Bytes after the end are
-///   ignored.
+/// - A JPEG without its end is an error, although most decoders fill the rest with grey. Bytes
+///   after the end are ignored.
 ///
 /// # Errors
 /// A [`Defect`] says what is wrong; nothing is allocated for a picture above the limits.
@@ -157,7 +160,8 @@ pub(crate) fn name(format: ImageFormat) -> &'static str {
     }
 }
 
-/// Whether the picture is within the limits; to be asked before anything is allocated for its pixels.
+/// Whether the picture is within the limits; to be asked before anything is allocated for its
+/// pixels.
 pub(crate) fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Defect> {
     if width == 0 || height == 0 {
         return Err(Defect::new(DefectKind::Corrupt, format!("has {width} × {height} pixels")));
@@ -255,7 +259,8 @@ fn decode_other(
 ) -> Result<(RgbImage, Orientation), Defect> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    // Enough for the widest pixels (four channels of 16 bits) and for what a decoder needs beside them.
+    // Enough for the widest pixels (four channels of 16 bits) and for what a decoder needs beside
+    // them.
     limits.max_alloc = Some(options.max_pixels.saturating_mul(8).saturating_add(64 << 20));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| defect(format, &e))?;
@@ -267,8 +272,9 @@ fn decode_other(
     Ok((to_rgb(picture), orientation))
 }
 
-/// A picture's memory is larger than what the allocator keeps at hand: asking for it and giving it back, picture by
-/// picture, would cost as much as a good part of the decoding. So every thread keeps the last one.
+/// A picture's memory is larger than what the allocator keeps at hand: asking for it and giving it
+/// back, picture by picture, would cost as much as a good part of the decoding. So every thread
+/// keeps the last one.
 const SPARE_BYTES: usize = 16 << 20;
 
 thread_local! {

@@ -19,7 +19,8 @@ pub enum DefectKind {
     Unsupported,
     /// The file could not be read.
     Io,
-    /// A readable picture of another format than its name says. It is used all the same, except in strict mode.
+    /// A readable picture of another format than its name says. It is used all the same, except in
+    /// strict mode.
     Misnamed,
 }
 
@@ -45,7 +46,8 @@ impl Defect {
     }
 }
 
-/// A picture about which something must be said: it is left out, or (if [`usable`](Finding::usable)) used with a remark.
+/// A picture about which something must be said: it is left out, or (if
+/// [`usable`](Finding::usable)) used with a remark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The picture's id: its path relative to the data set, with forward slashes.

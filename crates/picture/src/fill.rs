@@ -9,7 +9,8 @@ pub enum Fill {
     Reflect,
     /// The nearest edge pixel: a a a a | a b c d | d d d d.
     Nearest,
-    /// One grey level, blended with the picture over the last half pixel, as torchvision's `fill` does.
+    /// One grey level, blended with the picture over the last half pixel, as torchvision's `fill`
+    /// does.
     Constant(u8),
 }
 

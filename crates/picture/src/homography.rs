@@ -1,8 +1,9 @@
-/// A projective map of the plane, from the place of a pixel in the output to its place in the input, in pixels with
-/// integers at the centres of pixels, x to the right, y down. Row by row:
-/// x' = (m₀x + m₁y + m₂) / (m₆x + m₇y + m₈), y' = (m₃x + m₄y + m₅) / (m₆x + m₇y + m₈).
+/// A projective map of the plane, from the place of a pixel in the output to its place in the
+/// input, in pixels with integers at the centres of pixels, x to the right, y down. Row by row: x'
+/// = (m₀x + m₁y + m₂) / (m₆x + m₇y + m₈), y' = (m₃x + m₄y + m₅) / (m₆x + m₇y + m₈).
 ///
-/// With m₈ = 1 the first eight values are those of Keras' `ops.image.affine_transform` and `perspective_transform`.
+/// With m₈ = 1 the first eight values are those of Keras' `ops.image.affine_transform` and
+/// `perspective_transform`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Homography(pub [f64; 9]);
 
@@ -21,7 +22,8 @@ impl Homography {
         Self::affine([a, b, x - a * x - b * y, c, d, y - c * x - d * y])
     }
 
-    /// Resizing: an output pixel covers `x` · `y` input pixels, and the upper left corners coincide.
+    /// Resizing: an output pixel covers `x` · `y` input pixels, and the upper left corners
+    /// coincide.
     pub fn scale(x: f64, y: f64) -> Self {
         Self::affine([x, 0.0, (x - 1.0) / 2.0, 0.0, y, (y - 1.0) / 2.0])
     }
@@ -31,8 +33,8 @@ impl Homography {
         Self::affine([1.0, 0.0, x, 0.0, 1.0, y])
     }
 
-    /// The map that takes each of four output points to its input point; none if no such map exists (three points on a
-    /// line).
+    /// The map that takes each of four output points to its input point; none if no such map exists
+    /// (three points on a line).
     ///
     /// Solves the eight equations that torchvision's `_get_perspective_coeffs` states.
     pub fn from_points(output: [[f64; 2]; 4], input: [[f64; 2]; 4]) -> Option<Self> {
@@ -86,8 +88,8 @@ impl Homography {
         self.0[6] == 0.0 && self.0[7] == 0.0
     }
 
-    /// How many input pixels one output pixel steps over, along the input's x and y, near an output point; infinite
-    /// beyond the horizon.
+    /// How many input pixels one output pixel steps over, along the input's x and y, near an output
+    /// point; infinite beyond the horizon.
     pub(crate) fn reduction(&self, x: f64, y: f64) -> [f64; 2] {
         let half = 0.5;
         let (Some(l), Some(r), Some(t), Some(b)) = (

@@ -9,10 +9,10 @@ use crate::{Resizer, Result};
 
 /// Brings pictures to a network's input size. Holds buffers: keep one per thread.
 ///
-/// Follows Pillow's `Image.resize` (antialiased convolution, horizontal pass first, u8 in between). With
-/// [`Fit::Crop`](taper_core::Fit::Crop) it follows timm's evaluation transform (`timm/data/transforms_factory.py`:
-/// `Resize(floor(size / fraction))`, then `CenterCrop(size)`), computed in one step: only the pixels that remain after the
-/// crop are ever made.
+/// Follows Pillow's `Image.resize` (antialiased convolution, horizontal pass first, u8 in between).
+/// With [`Fit::Crop`](taper_core::Fit::Crop) it follows timm's evaluation transform
+/// (`timm/data/transforms_factory.py`: `Resize(floor(size / fraction))`, then `CenterCrop(size)`),
+/// computed in one step: only the pixels that remain after the crop are ever made.
 #[derive(Debug)]
 pub struct Preparer {
     spec: Preprocessing,
@@ -70,8 +70,9 @@ impl Preparer {
         false
     }
 
-    /// Writes the prepared picture to `out`: u8, layout \[size, size, 3\] (rows, columns, RGB), range 0…255.
-    /// Normalisation is left to the network's first layer: see [`Preprocessing::affine`].
+    /// Writes the prepared picture to `out`: u8, layout \[size, size, 3\] (rows, columns, RGB),
+    /// range 0…255. Normalisation is left to the network's first layer: see
+    /// [`Preprocessing::affine`].
     ///
     /// # Errors
     /// [`Error::Output`](crate::Error::Output) if `out` has not exactly size · size · 3 bytes;

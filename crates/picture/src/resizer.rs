@@ -10,7 +10,8 @@ use crate::{Error, Result};
 
 /// Brings a part of a picture to another size. Holds buffers: keep one per thread.
 ///
-/// Follows Pillow's `Image.resize(size, resample, box)`: antialiased convolution, horizontal pass first, u8 in between.
+/// Follows Pillow's `Image.resize(size, resample, box)`: antialiased convolution, horizontal pass
+/// first, u8 in between.
 #[derive(Debug, Default)]
 pub struct Resizer {
     convolution: Convolution,
@@ -24,10 +25,12 @@ impl Resizer {
         Self::default()
     }
 
-    /// Writes `part` of the picture, brought to `width` × `height`, to `out`: u8, layout \[height, width, 3\] (RGB).
+    /// Writes `part` of the picture, brought to `width` × `height`, to `out`: u8, layout \[height,
+    /// width, 3\] (RGB).
     ///
-    /// Two calls of the convolution, one per direction: on its own it would begin with the vertical pass, and as the
-    /// values in between are clipped to 0…255, filters that overshoot would not give Pillow's pixels.
+    /// Two calls of the convolution, one per direction: on its own it would begin with the vertical
+    /// pass, and as the values in between are clipped to 0…255, filters that overshoot would not
+    /// give Pillow's pixels.
     ///
     /// # Errors
     /// [`Error::NoPixels`] for an empty picture, [`Error::Output`] for an output of another length,

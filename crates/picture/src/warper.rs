@@ -6,11 +6,13 @@ use crate::{Fill, Homography, Resizer, Result, bilinear, resizer::check};
 /// How pixels between the pixels are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quality {
-    /// Bilinear between the four nearest pixels, however much the picture shrinks: Keras' and torchvision's warps.
+    /// Bilinear between the four nearest pixels, however much the picture shrinks: Keras' and
+    /// torchvision's warps.
     Plain,
-    /// Without the aliasing that shrinking brings. A map that only scales, mirrors and cuts is Pillow's resizing with this
-    /// filter; any other is bilinear, and where it shrinks by more than a tenth, a picture that was brought to scale with
-    /// this filter is looked at instead of the original.
+    /// Without the aliasing that shrinking brings. A map that only scales, mirrors and cuts is
+    /// Pillow's resizing with this filter; any other is bilinear, and where it shrinks by more than
+    /// a tenth, a picture that was brought to scale with this filter is looked at instead of the
+    /// original.
     Antialiased(Interpolation),
 }
 
@@ -36,11 +38,13 @@ impl Warper {
         &mut self.resizer
     }
 
-    /// Writes what `map` shows of the picture to `out`: u8, layout \[height, width, 3\] (RGB), rounded.
+    /// Writes what `map` shows of the picture to `out`: u8, layout \[height, width, 3\] (RGB),
+    /// rounded.
     ///
     /// # Errors
-    /// [`Error::NoPixels`](crate::Error::NoPixels) for an empty picture, [`Error::Output`](crate::Error::Output) for an
-    /// output of another length, [`Error::Resizer`](crate::Error::Resizer) if the resizer refuses.
+    /// [`Error::NoPixels`](crate::Error::NoPixels) for an empty picture,
+    /// [`Error::Output`](crate::Error::Output) for an output of another length,
+    /// [`Error::Resizer`](crate::Error::Resizer) if the resizer refuses.
     pub fn warp(
         &mut self,
         picture: &RgbImage,
@@ -81,7 +85,8 @@ struct Straight {
 }
 
 impl Straight {
-    /// The part of the picture that a map shows, and whether mirrored, if it turns nothing and stays within the picture.
+    /// The part of the picture that a map shows, and whether mirrored, if it turns nothing and
+    /// stays within the picture.
     fn new(
         picture: &RgbImage,
         map: &Homography,
@@ -127,7 +132,8 @@ impl Straight {
     }
 }
 
-/// If a map shrinks the picture: the part that it looks at, the size to bring that to, and the map that then remains.
+/// If a map shrinks the picture: the part that it looks at, the size to bring that to, and the map
+/// that then remains.
 fn reduction(
     picture: &RgbImage,
     map: &Homography,

@@ -1,4 +1,5 @@
-//! Decoding and preparing against Pillow and torchvision: `reference/make.py` wrote the pictures and the values.
+//! Decoding and preparing against Pillow and torchvision: `reference/make.py` wrote the pictures
+//! and the values.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{fs, path::PathBuf};
@@ -40,7 +41,8 @@ fn pictures_decode_as_in_pillow() {
         };
         assert_eq!(ours.dimensions(), (width.parse().unwrap(), height.parse().unwrap()), "{name}");
         let (mean, most) = difference(&ours, &from_hex(pixels));
-        // Lossy formats leave the last bit to the decoder; halved chroma also leaves open how it is interpolated.
+        // Lossy formats leave the last bit to the decoder; halved chroma also leaves open how it is
+        // interpolated.
         let (mean_limit, limit) = match name {
             "420.jpg" | "422-odd.jpg" | "progressive.jpg" => (1.0, 12),
             "lossy.webp" => (1.0, 6),

@@ -1,4 +1,5 @@
-//! Damaged bytes: a picture or a defect comes back, never a panic, and a cut JPEG is never taken for a whole one.
+//! Damaged bytes: a picture or a defect comes back, never a panic, and a cut JPEG is never taken
+//! for a whole one.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{fs, path::PathBuf};
@@ -67,7 +68,8 @@ fn flipped_bytes_never_panic() {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
                 let outcome = std::panic::catch_unwind(|| {
-                    // A size that is flipped upwards is refused; 4 million pixels keep the test quick.
+                    // A size that is flipped upwards is refused; 4 million pixels keep the test
+                    // quick.
                     let options = DecodeOptions { max_pixels: 4_000_000, ..Default::default() };
                     let _ = decode(&damaged, &options);
                 });
@@ -79,7 +81,8 @@ fn flipped_bytes_never_panic() {
 
 #[test]
 fn a_huge_header_is_refused_without_allocating() {
-    // The first 33 bytes of a PNG of 60,000 × 60,000 RGB pixels, with a correct checksum, and a data chunk to come.
+    // The first 33 bytes of a PNG of 60,000 × 60,000 RGB pixels, with a correct checksum, and a
+    // data chunk to come.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();
     png.extend(crc32(&png[12..]).to_be_bytes());
     png.extend(b"\0\0\0\x10IDAT");
@@ -106,7 +109,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Peak resident memory of this process in bytes; 0 where /proc does not exist, so that the test still checks the rest.
+/// Peak resident memory of this process in bytes; 0 where /proc does not exist, so that the test
+/// still checks the rest.
 fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();

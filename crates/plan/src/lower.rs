@@ -353,7 +353,8 @@ impl<E: Element> Lowering<'_, E> {
         Ok(self.rounded(layer.input, value))
     }
 
-    /// The tokens of another layer that a layer reads: all of them, or the first if it gives no more.
+    /// The tokens of another layer that a layer reads: all of them, or the first if it gives no
+    /// more.
     fn tokens_for(&mut self, layer: &FusedLayer, node: NodeId, value: ValueId) -> ValueId {
         let (Shape::Tokens { count: from, width }, Shape::Tokens { count: to, .. }) =
             (self.shapes[node], self.shapes[layer.end])

@@ -2,8 +2,8 @@
 
 use taper_graph::{FusedLayer, FusedOp, NodeId, Shape};
 
-/// For each layer that gives tokens, whether only the first of them is ever read, so that the others
-/// need not be computed: behind the last attention of a vision transformer it is.
+/// For each layer that gives tokens, whether only the first of them is ever read, so that the
+/// others need not be computed: behind the last attention of a vision transformer it is.
 pub(crate) fn only_first(layers: &[FusedLayer], shapes: &[Shape], output: NodeId) -> Vec<bool> {
     let mut all_read = vec![false; shapes.len()];
     all_read[output] = true;

@@ -25,7 +25,8 @@ impl Axis {
     pub(crate) fn new(scale: Scale, (low, high): (f64, f64), (from, to): (f64, f64)) -> Self {
         let (mut low, mut high) =
             if scale == Scale::Log { (low.log10(), high.log10()) } else { (low, high) };
-        // A single value, or one so large that nothing can be told from it, gets a range of its own.
+        // A single value, or one so large that nothing can be told from it, gets a range of its
+        // own.
         if high - low <= 1e-9 * low.abs().max(high.abs()) || high <= low {
             let around = if scale == Scale::Linear { 0.1 * low.abs().max(1e-3) } else { 0.5 };
             (low, high) = (low - around, high + around);

@@ -34,7 +34,8 @@ impl Style {
 pub struct Line {
     /// Its name in the legend; an empty one is left out there.
     pub label: String,
-    /// x and y. Where one of them is not finite, or not above 0 on a logarithmic axis, the line has a gap.
+    /// x and y. Where one of them is not finite, or not above 0 on a logarithmic axis, the line has
+    /// a gap.
     pub points: Vec<(f64, f64)>,
     /// As in SVG, e.g. one of [`crate::colour`].
     pub colour: &'static str,
@@ -155,7 +156,8 @@ impl Figure {
         let x_range = range(self.x_scale, xs.chain(self.verticals.iter().map(|v| v.x)));
         let x_axis = Axis::new(self.x_scale, x_range.unwrap_or((1.0, 10.0)), (left, right));
 
-        // One row for each label, in an order in which no line crosses the label of another: labels point to the middle.
+        // One row for each label, in an order in which no line crosses the label of another: labels
+        // point to the middle.
         let middle = (left + right) / 2.0;
         let mut tops: Vec<(&Vertical, f64, f64)> =
             self.verticals.iter().filter_map(|v| Some((v, x_axis.at(v.x)?, 0.0))).collect();

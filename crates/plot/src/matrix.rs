@@ -31,10 +31,11 @@ const RIGHT_ANSWER: [u8; 3] = [0x1f, 0x5f, 0xa5];
 const MISTAKE: [u8; 3] = [0xc8, 0x42, 0x1b];
 
 impl Matrix {
-    /// Lays it out; 800 units wide for up to 40 classes, then as wide as the classes need, at most 4,000.
+    /// Lays it out; 800 units wide for up to 40 classes, then as wide as the classes need, at most
+    /// 4,000.
     ///
-    /// Cells show count and share where they are large enough; names are thinned out where they would overlap.
-    /// Of more than 50,000 different mistakes the rarest are left out.
+    /// Cells show count and share where they are large enough; names are thinned out where they
+    /// would overlap. Of more than 50,000 different mistakes the rarest are left out.
     ///
     /// # Errors
     /// [`Error::Matrix`] unless it is square with one name for each row.
@@ -93,8 +94,8 @@ impl Matrix {
                 svg.text((left + middle, top - 9.0), &name, style);
             }
         }
-        // Hundreds of classes have cells by the hundred thousand. Empty ones say nothing, and of mistakes the most frequent
-        // ones are drawn, as many as every viewer can take.
+        // Hundreds of classes have cells by the hundred thousand. Empty ones say nothing, and of
+        // mistakes the most frequent ones are drawn, as many as every viewer can take.
         svg.rect([left, top, side, side], "#ffffff", Some(GRID));
         let mut mistakes: Vec<f64> = Vec::new();
         for (i, row) in self.values.iter().enumerate() {
@@ -123,37 +124,41 @@ impl Matrix {
                 let (x, y) = (left + j as f64 * cell, top + i as f64 * cell);
                 let stroke = if cell >= 8.0 { Some(GRID) } else { None };
                 svg.rect([x, y, cell, cell], &fill, stroke);
-                let dark = if i == j { share > 0.5 } else { share > 0.3 };
-                let ink = if value == 0.0 {
-                    "#b3bac1"
-                } else if dark {
-                    "#ffffff"
-                } else {
-                    "#23282d"
-                };
-                let middle = (x + cell / 2.0, y + cell / 2.0);
-                let count = if value.fract() == 0.0 {
-                    format!("{value:.0}")
-                } else {
-                    format!("{value:.1}")
-                };
-                if cell >= 52.0 {
-                    let number = Type::new((cell * 0.2).clamp(14.0, 22.0), Anchor::Middle).bold();
-                    svg.text((middle.0, middle.1 + 1.0), &count, number.colour(ink));
-                    let percent = format!("{:.1} %", share * 100.0);
-                    let size = (cell * 0.12).clamp(10.5, 13.0);
-                    let style = Type::new(size, Anchor::Middle).colour(ink);
-                    svg.text((middle.0, middle.1 + size + 5.0), &percent, style);
-                } else {
-                    let size = (cell * 0.42).min(14.0);
-                    let size = size.min(size * (cell - 3.0) / width(&count, size));
-                    if size >= 6.5 && (value > 0.0 || cell >= 24.0) {
-                        let style = Type::new(size, Anchor::Middle).colour(ink);
-                        svg.text((middle.0, middle.1 + size * 0.36), &count, style);
-                    }
-                }
+                let ink = ink(i == j, value, share);
+                figures(&mut svg, [x, y, cell], value, share, ink);
             }
         }
         Ok(svg.finish(total, top + side + 36.0))
+    }
+}
+
+/// The colour of a cell's figures, which must be read on its fill.
+fn ink(is_right: bool, value: f64, share: f64) -> &'static str {
+    let dark = if is_right { share > 0.5 } else { share > 0.3 };
+    match dark {
+        _ if value == 0.0 => "#b3bac1",
+        true => "#ffffff",
+        false => "#23282d",
+    }
+}
+
+/// Count and share in a cell (left, top, side), as far as there is room for them.
+fn figures(svg: &mut Svg, [x, y, cell]: [f64; 3], value: f64, share: f64, ink: &'static str) {
+    let middle = (x + cell / 2.0, y + cell / 2.0);
+    let count = if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") };
+    if cell >= 52.0 {
+        let number = Type::new((cell * 0.2).clamp(14.0, 22.0), Anchor::Middle).bold();
+        svg.text((middle.0, middle.1 + 1.0), &count, number.colour(ink));
+        let percent = format!("{:.1} %", share * 100.0);
+        let size = (cell * 0.12).clamp(10.5, 13.0);
+        let style = Type::new(size, Anchor::Middle).colour(ink);
+        svg.text((middle.0, middle.1 + size + 5.0), &percent, style);
+        return;
+    }
+    let size = (cell * 0.42).min(14.0);
+    let size = size.min(size * (cell - 3.0) / width(&count, size));
+    if size >= 6.5 && (value > 0.0 || cell >= 24.0) {
+        let style = Type::new(size, Anchor::Middle).colour(ink);
+        svg.text((middle.0, middle.1 + size * 0.36), &count, style);
     }
 }

@@ -12,8 +12,8 @@ pub struct Tile {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// u8 RGB, rows from the top: `width · height · 3` bytes. None at all gives an empty frame: a picture that cannot be
-    /// shown.
+    /// u8 RGB, rows from the top: `width · height · 3` bytes. None at all gives an empty frame: a
+    /// picture that cannot be shown.
     pub pixels: Vec<u8>,
     /// Lines below it; what does not fit is cut.
     pub caption: Vec<String>,
@@ -36,7 +36,8 @@ pub struct Sheet {
     pub subtitle: String,
     /// Tiles in a row, 1 to 16.
     pub columns: usize,
-    /// Columns that belong together, such as 2 for pairs: a wider gap follows each group. 0 or 1 for none.
+    /// Columns that belong together, such as 2 for pairs: a wider gap follows each group. 0 or 1
+    /// for none.
     pub group: usize,
     /// The tiles, row by row.
     pub tiles: Vec<Tile>,
@@ -49,8 +50,9 @@ const WIDE_GAP: f64 = 28.0;
 const LINE: f64 = 14.0;
 
 impl Sheet {
-    /// Side of the square that a tile is shown in, in pixels: pictures may be scaled to it beforehand. Larger ones are
-    /// thinned out, smaller ones shown as they are, or in whole multiples of their size.
+    /// Side of the square that a tile is shown in, in pixels: pictures may be scaled to it
+    /// beforehand. Larger ones are thinned out, smaller ones shown as they are, or in whole
+    /// multiples of their size.
     pub fn side(&self) -> u32 {
         let columns = self.columns.clamp(1, 16);
         let gaps: f64 = (1..columns).map(|column| self.gap(column)).sum();
@@ -65,8 +67,8 @@ impl Sheet {
     /// The sheet as a PNG file, 8-bit RGBA.
     ///
     /// # Errors
-    /// [`Error::Raster`] if a tile has not as many bytes as its size says, [`Error::Scale`] if there are so many that the
-    /// sheet would be higher than 16,384 pixels.
+    /// [`Error::Raster`] if a tile has not as many bytes as its size says, [`Error::Scale`] if
+    /// there are so many that the sheet would be higher than 16,384 pixels.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (columns, side) = (self.columns.clamp(1, 16), self.side());
         let mut svg = Svg::default();

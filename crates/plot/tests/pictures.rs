@@ -28,7 +28,8 @@ fn ink(title: &str) -> usize {
     band.filter(|p| p.red() < 128).count()
 }
 
-/// The crate is built without access to system fonts, so whatever ink there is comes from the embedded one.
+/// The crate is built without access to system fonts, so whatever ink there is comes from the
+/// embedded one.
 #[test]
 fn texts_are_drawn_with_the_embedded_font() {
     assert_eq!(ink(""), 0);

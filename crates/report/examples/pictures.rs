@@ -1,4 +1,5 @@
-//! Draws every kind of picture with made-up figures, to look at: `cargo run -p taper-report --example pictures FOLDER`.
+//! Draws every kind of picture with made-up figures, to look at: `cargo run -p taper-report
+//! --example pictures FOLDER`.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -3,10 +3,12 @@ use taper_plot::{Matrix, Picture};
 
 use crate::Result;
 
-/// Draws the confusion matrix: rows are true classes, columns predictions, colours the share of the row.
+/// Draws the confusion matrix: rows are true classes, columns predictions, colours the share of the
+/// row.
 ///
 /// # Errors
-/// [`crate::Error::Plot`] if the evaluation's matrix is not square (one that `taper-metrics` made always is).
+/// [`crate::Error::Plot`] if the evaluation's matrix is not square (one that `taper-metrics` made
+/// always is).
 pub fn confusion(title: &str, evaluation: &Evaluation) -> Result<Picture> {
     let s = if evaluation.n == 1 { "" } else { "s" };
     let mut subtitle =

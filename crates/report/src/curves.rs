@@ -35,8 +35,9 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// Reads the epochs of a `history.csv`: columns `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate` in
-    /// any order; `epoch` is needed, further ones are ignored, `NA` and empty fields are none.
+    /// Reads the epochs of a `history.csv`: columns `epoch`, `loss`, `accuracy`, `val_loss`,
+    /// `val_accuracy`, `learning_rate` in any order; `epoch` is needed, further ones are ignored,
+    /// `NA` and empty fields are none.
     ///
     /// # Errors
     /// [`Error::History`] names the first line that cannot be read.
@@ -86,7 +87,8 @@ impl Curves {
         Ok(epochs)
     }
 
-    /// Draws loss, accuracy and learning rate over the epochs, as far as they were measured, with the best and the last epoch marked.
+    /// Draws loss, accuracy and learning rate over the epochs, as far as they were measured, with
+    /// the best and the last epoch marked.
     pub fn draw(&self) -> Picture {
         let series = |of: fn(&EpochFigures) -> Option<f64>| -> Vec<(f64, f64)> {
             self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect()

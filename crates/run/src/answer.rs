@@ -54,7 +54,8 @@ impl Counted {
     }
 }
 
-/// Parameters of a head as Keras counts them: `total` holds the running statistics of BatchNorm too.
+/// Parameters of a head as Keras counts them: `total` holds the running statistics of BatchNorm
+/// too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadCount {
     /// Everything that is stored.

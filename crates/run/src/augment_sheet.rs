@@ -44,9 +44,9 @@ pub struct AugmentAnswer {
     pub unreadable: Vec<Finding>,
 }
 
-/// Draws a contact sheet of what the network will see: pictures of each class as they are, beside their views, in the
-/// network's size and crop. `recipe` says data, network, size, fit, policy, views and seed, and with the same recipe
-/// [`train`](crate::train()) makes the same views.
+/// Draws a contact sheet of what the network will see: pictures of each class as they are, beside
+/// their views, in the network's size and crop. `recipe` says data, network, size, fit, policy,
+/// views and seed, and with the same recipe [`train`](crate::train()) makes the same views.
 ///
 /// # Errors
 /// If the data set cannot be opened or the file cannot be written.

@@ -55,13 +55,16 @@ pub struct CrossValidation {
     pub folds: Vec<Answer>,
 }
 
-/// Trains with each fold of a recipe in turn, into `out/fold-0` and so on, and writes `out/folds.json`.
+/// Trains with each fold of a recipe in turn, into `out/fold-0` and so on, and writes
+/// `out/folds.json`.
 ///
-/// The backbone sees every picture once if the session has a cache; without one it does so for each fold.
+/// The backbone sees every picture once if the session has a cache; without one it does so for each
+/// fold.
 ///
 /// # Errors
-/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then stay. [`Error::InterruptedRun`] if
-/// somebody asked to stop: the whole can then be [resumed](crate::resume).
+/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then
+/// stay. [`Error::InterruptedRun`] if somebody asked to stop: the whole can then be
+/// [resumed](crate::resume).
 pub fn cross_validate(
     checked: CheckedRecipe,
     out: &Path,

@@ -53,9 +53,10 @@ pub struct EmbedAnswer {
     pub remarks: Vec<Finding>,
 }
 
-/// Writes the features of every picture of a recipe's data set to a safetensors file: `features` f32 `[n, width]` and `labels`
-/// i64 `[n]` in index order; in the metadata, as JSON, `paths` and `classes` (arrays of text) and `taper` (how the features
-/// were made). Of the recipe count data, model, weights, cut, size, fit, precision, kernels, device and strict.
+/// Writes the features of every picture of a recipe's data set to a safetensors file: `features`
+/// f32 `[n, width]` and `labels` i64 `[n]` in index order; in the metadata, as JSON, `paths` and
+/// `classes` (arrays of text) and `taper` (how the features were made). Of the recipe count data,
+/// model, weights, cut, size, fit, precision, kernels, device and strict.
 ///
 /// # Errors
 /// If the data or the weights cannot be had, no picture can be used, or the file cannot be written.
@@ -138,7 +139,8 @@ pub fn embed(
     })
 }
 
-/// The bytes of the file. The header's keys stand in a fixed order, so that the same features give the same bytes.
+/// The bytes of the file. The header's keys stand in a fixed order, so that the same features give
+/// the same bytes.
 fn file(features: &Features, metadata: &BTreeMap<&str, String>) -> Vec<u8> {
     let Table { width, values, labels: own_labels, .. } = &features.table;
     let (n, width) = (own_labels.len(), *width);

@@ -68,8 +68,8 @@ pub enum Error {
     /// Somebody asked to stop before there was anything to show.
     #[error("interrupted")]
     Interrupted,
-    /// Somebody asked to stop before there was anything to show, or between the folds of a cross-validation; the run can
-    /// be resumed.
+    /// Somebody asked to stop before there was anything to show, or between the folds of a
+    /// cross-validation; the run can be resumed.
     #[error("interrupted before the end; the run '{}' can be resumed", run.display())]
     InterruptedRun {
         /// The run's folder.
@@ -206,7 +206,8 @@ impl From<taper_train::Error> for Error {
     }
 }
 
-// Boxed, since they are large: every result of this crate would be as large as the largest of its errors.
+// Boxed, since they are large: every result of this crate would be as large as the largest of its
+// errors.
 impl From<taper_zoo::Error> for Error {
     fn from(error: taper_zoo::Error) -> Self {
         Self::Zoo(Box::new(error))

@@ -15,11 +15,12 @@ use crate::{
     place::{BackboneSpec, Place},
 };
 
-/// Opens an artefact, `model.safetensors` of a run folder, on a device. On the CPU without a cache, it is what
-/// [`Classifier::open`] gives.
+/// Opens an artefact, `model.safetensors` of a run folder, on a device. On the CPU without a cache,
+/// it is what [`Classifier::open`] gives.
 ///
 /// # Errors
-/// [`taper_model::Error::Artefact`] if the file is something else, and whatever keeps the network from being built.
+/// [`taper_model::Error::Artefact`] if the file is something else, and whatever keeps the network
+/// from being built.
 pub fn open_classifier(
     path: &Path,
     device: DeviceChoice,
@@ -50,7 +51,8 @@ pub fn open_classifier(
     Ok(Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?)
 }
 
-/// A pretrained network with its own classifier and its own preprocessing: the thousand classes of ImageNet.
+/// A pretrained network with its own classifier and its own preprocessing: the thousand classes of
+/// ImageNet.
 ///
 /// # Errors
 /// If the weights cannot be had or lack the classifier.
@@ -80,8 +82,8 @@ pub fn pretrained_classifier(
     Ok(Classifier::assemble(imagenet::class_names(), place.backbone(&spec)?, None)?)
 }
 
-/// Measures a classifier on one split of a data set (or, without splits, on all of it). Also returns the pictures that could
-/// not be used, and remarks about others.
+/// Measures a classifier on one split of a data set (or, without splits, on all of it). Also
+/// returns the pictures that could not be used, and remarks about others.
 ///
 /// # Errors
 /// If the data set has classes that the classifier does not know, or no such split.

@@ -19,7 +19,8 @@ use crate::{
 pub struct Features {
     /// The rows, with their labels.
     pub table: Table,
-    /// Which picture and view each row is of, in the order asked for; those that failed are missing.
+    /// Which picture and view each row is of, in the order asked for; those that failed are
+    /// missing.
     pub items: Vec<Item>,
     /// Pictures that could not be used, and remarks about others.
     pub findings: Vec<Finding>,
@@ -32,7 +33,8 @@ pub struct Features {
 pub struct NamedViews {
     /// Changes a picture into its view.
     pub augment: Arc<dyn Augment>,
-    /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same views.
+    /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same
+    /// views.
     pub identity: String,
     /// How views are mixed with others after that, if they are.
     pub mixing: Option<Arc<Mixing>>,
@@ -61,14 +63,15 @@ const AHEAD: usize = 2;
 /// Rows that are written to the cache at a time.
 const SEGMENT: usize = 2048;
 
-/// Computes the features of pictures, each once; those that the session's cache holds are read from there. A picture's file
-/// is read once, for its digest and its pixels.
+/// Computes the features of pictures, each once; those that the session's cache holds are read from
+/// there. A picture's file is read once, for its digest and its pixels.
 ///
-/// Rows of pictures about which there is something to remark are not cached, so that the remark is made every time.
+/// Rows of pictures about which there is something to remark are not cached, so that the remark is
+/// made every time.
 ///
 /// # Errors
-/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to stop. Rows that were
-/// computed until then are in the cache.
+/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to
+/// stop. Rows that were computed until then are in the cache.
 pub fn extract(
     backbone: &dyn FrozenBackbone,
     dataset: &Arc<Dataset>,
@@ -162,7 +165,8 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Takes the rows from the cache that can be found without reading a picture; gives the items that are left.
+    /// Takes the rows from the cache that can be found without reading a picture; gives the items
+    /// that are left.
     fn without_reading(&mut self) -> Vec<Item> {
         let Some(cached) = self.cached.clone() else { return self.items.to_vec() };
         let mut missing = Vec::new();
@@ -336,7 +340,8 @@ impl Cached {
         })
     }
 
-    /// What decides an item's row beside the backbone; none if a picture that it is mixed with cannot be read.
+    /// What decides an item's row beside the backbone; none if a picture that it is mixed with
+    /// cannot be read.
     fn key_of(&self, item: Item, picture: &[u8; 32]) -> Option<Key> {
         let row = Identity::new("taper/row", 1).bytes("picture", picture);
         let Some(views) = self.views.as_ref().filter(|_| item.view > 0) else {

@@ -41,8 +41,9 @@ fn place(text: &str) -> Result<Place<'_>> {
     Ok(Place { repository, revision })
 }
 
-/// Opens a data set of the Hub: its Parquet files, or else its archives. Files come into the Hub's own cache; what the
-/// repository consists of is remembered in `folder`, so that it can be opened without a network later.
+/// Opens a data set of the Hub: its Parquet files, or else its archives. Files come into the Hub's
+/// own cache; what the repository consists of is remembered in `folder`, so that it can be opened
+/// without a network later.
 pub(crate) fn open(
     text: &str,
     folder: &Path,

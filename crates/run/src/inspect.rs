@@ -56,7 +56,8 @@ impl EmbedWith {
 /// Inspects a data set; with embeddings, if a network is given.
 ///
 /// # Errors
-/// If the network cannot be had, or [`Error::Interrupted`]. What is wrong with the data is no error.
+/// If the network cannot be had, or [`Error::Interrupted`]. What is wrong with the data is no
+/// error.
 pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) -> Result<Health> {
     let embeddings = match embed {
         Some(with) => Some(embeddings(dataset, with, session)?),
@@ -124,7 +125,8 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
     })
 }
 
-/// What training looks at on its own: counts, imbalance, exact duplicates. Warns, and writes `health.json`.
+/// What training looks at on its own: counts, imbalance, exact duplicates. Warns, and writes
+/// `health.json`.
 pub(crate) fn quick_check(dataset: &Dataset, file: &Path, session: &Session) -> Result<()> {
     let health = taper_health::quick(dataset, &Watch::default())?;
     // What cannot be read has been named already.

@@ -1,4 +1,5 @@
-//! MixUp and CutMix for a frozen backbone: pictures are mixed before it, views and labels stay fixed.
+//! MixUp and CutMix for a frozen backbone: pictures are mixed before it, views and labels stay
+//! fixed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,8 +22,8 @@ use crate::{Error, Result};
 
 const PARTNER: Purpose = Purpose::new("train/mix-partner");
 
-/// How views are mixed with those of other training pictures. Written `none`, `mixup`, `mixup:ALPHA`, `cutmix`, or
-/// `cutmix:ALPHA`; α is 1 by default, as torchvision's.
+/// How views are mixed with those of other training pictures. Written `none`, `mixup`,
+/// `mixup:ALPHA`, `cutmix`, or `cutmix:ALPHA`; α is 1 by default, as torchvision's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum MixChoice {
@@ -94,9 +95,10 @@ impl FromStr for MixChoice {
 
 /// Which pictures are mixed with which, and by how much: a pure function of seed, view and picture.
 ///
-/// Every view above 0 of a training picture is mixed with the same view of another training picture, which is drawn by
-/// chance. torchvision mixes the pictures of a batch, all by the same share; here every picture has a share of its own,
-/// since a frozen backbone sees each once, whatever batch its features come into later.
+/// Every view above 0 of a training picture is mixed with the same view of another training
+/// picture, which is drawn by chance. torchvision mixes the pictures of a batch, all by the same
+/// share; here every picture has a share of its own, since a frozen backbone sees each once,
+/// whatever batch its features come into later.
 #[derive(Debug)]
 pub struct Mixing {
     dataset: Arc<Dataset>,
@@ -141,7 +143,8 @@ impl Mixing {
         &self.identity
     }
 
-    /// The sample that a view is mixed with; none for view 0, pictures that do not train, and one alone.
+    /// The sample that a view is mixed with; none for view 0, pictures that do not train, and one
+    /// alone.
     pub fn partner(&self, item: Item) -> Option<usize> {
         self.partner_of(self.dataset.samples().get(item.sample)?.key(), item.view)
     }
@@ -157,7 +160,8 @@ impl Mixing {
         self.mixer.draw(view, key, size, size)
     }
 
-    /// The second label of an item and its share, for pictures of this size; `usable` are the samples that could be read.
+    /// The second label of an item and its share, for pictures of this size; `usable` are the
+    /// samples that could be read.
     pub(crate) fn second(&self, item: Item, size: u32, usable: &HashSet<usize>) -> (u32, f32) {
         let samples = self.dataset.samples();
         let own = &samples[item.sample];
@@ -189,8 +193,8 @@ impl Augment for MixedViews {
         self.views.augment_into(picture, view, key, preparer, out)?;
         let mixing = &self.mixing;
         let Some(partner) = mixing.partner_of(key, view) else { return Ok(()) };
-        // A partner that cannot be read is reported as the picture that it is itself; this one then stays alone, and
-        // so does its label.
+        // A partner that cannot be read is reported as the picture that it is itself; this one then
+        // stays alone, and so does its label.
         let Ok(other) = mixing.dataset.read(partner) else { return Ok(()) };
         let mut pair = out.to_vec();
         pair.resize(2 * out.len(), 0);

@@ -49,7 +49,8 @@ impl Place {
         }
     }
 
-    /// A frozen network here. `identified` determines its identity, so that its features can be cached.
+    /// A frozen network here. `identified` determines its identity, so that its features can be
+    /// cached.
     ///
     /// # Errors
     /// If the size or the weights do not fit, or precision or kernels cannot be had here.

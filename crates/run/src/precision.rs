@@ -12,7 +12,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PrecisionChoice {
-    /// Measures f32 and bf16 with the network at hand, and takes bf16 if it is faster by a tenth or more.
+    /// Measures f32 and bf16 with the network at hand, and takes bf16 if it is faster by a tenth or
+    /// more.
     Auto,
     /// This one.
     Fixed(Precision),
@@ -67,9 +68,9 @@ const WORTH: f64 = 1.1;
 const ROUNDS: usize = 3;
 
 impl PrecisionChoice {
-    /// The precision that the choice comes to here. On the CPU bf16 is measured against f32: some processors multiply it at
-    /// twice the rate of f32, others at the same or half of it, and no list says which. A choice of bf16 that gains nothing is
-    /// warned of.
+    /// The precision that the choice comes to here. On the CPU bf16 is measured against f32: some
+    /// processors multiply it at twice the rate of f32, others at the same or half of it, and no
+    /// list says which. A choice of bf16 that gains nothing is warned of.
     ///
     /// # Errors
     /// If the network cannot be built.

@@ -14,7 +14,8 @@ use crate::{
     place::{BackboneSpec, Place},
 };
 
-/// Everything that a recipe needs before features can be computed: opened, checked, nothing written.
+/// Everything that a recipe needs before features can be computed: opened, checked, nothing
+/// written.
 pub(crate) struct Prepared {
     pub(crate) checked: CheckedRecipe,
     pub(crate) place: Place,
@@ -134,7 +135,8 @@ impl Prepared {
         }
     }
 
-    /// Every picture is decoded and passed through the backbone once, in one sweep, unless its features are cached.
+    /// Every picture is decoded and passed through the backbone once, in one sweep, unless its
+    /// features are cached.
     pub(crate) fn features(&mut self, session: &Session) -> Result<Tables> {
         let recipe = &self.checked.recipe;
         let mut items = Item::views(&self.splits.train, views_of(recipe, 0));

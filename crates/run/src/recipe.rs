@@ -85,12 +85,14 @@ pub struct LrFinderSettings {
     pub end: f64,
     /// How many steps the sweep has, at least 26. Default 100.
     pub steps: usize,
-    /// How many passes over the training pictures the sweep has; overrides `steps`. Default: as `steps` says.
+    /// How many passes over the training pictures the sweep has; overrides `steps`. Default: as
+    /// `steps` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
     /// How the rate is read off the curve. Default `valley`.
     pub method: Method,
-    /// How many sweeps, each from other weights and in another order, the median of which counts; 1 to 100. Default 1.
+    /// How many sweeps, each from other weights and in another order, the median of which counts; 1
+    /// to 100. Default 1.
     pub sweeps: u64,
 }
 
@@ -158,58 +160,62 @@ impl CheckpointSettings {
     }
 }
 
-/// What to train on what, and how. Written as TOML into every run folder; `taper train RUN/recipe.toml` repeats the run.
+/// What to train on what, and how. Written as TOML into every run folder; `taper train
+/// RUN/recipe.toml` repeats the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// A folder, a manifest, an archive, Parquet, `hf:owner/name[@revision]`, or a name of `KNOWN_DATASETS`. Default
-    /// `synthetic`.
+    /// A folder, a manifest, an archive, Parquet, `hf:owner/name[@revision]`, or a name of
+    /// `KNOWN_DATASETS`. Default `synthetic`.
     pub data: String,
     /// The pretrained network. Default `efficientnet-lite0`.
     pub model: String,
     /// `pretrained`, `random` (for benchmarks) or a weight file. Default `pretrained`.
     pub weights: String,
-    /// The layer, or group of layers, whose output the head starts from, e.g. `layer3`; a feature map is averaged over all
-    /// positions. Default: the network's own features.
+    /// The layer, or group of layers, whose output the head starts from, e.g. `layer3`; a feature
+    /// map is averaged over all positions. Default: the network's own features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
     /// The head that is trained. Default `tutorial`: the more accurate one on rock-paper-scissors.
     pub head: HeadChoice,
-    /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1); `linear` gets one before its
-    /// layer. Default: the head's own, 0.5, and none in `linear`.
+    /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1);
+    /// `linear` gets one before its layer. Default: the head's own, 0.5, and none in `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How pictures come to the square. Default `crop`, as the network was trained; `squash` where what matters lies at
-    /// the edge.
+    /// How pictures come to the square. Default `crop`, as the network was trained; `squash` where
+    /// what matters lies at the edge.
     pub fit: FitChoice,
     /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
     pub val: ValChoice,
-    /// Which pictures belong together, such as the frames of one clip, and must not be drawn into different splits: a regular
-    /// expression over their ids, whose first pair of parentheses names the group. Default: the manifest's groups, if any.
+    /// Which pictures belong together, such as the frames of one clip, and must not be drawn into
+    /// different splits: a regular expression over their ids, whose first pair of parentheses names
+    /// the group. Default: the manifest's groups, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
-    /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none, `val` says what validates.
+    /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none, `val` says what
+    /// validates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folds: Option<usize>,
-    /// The fold that validates, from 0 to one less than `folds`. Default: each in turn, a training each.
+    /// The fold that validates, from 0 to one less than `folds`. Default: each in turn, a training
+    /// each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
     /// Views of each training picture, 1 to 1000; view 0 is the picture as it is. Default 1.
     pub views: u32,
-    /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or `rand-augment:N,M`. Default
-    /// `light`.
+    /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or
+    /// `rand-augment:N,M`. Default `light`.
     pub augment: Policy,
-    /// How the other views are mixed with those of other training pictures: `none`, `mixup`, `mixup:ALPHA`, `cutmix` or
-    /// `cutmix:ALPHA`. Default `none`.
+    /// How the other views are mixed with those of other training pictures: `none`, `mixup`,
+    /// `mixup:ALPHA`, `cutmix` or `cutmix:ALPHA`. Default `none`.
     pub mix: MixChoice,
-    /// Whether every epoch has new views, and none the picture as it is; the backbone then runs in each. Default false:
-    /// the same views in every epoch.
+    /// Whether every epoch has new views, and none the picture as it is; the backbone then runs in
+    /// each. Default false: the same views in every epoch.
     pub fresh_views: bool,
-    /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or `weighted:W,W,…`. Default
-    /// `shuffled`: each once.
+    /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or
+    /// `weighted:W,W,…`. Default `shuffled`: each once.
     pub sampling: Sampling,
     /// Passes over the training pictures, from 1. Default 30.
     pub epochs: u32,
@@ -219,27 +225,32 @@ pub struct Recipe {
     pub accumulate: usize,
     /// The base step size: a number above 0, or `auto` to find one before training. Default 1e-3.
     pub learning_rate: LearningRate,
-    /// Ends training after this many epochs without a better validation loss, from 1. Default: never.
+    /// Ends training after this many epochs without a better validation loss, from 1. Default:
+    /// never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
-    /// By how much the validation loss must fall to count as better for `patience`, from 0. Default 0.
+    /// By how much the validation loss must fall to count as better for `patience`, from 0. Default
+    /// 0.
     pub min_delta: f64,
     /// The largest norm of all gradients together, above 0. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Decay of a moving average of the weights, which is then what is measured and kept, in [0, 1). Default: none.
+    /// Decay of a moving average of the weights, which is then what is measured and kept, in [0,
+    /// 1). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Whether to write events for TensorBoard. Default false.
     pub tensorboard: bool,
     /// Everything random follows from it. Default 0.
     pub seed: u64,
-    /// Whether a picture that cannot be used ends the run, instead of being left out. Default false.
+    /// Whether a picture that cannot be used ends the run, instead of being left out. Default
+    /// false.
     pub strict: bool,
-    /// What the frozen backbone computes in: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`, which measures f32 and bf16 on
-    /// this machine and records the faster one. Default `f32`.
+    /// What the frozen backbone computes in: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`,
+    /// which measures f32 and bf16 on this machine and records the faster one. Default `f32`.
     pub precision: PrecisionChoice,
-    /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or `portable`. Default `auto`.
+    /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or
+    /// `portable`. Default `auto`.
     pub kernels: Kernels,
     /// Where to compute. Default `cpu`.
     pub device: DeviceChoice,
@@ -306,7 +317,8 @@ impl Recipe {
     /// Reads a recipe file.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::RecipeFile`] names the line and the field that is wrong.
+    /// [`Error::Io`] if it cannot be read, [`Error::RecipeFile`] names the line and the field that
+    /// is wrong.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
         toml::from_str(&text)

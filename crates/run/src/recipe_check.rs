@@ -53,8 +53,8 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range,
-    /// [`Error::Zoo`](crate::Error::Zoo) an unknown model with the nearest names, [`Error::Graph`](crate::Error::Graph) a size
-    /// that is too small for the model.
+    /// [`Error::Zoo`](crate::Error::Zoo) an unknown model with the nearest names,
+    /// [`Error::Graph`](crate::Error::Graph) a size that is too small for the model.
     pub fn check(self) -> Result<CheckedRecipe> {
         let model = taper_zoo::find(&self.model)?;
         let weights = match self.weights.as_str() {

@@ -25,28 +25,32 @@ use crate::{
     run_folder::RunFolder,
 };
 
-/// The answer of a run, in its folder. A run without it, or one that says that it was interrupted, can be resumed.
+/// The answer of a run, in its folder. A run without it, or one that says that it was interrupted,
+/// can be resumed.
 const RESULT: &str = "result.json";
 
-/// Callbacks of the caller's own, in the order in which they are told of events: after those that stop a training and write
-/// histories, and before the one that asks for checkpoints, so that a checkpoint of a moment knows all of them.
+/// Callbacks of the caller's own, in the order in which they are told of events: after those that
+/// stop a training and write histories, and before the one that asks for checkpoints, so that a
+/// checkpoint of a moment knows all of them.
 pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 
 /// Carries out a recipe into a new folder `out`.
 ///
-/// The folder is made before the long work begins and removed again if the run fails before there is anything to go on
-/// from. At the end it holds `recipe.toml`, `health.json`, `history.csv`, `history.jsonl`, `evaluation.json`, `result.json`,
-/// `curves.{png,svg}`, `confusion.{png,svg}`, `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the
-/// learning rate was found.
+/// The folder is made before the long work begins and removed again if the run fails before there
+/// is anything to go on from. At the end it holds `recipe.toml`, `health.json`, `history.csv`,
+/// `history.jsonl`, `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
+/// `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
+/// was found.
 ///
 /// # Errors
-/// Everything that [`Error`] knows. After [`Error::InterruptedRun`] the run can be [resumed](resume).
+/// Everything that [`Error`] knows. After [`Error::InterruptedRun`] the run can be
+/// [resumed](resume).
 pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<Answer> {
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
-/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with the same callbacks: [`resume`] does not
-/// have them and refuses.
+/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with the same
+/// callbacks: [`resume`] does not have them and refuses.
 ///
 /// # Errors
 /// As [`train`], and what the callbacks fail with.
@@ -62,17 +66,19 @@ pub fn train_with(
     Run { folder, start, session }.carry_out(prepared, own)
 }
 
-/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted one. In the folder of a
-/// cross-validation, folds that are complete are taken as they are.
+/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted
+/// one. In the folder of a cross-validation, folds that are complete are taken as they are.
 ///
 /// # Errors
-/// [`Error::Resume`] if the folder is no run's or another process works in it, [`taper_train::Error::Checkpoint`] if pictures
-/// or weights have changed since, and everything that [`train`] can fail with.
+/// [`Error::Resume`] if the folder is no run's or another process works in it,
+/// [`taper_train::Error::Checkpoint`] if pictures or weights have changed since, and everything
+/// that [`train`] can fail with.
 pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
     resume_with(run, OwnCallbacks::new(), session)
 }
 
-/// As [`resume`], for a run that [`train_with`] began with these callbacks. A cross-validation has none.
+/// As [`resume`], for a run that [`train_with`] began with these callbacks. A cross-validation has
+/// none.
 ///
 /// # Errors
 /// As [`resume`].
@@ -315,7 +321,8 @@ fn resumable(error: Error, folder: &mut RunFolder) -> Error {
     }
 }
 
-/// The order matters: what ends training and what is kept must be in a checkpoint of the same moment.
+/// The order matters: what ends training and what is kept must be in a checkpoint of the same
+/// moment.
 fn callbacks(recipe: &Recipe, folder: &RunFolder, own: OwnCallbacks) -> Result<Callbacks> {
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));

@@ -5,10 +5,12 @@ use std::{
 
 use crate::{Error, Recipe, Result};
 
-/// The folder that a run writes into. Removed again, with all that is in it, unless it is [kept](RunFolder::keep): a
-/// run that fails before there is anything to go on from leaves nothing behind.
+/// The folder that a run writes into. Removed again, with all that is in it, unless it is
+/// [kept](RunFolder::keep): a run that fails before there is anything to go on from leaves nothing
+/// behind.
 ///
-/// It exists with its recipe or not at all, so that a run can be resumed from the moment that its folder is there.
+/// It exists with its recipe or not at all, so that a run can be resumed from the moment that its
+/// folder is there.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,

@@ -3,7 +3,8 @@ use std::sync::{Arc, atomic::AtomicBool};
 use taper_feature_cache::FeatureCache;
 use taper_train::{Progress, Watch};
 
-/// What surrounds a piece of work: who is told about it, whether it should stop, and where features are kept.
+/// What surrounds a piece of work: who is told about it, whether it should stop, and where features
+/// are kept.
 #[derive(Debug, Clone)]
 pub struct Session {
     watch: Watch,

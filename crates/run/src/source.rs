@@ -64,11 +64,13 @@ pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
     open_data_with(data, purpose, &Session::quiet())
 }
 
-/// Opens a data set by its name, its folder, its manifest or its archive. One that lies on the network is fetched into the
-/// folder `datasets` of the cache first (`TAPER_CACHE`, else `taper` in the user's cache folder).
+/// Opens a data set by its name, its folder, its manifest or its archive. One that lies on the
+/// network is fetched into the folder `datasets` of the cache first (`TAPER_CACHE`, else `taper` in
+/// the user's cache folder).
 ///
 /// # Errors
-/// As [`open_path`], and what a download can fail with. A folder called like a known data set is given as `./NAME`.
+/// As [`open_path`], and what a download can fail with. A folder called like a known data set is
+/// given as `./NAME`.
 pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Result<Dataset> {
     match data {
         "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
@@ -186,7 +188,8 @@ impl PictureSource for SyntheticSource {
     }
 
     fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
-        // Rendering is a pure function of the configuration, the split and the index; the version is that of the renderer.
+        // Rendering is a pure function of the configuration, the split and the index; the version
+        // is that of the renderer.
         let (split, index) = self.pictures.get(sample.slot)?;
         let picture = self.identify().text("split", split.name()).number("index", *index as u64);
         Some(picture.finish())

@@ -1,6 +1,8 @@
-//! Writes a contact sheet: training pictures on the left, test pictures on the right, one row per class.
+//! Writes a contact sheet: training pictures on the left, test pictures on the right, one row per
+//! class.
 //!
-//! `cargo run --release -p taper-synthetic --example contact_sheet -- [OUT.png] [COLUMNS] [ROWS_PER_CLASS] [SEED]`
+//! `cargo run --release -p taper-synthetic --example contact_sheet -- [OUT.png] [COLUMNS]
+//! [ROWS_PER_CLASS] [SEED]`
 
 use std::error::Error;
 

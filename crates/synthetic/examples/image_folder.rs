@@ -1,6 +1,8 @@
-//! Writes the data set as an image folder, `OUT/SPLIT/CLASS/NUMBER.png`, and says how long rendering took.
+//! Writes the data set as an image folder, `OUT/SPLIT/CLASS/NUMBER.png`, and says how long
+//! rendering took.
 //!
-//! `cargo run --release -p taper-synthetic --example image_folder -- OUT [SEED] [SIZE] [TRAIN VAL TEST]`
+//! `cargo run --release -p taper-synthetic --example image_folder -- OUT [SEED] [SIZE] [TRAIN VAL
+//! TEST]`
 
 use std::{error::Error, fs, path::Path, time::Instant};
 

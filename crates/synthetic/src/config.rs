@@ -8,14 +8,17 @@ use crate::Result;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticConfig {
-    /// Chooses the pictures: another seed is another data set from the same distributions. Default 0, any value.
+    /// Chooses the pictures: another seed is another data set from the same distributions. Default
+    /// 0, any value.
     pub seed: u64,
-    /// Width and height of a picture in pixels. Default 192, 32 to 1024; made to be looked at from 128 up.
+    /// Width and height of a picture in pixels. Default 192, 32 to 1024; made to be looked at from
+    /// 128 up.
     pub size: u32,
-    /// Training pictures. Default 600, 3 to 1,000,000. A multiple of 3 has equally many of each class; otherwise
-    /// the numbers differ by one.
+    /// Training pictures. Default 600, 3 to 1,000,000. A multiple of 3 has equally many of each
+    /// class; otherwise the numbers differ by one.
     pub train: u32,
-    /// Validation pictures, from the same distribution as the training pictures. Default 150, 0 to 1,000,000.
+    /// Validation pictures, from the same distribution as the training pictures. Default 150, 0 to
+    /// 1,000,000.
     pub val: u32,
     /// Test pictures, from the shifted distribution. Default 150, 0 to 1,000,000.
     pub test: u32,
@@ -49,7 +52,8 @@ impl SyntheticConfig {
     }
 }
 
-/// The data set: a checked [`SyntheticConfig`]. Holds no pixels; each picture is rendered when it is asked for.
+/// The data set: a checked [`SyntheticConfig`]. Holds no pixels; each picture is rendered when it
+/// is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synthetic {
     config: SyntheticConfig,

@@ -1,7 +1,9 @@
-//! The shape of a hand as a signed distance field: tapered capsules, blended where flesh is continuous.
+//! The shape of a hand as a signed distance field: tapered capsules, blended where flesh is
+//! continuous.
 //!
-//! Distances and smooth minimum follow Inigo Quilez, <https://iquilezles.org/articles/distfunctions/> and
-//! <https://iquilezles.org/articles/smin/>; the soft shadow his <https://iquilezles.org/articles/spherefunctions/>.
+//! Distances and smooth minimum follow Inigo Quilez,
+//! <https://iquilezles.org/articles/distfunctions/> and <https://iquilezles.org/articles/smin/>;
+//! the soft shadow his <https://iquilezles.org/articles/spherefunctions/>.
 
 use crate::math::{LANES, Lanes, Vec3, VecLanes};
 
@@ -18,11 +20,13 @@ pub(crate) enum Part {
     Sleeve,
 }
 
-/// A tapered capsule: the points within a radius of a segment; the radius changes linearly along it.
+/// A tapered capsule: the points within a radius of a segment; the radius changes linearly along
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capsule {
     pub(crate) part: Part,
-    /// 0 for palm and forearm, which blend with each other; one number for each finger, and one for the sleeve.
+    /// 0 for palm and forearm, which blend with each other; one number for each finger, and one for
+    /// the sleeve.
     pub(crate) group: u8,
     pub(crate) start: Vec3,
     pub(crate) along: Vec3,
@@ -113,8 +117,8 @@ impl Capsule {
         open * open * (Lanes::splat(3.0) - open * 2.0)
     }
 
-    /// Distance of the segment from the line through `origin` along the unit vector `axis`, and the depths along that
-    /// line between which the capsule lies.
+    /// Distance of the segment from the line through `origin` along the unit vector `axis`, and the
+    /// depths along that line between which the capsule lies.
     pub(crate) fn beside(&self, origin: Vec3, axis: Vec3) -> (f32, f32, f32) {
         let from_start = origin - self.start;
         let square = self.along.dot(self.along);
@@ -145,8 +149,9 @@ const FAR: f32 = 1e3;
 
 /// Signed distance of `p` to the capsules, which come in groups, palm first.
 ///
-/// Fingers blend within themselves and, by their first bone, with the palm; they do not blend with each other, nor
-/// do curled fingertips with the palm, so that creases stay where real hands have them.
+/// Fingers blend within themselves and, by their first bone, with the palm; they do not blend with
+/// each other, nor do curled fingertips with the palm, so that creases stay where real hands have
+/// them.
 #[inline(always)]
 pub(crate) fn distance(capsules: &[Capsule], p: VecLanes) -> Lanes {
     let mut rest = capsules.iter();
@@ -194,8 +199,8 @@ pub(crate) fn nearest(capsules: &[Capsule], p: VecLanes) -> [usize; LANES] {
     which
 }
 
-/// How much light from direction `light` arrives at each point of the hand: 0 in full shadow, 1 in full light. A larger
-/// `sharpness` means a smaller lamp.
+/// How much light from direction `light` arrives at each point of the hand: 0 in full shadow, 1 in
+/// full light. A larger `sharpness` means a smaller lamp.
 pub(crate) fn light_at(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness: f32) -> Lanes {
     // The capsule of a sleeve goes on beyond the cut, and would darken the wrist there.
     let solid = capsules.iter().filter(|c| c.part != Part::Sleeve);
@@ -204,8 +209,9 @@ pub(crate) fn light_at(capsules: &[Capsule], p: VecLanes, light: Vec3, sharpness
     })
 }
 
-/// Like [`light_at`], but the penumbras of several capsules add up, so that a palm does not cast the shadow of a
-/// grille. Too dark for points on the hand itself, which lie in the penumbras of all their neighbours.
+/// Like [`light_at`], but the penumbras of several capsules add up, so that a palm does not cast
+/// the shadow of a grille. Too dark for points on the hand itself, which lie in the penumbras of
+/// all their neighbours.
 pub(crate) fn light_behind(
     capsules: &[Capsule],
     p: VecLanes,

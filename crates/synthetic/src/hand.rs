@@ -1,8 +1,8 @@
 //! Hands and how they are held: bones, joint angles, gesture, view.
 //!
-//! Everything is built for a right hand in its own frame and then turned into the camera's. In the hand's frame the
-//! wrist is at the origin, +y runs along the middle finger, +z leaves the back of the hand, the thumb is on −x, and the
-//! unit is the length of the palm, about 10 cm.
+//! Everything is built for a right hand in its own frame and then turned into the camera's. In the
+//! hand's frame the wrist is at the origin, +y runs along the middle finger, +z leaves the back of
+//! the hand, the thumb is on −x, and the unit is the length of the palm, about 10 cm.
 
 use taper_core::random::Stream;
 
@@ -187,7 +187,8 @@ fn pose(gesture: Gesture, stream: &mut Stream) -> ([Flexion; 4], ThumbPose) {
 /// Collects capsules in the hand's frame.
 struct Builder {
     capsules: Vec<Capsule>,
-    /// Of this hand relative to the average one: length of the fingers, width of the palm, thickness of everything.
+    /// Of this hand relative to the average one: length of the fingers, width of the palm,
+    /// thickness of everything.
     length: f32,
     width: f32,
     thickness: f32,
@@ -229,7 +230,8 @@ impl Builder {
             let knuckle = vec3(finger.knuckle.x, finger.knuckle.y - 0.02, finger.knuckle.z - 0.025);
             self.add(palm, root, knuckle, (0.125, 0.118), BACK);
         }
-        // The pad of the little finger, then the thumb's ball and the web that joins it to the palm.
+        // The pad of the little finger, then the thumb's ball and the web that joins it to the
+        // palm.
         self.add(palm, vec3(0.20, 0.16, -0.06), vec3(0.28, 0.58, -0.09), (0.13, 0.11), BACK);
         let base = THUMB_ROOT + thumb[0].normalize() * THUMB_BONES[0];
         self.add(palm, vec3(-0.14, 0.18, -0.06), base, (0.15, 0.115), BACK);
@@ -261,7 +263,8 @@ impl Builder {
         let base = THUMB_ROOT + pose[0].normalize() * THUMB_BONES[0];
         let joint = base + pose[1].normalize() * (THUMB_BONES[1] * self.length);
         let tip = joint + pose[2].normalize() * (THUMB_BONES[2] * self.length);
-        // The thumb's nail faces sideways: away from the palm and from the direction in which the thumb bends.
+        // The thumb's nail faces sideways: away from the palm and from the direction in which the
+        // thumb bends.
         let back = vec3(-0.75, 0.15, 0.35) - pose[2] * 0.3;
         self.add((Part::Proximal, 5), base, joint, (0.112, 0.100), back);
         self.add((Part::Distal, 5), joint, tip, (0.100, 0.074), back);

@@ -37,11 +37,13 @@ pub fn label(index: usize) -> u32 {
     (index % CLASSES.len()) as u32
 }
 
-/// Renders a picture of a hand: `size` × `size` pixels, 8-bit sRGB, showing the gesture of [`label`]`(index)`.
+/// Renders a picture of a hand: `size` × `size` pixels, 8-bit sRGB, showing the gesture of
+/// [`label`]`(index)`.
 ///
-/// A pure function: the same four arguments give the same bytes, on any number of threads and on any machine, since
-/// only IEEE additions, multiplications, divisions and square roots are used. Seed and index choose hand, pose, view
-/// and light; `size` only changes the sampling. [`Split::Test`] draws them from a shifted distribution.
+/// A pure function: the same four arguments give the same bytes, on any number of threads and on
+/// any machine, since only IEEE additions, multiplications, divisions and square roots are used.
+/// Seed and index choose hand, pose, view and light; `size` only changes the sampling.
+/// [`Split::Test`] draws them from a shifted distribution.
 ///
 /// Any `size` above 0 works; see [`SyntheticConfig::size`] for sensible ones.
 pub fn render(seed: u64, split: Split, index: usize, size: u32) -> RgbImage {

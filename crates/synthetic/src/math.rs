@@ -1,7 +1,7 @@
 //! Vectors, lanes and the few functions that must give the same bits everywhere.
 //!
-//! Only `+ − × ÷ √` and comparisons are used: IEEE 754 fixes their results, whereas `sin`, `exp` and `powf` come from
-//! the platform's library and differ between machines.
+//! Only `+ − × ÷ √` and comparisons are used: IEEE 754 fixes their results, whereas `sin`, `exp`
+//! and `powf` come from the platform's library and differ between machines.
 
 use std::array::from_fn;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -130,7 +130,8 @@ pub(crate) fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// Linear light to sRGB's transfer curve, by square roots alone: at most 0.001 off, a quarter of an 8-bit step.
+/// Linear light to sRGB's transfer curve, by square roots alone: at most 0.001 off, a quarter of an
+/// 8-bit step.
 pub(crate) fn encode(linear: f32) -> f32 {
     let x = linear.clamp(0.0, 1.0);
     if x <= 0.003_130_8 {
@@ -145,7 +146,8 @@ pub(crate) fn encode(linear: f32) -> f32 {
 /// How many rays are traced side by side.
 pub(crate) const LANES: usize = 8;
 
-/// One number for each of [`LANES`] rays. Plain arrays: the compiler turns the loops into vector instructions.
+/// One number for each of [`LANES`] rays. Plain arrays: the compiler turns the loops into vector
+/// instructions.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(32))]
 pub(crate) struct Lanes(pub(crate) [f32; LANES]);

@@ -13,7 +13,8 @@ use crate::{
     style::Style,
 };
 
-/// Width and height of a tile in pixels: tiles share a list of the capsules that their rays can meet.
+/// Width and height of a tile in pixels: tiles share a list of the capsules that their rays can
+/// meet.
 const TILE: usize = 8;
 /// Spacing in pixels of the points at which the shadow on the wall is computed: it is soft enough.
 const SHADOW_CELL: usize = 4;
@@ -165,7 +166,8 @@ impl Scene<'_> {
         let half = TILE as f32 * 0.5;
         let middle = self.camera.place(corner.0 as f32 + half, corner.1 as f32 + half);
         let axis = self.camera.ray(middle).normalize();
-        // Half the tile's diagonal, at distance 1, and a little more because tiles at the rim are seen aslant.
+        // Half the tile's diagonal, at distance 1, and a little more because tiles at the rim are
+        // seen aslant.
         let spread = half * std::f32::consts::SQRT_2 * self.camera.pixel() * 1.05;
         let mut tile = Tile { seen: Vec::new(), near: Vec::new(), depths: (MISSED, 0.0) };
         for capsule in &self.hand.capsules {
@@ -321,8 +323,9 @@ fn develop(linear: &[Vec3], style: &Style, stream: &mut Stream, size: usize) -> 
             above[x] = here;
         }
     }
-    // The sum of two uniform bytes has the variance (256² − 1) / 6 and a triangular distribution; neighbouring colours
-    // share a byte, as those of a sensor's pixels share theirs after demosaicing.
+    // The sum of two uniform bytes has the variance (256² − 1) / 6 and a triangular distribution;
+    // neighbouring colours share a byte, as those of a sensor's pixels share theirs after
+    // demosaicing.
     let scale = style.noise * 255.0 / 104.5;
     let mut picture = RgbImage::new(size as u32, size as u32);
     for (pixel, colour) in picture.pixels_mut().zip(&encoded) {

@@ -39,7 +39,8 @@ pub(crate) fn colour(hit: &Hit<'_>, hand: &Hand, style: &Style) -> Vec3 {
     };
 
     let facing = normal.dot(style.light);
-    // Light bleeds through skin, red the farthest: soft red edges between light and shade (wrapped diffuse light).
+    // Light bleeds through skin, red the farthest: soft red edges between light and shade (wrapped
+    // diffuse light).
     let wrap = |w: f32| {
         let f = ((facing + w) / (1.0 + w)).max(0.0);
         f * (0.35 + 0.65 * f) * (1.0 + 0.3 * (1.0 - f))
@@ -131,7 +132,8 @@ fn surface(hit: &Hit<'_>, style: &Style, value: f32, fine: f32) -> (Vec3, f32) {
 ///
 /// Inigo Quilez, <https://iquilezles.org/articles/morenoise/>.
 fn noise(p: Vec3) -> (f32, Vec3) {
-    // `f32::floor` is a call into the library where the processor's own instruction may not be assumed.
+    // `f32::floor` is a call into the library where the processor's own instruction may not be
+    // assumed.
     let split = |x: f32| {
         let cut = x as i32;
         let cell = cut - i32::from((cut as f32) > x);

@@ -83,8 +83,8 @@ fn hue(hue: f32, saturation: f32, value: f32) -> Vec3 {
 }
 
 impl Style {
-    /// Draws a look; `shifted` for the test split: darker and ruddier skin, harder and coloured light from other
-    /// sides, coloured backgrounds, more noise.
+    /// Draws a look; `shifted` for the test split: darker and ruddier skin, harder and coloured
+    /// light from other sides, coloured backgrounds, more noise.
     pub(crate) fn draw(shifted: bool, stream: &mut Stream) -> Self {
         let tone = if shifted { stream.range(0.22, 0.97) } else { stream.range(0.0, 0.72) };
         let tint = if shifted { 0.14 } else { 0.05 };

@@ -1,5 +1,5 @@
-//! What users of the data set rely on: the same bytes always and everywhere, balanced classes, disjoint splits, and a
-//! task that raw pixels do not solve.
+//! What users of the data set rely on: the same bytes always and everywhere, balanced classes,
+//! disjoint splits, and a task that raw pixels do not solve.
 
 use std::collections::HashSet;
 
@@ -20,10 +20,12 @@ fn hash(picture: &RgbImage) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// A change here means that everybody's default data set changes: update the hashes only when that is intended.
+/// A change here means that everybody's default data set changes: update the hashes only when that
+/// is intended.
 ///
-/// The hashes are exact, not a tolerance on averages: the renderer uses nothing but operations that IEEE 754 fixes to
-/// the bit. A machine on which this fails (x87 would) renders another data set, and should say so here.
+/// The hashes are exact, not a tolerance on averages: the renderer uses nothing but operations that
+/// IEEE 754 fixes to the bit. A machine on which this fails (x87 would) renders another data set,
+/// and should say so here.
 #[test]
 fn pictures_are_the_same_everywhere() {
     let rendered: Vec<u64> = [
@@ -127,8 +129,8 @@ fn an_index_beyond_the_end_is_refused() {
     SyntheticConfig::default().check().unwrap().render(Split::Test, 150);
 }
 
-/// Raw pixels, averaged down to 32 × 32 × 3 values, each shifted and scaled by the training split's mean and standard
-/// deviation.
+/// Raw pixels, averaged down to 32 × 32 × 3 values, each shifted and scaled by the training split's
+/// mean and standard deviation.
 struct Pixels {
     mean: Vec<f32>,
     scale: Vec<f32>,
@@ -229,8 +231,8 @@ fn linear_accuracies(mut pictures: [Vec<Vec<f32>>; 3]) -> [f32; 3] {
     pictures.each_ref().map(|split| model.accuracy(split))
 }
 
-/// The task must need more than a linear look at pixels, or it would show nothing about transfer learning; and pixels
-/// must say something, or the pictures would be broken.
+/// The task must need more than a linear look at pixels, or it would show nothing about transfer
+/// learning; and pixels must say something, or the pictures would be broken.
 #[test]
 fn raw_pixels_are_not_enough() {
     let pictures =

@@ -1,5 +1,6 @@
-//! A local Hub to play with: `cargo run -p taper-testing --example hub -- OWNER/NAME/FILE=PATH …`, then
-//! `HF_ENDPOINT=http://127.0.0.1:PORT` for Taper or for Python's huggingface_hub. Ends with the input's end.
+//! A local Hub to play with: `cargo run -p taper-testing --example hub -- OWNER/NAME/FILE=PATH …`,
+//! then `HF_ENDPOINT=http://127.0.0.1:PORT` for Taper or for Python's huggingface_hub. Ends with
+//! the input's end.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

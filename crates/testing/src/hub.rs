@@ -1,11 +1,13 @@
-//! A server on this machine that speaks the download protocol of the Hugging Face Hub, and fails on demand.
+//! A server on this machine that speaks the download protocol of the Hugging Face Hub, and fails on
+//! demand.
 //!
-//! `HEAD` or `GET /OWNER/NAME/resolve/REVISION/FILE` answers as the Hub does for a large file: 302 to `/cdn/…` with
-//! `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`, on another port, serves the bytes, whole
-//! or by `Range`. After [`HubServer::offer_xet`] it also names a Xet hash, as the Hub does for nearly all large files; a
-//! client need not know what that is. A commit is itself, any other revision the one commit [`COMMIT`]; an unknown
-//! repository or file is 404 with `X-Error-Code`; a renamed repository is 307 to its present name. Protocol: the source of
-//! Python's `huggingface_hub` (`file_download.py`).
+//! `HEAD` or `GET /OWNER/NAME/resolve/REVISION/FILE` answers as the Hub does for a large file: 302
+//! to `/cdn/…` with `X-Repo-Commit`, `X-Linked-Etag` (the SHA-256) and `X-Linked-Size`. `/cdn/…`,
+//! on another port, serves the bytes, whole or by `Range`. After [`HubServer::offer_xet`] it also
+//! names a Xet hash, as the Hub does for nearly all large files; a client need not know what that
+//! is. A commit is itself, any other revision the one commit [`COMMIT`]; an unknown repository or
+//! file is 404 with `X-Error-Code`; a renamed repository is 307 to its present name. Protocol: the
+//! source of Python's `huggingface_hub` (`file_download.py`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -138,7 +140,8 @@ impl HubServer {
         digest
     }
 
-    /// The next `times` requests of this kind fail in this way; several faults strike one after the other.
+    /// The next `times` requests of this kind fail in this way; several faults strike one after the
+    /// other.
     pub fn fail(&self, route: Route, fault: Fault, times: usize) {
         self.state.lock().faults.push_back((route, fault, times));
     }
@@ -182,7 +185,8 @@ fn digest(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Answers one request, then closes: connections are not reused, so that every fault strikes exactly one request.
+/// Answers one request, then closes: connections are not reused, so that every fault strikes
+/// exactly one request.
 fn serve(mut stream: TcpStream, cdn: SocketAddr, state: &State) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
     let Some(mut request) = read(&stream) else { return };

@@ -29,8 +29,8 @@ pub fn safetensors_file<'a>(
     safetensors::serialize(views, None).unwrap()
 }
 
-/// ‖a − b‖ / ‖b‖ in 64-bit arithmetic: how far an answer is from the reference as a whole. Infinite or NaN if a number
-/// in `actual` is, or if the reference is all zeros and the answer is not.
+/// ‖a − b‖ / ‖b‖ in 64-bit arithmetic: how far an answer is from the reference as a whole. Infinite
+/// or NaN if a number in `actual` is, or if the reference is all zeros and the answer is not.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -80,8 +80,8 @@ fn listing(actual: &[f32], expected: &[f32], error: f64, relative: f64) -> Strin
     text
 }
 
-/// A picture by formula: `height` × `width` × 3 values of 0…255, row by row, RGB. Gradients that wrap round, crossed by
-/// tiles, so that no two regions and no two channels are alike.
+/// A picture by formula: `height` × `width` × 3 values of 0…255, row by row, RGB. Gradients that
+/// wrap round, crossed by tiles, so that no two regions and no two channels are alike.
 pub fn picture(height: usize, width: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(height * width * 3);
     for y in 0..height {

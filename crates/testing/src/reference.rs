@@ -1,6 +1,8 @@
-//! What timm answers for three networks of the zoo, in full; [`crate::zoo`] has them all, a few numbers of each.
+//! What timm answers for three networks of the zoo, in full; [`crate::zoo`] has them all, a few
+//! numbers of each.
 //!
-//! Made by `reference/networks.py`; the versions stand in the metadata of `reference/networks.safetensors`.
+//! Made by `reference/networks.py`; the versions stand in the metadata of
+//! `reference/networks.safetensors`.
 
 use safetensors::SafeTensors;
 
@@ -13,8 +15,8 @@ pub enum ReferenceWeights {
     Embedded,
 }
 
-/// What a network answers to [`picture(height, width)`](crate::picture), normalised as its pretrained weights want it:
-/// in 64-bit arithmetic on 32-bit weights, rounded to 32 bits.
+/// What a network answers to [`picture(height, width)`](crate::picture), normalised as its
+/// pretrained weights want it: in 64-bit arithmetic on 32-bit weights, rounded to 32 bits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkReference {
     /// The network's name in Taper, e.g. `resnet50`.
@@ -25,18 +27,20 @@ pub struct NetworkReference {
     pub height: usize,
     /// The picture's width in pixels.
     pub width: usize,
-    /// The mean of each channel, in units of the full range: the input is `(pixel / 255 − mean) / std`.
+    /// The mean of each channel, in units of the full range: the input is `(pixel / 255 − mean) /
+    /// std`.
     pub mean: [f64; 3],
     /// The standard deviation of each channel, in units of the full range.
     pub std: [f64; 3],
     /// The pooled features: 1280, 2048 or 512.
     pub features: Vec<f32>,
-    /// The logits of the ImageNet classifier; empty where the picture is too small for it (VGG below 224).
+    /// The logits of the ImageNet classifier; empty where the picture is too small for it (VGG
+    /// below 224).
     pub logits: Vec<f32>,
 }
 
-/// All references: three networks on seeded weights at 224 × 224, 256 × 256 and 197 × 231 (VGG-16 also at 224 × 270),
-/// EfficientNet-Lite0 on its embedded weights at 224 × 224 and 197 × 231.
+/// All references: three networks on seeded weights at 224 × 224, 256 × 256 and 197 × 231 (VGG-16
+/// also at 224 × 270), EfficientNet-Lite0 on its embedded weights at 224 × 224 and 197 × 231.
 pub fn networks() -> Vec<NetworkReference> {
     let file =
         SafeTensors::deserialize(include_bytes!("../reference/networks.safetensors")).unwrap();

@@ -1,4 +1,5 @@
-//! What timm says about every network of the registry: specification, tensors, answers on seeded weights.
+//! What timm says about every network of the registry: specification, tensors, answers on seeded
+//! weights.
 //!
 //! Made by `reference/zoo.py`; the versions stand in the metadata of `reference/zoo.safetensors`.
 
@@ -34,8 +35,8 @@ pub struct Specification {
     pub parameters: usize,
 }
 
-/// What a network answers to [`picture(height, width)`](crate::picture) on `taper_graph::Weights::seeded`: every n-th
-/// number of it, see [`thinned`].
+/// What a network answers to [`picture(height, width)`](crate::picture) on
+/// `taper_graph::Weights::seeded`: every n-th number of it, see [`thinned`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ZooReference {
     /// The network's name in Taper, e.g. `resnet50`.
@@ -46,7 +47,8 @@ pub struct ZooReference {
     pub width: usize,
     /// Of the pooled features.
     pub features: Vec<f32>,
-    /// Of the logits of the ImageNet classifier; empty where there is none or the picture is too small for it.
+    /// Of the logits of the ImageNet classifier; empty where there is none or the picture is too
+    /// small for it.
     pub logits: Vec<f32>,
 }
 
@@ -65,7 +67,8 @@ pub fn specifications() -> BTreeMap<String, Specification> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Names and shapes of a network's tensors in timm's `state_dict`, ordered by name, counters of batches left out.
+/// Names and shapes of a network's tensors in timm's `state_dict`, ordered by name, counters of
+/// batches left out.
 ///
 /// # Panics
 /// If there is no listing of this network.
@@ -85,7 +88,8 @@ pub fn tensors(network: &str) -> BTreeMap<String, Vec<usize>> {
     all
 }
 
-/// The answers of all networks at 224 × 224, 256 × 256 and 197 × 231 (of transformers at their own size), ordered by network.
+/// The answers of all networks at 224 × 224, 256 × 256 and 197 × 231 (of transformers at their own
+/// size), ordered by network.
 pub fn answers() -> Vec<ZooReference> {
     let bytes = fs::read(folder().join("zoo.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();

@@ -4,8 +4,9 @@ use taper_core::Identity;
 
 use crate::Result;
 
-/// Where the batches of each epoch come from: a pure function of seed, epoch and step, so that a training can go on from any
-/// step, and the learning-rate finder can sweep without leaving a trace.
+/// Where the batches of each epoch come from: a pure function of seed, epoch and step, so that a
+/// training can go on from any step, and the learning-rate finder can sweep without leaving a
+/// trace.
 pub trait Batches {
     /// What a step is taken on.
     type Batch;
@@ -13,18 +14,19 @@ pub trait Batches {
     /// Steps of the optimizer in an epoch.
     fn steps(&self) -> usize;
 
-    /// Makes an epoch's batches available, e.g. new views of the pictures. The default does nothing.
+    /// Makes an epoch's batches available, e.g. new views of the pictures. The default does
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted) if somebody asked to stop meanwhile; whatever keeps the epoch from
-    /// being made.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if somebody asked to stop meanwhile;
+    /// whatever keeps the epoch from being made.
     fn begin(&mut self, epoch: u32) -> Result<()> {
         let _ = epoch;
         Ok(())
     }
 
-    /// The batch of a step of an epoch. Before the first [`Batches::begin`], it is that of the first epoch's rows in the
-    /// order of `epoch`.
+    /// The batch of a step of an epoch. Before the first [`Batches::begin`], it is that of the
+    /// first epoch's rows in the order of `epoch`.
     ///
     /// # Errors
     /// If it cannot be had.
@@ -34,7 +36,8 @@ pub trait Batches {
     fn identify(&self, identity: Identity) -> Identity;
 }
 
-/// The rows of each batch. A last batch of one joins the one before it: BatchNorm cannot be trained on one row.
+/// The rows of each batch. A last batch of one joins the one before it: BatchNorm cannot be trained
+/// on one row.
 pub fn batch_ranges(rows: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     let count = if rows > size && rows % size == 1 { rows / size } else { rows.div_ceil(size) };
     (0..count).map(move |i| {

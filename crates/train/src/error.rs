@@ -117,7 +117,8 @@ impl From<taper_optim::Error> for Error {
     }
 }
 
-// Boxed, since they are large: every result of this crate would be as large as the largest of its errors.
+// Boxed, since they are large: every result of this crate would be as large as the largest of its
+// errors.
 impl From<taper_lr_finder::Error> for Error {
     fn from(error: taper_lr_finder::Error) -> Self {
         Self::Finder(Box::new(error))

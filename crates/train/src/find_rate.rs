@@ -9,11 +9,13 @@ where
     L: Learner,
     B: Batches<Batch = L::Batch>,
 {
-    /// Finds a learning rate: trains with rates that grow, on the training rows in their order, and puts everything back
-    /// to the bit. The first sweep has the training's own seed, further ones have the seeds after it.
+    /// Finds a learning rate: trains with rates that grow, on the training rows in their order, and
+    /// puts everything back to the bit. The first sweep has the training's own seed, further ones
+    /// have the seeds after it.
     ///
     /// # Errors
-    /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if somebody asked to stop.
+    /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if somebody asked to
+    /// stop.
     pub fn find_rate(&mut self, test: &CheckedRangeTest, watch: &Watch) -> Result<RangeTestResult> {
         let config = test.config();
         let total = config.steps * config.seeds.len();

@@ -31,7 +31,8 @@ pub struct HeadLearner {
 }
 
 impl HeadLearner {
-    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each class.
+    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each
+    /// class.
     ///
     /// # Errors
     /// If the graph is not a head, or the settings do not fit the classes.
@@ -66,7 +67,8 @@ impl HeadLearner {
     }
 }
 
-/// The dropout key of a part of a step that begins at row `start` of it: parts must not share their masks.
+/// The dropout key of a part of a step that begins at row `start` of it: parts must not share their
+/// masks.
 pub fn part_key(dropout: Key, start: usize) -> Key {
     match start {
         0 => dropout,
@@ -170,7 +172,8 @@ impl Learner for HeadLearner {
     }
 }
 
-/// The logits of rows: f32 `[n, width]` in, `[n, classes]` out. Dropout does nothing, BatchNorm uses its running statistics.
+/// The logits of rows: f32 `[n, width]` in, `[n, classes]` out. Dropout does nothing, BatchNorm
+/// uses its running statistics.
 ///
 /// # Errors
 /// If the length does not fit.
@@ -193,7 +196,8 @@ pub fn measure_head(head: &Head, table: &Table) -> Result<Metrics> {
     Ok(metrics)
 }
 
-/// Trains a head over slices from the beginning to the end: [`HeadLearner`], [`RowBatches`] and [`Trainer`] in one call.
+/// Trains a head over slices from the beginning to the end: [`HeadLearner`], [`RowBatches`] and
+/// [`Trainer`] in one call.
 ///
 /// # Errors
 /// As [`HeadLearner::new`] and [`Trainer::train`].

@@ -4,8 +4,9 @@ use taper_metrics::Metrics;
 
 use crate::Result;
 
-/// What learns: a network with everything that a step changes. A head over slices, a head on a device, the layers above a
-/// boundary: the [`Trainer`](crate::Trainer) knows no more of them than this.
+/// What learns: a network with everything that a step changes. A head over slices, a head on a
+/// device, the layers above a boundary: the [`Trainer`](crate::Trainer) knows no more of them than
+/// this.
 pub trait Learner {
     /// What a step is taken on, as [`Batches`](crate::Batches) give it.
     type Batch;
@@ -15,7 +16,8 @@ pub trait Learner {
     /// How many classes it tells apart.
     fn classes(&self) -> usize;
 
-    /// Takes one step of the optimizer. What it came to is asked for afterwards, so that a device need not be waited for.
+    /// Takes one step of the optimizer. What it came to is asked for afterwards, so that a device
+    /// need not be waited for.
     ///
     /// # Errors
     /// If the batch does not fit, or the device fails.
@@ -30,8 +32,8 @@ pub trait Learner {
     /// Of how many steps nobody has asked for the outcome yet.
     fn waiting(&self) -> usize;
 
-    /// Whether the outcome of a step is known when the step returns; else asking for it means waiting for a device. The
-    /// default is yes.
+    /// Whether the outcome of a step is known when the step returns; else asking for it means
+    /// waiting for a device. The default is yes.
     fn is_prompt(&self) -> bool {
         true
     }
@@ -66,13 +68,15 @@ pub trait Learner {
     /// If it is another network's.
     fn restore(&mut self, state: &State) -> Result<()>;
 
-    /// Begins anew with the fresh weights of another seed, as the learning-rate finder's further sweeps do.
+    /// Begins anew with the fresh weights of another seed, as the learning-rate finder's further
+    /// sweeps do.
     ///
     /// # Errors
     /// If the device has no room.
     fn reseed(&mut self, seed: u64) -> Result<()>;
 
-    /// Adds what decides how it learns, but for the settings, and what it is measured on, to the identity of a training.
+    /// Adds what decides how it learns, but for the settings, and what it is measured on, to the
+    /// identity of a training.
     fn identify(&self, validation: &Self::Validation, identity: Identity) -> Identity;
 }
 

@@ -8,18 +8,21 @@ use taper_core::{
 
 const SAMPLING: Purpose = Purpose::new("data/sampling");
 
-/// How often the training pictures of each class come in an epoch, which always has as many rows as there are. Written
-/// `shuffled`, `balanced`, `weighted`, or `weighted:W,W,…` with one weight per class.
+/// How often the training pictures of each class come in an epoch, which always has as many rows as
+/// there are. Written `shuffled`, `balanced`, `weighted`, or `weighted:W,W,…` with one weight per
+/// class.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Sampling {
     /// Every row once.
     #[default]
     Shuffled,
-    /// Every class as often as any other; of a class, every row equally often, up to one time more or less.
+    /// Every class as often as any other; of a class, every row equally often, up to one time more
+    /// or less.
     Balanced,
-    /// Drawn with replacement, as PyTorch's `WeightedRandomSampler`: each row with a probability in proportion to the
-    /// weight of its class, from 0, in label order; without weights, to 1 / rows of its class.
+    /// Drawn with replacement, as PyTorch's `WeightedRandomSampler`: each row with a probability in
+    /// proportion to the weight of its class, from 0, in label order; without weights, to 1 / rows
+    /// of its class.
     Weighted(Option<Vec<f64>>),
 }
 
@@ -92,7 +95,8 @@ impl Sampling {
     /// What it means for rows with these labels.
     ///
     /// # Errors
-    /// [`OutOfRange`] unless there is one weight for each of the classes, and one above 0 among those that have rows.
+    /// [`OutOfRange`] unless there is one weight for each of the classes, and one above 0 among
+    /// those that have rows.
     pub(crate) fn for_rows(&self, labels: &[u32], classes: usize) -> Result<Order, OutOfRange> {
         let by_class = match self {
             Self::Shuffled => return Ok(Order::Shuffled),
@@ -124,15 +128,17 @@ impl Sampling {
 pub(crate) enum Order {
     /// Every row once, by chance.
     Shuffled,
-    /// As many rows as there are, every class as often as any other; of a class, every row equally often, up to one time
-    /// more or less.
+    /// As many rows as there are, every class as often as any other; of a class, every row equally
+    /// often, up to one time more or less.
     Balanced,
-    /// As many rows as there are, drawn with replacement: each with a probability in proportion to its weight.
+    /// As many rows as there are, drawn with replacement: each with a probability in proportion to
+    /// its weight.
     Weighted(Vec<f64>),
 }
 
 impl Order {
-    /// The rows of an epoch in their order, as many as there are labels: a function of its arguments alone.
+    /// The rows of an epoch in their order, as many as there are labels: a function of its
+    /// arguments alone.
     pub(crate) fn draw(&self, labels: &[u32], seed: u64, epoch: u32) -> Vec<u32> {
         let keys: Vec<u64> = (0..labels.len() as u64).collect();
         let key = Key::new(seed, SAMPLING);

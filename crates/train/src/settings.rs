@@ -27,8 +27,8 @@ pub struct Training {
     /// The largest norm of all gradients together, above 0. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Decay of the moving average of the weights that is measured and kept in place of the weights themselves, in
-    /// [0, 1). Default: no average.
+    /// Decay of the moving average of the weights that is measured and kept in place of the weights
+    /// themselves, in [0, 1). Default: no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Everything random follows from it. Default 0.
@@ -84,7 +84,8 @@ impl Training {
         self.optimizer.clone().check()?;
         self.sampling.clone().check()?;
         self.loss.check_shares()?;
-        // Against one step an epoch, which finds everything but spans that are too long for the data at hand.
+        // Against one step an epoch, which finds everything but spans that are too long for the
+        // data at hand.
         if self.schedule.warmup.is_none() {
             self.schedule.check(u64::from(self.epochs), 1)?;
         }

@@ -18,7 +18,8 @@ pub struct Table {
     pub values: Vec<f32>,
     /// The label of each row.
     pub labels: Vec<u32>,
-    /// What each row was mixed with: the second label and its share, 0 to 1. Empty if nothing was mixed.
+    /// What each row was mixed with: the second label and its share, 0 to 1. Empty if nothing was
+    /// mixed.
     pub mixed: Vec<(u32, f32)>,
 }
 
@@ -124,7 +125,8 @@ pub struct RowBatches<'a> {
     per_step: usize,
     order: Order,
     sampling: String,
-    /// The epoch whose rows are there, and what makes those of others, if not all epochs have the same.
+    /// The epoch whose rows are there, and what makes those of others, if not all epochs have the
+    /// same.
     fresh: Option<(u32, MakeTable<'a>)>,
     /// The order that was drawn last, and for which seed and epoch.
     drawn: Option<((u64, u32), Vec<u32>)>,
@@ -147,9 +149,9 @@ impl<'a> RowBatches<'a> {
         })
     }
 
-    /// Gives every epoch rows of its own, such as new views of the same pictures. `make` is asked for those of each epoch
-    /// but the first (0), which begins with the rows that are there; it must be a pure function of the epoch, and give as
-    /// many rows with the same labels.
+    /// Gives every epoch rows of its own, such as new views of the same pictures. `make` is asked
+    /// for those of each epoch but the first (0), which begins with the rows that are there; it
+    /// must be a pure function of the epoch, and give as many rows with the same labels.
     #[must_use]
     pub fn fresh(mut self, make: impl FnMut(u32) -> Result<Table> + 'a) -> Self {
         self.fresh = Some((0, Box::new(make)));

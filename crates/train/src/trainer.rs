@@ -47,9 +47,9 @@ pub struct Trained<L> {
 
 /// Trains whatever can learn: a step of the optimizer for each batch, validation after each epoch.
 ///
-/// Callbacks are told of every event and their actions carried out. The same learner, batches, settings and callbacks give
-/// the same weights to the bit, on one class of processor, with any number of threads, and wherever training was
-/// interrupted.
+/// Callbacks are told of every event and their actions carried out. The same learner, batches,
+/// settings and callbacks give the same weights to the bit, on one class of processor, with any
+/// number of threads, and wherever training was interrupted.
 #[derive(Debug)]
 pub struct Trainer<'v, L: Learner, B> {
     pub(crate) learner: L,
@@ -130,13 +130,14 @@ where
         self.base_rate
     }
 
-    /// Writes the checkpoints that callbacks ask for into a folder, and one when training is interrupted.
+    /// Writes the checkpoints that callbacks ask for into a folder, and one when training is
+    /// interrupted.
     pub fn checkpoints(&mut self, folder: CheckpointFolder) {
         self.folder = Some(folder);
     }
 
-    /// Goes on from the latest checkpoint in the folder that was set. Gives whether there was one, and what is wrong with
-    /// later ones that cannot be read.
+    /// Goes on from the latest checkpoint in the folder that was set. Gives whether there was one,
+    /// and what is wrong with later ones that cannot be read.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if the checkpoint belongs to other settings or other features.
@@ -234,7 +235,8 @@ where
                 self.tell(epoch, callbacks)?;
             }
             if watch.interrupted() && self.stop.is_none() && self.learner.waiting() == 0 {
-                // The epoch's end is a moment like any other: its figures come when training goes on.
+                // The epoch's end is a moment like any other: its figures come when training goes
+                // on.
                 self.interrupt(epoch, callbacks)?;
             }
         }

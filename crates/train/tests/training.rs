@@ -1,4 +1,5 @@
-//! Training of heads on features: interruption, traces of the finder, moving averages, accumulation.
+//! Training of heads on features: interruption, traces of the finder, moving averages,
+//! accumulation.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;
@@ -229,7 +230,8 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
     let mut trainer = trainer(&setting);
     trainer.checkpoints(CheckpointFolder::new(&checkpoints));
     trainer.resume().unwrap();
-    // A file where the folder should be: what a full disk or a folder without rights comes to, also for root.
+    // A file where the folder should be: what a full disk or a folder without rights comes to, also
+    // for root.
     let mut callbacks = callbacks(folder.path());
     let moved = folder.path().join("moved");
     let (from, to) = (checkpoints.clone(), moved.clone());

@@ -1,4 +1,5 @@
-//! torch's checkpoints, both as zip archives (since torch 1.6) and in the old format, read without executing anything.
+//! torch's checkpoints, both as zip archives (since torch 1.6) and in the old format, read without
+//! executing anything.
 //!
 //! Follows `torch/serialization.py`: `_load` (zip) and `_legacy_load`.
 
@@ -14,8 +15,8 @@ use crate::{
 };
 use crate::{Error, Result};
 
-/// Where training scripts keep the weights in their checkpoints, in the order of timm's `load_state_dict` (without
-/// `use_ema`).
+/// Where training scripts keep the weights in their checkpoints, in the order of timm's
+/// `load_state_dict` (without `use_ema`).
 const WRAPPERS: [&str; 5] = ["state_dict", "model", "state_dict_ema", "model_ema", "module"];
 
 /// A pickle that describes weights is small; the numbers are outside of it.
@@ -69,7 +70,8 @@ fn read_zip(data: &[u8]) -> Step<Contents> {
     })
 }
 
-/// Four pickles (magic number, version, machine, object), a pickle of the storages' names, then their numbers.
+/// Four pickles (magic number, version, machine, object), a pickle of the storages' names, then
+/// their numbers.
 fn read_old(data: &[u8]) -> Step<Contents> {
     let mut at = 0;
     let mut next = |what: &str| -> Step<(Unpickled, &[u8])> {

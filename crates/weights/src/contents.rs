@@ -21,7 +21,8 @@ pub(crate) struct Tensor {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) tensors: BTreeMap<String, Tensor>,
-    /// Tensors of other types, e.g. counters of batches, with the type's name: there, but not to be had as floats.
+    /// Tensors of other types, e.g. counters of batches, with the type's name: there, but not to be
+    /// had as floats.
     pub(crate) other: BTreeMap<String, String>,
     /// Texts that the file's writer put into it.
     pub(crate) metadata: BTreeMap<String, String>,

@@ -26,12 +26,14 @@ pub enum ElementType {
     Bf16,
 }
 
-/// Named tensors of a file, read where they lie: safetensors in one file or in several with an index
-/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which nothing is executed.
+/// Named tensors of a file, read where they lie: safetensors in one file or in several with an
+/// index (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
+/// nothing is executed.
 ///
-/// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are read when it is asked
-/// for. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened on demand. Values are in row-major order.
-/// The whole header is checked on opening; a damaged or hostile file is an error, never a crash.
+/// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are
+/// read when it is asked for. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened
+/// on demand. Values are in row-major order. The whole header is checked on opening; a damaged or
+/// hostile file is an error, never a crash.
 ///
 /// ```
 /// use taper_graph::WeightSource;
@@ -83,12 +85,14 @@ impl Bytes {
 impl WeightFile {
     /// Opens a file.
     ///
-    /// The file must not change while it is open. Replacing it by a rename, as all of Taper does, is fine.
+    /// The file must not change while it is open. Replacing it by a rename, as all of Taper does,
+    /// is fine.
     ///
     /// # Errors
-    /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (an HDF5 file, a pointer file of
-    /// Git LFS, …); [`Error::Damaged`] if it is truncated or its header is inconsistent; [`Error::Checkpoint`] if a torch
-    /// checkpoint is damaged or asks for more than tensors.
+    /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (an HDF5
+    /// file, a pointer file of Git LFS, …); [`Error::Damaged`] if it is truncated or its header is
+    /// inconsistent; [`Error::Checkpoint`] if a torch checkpoint is damaged or asks for more than
+    /// tensors.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -189,8 +193,8 @@ impl WeightFile {
         self.files.iter().map(|file| file.get().len()).sum()
     }
 
-    /// The SHA-256 of the whole file in lower-case hexadecimal; of several, that of their digests, one a line, in the
-    /// order of their names. Computed once, on the first call.
+    /// The SHA-256 of the whole file in lower-case hexadecimal; of several, that of their digests,
+    /// one a line, in the order of their names. Computed once, on the first call.
     #[cfg(feature = "digest")]
     pub fn digest(&self) -> &str {
         use sha2::{Digest, Sha256};
@@ -218,12 +222,12 @@ impl WeightFile {
         Self { digest: OnceLock::from(digest.to_owned()), ..self }
     }
 
-    /// Checks that everything the network needs is there, in its shape and in a type that can be read. What the
-    /// network does not need is not looked at.
+    /// Checks that everything the network needs is there, in its shape and in a type that can be
+    /// read. What the network does not need is not looked at.
     ///
     /// # Errors
-    /// [`Error::ElementType`] names the first tensor of a foreign type; [`Error::Mismatch`] lists all that is missing
-    /// or misshapen.
+    /// [`Error::ElementType`] names the first tensor of a foreign type; [`Error::Mismatch`] lists
+    /// all that is missing or misshapen.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         for parameter in graph.parameters() {
             if let Some(found) = self.contents.other.get(&parameter.name) {
@@ -315,9 +319,10 @@ fn map(path: &Path) -> Result<Bytes> {
 
 #[cfg(not(target_family = "wasm"))]
 fn contents(file: File) -> std::io::Result<Bytes> {
-    // SAFETY: the mapping is read-only and lives as long as the `WeightFile`. The one hazard is another process that
-    // shortens or rewrites the file in place; the documentation of `WeightFile::open` asks for a file that does not
-    // change, as every reader of memory-mapped weights does. Bytes are only ever read as plain numbers or checked text.
+    // SAFETY: the mapping is read-only and lives as long as the `WeightFile`. The one hazard is
+    // another process that shortens or rewrites the file in place; the documentation of
+    // `WeightFile::open` asks for a file that does not change, as every reader of memory-mapped
+    // weights does. Bytes are only ever read as plain numbers or checked text.
     Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }?))
 }
 
@@ -328,7 +333,8 @@ fn contents(mut file: File) -> std::io::Result<Bytes> {
     Ok(Bytes::Owned(bytes))
 }
 
-/// The values of a view with strides, in row-major order. The reader has checked that it stays inside of `values`.
+/// The values of a view with strides, in row-major order. The reader has checked that it stays
+/// inside of `values`.
 fn in_row_major(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let value = |mut index: usize| {
@@ -362,7 +368,8 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.is_empty() {
         return Some(("an empty file", "fetch or export it again"));
     }
-    // A safetensors file starts with the header's length, so that its ninth byte is the header's first.
+    // A safetensors file starts with the header's length, so that its ninth byte is the header's
+    // first.
     if bytes.get(8) == Some(&b'{') {
         return None;
     }

@@ -1,10 +1,13 @@
-//! The part of Python's pickle format that torch checkpoints of weights need, read without executing anything.
+//! The part of Python's pickle format that torch checkpoints of weights need, read without
+//! executing anything.
 //!
-//! A pickle is a program for a stack machine that may call any function of any Python module. Here, a name of a function
-//! is only a name: the few that build tensors are understood, every other is refused. Values live in an arena, so that no
-//! nesting, however deep, costs stack; their number is limited, so that a small file cannot fill the memory.
+//! A pickle is a program for a stack machine that may call any function of any Python module. Here,
+//! a name of a function is only a name: the few that build tensors are understood, every other is
+//! refused. Values live in an arena, so that no nesting, however deep, costs stack; their number is
+//! limited, so that a small file cannot fill the memory.
 //!
-//! Follows `Lib/pickletools.py` of CPython (opcodes) and `torch/serialization.py`, `torch/_utils.py` (tensors).
+//! Follows `Lib/pickletools.py` of CPython (opcodes) and `torch/serialization.py`,
+//! `torch/_utils.py` (tensors).
 
 use std::collections::HashMap;
 
@@ -273,43 +276,10 @@ impl<'a> Machine<'a> {
                     self.marked()?;
                 }
                 b'2' => self.push(self.top()?)?,
-                b'N' => self.push(Value::None)?,
-                0x88 | 0x89 => self.push(Value::Bool)?,
-                b'J' => {
-                    let number = self.number(4)? as u32 as i32;
-                    self.push(Value::Int(number.into()))?;
-                }
-                b'K' => {
-                    let number = self.number(1)?;
-                    self.push(Value::Int(number as i64))?;
-                }
-                b'M' => {
-                    let number = self.number(2)?;
-                    self.push(Value::Int(number as i64))?;
-                }
-                0x8a => {
-                    let length = self.byte()? as usize;
-                    let value = self.long(length)?;
+                b'N' | 0x88 | 0x89 | b'J' | b'K' | b'M' | 0x8a | b'G' | b'X' | b'T' | 0x8c
+                | b'U' | 0x8d => {
+                    let value = self.atom(code)?;
                     self.push(value)?;
-                }
-                b'G' => {
-                    self.take(8)?;
-                    self.push(Value::Float)?;
-                }
-                b'X' | b'T' => {
-                    let length = self.number(4)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
-                }
-                0x8c | b'U' => {
-                    let length = self.number(1)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
-                }
-                0x8d => {
-                    let length = self.number(8)?;
-                    let text = self.text(length)?;
-                    self.push(text)?;
                 }
                 b')' => self.tuple(&[])?,
                 0x85..=0x87 => {
@@ -323,34 +293,7 @@ impl<'a> Machine<'a> {
                     let values = self.marked()?;
                     self.tuple(&values)?;
                 }
-                b']' => {
-                    self.arena.lists.push(Vec::new());
-                    self.push(Value::List(self.arena.lists.len() as u32 - 1))?;
-                }
-                b'a' | b'e' => {
-                    let values = if code == b'a' { vec![self.pop()?] } else { self.marked()? };
-                    let Value::List(list) = self.top()? else {
-                        return Err("the pickle appends to what is no list".into());
-                    };
-                    self.arena.lists[list as usize].extend(values);
-                }
-                b'}' => self.dict()?,
-                b's' | b'u' => {
-                    let values = if code == b's' {
-                        let value = self.pop()?;
-                        vec![self.pop()?, value]
-                    } else {
-                        self.marked()?
-                    };
-                    let Value::Dict(dict) = self.top()? else {
-                        return Err("the pickle sets items of what is no dictionary".into());
-                    };
-                    let (pairs, rest) = values.as_chunks::<2>();
-                    if !rest.is_empty() {
-                        return Err("the pickle has a key without its value".into());
-                    }
-                    self.arena.dicts[dict as usize].extend(pairs.iter().map(|[k, v]| (*k, *v)));
-                }
+                b']' | b'a' | b'e' | b'}' | b's' | b'u' => self.collection(code)?,
                 b'q' => {
                     let slot = self.number(1)? as u32;
                     self.remember(slot)?;
@@ -384,7 +327,8 @@ impl<'a> Machine<'a> {
                     let (arguments, function) = (self.pop()?, self.pop()?);
                     self.call(function, arguments)?;
                 }
-                // The attributes of an object, e.g. the versions of a state_dict's modules: not needed.
+                // The attributes of an object, e.g. the versions of a state_dict's modules: not
+                // needed.
                 b'b' => {
                     self.pop()?;
                     match self.top()? {
@@ -398,6 +342,73 @@ impl<'a> Machine<'a> {
                     ));
                 }
             }
+        }
+    }
+
+    /// A number, a text, or what is neither.
+    fn atom(&mut self, code: u8) -> Step<Value> {
+        Ok(match code {
+            0x88 | 0x89 => Value::Bool,
+            b'J' => Value::Int((self.number(4)? as u32 as i32).into()),
+            b'K' => Value::Int(self.number(1)? as i64),
+            b'M' => Value::Int(self.number(2)? as i64),
+            0x8a => {
+                let length = self.byte()? as usize;
+                self.long(length)?
+            }
+            b'G' => {
+                self.take(8)?;
+                Value::Float
+            }
+            b'X' | b'T' => {
+                let length = self.number(4)?;
+                self.text(length)?
+            }
+            0x8c | b'U' => {
+                let length = self.number(1)?;
+                self.text(length)?
+            }
+            0x8d => {
+                let length = self.number(8)?;
+                self.text(length)?
+            }
+            _ => Value::None,
+        })
+    }
+
+    /// Begins a list or a dictionary, or adds to one.
+    fn collection(&mut self, code: u8) -> Step {
+        match code {
+            b']' => {
+                self.arena.lists.push(Vec::new());
+                self.push(Value::List(self.arena.lists.len() as u32 - 1))
+            }
+            b'a' | b'e' => {
+                let values = if code == b'a' { vec![self.pop()?] } else { self.marked()? };
+                let Value::List(list) = self.top()? else {
+                    return Err("the pickle appends to what is no list".into());
+                };
+                self.arena.lists[list as usize].extend(values);
+                Ok(())
+            }
+            b's' | b'u' => {
+                let values = if code == b's' {
+                    let value = self.pop()?;
+                    vec![self.pop()?, value]
+                } else {
+                    self.marked()?
+                };
+                let Value::Dict(dict) = self.top()? else {
+                    return Err("the pickle sets items of what is no dictionary".into());
+                };
+                let (pairs, rest) = values.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return Err("the pickle has a key without its value".into());
+                }
+                self.arena.dicts[dict as usize].extend(pairs.iter().map(|[k, v]| (*k, *v)));
+                Ok(())
+            }
+            _ => self.dict(),
         }
     }
 
@@ -540,7 +551,8 @@ fn global(module: &str, name: &str) -> Step<Global> {
     };
     known.ok_or_else(|| {
         // The name comes from the file: shortened, and without control characters.
-        let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(80).collect::<String>();
+        let shown = |c: &char| !c.is_control();
+        let clean = |text: &str| text.chars().filter(shown).take(80).collect::<String>();
         format!(
             "it asks for {}.{}, which no weights need: a checkpoint can run any program, so nothing but tensors is read",
             clean(module),

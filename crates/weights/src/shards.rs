@@ -1,4 +1,5 @@
-//! Weights in several safetensors files with an index (`model.safetensors.index.json`), as `transformers` writes them.
+//! Weights in several safetensors files with an index (`model.safetensors.index.json`), as
+//! `transformers` writes them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -9,7 +9,8 @@ use crate::{
     safetensors::{HEADER_LIMIT, Info, METADATA},
 };
 
-/// Collects named tensors and makes a safetensors file of them. The same tensors give the same bytes.
+/// Collects named tensors and makes a safetensors file of them. The same tensors give the same
+/// bytes.
 ///
 /// ```
 /// use taper_graph::WeightSource;
@@ -67,7 +68,8 @@ impl TensorWriter {
         self.push(name.into(), Dtype::F32, shape, bytes);
     }
 
-    /// Adds a tensor as 16-bit floats if each of its values is one, else as 32-bit floats: no bit is lost either way.
+    /// Adds a tensor as 16-bit floats if each of its values is one, else as 32-bit floats: no bit
+    /// is lost either way.
     pub fn compact(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
         match as_f16(values) {
             Some(bytes) => self.push(name.into(), Dtype::F16, shape, bytes),
@@ -94,7 +96,8 @@ impl TensorWriter {
         self.tensors.push(Stored { name, dtype, shape: shape.to_vec(), bytes });
     }
 
-    /// The file's content. `text` is a key and a text for its header.
+    /// The file's content. `text` is a key and a text for its header: one at most, since the
+    /// format's map has no order and the bytes must be the same every time.
     ///
     /// # Errors
     /// [`Error::Write`] if shape and values of a tensor disagree, or two have the same name.

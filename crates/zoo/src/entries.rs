@@ -1,4 +1,5 @@
-//! The table of the registry. Preprocessing is that of timm's `pretrained_cfg` for the very weights; a test compares.
+//! The table of the registry. Preprocessing is that of timm's `pretrained_cfg` for the very
+//! weights; a test compares.
 
 use taper_core::{Fit, Interpolation, Preprocessing};
 use taper_fetch::{HubFile, RepositoryKind};

@@ -19,7 +19,8 @@ pub enum Error {
     /// A weight file cannot be read.
     #[error(transparent)]
     Weights(#[from] taper_weights::Error),
-    /// A file follows another framework's convention, and that framework's network computes something else.
+    /// A file follows another framework's convention, and that framework's network computes
+    /// something else.
     #[error(
         "the weights '{file}' are {naming}'s and cannot be used for {model}: {why}; \
          give those of timm or torchvision"

@@ -1,4 +1,5 @@
-//! The 1000 classes of ImageNet-1k (ILSVRC 2012), in the order of the pretrained classifiers' outputs.
+//! The 1000 classes of ImageNet-1k (ILSVRC 2012), in the order of the pretrained classifiers'
+//! outputs.
 
 use taper_core::ClassNames;
 

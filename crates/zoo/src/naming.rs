@@ -1,5 +1,6 @@
-//! Names of tensors by other conventions than timm's: torchvision's, Keras's, and those of RepVGG before its branches were
-//! fused. Which convention a file follows is told by its keys, tensor by tensor.
+//! Names of tensors by other conventions than timm's: torchvision's, Keras's, and those of RepVGG
+//! before its branches were fused. Which convention a file follows is told by its keys, tensor by
+//! tensor.
 
 mod keras;
 mod repvgg;
@@ -128,7 +129,8 @@ impl Renamed {
     }
 
     /// # Errors
-    /// [`taper_weights::Error::ElementType`] names the first tensor that is there, but holds numbers of a type that is not read.
+    /// [`taper_weights::Error::ElementType`] names the first tensor that is there, but holds
+    /// numbers of a type that is not read.
     pub(crate) fn check_types(&self, graph: &Graph) -> Result<()> {
         let missing = graph.parameters().into_iter().find_map(|parameter| {
             let found = self.file.other_type(&parameter.name)?;

@@ -1,9 +1,10 @@
 //! Which commit of a repository is fetched, and the digest of its `model.safetensors`.
 //!
-//! The Hub cannot be reached where this was written. The values come from pages of the Hub as search engines keep them and
-//! from what other projects pin; a digest is here only if the Hub's own page or two projects that do not depend on each other
-//! state it for a commit with this very file. A repository that is missing is fetched at `main`.
-//! On a machine with the Hub: `huggingface_hub.HfApi().model_info("timm/…", files_metadata=True)`.
+//! The Hub cannot be reached where this was written. The values come from pages of the Hub as
+//! search engines keep them and from what other projects pin; a digest is here only if the Hub's
+//! own page or two projects that do not depend on each other state it for a commit with this very
+//! file. A repository that is missing is fetched at `main`. On a machine with the Hub:
+//! `huggingface_hub.HfApi().model_info("timm/…", files_metadata=True)`.
 
 /// A repository's pinned state.
 pub(crate) struct Pin {

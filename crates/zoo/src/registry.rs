@@ -23,7 +23,8 @@ pub struct ModelSpec {
     pub source: &'static str,
     /// How many features the backbone gives per picture.
     pub feature_width: usize,
-    /// How many weights and biases the network has with its classifier; running statistics not counted.
+    /// How many weights and biases the network has with its classifier; running statistics not
+    /// counted.
     pub parameters: usize,
     /// How many classes the pretrained classifier tells apart.
     pub classes: usize,
@@ -50,7 +51,8 @@ impl ModelSpec {
         self.graph().without_classifier()
     }
 
-    /// Floating-point operations for one picture of its own size, classifier included; a multiply-add is two.
+    /// Floating-point operations for one picture of its own size, classifier included; a
+    /// multiply-add is two.
     pub fn flops(&self) -> u64 {
         let size = self.preprocessing.size as usize;
         Summary::new(&self.graph(), false, None, size, size).map_or(0, |summary| summary.flops)

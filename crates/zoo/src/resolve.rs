@@ -14,11 +14,12 @@ use crate::{
 /// Where weights shall come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WeightsChoice {
-    /// The pretrained weights: embedded, else from the Hub's cache on this machine, else from the Hub.
+    /// The pretrained weights: embedded, else from the Hub's cache on this machine, else from the
+    /// Hub.
     #[default]
     Pretrained,
-    /// A file: safetensors (also in several files with an index) or a torch checkpoint, with the names of timm, torchvision
-    /// or, for VGG, Keras.
+    /// A file: safetensors (also in several files with an index) or a torch checkpoint, with the
+    /// names of timm, torchvision or, for VGG, Keras.
     File(PathBuf),
     /// No knowledge at all, by a fixed formula: for benchmarks only.
     Random,
@@ -28,7 +29,8 @@ pub enum WeightsChoice {
 pub struct LoadedWeights {
     /// The tensors by name.
     pub source: Box<dyn WeightSource + Send + Sync>,
-    /// The SHA-256 of the file in lower-case hexadecimal: the weights' identity, e.g. in the key of cached features.
+    /// The SHA-256 of the file in lower-case hexadecimal: the weights' identity, e.g. in the key of
+    /// cached features.
     pub digest: String,
     /// In words, where the weights come from.
     pub origin: String,
@@ -36,18 +38,23 @@ pub struct LoadedWeights {
 }
 
 impl LoadedWeights {
-    /// Checks that the weights fit another form of the network than the backbone, e.g. the one with the classifier.
+    /// Checks that the weights fit another form of the network than the backbone, e.g. the one with
+    /// the classifier.
     ///
     /// # Errors
     /// [`taper_weights::Error::Mismatch`] lists all that is missing or misshapen.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         let whole = crate::find(self.model)?.graph();
-        check_weights_in(graph, &whole, self.source.as_ref()).map_err(|source| taper_weights::Error::Mismatch {
-            file: self.origin.clone(),
-            model: self.model.to_owned(),
-            source: source.into(),
-            remedy: "a head can be trained on them all the same; for ImageNet's classes give weights with their classifier"
-                .into(),
+        let fits = check_weights_in(graph, &whole, self.source.as_ref());
+        fits.map_err(|source| {
+            let remedy = "a head can be trained on them all the same; for ImageNet's classes give \
+                          weights with their classifier";
+            taper_weights::Error::Mismatch {
+                file: self.origin.clone(),
+                model: self.model.to_owned(),
+                source: source.into(),
+                remedy: remedy.into(),
+            }
         })?;
         Ok(())
     }
@@ -63,7 +70,8 @@ impl std::fmt::Debug for LoadedWeights {
     }
 }
 
-/// Finds, opens and checks a model's weights. The backbone must be complete in them; a classifier may be missing.
+/// Finds, opens and checks a model's weights. The backbone must be complete in them; a classifier
+/// may be missing.
 ///
 /// ```
 /// use taper_zoo::{WeightsChoice, find, resolve};
@@ -75,8 +83,8 @@ impl std::fmt::Debug for LoadedWeights {
 /// ```
 ///
 /// # Errors
-/// All of [`Error`] but an unknown model: the file cannot be read, is in no format that is read, is damaged, or belongs
-/// to another network; the Hub cannot be reached or refuses.
+/// All of [`Error`] but an unknown model: the file cannot be read, is in no format that is read, is
+/// damaged, or belongs to another network; the Hub cannot be reached or refuses.
 pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<LoadedWeights> {
     resolve_with(model, choice, &HubOptions::from_env())
 }
@@ -108,8 +116,8 @@ pub fn resolve_with(
     Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
 }
 
-/// Checks that the weights hold the backbone, and that what they hold beside it does not make them another network's: all of
-/// ResNet-50 is in ResNet-101.
+/// Checks that the weights hold the backbone, and that what they hold beside it does not make them
+/// another network's: all of ResNet-50 is in ResNet-101.
 fn check_names(
     model: &'static ModelSpec,
     whole: &Graph,
@@ -175,7 +183,8 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
                 .map_err(|source| taper_weights::Error::Read { path: path.clone(), source })?,
         };
         if promised != found {
-            // The blob itself: with it gone, the name that leads to it leads nowhere, and the file counts as not cached.
+            // The blob itself: with it gone, the name that leads to it leads nowhere, and the file
+            // counts as not cached.
             let path = path.canonicalize().unwrap_or(path);
             return Err(Error::CachedDigest { path, promised, found });
         }
@@ -235,7 +244,8 @@ mod tests {
         assert!(error.ends_with("give --model efficientnet-lite0"), "{error}");
     }
 
-    /// Of a deeper network of the same family there is everything that a shallower one needs, and more.
+    /// Of a deeper network of the same family there is everything that a shallower one needs, and
+    /// more.
     #[test]
     fn a_file_of_a_deeper_network_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -44,8 +44,9 @@ impl Case {
             return vec!["pytorch-bf16-channels-last", "openvino-bf16"];
         }
         let mut peers = vec!["pytorch-eager", "onnxruntime-f32", "openvino-f32", "rten"];
-        // Three pictures a second: one batch shows it. candle-transformers has no EfficientNet-Lite, and its VGG takes one
-        // picture at a time and ends in the classifier: there, candle's own layers do the work.
+        // Three pictures a second: one batch shows it. candle-transformers has no
+        // EfficientNet-Lite, and its VGG takes one picture at a time and ends in the classifier:
+        // there, candle's own layers do the work.
         if self.batch == 8 {
             peers.push(if self.network == "resnet50" { "candle-transformers" } else { "candle" });
         }

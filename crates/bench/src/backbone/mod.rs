@@ -1,7 +1,7 @@
 //! Pictures per second of the frozen backbones, with everything from bytes to features.
 //!
-//! Taper's figure includes what its peers are spared: it starts from 8-bit pixels, they get normalised floats in the layout
-//! that they like.
+//! Taper's figure includes what its peers are spared: it starts from 8-bit pixels, they get
+//! normalised floats in the layout that they like.
 
 mod case;
 #[cfg(feature = "peers")]
@@ -34,7 +34,8 @@ pub(crate) struct Options {
     /// Write the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only cases with this in their name, e.g. resnet50, or lite0-224-bf16; may be given several times.
+    /// Only cases with this in their name, e.g. resnet50, or lite0-224-bf16; may be given several
+    /// times.
     #[arg(long, value_name = "SUBSTRING")]
     cases: Vec<String>,
     /// Pictures that go through the network together.

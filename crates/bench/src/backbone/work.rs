@@ -79,7 +79,8 @@ pub(crate) fn graph(network: &str) -> anyhow::Result<Graph> {
     Ok(graph.without_classifier())
 }
 
-/// Pictures that all make alike: u8 `[batch, size, size, 3]`; `python/peers.py` and `python/cuda.py` have the same formula.
+/// Pictures that all make alike: u8 `[batch, size, size, 3]`; `python/peers.py` and
+/// `python/cuda.py` have the same formula.
 pub(crate) fn pixels(batch: usize, size: usize) -> Vec<u8> {
     (0..batch * size * size * 3).map(|i| (i as u64 * 7919 % 251) as u8).collect()
 }

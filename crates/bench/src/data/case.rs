@@ -8,7 +8,8 @@ pub(crate) enum Case {
     Jpeg300,
     /// Photographs of about 500 × 400: the same.
     Photo500,
-    /// Pictures of 300 × 300: random-resized crop to 256², mirrored by chance, turned by up to 15°, colours jittered.
+    /// Pictures of 300 × 300: random-resized crop to 256², mirrored by chance, turned by up to 15°,
+    /// colours jittered.
     Augment300,
 }
 

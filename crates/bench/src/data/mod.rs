@@ -1,8 +1,10 @@
-//! Pictures per second of the way from JPEG files to batches: read, decoded, brought to 256², augmented.
+//! Pictures per second of the way from JPEG files to batches: read, decoded, brought to 256²,
+//! augmented.
 //!
-//! All read the same files, which lie in the page cache, with two threads or worker processes, in batches of 64. What each
-//! does is what its users write: `tf.data` gives f32 and resizes without antialiasing, `torchvision` decodes to tensors (or,
-//! for `augment-300`, works on Pillow pictures) in a `DataLoader`, Taper gives u8 and antialiases.
+//! All read the same files, which lie in the page cache, with two threads or worker processes, in
+//! batches of 64. What each does is what its users write: `tf.data` gives f32 and resizes without
+//! antialiasing, `torchvision` decodes to tensors (or, for `augment-300`, works on Pillow pictures)
+//! in a `DataLoader`, Taper gives u8 and antialiases.
 
 mod case;
 mod work;
@@ -44,7 +46,8 @@ pub(crate) struct Options {
     /// Only cases with this in their name; may be given several times.
     #[arg(long, value_name = "SUBSTRING")]
     cases: Vec<String>,
-    /// A folder of JPEG pictures of 300 × 300 [default: rock-paper-scissors where it is shared, else pictures that are made].
+    /// A folder of JPEG pictures of 300 × 300 [default: rock-paper-scissors where it is shared,
+    /// else pictures that are made].
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
     /// How often everybody has a turn.
@@ -128,10 +131,12 @@ fn made(case: Case, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(pictures)
 }
 
-/// Whether a peer sees the picture that Taper sees: the mean of each channel of the first one, brought to size.
+/// Whether a peer sees the picture that Taper sees: the mean of each channel of the first one,
+/// brought to size.
 fn agree(case: Case, peer: &str, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let (a, b) = (&ours.sample, &theirs.sample);
-    // Decoders differ: tf.data's default is libjpeg's fast transform, which moves red and blue by more than a level.
+    // Decoders differ: tf.data's default is libjpeg's fast transform, which moves red and blue by
+    // more than a level.
     if a.len() != 3 || b.len() != 3 || !a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2.0) {
         bail!("{}: {peer} sees another picture ({b:?}) than Taper ({a:?})", case.name());
     }

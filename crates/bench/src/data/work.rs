@@ -55,10 +55,9 @@ impl Augment for Views {
         preparer: &mut Preparer,
         out: &mut [u8],
     ) -> taper_data::Result<()> {
-        self.0.render(picture, view, key, &SPEC, preparer.warper(), out).map_err(|e| {
-            let (width, height) = picture.dimensions();
-            taper_data::Error::Resize { width, height, size: SPEC.size, reason: e.to_string() }
-        })
+        self.0
+            .render(picture, view, key, &SPEC, preparer.warper(), out)
+            .map_err(|e| taper_data::Error::View(e.into()))
     }
 }
 

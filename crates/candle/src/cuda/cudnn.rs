@@ -1,5 +1,5 @@
-//! Dense convolutions through cuDNN, channels last all along: candle's own calls lay maps out channels first, which tensor
-//! cores do not read without a transposition.
+//! Dense convolutions through cuDNN, channels last all along: candle's own calls lay maps out
+//! channels first, which tensor cores do not read without a transposition.
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
@@ -116,7 +116,8 @@ impl Conv {
             )
             .map_err(failed)?;
         conv.set_group_count(number(self.groups)).map_err(failed)?;
-        // As PyTorch asks for it (aten/src/ATen/cudnn/Descriptors.h): the default lets f32 be rounded to TF32.
+        // As PyTorch asks for it (aten/src/ATen/cudnn/Descriptors.h): the default lets f32 be
+        // rounded to TF32.
         let math = match maps.dtype() {
             DType::F32 if !self.tf32 => Math::CUDNN_FMA_MATH,
             DType::F16 => Math::CUDNN_TENSOR_OP_MATH,
@@ -132,8 +133,9 @@ impl Conv {
             [window.n as i32, number(out), window.out_height as i32, window.out_width as i32];
         let y = cudnn.create_4d_tensor::<T>(format, sides).map_err(failed)?;
         let forward = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
-        // Both are deterministic and know channels last for every type; cuDNN's own choice would depend on its version and on what
-        // memory is free. The second needs no workspace and is slower.
+        // Both are deterministic and know channels last for every type; cuDNN's own choice would
+        // depend on its version and on what memory is free. The second needs no workspace and is
+        // slower.
         let sized = |algorithm| Ok((algorithm, forward.get_workspace_size(algorithm)?));
         let (algorithm, bytes) = sized(Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
             .or_else(|_: CudnnError| sized(Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM))

@@ -1,4 +1,5 @@
-//! Masks of dropout, drawn where they are needed: the same bits as on the CPU, and nothing goes over the bus.
+//! Masks of dropout, drawn where they are needed: the same bits as on the CPU, and nothing goes
+//! over the bus.
 
 use candle_core::{
     CpuStorage, CudaStorage, InplaceOp1, Layout, Result, bail, cuda_backend::cudarc,
@@ -7,8 +8,8 @@ use cudarc::driver::PushKernelArg;
 
 use super::{failed, grid, kernel};
 
-/// Fills f32 `[rows, columns]` with the mask of a dropout: 0 with its probability, else `kept`. Row i has the stream
-/// (step, i) of the key.
+/// Fills f32 `[rows, columns]` with the mask of a dropout: 0 with its probability, else `kept`. Row
+/// i has the stream (step, i) of the key.
 pub(crate) struct DropoutMask {
     /// The words of the key.
     pub(crate) key: [u32; 2],
@@ -42,7 +43,8 @@ impl InplaceOp1 for DropoutMask {
         launch.arg(&low).arg(&high).arg(&self.step).arg(&self.threshold).arg(&self.kept);
         // Each thread draws a block of four values.
         let blocks = rows * columns.div_ceil(4);
-        // SAFETY: the arguments are those of `dropout_mask` in kernels.cu, which writes rows · columns values.
+        // SAFETY: the arguments are those of `dropout_mask` in kernels.cu, which writes rows ·
+        // columns values.
         unsafe { launch.launch(grid(blocks)?) }.map_err(failed)?;
         Ok(())
     }

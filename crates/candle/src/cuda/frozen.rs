@@ -44,7 +44,8 @@ pub(crate) fn normalise(
         let y: CudaSlice<T> = unsafe { device.alloc(items)? };
         let mut launch = function.builder();
         launch.arg(&pixels).arg(&y).arg(&count).arg(&channels).arg(&op.affine);
-        // SAFETY: the arguments are those of `normalise_*` in kernels.cu, and as long as it reads and writes.
+        // SAFETY: the arguments are those of `normalise_*` in kernels.cu, and as long as it reads
+        // and writes.
         unsafe { launch.launch(grid(items)?) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
@@ -67,7 +68,8 @@ fn slide(
         let y: CudaSlice<T> = unsafe { device.alloc(shape.elem_count())? };
         let mut launch = function.builder();
         launch.arg(&x).arg(&y).arg(&window);
-        // SAFETY: the arguments are those of the kernel in kernels.cu, and as long as the window says.
+        // SAFETY: the arguments are those of the kernel in kernels.cu, and as long as the window
+        // says.
         unsafe { launch.launch(grid(shape.elem_count() / vector)?) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
@@ -114,7 +116,8 @@ pub(crate) fn depthwise(
         let y: CudaSlice<T> = unsafe { device.alloc(shape.elem_count())? };
         let mut launch = function.builder();
         launch.arg(&x).arg(&weights).arg(&bias).arg(&y).arg(&window);
-        // SAFETY: the arguments are those of `depthwise_*` in kernels.cu; their lengths were checked.
+        // SAFETY: the arguments are those of `depthwise_*` in kernels.cu; their lengths were
+        // checked.
         unsafe { launch.launch(grid(shape.elem_count() / vector)?) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
@@ -160,7 +163,8 @@ pub(crate) fn pointwise(
             None => launch.arg(&0u64),
         };
         launch.arg(&y).arg(&count).arg(&inputs).arg(&outputs).arg(&activation);
-        // SAFETY: the arguments are those of `pointwise_*` in kernels.cu; their shapes were checked; 0 is its null.
+        // SAFETY: the arguments are those of `pointwise_*` in kernels.cu; their shapes were
+        // checked; 0 is its null.
         unsafe { launch.launch(threads) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
@@ -197,7 +201,8 @@ pub(crate) fn finish(
             None => launch.arg(&0u64),
         };
         launch.arg(&rows).arg(&width).arg(&activation);
-        // SAFETY: the arguments are those of `finish_*` in kernels.cu; their lengths were checked; 0 is its null.
+        // SAFETY: the arguments are those of `finish_*` in kernels.cu; their lengths were checked;
+        // 0 is its null.
         unsafe { launch.launch(grid(items / vector)?) }.map_err(failed)?;
         Ok(())
     })
@@ -228,7 +233,8 @@ pub(crate) fn layer_norm(
         let y: CudaSlice<T> = unsafe { device.alloc(items)? };
         let mut launch = function.builder();
         launch.arg(&x).arg(&scale).arg(&bias).arg(&y).arg(&count).arg(&width).arg(&eps);
-        // SAFETY: the arguments are those of `layer_norm_*` in kernels.cu; their lengths were checked.
+        // SAFETY: the arguments are those of `layer_norm_*` in kernels.cu; their lengths were
+        // checked.
         unsafe { launch.launch(threads) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), shape))
     })
@@ -250,7 +256,8 @@ pub(crate) fn global_average(
         let y: CudaSlice<f32> = unsafe { device.alloc(n * channels)? };
         let mut launch = function.builder();
         launch.arg(&x).arg(&y).arg(&count).arg(&pixels).arg(&width);
-        // SAFETY: the arguments are those of `global_average_*` in kernels.cu, and as long as it reads and writes.
+        // SAFETY: the arguments are those of `global_average_*` in kernels.cu, and as long as it
+        // reads and writes.
         unsafe { launch.launch(grid(n * channels)?) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(y, device.clone()), Shape::from((n, channels))))
     })

@@ -1,5 +1,5 @@
-//! What runs on CUDA beside candle: kernels of our own, compiled for the device at hand by NVRTC on first use, cuDNN with
-//! channels last, and the device's one stream and memory.
+//! What runs on CUDA beside candle: kernels of our own, compiled for the device at hand by NVRTC on
+//! first use, cuDNN with channels last, and the device's one stream and memory.
 
 #[cfg(feature = "cudnn")]
 pub(crate) mod cudnn;
@@ -34,14 +34,16 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core:
 /// # Errors
 /// What the driver says.
 pub(crate) fn prepare(device: &CudaDevice) -> Result<()> {
-    // SAFETY: tensors are allocated, used and freed in the device's one stream, whichever thread gives the work, so that no
-    // two uses need an event between them. The only other stream is that of transfers, which keep their own events.
+    // SAFETY: tensors are allocated, used and freed in the device's one stream, whichever thread
+    // gives the work, so that no two uses need an event between them. The only other stream is that
+    // of transfers, which keep their own events.
     unsafe { device.disable_event_tracking() };
     if let Some(pool) = memory_pool(device)? {
         let mut keep = u64::MAX;
         let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: the pool is the device's own, and this attribute is a u64. By default every wait for the device gives all
-        // that is free back to the system, and the next batch has to ask for it again.
+        // SAFETY: the pool is the device's own, and this attribute is a u64. By default every wait
+        // for the device gives all that is free back to the system, and the next batch has to ask
+        // for it again.
         unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }
             .map_err(failed)?;
     }
@@ -95,7 +97,8 @@ pub(crate) fn ptx() -> Result<&'static str> {
     }
 }
 
-/// A kernel of kernels.cu, and the stream that it runs in. (candle's own type for both cannot be named.)
+/// A kernel of kernels.cu, and the stream that it runs in. (candle's own type for both cannot be
+/// named.)
 struct Kernel {
     function: CudaFunction,
     stream: Arc<CudaStream>,

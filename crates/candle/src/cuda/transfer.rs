@@ -126,8 +126,8 @@ impl Lanes {
         compute: impl FnOnce(&Tensor) -> crate::Result<T>,
     ) -> crate::Result<T> {
         if self.slots.first().is_none_or(|slot| slot.here.len < pixels.len()) {
-            // What is queued for the old ones runs before they are freed: `there` in the order of the stream, `here` after
-            // waiting.
+            // What is queued for the old ones runs before they are freed: `there` in the order of
+            // the stream, `here` after waiting.
             self.slots.clear();
             let slots = (0..SLOTS).map(|_| self.slot(pixels.len()));
             self.slots = slots.collect::<Result<_>>()?;
@@ -169,8 +169,8 @@ impl Lanes {
             let source = view::<f32>(storage, layout)?;
             let (address, _guard) = source.device_ptr(&self.compute);
             let target = &mut memory.queued()[..len];
-            // SAFETY: both sides are as long as that; the tensor is freed in the order of this stream, behind the copy, and the
-            // memory is kept until `done`.
+            // SAFETY: both sides are as long as that; the tensor is freed in the order of this
+            // stream, behind the copy, and the memory is kept until `done`.
             unsafe { result::memcpy_dtoh_async(target, address, self.compute.cu_stream()) }
                 .map_err(failed)?;
         }

@@ -331,6 +331,12 @@ mod kernels {
                 assert_eq!(y, expected);
             }
         }
+        pointwise::<T>(library, suffix, wide);
+        normalised::<T>(library, suffix);
+    }
+
+    /// Mixtures of channels, with and without a residual.
+    fn pointwise<T: WithDType + std::fmt::Debug>(library: &Library, suffix: &str, wide: usize) {
         for (inputs, outputs, vector) in [(wide, wide * 3, wide), (wide, wide * 3, 1), (3, 5, 1)] {
             // Not a multiple of the pixels that a thread takes.
             let (pixels, shape) = (2 * 3 * 3, [2, 3, 3, inputs]);
@@ -357,6 +363,10 @@ mod kernels {
                 assert!(y == expected, "pointwise {inputs} to {outputs}");
             }
         }
+    }
+
+    /// From bytes to normalised channels.
+    fn normalised<T: WithDType + std::fmt::Debug>(library: &Library, suffix: &str) {
         let pixels = pixels(2, 5);
         let bytes: Vec<u8> = flat(&pixels);
         for channels in [3, 8] {

@@ -84,7 +84,8 @@ impl Convolution {
         Ok([self.x.sizes[0], self.w.sizes[0], side(0)?, side(1)?])
     }
 
-    /// How much memory an algorithm wants besides. The sizes are made up, so that nobody relies on there being none.
+    /// How much memory an algorithm wants besides. The sizes are made up, so that nobody relies on
+    /// there being none.
     pub(super) fn workspace(&self, algorithm: i32) -> Result<usize, String> {
         let channels_last = self.w.layouts() == [false, true];
         let [_, _, height, width] = self.y.sizes;

@@ -16,7 +16,8 @@ pub(super) const BAD_PARAM: c_int = 2000;
 pub(super) const NOT_SUPPORTED: c_int = 3000;
 pub(super) const EXECUTION_FAILED: c_int = 5000;
 
-/// A tensor, or a filter: sizes in the order n, c, h, w (k, c, h, w), and the distances between neighbours.
+/// A tensor, or a filter: sizes in the order n, c, h, w (k, c, h, w), and the distances between
+/// neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tensor {
     pub(super) precision: Precision,
@@ -136,7 +137,8 @@ creation! {
     cudnnCreate, cudnnDestroy, Descriptor::Handle { stream: 0 };
     cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor, Descriptor::EmptyTensor;
     cudnnCreateFilterDescriptor, cudnnDestroyFilterDescriptor, Descriptor::EmptyFilter;
-    cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor, Descriptor::EmptyConvolution;
+    cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor,
+    Descriptor::EmptyConvolution;
     cudnnCreateActivationDescriptor, cudnnDestroyActivationDescriptor,
         Descriptor::Activation { mode: 5, ceiling: 0.0 };
 }

@@ -45,8 +45,8 @@ impl End {
 
 /// Moves bytes; both sides were checked.
 fn move_bytes(to: u64, from: u64, bytes: usize) {
-    // SAFETY: device memory and page-locked memory were found in the registry just now; other memory is the caller's, by
-    // the driver's interface.
+    // SAFETY: device memory and page-locked memory were found in the registry just now; other
+    // memory is the caller's, by the driver's interface.
     unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
 }
 
@@ -227,7 +227,8 @@ fn fill<T: Copy + Send + 'static>(
     }
     let job = move || {
         still(End::Device(to), bytes)?;
-        // SAFETY: so many bytes are allocated, and aligned; what they were does not matter to these types.
+        // SAFETY: so many bytes are allocated, and aligned; what they were does not matter to these
+        // types.
         unsafe { std::slice::from_raw_parts_mut(to as *mut T, count) }.fill(value);
         Ok(())
     };

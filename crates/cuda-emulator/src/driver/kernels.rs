@@ -261,7 +261,8 @@ fn parameters(
     let mut buffer = vec![0; function.parameter_bytes as usize];
     for (place, parameter) in function.parameters.iter().enumerate() {
         let (from, to) = (parameter.offset as usize, (parameter.offset + parameter.bytes) as usize);
-        // SAFETY: the driver's interface: there is a pointer for each parameter, to as many bytes as it has.
+        // SAFETY: the driver's interface: there is a pointer for each parameter, to as many bytes
+        // as it has.
         unsafe {
             let value = *values.add(place);
             std::ptr::copy_nonoverlapping(value, buffer[from..to].as_mut_ptr(), to - from);

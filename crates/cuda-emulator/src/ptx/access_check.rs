@@ -194,7 +194,8 @@ pub(super) fn store(access: &Access, at: *mut u8, registers: &[Register], lane: 
     }
 }
 
-/// Replaces a value by what is combined of it and two operands; the old one. One at a time, whatever the address.
+/// Replaces a value by what is combined of it and two operands; the old one. One at a time,
+/// whatever the address.
 pub(super) fn atomic(access: &Access, at: *mut u8, (b, c): (u64, u64), combine: Combine) -> u64 {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -45,7 +45,8 @@ macro_rules! whole {
 }
 whole! { u8, false; u16, false; u32, false; u64, false; i8, true; i16, true; i32, true; i64, true; }
 
-/// The result as its register holds it: signed numbers fill all of it, as `cvt` to a narrow type in a wide register does.
+/// The result as its register holds it: signed numbers fill all of it, as `cvt` to a narrow type in
+/// a wide register does.
 fn store<T: Whole>(value: T) -> u64 {
     if T::SIGNED { value.wide() as i64 as u64 } else { value.write() }
 }
@@ -71,7 +72,8 @@ fn float_to_whole<S: Float, D: Whole, const MODE: u8>(r: &mut [Register], i: &Op
     });
 }
 
-/// The largest f64 not beyond a whole number is no help: 64 bits do not fit in it. The rest decides how it is rounded.
+/// The largest f64 not beyond a whole number is no help: 64 bits do not fit in it. The rest decides
+/// how it is rounded.
 fn whole_to_float<S: Whole, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
     from_one(r, i, mask, |cell| {
         let value = S::read(cell).wide();

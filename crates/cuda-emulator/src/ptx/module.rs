@@ -141,8 +141,8 @@ impl Module {
     /// Runs a kernel at once.
     ///
     /// # Errors
-    /// An instruction that is not known, or an access where nothing is allocated; also if the parameters are not as many
-    /// bytes as the kernel takes.
+    /// An instruction that is not known, or an access where nothing is allocated; also if the
+    /// parameters are not as many bytes as the kernel takes.
     pub fn run(&self, name: &str, grid: Grid, parameters: &[u8]) -> Result<(), Fault> {
         let function = self.function(name)?;
         block::run(&function, grid, parameters)

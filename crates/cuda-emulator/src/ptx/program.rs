@@ -110,7 +110,8 @@ pub(crate) enum Space {
     Param,
 }
 
-/// Generic addresses of memory that is not global begin here, at a place that no process of the host has.
+/// Generic addresses of memory that is not global begin here, at a place that no process of the
+/// host has.
 pub(crate) const SHARED_WINDOW: u64 = 0xA000_0000_0000_0000;
 pub(crate) const LOCAL_WINDOW: u64 = 0xB000_0000_0000_0000;
 pub(crate) const PARAM_WINDOW: u64 = 0xC000_0000_0000_0000;

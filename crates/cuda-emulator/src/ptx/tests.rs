@@ -47,7 +47,8 @@ fn text(pointers: usize, before: &str, body: &str) -> String {
         (0..pointers).map(|n| format!("ld.param.u64 %rd{n}, [p{n}];")).collect();
     format!(
         ".version 9.0\n.target sm_90\n.address_size 64\n{before}\n.visible .entry k({}) {{\n\
-         .reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<20>; .reg .f32 %f<9>; .reg .b64 %rd<20>;\n\
+         .reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<20>; .reg .f32 %f<9>;\n\
+         .reg .b64 %rd<20>;\n\
          mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;\n\
          mad.lo.s32 %r0, %r2, %r3, %r1;\n{}\n{body}\nret; }}",
         parameters.join(", "),
@@ -246,7 +247,8 @@ fn lanes_are_exchanged() {
 
 #[test]
 fn lanes_go_different_ways_and_meet_again() {
-    // Each sums 0..=i in a loop of its own length, odd ones leave early, and all count themselves at the end.
+    // Each sums 0..=i in a loop of its own length, odd ones leave early, and all count themselves
+    // at the end.
     let body = "
         mov.u32 %r4, 0; mov.u32 %r5, 0; and.b32 %r6, %r0, 1; setp.eq.u32 %p2, %r6, 1;
         $loop: add.s32 %r4, %r4, %r5; add.s32 %r5, %r5, 1; setp.le.u32 %p1, %r5, %r0;
@@ -277,7 +279,8 @@ fn functions_are_called() {
         .func (.param .align 8 .b8 r[16]) f(.param .b64 a, .param .b32 b) {
             .local .align 8 .b8 depot[8]; .reg .b64 %rd<9>; .reg .b32 %r<3>;
             ld.param.u64 %rd1, [a]; ld.param.u32 %r1, [b]; cvt.u64.u32 %rd2, %r1;
-            mov.u64 %rd4, depot; cvta.local.u64 %rd4, %rd4; st.u64 [%rd4], %rd2; ld.local.u64 %rd5, [depot];
+            mov.u64 %rd4, depot; cvta.local.u64 %rd4, %rd4; st.u64 [%rd4], %rd2;
+            ld.local.u64 %rd5, [depot];
             add.s64 %rd3, %rd1, %rd5; mov.u64 %rd6, table; ld.global.u64 %rd7, [%rd6+8];
             st.param.b64 [r+0], %rd3; st.param.b64 [r+8], %rd7; ret;
         }";
@@ -295,7 +298,8 @@ fn functions_are_called() {
 #[test]
 fn assertions_fail_with_their_words() {
     let before = "
-        .extern .func __assertfail (.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);
+        .extern .func __assertfail
+            (.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, .param .b64 e);
         .global .align 1 .b8 m[3] = {120, 60, 0};";
     let body = "
         { .param .b64 a; st.param.b64 [a+0], %rd2; .param .b64 b; .param .b32 c; .param .b64 d;

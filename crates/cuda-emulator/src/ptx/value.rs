@@ -1,4 +1,5 @@
-//! Registers are cells of 64 bits; an instruction reads and writes the lower bits that its type has.
+//! Registers are cells of 64 bits; an instruction reads and writes the lower bits that its type
+//! has.
 
 use half::{bf16, f16};
 
@@ -102,7 +103,8 @@ macro_rules! halves {
                 f64::from(f32::from(self))
             }
             fn narrow(value: f64) -> Self {
-                // Through f32 rounded to odd, so that the second rounding sees what the first one left out.
+                // Through f32 rounded to odd, so that the second rounding sees what the first one
+                // left out.
                 <$type>::from_f32(to_odd(value))
             }
             fn fused(a: Self, b: Self, c: Self) -> Self {
@@ -164,7 +166,8 @@ impl Rounding {
         }
     }
 
-    /// Whether the neighbour of a rounded value is to be taken, given the sign of what is missing; and if so, the upper one.
+    /// Whether the neighbour of a rounded value is to be taken, given the sign of what is missing;
+    /// and if so, the upper one.
     fn neighbour(self, value: f64, rest: f64) -> Option<bool> {
         let (below, above) = (rest < 0.0, rest > 0.0);
         match self {

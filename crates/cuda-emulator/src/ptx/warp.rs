@@ -116,8 +116,8 @@ impl<'f> Warp<'f> {
         Ok(if self.waiting.is_empty() { Stop::Done } else { Stop::Barrier })
     }
 
-    /// Runs groups of lanes through a function: always those that are furthest behind, which meet the others where their ways
-    /// join.
+    /// Runs groups of lanes through a function: always those that are furthest behind, which meet
+    /// the others where their ways join.
     fn go(
         &mut self,
         function: &'f Function,
@@ -140,74 +140,14 @@ impl<'f> Warp<'f> {
                 let step = &function.steps[next];
                 next += 1;
                 let registers = &mut self.registers[base..];
-                let active = match step.guard {
-                    None => mask,
-                    Some((slot, negated)) => {
-                        let register = &registers[slot as usize];
-                        let bit = |lane: usize| ((register[lane] & 1) as u32) << lane;
-                        let held: u32 = (0..LANES).map(bit).fold(0, |all, bit| all | bit);
-                        mask & if negated { !held } else { held }
-                    }
-                };
+                let active = mask & guarded(step, registers);
                 if active == 0 {
                     continue;
                 }
                 match &step.action {
                     Action::Compute(compute) => compute(registers, &step.operands, active),
-                    Action::Load(access) => {
-                        let addresses = &registers[access.base as usize].clone();
-                        for lane in lanes(active) {
-                            let address = addresses[lane].wrapping_add_signed(access.offset);
-                            let at =
-                                locate(access, address, false, around, &mut self.local[lane], next);
-                            match at {
-                                Ok(at) => load(access, at, registers, lane),
-                                Err(trouble) => {
-                                    return Err(trouble.fault(
-                                        function,
-                                        step,
-                                        self.positions[lane],
-                                        around,
-                                    ));
-                                }
-                            }
-                        }
-                    }
-                    Action::Store(access) => {
-                        let addresses = &registers[access.base as usize];
-                        for lane in lanes(active) {
-                            let address = addresses[lane].wrapping_add_signed(access.offset);
-                            let at =
-                                locate(access, address, true, around, &mut self.local[lane], next);
-                            match at {
-                                Ok(at) => store(access, at, registers, lane),
-                                Err(trouble) => {
-                                    return Err(trouble.fault(
-                                        function,
-                                        step,
-                                        self.positions[lane],
-                                        around,
-                                    ));
-                                }
-                            }
-                        }
-                    }
-                    Action::Atomic { access, combine, returns } => {
-                        for lane in lanes(active) {
-                            let address = registers[access.base as usize][lane];
-                            let address = address.wrapping_add_signed(access.offset);
-                            let at =
-                                locate(access, address, true, around, &mut self.local[lane], next);
-                            let at = at.map_err(|trouble| {
-                                trouble.fault(function, step, self.positions[lane], around)
-                            })?;
-                            let [b, c] = [step.operands.b, step.operands.c]
-                                .map(|slot| registers[slot as usize][lane]);
-                            let old = atomic(access, at, (b, c), *combine);
-                            if *returns {
-                                registers[step.operands.d as usize][lane] = old;
-                            }
-                        }
+                    Action::Load(_) | Action::Store(_) | Action::Atomic { .. } => {
+                        self.touch(function, step, (base, next), active, around)?;
                     }
                     Action::Branch(target) => {
                         let stay = mask & !active;
@@ -222,12 +162,8 @@ impl<'f> Warp<'f> {
                     }
                     Action::Return | Action::Exit => {
                         if matches!(step.action, Action::Exit) && base != 0 {
-                            return Err(fault(
-                                function,
-                                step,
-                                ERROR_LAUNCH_FAILED,
-                                "exit in a call",
-                            ));
+                            let what = "exit in a call";
+                            return Err(fault(function, step, ERROR_LAUNCH_FAILED, what));
                         }
                         mask &= !active;
                         if mask == 0 {
@@ -246,14 +182,8 @@ impl<'f> Warp<'f> {
                         let named = registers[step.operands.e as usize][lane] as u32 & self.all;
                         if active & !named == 0 && named != active {
                             // Until those come that are still on their way.
-                            let mut group = Group { mask: active, next: next - 1 };
-                            parked.retain(|other| {
-                                let joins = other.next == group.next;
-                                group.mask |= if joins { other.mask } else { 0 };
-                                !joins
-                            });
-                            let list = if group.mask == named { &mut groups } else { &mut parked };
-                            list.push(group);
+                            let group = Group { mask: active, next: next - 1 };
+                            park(group, named, &mut parked, &mut groups);
                             mask &= !active;
                             break;
                         }
@@ -284,6 +214,44 @@ impl<'f> Warp<'f> {
                 Err(fault(function, &function.steps[*next], ERROR_LAUNCH_FAILED, what))
             }
         }
+    }
+
+    /// Reads or writes memory, for the active lanes one after the other.
+    fn touch(
+        &mut self,
+        function: &'f Function,
+        step: &Step,
+        (base, next): (usize, usize),
+        active: u32,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), Fault> {
+        let registers = &mut self.registers[base..];
+        let (access, writes) = match &step.action {
+            Action::Load(access) => (access, false),
+            Action::Store(access) | Action::Atomic { access, .. } => (access, true),
+            _ => return Ok(()),
+        };
+        // A load may overwrite the very register that holds the addresses.
+        let addresses = registers[access.base as usize];
+        for lane in lanes(active) {
+            let address = addresses[lane].wrapping_add_signed(access.offset);
+            let at = locate(access, address, writes, around, &mut self.local[lane], next);
+            let at =
+                at.map_err(|trouble| trouble.fault(function, step, self.positions[lane], around))?;
+            match &step.action {
+                Action::Store(_) => store(access, at, registers, lane),
+                Action::Atomic { combine, returns, .. } => {
+                    let [b, c] = [step.operands.b, step.operands.c]
+                        .map(|slot| registers[slot as usize][lane]);
+                    let old = atomic(access, at, (b, c), *combine);
+                    if *returns {
+                        registers[step.operands.d as usize][lane] = old;
+                    }
+                }
+                _ => load(access, at, registers, lane),
+            }
+        }
+        Ok(())
     }
 
     /// Runs a device function to its end, for some lanes.
@@ -321,6 +289,27 @@ impl<'f> Warp<'f> {
         self.registers.truncate(base);
         Ok(())
     }
+}
+
+/// The lanes whose guard lets a step happen.
+fn guarded(step: &Step, registers: &[Register]) -> u32 {
+    let Some((slot, negated)) = step.guard else { return !0 };
+    let register = &registers[slot as usize];
+    let bit = |lane: usize| ((register[lane] & 1) as u32) << lane;
+    let held: u32 = (0..LANES).map(bit).fold(0, |all, bit| all | bit);
+    if negated { !held } else { held }
+}
+
+/// Lets a group wait for the other lanes that an operation of the warp names, with those that wait
+/// there already.
+fn park(mut group: Group, named: u32, parked: &mut Vec<Group>, ready: &mut Vec<Group>) {
+    parked.retain(|other| {
+        let joins = other.next == group.next;
+        group.mask |= if joins { other.mask } else { 0 };
+        !joins
+    });
+    let list = if group.mask == named { ready } else { parked };
+    list.push(group);
 }
 
 fn furthest_behind(groups: &[Group]) -> Option<usize> {

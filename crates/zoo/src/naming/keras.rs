@@ -1,7 +1,8 @@
 //! Keras's names: `block1_conv1/kernel` and the like, with `:0` or dots, once or twice.
 //!
-//! Of Keras's networks, VGG computes what ours compute. Its ResNets have their strides in other convolutions and its MobileNets
-//! pad otherwise: weights for them would load and be wrong, so that they are refused.
+//! Of Keras's networks, VGG computes what ours compute. Its ResNets have their strides in other
+//! convolutions and its MobileNets pad otherwise: weights for them would load and be wrong, so that
+//! they are refused.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -18,10 +19,11 @@ use crate::{Error, Result};
 pub(super) enum Axes {
     /// `[height, width, in, out]` → `[out, in, height, width]`.
     Conv,
-    /// The first convolution's weight: also from blue, green, red of 0…255 less a mean to our normalised red, green, blue.
+    /// The first convolution's weight: also from blue, green, red of 0…255 less a mean to our
+    /// normalised red, green, blue.
     FirstWeight,
-    /// The first convolution's bias, with the difference of the means. Keras pads with its mean, we with ours: on the border,
-    /// half a step of 255 apart.
+    /// The first convolution's bias, with the difference of the means. Keras pads with its mean, we
+    /// with ours: on the border, half a step of 255 apart.
     FirstBias,
     /// `[height · width · in, out]` → `[out, in, height, width]`.
     Flattened,
@@ -29,7 +31,8 @@ pub(super) enum Axes {
     Plain,
 }
 
-/// `keras/src/applications/imagenet_utils.py`, mode "caffe": means of red, green and blue, no division.
+/// `keras/src/applications/imagenet_utils.py`, mode "caffe": means of red, green and blue, no
+/// division.
 const MEANS: [f64; 3] = [123.68, 116.779, 103.939];
 
 /// Layers that only Keras's networks have, and why they are no use here.
@@ -132,7 +135,8 @@ impl Axes {
     pub(super) fn apply(self, sources: &[Cow<'_, [f32]>], shape: &[usize]) -> Vec<f32> {
         let values = &sources[0];
         let outputs = shape[0];
-        // Channel by channel: what Keras's pixels are of ours (in units of a normalised value), and the rest.
+        // Channel by channel: what Keras's pixels are of ours (in units of a normalised value), and
+        // the rest.
         let scale = |c: usize| 255.0 * f64::from(Preprocessing::IMAGENET_STD[c]);
         let rest = |c: usize| 255.0 * f64::from(Preprocessing::IMAGENET_MEAN[c]) - MEANS[c];
         match self {

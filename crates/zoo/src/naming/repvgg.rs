@@ -1,5 +1,6 @@
-//! RepVGG as it was trained: a 3 × 3 convolution, a 1 × 1 convolution and perhaps the identity, each with BatchNorm. Their sum is
-//! one 3 × 3 convolution (Ding et al., *RepVGG*, 2021, section 3.3; timm's `RepVggBlock.reparameterize`).
+//! RepVGG as it was trained: a 3 × 3 convolution, a 1 × 1 convolution and perhaps the identity,
+//! each with BatchNorm. Their sum is one 3 × 3 convolution (Ding et al., *RepVGG*, 2021, section
+//! 3.3; timm's `RepVggBlock.reparameterize`).
 
 use std::borrow::Cow;
 
@@ -49,7 +50,8 @@ pub(super) fn fused(file: &WeightFile, prefix: &str, parameter: &Parameter) -> O
 }
 
 impl Part {
-    /// `sources`: weight of the 3 × 3 branch and its BatchNorm, of the 1 × 1 branch, BatchNorm of the identity.
+    /// `sources`: weight of the 3 × 3 branch and its BatchNorm, of the 1 × 1 branch, BatchNorm of
+    /// the identity.
     pub(super) fn apply(self, sources: &[Cow<'_, [f32]>], shape: &[usize]) -> Vec<f32> {
         let outputs = shape[0];
         // Factor and shift of each output channel of a BatchNorm.

@@ -1,4 +1,5 @@
-//! torchvision's names. Its ResNets have timm's; of VGG the classifier differs, of MobileNetV2 everything.
+//! torchvision's names. Its ResNets have timm's; of VGG the classifier differs, of MobileNetV2
+//! everything.
 
 use taper_graph::Graph;
 
