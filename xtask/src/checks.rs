@@ -1,12 +1,14 @@
 //! What must hold besides the tests.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 
 use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 25] = [
+const CANDLE_FREE: [&str; 26] = [
     "taper",
     "taper-augment",
     "taper-callbacks",
@@ -30,6 +32,7 @@ const CANDLE_FREE: [&str; 25] = [
     "taper-run",
     "taper-synthetic",
     "taper-train",
+    "taper-web",
     "taper-weights",
     "taper-zoo",
 ];
@@ -44,6 +47,12 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     dependency_edges()
 }
+
+/// What the crate that deployment needs must not bring along, by the beginning of a package's name.
+const NOT_IN_MODEL: [&str; 8] =
+    ["candle", "cudarc", "hf-hub", "hyper", "reqwest", "rustls", "tokio", "ureq"];
+/// The most packages that it stands on, itself and what is needed to build it included.
+const MODEL_PACKAGES: usize = 60;
 
 /// No candle below the crates that do without it, and a light xtask.
 fn dependency_edges() -> anyhow::Result<()> {
@@ -65,8 +74,35 @@ fn dependency_edges() -> anyhow::Result<()> {
             bail!("{package} must not depend on {line}: see docs/architecture.md");
         }
     }
-    eprintln!("dependency edges hold");
+    let packages = model_packages()?;
+    eprintln!("dependency edges hold; taper-model stands on {packages} packages");
     Ok(())
+}
+
+/// `taper-model` alone: no candle, no network, few packages. Gives their number.
+fn model_packages() -> anyhow::Result<usize> {
+    let tree = cargo(&["tree", "--package", "taper-model", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .output()?;
+    if !tree.status.success() {
+        bail!("cargo tree taper-model: {}", String::from_utf8_lossy(&tree.stderr));
+    }
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    // A package that was shown before ends in a mark.
+    let packages: BTreeSet<&str> =
+        tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty()).collect();
+    let forbidden = |line: &&&str| NOT_IN_MODEL.iter().any(|name| line.starts_with(name));
+    if let Some(line) = packages.iter().find(forbidden) {
+        bail!("taper-model must not depend on {line}: see docs/architecture.md");
+    }
+    if packages.len() > MODEL_PACKAGES {
+        bail!(
+            "taper-model stands on {} packages, more than {MODEL_PACKAGES}: cargo tree --package \
+             taper-model --edges normal,build shows them",
+            packages.len()
+        );
+    }
+    Ok(packages.len())
 }
 
 /// Everything that publishing needs is there.

@@ -7,6 +7,7 @@ mod cuda;
 mod emulator;
 mod repro;
 mod tidy;
+mod wasm;
 
 use std::{
     env,
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some("lint") => checks::lint(),
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
+        Some("wasm") => wasm::run_task(),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
         Some("build") => only_cuda(&rest, || cuda::build(&["taper", "taper-bench"]).map(drop)),
@@ -143,5 +145,6 @@ fn ci() -> anyhow::Result<()> {
     checks::lint()?;
     test(&[])?;
     checks::package()?;
-    repro::run()
+    repro::run()?;
+    wasm::run_task()
 }

@@ -1,3 +1,6 @@
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
 /// Bytes as lower-case hexadecimal digits, the way digests are written.
 ///
 /// ```

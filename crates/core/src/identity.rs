@@ -2,8 +2,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256.
-pub type Digest = [u8; 32];
+use crate::Digest;
 
 /// What decides a result, as a digest: the keys of caches and checkpoints.
 ///

@@ -8,6 +8,7 @@ mod fault;
 pub mod file;
 pub mod float;
 mod hex;
+#[cfg(feature = "identity")]
 mod identity;
 mod monitor;
 mod precision;
@@ -19,8 +20,9 @@ pub use classes::{ClassNames, Split};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use fault::{AnyFault, Fault, OutOfRange};
-pub use hex::{hex, is_sha256};
-pub use identity::{Digest, Identity};
+pub use hex::{Digest, hex, is_sha256};
+#[cfg(feature = "identity")]
+pub use identity::Identity;
 pub use monitor::{Direction, Mode, Monitor};
 pub use precision::Precision;
 pub use preprocessing::{Fit, Interpolation, Part, Preprocessing};

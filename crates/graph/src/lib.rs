@@ -7,6 +7,7 @@ mod error;
 mod fuse;
 mod graph;
 pub mod heads;
+#[cfg(feature = "identity")]
 mod identity;
 pub mod networks;
 mod op;
@@ -19,6 +20,7 @@ pub use diagram::diagram;
 pub use error::{Error, Result};
 pub use fuse::{FusedLayer, FusedOp, THIN_CHANNELS, fuse};
 pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
+#[cfg(feature = "identity")]
 pub use identity::{features_identity, weights_identity};
 pub use op::{
     Activation, Attention, BatchNorm, Conv2d, Dropout, Features, Input, LayerNorm, LayerScale,

@@ -1,5 +1,3 @@
-use gemm::Parallelism;
-
 use crate::{KernelError, error::check_len};
 
 /// A matrix in memory, f32, dense; `transposed` reads what lies there as `[columns, rows]`.
@@ -36,8 +34,9 @@ impl<'a> Matrix<'a> {
 
 /// `out ← a · b`, or `out ← out + a · b` with `accumulate`: f32 `[a.rows, b.columns]`, row-major.
 ///
-/// Runs on the `gemm` crate, on the threads of the current rayon pool. Every sum runs over the same
-/// terms in the same order whatever the number of threads is.
+/// Runs on the threads of the current rayon pool: on the `gemm` crate with the feature `gemm`, in
+/// plain loops without it, which may differ in the last bits. Every sum runs over the same terms in
+/// the same order whatever the number of threads is.
 ///
 /// # Errors
 /// [`KernelError::BadShape`] if `a` has not as many columns as `b` has rows,
@@ -53,8 +52,17 @@ pub fn matmul(
         return Err(crate::error::bad_shape("matmul", reason));
     }
     check_len("matmul", "output", out.len(), a.rows * b.columns)?;
-    // Below this, waking the other threads costs more than they save.
-    const SMALL: usize = 1 << 20;
+    product(out, a, b, accumulate);
+    Ok(())
+}
+
+/// Below this, waking the other threads costs more than they save.
+const SMALL: usize = 1 << 20;
+
+#[cfg(feature = "gemm")]
+fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
+    use gemm::Parallelism;
+
     let threads = rayon::current_num_threads();
     let parallelism = if threads == 1 || a.rows * a.columns * b.columns < SMALL {
         Parallelism::None
@@ -63,7 +71,7 @@ pub fn matmul(
     };
     let ((a_columns, a_rows), (b_columns, b_rows)) = (a.strides(), b.strides());
     // SAFETY: every element that the strides reach lies within its slice, since `Matrix::new` and
-    // the checks above have compared the lengths with the shapes; `out` is borrowed mutably, so
+    // `matmul` have compared the lengths with the shapes; `out` is borrowed mutably, so
     // that it overlaps neither `a` nor `b`.
     unsafe {
         gemm::gemm(
@@ -88,7 +96,62 @@ pub fn matmul(
             parallelism,
         );
     }
-    Ok(())
+}
+
+/// Row by row: dot products where `b` lies by columns, sums of its rows where it lies by rows.
+#[cfg(not(feature = "gemm"))]
+fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
+    use rayon::prelude::*;
+
+    let (inner, width) = (a.columns, b.columns);
+    if width == 0 {
+        return;
+    }
+    let (across, down) = a.strides();
+    let row = |(r, out): (usize, &mut [f32])| {
+        if !accumulate {
+            out.fill(0.0);
+        }
+        let factor = |k: usize| a.values[r * down as usize + k * across as usize];
+        if !b.transposed {
+            for k in 0..inner {
+                let factor = factor(k);
+                for (out, b) in out.iter_mut().zip(&b.values[k * width..]) {
+                    *out += factor * b;
+                }
+            }
+        } else if a.transposed {
+            let gathered: Vec<f32> = (0..inner).map(factor).collect();
+            add_products(out, &gathered, b.values);
+        } else {
+            add_products(out, &a.values[r * inner..][..inner], b.values);
+        }
+    };
+    if a.rows * inner * width < SMALL {
+        out.chunks_exact_mut(width).enumerate().for_each(row);
+    } else {
+        out.par_chunks_exact_mut(width).enumerate().for_each(row);
+    }
+}
+
+/// Adds to each of `out` the dot product of `x` with its own column of `columns`.
+#[cfg(not(feature = "gemm"))]
+fn add_products(out: &mut [f32], x: &[f32], columns: &[f32]) {
+    /// Sums that run side by side, so that the compiler makes vectors of them.
+    const LANES: usize = 16;
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let length = x.len() * LANES + x_rest.len();
+    for (i, out) in out.iter_mut().enumerate() {
+        let (y, y_rest) = columns[i * length..][..length].as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for (x, y) in x.iter().zip(y) {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum += x * y;
+            }
+        }
+        let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
+        *out += sums.iter().sum::<f32>() + rest;
+    }
 }
 
 #[cfg(test)]

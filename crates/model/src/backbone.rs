@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use taper_core::{
     AnyFault, Digest, FrozenBackbone, OutOfRange, PendingRows, Precision, Preprocessing,
 };
-use taper_graph::{Graph, WeightSource, features_identity};
+use taper_graph::{Graph, WeightSource};
 use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Workspace};
 
 use crate::{Error, Result};
@@ -70,6 +70,7 @@ impl PlanBackbone {
 
     /// Determines its identity, from the weights that it was compiled with: from then on its
     /// features can be cached.
+    #[cfg(feature = "identity")]
     #[must_use]
     pub fn identified(mut self, graph: &Graph, weights: &dyn WeightSource, output: Output) -> Self {
         let features;
@@ -82,7 +83,8 @@ impl PlanBackbone {
         };
         let (preprocessing, precision) = (&self.preprocessing, self.plan.precision());
         let computed_by = format!("plan {}", self.plan.class());
-        let identity = features_identity(graph, weights, preprocessing, precision, &computed_by);
+        let identity =
+            taper_graph::features_identity(graph, weights, preprocessing, precision, &computed_by);
         self.identity = Some(identity);
         self
     }

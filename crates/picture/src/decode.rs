@@ -16,7 +16,11 @@ use image::{
 use crate::{Defect, DefectKind, jpeg};
 
 /// The formats that can be decoded, for messages.
-pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+pub const FORMATS: &str = if cfg!(feature = "tiff") {
+    "JPEG, PNG, WebP, GIF, BMP or TIFF"
+} else {
+    "JPEG, PNG, WebP, GIF or BMP"
+};
 
 /// Limits for decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "warp")]
 mod bilinear;
 mod decode;
 mod defect;
 mod error;
+#[cfg(feature = "warp")]
 mod fill;
+#[cfg(feature = "warp")]
 mod homography;
 mod jpeg;
 mod prepare;
 mod resizer;
+#[cfg(feature = "warp")]
 mod warper;
 
 pub use decode::{
@@ -17,8 +21,11 @@ pub use decode::{
 };
 pub use defect::{Defect, DefectKind, Finding};
 pub use error::{Error, Result};
+#[cfg(feature = "warp")]
 pub use fill::Fill;
+#[cfg(feature = "warp")]
 pub use homography::Homography;
 pub use prepare::{Preparer, prepare};
 pub use resizer::Resizer;
+#[cfg(feature = "warp")]
 pub use warper::{Quality, Warper};

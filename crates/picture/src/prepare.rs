@@ -3,7 +3,9 @@
 use image::RgbImage;
 use taper_core::Preprocessing;
 
-use crate::{Result, Warper};
+#[cfg(feature = "warp")]
+use crate::Warper;
+use crate::{Resizer, Result};
 
 /// Brings pictures to a network's input size. Holds buffers: keep one per thread.
 ///
@@ -14,7 +16,10 @@ use crate::{Result, Warper};
 #[derive(Debug)]
 pub struct Preparer {
     spec: Preprocessing,
+    #[cfg(feature = "warp")]
     warper: Warper,
+    #[cfg(not(feature = "warp"))]
+    resizer: Resizer,
 }
 
 impl Preparer {
@@ -24,7 +29,13 @@ impl Preparer {
     /// [`Error::Preprocessing`](crate::Error::Preprocessing) if a field is out of range.
     pub fn new(spec: Preprocessing) -> Result<Self> {
         spec.check()?;
-        Ok(Self { spec, warper: Warper::new() })
+        Ok(Self {
+            spec,
+            #[cfg(feature = "warp")]
+            warper: Warper::new(),
+            #[cfg(not(feature = "warp"))]
+            resizer: Resizer::new(),
+        })
     }
 
     /// What the network wants.
@@ -33,8 +44,19 @@ impl Preparer {
     }
 
     /// The buffers, for an augmentation that makes the network's square itself.
+    #[cfg(feature = "warp")]
     pub fn warper(&mut self) -> &mut Warper {
         &mut self.warper
+    }
+
+    #[cfg(feature = "warp")]
+    fn resizer(&mut self) -> &mut Resizer {
+        self.warper.resizer()
+    }
+
+    #[cfg(not(feature = "warp"))]
+    fn resizer(&mut self) -> &mut Resizer {
+        &mut self.resizer
     }
 
     /// How many bytes one prepared picture takes: size · size · 3.
@@ -59,7 +81,7 @@ impl Preparer {
         let Preprocessing { size, interpolation, .. } = self.spec;
         let (width, height) = picture.dimensions();
         let part = self.spec.part(width, height);
-        self.warper.resizer().resize(picture, part, interpolation, (size, size), out)
+        self.resizer().resize(picture, part, interpolation, (size, size), out)
     }
 }
 

@@ -10,6 +10,7 @@ use zip::{CompressionMethod, ZipArchive};
 use crate::{
     ElementType,
     contents::{Contents, Tensor},
+    file::ZIP_MAGIC,
     pickle::{Arena, Number, Storage, TensorView, Unpickled, Value, unpickle},
 };
 use crate::{Error, Result};
@@ -20,11 +21,6 @@ const WRAPPERS: [&str; 5] = ["state_dict", "model", "state_dict_ema", "model_ema
 
 /// A pickle that describes weights is small; the numbers are outside of it.
 const LARGEST_PICKLE: u64 = 64 << 20;
-
-/// The start of torch's old format: a pickle of its magic number.
-pub(crate) const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// The start of a zip archive.
-pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Reads the names of all tensors and where they lie; `name` stands for the file in messages.
 pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {

@@ -30,7 +30,7 @@ pub enum Error {
         /// What does not hold.
         problem: String,
         /// The parser's own words, if it was the parser that refused.
-        source: Option<safetensors::SafeTensorError>,
+        source: Option<serde_json::Error>,
     },
     /// A torch checkpoint is damaged, or more than a dictionary of tensors.
     #[error(
@@ -70,7 +70,7 @@ pub enum Error {
     },
     /// Tensors that cannot be written as a file.
     #[error("cannot write tensors as safetensors: {0}")]
-    Write(#[source] safetensors::SafeTensorError),
+    Write(String),
 }
 
 /// A result with this crate's [`enum@Error`].

@@ -1,17 +1,17 @@
 //! Files of named tensors, in the formats that weights come in.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, fs::File, path::Path, sync::OnceLock};
+#[cfg(feature = "digest")]
+use std::sync::OnceLock;
+use std::{borrow::Cow, collections::BTreeMap, fmt, fs::File, path::Path};
 
-use half::{bf16, f16, slice::HalfFloatSliceExt};
 #[cfg(not(target_family = "wasm"))]
 use memmap2::Mmap;
-use sha2::{Digest, Sha256};
-use taper_core::hex;
 use taper_graph::{Graph, WeightSource, check_weights};
 
 use crate::{
-    Error, Result, checkpoint,
+    Error, Result,
     contents::{Contents, Tensor},
+    half::{widen_bf16, widen_f16},
     safetensors, shards,
 };
 
@@ -53,11 +53,14 @@ pub enum ElementType {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The feature `torch` reads checkpoints, `digest` computes digests; both are on by default.
 pub struct WeightFile {
     name: String,
     /// One, or the shards in the order of the index.
     files: Vec<Bytes>,
     contents: Contents,
+    #[cfg(feature = "digest")]
     digest: OnceLock<String>,
 }
 
@@ -116,6 +119,7 @@ impl WeightFile {
             name: String::new(),
             files: Vec::new(),
             contents: Contents::default(),
+            #[cfg(feature = "digest")]
             digest: OnceLock::new(),
         };
         for (position, shard) in index.files.iter().enumerate() {
@@ -152,15 +156,21 @@ impl WeightFile {
 
     fn parse(name: String, bytes: Bytes) -> Result<Self> {
         let data = bytes.get();
-        let torch = [checkpoint::ZIP_MAGIC, checkpoint::OLD_MAGIC];
-        let contents = if torch.iter().any(|magic| data.starts_with(magic)) {
-            checkpoint::read(&name, data)?
+        let torch = [ZIP_MAGIC, OLD_MAGIC].iter().any(|magic| data.starts_with(magic));
+        let contents = if torch {
+            checkpoint(&name, data)?
         } else if let Some((found, remedy)) = another_format(data) {
             return Err(Error::Format { file: name, found, remedy });
         } else {
             safetensors::read(&name, data)?
         };
-        Ok(Self { name, files: vec![bytes], contents, digest: OnceLock::new() })
+        Ok(Self {
+            name,
+            files: vec![bytes],
+            contents,
+            #[cfg(feature = "digest")]
+            digest: OnceLock::new(),
+        })
     }
 
     /// The path, or the name of embedded weights.
@@ -185,7 +195,11 @@ impl WeightFile {
 
     /// The SHA-256 of the whole file in lower-case hexadecimal; of several, that of their digests,
     /// one a line, in the order of their names. Computed once, on the first call.
+    #[cfg(feature = "digest")]
     pub fn digest(&self) -> &str {
+        use sha2::{Digest, Sha256};
+        use taper_core::hex;
+
         self.digest.get_or_init(|| {
             let digests = self.files.iter().map(|file| hex(&Sha256::digest(file.get())));
             let digests: Vec<String> = digests.collect();
@@ -202,6 +216,7 @@ impl WeightFile {
     }
 
     /// Gives the digest that is known beforehand, so that it need not be computed.
+    #[cfg(feature = "digest")]
     #[must_use]
     pub fn with_digest(self, digest: &str) -> Self {
         Self { digest: OnceLock::from(digest.to_owned()), ..self }
@@ -246,16 +261,8 @@ impl WeightSource for WeightFile {
         let bytes = self.files.get(tensor.file)?.get().get(tensor.range.clone())?;
         let values = match tensor.element {
             ElementType::F32 => singles(bytes),
-            ElementType::F16 => {
-                Cow::Owned(widen(bytes, f16::from_le_bytes, |halves: &[f16], out| {
-                    halves.convert_to_f32_slice(out);
-                }))
-            }
-            ElementType::Bf16 => {
-                Cow::Owned(widen(bytes, bf16::from_le_bytes, |halves: &[bf16], out| {
-                    halves.convert_to_f32_slice(out);
-                }))
-            }
+            ElementType::F16 => Cow::Owned(widen(bytes, widen_f16)),
+            ElementType::Bf16 => Cow::Owned(widen(bytes, widen_bf16)),
         };
         Some(match &tensor.strides {
             None => values,
@@ -272,6 +279,23 @@ impl fmt::Debug for WeightFile {
             .field("tensors", &self.contents.tensors.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The start of torch's old format: a pickle of its magic number.
+const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// The start of a zip archive, which torch's format is since 1.6.
+pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+
+#[cfg(feature = "torch")]
+use crate::checkpoint::read as checkpoint;
+
+#[cfg(not(feature = "torch"))]
+fn checkpoint(name: &str, _: &[u8]) -> Result<Contents> {
+    Err(Error::Format {
+        file: name.to_owned(),
+        found: "a torch checkpoint, which this program was built without a reader for",
+        remedy: "save it as safetensors, or build with the feature 'torch' of taper-weights",
+    })
 }
 
 /// Maps a file into memory.
@@ -334,21 +358,9 @@ fn singles(bytes: &[u8]) -> Cow<'_, [f32]> {
     Cow::Owned(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
 }
 
-/// 16-bit numbers to 32 bits: many at once where they lie aligned, else one by one.
-fn widen<T: bytemuck::AnyBitPattern + Into<f32>>(
-    bytes: &[u8],
-    one: fn([u8; 2]) -> T,
-    many: fn(&[T], &mut [f32]),
-) -> Vec<f32> {
-    if cfg!(target_endian = "little")
-        && let Ok(halves) = bytemuck::try_cast_slice(bytes)
-    {
-        let mut values = vec![0.0; halves.len()];
-        many(halves, &mut values);
-        return values;
-    }
+fn widen(bytes: &[u8], one: impl Fn(u16) -> f32) -> Vec<f32> {
     let (words, _) = bytes.as_chunks::<2>();
-    words.iter().map(|word| one(*word).into()).collect()
+    words.iter().map(|word| one(u16::from_le_bytes(*word))).collect()
 }
 
 /// What a file that is no safetensors file seems to be, and what helps.
@@ -390,6 +402,7 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use ::half::{bf16, f16};
     use taper_graph::networks;
 
     use super::*;
@@ -492,7 +505,10 @@ mod tests {
     #[test]
     fn other_formats_are_told_by_name() {
         for (bytes, expected) in [
+            #[cfg(feature = "torch")]
             (&b"PK\x03\x04archive/data.pkl"[..], "archive is damaged"),
+            #[cfg(not(feature = "torch"))]
+            (&b"PK\x03\x04archive/data.pkl"[..], "feature 'torch'"),
             (b"\x80\x02}q\x00", "Python pickle"),
             (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
             (b"<!DOCTYPE html>", "a web page"),
@@ -523,6 +539,7 @@ mod tests {
         assert!(text.contains("'features.0.weight' is [2], needed [64, 3, 3, 3]"), "{text}");
     }
 
+    #[cfg(feature = "digest")]
     #[test]
     fn the_digest_is_that_of_the_whole_file() {
         let weights = WeightFile::from_static("abc", b"\x02\0\0\0\0\0\0\0{}").unwrap();
@@ -531,5 +548,6 @@ mod tests {
         assert!(weights.names().is_empty());
     }
 
+    #[cfg(feature = "digest")]
     const DIGEST: &str = "411a485216e432ece6b9af94fa32154cf79a2a56d4f81266baa50063f45092bd";
 }

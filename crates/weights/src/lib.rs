@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "torch")]
 mod checkpoint;
 mod contents;
 mod error;
 mod file;
+mod half;
+#[cfg(feature = "torch")]
 mod pickle;
 mod safetensors;
 mod shards;

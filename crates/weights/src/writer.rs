@@ -1,10 +1,13 @@
-use std::{collections::HashMap, ops::Deref};
+use std::{collections::BTreeMap, ops::Deref};
 
-use half::f16;
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use taper_graph::{WeightSource, Weights};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    half::exact_f16,
+    safetensors::{HEADER_LIMIT, Info, METADATA},
+};
 
 /// Collects named tensors and makes a safetensors file of them. The same tensors give the same
 /// bytes.
@@ -24,6 +27,25 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub struct TensorWriter {
     tensors: Vec<Stored>,
+}
+
+/// The types that are written, in the reverse order of the file: wide numbers first, so that all
+/// lie aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Dtype {
+    F16,
+    U32,
+    F32,
+}
+
+impl Dtype {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "F16",
+            Self::U32 => "U32",
+            Self::F32 => "F32",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,15 +100,61 @@ impl TensorWriter {
     /// format's map has no order and the bytes must be the same every time.
     ///
     /// # Errors
-    /// [`Error::Write`] if shape and values of a tensor disagree.
+    /// [`Error::Write`] if shape and values of a tensor disagree, or two have the same name.
     pub fn into_bytes(self, text: Option<(&str, String)>) -> Result<Vec<u8>> {
-        let views = self.tensors.iter().map(|Stored { name, dtype, shape, bytes }| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(Error::Write)?;
-            Ok((name.as_str(), view))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let text = text.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
-        serialize(views, text).map_err(Error::Write)
+        let mut tensors = self.tensors;
+        tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        let mut infos = Vec::with_capacity(tensors.len());
+        let mut end = 0;
+        for Stored { name, dtype, shape, bytes } in &tensors {
+            let fail = |problem: &str| Error::Write(format!("tensor '{name}': {problem}"));
+            let start = end;
+            end += bytes.len();
+            let dtype = dtype.name().to_owned();
+            let info = Info { dtype, shape: shape.clone(), data_offsets: (start, end) };
+            if info.size().map_err(|problem| fail(&problem))? != bytes.len() {
+                return Err(fail(&format!("{} bytes for shape {shape:?}", bytes.len())));
+            }
+            if name == METADATA {
+                return Err(fail("the format keeps this name for texts"));
+            }
+            infos.push((name.as_str(), info));
+        }
+        let names: std::collections::BTreeSet<&str> = infos.iter().map(|(name, _)| *name).collect();
+        if names.len() != infos.len() {
+            return Err(Error::Write("two tensors have the same name".into()));
+        }
+
+        let header = Header { text, infos };
+        let mut header =
+            serde_json::to_vec(&header).map_err(|error| Error::Write(error.to_string()))?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        if header.len() > HEADER_LIMIT {
+            return Err(Error::Write(format!("the header has {} bytes", header.len())));
+        }
+        let mut file = Vec::with_capacity(8 + header.len() + end);
+        file.extend((header.len() as u64).to_le_bytes());
+        file.extend(header);
+        tensors.iter().for_each(|tensor| file.extend(&tensor.bytes));
+        Ok(file)
+    }
+}
+
+struct Header<'a> {
+    text: Option<(&'a str, String)>,
+    infos: Vec<(&'a str, Info)>,
+}
+
+impl Serialize for Header<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some((key, text)) = &self.text {
+            map.serialize_entry(METADATA, &BTreeMap::from([(key, text)]))?;
+        }
+        for (name, info) in &self.infos {
+            map.serialize_entry(name, info)?;
+        }
+        map.end()
     }
 }
 
@@ -94,11 +162,65 @@ impl TensorWriter {
 fn as_f16(values: &[f32]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(2 * values.len());
     for &value in values {
-        let compact = f16::from_f32(value);
-        if compact.to_f32().to_bits() != value.to_bits() {
-            return None;
-        }
-        bytes.extend_from_slice(&compact.to_le_bytes());
+        bytes.extend_from_slice(&exact_f16(value)?.to_le_bytes());
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ::safetensors::tensor::{Dtype as Theirs, TensorView, serialize};
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_the_formats_own_crate() {
+        let (a, b, c) = ([1.0f32, 0.1, f32::NAN], [0.5f32, -2.0], [7u32, u32::MAX]);
+        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let halves = [0x3800u16, 0xc000].map(u16::to_le_bytes).concat();
+        let integers: Vec<u8> = c.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (wide, wider) = (bytes(&a), bytes(&b));
+        for text in [None, Some("a \"text\"\n")] {
+            let mut ours = TensorWriter::new();
+            ours.compact("b.half", &[2, 1], &b);
+            ours.f32("b.wide", &[2], &b);
+            ours.u32("integers", &[2], &c);
+            ours.compact("a \"wide\"", &[1, 3], &a);
+            ours.f32("scalar", &[], &[1.0]);
+            ours.f32("empty", &[0, 4], &[]);
+            let ours = ours.into_bytes(text.map(|text| ("key", text.to_owned()))).unwrap();
+            let one = 1.0f32.to_le_bytes();
+            let view = |dtype, shape: &[usize], bytes| {
+                TensorView::new(dtype, shape.to_vec(), bytes).unwrap()
+            };
+            let theirs = [
+                ("a \"wide\"", view(Theirs::F32, &[1, 3], &wide)),
+                ("b.half", view(Theirs::F16, &[2, 1], &halves)),
+                ("b.wide", view(Theirs::F32, &[2], &wider)),
+                ("scalar", view(Theirs::F32, &[], &one)),
+                ("empty", view(Theirs::F32, &[0, 4], &[])),
+                ("integers", view(Theirs::U32, &[2], &integers)),
+            ];
+            let text = text.map(|text| HashMap::from([("key".to_owned(), text.to_owned())]));
+            assert_eq!(ours, serialize(theirs, text).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_would_not_be_read_again_is_not_written() {
+        let refusal = |write: &dyn Fn(&mut TensorWriter)| {
+            let mut tensors = TensorWriter::new();
+            write(&mut tensors);
+            tensors.into_bytes(None).unwrap_err().to_string()
+        };
+        assert!(refusal(&|t| t.f32("a", &[3], &[0.0; 2])).contains("8 bytes for shape [3]"));
+        let twice = refusal(&|t| {
+            t.f32("a", &[1], &[0.0]);
+            t.u32("a", &[1], &[0]);
+        });
+        assert!(twice.contains("same name"), "{twice}");
+        assert!(refusal(&|t| t.f32(METADATA, &[1], &[0.0])).contains("keeps this name"));
+    }
 }

@@ -15,6 +15,7 @@ mod avx512;
 mod portable;
 
 use crate::buffer::Bf16;
+#[cfg(target_arch = "x86_64")]
 use crate::class::Isa;
 use crate::{Element, KernelClass};
 

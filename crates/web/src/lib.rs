@@ -1,0 +1,140 @@
+#![doc = include_str!("../README.md")]
+
+use std::cell::RefCell;
+
+use taper_model::{Classifier, Input, OpenOptions};
+
+thread_local! {
+    /// Opened models; a handle is a position, counted from 1.
+    static MODELS: RefCell<Vec<Option<Classifier>>> = const { RefCell::new(Vec::new()) };
+    /// What the last call had to say.
+    static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn answer(text: impl Into<Vec<u8>>) {
+    // A panic may come while the answer is being written; then there is none.
+    let _ = ANSWER.try_with(|answer| {
+        if let Ok(mut answer) = answer.try_borrow_mut() {
+            *answer = text.into();
+        }
+    });
+}
+
+/// Memory for `length` bytes, to be filled and given to [`taper_open`] or [`taper_classify`].
+#[unsafe(no_mangle)]
+pub extern "C" fn taper_allocate(length: usize) -> *mut u8 {
+    Box::into_raw(vec![0u8; length].into_boxed_slice()).cast()
+}
+
+/// Takes back what [`taper_allocate`] has given.
+///
+/// # Safety
+/// `bytes` comes from `taper_allocate(length)` and was not taken back yet.
+unsafe fn take(bytes: *mut u8, length: usize) -> Vec<u8> {
+    // SAFETY: the block was allocated as a boxed slice of this length, and nobody else owns it.
+    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(bytes, length)) }.into_vec()
+}
+
+/// Opens a model, the content of a `model.safetensors`, and takes its memory over. Gives a handle,
+/// or 0 if it cannot be opened: then the answer says why.
+///
+/// # Safety
+/// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_open(bytes: *mut u8, length: usize) -> usize {
+    // A panic ends the module; its message stays behind as the answer.
+    #[cfg(target_family = "wasm")]
+    std::panic::set_hook(Box::new(|panic| answer(panic.to_string())));
+    // SAFETY: what the caller promises.
+    let bytes = unsafe { take(bytes, length) };
+    match Classifier::from_bytes("model.safetensors", bytes, &OpenOptions::default()) {
+        Err(error) => {
+            answer(error.to_string());
+            0
+        }
+        Ok(classifier) => {
+            let classes: Vec<&str> = classifier.classes().iter().collect();
+            answer(serde_json::to_vec(&classes).unwrap_or_default());
+            MODELS.with_borrow_mut(|models| {
+                models.push(Some(classifier));
+                models.len()
+            })
+        }
+    }
+}
+
+/// Forgets a model; a handle that is not open is ignored.
+#[unsafe(no_mangle)]
+pub extern "C" fn taper_close(model: usize) {
+    MODELS.with_borrow_mut(|models| {
+        if let Some(slot) = model.checked_sub(1).and_then(|at| models.get_mut(at)) {
+            *slot = None;
+        }
+    });
+}
+
+/// Classifies a picture, the content of a file in any format that Taper reads, and takes its memory
+/// over. Gives 1, with a JSON object as the answer, or 0 with the reason: `{"label": …,
+/// "probability": …, "probabilities": [[label, probability], …]}`.
+///
+/// # Safety
+/// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: usize) -> u32 {
+    // SAFETY: what the caller promises.
+    let bytes = unsafe { take(bytes, length) };
+    let prediction = MODELS.with_borrow(|models| {
+        let classifier = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref());
+        let classifier = classifier.ok_or_else(|| format!("no model is open as {model}"))?;
+        let prediction = classifier.predict(Input::Bytes(&bytes));
+        let prediction = prediction.map_err(|error| error.to_string())?;
+        serde_json::to_vec(&prediction).map_err(|error| error.to_string())
+    });
+    let done = prediction.is_ok();
+    answer(prediction.unwrap_or_else(String::into_bytes));
+    u32::from(done)
+}
+
+/// Where the answer of the last call begins: UTF-8, valid until the next call.
+#[unsafe(no_mangle)]
+pub extern "C" fn taper_answer() -> *const u8 {
+    ANSWER.with_borrow(|answer| answer.as_ptr())
+}
+
+/// Bytes of the answer of the last call.
+#[unsafe(no_mangle)]
+pub extern "C" fn taper_answer_length() -> usize {
+    ANSWER.with_borrow(Vec::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(content: &[u8]) -> (*mut u8, usize) {
+        let bytes = taper_allocate(content.len());
+        // SAFETY: the block is new and has this length.
+        unsafe { bytes.copy_from_nonoverlapping(content.as_ptr(), content.len()) };
+        (bytes, content.len())
+    }
+
+    fn said() -> String {
+        // SAFETY: no other call came between the answer and this.
+        let bytes = unsafe { std::slice::from_raw_parts(taper_answer(), taper_answer_length()) };
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_answered_with_the_reason() {
+        let (bytes, length) = give(b"not a model");
+        // SAFETY: the block comes from `taper_allocate` and is given away.
+        assert_eq!(unsafe { taper_open(bytes, length) }, 0);
+        assert!(said().contains("model.safetensors"), "{}", said());
+        let (bytes, length) = give(b"");
+        // SAFETY: as above.
+        assert_eq!(unsafe { taper_classify(1, bytes, length) }, 0);
+        assert_eq!(said(), "no model is open as 1");
+        taper_close(0);
+        taper_close(7);
+    }
+}
