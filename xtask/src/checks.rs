@@ -30,6 +30,7 @@ const CANDLE_FREE: [&str; 26] = [
     "taper-plot",
     "taper-report",
     "taper-run",
+    "taper-simd",
     "taper-synthetic",
     "taper-train",
     "taper-web",

@@ -44,7 +44,7 @@ pub(crate) struct RecipeArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
-    /// How pictures come to the square: crop, as the network was trained, or squash [default: crop].
+    /// How pictures become square: crop, as the network was trained, or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     fit: Option<FitChoice>,
     /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activation;
 mod backbone;
 mod classes;
 mod device;
@@ -15,6 +16,7 @@ mod precision;
 mod preprocessing;
 pub mod random;
 
+pub use activation::Activation;
 pub use backbone::{FrozenBackbone, PendingRows};
 pub use classes::{ClassNames, Split};
 pub use device::DeviceChoice;

@@ -7,11 +7,12 @@
 //! counts.
 #![allow(clippy::print_stdout)]
 
+use std::error::Error;
 use std::time::Instant;
 
 use taper_kernels::{
-    Activation, AlignedBuffer, Bf16, Conv2dShape, Element, Epilogue, KernelError, Kernels,
-    PackedFilter, Padding, PixelFilter, Team, Window,
+    Activation, AlignedBuffer, Bf16, Border, Conv2dShape, Element, Epilogue, KernelError, Kernels,
+    PackedFilter, PixelFilter, Team, Window,
 };
 
 /// A layer: the shape, whether it reads pixels, and how often the network has it.
@@ -24,7 +25,7 @@ struct Layer {
 fn same(input: usize, kernel: usize, stride: usize) -> Window {
     let total = ((input.div_ceil(stride) - 1) * stride + kernel).saturating_sub(input);
     let before = total / 2;
-    Window::square(kernel).stride(stride).padding(Padding {
+    Window::square(kernel).stride(stride).padding(Border {
         top: before,
         bottom: total - before,
         left: before,
@@ -141,7 +142,11 @@ fn time(layer: &Layer, batch: usize, run: &mut dyn FnMut()) -> Result<f64, Kerne
     Ok(best)
 }
 
-fn bench<E: Element>(layers: &[Layer], kernels: Kernels, batch: usize) -> Result<(), KernelError> {
+fn bench<E: Element>(
+    layers: &[Layer],
+    kernels: Kernels,
+    batch: usize,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let class = kernels.resolve()?;
     let (mut total, mut total_flops) = (0.0, 0.0);
     for layer in layers {
@@ -165,7 +170,7 @@ fn bench<E: Element>(layers: &[Layer], kernels: Kernels, batch: usize) -> Result
                         &mut Team::current(&mut scratch),
                         batch,
                         &pixels,
-                        Activation::Relu,
+                        Some(Activation::Relu),
                         &mut out,
                     )
                     .expect("shapes fit");
@@ -210,7 +215,7 @@ fn bench<E: Element>(layers: &[Layer], kernels: Kernels, batch: usize) -> Result
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg =
         |i: usize, default: &str| args.get(i).map_or_else(|| default.to_owned(), String::clone);

@@ -2,11 +2,11 @@
 
 use crate::conv::{product, table, table_len};
 use crate::error::{bad_shape, check_len};
-use crate::simd::{Simd, Task, Tiling, dispatch};
 use crate::softmax::softmax;
 use crate::team::SharedMut;
 use crate::tile::Tile;
-use crate::{Activation, Element, KernelClass, KernelError, Team};
+use crate::{Element, KernelClass, KernelError, Team};
+use taper_simd::{Simd, Task, Tiling, dispatch};
 
 const OPERATION: &str = "attention";
 
@@ -327,7 +327,7 @@ impl Task for Attend<'_> {
                     out: place.scores,
                     ldc: padded,
                     width: panel,
-                    activation: Activation::None,
+                    activation: None,
                 };
                 for row in 0..count {
                     *place.table.add(row) = queries.add(row * depth);

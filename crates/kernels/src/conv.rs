@@ -1,12 +1,12 @@
 //! Convolution: packing of filters and the direct algorithm.
 
-use crate::buffer::AlignedBuffer;
 use crate::error::{bad_shape, check_len};
-use crate::simd::{Simd, Task, Tiling, dispatch};
 use crate::team::SharedMut;
 use crate::tile::Tile;
 use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
 use crate::{gelu, winograd};
+use taper_simd::AlignedBuffer;
+use taper_simd::{Simd, Task, Tiling, dispatch};
 
 const OPERATION: &str = "convolution";
 
@@ -58,14 +58,14 @@ pub struct Epilogue<'a, E: Element> {
     /// Added before the activation; shape and layout of the output.
     pub residual: Option<&'a [E]>,
     /// Applied last.
-    pub activation: Activation,
+    pub activation: Option<Activation>,
 }
 
 impl<E: Element> Epilogue<'_, E> {
     /// Only an activation.
     #[must_use]
     pub fn activation(activation: Activation) -> Self {
-        Self { residual: None, activation }
+        Self { residual: None, activation: Some(activation) }
     }
 }
 
@@ -303,7 +303,7 @@ impl<E: Element> PackedFilter<E> {
                 }
             }
         }
-        if epilogue.activation == Activation::Gelu && self.algorithm != Algorithm::Direct {
+        if epilogue.activation == Some(Activation::Gelu) && self.algorithm != Algorithm::Direct {
             gelu::run(self.class, team, out);
         }
         Ok(())
@@ -428,7 +428,7 @@ struct DirectBlock<'a, E: Element> {
     input: *const E,
     residual: *const E,
     out: *mut E,
-    activation: Activation,
+    activation: Option<Activation>,
     /// First output pixel, counted through the batch.
     first: usize,
     count: usize,

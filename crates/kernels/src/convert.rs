@@ -1,9 +1,9 @@
 //! From f32 to the elements of a plan.
 
 use crate::error::check_len;
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
+use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "rounding";
 

@@ -4,10 +4,10 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::conv::{Epilogue, PackedFilter, table, table_len};
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::tile::activate;
 use crate::{Activation, Element, Team};
+use taper_simd::{Simd, Task, dispatch};
 
 /// Output columns of the register tile for any window.
 const COLUMNS: usize = 6;
@@ -62,7 +62,7 @@ struct Row<'a, E: Element> {
     input: *const E,
     residual: *const E,
     out: *mut E,
-    activation: Activation,
+    activation: Option<Activation>,
     /// Output row, counted through the batch.
     row: usize,
     table: *mut *const E,
@@ -228,7 +228,7 @@ struct Columns<E: Element> {
     bias: *const f32,
     residual: *const E,
     out: *mut E,
-    activation: Activation,
+    activation: Option<Activation>,
 }
 
 #[derive(Clone, Copy)]
@@ -324,7 +324,7 @@ struct Unrolled<'a, E: Element, const K: usize, const STEP: usize> {
     weights: *const f32,
     bias: *const f32,
     out: *mut E,
-    activation: Activation,
+    activation: Option<Activation>,
 }
 
 impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, STEP> {

@@ -1,7 +1,5 @@
 //! What can be wrong with a call.
 
-use crate::KernelClass;
-
 /// Why a kernel refused to run.
 ///
 /// Kernels check every shape and every buffer before they touch memory; after the check they cannot
@@ -9,20 +7,6 @@ use crate::KernelClass;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
-    /// The processor lacks the instructions that were asked for.
-    #[error("this processor has no {wanted} (best class here: {best})")]
-    UnsupportedClass {
-        /// The class that was asked for.
-        wanted: &'static str,
-        /// The best class of this processor.
-        best: KernelClass,
-    },
-    /// No class of kernels has this name.
-    #[error("unknown kernels {name:?}: expected auto, avx512, avx2 or portable")]
-    UnknownClass {
-        /// The name that was given.
-        name: String,
-    },
     /// A shape that no kernel can compute.
     #[error("{operation}: {reason}")]
     BadShape {

@@ -1,9 +1,9 @@
 //! The Gaussian error linear unit, x · Φ(x) with the exact Φ (Hendrycks and Gimpel, *Gaussian Error
 //! Linear Units*, 2016).
 
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, Team};
+use taper_simd::{Simd, Task, dispatch};
 
 /// Beyond it, Φ is 0 or 1 to 6e-8.
 const LIMIT: f32 = 5.3;

@@ -1,12 +1,12 @@
 //! Normalisation over the channels of each position (Ba, Kiros and Hinton, *Layer Normalization*,
 //! 2016).
 
-use crate::buffer::AlignedBuffer;
 use crate::conv::product;
 use crate::error::{bad_shape, check_len};
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
+use taper_simd::AlignedBuffer;
+use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "layer normalisation";
 

@@ -2,8 +2,6 @@
 
 mod algorithm;
 mod attention;
-mod buffer;
-mod class;
 mod conv;
 mod convert;
 mod depthwise;
@@ -14,7 +12,6 @@ mod matmul;
 mod pixels;
 mod pool;
 mod shape;
-mod simd;
 mod softmax;
 mod team;
 mod tile;
@@ -23,8 +20,6 @@ mod winograd;
 
 pub use algorithm::Algorithm;
 pub use attention::Attention;
-pub use buffer::{AlignedBuffer, Bf16, Element};
-pub use class::{KernelClass, Kernels};
 pub use conv::{Epilogue, PackedFilter};
 pub use convert::convert;
 pub use error::KernelError;
@@ -32,6 +27,8 @@ pub use layer_norm::LayerNorm;
 pub use matmul::{Matrix, matmul};
 pub use pixels::PixelFilter;
 pub use pool::{Pool, PoolKind, global_average_pool};
-pub use shape::{Activation, Conv2dShape, Padding, Window};
+pub use shape::{Border, Conv2dShape, Window};
+pub use taper_core::Activation;
+pub use taper_simd::{AlignedBuffer, Bf16, ClassError, Element, KernelClass, Kernels};
 pub use team::Team;
 pub use tokens::{class_token, patch_tokens};

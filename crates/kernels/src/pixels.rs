@@ -1,12 +1,12 @@
 //! The first layer of a network, straight from 8-bit pixels.
 
-use crate::buffer::AlignedBuffer;
 use crate::conv::{PackedFilter, product, table, table_len};
 use crate::error::{bad_shape, check_len};
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::tile::Tile;
 use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
+use taper_simd::AlignedBuffer;
+use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "convolution of pixels";
 
@@ -174,7 +174,7 @@ impl<E: Element> PixelFilter<E> {
         team: &mut Team<'_>,
         n: usize,
         pixels: &[u8],
-        activation: Activation,
+        activation: Option<Activation>,
         out: &mut [E],
     ) -> Result<(), KernelError> {
         let filter = &self.filter;
@@ -228,7 +228,7 @@ struct Band<'a, E: Element> {
     first: usize,
     /// Output rows.
     count: usize,
-    activation: Activation,
+    activation: Option<Activation>,
 }
 
 impl<E: Element> Task for Band<'_, E> {

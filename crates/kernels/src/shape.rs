@@ -10,7 +10,7 @@ use crate::error::bad_shape;
 /// TensorFlow's `SAME` pads more at the bottom and right when the sum is odd; PyTorch pads both
 /// sides alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Padding {
+pub struct Border {
     /// Rows above.
     pub top: usize,
     /// Rows below.
@@ -21,37 +21,11 @@ pub struct Padding {
     pub right: usize,
 }
 
-impl Padding {
+impl Border {
     /// The same on all four sides.
     #[must_use]
     pub fn uniform(size: usize) -> Self {
         Self { top: size, bottom: size, left: size, right: size }
-    }
-}
-
-/// What happens to a sum before it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Activation {
-    /// Nothing (default).
-    #[default]
-    None,
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-    /// `x · Φ(x)`, to 9e-7. After a depthwise convolution or Winograd's in a pass of its own: bf16
-    /// is rounded twice then.
-    Gelu,
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Relu => "relu",
-            Self::Relu6 => "relu6",
-            Self::Gelu => "gelu",
-        })
     }
 }
 
@@ -65,15 +39,15 @@ pub struct Window {
     pub stride: [usize; 2],
     /// Steps between taps, at least 1.
     pub dilation: [usize; 2],
-    /// Border.
-    pub padding: Padding,
+    /// What surrounds the map.
+    pub padding: Border,
 }
 
 impl Window {
     /// A square window with stride 1, no dilation and no padding.
     #[must_use]
     pub fn square(kernel: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: Padding::default() }
+        Self { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: Border::default() }
     }
 
     /// The same window with another stride, both ways.
@@ -92,7 +66,7 @@ impl Window {
 
     /// The same window with another padding.
     #[must_use]
-    pub fn padding(mut self, padding: Padding) -> Self {
+    pub fn padding(mut self, padding: Border) -> Self {
         self.padding = padding;
         self
     }
@@ -112,7 +86,7 @@ impl Window {
         input: [usize; 2],
     ) -> Result<[usize; 2], KernelError> {
         const LIMIT: usize = 1 << 24;
-        let Padding { top, bottom, left, right } = self.padding;
+        let Border { top, bottom, left, right } = self.padding;
         let before = [top, left];
         let after = [bottom, right];
         let mut output = [0; 2];
@@ -278,8 +252,8 @@ impl fmt::Display for Conv2dShape {
         if *dilation != [1, 1] {
             write!(f, ", dilation {}×{}", dilation[0], dilation[1])?;
         }
-        if *padding != Padding::default() {
-            let Padding { top, bottom, left, right } = padding;
+        if *padding != Border::default() {
+            let Border { top, bottom, left, right } = padding;
             write!(f, ", padding {top},{bottom},{left},{right}")?;
         }
         if *groups != 1 {

@@ -1,6 +1,6 @@
 //! The softmax of one row of scores, in f32.
 
-use crate::simd::Simd;
+use taper_simd::Simd;
 
 /// Below it, the exponential is less than the smallest normal number.
 const LOWEST: f32 = -87.0;

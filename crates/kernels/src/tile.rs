@@ -4,8 +4,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::gelu::gelu;
-use crate::simd::{Simd, Task};
 use crate::{Activation, Element};
+use taper_simd::{Simd, Task};
 
 /// One register tile. The pixels lie `ldc` values apart in the output, starting at `out`.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ pub(crate) struct Tile<E: Element> {
     pub(crate) ldc: usize,
     /// Valid output channels of the panel.
     pub(crate) width: usize,
-    pub(crate) activation: Activation,
+    pub(crate) activation: Option<Activation>,
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +93,7 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             let (low, high) = (S::splat(low), S::splat(high));
             // Conversion to bf16 makes the loops too long for that: those sums go through memory
             // once. GELU is too long as well.
-            let is_gelu = t.activation == Activation::Gelu;
+            let is_gelu = t.activation == Some(Activation::Gelu);
             if t.width == N * S::LANES && S::STEP == 1 && !is_gelu {
                 if t.residual.is_null() {
                     for m in 0..M {
@@ -168,18 +168,18 @@ unsafe fn leave<E: Element, S: Simd<Elem = E>, const M: usize, const N: usize, c
 
 /// An activation as a clamp; GELU is none.
 #[inline(always)]
-pub(crate) fn limits(activation: Activation) -> (f32, f32) {
+pub(crate) fn limits(activation: Option<Activation>) -> (f32, f32) {
     match activation {
-        Activation::None | Activation::Gelu => (f32::NEG_INFINITY, f32::INFINITY),
-        Activation::Relu => (0.0, f32::INFINITY),
-        Activation::Relu6 => (0.0, 6.0),
+        None | Some(Activation::Gelu) => (f32::NEG_INFINITY, f32::INFINITY),
+        Some(Activation::Relu) => (0.0, f32::INFINITY),
+        Some(Activation::Relu6) => (0.0, 6.0),
     }
 }
 
 /// # Safety
 /// The processor has the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn activate<S: Simd>(activation: Activation, value: S::V) -> S::V {
+pub(crate) unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S::V) -> S::V {
     let (low, high) = limits(activation);
     // SAFETY: arithmetic only.
     unsafe { S::min(S::splat(high), S::max(S::splat(low), value)) }

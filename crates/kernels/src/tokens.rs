@@ -2,9 +2,9 @@
 
 use crate::conv::product;
 use crate::error::check_len;
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
+use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "tokens";
 

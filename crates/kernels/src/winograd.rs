@@ -11,10 +11,10 @@
 //! work than all of them at twice that speed.
 
 use crate::conv::{Epilogue, PackedFilter};
-use crate::simd::{Simd, Task, dispatch};
 use crate::team::SharedMut;
 use crate::tile::{Tile, activate};
 use crate::{Activation, Conv2dShape, Element, Team};
+use taper_simd::{Simd, Task, dispatch};
 
 /// Bytes of transformed tiles that a block should not exceed by much.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -186,7 +186,7 @@ struct Block<'a, E: Element> {
     input: *const E,
     residual: *const E,
     out: *mut E,
-    activation: Activation,
+    activation: Option<Activation>,
     /// First tile, counted through the batch.
     first: usize,
     count: usize,
@@ -386,7 +386,7 @@ impl Task for Multiply<'_> {
                                 .add((position * tiles + tile) * output_pitch + panel.first),
                             ldc: output_pitch,
                             width: panel.width,
-                            activation: Activation::None,
+                            activation: None,
                         }
                         .run::<S>(rows, panel.vectors);
                     }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_kernels::{
-    Algorithm, Conv2dShape, Epilogue, KernelClass, KernelError, Kernels, PackedFilter, Padding,
-    PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
+    Algorithm, Border, Conv2dShape, Epilogue, KernelClass, KernelError, PackedFilter, PixelFilter,
+    Pool, PoolKind, Team, Window, global_average_pool,
 };
 
 fn message(error: KernelError) -> String {
@@ -89,7 +89,7 @@ fn pixels_need_one_group_and_a_positive_std() {
 #[test]
 fn pools_without_a_value_are_refused() {
     let class = KernelClass::best();
-    let padded = Window::square(2).padding(Padding::uniform(2));
+    let padded = Window::square(2).padding(Border::uniform(2));
     let error = Pool::new(class, PoolKind::Max, [4, 4], 3, padded).unwrap_err();
     assert!(message(error).contains("lies in the border altogether"));
     assert!(Pool::new(class, PoolKind::Max, [4, 4], 0, Window::square(2)).is_err());
@@ -114,15 +114,4 @@ fn an_algorithm_that_does_not_fit_is_refused() {
         None,
     );
     assert_eq!(error.unwrap_err().to_string(), "depthwise cannot compute 4×4×3 → 5, kernel 1×1");
-}
-
-#[test]
-fn classes_are_named() {
-    for kernels in [Kernels::Auto, Kernels::Avx512, Kernels::Avx2, Kernels::Portable] {
-        assert_eq!(kernels.to_string().parse::<Kernels>().unwrap(), kernels);
-    }
-    let error = "sse".parse::<Kernels>().unwrap_err();
-    assert!(message(error).contains("auto, avx512, avx2 or portable"));
-    assert_eq!(Kernels::Auto.resolve().unwrap(), KernelClass::best());
-    assert!(KernelClass::available().any(|class| class.name() == "portable"));
 }

@@ -8,8 +8,8 @@ mod common;
 use common::guard::Guarded;
 use common::{Random, random_shape, round};
 use taper_kernels::{
-    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, LayerNorm,
-    PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
+    Activation, Algorithm, Bf16, Border, Conv2dShape, Element, Epilogue, KernelClass, LayerNorm,
+    PackedFilter, PixelFilter, Pool, PoolKind, Team, Window, global_average_pool,
 };
 
 fn classes() -> Vec<KernelClass> {
@@ -36,7 +36,7 @@ fn convolve<E: Element>(
         let mut out = Guarded::new(&vec![E::default(); len], at_end);
         let mut scratch = Guarded::new(&vec![0.0; filter.scratch_len()], at_end);
         let residual: Option<&[E]> = if random.range(0, 1) == 1 { Some(&residual) } else { None };
-        let epilogue = Epilogue { residual, activation: Activation::Relu };
+        let epilogue = Epilogue { residual, activation: Some(Activation::Relu) };
         filter.run(&mut Team::serial(&mut scratch), n, &input, epilogue, &mut out).unwrap();
     }
 }
@@ -60,7 +60,7 @@ fn wide_depthwise_convolutions_stay_inside() {
         for _ in 0..40 {
             let kernel = random.pick(&[3, 5]);
             let window = Window::square(kernel).stride(random.range(1, 2));
-            let window = window.padding(Padding::uniform(random.range(0, 2)));
+            let window = window.padding(Border::uniform(random.range(0, 2)));
             let shape = Conv2dShape::depthwise(
                 [6, random.range(13, 33)],
                 random.pick(&[3, 8, 16, 19, 40]),
@@ -77,7 +77,7 @@ fn winograd_stays_inside() {
     for class in classes() {
         let mut random = Random(14);
         for _ in 0..40 {
-            let window = Window::square(3).padding(Padding::uniform(random.range(0, 2)));
+            let window = Window::square(3).padding(Border::uniform(random.range(0, 2)));
             let input = [random.range(3, 9), random.range(3, 9)];
             let channels = [1, 5, 16, 24, 40];
             let shape =
@@ -101,7 +101,7 @@ fn pixels<E: Element>(class: KernelClass, shape: &Conv2dShape, random: &mut Rand
         let mut out = Guarded::new(&vec![E::default(); len], at_end);
         let mut scratch = Guarded::new(&vec![0.0; filter.scratch_len()], at_end);
         filter
-            .run(&mut Team::serial(&mut scratch), 1, &pixels, Activation::Relu6, &mut out)
+            .run(&mut Team::serial(&mut scratch), 1, &pixels, Some(Activation::Relu6), &mut out)
             .unwrap();
     }
 }
@@ -112,7 +112,7 @@ fn convolutions_of_pixels_stay_inside() {
         let mut random = Random(12);
         for _ in 0..40 {
             let kernel = random.pick(&[1, 3, 7]);
-            let padding = Padding::uniform(random.range(0, kernel / 2));
+            let padding = Border::uniform(random.range(0, kernel / 2));
             let window = Window::square(kernel).stride(random.range(1, 2)).padding(padding);
             let input = [random.range(7, 25), random.range(7, 25)];
             let shape =
@@ -149,7 +149,7 @@ fn layer_norms_stay_inside() {
 fn pools_stay_inside() {
     fn check<E: Element>(class: KernelClass, random: &mut Random) {
         let channels = random.pick(&[1, 3, 8, 16, 21]);
-        let window = Window::square(3).stride(2).padding(Padding::uniform(random.range(0, 1)));
+        let window = Window::square(3).stride(2).padding(Border::uniform(random.range(0, 1)));
         let pool = Pool::new(class, PoolKind::Max, [6, 5], channels, window).unwrap();
         let [oh, ow] = pool.output();
         let input = round::<E>(&random.values(30 * channels));

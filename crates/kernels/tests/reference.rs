@@ -5,8 +5,9 @@ mod common;
 
 use common::{Random, activate, convolve, random_shape, relative_error, rms_error, round, wide};
 use taper_kernels::{
-    Activation, Algorithm, Bf16, Conv2dShape, Element, Epilogue, KernelClass, Kernels, LayerNorm,
-    PackedFilter, Padding, PixelFilter, Pool, PoolKind, Team, Window, convert, global_average_pool,
+    Activation, Algorithm, Bf16, Border, Conv2dShape, Element, Epilogue, KernelClass, Kernels,
+    LayerNorm, PackedFilter, PixelFilter, Pool, PoolKind, Team, Window, convert,
+    global_average_pool,
 };
 
 /// So many cases; Miri, which interprets every step, sees a few of them.
@@ -44,7 +45,8 @@ fn conv_error<E: Element>(
     let bias = random.values(shape.out_channels);
     let residual = round::<E>(&random.values(out_len));
     let residual = (random.range(0, 1) == 1).then_some(residual);
-    let activations = [Activation::None, Activation::Relu, Activation::Relu6, Activation::Gelu];
+    let activations =
+        [None, Some(Activation::Relu), Some(Activation::Relu6), Some(Activation::Gelu)];
     let known =
         if E::from_f32(0.1).to_f32() == 0.1 || algorithm == Algorithm::Direct { 4 } else { 3 };
     let activation = random.pick(&activations[..known]);
@@ -95,7 +97,7 @@ fn wide_depthwise_convolutions_match_the_reference() {
         let mut random = Random(2);
         for case in 0..cases(60) {
             let kernel = random.pick(&[3, 5]);
-            let padding = Padding {
+            let padding = Border {
                 top: random.range(0, 2),
                 bottom: random.range(0, 2),
                 left: random.range(0, 2),
@@ -114,7 +116,7 @@ fn wide_depthwise_convolutions_match_the_reference() {
 
 #[test]
 fn depthwise_is_also_computed_as_grouped() {
-    let window = Window::square(3).padding(Padding::uniform(1));
+    let window = Window::square(3).padding(Border::uniform(1));
     let shape = Conv2dShape::depthwise([9, 7], 20, window);
     for class in classes() {
         for algorithm in [Algorithm::Direct, Algorithm::Depthwise] {
@@ -131,7 +133,7 @@ fn layers_larger_than_a_block_match_the_reference() {
     let shapes = [
         Conv2dShape::new([40, 40], 24, 40, Window::square(1)),
         Conv2dShape::new([7, 7], 600, 70, Window::square(1)),
-        Conv2dShape::new([20, 20], 70, 33, Window::square(3).padding(Padding::uniform(1))),
+        Conv2dShape::new([20, 20], 70, 33, Window::square(3).padding(Border::uniform(1))),
         Conv2dShape::linear(1000, 130),
         // Pixels a multiple of 4 KiB apart.
         Conv2dShape::new([5, 5], 1024, 140, Window::square(1)),
@@ -155,7 +157,7 @@ fn every_algorithm_is_as_accurate_as_promised() {
     let mut random = Random(8);
     for class in classes() {
         for case in 0..cases(40) {
-            let padding = Padding {
+            let padding = Border {
                 top: random.range(0, 2),
                 bottom: random.range(0, 3),
                 left: random.range(0, 2),
@@ -179,7 +181,7 @@ fn every_algorithm_is_as_accurate_as_promised() {
             continue;
         }
         // A sum as long as networks have, over more than one block.
-        let window = Window::square(3).padding(Padding::uniform(1));
+        let window = Window::square(3).padding(Border::uniform(1));
         let shape = Conv2dShape::new([14, 14], 512, 40, window);
         for (algorithm, limit) in [(Direct, 1e-4), (WinogradF2, 1e-4), (WinogradF4, 1e-3)] {
             let error = conv_error::<f32>(class, &shape, algorithm, 2, &mut random);
@@ -204,7 +206,9 @@ fn pixels_error<E: Element>(
     let filter = PixelFilter::<E>::pack(class, shape, &weights, Some(&bias), mean, std).unwrap();
     let mut out = vec![E::from_f32(f32::NAN); n * shape.output_len().unwrap()];
     let mut scratch = vec![f32::NAN; filter.scratch_len()];
-    filter.run(&mut Team::serial(&mut scratch), n, &pixels, Activation::Relu, &mut out).unwrap();
+    filter
+        .run(&mut Team::serial(&mut scratch), n, &pixels, Some(Activation::Relu), &mut out)
+        .unwrap();
     let normalised: Vec<f64> = pixels
         .iter()
         .enumerate()
@@ -214,7 +218,8 @@ fn pixels_error<E: Element>(
         })
         .collect();
     let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
-    let (expected, _) = convolve(shape, n, &normalised, &weights, &bias, None, Activation::Relu);
+    let (expected, _) =
+        convolve(shape, n, &normalised, &weights, &bias, None, Some(Activation::Relu));
     let out = wide(&out);
     (relative_error(&out, &expected), rms_error(&out, &expected))
 }
@@ -229,7 +234,7 @@ fn pixels_are_normalised_exactly_up_to_the_border() {
             let window = Window {
                 stride: [random.range(1, 2), random.range(1, 2)],
                 dilation: [random.pick(&[1, 1, 2]), 1],
-                padding: Padding {
+                padding: Border {
                     top: random.range(0, kernel - 1),
                     bottom: random.range(0, kernel),
                     left: random.range(0, kernel - 1),
@@ -297,7 +302,7 @@ fn naive_pool(
 
 fn pool_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
     let kernel = random.pick(&[1, 2, 3, 3]);
-    let window = Window::square(kernel).stride(random.range(1, 3)).padding(Padding {
+    let window = Window::square(kernel).stride(random.range(1, 3)).padding(Border {
         top: random.range(0, kernel - 1),
         bottom: random.range(0, kernel - 1),
         left: random.range(0, kernel - 1),
@@ -363,7 +368,7 @@ fn gelu_is_exact_to_a_millionth() {
         let epilogue = Epilogue::activation(Activation::Gelu);
         filter.run(&mut Team::serial(&mut scratch), 1, &values, epilogue, &mut out).unwrap();
         for (&x, &y) in values.iter().zip(&out) {
-            let expected = activate(Activation::Gelu, f64::from(x));
+            let expected = activate(Some(Activation::Gelu), f64::from(x));
             let bound =
                 if x.abs() < 1.0 { 6e-7 * expected.abs() } else { 1e-6_f64.max(2e-7 * expected) };
             assert!((f64::from(y) - expected).abs() <= bound, "{class}: {x} → {y}, not {expected}");
@@ -435,7 +440,7 @@ fn a_nan_survives_and_does_not_spread() {
 #[test]
 #[cfg_attr(miri, ignore = "rayon's own use of pointers is not what is tested here")]
 fn results_do_not_depend_on_threads_or_batch() {
-    let windows = Window::square(3).padding(Padding::uniform(1));
+    let windows = Window::square(3).padding(Border::uniform(1));
     let shapes = [
         Conv2dShape::new([13, 11], 40, 72, Window::square(1)),
         Conv2dShape::new([9, 10], 20, 40, windows),

@@ -1,4 +1,4 @@
-use taper_kernels::KernelError;
+use taper_kernels::{ClassError, KernelError};
 
 /// Why a network could not be compiled, or a plan not run.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum PlanError {
     Graph(#[from] taper_graph::Error),
     /// The class of kernels that was asked for does not exist here.
     #[error("cannot choose kernels")]
-    Kernels(#[source] KernelError),
+    Kernels(#[source] ClassError),
     /// A layer that plans cannot compute.
     #[error("layer '{layer}' ({kind}) cannot be compiled: {reason}")]
     Unsupported {

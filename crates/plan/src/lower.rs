@@ -2,12 +2,11 @@
 //! between.
 
 use taper_graph::{
-    Activation as GraphActivation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape,
-    WeightSource,
+    Activation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape, WeightSource,
 };
 use taper_kernels::{
-    Activation, AlignedBuffer, Attention, Conv2dShape, Element, KernelClass, KernelError,
-    LayerNorm, PackedFilter, Padding, PixelFilter, Pool, PoolKind, Window,
+    AlignedBuffer, Attention, Border, Conv2dShape, Element, KernelClass, KernelError, LayerNorm,
+    PackedFilter, PixelFilter, Pool, PoolKind, Window,
 };
 
 use crate::rows::only_first;
@@ -28,11 +27,11 @@ pub(crate) enum Value {
 pub(crate) enum Kernel<E: Element> {
     Pixels {
         filter: PixelFilter<E>,
-        activation: Activation,
+        activation: Option<Activation>,
     },
     Conv {
         filter: PackedFilter<E>,
-        activation: Activation,
+        activation: Option<Activation>,
         residual: Option<ValueId>,
     },
     MaxPool(Pool),
@@ -43,7 +42,7 @@ pub(crate) enum Kernel<E: Element> {
     /// The pixels to a value in f32.
     WidePixels {
         filter: PixelFilter<f32>,
-        activation: Activation,
+        activation: Option<Activation>,
     },
     LayerNorm(LayerNorm),
     /// A class token before the patches, and positions.
@@ -69,7 +68,7 @@ pub(crate) enum Kernel<E: Element> {
     /// From f32 to f32: linear layers, and convolutions of thin maps.
     Wide {
         filter: PackedFilter<f32>,
-        activation: Activation,
+        activation: Option<Activation>,
     },
     /// From f32 to the plan's precision.
     Round,
@@ -403,7 +402,7 @@ impl<E: Element> Lowering<'_, E> {
         let flops = shape.flops().map_err(self.kernel_error(id))?;
         let residual = self.residual(layer)?;
         let (folded, bias) = layer.folded(self.graph, self.weights)?;
-        let activation = activation(layer);
+        let activation = layer.activation;
         let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input { .. });
         let is_thin = self.options.precision == Precision::Bf16
             && conv.out_channels <= taper_graph::THIN_CHANNELS;
@@ -453,7 +452,7 @@ impl<E: Element> Lowering<'_, E> {
             let residual = self.residual(layer)?;
             let residual = layer.residual.zip(residual);
             let residual = residual.map(|(node, value)| self.tokens_for(layer, node, value));
-            let kernel = Kernel::Conv { filter, activation: activation(layer), residual };
+            let kernel = Kernel::Conv { filter, activation: layer.activation, residual };
             let value = self.map_input(layer)?;
             let input = self.tokens_for(layer, layer.input, value);
             return self.push(layer, kernel, Some(input), flops);
@@ -467,7 +466,7 @@ impl<E: Element> Lowering<'_, E> {
         let filter = PackedFilter::pack(self.class, &shape, &folded, Some(&bias))
             .map_err(self.kernel_error(id))?;
         let flops = shape.flops().map_err(self.kernel_error(id))?;
-        let activation = activation(layer);
+        let activation = layer.activation;
         self.push(layer, Kernel::Wide { filter, activation }, Some(input), flops)
     }
 
@@ -520,23 +519,14 @@ impl<E: Element> Lowering<'_, E> {
     }
 }
 
-fn activation(layer: &FusedLayer) -> Activation {
-    match layer.activation {
-        None => Activation::None,
-        Some(GraphActivation::Relu) => Activation::Relu,
-        Some(GraphActivation::Relu6) => Activation::Relu6,
-        Some(GraphActivation::Gelu) => Activation::Gelu,
-    }
-}
-
 fn padding(
     padding: taper_graph::Padding,
     [height, width]: [usize; 2],
     kernel: usize,
     stride: usize,
     dilation: usize,
-) -> Padding {
+) -> Border {
     let (top, bottom) = padding.amounts(height, kernel, stride, dilation);
     let (left, right) = padding.amounts(width, kernel, stride, dilation);
-    Padding { top, bottom, left, right }
+    Border { top, bottom, left, right }
 }

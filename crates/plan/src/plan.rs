@@ -541,7 +541,7 @@ impl<E: Element> Compiled<E> {
                 self.on_wide(step, arena, pictures, out, |from, to| norm.run(team, n, from, to))
             }
             Kernel::Wide { filter, activation } => {
-                let epilogue = Epilogue::activation(*activation);
+                let epilogue = Epilogue { residual: None, activation: *activation };
                 self.on_wide(step, arena, pictures, out, |from, to| {
                     filter.run(team, n, from, epilogue, to)
                 })

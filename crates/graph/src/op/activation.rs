@@ -1,26 +1,11 @@
-use serde::{Deserialize, Serialize};
+pub use taper_core::Activation;
 
 use super::operation::{Form, Fusing, Operation, Tensor, View};
 use crate::Shape;
 
-/// A function of each value on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activation {
-    /// max(x, 0).
-    Relu,
-    /// min(max(x, 0), 6).
-    Relu6,
-    /// x · Φ(x), with the exact Φ.
-    Gelu,
-}
-
 impl Operation for Activation {
     fn kind(&self) -> &'static str {
-        match self {
-            Activation::Relu => "ReLU",
-            Activation::Relu6 => "ReLU6",
-            Activation::Gelu => "GELU",
-        }
+        self.name()
     }
 
     fn arity(&self) -> usize {

@@ -2,7 +2,7 @@
 //! may touch.
 #![allow(dead_code, unreachable_pub)]
 
-use taper_kernels::{Activation, Conv2dShape, Element, Padding, Window};
+use taper_kernels::{Activation, Border, Conv2dShape, Element, Window};
 
 /// A small counter-based generator: the tests need repeatable values, not good ones.
 pub struct Random(pub u64);
@@ -39,12 +39,12 @@ pub fn round<E: Element>(values: &[f32]) -> Vec<E> {
     values.iter().map(|&v| E::from_f32(v)).collect()
 }
 
-pub fn activate(activation: Activation, value: f64) -> f64 {
+pub fn activate(activation: Option<Activation>, value: f64) -> f64 {
     match activation {
-        Activation::None => value,
-        Activation::Relu => value.max(0.0),
-        Activation::Relu6 => value.clamp(0.0, 6.0),
-        Activation::Gelu => value * 0.5 * (1.0 + erf(value / 2f64.sqrt())),
+        None => value,
+        Some(Activation::Relu) => value.max(0.0),
+        Some(Activation::Relu6) => value.clamp(0.0, 6.0),
+        Some(Activation::Gelu) => value * 0.5 * (1.0 + erf(value / 2f64.sqrt())),
     }
 }
 
@@ -70,7 +70,7 @@ pub fn convolve(
     weights: &[f64],
     bias: &[f32],
     residual: Option<&[f64]>,
-    activation: Activation,
+    activation: Option<Activation>,
 ) -> (Vec<f64>, Vec<f64>) {
     let Conv2dShape { input: [h, w], in_channels, out_channels, window, groups } = *shape;
     let Window { kernel: [kh, kw], stride, dilation, padding } = window;
@@ -149,7 +149,7 @@ pub fn random_shape(random: &mut Random) -> Conv2dShape {
             kernel,
             stride: [random.pick(&[1, 1, 2, 3]), random.pick(&[1, 1, 2, 3])],
             dilation: [random.pick(&[1, 1, 1, 2]), random.pick(&[1, 1, 1, 3])],
-            padding: Padding {
+            padding: Border {
                 top: random.range(0, kernel[0] - 1),
                 bottom: random.range(0, kernel[0]),
                 left: random.range(0, kernel[1] - 1),

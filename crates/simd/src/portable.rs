@@ -1,8 +1,8 @@
 //! Plain Rust, for every processor.
 
-use super::{Pair, Simd, Task};
 use crate::Element;
 use crate::buffer::Bf16;
+use crate::instructions::{Pair, Simd, Task};
 
 const PORTABLE: usize = 4;
 

@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Pair, Simd, Task};
 use crate::buffer::Bf16;
+use crate::instructions::{Pair, Simd, Task};
 
 #[derive(Clone, Copy)]
 pub struct Avx512F32;

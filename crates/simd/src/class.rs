@@ -3,7 +3,25 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::KernelError;
+/// Why there is no class of kernels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassError {
+    /// The processor lacks the instructions that were asked for.
+    #[error("this processor has no {wanted} (best class here: {best})")]
+    Unsupported {
+        /// The class that was asked for.
+        wanted: &'static str,
+        /// The best class of this processor.
+        best: KernelClass,
+    },
+    /// No class of kernels has this name.
+    #[error("unknown kernels {name:?}: expected auto, avx512, avx2 or portable")]
+    Unknown {
+        /// The name that was given.
+        name: String,
+    },
+}
 
 /// The wish: which class of kernels to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -25,11 +43,11 @@ impl Kernels {
     /// Finds out whether this processor can do what is wished.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedClass`] if a class is asked for by name and the processor lacks
+    /// [`ClassError::Unsupported`] if a class is asked for by name and the processor lacks
     /// it. `Auto` never fails.
-    pub fn resolve(self) -> Result<KernelClass, KernelError> {
+    pub fn resolve(self) -> Result<KernelClass, ClassError> {
         let best = KernelClass::best();
-        let unsupported = |wanted| Err(KernelError::UnsupportedClass { wanted, best });
+        let unsupported = |wanted| Err(ClassError::Unsupported { wanted, best });
         match self {
             Self::Auto => Ok(best),
             Self::Avx512 if has_avx512() => Ok(KernelClass(Isa::Avx512 { bf16: has_bf16() })),
@@ -53,15 +71,15 @@ impl fmt::Display for Kernels {
 }
 
 impl FromStr for Kernels {
-    type Err = KernelError;
+    type Err = ClassError;
 
-    fn from_str(name: &str) -> Result<Self, KernelError> {
+    fn from_str(name: &str) -> Result<Self, ClassError> {
         match name {
             "auto" => Ok(Self::Auto),
             "avx512" => Ok(Self::Avx512),
             "avx2" => Ok(Self::Avx2),
             "portable" => Ok(Self::Portable),
-            _ => Err(KernelError::UnknownClass { name: name.to_owned() }),
+            _ => Err(ClassError::Unknown { name: name.to_owned() }),
         }
     }
 }
@@ -69,7 +87,7 @@ impl FromStr for Kernels {
 /// A class of kernels that this processor is known to have.
 ///
 /// The only ways to one are [`Kernels::resolve`] and [`KernelClass::available`], which ask the
-/// processor: that is what makes the calls of vector instructions in this crate sound.
+/// processor: that is what makes the calls of vector instructions sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelClass(pub(crate) Isa);
 

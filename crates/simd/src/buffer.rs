@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::simd::Instructions;
+use crate::instructions::Instructions;
 
 /// A bfloat16 number: the upper half of an f32.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -92,7 +92,7 @@ struct Line([u32; 16]);
 /// Vector loads that cross a cache line cost twice: activations, filters and scratch live in these.
 ///
 /// ```
-/// let mut buffer = taper_kernels::AlignedBuffer::<f32>::new(100);
+/// let mut buffer = taper_simd::AlignedBuffer::<f32>::new(100);
 /// assert_eq!(buffer.len(), 100);
 /// buffer[3] = 1.0;
 /// assert_eq!(buffer[..4], [0.0, 0.0, 0.0, 1.0]);

@@ -4,24 +4,20 @@
 //! compiled for them, and everything inside it is inlined (`#[inline(always)]`), so that the
 //! intrinsics become single instructions.
 
-// The traits and types here are `pub` only because the sealed trait `Element` names them; the
-// module is private.
-#![allow(unreachable_pub)]
-
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-mod portable;
-
-use crate::buffer::Bf16;
+use crate::buffer::{Bf16, Element};
 #[cfg(target_arch = "x86_64")]
 use crate::class::Isa;
-use crate::{Element, KernelClass};
+use crate::class::KernelClass;
+use crate::portable;
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512};
 
 /// Work that can be compiled for any class of instructions. `run` must be `#[inline(always)]`.
 pub trait Task: Copy {
+    /// What the task's memory holds.
     type Elem: Element;
+    /// Does the work with one class of instructions.
+    ///
     /// # Safety
     /// The processor has the instructions of `S`, and the pointers in `self` are valid as the task
     /// describes.
@@ -35,29 +31,43 @@ pub trait Task: Copy {
 /// pointer as they say. `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the
 /// forms in `_n` move `n < LANES`.
 pub trait Simd: Copy + 'static {
+    /// What memory holds.
     type Elem: Element;
     /// `LANES` sums.
     type V: Copy;
     /// Operands of `LANES` dot products of `STEP` channels.
     type D: Copy;
+    /// Values in one vector.
     const LANES: usize;
     /// Pixels of the register tile of a convolution, with two vectors of output channels.
     const MR: usize;
     /// Input channels that one [`dot`](Simd::dot) takes.
     const STEP: usize;
 
+    /// Runs a task, compiled for these instructions.
     unsafe fn enter<T: Task<Elem = Self::Elem>>(task: T);
 
+    /// One value in all lanes.
     unsafe fn splat(value: f32) -> Self::V;
+    /// `LANES` f32 from memory.
     unsafe fn load32(from: *const f32) -> Self::V;
+    /// The first `n` lanes from memory, zeros in the rest.
     unsafe fn load32_n(from: *const f32, n: usize) -> Self::V;
+    /// `LANES` f32 to memory.
     unsafe fn store32(to: *mut f32, value: Self::V);
+    /// `LANES` elements from memory.
     unsafe fn load(from: *const Self::Elem) -> Self::V;
+    /// The first `n` lanes from memory, zeros in the rest.
     unsafe fn load_n(from: *const Self::Elem, n: usize) -> Self::V;
+    /// `LANES` elements to memory, rounded to the nearest.
     unsafe fn store(to: *mut Self::Elem, value: Self::V);
+    /// The first `n` lanes to memory, rounded to the nearest.
     unsafe fn store_n(to: *mut Self::Elem, value: Self::V, n: usize);
+    /// `a + b`.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -128,7 +138,7 @@ impl Instructions for Bf16 {
 ///
 /// # Safety
 /// The pointers in `task` are valid as the task describes.
-pub(crate) unsafe fn dispatch<T: Task>(class: KernelClass, task: T) {
+pub unsafe fn dispatch<T: Task>(class: KernelClass, task: T) {
     // SAFETY: a `KernelClass` exists only for instructions that the processor has; the caller
     // answers for the pointers.
     unsafe {
@@ -151,9 +161,12 @@ pub(crate) unsafe fn dispatch<T: Task>(class: KernelClass, task: T) {
 /// Lanes, register tile and channel step of the class for an element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiling {
-    pub(crate) lanes: usize,
-    pub(crate) mr: usize,
-    pub(crate) step: usize,
+    /// Values in one vector.
+    pub lanes: usize,
+    /// Pixels of the register tile of a convolution, with two vectors of output channels.
+    pub mr: usize,
+    /// Input channels that one dot product takes.
+    pub step: usize,
 }
 
 impl Tiling {
@@ -161,7 +174,9 @@ impl Tiling {
         Self { lanes: S::LANES, mr: S::MR, step: S::STEP }
     }
 
-    pub(crate) fn for_class<E: Element>(class: KernelClass) -> Self {
+    /// The tiling of a class for an element type.
+    #[must_use]
+    pub fn for_class<E: Element>(class: KernelClass) -> Self {
         match class.0 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 { bf16: true } => Self::of::<E::Avx512Bf16>(),
@@ -176,4 +191,4 @@ impl Tiling {
 
 /// Two vectors: the even and the odd channels of bf16 pairs, as f32.
 #[derive(Clone, Copy)]
-pub struct Pair<V>(V, V);
+pub struct Pair<V>(pub(crate) V, pub(crate) V);
