@@ -218,7 +218,7 @@ pub(crate) struct AugmentArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
-    /// How pictures come to the square: crop or squash [default: crop].
+    /// How pictures become square: crop or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     fit: Option<FitChoice>,
     /// The contact sheet, a PNG file.
@@ -318,7 +318,7 @@ pub(crate) struct EmbedArgs {
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
-    /// How pictures come to the square: crop or squash [default: crop].
+    /// How pictures become square: crop or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     pub(crate) fit: Option<FitChoice>,
     /// What computes: the frozen plan, or candle, the reference.

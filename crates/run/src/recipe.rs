@@ -205,7 +205,7 @@ pub struct Recipe {
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How pictures come to the square. Default `crop`, as the network was trained; `squash` where
+    /// How pictures become square. Default `crop`, as the network was trained; `squash` where
     /// what matters lies at the edge.
     pub fit: FitChoice,
     /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
