@@ -1,6 +1,6 @@
 // Classifies pictures by the WebAssembly module and compares with the native answers.
-// node classify.mjs MODULE MODEL REFERENCE, where REFERENCE is what crates/web/examples/reference.rs
-// printed. Exits with 1 if a probability differs by more than TOLERANCE.
+// node classify.mjs MODULE MODEL REFERENCE, where REFERENCE is what crates/web/examples/reference
+// has printed. Exits with 1 if a probability differs by more than TOLERANCE.
 import { readFileSync } from "node:fs";
 
 const TOLERANCE = 1e-5;
@@ -16,8 +16,8 @@ const taper = (await WebAssembly.instantiate(code)).exports;
 
 /** What the last call had to say. */
 function answer() {
-  const bytes = new Uint8Array(taper.memory.buffer, taper.taper_answer(), taper.taper_answer_length());
-  return new TextDecoder().decode(bytes);
+  const [at, length] = [taper.taper_answer(), taper.taper_answer_length()];
+  return new TextDecoder().decode(new Uint8Array(taper.memory.buffer, at, length));
 }
 
 /** Calls with bytes that the module takes over; false or 0 is a failure. */
