@@ -9,11 +9,12 @@
   arithmetic on 32-bit weights, rounded to 32 bits; every n-th number only, so that at most 64 of each remain. The
   metadata holds the versions and, in `torch_f32`, ‖a − b‖ / ‖b‖ of torch's own 32-bit answer.
 
-With names, only those networks are computed anew. Models and sizes: `MODELS`.
+With names, only those networks are computed anew. The networks are those of `taper models`; sizes: `SIZES`.
 """
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -27,25 +28,12 @@ HERE = pathlib.Path(__file__).parent
 SIZES = [(224, 224), (256, 256), (197, 231)]
 KEPT = 64
 
-# name in Taper: timm's name with its tag
-MODELS = {
-    **{f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}.in1k" for n in range(5)},
-    "mobilenet-v2": "mobilenetv2_100.ra_in1k",
-    "mobilenet-v4-small": "mobilenetv4_conv_small.e2400_r224_in1k",
-    "mobilenet-v4-medium": "mobilenetv4_conv_medium.e500_r256_in1k",
-    "mobilenet-v4-large": "mobilenetv4_conv_large.e600_r384_in1k",
-    **{f"repvgg-{n}": f"repvgg_{n}.rvgg_in1k" for n in ("a0", "a1", "a2", "b0")},
-    **{f"convnext-{n}": f"convnext_{n}.fb_in1k" for n in ("tiny", "small", "base")},
-    "convnext-atto": "convnext_atto.d2_in1k",
-    "convnext-femto": "convnext_femto.d1_in1k",
-    "convnext-pico": "convnext_pico.d1_in1k",
-    "convnext-nano": "convnext_nano.d1h_in1k",
-    "vit-base": "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-    "dinov2-small": "vit_small_patch14_dinov2.lvd142m",
-    **{f"resnet{n}": f"resnet{n}.tv_in1k" for n in (18, 34, 50, 101, 152)},
-    **{f"vgg{n}": f"vgg{n}.tv_in1k" for n in (11, 13, 16, 19)},
-    **{f"vgg{n}-bn": f"vgg{n}_bn.tv_in1k" for n in (11, 13, 16, 19)},
-}
+def registry() -> dict[str, str]:
+    """Every network of `taper models`: its name in Taper, and timm's with its tag."""
+    listing = ["cargo", "run", "--quiet", "--", "models", "--json"]
+    answer = subprocess.run(listing, check=True, stdout=subprocess.PIPE)
+    models = json.loads(answer.stdout)
+    return {model["name"]: model["repository"].partition("/")[2] for model in models}
 
 
 def listing(model: torch.nn.Module) -> str:
@@ -101,7 +89,8 @@ def specification(timm_name: str, model: torch.nn.Module) -> dict:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(MODELS)
+    models = registry()
+    wanted = sys.argv[1:] or list(models)
     (HERE / "zoo").mkdir(exist_ok=True)
     known, tensors, noise = {}, {}, {}
     if sys.argv[1:]:
@@ -110,7 +99,7 @@ def main() -> None:
         with safetensors.safe_open(HERE / "zoo.safetensors", "numpy") as file:
             noise = json.loads(file.metadata()["torch_f32"])
     for name in wanted:
-        timm_name = MODELS[name]
+        timm_name = models[name]
         model = timm.create_model(timm_name)
         if isinstance(model, timm.models.VisionTransformer):
             # The same network, for pictures of other sizes too.

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod entries;
 mod error;
 pub mod imagenet;
 mod naming;

@@ -15,31 +15,9 @@ pub(crate) struct Pin {
 
 impl Pin {
     /// The pin of a repository, if there is one.
-    pub(crate) const fn of(repository: &str) -> Option<&'static Self> {
-        let mut i = 0;
-        while i < PINS.len() {
-            if same(PINS[i].repository.as_bytes(), repository.as_bytes()) {
-                return Some(&PINS[i]);
-            }
-            i += 1;
-        }
-        None
+    pub(crate) fn of(repository: &str) -> Option<&'static Self> {
+        PINS.iter().find(|pin| pin.repository == repository)
     }
-}
-
-/// Comparison of strings is not `const` yet.
-const fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut i = 0;
-    while i < a.len() {
-        if a[i] != b[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
 }
 
 /// Ordered by repository.

@@ -1,4 +1,56 @@
+use super::published::{Origin, Published, imagenet};
 use crate::{Activation, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding};
+
+const CONVNEXT: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545",
+    source: "the paper's authors (tiny, small, base) and Ross Wightman (the smaller ones), in timm's form",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    CONVNEXT.network(
+        "convnext-atto",
+        "timm/convnext_atto.d2_in1k",
+        imagenet(224, 0.875),
+        convnext_atto,
+    ),
+    CONVNEXT.network(
+        "convnext-femto",
+        "timm/convnext_femto.d1_in1k",
+        imagenet(224, 0.875),
+        convnext_femto,
+    ),
+    CONVNEXT.network(
+        "convnext-pico",
+        "timm/convnext_pico.d1_in1k",
+        imagenet(224, 0.875),
+        convnext_pico,
+    ),
+    CONVNEXT.network(
+        "convnext-nano",
+        "timm/convnext_nano.d1h_in1k",
+        imagenet(224, 0.95),
+        convnext_nano,
+    ),
+    CONVNEXT.network(
+        "convnext-tiny",
+        "timm/convnext_tiny.fb_in1k",
+        imagenet(224, 0.875),
+        convnext_tiny,
+    ),
+    CONVNEXT.network(
+        "convnext-small",
+        "timm/convnext_small.fb_in1k",
+        imagenet(224, 0.875),
+        convnext_small,
+    ),
+    CONVNEXT.network(
+        "convnext-base",
+        "timm/convnext_base.fb_in1k",
+        imagenet(224, 0.875),
+        convnext_base,
+    ),
+];
 
 /// ConvNeXt-Atto (Liu et al., *A ConvNet for the 2020s*, 2022; the small ones are timm's).
 /// Features: 320, after the last layer norm; total stride 32.

@@ -1,5 +1,47 @@
+use taper_core::Interpolation::{Bicubic, Bilinear};
+
 use super::inverted_residual::{Family, Stage};
+use super::published::{Origin, Published, tensorflow};
 use crate::Graph;
+
+const LITE: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019, arXiv:1905.11946",
+    source: "TensorFlow TPU repository (efficientnet/lite), ported for timm",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    LITE.network(
+        "efficientnet-lite0",
+        "timm/tf_efficientnet_lite0.in1k",
+        tensorflow(224, 0.875, Bicubic),
+        efficientnet_lite0,
+    ),
+    LITE.network(
+        "efficientnet-lite1",
+        "timm/tf_efficientnet_lite1.in1k",
+        tensorflow(240, 0.882, Bicubic),
+        efficientnet_lite1,
+    ),
+    LITE.network(
+        "efficientnet-lite2",
+        "timm/tf_efficientnet_lite2.in1k",
+        tensorflow(260, 0.890, Bicubic),
+        efficientnet_lite2,
+    ),
+    LITE.network(
+        "efficientnet-lite3",
+        "timm/tf_efficientnet_lite3.in1k",
+        tensorflow(300, 0.904, Bilinear),
+        efficientnet_lite3,
+    ),
+    LITE.network(
+        "efficientnet-lite4",
+        "timm/tf_efficientnet_lite4.in1k",
+        tensorflow(380, 0.920, Bilinear),
+        efficientnet_lite4,
+    ),
+];
 
 /// EfficientNet-Lite0 (Tan & Le, *EfficientNet*, 2019; the "lite" variants of TensorFlow's TPU
 /// repository: no squeeze and excitation, ReLU6). Features: 1280, total stride 32.

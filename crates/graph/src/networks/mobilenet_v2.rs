@@ -1,5 +1,19 @@
 use super::inverted_residual::{Family, Stage};
+use super::published::{Origin, Published, imagenet};
 use crate::Graph;
+
+const MOBILENET_V2: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018, arXiv:1801.04381",
+    source: "Ross Wightman (timm, RandAugment recipe)",
+};
+
+pub(super) const NETWORKS: &[Published] = &[MOBILENET_V2.network(
+    "mobilenet-v2",
+    "timm/mobilenetv2_100.ra_in1k",
+    imagenet(224, 0.875),
+    mobilenet_v2,
+)];
 
 /// MobileNetV2 (Sandler et al., *MobileNetV2: Inverted residuals and linear bottlenecks*, 2018),
 /// width 1. Features: 1280, total stride 32.

@@ -1,4 +1,32 @@
+use super::published::{Origin, Published, imagenet};
 use crate::{Activation, Conv2d, Graph, GraphBuilder, Linear, NodeId, Op, Padding};
+
+const MOBILENET_V4: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Qin et al., MobileNetV4: Universal Models for the Mobile Ecosystem, 2024, arXiv:2404.10518",
+    source: "Ross Wightman (timm)",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    MOBILENET_V4.network(
+        "mobilenet-v4-small",
+        "timm/mobilenetv4_conv_small.e2400_r224_in1k",
+        imagenet(224, 0.875),
+        mobilenet_v4_small,
+    ),
+    MOBILENET_V4.network(
+        "mobilenet-v4-medium",
+        "timm/mobilenetv4_conv_medium.e500_r256_in1k",
+        imagenet(256, 0.95),
+        mobilenet_v4_medium,
+    ),
+    MOBILENET_V4.network(
+        "mobilenet-v4-large",
+        "timm/mobilenetv4_conv_large.e600_r384_in1k",
+        imagenet(384, 0.95),
+        mobilenet_v4_large,
+    ),
+];
 
 /// A kind of block, as timm abbreviates them.
 #[derive(Clone, Copy)]

@@ -1,4 +1,18 @@
+use super::published::{Origin, Published, TORCHVISION};
 use crate::{Activation, Conv2d, Graph, GraphBuilder, Op, Padding};
+
+const REPVGG: Origin = Origin {
+    licence: "MIT",
+    paper: "Ding et al., RepVGG: Making VGG-style ConvNets Great Again, 2021, arXiv:2101.03697",
+    source: "the paper's authors, in timm's form",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    REPVGG.network("repvgg-a0", "timm/repvgg_a0.rvgg_in1k", TORCHVISION, repvgg_a0),
+    REPVGG.network("repvgg-a1", "timm/repvgg_a1.rvgg_in1k", TORCHVISION, repvgg_a1),
+    REPVGG.network("repvgg-a2", "timm/repvgg_a2.rvgg_in1k", TORCHVISION, repvgg_a2),
+    REPVGG.network("repvgg-b0", "timm/repvgg_b0.rvgg_in1k", TORCHVISION, repvgg_b0),
+];
 
 /// RepVGG-A0 (Ding et al., *RepVGG: Making VGG-style ConvNets great again*, 2021) as it is
 /// deployed: nothing but 3 × 3 convolutions with bias and ReLU. Features: 1280, total stride 32.

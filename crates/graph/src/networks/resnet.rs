@@ -1,4 +1,19 @@
+use super::published::{Origin, Published, TORCHVISION};
 use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, NodeId, Op, Padding};
+
+const RESNET: Origin = Origin {
+    licence: "BSD-3-Clause",
+    paper: "He et al., Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385",
+    source: "torchvision (IMAGENET1K_V1), in timm's form",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    RESNET.network("resnet18", "timm/resnet18.tv_in1k", TORCHVISION, resnet18),
+    RESNET.network("resnet34", "timm/resnet34.tv_in1k", TORCHVISION, resnet34),
+    RESNET.network("resnet50", "timm/resnet50.tv_in1k", TORCHVISION, resnet50),
+    RESNET.network("resnet101", "timm/resnet101.tv_in1k", TORCHVISION, resnet101),
+    RESNET.network("resnet152", "timm/resnet152.tv_in1k", TORCHVISION, resnet152),
+];
 
 /// ResNet-18 (He et al., *Deep residual learning for image recognition*, 2015): blocks of two 3 × 3
 /// convolutions. Features: 512, total stride 32.

@@ -1,4 +1,22 @@
+use super::published::{Origin, Published, TORCHVISION};
 use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding};
+
+const VGG: Origin = Origin {
+    licence: "BSD-3-Clause",
+    paper: "Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014, arXiv:1409.1556",
+    source: "torchvision (IMAGENET1K_V1), in timm's form",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    VGG.network("vgg11", "timm/vgg11.tv_in1k", TORCHVISION, vgg11),
+    VGG.network("vgg11-bn", "timm/vgg11_bn.tv_in1k", TORCHVISION, vgg11_bn),
+    VGG.network("vgg13", "timm/vgg13.tv_in1k", TORCHVISION, vgg13),
+    VGG.network("vgg13-bn", "timm/vgg13_bn.tv_in1k", TORCHVISION, vgg13_bn),
+    VGG.network("vgg16", "timm/vgg16.tv_in1k", TORCHVISION, vgg16),
+    VGG.network("vgg16-bn", "timm/vgg16_bn.tv_in1k", TORCHVISION, vgg16_bn),
+    VGG.network("vgg19", "timm/vgg19.tv_in1k", TORCHVISION, vgg19),
+    VGG.network("vgg19-bn", "timm/vgg19_bn.tv_in1k", TORCHVISION, vgg19_bn),
+];
 
 /// Channels of the convolutions between two poolings.
 type Stages = [&'static [usize]; 5];

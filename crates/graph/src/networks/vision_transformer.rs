@@ -1,9 +1,41 @@
 use serde::Deserialize;
+use taper_core::Interpolation::Bicubic;
 
+use super::published::{Origin, Published, imagenet, tensorflow};
 use crate::{
     Activation, Attention, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding,
     PatchTokens,
 };
+
+const VIT: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Dosovitskiy et al., An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, 2020, arXiv:2010.11929",
+    source: "Google (augreg, ImageNet-21k), fine-tuned by Ross Wightman (timm)",
+};
+
+const DINOV2: Origin = Origin {
+    licence: "Apache-2.0",
+    paper: "Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, 2023, arXiv:2304.07193",
+    source: "Meta (LVD-142M), in timm's form",
+};
+
+pub(super) const NETWORKS: &[Published] = &[
+    VIT.network(
+        "vit-base",
+        "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        tensorflow(224, 0.9, Bicubic),
+        vit_base,
+    ),
+    Published {
+        classes: 0,
+        ..DINOV2.network(
+            "dinov2-small",
+            "timm/vit_small_patch14_dinov2.lvd142m",
+            imagenet(518, 1.0),
+            dinov2_small,
+        )
+    },
+];
 
 /// ViT-Base with patches of 16 pixels (Dosovitskiy et al., *An image is worth 16 × 16 words*,
 /// 2020). Features: 768, the class token after the last layer norm.

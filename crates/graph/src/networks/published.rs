@@ -1,0 +1,70 @@
+use taper_core::{Fit, Interpolation, Preprocessing};
+
+use crate::Graph;
+
+/// A network whose weights are published, after timm's `timm/models/_pretrained.py`. The
+/// preprocessing is that of timm's `pretrained_cfg` for the very weights; a test compares.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    /// The name in Taper, lower case.
+    pub name: &'static str,
+    /// The repository of the weights on the Hugging Face Hub. Behind the owner stands timm's name.
+    pub repository: &'static str,
+    /// How the network wants its pictures; comes from the training of the weights.
+    pub preprocessing: Preprocessing,
+    /// How many classes the published classifier tells apart; 0 without one.
+    pub classes: usize,
+    /// The network for a number of classes.
+    pub graph: fn(usize) -> Graph,
+    /// Where architecture and weights come from.
+    pub origin: Origin,
+}
+
+/// What the networks of one family share.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The licence of the weights, as an SPDX expression.
+    pub licence: &'static str,
+    /// Who described the architecture.
+    pub paper: &'static str,
+    /// Who trained the weights.
+    pub source: &'static str,
+}
+
+impl Origin {
+    /// A network with the thousand classes of ImageNet.
+    pub(super) const fn network(
+        self,
+        name: &'static str,
+        repository: &'static str,
+        preprocessing: Preprocessing,
+        graph: fn(usize) -> Graph,
+    ) -> Published {
+        Published { name, repository, preprocessing, classes: 1000, graph, origin: self }
+    }
+}
+
+/// ImageNet at 224 pixels as torchvision trained: bilinear, central 224 of 256.
+pub(super) const TORCHVISION: Preprocessing =
+    Preprocessing { interpolation: Interpolation::Bilinear, ..imagenet(224, 0.875) };
+
+/// As timm trains: bicubic, a central crop of this fraction, ImageNet's mean and deviation.
+pub(super) const fn imagenet(size: u32, fraction: f32) -> Preprocessing {
+    Preprocessing {
+        size,
+        interpolation: Interpolation::Bicubic,
+        fit: Fit::Crop { fraction },
+        mean: Preprocessing::IMAGENET_MEAN,
+        std: Preprocessing::IMAGENET_STD,
+    }
+}
+
+/// Pixels from −1 to 1, as TensorFlow's networks want them.
+pub(super) const fn tensorflow(
+    size: u32,
+    fraction: f32,
+    interpolation: Interpolation,
+) -> Preprocessing {
+    let fit = Fit::Crop { fraction };
+    Preprocessing { size, interpolation, fit, mean: [0.5; 3], std: [0.5; 3] }
+}
