@@ -38,7 +38,7 @@ fn folders_that_cannot_be_trained_on() {
     refuses(here, &[], 1, &["data", "no pictures"]);
     fs::remove_dir(&data).unwrap();
     fs::write(&data, "a file").unwrap();
-    refuses(here, &[], 1, &["data", "is a file"]);
+    refuses(here, &[], 1, &["data", "this file"]);
 }
 
 /// Four kinds of broken pictures and a giant one: named, counted and left out; refused with

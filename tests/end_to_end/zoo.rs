@@ -195,7 +195,7 @@ fn weights_come_from_the_hub_once_and_are_recorded() {
     };
     let ran = |mut command: Command| Ran::of(command.output().unwrap());
     ran(embed("x", &[])).complains(1, &["(401)", "set HF_TOKEN", "--weights FILE"]);
-    ran(embed("x", &[("HF_TOKEN", "other")])).complains(1, &["(403)", "ask for access"]);
+    ran(embed("x", &[("HF_TOKEN", "other")])).complains(1, &["(403)", "request access"]);
     ran(embed("x", &[("HF_ENDPOINT", "mirror")])).complains(1, &["HF_ENDPOINT is 'mirror'"]);
     assert!(!here.join("x").exists());
 

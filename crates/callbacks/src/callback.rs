@@ -39,7 +39,7 @@ pub trait Callback: Send {
         match state {
             Value::Null => Ok(()),
             _ => {
-                Err(Error::State(format!("{} remembers nothing, but state was saved", self.name())))
+                Err(Error::State(format!("{} has no state, but state was saved for it", self.name())))
             }
         }
     }

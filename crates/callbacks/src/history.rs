@@ -75,7 +75,7 @@ impl CsvHistory {
                 };
             }
             let first = line.split(',').next().unwrap_or_default();
-            let epoch = first.parse().map_err(|_| format!("has '{first}' for an epoch"))?;
+            let epoch = first.parse().map_err(|_| format!("has '{first}' as its epoch"))?;
             Ok(Some(epoch))
         })?;
         self.columns = kept.map(|header| header.split(',').skip(1).map(str::to_owned).collect());
@@ -171,7 +171,7 @@ impl Callback for JsonlHistory {
             Event::TrainBegin { first_epoch, .. } => {
                 self.lines.open(first_epoch, |_, line| {
                     let object: Map<String, Value> = serde_json::from_str(line)
-                        .map_err(|e| format!("is no JSON object: {e}"))?;
+                        .map_err(|e| format!("is not a JSON object: {e}"))?;
                     let epoch = object.get("epoch").and_then(Value::as_u64);
                     epoch.map(Some).ok_or_else(|| "has no epoch".into())
                 })?;

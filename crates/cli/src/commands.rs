@@ -95,7 +95,7 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
 
 /// How to continue an interrupted run.
 pub(crate) fn go_on(run: &Path) -> String {
-    format!("go on with: taper train --resume {}", run.display())
+    format!("continue with: taper train --resume {}", run.display())
 }
 
 fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
@@ -168,7 +168,7 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
     let ended = match t.stopped {
         Outcome::Completed => "",
         Outcome::Early => " (stopped early)",
-        Outcome::Nan => " (the loss was no longer a number)",
+        Outcome::Nan => " (the loss became NaN)",
         Outcome::Interrupted => " (interrupted)",
     };
     let from = match t.best_epoch {

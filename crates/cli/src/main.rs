@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         .init();
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Err(error) = on_signal(&interrupted) {
-        tracing::warn!("Ctrl-C cannot be caught ({error}): it will end the program at once");
+        tracing::warn!("Ctrl-C cannot be caught ({error}): it will end the program immediately");
     }
     match commands::run(args.command, interrupted) {
         Ok(Status::Done) => ExitCode::SUCCESS,

@@ -24,7 +24,7 @@ impl Asked {
         let asked = args.head.as_deref().unwrap_or(own);
         let backbone = match &args.cut {
             Some(_) if asked == "imagenet" => {
-                let remedy = "it stands on the network's own features: leave out --cut, or use --head linear";
+                let remedy = "it needs the network's own features: leave out --cut, or use --head linear";
                 return Err(setting("head", asked, remedy));
             }
             Some(layer) => model.graph().cut(layer)?,
@@ -32,7 +32,7 @@ impl Asked {
             None => model.backbone(),
         };
         if let "imagenet" | "none" = asked {
-            let remedy = "it is for a new head: give one, e.g. --head linear";
+            let remedy = "it applies to a new head only: give one, e.g. --head linear";
             return match (args.dropout, args.classes) {
                 (Some(p), _) => Err(setting("dropout", p, remedy)),
                 (_, Some(n)) => Err(setting("classes", n, remedy)),
@@ -69,7 +69,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         asked.iter().map(|asked| asked.summary(args.batch)).collect::<Result<_, _>>()?;
     if let Some(path) = &args.svg {
         let [only] = &asked[..] else {
-            let remedy = "one network at a time is drawn: give one --model";
+            let remedy = "only one network at a time can be drawn: give one --model";
             return Err(setting("svg", path.display(), remedy).into());
         };
         let (head, size) = (only.head.as_ref(), only.size);
@@ -114,7 +114,7 @@ fn side_by_side(summaries: &[Summary]) -> anyhow::Result<()> {
         ("layers", &|s| s.layers.len().to_string()),
         ("parameters", &|s| grouped(s.parameters.total as u64)),
         ("trainable", &|s| grouped(s.parameters.trainable as u64)),
-        ("GFLOP a picture", &|s| format!("{:.2}", s.flops as f64 / 1e9)),
+        ("GFLOP per picture", &|s| format!("{:.2}", s.flops as f64 / 1e9)),
         ("last feature map", &|s| shape(&s.last_feature_map)),
         ("receptive field", &|s| s.receptive_field.map_or("all".into(), |side| side.to_string())),
         ("activations, inference", &|s| mebibytes(s.activations.inference_bytes)),

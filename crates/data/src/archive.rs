@@ -151,7 +151,7 @@ impl Archives {
                 let unpacked = gunzip(window).map_err(fail)?;
                 self.add_tar(unpacked, beside).map_err(fail)
             }
-            None => Err(fail("this is no zip or tar archive".into())),
+            None => Err(fail("this is not a zip or tar archive".into())),
         }
     }
 
@@ -256,7 +256,7 @@ impl Archives {
                         return Err(Defect::new(
                             DefectKind::Unsupported,
                             format!(
-                                "is packed in a way that is not supported ({other}): pack it with deflate, or not at all"
+                                "is compressed in a way that is not supported ({other}): use deflate, or no compression"
                             ),
                         ));
                     }
@@ -265,7 +265,7 @@ impl Archives {
                 let mut sum = Crc::new();
                 sum.update(&bytes);
                 if bytes.len() as u64 <= limit && sum.sum() != promised {
-                    return Err(damaged("its checksum is another"));
+                    return Err(damaged("its checksum does not match"));
                 }
             }
             Some(Opened::Tar(window)) => {
@@ -302,7 +302,7 @@ fn gunzip(window: Window) -> std::result::Result<Window, String> {
         total += n as u64;
         if total > most {
             return Err(format!(
-                "it unpacks to more than {} MiB, which no pictures do: it is made to do harm, or holds something else",
+                "it unpacks to more than {} MiB, which no pictures do: it is malicious, or contains something else",
                 most >> 20
             ));
         }
@@ -339,7 +339,7 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
     {
         let name: String = name.chars().take(120).collect();
         return Err(format!(
-            "it holds '{}', a name that leads out of the archive: such archives are made to do harm, and this one is not used",
+            "it contains '{}', a path that leads out of the archive: such archives are malicious, and this one is refused",
             name.escape_debug()
         ));
     }
@@ -349,7 +349,7 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
 impl PictureSource for Archives {
     fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect> {
         let entry = self.entries.get(sample.slot).ok_or_else(|| {
-            Defect::new(DefectKind::Io, "is not a picture of this archive".to_string())
+            Defect::new(DefectKind::Io, "is not a picture in this archive".to_string())
         })?;
         self.read(*entry, limit).map(Content::Encoded)
     }
@@ -522,7 +522,7 @@ mod tests {
         }
         bomb.finish().unwrap();
         let error = open_archive(root.path().join("bomb.tgz"), FolderUse::Train).unwrap_err();
-        assert!(error.to_string().contains("made to do harm"), "{error}");
+        assert!(error.to_string().contains("malicious"), "{error}");
     }
 
     #[test]

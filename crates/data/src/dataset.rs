@@ -399,7 +399,7 @@ impl Dataset {
             Content::Encoded(bytes) => {
                 catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.decode)))
                     .unwrap_or_else(|_| {
-                        Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it"))
+                        Err(Defect::new(DefectKind::Corrupt, "the decoder failed"))
                     })
                     .map_err(|defect| defect.at(Some(index), sample.id.clone()))
             }

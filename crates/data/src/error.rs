@@ -24,7 +24,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The path leads to a file that is none of the known sources.
-    #[error("{}: this is a file, and neither a manifest (.csv, .jsonl) nor an archive (.zip, .tar): give one of these, or a folder of pictures", path.display())]
+    #[error("{}: this file is neither a manifest (.csv, .jsonl) nor an archive (.zip, .tar): give one of these, or a folder of pictures", path.display())]
     NotASource {
         /// The path that was asked for.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Pictures lie where only class folders are expected.
-    #[error("{}: {count} picture(s), such as '{example}', lie beside the class folders or without any: move each into a folder named after its class", path.display())]
+    #[error("{}: {count} picture(s), such as '{example}', are not in a class folder: move each into a folder named after its class", path.display())]
     LoosePictures {
         /// The folder in which they lie.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum Error {
         class: String,
     },
     /// There are split folders, but none to train on.
-    #[error("{}: there is {found}/ but no train/: add it, or give class folders alone and they are split by chance", path.display())]
+    #[error("{}: there is {found}/ but no train/: add it, or give class folders only, which are split at random", path.display())]
     NoTrain {
         /// The data set.
         path: PathBuf,
@@ -102,7 +102,7 @@ pub enum Error {
         second: String,
     },
     /// The data set lies one folder further down.
-    #[error("{}: the data set seems to lie one folder deeper: give {}", path.display(), inner.display())]
+    #[error("{}: the data set seems to be one folder deeper: give {}", path.display(), inner.display())]
     OneDeeper {
         /// The path that was asked for.
         path: PathBuf,
@@ -137,7 +137,7 @@ pub enum Error {
     },
     /// The chosen split does not exist in this data set.
     #[error(
-        "{place}: there is no split {split}: it has {available}; choose one of them, or a fraction of train such as 0.15"
+        "{place}: there is no split {split}: it has {available}; choose one of these, or a fraction of train such as 0.15"
     )]
     NoSplit {
         /// The data set.
@@ -164,7 +164,7 @@ pub enum Error {
         splits: String,
     },
     /// Strict mode, and some pictures cannot be used.
-    #[error("{place}: {}{} cannot be used and strict mode is on: mend or remove {}, or leave strict mode off to go on without", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
+    #[error("{place}: {}{} cannot be used and strict mode is on: repair or remove {}, or turn strict mode off", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
     Refused {
         /// The data set.
         place: String,

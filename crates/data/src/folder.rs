@@ -59,7 +59,7 @@ struct Folder {
 impl PictureSource for Folder {
     fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect> {
         let file = self.files.get(sample.slot).ok_or_else(|| {
-            Defect::new(DefectKind::Io, "is not a picture of this folder".to_string())
+            Defect::new(DefectKind::Io, "is not a picture in this folder".to_string())
         })?;
         read_file(&self.root.join(file), limit).map(Content::Encoded)
     }
@@ -129,7 +129,7 @@ pub fn open_folder(root: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset
         scan.refuse_loose(Path::new(""), &top)?;
         for folder in top.folders.iter().filter(|f| split_of(f).is_none()) {
             scan.remarks.push(format!(
-                "the folder '{}' beside the split folders is no split and takes no part",
+                "the folder '{}' beside the split folders is not a split and is left out",
                 folder.display()
             ));
         }
@@ -201,7 +201,7 @@ impl Scan {
                         self.report(
                             &relative,
                             DefectKind::Io,
-                            format!("is a link that leads nowhere: {error}"),
+                            format!("is a broken link: {error}"),
                         );
                         continue;
                     }
@@ -281,14 +281,14 @@ impl Scan {
         let real = fs::canonicalize(&path).map_err(|source| Error::Io { path, source })?;
         if !seen.insert(real) {
             self.remarks.push(format!(
-                "the folder '{}' is already part of its class by way of a link and is not visited again",
+                "the folder '{}' is already part of its class through a link and is not visited again",
                 folder.display()
             ));
             return Ok(());
         }
         if depth > MAX_DEPTH {
             self.remarks.push(format!(
-                "the folder '{}' lies more than {MAX_DEPTH} folders deep and takes no part",
+                "the folder '{}' is more than {MAX_DEPTH} folders deep and is left out",
                 folder.display()
             ));
             return Ok(());
@@ -413,7 +413,7 @@ impl Scan {
         }
         for (name, folders) in &self.classes {
             if folders.iter().all(|c| c.split.is_none() && c.pictures.is_empty()) {
-                self.remarks.push(format!("the folder '{name}' has no pictures and is no class"));
+                self.remarks.push(format!("the folder '{name}' has no pictures and is not a class"));
             }
         }
     }

@@ -218,7 +218,7 @@ pub(crate) fn arrange(
     }
     for stranger in strangers {
         beside.remarks.push(format!(
-            "the folder '{stranger}' beside the split folders is no split and takes no part"
+            "the folder '{stranger}' beside the split folders is not a split and is left out"
         ));
     }
     Ok(rows)

@@ -166,7 +166,7 @@ impl Table {
                 return Ok(());
             }
             if n as u64 > LONGEST_LINE {
-                return Err(self.fail(line, "the line has more than 1 MiB: this is no manifest"));
+                return Err(self.fail(line, "the line is longer than 1 MiB: this is not a manifest"));
             }
             if bytes.trim_ascii().is_empty() {
                 continue;
@@ -187,7 +187,7 @@ impl Table {
         }
         if entry.path.contains("://") {
             let problem = format!(
-                "'{}' is an address: fetch the files first, and name them by their paths",
+                "'{}' is a URL: download the files first, and give their paths",
                 entry.path
             );
             return Err(self.fail(line, problem));
@@ -209,7 +209,7 @@ impl Table {
         let id = entry.path.replace('\\', "/");
         let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
         if let Some(first) = self.seen.insert(id.clone(), line) {
-            return Err(self.fail(line, format!("'{id}' is in line {first} already: keep one")));
+            return Err(self.fail(line, format!("'{id}' is already in line {first}: keep one")));
         }
         let (class, group, slot) = (entry.label, given(entry.group), self.paths.len());
         self.paths.push(id.clone().into());

@@ -135,12 +135,11 @@ fn open_parts(
         // The reader trusts what a file says about itself in more places than it checks.
         let list = || Table::open(path, window).and_then(|table| Ok((table.list()?, table)));
         let (listed, table) = catch_unwind(AssertUnwindSafe(list))
-            .unwrap_or_else(|_| Err("the reader gave up on it".into()))
-            .map_err(|problem| fail(format!("{problem}; this is no data set of the Hub's layout, or it is damaged: fetch or export it again")))?;
+            .unwrap_or_else(|_| Err("the reader failed".into())) .map_err(|problem| fail(format!("{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again")))?;
         match (&names, &table.names) {
             (Some(before), Some(own)) if before != own => {
                 return Err(fail(
-                    "its class names are others than those of the files before".into(),
+                    "its class names differ from those of the files before it".into(),
                 ));
             }
             (_, Some(own)) => names = Some(own.clone()),
@@ -173,7 +172,7 @@ fn open_parts(
         }
         if without_label > 0 {
             beside.remarks.push(format!(
-                "{}: {without_label} row(s) have no label and take no part",
+                "{}: {without_label} row(s) have no label and are left out",
                 path.display()
             ));
         }
@@ -255,7 +254,7 @@ fn rest(window: &Window, start: u64) -> BufReader<Unending> {
 
 /// The file's metadata lie before its last eight bytes: their length, and the magic.
 fn check_footer(window: &Window) -> std::result::Result<(), String> {
-    let short = || "it is no Parquet file".to_string();
+    let short = || "it is not a Parquet file".to_string();
     let end = window.length().checked_sub(8).ok_or_else(short)?;
     let mut last = [0; 8];
     rest(window, end).read_exact(&mut last).map_err(|_| short())?;
@@ -384,7 +383,7 @@ impl Table {
         };
         if bytes.is_none() && file.is_none() {
             return Err(format!(
-                "there is no column '{image}' with bytes of pictures; found {}",
+                "there is no column '{image}' with picture bytes; found {}",
                 columns()
             ));
         }
@@ -418,7 +417,7 @@ impl Table {
                 None => vec![None; rows as usize],
             };
             if classes.len() != rows as usize || names.len() != rows as usize {
-                return Err(format!("its columns have other lengths than {rows} in a group"));
+                return Err(format!("not all columns of a group have {rows} rows"));
             }
             for (row, (class, name)) in (0..rows).zip(classes.into_iter().zip(names)) {
                 let number = listed.len() as u64;
@@ -436,10 +435,10 @@ impl Table {
                 (_, Err(_)) => Ok(None),
                 (Some(names), Ok(at)) => match names.get(at) {
                     Some(name) => Ok(Some(name.clone())),
-                    None => Err(format!("the label {at}, of {} classes", names.len())),
+                    None => Err(format!("the label {at} is out of range: there are {} classes", names.len())),
                 },
                 (None, Ok(at)) if at < MOST_CLASSES => Ok(Some(at.to_string())),
-                (None, Ok(at)) => Err(format!("the label {at}: this is no number of a class")),
+                (None, Ok(at)) => Err(format!("the label {at} is not a class number")),
             }
         };
         let column = self.label;
@@ -637,7 +636,7 @@ impl Tables {
         let table = &self.tables[place.table as usize];
         let guarded = |first: u32, rows: u32| {
             catch_unwind(AssertUnwindSafe(|| table.block(place.group, first, rows)))
-                .unwrap_or_else(|_| Err("the reader gave up on it".into()))
+                .unwrap_or_else(|_| Err("the reader failed".into()))
         };
         let block = self.block(place);
         let rows = block.rows.get_or_init(|| guarded(block.first, BLOCK_ROWS));

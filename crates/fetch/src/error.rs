@@ -50,7 +50,7 @@ impl Error {
 #[non_exhaustive]
 pub enum Problem {
     /// The file is not cached, and the network is switched off.
-    #[error("it is not in the cache, and HF_HUB_OFFLINE forbids the network")]
+    #[error("it is not in the cache, and HF_HUB_OFFLINE forbids network access")]
     Offline,
     /// This build cannot fetch at all.
     #[error("it is not in the cache, and this build cannot fetch files (feature 'network')")]
@@ -65,7 +65,7 @@ pub enum Problem {
     #[error("the connection broke before the end")]
     Interrupted,
     /// 401 from the Hub: a token is needed, or the repository does not exist.
-    #[error("the Hub asks who you are (401), or there is no such repository")]
+    #[error("the Hub requires a login (401), or there is no such repository")]
     Unauthorized,
     /// 403 from the Hub: the token does not suffice.
     #[error("your token does not give access (403)")]
@@ -81,7 +81,7 @@ pub enum Problem {
     Busy(u64),
     /// What arrived is not what was promised.
     #[error(
-        "what arrived is damaged or another file: its SHA-256 is {found} instead of {promised}"
+        "what arrived is damaged or is a different file: its SHA-256 is {found} instead of {promised}"
     )]
     Digest {
         /// What it should be.
@@ -90,10 +90,10 @@ pub enum Problem {
         found: String,
     },
     /// More arrives than the file has, which is this many bytes.
-    #[error("the server sends more than the {0} bytes that the file has: it is another file")]
+    #[error("the server sends more than the file's {0} bytes: it is a different file")]
     TooLong(u64),
     /// `HF_ENDPOINT` is no address of a server.
-    #[error("HF_ENDPOINT is '{0}', which is no address of a server")]
+    #[error("HF_ENDPOINT is '{0}', which is not the address of a server")]
     Endpoint(String),
     /// The cache cannot be read or written.
     #[error("the cache cannot be written ({0})")]
@@ -112,23 +112,23 @@ impl Problem {
         match self {
             Self::Offline => "unset HF_HUB_OFFLINE",
             Self::NotBuilt => "fetch it by other means",
-            Self::Unreachable(_) if hub => "check the network, set HF_ENDPOINT to a mirror",
-            Self::Unreachable(_) => "check the network, set TAPER_DATASETS_URL to a mirror",
+            Self::Unreachable(_) if hub => "check the network, or set HF_ENDPOINT to a mirror",
+            Self::Unreachable(_) => "check the network, or set TAPER_DATASETS_URL to a mirror",
             Self::Stalled(_) if hub => {
-                "try again (it goes on where it ended), set HF_ENDPOINT to a mirror"
+                "try again (the download will resume), or set HF_ENDPOINT to a mirror"
             }
-            Self::Stalled(_) | Self::Interrupted => "try again (it goes on where it ended)",
-            Self::Unauthorized => "check the name, set HF_TOKEN to a token of your account",
-            Self::Forbidden => "ask for access on the repository's page, check HF_TOKEN",
-            Self::NotFound => "check the name, check HF_ENDPOINT (does the mirror hold it?)",
-            Self::Status(_) if hub => "try again later, set HF_ENDPOINT to a mirror",
+            Self::Stalled(_) | Self::Interrupted => "try again (the download will resume)",
+            Self::Unauthorized => "check the name, or set HF_TOKEN to a token of your account",
+            Self::Forbidden => "request access on the repository's page, and check HF_TOKEN",
+            Self::NotFound => "check the name and HF_ENDPOINT (does the mirror have it?)",
+            Self::Status(_) if hub => "try again later, or set HF_ENDPOINT to a mirror",
             Self::Status(_) => "try again later, or set TAPER_DATASETS_URL to a mirror",
-            Self::Busy(_) if hub => "wait a little, set HF_TOKEN",
+            Self::Busy(_) if hub => "wait a little, or set HF_TOKEN",
             Self::Busy(_) => "try again then",
-            Self::Digest { .. } | Self::TooLong(_) => "try again, or another mirror",
-            Self::Endpoint(_) => "let it begin with https:// or unset it",
-            Self::Cache(_) => "free space or set HF_HUB_CACHE to a folder that can be written",
-            Self::Stopped => "what has arrived is kept for the next time",
+            Self::Digest { .. } | Self::TooLong(_) => "try again, or use another mirror",
+            Self::Endpoint(_) => "make it begin with https://, or unset it",
+            Self::Cache(_) => "free some space, or set HF_HUB_CACHE to a writable folder",
+            Self::Stopped => "what has arrived is kept for the next attempt",
             Self::Other(_) => "try again",
         }
     }

@@ -254,7 +254,7 @@ pub(crate) fn receive(
                     fs::remove_file(path)?;
                     return Err(Problem::Digest { promised: promised.into(), found }.into());
                 }
-                tracing::info!("what has arrived is damaged; starting afresh");
+                tracing::info!("the partial download is damaged; starting over");
                 damaged = true;
             }
             _ => return Ok(partial.out.sync_all()?),
@@ -281,7 +281,7 @@ impl Partial {
         // Leaves the position at the end.
         let bytes = absorb(&mut out, &mut hash)?;
         if bytes > 0 {
-            tracing::info!(bytes, "going on where the last download ended");
+            tracing::info!(bytes, "resuming an earlier download");
         }
         Ok(Self { out, hash, bytes })
     }

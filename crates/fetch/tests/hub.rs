@@ -123,7 +123,7 @@ fn a_token_is_asked_for_and_sent() {
 fn refusals_say_what_to_do() {
     for (status, expected, hint) in [
         (401, Problem::Unauthorized, "HF_TOKEN"),
-        (403, Problem::Forbidden, "ask for access"),
+        (403, Problem::Forbidden, "request access"),
         (404, Problem::NotFound, "404"),
         // A server in trouble that does not pass.
         (500, Problem::Status(500), "try again"),
@@ -185,7 +185,7 @@ fn a_connection_that_breaks_every_time_leaves_nothing() {
         scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
         let (problem, text) = scene.problem();
         assert_eq!(problem, Problem::Interrupted, "cut after {bytes} bytes");
-        assert!(text.contains("try again (it goes on"), "{text}");
+        assert!(text.contains("try again (the download will resume"), "{text}");
     }
 }
 
@@ -222,7 +222,7 @@ fn a_stalled_connection_is_given_up() {
         let start = Instant::now();
         let (problem, text) = scene.problem();
         assert_eq!(problem, Problem::Stalled(1));
-        assert!(text.contains("try again (it goes on") && text.contains("mirror"), "{text}");
+        assert!(text.contains("try again (the download will resume") && text.contains("mirror"), "{text}");
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 }

@@ -29,7 +29,7 @@ impl Graph {
             return Err(Error::Layer {
                 layer: layer.into(),
                 kind: self.nodes()[last].op.kind(),
-                problem: "nothing that has learned comes before it: cut later".into(),
+                problem: "no layer with weights comes before it: cut later".into(),
             });
         }
         let pool = match self.forms()[last] {

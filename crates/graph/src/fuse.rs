@@ -115,7 +115,7 @@ impl FusedLayer {
         grid: [usize; 2],
     ) -> Result<Vec<f32>> {
         let FusedOp::PatchTokens(tokens) = self.op else {
-            return Err(problem(graph, self.node, "it makes no tokens"));
+            return Err(problem(graph, self.node, "it produces no tokens"));
         };
         let [class, positions] = PatchTokens::names(&graph.nodes()[self.node].name);
         let read = |name: &str| named(graph, weights, self.node, name);
@@ -181,7 +181,7 @@ fn named<'w>(
 ) -> Result<Cow<'w, [f32]>> {
     weights
         .values(name)
-        .ok_or_else(|| problem(graph, id, format!("the weights do not hold '{name}'")))
+        .ok_or_else(|| problem(graph, id, format!("the weights do not contain '{name}'")))
 }
 
 struct Fuser<'a> {

@@ -242,13 +242,13 @@ impl fmt::Display for Summary {
             grouped(p.running_statistics as u64),
             grouped((p.total + p.running_statistics) as u64),
         )?;
-        writeln!(f, "{:.2} GFLOP a picture", self.flops as f64 / 1e9)?;
+        writeln!(f, "{:.2} GFLOP per picture", self.flops as f64 / 1e9)?;
         let field = self.receptive_field;
         let field =
             field.map_or("the whole picture".into(), |side| format!("{side} × {side} pixels"));
         writeln!(
             f,
-            "last feature map: {}; a value of it sees {field}",
+            "last feature map: {}; each value sees {field}",
             shape(&self.last_feature_map)
         )?;
         let memory = self.activations;

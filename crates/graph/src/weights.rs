@@ -144,7 +144,7 @@ impl fmt::Display for Mismatch {
         if !self.missing.is_empty() {
             let mut text = format!("{} missing: ", self.missing.len());
             let names = self.missing.iter().take(SHOWN).map(|(name, near)| match near.first() {
-                Some(near) => format!("'{name}' (nearest there: '{near}')"),
+                Some(near) => format!("'{name}' (nearest found: '{near}')"),
                 None => format!("'{name}'"),
             });
             text += &names.collect::<Vec<_>>().join(", ");
@@ -154,7 +154,7 @@ impl fmt::Display for Mismatch {
             parts.push(text);
         }
         if !self.misshapen.is_empty() {
-            let mut text = format!("{} of another shape: ", self.misshapen.len());
+            let mut text = format!("{} of a different shape: ", self.misshapen.len());
             let names = self.misshapen.iter().take(SHOWN);
             let names = names
                 .map(|(name, needed, found)| format!("'{name}' is {found:?}, needed {needed:?}"));

@@ -38,9 +38,8 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
     let leaks: Vec<_> = health.duplicates.iter().filter(|d| d.across_splits).collect();
     if let Some(first) = leaks.first() {
         advice.push(format!(
-            "duplicates across splits: {} in two splits ({} is {}), so that the figures on them measure memory, not \
-             skill: `fix` DIR leaves the training copies out",
-            plural(leaks.len(), "picture lies", "pictures lie"),
+            "duplicates across splits: {} in two splits ({} is {}), so the figures on them measure memorisation, not generalisation: `fix` DIR leaves the training copies out",
+            plural(leaks.len(), "picture is", "pictures are"),
             first.b,
             first.a,
         ));
@@ -54,7 +53,7 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
         let first = health.duplicates.iter().find(|d| !d.across_splits && d.same_label);
         let unsplit = health.classes.contains_key("all");
         let why = if unsplit {
-            "a split by chance would put one of them into training and the other into test"
+            "a random split may put one of them into training and the other into test"
         } else {
             "they count twice"
         };
@@ -96,7 +95,7 @@ fn drifts(health: &Health, advice: &mut Vec<String>) {
             continue;
         }
         let other = name.strip_prefix("train-").unwrap_or(name);
-        let mut sentence = format!("drift: {other} shows other pictures than train");
+        let mut sentence = format!("drift: the pictures in {other} differ from those in train");
         if let Some(auc) = drift.embedding_auc.filter(|auc| *auc >= 0.75) {
             sentence +=
                 &format!(" (the embeddings tell them apart in {:.0} % of pairs)", 100.0 * auc);
@@ -110,14 +109,13 @@ fn drifts(health: &Health, advice: &mut Vec<String>) {
         match drift.features.first() {
             Some(first) => {
                 sentence += &format!(
-                    "; most different: {}. What mends it: {}",
+                    "; most different: {}. What helps: {}",
                     features.join("; "),
                     first.remedy
                 );
             }
             None => {
-                sentence += "; its colours and sharpness are alike, so what it shows differs: add pictures like these to \
-                             train, or `augment` standard with `views`";
+                sentence += "; its colours and sharpness are alike, so its content differs: add pictures like these to train, or `augment` standard with `views`";
             }
         }
         advice.push(sentence);
@@ -128,8 +126,7 @@ fn unreadable(health: &Health, advice: &mut Vec<String>) {
     let n = health.unreadable.len();
     if n > 0 {
         advice.push(format!(
-            "unreadable: {}{}: left out of training (`strict` refuses them); mend or remove them, or train on the \
-             manifest that `fix` DIR writes",
+            "unreadable: {}{}: left out of training (`strict` refuses them); repair or remove them, or train on the manifest that `fix` DIR writes",
             plural(n, "picture cannot be used", "pictures cannot be used"),
             example(n, health.unreadable.first().map(|f| &f.path)),
         ));
@@ -137,8 +134,8 @@ fn unreadable(health: &Health, advice: &mut Vec<String>) {
     let n = health.remarks.len();
     if n > 0 {
         advice.push(format!(
-            "misnamed: {}{}: used all the same, but refused by `strict` and by other tools; rename them",
-            plural(n, "picture has", "pictures have") + " another format than the name says",
+            "misnamed: {}{}: used anyway, but refused by `strict` and by other tools; rename them",
+            plural(n, "picture has", "pictures have") + " a different format from what the name says",
             example(n, health.remarks.first().map(|f| &f.path)),
         ));
     }
@@ -206,8 +203,7 @@ fn variety(health: &Health, advice: &mut Vec<String>) {
     };
     let unsplit = worst.split == "all";
     advice.push(format!(
-        "low variety: {}, most in {}/{}: {} pictures, of which {} differ to the eye, such as {} frames like {}. They \
-         teach less than their number says; {}",
+        "low variety: {}, most in {}/{}: {} pictures, of which {} differ visibly, with e.g. {} frames like {}. They teach less than their number suggests; {}",
         plural(cells.len(), "class has many nearly identical pictures", "classes have many nearly identical pictures"),
         worst.split,
         worst.class,
@@ -229,7 +225,7 @@ fn peculiar(health: &Health, advice: &mut Vec<String>) {
         (
             &p.tiny,
             "tiny",
-            "smaller than 32 pixels: they hold little to learn from; remove or replace them",
+            "smaller than 32 pixels: there is little to learn from them; remove or replace them",
         ),
         (
             &p.huge,
@@ -239,14 +235,14 @@ fn peculiar(health: &Health, advice: &mut Vec<String>) {
         (
             &p.elongated,
             "elongated",
-            "more than four times as long as wide: `fit` squash, so that no end is cut off",
+            "more than four times as long as wide: `fit` squash, so that the ends are not cut off",
         ),
         (&p.plain, "plain", "a single colour: nothing to learn from; remove them"),
         (&p.animated, "animated", "animated: only the first frame is used"),
         (
             &p.rotated,
             "turned by EXIF",
-            "turned by EXIF: Taper shows them upright, and so must whoever uses the model",
+            "turned by EXIF: Taper turns them upright, and so must every program that uses the model",
         ),
     ];
     for (paths, name, text) in kinds {

@@ -15,13 +15,13 @@ impl fmt::Display for Health {
             writeln!(f, "note: {note}")?;
         }
         if self.ignored > 0 {
-            writeln!(f, "note: {} other files were passed over", self.ignored)?;
+            writeln!(f, "note: {} other files were ignored", self.ignored)?;
         }
         writeln!(f)?;
         if self.advice.is_empty() {
-            return writeln!(f, "Nothing to mend was found.");
+            return writeln!(f, "No problems were found.");
         }
-        writeln!(f, "What to do, the most important first:")?;
+        writeln!(f, "What to do, most important first:")?;
         for (n, advice) in self.advice.iter().enumerate() {
             writeln!(f, "{:3}. {advice}", n + 1)?;
         }

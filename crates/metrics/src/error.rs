@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// A label is not one of the classes.
     #[error(
-        "label {label} of sample {sample} is none of the {classes} classes: labels count from 0"
+        "label {label} of sample {sample} is not one of the {classes} classes: labels count from 0"
     )]
     Label {
         /// The label.
@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// There is no sample, so that no mean exists.
     #[error(
-        "no samples (or only such of weight 0): add at least one batch before asking for figures"
+        "no samples (or only samples of weight 0): add at least one batch before asking for figures"
     )]
     Empty,
 }

@@ -227,7 +227,7 @@ impl CheckedOptimizer {
             if !learnable().any(|name| name.starts_with(&group.prefix)) {
                 let names: Vec<&str> = learnable().collect();
                 let remedy =
-                    format!("no parameter's name begins so; there are {}", names.join(", "));
+                    format!("no parameter's name begins with it; the names are {}", names.join(", "));
                 return Err(Error::setting("prefix", format!("'{}'", group.prefix), &remedy));
             }
         }

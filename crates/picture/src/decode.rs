@@ -105,7 +105,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> 
 pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Picture, Defect> {
     let bytes = read_file(path, options.max_bytes)?;
     catch_unwind(AssertUnwindSafe(|| decode(&bytes, options)))
-        .unwrap_or_else(|_| Err(Defect::new(DefectKind::Corrupt, "the decoder gave up on it")))
+        .unwrap_or_else(|_| Err(Defect::new(DefectKind::Corrupt, "the decoder failed")))
 }
 
 /// The whole file, unless it is larger than `limit` bytes.
@@ -143,7 +143,7 @@ pub fn misnamed(path: &Path, format: ImageFormat) -> Option<Defect> {
     };
     Some(Defect::new(
         DefectKind::Misnamed,
-        format!("is called .{extension} but holds {}{right}", name(format)),
+        format!("is named .{extension} but contains {}{right}", name(format)),
     ))
 }
 
@@ -182,7 +182,7 @@ fn too_many_bytes(bytes: u64, options: &DecodeOptions) -> Defect {
     Defect::new(
         DefectKind::TooLarge,
         format!(
-            "has {} MiB, more than the limit of {} MiB: save it smaller",
+            "is {} MiB, more than the limit of {} MiB: save it smaller",
             bytes.div_ceil(1 << 20),
             options.max_bytes >> 20
         ),
@@ -213,7 +213,7 @@ fn not_a_picture(bytes: &[u8]) -> Defect {
     } else if text {
         "it is text"
     } else {
-        "its first bytes are those of no known format"
+        "its first bytes match no known format"
     };
     Defect::new(DefectKind::NotAPicture, format!("is not a picture: {found}"))
 }

@@ -3,7 +3,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// A picture without pixels has nothing to show.
-    #[error("a picture of {width} × {height} pixels cannot be resampled: it has none")]
+    #[error("a picture of {width} × {height} pixels cannot be resampled: it has no pixels")]
     NoPixels {
         /// Width in pixels.
         width: u32,
@@ -11,7 +11,7 @@ pub enum Error {
         height: u32,
     },
     /// The output has the wrong length.
-    #[error("the output has {found} bytes: {width} × {height} RGB pixels take {expected}")]
+    #[error("the output has {found} bytes: {width} × {height} RGB pixels need {expected}")]
     Output {
         /// Bytes that were given.
         found: usize,

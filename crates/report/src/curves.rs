@@ -65,7 +65,7 @@ impl Curves {
                             figures.epoch = epoch;
                             continue;
                         }
-                        Err(_) => return fail(index + 1, format!("'{field}' is no epoch")),
+                        Err(_) => return fail(index + 1, format!("'{field}' is not an epoch")),
                     },
                     "loss" => &mut figures.loss,
                     "accuracy" => &mut figures.accuracy,
@@ -78,7 +78,7 @@ impl Curves {
                     "" | "NA" => None,
                     number => match number.parse() {
                         Ok(number) => Some(number),
-                        Err(_) => return fail(index + 1, format!("'{number}' is no number")),
+                        Err(_) => return fail(index + 1, format!("'{number}' is not a number")),
                     },
                 };
             }

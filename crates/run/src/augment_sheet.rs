@@ -83,7 +83,7 @@ pub fn augment_sheet(
             grouped(after)
         ),
         subtitle: format!(
-            "{}, {} view(s) of each picture, seed {}, {} × {}: the same in every epoch; view 0 is the picture as it is",
+            "{}, {} view(s) of each picture, seed {}, {} × {}: the same in every epoch; view 0 is the unchanged picture",
             recipe.augment, recipe.views, recipe.seed, preprocessing.size, preprocessing.size
         ),
         columns: per_row * shown_views as usize,

@@ -220,7 +220,7 @@ impl Sweep<'_> {
             };
             if self.backbone.batch() < before {
                 session.progress().warn(&format!(
-                    "the device has no room for {before} pictures at a time: going on with {}",
+                    "the device has no room for {before} pictures at a time: continuing with {}",
                     self.backbone.batch()
                 ));
             }
@@ -294,7 +294,7 @@ impl Sweep<'_> {
             rows.iter().flat_map(|&i| &self.slots[i * width..][..width]).copied().collect();
         let mut set = cached.set.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = set.insert(&keys, &values) {
-            session.progress().warn(&format!("features were not kept for later: {error}"));
+            session.progress().warn(&format!("the features were not cached: {error}"));
         }
     }
 }
@@ -326,7 +326,7 @@ impl Cached {
         let set = match cache.set(identity, backbone.width()) {
             Ok(set) => Mutex::new(set),
             Err(error) => {
-                session.progress().warn(&format!("{error}; features are computed anew"));
+                session.progress().warn(&format!("{error}; the features are computed again"));
                 return None;
             }
         };

@@ -114,7 +114,7 @@ fn chosen<'a>(repository: &str, listing: &'a HubListing) -> Result<Vec<&'a Liste
     if files.is_empty() {
         let some: Vec<&str> = listing.files.iter().take(5).map(|f| f.path.as_str()).collect();
         return Err(fail(format!(
-            "the repository holds neither Parquet files nor archives, but {}: fetch it, and give the folder",
+            "the repository contains neither Parquet files nor archives, but {}: download it, and give the folder",
             some.join(", ")
         )));
     }
@@ -129,13 +129,13 @@ fn chosen<'a>(repository: &str, listing: &'a HubListing) -> Result<Vec<&'a Liste
     if folders.len() > 1 {
         let names: Vec<String> = folders.into_iter().flatten().collect();
         return Err(fail(format!(
-            "the repository holds several data sets ({}): fetch one, and give its folder",
+            "the repository contains several data sets ({}): download one, and give its folder",
             names.join(", ")
         )));
     }
     if let Some(file) = files.iter().find(|file| file.sha256.is_none()) {
         return Err(fail(format!(
-            "the Hub states no digest for '{}', so that it cannot be verified: fetch it, and give its path",
+            "the Hub states no digest for '{}', so it cannot be verified: download it, and give its path",
             file.path
         )));
     }
@@ -163,7 +163,7 @@ fn listing(
         return Ok(listing);
     }
     if options.offline {
-        let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids the network";
+        let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids network access";
         return Err(OutOfRange::new("data", format!("hf:{repository}"), remedy).into());
     }
     match hub_listing(RepositoryKind::Dataset, repository, revision, options) {
@@ -178,7 +178,7 @@ fn listing(
             Some(listing) => {
                 session
                     .progress()
-                    .warn(&format!("{error}; the list of files of last time is used"));
+                    .warn(&format!("{error}; the previous list of files is used"));
                 Ok(listing)
             }
             None => Err(taper_data::Error::from(error).into()),

@@ -121,7 +121,7 @@ impl Prepared {
         };
         if *fresh_views {
             progress.say(&format!(
-                "augmentation: {augment}{mixed}, {views} fresh view(s) of each picture in every epoch: the backbone runs in each"
+                "augmentation: {augment}{mixed}, {views} fresh view(s) of each picture in every epoch: the backbone runs in every epoch"
             ));
         } else if *views > 1 {
             progress.say(&format!(
@@ -213,6 +213,6 @@ fn report_findings(unreadable: &[Finding], remarks: &[Finding], session: &Sessio
     }
     let more = (unreadable.len() + remarks.len()).saturating_sub(SHOWN);
     if more > 0 {
-        progress.warn(&format!("  … and {more} more; the answer names them all"));
+        progress.warn(&format!("  … and {more} more; the answer lists them all"));
     }
 }

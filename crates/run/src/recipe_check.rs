@@ -100,7 +100,7 @@ impl Recipe {
 
     fn check_views(&self) -> Result<()> {
         if !(1..=1000).contains(&self.views) {
-            return fail("views", self.views, "use 1 to 1000; 1 is the picture as it is");
+            return fail("views", self.views, "use 1 to 1000; 1 is the unchanged picture");
         }
         let changed = self.augment != Policy::None || self.mix != MixChoice::None;
         if self.views > 1 && !changed {
@@ -112,7 +112,7 @@ impl Recipe {
             return fail("fresh_views", "set", remedy);
         }
         if self.mix != MixChoice::None && self.views == 1 && !self.fresh_views {
-            let remedy = "view 0 is the picture as it is, and only the others are mixed: use 2 or more `views`, or `fresh_views`";
+            let remedy = "view 0 is the unchanged picture, and only the others are mixed: use 2 or more `views`, or `fresh_views`";
             return fail("mix", self.mix, remedy);
         }
         Ok(())
@@ -124,13 +124,13 @@ impl Recipe {
                 fail("folds", folds, "use 2 to 1000")
             }
             (Some(_), _) if self.val != ValChoice::Auto => {
-                let remedy = "the fold is what validates: leave out `val`, or `folds`";
+                let remedy = "the fold is used for validation: leave out `val`, or `folds`";
                 fail("val", self.val, remedy)
             }
             (Some(folds), Some(fold)) if fold >= folds => {
                 fail("fold", fold, format!("{folds} folds are numbered from 0 to {}", folds - 1))
             }
-            (None, Some(fold)) => fail("fold", fold, "say of how many: set `folds`"),
+            (None, Some(fold)) => fail("fold", fold, "the number of folds is missing: set `folds`"),
             _ => Ok(()),
         }
     }

@@ -183,7 +183,7 @@ impl Run<'_> {
             progress.warn(&format!("{problem}; an earlier checkpoint is used"));
         }
         if resumed {
-            progress.say("training goes on from the last checkpoint");
+            progress.say("training continues from the last checkpoint");
         } else if recipe.learning_rate == LearningRate::Auto {
             let range = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
             let found = trainer.find_rate(&range, self.session.watch());

@@ -118,7 +118,7 @@ fn lock(path: &Path) -> Result<File> {
         // A file system without locks is no reason to refuse.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            let problem = "another process is working in it".into();
+            let problem = "another process is using it".into();
             Err(Error::Resume { path: path.into(), problem })
         }
     }

@@ -46,7 +46,7 @@ const SYNTHETIC: KnownDataset = KnownDataset {
 
 const ROCK_PAPER_SCISSORS: KnownDataset = KnownDataset {
     name: "rock-paper-scissors",
-    description: "Laurence Moroney's rendered hands, 2,520 training and 372 test pictures; fetched when it is first used",
+    description: "Laurence Moroney's rendered hands, 2,520 training and 372 test pictures; downloaded on first use",
     licence: "CC BY 2.0",
     embedded: false,
     bytes: 230_198_979,
@@ -92,7 +92,7 @@ pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Resu
 /// Where data sets are kept that were fetched.
 fn datasets_folder() -> Result<PathBuf> {
     folders::datasets().ok_or_else(|| {
-        let remedy = "there is no folder to keep it in: set TAPER_CACHE";
+        let remedy = "there is no folder to store it in: set TAPER_CACHE";
         OutOfRange::new("data", "on the network", remedy).into()
     })
 }

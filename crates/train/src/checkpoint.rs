@@ -94,7 +94,7 @@ impl Checkpoint {
         if moment.version != VERSION {
             let version = moment.version;
             return Err(fail(format!(
-                "it has version {version} and this program reads version {VERSION}: go on with the program that wrote it, or train anew"
+                "it has version {version} and this program reads version {VERSION}: continue with the program that wrote it, or start a new run"
             )));
         }
         let part = |prefix: &str| {

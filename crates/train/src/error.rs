@@ -20,7 +20,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Training cannot go on from a checkpoint.
-    #[error("cannot go on from the checkpoint '{}': {problem}", path.display())]
+    #[error("cannot continue from the checkpoint '{}': {problem}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,

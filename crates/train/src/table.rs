@@ -193,7 +193,7 @@ impl Batches for RowBatches<'_> {
         let table = make(epoch)?;
         if table.labels != self.table.labels {
             let remedy = format!(
-                "epoch 0 had {}: pictures have changed during the training; leave them as they are",
+                "epoch 0 had {}: pictures changed during training; leave them as they are",
                 self.table.len()
             );
             let value = format!("{} rows in epoch {epoch}", table.len());

@@ -150,7 +150,7 @@ where
         if moment.training != self.identity {
             let path = folder.path().join(format!("{id}.safetensors"));
             let problem =
-                "it was made with other settings, pictures or weights: train into a new folder";
+                "it was made with different settings, pictures or weights: train into a new folder";
             return Err(Error::Checkpoint { path, problem: problem.into() });
         }
         self.learner.restore(&state)?;

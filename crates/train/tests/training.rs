@@ -126,7 +126,7 @@ fn fresh_rows_of_other_pictures_are_refused() {
     let setting = setting();
     let trainer = trainer_with(&setting, Some(|_| Ok(table(129, 24, 3))));
     let error = trainer.train(&mut Callbacks::new(), &Watch::quiet()).unwrap_err();
-    assert!(error.to_string().contains("have changed"), "{error}");
+    assert!(error.to_string().contains("changed during training"), "{error}");
 }
 
 /// Rows mixed half and half with another class can be no better known than by half.
@@ -215,7 +215,7 @@ fn a_checkpoint_of_other_settings_or_pictures_is_refused() {
     for change in changes {
         let error = changed(change).unwrap_err();
         assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
-        assert!(error.to_string().contains("other settings, pictures or weights"), "{error}");
+        assert!(error.to_string().contains("different settings, pictures or weights"), "{error}");
     }
 }
 

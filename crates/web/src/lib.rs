@@ -85,7 +85,7 @@ pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: us
     let bytes = unsafe { take(bytes, length) };
     let prediction = MODELS.with_borrow(|models| {
         let classifier = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref());
-        let classifier = classifier.ok_or_else(|| format!("no model is open as {model}"))?;
+        let classifier = classifier.ok_or_else(|| format!("no open model has the handle {model}"))?;
         let prediction = classifier.predict(Input::Bytes(&bytes));
         let prediction = prediction.map_err(|error| error.to_string())?;
         serde_json::to_vec(&prediction).map_err(|error| error.to_string())
@@ -133,7 +133,7 @@ mod tests {
         let (bytes, length) = give(b"");
         // SAFETY: as above.
         assert_eq!(unsafe { taper_classify(1, bytes, length) }, 0);
-        assert_eq!(said(), "no model is open as 1");
+        assert_eq!(said(), "no open model has the handle 1");
         taper_close(0);
         taper_close(7);
     }

@@ -44,12 +44,12 @@ fn read_zip(data: &[u8]) -> Step<Contents> {
         let size = usize::try_from(entry.size()).ok();
         let range = start.zip(size).and_then(|(start, size)| Some(start..start.checked_add(size)?));
         let range = range.filter(|range| data.get(range.clone()).is_some());
-        let range = range.ok_or_else(|| format!("its entry '{name}' lies outside of the file"))?;
+        let range = range.ok_or_else(|| format!("its entry '{name}' lies outside the file"))?;
         // torch names the archive's folder after the file that was first written.
         let inner = name.split_once('/').map_or(name.as_str(), |(_, inner)| inner);
         entries.insert(inner.to_owned(), range);
     }
-    let pickle = entries.get("data.pkl").ok_or("it has no data.pkl: it is no torch checkpoint")?;
+    let pickle = entries.get("data.pkl").ok_or("it has no data.pkl: it is not a torch checkpoint")?;
     let order = entries.get("byteorder").map(|range| &data[range.clone()]);
     if order.is_some_and(|order| order != b"little") {
         return Err("its numbers are big-endian".into());
@@ -87,7 +87,7 @@ fn read_old(data: &[u8]) -> Step<Contents> {
     let (object, object_bytes) = next("its weights")?;
     let (keys, keys_bytes) = next("the names of its numbers")?;
     let Value::List(keys_list) = keys.value else {
-        return Err("the names of its numbers are no list".into());
+        return Err("the names of its numbers are not a list".into());
     };
     // What the storages are comes from the object; where they lie, from the order of their names.
     let mut sizes: HashMap<&str, Storage> = HashMap::new();
@@ -97,7 +97,7 @@ fn read_old(data: &[u8]) -> Step<Contents> {
     let mut ranges: HashMap<&str, Range<usize>> = HashMap::new();
     for key in &keys.arena.lists[keys_list as usize] {
         let Value::Text(start, length) = key else {
-            return Err("the names of its numbers are no texts".into());
+            return Err("the names of its numbers are not strings".into());
         };
         let key = text_of(keys_bytes, (*start, *length));
         let storage = sizes.get(key).ok_or_else(|| format!("nothing uses its numbers '{key}'"))?;
@@ -153,7 +153,7 @@ fn collect(
         contents.tensors.insert(name, tensor);
     }
     if contents == Contents::default() {
-        return Err("it holds no named tensors".into());
+        return Err("it contains no named tensors".into());
     }
     Ok(contents)
 }
@@ -161,7 +161,7 @@ fn collect(
 /// The dictionary of weights: the object itself, or what a training script has wrapped it in.
 fn state_dict<'a>(value: Value, arena: &'a Arena, pickle: &[u8]) -> Step<&'a [(Value, Value)]> {
     let Value::Dict(dict) = value else {
-        return Err("it holds no dictionary of tensors".into());
+        return Err("it contains no dictionary of tensors".into());
     };
     let items = &arena.dicts[dict as usize];
     for wrapper in WRAPPERS {

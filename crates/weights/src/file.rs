@@ -293,7 +293,7 @@ use crate::checkpoint::read as checkpoint;
 fn checkpoint(name: &str, _: &[u8]) -> Result<Contents> {
     Err(Error::Format {
         file: name.to_owned(),
-        found: "a torch checkpoint, which this program was built without a reader for",
+        found: "a torch checkpoint, which this build cannot read",
         remedy: "save it as safetensors, or build with the feature 'torch' of taper-weights",
     })
 }
@@ -376,12 +376,12 @@ fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let starts: [(&[u8], &str, &str); 7] = [
         (
             b"\x80",
-            "a Python pickle, which can run any program",
+            "a Python pickle, which can run arbitrary code",
             "save model.state_dict() with torch.save or safetensors",
         ),
         (
             b"\x89HDF\r\n",
-            "an HDF5 file, as Keras writes",
+            "an HDF5 file, as written by Keras",
             "give the weights of timm or torchvision as safetensors",
         ),
         (
@@ -469,7 +469,7 @@ mod tests {
         assert!(
             refusal(&whole[..whole.len() - 1]).contains("promises 8 bytes of tensors, 7 are there")
         );
-        assert!(refusal(&file(header, 9)).contains("goes on after its end"));
+        assert!(refusal(&file(header, 9)).contains("has data after its end"));
 
         let entry = |dtype: &str, shape: &str, offsets: &str| {
             format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)

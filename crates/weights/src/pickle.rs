@@ -183,12 +183,12 @@ impl<'a> Machine<'a> {
             rest.iter().position(|b| *b == b'\n').ok_or("a line of the pickle has no end")?;
         let line = self.take(length)?;
         self.at += 1;
-        std::str::from_utf8(line).map_err(|_| "a name in the pickle is no text".into())
+        std::str::from_utf8(line).map_err(|_| "a name in the pickle is not UTF-8".into())
     }
 
     fn text(&mut self, length: u64) -> Step<Value> {
         let start = self.at as u32;
-        let length = usize::try_from(length).map_err(|_| "a text is longer than the pickle")?;
+        let length = usize::try_from(length).map_err(|_| "a string is longer than the pickle")?;
         let text = self.take(length)?;
         std::str::from_utf8(text).map_err(|_| "a text in the pickle is not UTF-8")?;
         Ok(Value::Text(start, length as u32))
@@ -222,7 +222,7 @@ impl<'a> Machine<'a> {
 
     /// Everything above the last mark.
     fn marked(&mut self) -> Step<Vec<Value>> {
-        let mark = self.marks.pop().ok_or("the pickle misses a mark on its stack")?;
+        let mark = self.marks.pop().ok_or("a mark is missing from the pickle's stack")?;
         if mark > self.stack.len() {
             return Err("the pickle's stack is below its mark".into());
         }
@@ -242,7 +242,7 @@ impl<'a> Machine<'a> {
                 Ok(&self.arena.sequences[start as usize..][..length as usize])
             }
             Value::List(list) => Ok(&self.arena.lists[list as usize]),
-            _ => Err("the pickle has another value where a tuple belongs".into()),
+            _ => Err("the pickle has another value where a tuple is expected".into()),
         }
     }
 
@@ -306,7 +306,7 @@ impl<'a> Machine<'a> {
                 b'h' | b'j' => {
                     let slot = self.number(if code == b'h' { 1 } else { 4 })? as u32;
                     let value = self.memo.get(&slot).copied();
-                    self.push(value.ok_or("the pickle recalls what it never kept")?)?;
+                    self.push(value.ok_or("the pickle reads a value that it never stored")?)?;
                 }
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
@@ -386,7 +386,7 @@ impl<'a> Machine<'a> {
             b'a' | b'e' => {
                 let values = if code == b'a' { vec![self.pop()?] } else { self.marked()? };
                 let Value::List(list) = self.top()? else {
-                    return Err("the pickle appends to what is no list".into());
+                    return Err("the pickle appends to something that is not a list".into());
                 };
                 self.arena.lists[list as usize].extend(values);
                 Ok(())
@@ -399,7 +399,7 @@ impl<'a> Machine<'a> {
                     self.marked()?
                 };
                 let Value::Dict(dict) = self.top()? else {
-                    return Err("the pickle sets items of what is no dictionary".into());
+                    return Err("the pickle sets items of something that is not a dictionary".into());
                 };
                 let (pairs, rest) = values.as_chunks::<2>();
                 if !rest.is_empty() {
@@ -431,7 +431,7 @@ impl<'a> Machine<'a> {
 
     fn str(&self, value: Value) -> Step<&'a str> {
         let Value::Text(start, length) = value else {
-            return Err("the pickle has another value where a text belongs".into());
+            return Err("the pickle has another value where a string is expected".into());
         };
         let bytes = &self.bytes[start as usize..][..length as usize];
         std::str::from_utf8(bytes).map_err(|_| "a text in the pickle is not UTF-8".into())
@@ -439,7 +439,7 @@ impl<'a> Machine<'a> {
 
     /// `("storage", class, key, place, count)` and, in the old format, what it is a view of.
     fn storage(&self, id: Value) -> Step<Storage> {
-        let odd = || String::from("the pickle refers to something that is no storage of numbers");
+        let odd = || String::from("the pickle refers to something that is not a tensor storage");
         let parts = self.sequence(id)?;
         let (kind, rest) = parts.split_first().ok_or_else(odd)?;
         if self.str(*kind)? != "storage" {
@@ -463,18 +463,18 @@ impl<'a> Machine<'a> {
 
     fn call(&mut self, function: Value, arguments: Value) -> Step {
         let Value::Global(function) = function else {
-            return Err("the pickle calls what is no function".into());
+            return Err("the pickle calls something that is not a function".into());
         };
         match function {
             Global::OrderedDict => {
                 let pairs = match self.sequence(arguments)? {
                     [] => Vec::new(),
                     [pairs] => self.sequence(*pairs)?.to_vec(),
-                    _ => return Err("an OrderedDict is made of odd arguments".into()),
+                    _ => return Err("an OrderedDict has unexpected arguments".into()),
                 };
                 let pair = |pair: Value| match self.sequence(pair)? {
                     [key, value] => Ok((*key, *value)),
-                    _ => Err(String::from("an OrderedDict is made of odd arguments")),
+                    _ => Err(String::from("an OrderedDict has unexpected arguments")),
                 };
                 let pairs = pairs.into_iter().map(pair).collect::<Step<Vec<_>>>()?;
                 // A list may be copied again and again: each copy counts.
@@ -486,7 +486,7 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             Global::RebuildTensor => {
-                let odd = || String::from("a tensor is made of odd arguments");
+                let odd = || String::from("a tensor has unexpected arguments");
                 let [Value::Storage(storage), Value::Int(offset), shape, strides, ..] =
                     *self.sequence(arguments)?
                 else {
@@ -511,11 +511,11 @@ impl<'a> Machine<'a> {
             }
             Global::RebuildParameter => match *self.sequence(arguments)? {
                 [tensor @ Value::Tensor(_), ..] => self.push(tensor),
-                _ => Err("a parameter is made of odd arguments".into()),
+                _ => Err("a parameter has unexpected arguments".into()),
             },
             Global::Size => match *self.sequence(arguments)? {
                 [sizes] => self.push(sizes),
-                _ => Err("a size is made of odd arguments".into()),
+                _ => Err("a size has unexpected arguments".into()),
             },
             Global::Storage(_) | Global::Type => Err("the pickle calls a type".into()),
         }
@@ -554,7 +554,7 @@ fn global(module: &str, name: &str) -> Step<Global> {
         let shown = |c: &char| !c.is_control();
         let clean = |text: &str| text.chars().filter(shown).take(80).collect::<String>();
         format!(
-            "it asks for {}.{}, which no weights need: a checkpoint can run any program, so nothing but tensors is read",
+            "it refers to {}.{}, which weights do not need: a checkpoint can run arbitrary code, so only tensors are read",
             clean(module),
             clean(name)
         )

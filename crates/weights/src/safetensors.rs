@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for Header {
                     }
                     let info = map.next_value()?;
                     if header.tensors.contains_key(&name) {
-                        return Err(A::Error::custom(format!("tensor '{name}' is there twice")));
+                        return Err(A::Error::custom(format!("tensor '{name}' occurs twice")));
                     }
                     header.tensors.insert(name, info);
                 }
@@ -144,7 +144,7 @@ pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
     // length.
     let parsed: Header = serde_json::from_slice(header).map_err(|error| Error::Damaged {
         file: name.to_owned(),
-        problem: "its header makes no sense".into(),
+        problem: "its header cannot be parsed".into(),
         source: Some(error),
     })?;
     let promised = parsed.length;
@@ -152,7 +152,7 @@ pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
     let present = data.len() - start;
     if promised != present {
         let problem =
-            if present < promised { "it is truncated" } else { "it goes on after its end" };
+            if present < promised { "it is truncated" } else { "it has data after its end" };
         return Err(damaged(format!(
             "{problem}: the header promises {promised} bytes of tensors, {present} are there"
         )));

@@ -116,7 +116,7 @@ impl TensorWriter {
                 return Err(fail(&format!("{} bytes for shape {shape:?}", bytes.len())));
             }
             if name == METADATA {
-                return Err(fail("the format keeps this name for texts"));
+                return Err(fail("the format reserves this name for metadata"));
             }
             infos.push((name.as_str(), info));
         }
@@ -221,6 +221,6 @@ mod tests {
             t.u32("a", &[1], &[0]);
         });
         assert!(twice.contains("same name"), "{twice}");
-        assert!(refusal(&|t| t.f32(METADATA, &[1], &[0.0])).contains("keeps this name"));
+        assert!(refusal(&|t| t.f32(METADATA, &[1], &[0.0])).contains("reserves this name"));
     }
 }

@@ -45,7 +45,7 @@ pub enum Error {
     /// A file in the Hub's cache is not what its name says.
     #[error(
         "the cached weights '{}' are damaged: their SHA-256 is {found} instead of {promised}; \
-         delete the file, then it is fetched again", .path.display()
+         delete the file, and it will be downloaded again", .path.display()
     )]
     CachedDigest {
         /// The file in the cache.

@@ -142,7 +142,7 @@ fn check_names(
         }
         (Ok(()), None) => {
             tracing::warn!(
-                "the weights '{origin}' hold {} tensors that {} has no place for: {}{}",
+                "the weights '{origin}' contain {} tensors that {} does not use: {}{}",
                 unexpected.len(),
                 model.name,
                 unexpected[..unexpected.len().min(5)].join(", "),
@@ -152,7 +152,7 @@ fn check_names(
         }
     };
     let remedy = match owner {
-        Some((name, _)) => format!("they are those of {name}: give `model` {name}"),
+        Some((name, _)) => format!("they belong to {name}: give `model` {name}"),
         None if origin.contains("-of-0") => {
             "it is one of several files: give their index, model.safetensors.index.json".into()
         }
@@ -196,7 +196,7 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
 fn random(model: &'static ModelSpec) -> LoadedWeights {
     tracing::warn!(
         model = model.name,
-        "random weights: the network knows nothing, and its features mean nothing; use them for benchmarks only"
+        "random weights: the network has learned nothing, and its features are meaningless; use them for benchmarks only"
     );
     let weights = Weights::seeded(&model.graph());
     // The values follow from the architecture: its name identifies them.

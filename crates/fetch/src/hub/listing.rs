@@ -108,7 +108,7 @@ fn ask(
 fn listed(text: &[u8]) -> std::result::Result<HubListing, String> {
     let answer: Answer = serde_json::from_slice(text).map_err(|e| e.to_string())?;
     if !is_commit(&answer.sha) {
-        return Err(format!("'{:.60}' is no commit", answer.sha));
+        return Err(format!("'{:.60}' is not a commit", answer.sha));
     }
     let mut files = Vec::new();
     for Sibling { rfilename: path, size: bytes, lfs } in answer.siblings {
@@ -136,6 +136,6 @@ mod tests {
         for path in ["../a", "/a", "a//b", "a/./b", "c:a"] {
             assert!(of(path).unwrap_err().contains("leads out"), "{path}");
         }
-        assert!(listed(br#"{"sha":"main","siblings":[]}"#).unwrap_err().contains("no commit"));
+        assert!(listed(br#"{"sha":"main","siblings":[]}"#).unwrap_err().contains("not a commit"));
     }
 }

@@ -56,7 +56,7 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf, Fai
     fs::create_dir_all(&staging)?;
     let there = || cached(file, options);
     let Some(_lock) = lock::wait(&staging.join(".lock"), || there().is_some())? else {
-        return there().ok_or_else(|| Problem::Cache("the file is gone again".into()).into());
+        return there().ok_or_else(|| Problem::Cache("the file has disappeared".into()).into());
     };
     if let Some(path) = there() {
         return Ok(path);
@@ -146,13 +146,13 @@ fn describe(client: &Client, url: &str, token: Option<&str>) -> Result<Described
         let other = |problem: String| Broken::from(Problem::Other(problem));
         let commit = text(headers, "x-repo-commit").unwrap_or_default();
         if !is_commit(commit) {
-            return Err(other(format!("the Hub names no commit, but '{commit:.60}'")));
+            return Err(other(format!("the Hub sent '{commit:.60}' instead of a commit")));
         }
         let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
         let etag = etag.unwrap_or_default().trim_start_matches("W/").trim_matches('"');
         let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if etag.is_empty() || etag.len() > 128 || !etag.bytes().all(safe) {
-            return Err(other(format!("the Hub names the content '{etag:.60}'")));
+            return Err(other(format!("the Hub sent an unusable ETag, '{etag:.60}'")));
         }
         // The length of a redirection is not that of the file.
         let own = Some(header::CONTENT_LENGTH).filter(|_| !response.status().is_redirection());
@@ -162,7 +162,7 @@ fn describe(client: &Client, url: &str, token: Option<&str>) -> Result<Described
         let (commit, etag) = (commit.to_owned(), etag.to_owned());
         return Ok(Described { commit, etag, bytes, url });
     }
-    Err(Problem::Other("one redirection leads to the next".into()).into())
+    Err(Problem::Other("there are too many redirects".into()).into())
 }
 
 /// The path of a redirection within the Hub.

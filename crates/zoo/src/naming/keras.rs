@@ -42,7 +42,7 @@ const OTHERS: [(&str, &str, &str); 2] = [
         "conv2_block1_1_conv",
         "its ResNets have their strides in the first convolution of a block (\"v1\"), torchvision's in the second (\"v1.5\")",
     ),
-    ("mobilenet", "block_1_expand", "its MobileNets pad otherwise on even sizes"),
+    ("mobilenet", "block_1_expand", "its MobileNets pad even sizes differently"),
 ];
 
 /// # Errors
