@@ -24,14 +24,13 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Train a classifier: frozen features once, then a head on them.
     Train(Box<TrainArgs>),
-    /// Find a learning rate for a training: the curve, five suggestions, a plot.
+    /// Find a learning rate for a training run: the curve, five suggestions, a plot.
     LrFind(Box<LrFindArgs>),
-    /// Look for what is wrong with a data set: damage, duplicates, contradicting labels, drift.
+    /// Look for problems in a data set: damage, duplicates, contradicting labels, drift.
     Inspect(InspectArgs),
-    /// Show what augmentation makes of the training pictures: a contact sheet, and how many there
-    /// will be.
+    /// Show the augmented training pictures: a contact sheet, and how many there will be.
     Augment(AugmentArgs),
-    /// Measure a trained model on labelled pictures.
+    /// Evaluate a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
     /// Classify pictures.
     Predict(PredictArgs),
@@ -42,7 +41,7 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     /// List the networks.
     Models(ListArgs),
-    /// List the data sets that have a name.
+    /// List the data sets known by name.
     Datasets(ListArgs),
 }
 
@@ -54,7 +53,8 @@ pub(crate) struct TrainArgs {
     /// The run folder; must not exist [default: runs/DATA-MODEL-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue the run in this folder, to the bytes of an uninterrupted one.
+    /// Continue the run in this folder; the result is the same, byte for byte, as without the
+    /// interruption.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["RecipeArgs", "out"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
@@ -77,13 +77,14 @@ pub(crate) struct LrFindArgs {
     /// Steps of the sweep, at least 26 [default: 100].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Passes over the training pictures, in place of --steps.
+    /// Passes over the training pictures, instead of --steps.
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     passes: Option<usize>,
-    /// How the rate is read off: valley, sma, minimum, steep or slide [default: valley].
+    /// How the rate is read off the curve: valley, sma, minimum, steep or slide [default: valley].
     #[arg(long, value_name = "METHOD")]
     method: Option<Method>,
-    /// Sweeps, each from other weights and in another order; the median counts [default: 1].
+    /// Number of sweeps, each with other weights and in another order; the median is used [default:
+    /// 1].
     #[arg(long, value_name = "N")]
     sweeps: Option<u64>,
     /// The folder for lr_find.json, .png and .svg; must not exist [default: runs/DATA-MODEL-lr-N].
@@ -123,13 +124,13 @@ pub(crate) struct ComputeArgs {
     pub(crate) kernels: Kernels,
 }
 
-/// How a command tells.
+/// How a command reports.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplyArgs {
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Only warnings and the answer.
+    /// Print only warnings and the answer.
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
@@ -137,11 +138,11 @@ pub(crate) struct ReplyArgs {
 /// Where features are kept for later.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CacheArgs {
-    /// The folder for features that were computed, or off [default: $TAPER_CACHE, else taper in the
-    /// user's cache folder].
+    /// The folder for cached features, or off [default: $TAPER_CACHE, else taper in the user's
+    /// cache folder].
     #[arg(long, value_name = "FOLDER|off")]
     cache: Option<PathBuf>,
-    /// How large it may become, in GiB [default: 4].
+    /// The size limit of the cache in GiB [default: 4].
     #[arg(long, value_name = "GIB", default_value = "4", hide_default_value = true, value_parser = gibibytes)]
     cache_size: u64,
 }
@@ -179,11 +180,11 @@ pub(crate) struct InspectArgs {
     /// Where health.json and the contact sheets go [default: runs/DATA-health-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Leave out what needs a network: label errors, drift of content, copies that a perceptual
+    /// Skip what needs a neural network: label errors, drift of content, copies that a perceptual
     /// hash misses.
     #[arg(long)]
     pub(crate) no_embeddings: bool,
-    /// The network that is looked through.
+    /// The network that computes the embeddings.
     #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// The network's weights, from a safetensors file or a torch checkpoint.
@@ -206,10 +207,10 @@ pub(crate) struct AugmentArgs {
     /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
     #[arg(long, value_name = "POLICY", default_value = "light")]
     augment: Policy,
-    /// Views of each training picture; the first is the picture as it is.
+    /// Views of each training picture; the first is the unchanged picture.
     #[arg(long, value_name = "K", default_value_t = 2)]
     views: u32,
-    /// The views follow from it, here as in `taper train`.
+    /// The random seed of the views, here as in `taper train`.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The network whose size and crop are shown.
@@ -261,7 +262,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was
+    /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
     /// trained with].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
@@ -285,7 +286,7 @@ pub(crate) struct PredictArgs {
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
-    /// What the network computes in: f32 or bf16; on CUDA also f16 or tf32 [default: what it was
+    /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
     /// trained with].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
@@ -321,10 +322,11 @@ pub(crate) struct EmbedArgs {
     /// How pictures become square: crop or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     pub(crate) fit: Option<FitChoice>,
-    /// What computes: the frozen plan, or candle, the reference.
+    /// What computes the features: the frozen plan, or candle, the reference.
     #[arg(long, value_name = "WHAT", default_value = "plan")]
     pub(crate) through: ThroughArg,
-    /// What is computed in: f32, bf16 or auto, which measures both; on CUDA also f16 or tf32.
+    /// The precision of the computation: f32, bf16 or auto, which measures both; on CUDA also f16
+    /// or tf32.
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub(crate) precision: PrecisionChoice,
     #[command(flatten)]
@@ -362,13 +364,13 @@ pub(crate) struct SummaryArgs {
     /// none].
     #[arg(long, value_name = "HEAD")]
     pub(crate) head: Option<String>,
-    /// How many classes a new head tells apart [default: 3].
+    /// How many classes a new head distinguishes [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     pub(crate) classes: Option<u32>,
-    /// How much the head drops in training, 0 to 1 [default: the head's own].
+    /// The head's dropout probability in training, 0 to 1 [default: the head's own].
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) dropout: Option<f32>,
-    /// Pictures at once, for the memory of activations.
+    /// The batch size for which the memory of activations is computed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) batch: u32,
     /// Draw the network, block by block with shapes, into this SVG file.

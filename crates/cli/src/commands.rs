@@ -331,7 +331,7 @@ fn report(args: &PredictArgs, path: &str, prediction: Prediction) -> anyhow::Res
             "probabilities": probabilities,
         }));
     }
-    // A thousand classes on a line help nobody.
+    // A thousand classes on one line are of no use.
     ranked.truncate(if args.top.is_none() { 5 } else { usize::MAX });
     let ranked: Vec<String> =
         ranked.into_iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();

@@ -1,4 +1,4 @@
-//! Errors of the libraries in the program's words: fields become flags.
+//! Errors of the libraries in the program's terms: fields become flags.
 
 use std::sync::OnceLock;
 
@@ -8,13 +8,13 @@ use taper_run::Error;
 
 use crate::{args::Args, commands::go_on};
 
-/// Whether the error lies in what was asked for: exit code 2 instead of 1.
+/// Whether it is a usage error: exit code 2 instead of 1.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(Fault::is_usage)
 }
 
-/// The error and its causes, but for those that it has named itself, with the program's flags in
-/// place of the libraries' fields, and what to do next.
+/// The error and its causes, except those that its own text already contains, with the program's
+/// flags in place of the libraries' fields, and what to do next.
 pub(crate) fn told(error: &anyhow::Error) -> String {
     let text =
         error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first signal asks for a clean end, the second one gets an immediate one.
+/// The first signal asks for a clean end, the second one ends the program immediately.
 fn on_signal(interrupted: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
     let interrupted = Arc::clone(interrupted);
     ctrlc::set_handler(move || {

@@ -39,7 +39,7 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
     Ok(Status::Done)
 }
 
-/// All that is known of a network, for scripts.
+/// Everything known about a network, for scripts.
 #[derive(Serialize)]
 struct Entry {
     name: &'static str,

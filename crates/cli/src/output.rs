@@ -11,9 +11,8 @@ pub(crate) enum Status {
     SomeInputUnusable,
 }
 
-/// Writes a line of the answer to standard output.
-///
-/// A reader that has gone away (`taper … | head`) is not an error: it has seen enough.
+/// Writes a line of the answer to standard output. A closed pipe (`taper … | head`) is not an
+/// error: the reader has seen enough.
 pub(crate) fn answer_line(line: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

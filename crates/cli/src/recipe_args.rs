@@ -13,7 +13,7 @@ use taper_run::{
 };
 use taper_train::Sampling;
 
-/// What a recipe says, as arguments.
+/// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
 pub(crate) struct RecipeArgs {
@@ -38,7 +38,8 @@ pub(crate) struct RecipeArgs {
     /// own features].
     #[arg(long, value_name = "LAYER")]
     cut: Option<String>,
-    /// How much the head drops in training, 0 to 1 [default: the head's own, 0.5; linear: 0].
+    /// The head's dropout probability in training, 0 to 1 [default: the head's own, 0.5; linear:
+    /// 0].
     #[arg(long, value_name = "P")]
     dropout: Option<f32>,
     /// Side of the square input in pixels [default: the network's own].
@@ -47,35 +48,36 @@ pub(crate) struct RecipeArgs {
     /// How pictures become square: crop, as the network was trained, or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     fit: Option<FitChoice>,
-    /// What validates: val, test, or a fraction of train [default: val if there is one, else 0.15].
+    /// What to validate on: val, test, or a fraction of train [default: val if there is one, else
+    /// 0.15].
     #[arg(long, value_name = "SPLIT|FRACTION")]
     val: Option<ValChoice>,
-    /// Keep pictures together whose ids have the same text here, e.g. the frames of one clip:
-    /// '([^/]*)-\d+\.png$'.
+    /// Keep pictures together whose ids give the same group name with this expression, e.g. the
+    /// frames of one clip: '([^/]*)-\d+\.png$'.
     #[arg(long, value_name = "REGEX")]
     group_by: Option<String>,
-    /// Divide the training pictures into so many folds; without --fold, train with each and report
-    /// mean and spread.
+    /// Divide the training pictures into this many folds; without --fold, train with each and
+    /// report mean and spread.
     #[arg(long, value_name = "K")]
     folds: Option<usize>,
-    /// The fold that validates, from 0.
+    /// The fold to validate on, counted from 0.
     #[arg(long, value_name = "I")]
     fold: Option<usize>,
-    /// Views of each training picture; the first is the picture as it is [default: 1].
+    /// Views of each training picture; the first is the unchanged picture [default: 1].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
     /// How the other views are changed: none, flip, light, standard, trivial-augment or
     /// rand-augment:N,M [default: light].
     #[arg(long, value_name = "POLICY")]
     augment: Option<Policy>,
-    /// How these views are mixed with others: none, mixup, cutmix, mixup:ALPHA or cutmix:ALPHA
-    /// [default: none].
+    /// How these views are mixed with those of other pictures: none, mixup, cutmix, mixup:ALPHA or
+    /// cutmix:ALPHA [default: none].
     #[arg(long, value_name = "MIX")]
     mix: Option<MixChoice>,
-    /// Draw new views in every epoch; the backbone then runs in each.
+    /// Draw new views in every epoch; the backbone then runs in every epoch.
     #[arg(long)]
     fresh_views: bool,
-    /// How often each class comes: shuffled (each picture once), balanced, weighted, or
+    /// How often each class is drawn: shuffled (each picture once), balanced, weighted, or
     /// weighted:W,W,… with one weight per class [default: shuffled].
     #[arg(long, value_name = "SAMPLING")]
     sampling: Option<Sampling>,
@@ -85,47 +87,47 @@ pub(crate) struct RecipeArgs {
     /// Pictures per step [default: 64].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Batches whose gradients are added up for one step [default: 1].
+    /// Batches whose gradients are accumulated for one step [default: 1].
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
-    /// The base step size, or auto to find one before training [default: 0.001].
+    /// The base learning rate, or auto to find one before training [default: 0.001].
     #[arg(long, value_name = "RATE|auto")]
     learning_rate: Option<LearningRate>,
-    /// How gradients become steps: adam, adamw or sgd, with their defaults; a recipe can say more
-    /// [default: adam].
+    /// The optimizer: adam, adamw or sgd, with default settings; a recipe can change them [default:
+    /// adam].
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     optimizer: Option<Algorithm>,
-    /// How the step size goes: constant, cosine, one-cycle or polynomial; a recipe can say more
+    /// The learning-rate schedule: constant, cosine, one-cycle or polynomial; a recipe can set more
     /// [default: constant].
     #[arg(long, value_name = "SHAPE", value_parser = shape)]
     schedule: Option<Shape>,
-    /// Epochs of a straight rise to the base step size before the schedule [default: none].
+    /// Epochs of linear warm-up to the base learning rate before the schedule [default: none].
     #[arg(long, value_name = "EPOCHS")]
     warmup: Option<f64>,
-    /// How much each class counts: none, balanced, or one number per class, e.g. 1,2,0.5 [default:
-    /// none].
+    /// The weight of each class in the loss: none, balanced, or one number per class, e.g. 1,2,0.5
+    /// [default: none].
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<String>,
     /// The share of every target that is spread over all classes [default: 0].
     #[arg(long, value_name = "SHARE")]
     label_smoothing: Option<f64>,
-    /// Makes easy pictures count less: γ of the focal loss, e.g. 2 [default: 0].
+    /// Give easy pictures less weight: γ of the focal loss, e.g. 2 [default: 0].
     #[arg(long, value_name = "GAMMA")]
     focal_gamma: Option<f64>,
-    /// The largest norm of all gradients together [default: any].
+    /// Clip the gradients to this norm, taken over all of them together [default: no limit].
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
     /// Keep a moving average of the weights with this decay, e.g. 0.99 [default: none].
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
-    /// Lower the step size to a tenth after this many epochs without a better validation loss
+    /// Lower the learning rate to a tenth after this many epochs without a better validation loss
     /// [default: never].
     #[arg(long, value_name = "EPOCHS")]
     reduce_lr: Option<u64>,
-    /// Write a checkpoint every so many epochs [default: 5].
+    /// Write a checkpoint every time this many epochs have passed [default: 5].
     #[arg(long, value_name = "EPOCHS")]
     checkpoint_every: Option<u64>,
-    /// Write events for TensorBoard into the run folder.
+    /// Write TensorBoard event files into the run folder.
     #[arg(long)]
     tensorboard: bool,
     /// Stop after this many epochs without a better validation loss [default: never].
@@ -134,13 +136,13 @@ pub(crate) struct RecipeArgs {
     /// By how much the validation loss must fall to count as better for --patience [default: 0].
     #[arg(long, value_name = "LOSS")]
     min_delta: Option<f64>,
-    /// Everything random follows from it [default: 0].
+    /// The seed of all random choices [default: 0].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     strict: bool,
-    /// What the frozen backbone computes in: f32, bf16, or auto, which measures both and records
+    /// The precision of the frozen backbone: f32, bf16, or auto, which measures both and records
     /// its choice; on CUDA also f16 or tf32 [default: f32].
     #[arg(long, value_name = "PRECISION")]
     precision: Option<PrecisionChoice>,

@@ -9,7 +9,7 @@ use crate::{
     output::{Status, answer_json, answer_line},
 };
 
-/// A network as it was asked for: cut, with or without a head.
+/// A network as requested: possibly cut, with or without a head.
 struct Asked {
     backbone: Graph,
     head: Option<Graph>,
@@ -45,7 +45,7 @@ impl Asked {
         Ok(Self { backbone, head: Some(head), size })
     }
 
-    /// Alone, a network is shown as it can be trained; under a new head it is frozen.
+    /// On its own, a network is shown as trainable; under a new head it is frozen.
     fn trainable(&self) -> bool {
         self.head.is_none()
     }
