@@ -51,7 +51,7 @@ impl EarlyStoppingConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of range.
     pub fn check(self) -> Result<CheckedEarlyStopping> {
         let monitor = checked_monitor(NAME, &self.monitor, self.mode, self.min_delta)?;
         if self.baseline.is_some_and(f64::is_nan) {

@@ -6,7 +6,7 @@ use taper_core::{Fault, OutOfRange};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error("{callback}: {source}")]
     Setting {
         /// The callback's name.

@@ -58,7 +58,7 @@ impl ModelCheckpointConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of range.
     pub fn check(self) -> Result<CheckedModelCheckpoint> {
         let fail = |field, value: String, remedy| Err(Error::setting(NAME, field, value, remedy));
         if let Every::Epochs(0) | Every::Steps(0) = self.every {

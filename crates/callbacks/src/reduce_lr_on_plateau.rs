@@ -49,7 +49,7 @@ impl ReduceLrOnPlateauConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of its range.
+    /// [`Error::Setting`] or [`Error::Monitor`] names the first field that is out of range.
     pub fn check(self) -> Result<CheckedReduceLrOnPlateau> {
         let fail = |field, value: f64, remedy| Err(Error::setting(NAME, field, value, remedy));
         let monitor = checked_monitor(NAME, &self.monitor, self.mode, self.min_delta)?;

@@ -14,7 +14,8 @@ use taper_graph::{Graph, WeightSource, features_identity};
 
 use crate::{Error, FrozenNetwork, Readback, Result, Transfers};
 
-/// A frozen network on a candle device: the way of CUDA, and on the CPU the reference of it.
+/// A frozen network on a candle device: the implementation for CUDA, and on the CPU the reference
+/// of it.
 #[derive(Debug)]
 pub struct DeviceBackbone {
     network: FrozenNetwork,

@@ -26,7 +26,7 @@ pub enum Error {
         /// What is wrong and what mends it.
         problem: String,
     },
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// A device has no room for a single picture.

@@ -19,8 +19,8 @@ const MEASURED: usize = 512;
 /// them.
 const SENT: usize = 64 * MEASURED;
 
-/// A head on a candle device with its optimizer: the way of CUDA, and on the CPU the reference of
-/// [`taper_train::HeadLearner`]. Steps wait for nothing.
+/// A head on a candle device with its optimizer: the implementation for CUDA, and on the CPU the
+/// reference of [`taper_train::HeadLearner`]. Steps wait for nothing.
 #[derive(Debug)]
 pub struct DeviceLearner {
     network: Network,

@@ -1,5 +1,5 @@
-//! Training of heads through candle, the way of CUDA: as over slices, to the same bytes wherever it
-//! was interrupted.
+//! Training of heads through candle, the implementation for CUDA: as over slices, to the same bytes
+//! wherever it was interrupted.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 #[path = "../../train/tests/common/mod.rs"]

@@ -20,7 +20,7 @@ pub enum Error {
         /// The names that exist, separated by commas.
         known: String,
     },
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
 }

@@ -54,7 +54,7 @@ impl Fault for AnyFault {
     }
 }
 
-/// A setting that is out of its range: the one error for it.
+/// A setting that is out of range: the one error for it.
 ///
 /// Libraries name the field as their structs do; a program translates it into its own words, e.g.
 /// `batch_size` into `--batch-size`.

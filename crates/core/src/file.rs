@@ -14,7 +14,7 @@ pub const UNFINISHED: &str = ".taper-";
 /// renamed. A file that was there is replaced in one step.
 ///
 /// # Errors
-/// What the operating system says; nothing is left behind then.
+/// Any I/O error; nothing is left behind.
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     write_atomically_with(path, |file| file.write_all(content))
 }

@@ -107,7 +107,7 @@ impl Preprocessing {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of range.
     pub fn check(&self) -> Result<()> {
         let fail = |field: &'static str, value: String, remedy: &'static str| {
             Err(OutOfRange::new(field, value, remedy).into())

@@ -1,4 +1,4 @@
-//! Archives as sources: zip and tar are read where they lie, nothing is unpacked to disk.
+//! Archives as sources: zip and tar are read in place, nothing is unpacked to disk.
 
 use std::{
     fs::File,
@@ -55,15 +55,15 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// Opens a zip or tar archive of pictures, in the layouts of [`open_folder`](crate::open_folder),
-/// below any number of folders that all pictures share. Its pictures are read where they lie.
+/// below any number of folders that all pictures share. Its pictures are read in place.
 ///
 /// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones,
-/// `..`) are refused all the same, as such an archive is not what it claims to be. Links and other
-/// special entries are passed over and counted. A picture that unpacks to more than the decoding
-/// limit is a [finding](taper_picture::Finding), and is not unpacked further. A gzipped tar has no
-/// index and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary
-/// file without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20
-/// times its size and 1 GiB.
+/// `..`) are refused anyway, as such an archive is not what it claims to be. Links and other
+/// special entries are ignored and counted. A picture that unpacks to more than the decoding limit
+/// is a [finding](taper_picture::Finding), and is not unpacked further. A gzipped tar has no index
+/// and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary file
+/// without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20 times
+/// its size and 1 GiB.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is damaged, encrypted, or has names that lead out of it; otherwise as

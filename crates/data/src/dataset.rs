@@ -253,7 +253,7 @@ impl Dataset {
     }
 
     /// Pictures that cannot be used: [`findings`](Dataset::findings) without those that are used
-    /// all the same.
+    /// anyway.
     pub fn unreadable(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| !f.usable())
     }

@@ -222,10 +222,10 @@ pub enum Error {
     /// A file could not be fetched.
     #[error("{0}, or fetch the files by hand and open their folder")]
     Fetch(#[from] taper_fetch::Error),
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
-    /// A sample's index is beyond the end of the data set.
+    /// A sample's index is past the end of the data set.
     #[error("{place}: there is no picture number {index}, it has {len}")]
     NoSample {
         /// The data set.

@@ -23,8 +23,8 @@ pub struct KnownArchive {
 
 /// A data set in archives on the network.
 ///
-/// Archives are read where they lie: nothing is unpacked. What a picture is called never decides
-/// its split or class, only the archive and the folder do.
+/// Archives are read in place: nothing is unpacked. What a picture is called never decides its
+/// split or class, only the archive and the folder do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSet {
     /// The name.

@@ -37,7 +37,7 @@ impl Item {
     }
 
     /// The pictures `times` times over, one pass after the other: the first pass has view 0, the
-    /// picture as it is, the next view 1, and so on. As TensorFlow's `repeat(times)` before a
+    /// unchanged picture, the next view 1, and so on. As TensorFlow's `repeat(times)` before a
     /// random augmentation: 2,520 pictures twice are 5,040.
     pub fn repeat(indices: &[usize], times: u32) -> Vec<Item> {
         (0..times)
@@ -138,7 +138,7 @@ pub struct Batch {
     /// Samples that were asked for in this batch and could not be used: one entry per sample,
     /// however many views.
     pub failed: Vec<Finding>,
-    /// Remarks about samples that are used all the same.
+    /// Remarks about samples that are used anyway.
     pub remarks: Vec<Finding>,
     /// Items of this batch that the [`Screen`] knew: they are not among the pictures.
     pub known: Vec<Item>,

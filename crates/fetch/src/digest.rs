@@ -6,7 +6,7 @@ use taper_core::hex;
 /// The SHA-256 of a file's content in lower-case hexadecimal, read piece by piece.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any I/O error.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     absorb(&mut File::open(path)?, &mut hash)?;

@@ -114,8 +114,8 @@ impl RangeTestConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range; [`Error::TooFewPoints`]
-    /// if there are fewer steps than `sma` + 6, or all of them are skipped.
+    /// [`Error::Setting`] names the first field that is out of range; [`Error::TooFewPoints`] if
+    /// there are fewer steps than `sma` + 6, or all of them are skipped.
     pub fn check(self) -> Result<CheckedRangeTest> {
         let within = |field: &'static str, value: String, good: bool, remedy: &'static str| {
             if good { Ok(()) } else { Err(Error::from(OutOfRange::new(field, value, remedy))) }

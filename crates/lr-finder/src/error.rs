@@ -7,7 +7,7 @@ pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// A step, or saving or restoring what it changes, failed.

@@ -4,7 +4,7 @@ use taper_core::{Fault, OutOfRange};
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// The outputs' length does not fit the labels.

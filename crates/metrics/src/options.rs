@@ -26,7 +26,7 @@ impl MetricsOptions {
     /// Checks every field against a number of classes, which must be 1…65,536.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of range.
     pub fn check(self, classes: usize) -> Result<CheckedMetricsOptions> {
         let fail = |field: &'static str, value: usize, remedy: &'static str| {
             Err(OutOfRange::new(field, value, remedy).into())

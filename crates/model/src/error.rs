@@ -34,7 +34,7 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// The file with the weights.

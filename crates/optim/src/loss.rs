@@ -79,7 +79,7 @@ impl LossConfig {
     /// Checks the fields that do not depend on the training rows.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of range.
     pub fn check_shares(&self) -> Result<()> {
         let smoothing = self.label_smoothing;
         if !(0.0..1.0).contains(&smoothing) {
@@ -100,7 +100,7 @@ impl LossConfig {
     /// Checks every field against the training rows: `counts[c]` of them belong to class `c`.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of range.
     pub fn check(&self, counts: &[usize]) -> Result<Loss> {
         self.check_shares()?;
         let classes = counts.len();

@@ -15,7 +15,7 @@ pub enum EpsilonMode {
     Torch,
 }
 
-/// How gradients become steps.
+/// The optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Algorithm {
@@ -148,7 +148,7 @@ fn one() -> f64 {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// How gradients become steps. Default Adam.
+    /// The optimizer. Default Adam.
     pub algorithm: Algorithm,
     /// Parameters that are trained differently. Of several groups that match, the last one counts.
     /// Default none.
@@ -160,7 +160,7 @@ impl OptimizerConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of range.
     pub fn check(self) -> Result<CheckedOptimizer> {
         let share = |field, value: f64| {
             if (0.0..1.0).contains(&value) {

@@ -137,7 +137,7 @@ impl ScheduleConfig {
     /// Checks every field against a training of `epochs` times `steps_per_epoch` steps.
     ///
     /// # Errors
-    /// [`Error::Setting`] names the first field that is out of its range.
+    /// [`Error::Setting`] names the first field that is out of range.
     pub fn check(self, epochs: u64, steps_per_epoch: u64) -> Result<Schedule> {
         let total = epochs.checked_mul(steps_per_epoch).filter(|t| (1..1 << 53).contains(t));
         let Some(total) = total else {

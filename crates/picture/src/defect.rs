@@ -19,8 +19,8 @@ pub enum DefectKind {
     Unsupported,
     /// The file could not be read.
     Io,
-    /// A readable picture of another format than its name says. It is used all the same, except in
-    /// strict mode.
+    /// A readable picture of another format than its name says. It is used anyway, except in strict
+    /// mode.
     Misnamed,
 }
 
@@ -54,7 +54,7 @@ pub struct Finding {
     pub path: String,
     /// What kind of finding it is.
     pub kind: DefectKind,
-    /// What was found, for people to read.
+    /// What was found, for humans to read.
     pub reason: String,
     /// Its index in the data set; none if it is not one of the samples.
     #[serde(skip)]
@@ -62,7 +62,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether the picture is used all the same.
+    /// Whether the picture is used anyway.
     pub fn usable(&self) -> bool {
         self.kind == DefectKind::Misnamed
     }

@@ -61,7 +61,7 @@ struct Arena<E: Element> {
     wide: Vec<AlignedBuffer<f32>>,
 }
 
-/// One step of a plan, for people to read.
+/// One step of a plan, for humans to read.
 #[derive(Debug, Clone)]
 pub struct PlanLayer {
     /// The layer that the step starts with.

@@ -91,7 +91,7 @@ pub struct Answer {
     pub validated_on: String,
     /// The honest figures: on test pictures that took no part. `null` if there are none.
     pub test: Option<Evaluation>,
-    /// The optimizer's step size at the end.
+    /// The optimizer's learning rate at the end.
     pub learning_rate: f64,
     /// The seed.
     pub seed: u64,
@@ -116,7 +116,7 @@ pub struct Answer {
     pub parameters: Counted,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
-    /// Remarks about pictures that were used all the same.
+    /// Remarks about pictures that were used anyway.
     pub remarks: Vec<Finding>,
     /// Figures on the validation pictures.
     pub validation: Evaluation,

@@ -32,7 +32,7 @@ pub struct AugmentAnswer {
     pub sheet: String,
     /// The policy.
     pub augment: String,
-    /// Views of each picture, the picture as it is counted.
+    /// Views of each picture, the unchanged picture counted.
     pub views: u32,
     /// The seed that the views follow from.
     pub seed: u64,

@@ -63,8 +63,7 @@ pub struct CrossValidation {
 ///
 /// # Errors
 /// Everything that [`train`](crate::train()) can fail with; folds that were trained until then
-/// stay. [`Error::InterruptedRun`] if somebody asked to stop: the whole can then be
-/// [resumed](crate::resume).
+/// stay. [`Error::InterruptedRun`] if interrupted: the whole can then be [resumed](crate::resume).
 pub fn cross_validate(
     checked: CheckedRecipe,
     out: &Path,

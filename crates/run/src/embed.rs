@@ -49,7 +49,7 @@ pub struct EmbedAnswer {
     pub cached: usize,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
-    /// Remarks about pictures that were used all the same.
+    /// Remarks about pictures that were used anyway.
     pub remarks: Vec<Finding>,
 }
 

@@ -6,7 +6,7 @@ use taper_core::{AnyFault, Fault, OutOfRange};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting of the recipe is out of its range or contradicts another.
+    /// A setting of the recipe is out of range or contradicts another.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// A recipe file is not valid.

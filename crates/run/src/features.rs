@@ -70,8 +70,8 @@ const SEGMENT: usize = 2048;
 /// made every time.
 ///
 /// # Errors
-/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if somebody asked to
-/// stop. Rows that were computed until then are in the cache.
+/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if interrupted. Rows
+/// that were computed until then are in the cache.
 pub fn extract(
     backbone: &dyn FrozenBackbone,
     dataset: &Arc<Dataset>,

@@ -115,7 +115,7 @@ impl Mixing {
     /// Mixes the pictures `training` of a data set among each other; none if that is the choice.
     ///
     /// # Errors
-    /// If α is out of its range.
+    /// If α is out of range.
     pub fn new(
         choice: MixChoice,
         seed: u64,

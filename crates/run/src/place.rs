@@ -78,7 +78,7 @@ impl Place {
     }
 }
 
-/// The network on candle, on any device: the way of CUDA, and on the CPU its reference.
+/// The network on candle, on any device: the implementation for CUDA, and on the CPU its reference.
 #[cfg(feature = "candle")]
 pub(crate) fn through_candle(
     spec: &BackboneSpec<'_>,

@@ -38,7 +38,7 @@ pub(crate) struct Tables {
     pub(crate) test: Table,
     /// Pictures that could not be used and were left out.
     pub(crate) unreadable: Vec<Finding>,
-    /// Remarks about pictures that were used all the same.
+    /// Remarks about pictures that were used anyway.
     pub(crate) remarks: Vec<Finding>,
     /// How many rows came from the cache.
     pub(crate) cached: usize,
@@ -165,7 +165,7 @@ pub(crate) fn views_of(recipe: &Recipe, epoch: u32) -> Range<u32> {
     if !recipe.fresh_views {
         return 0..recipe.views;
     }
-    // View 0, the picture as it is, is none of them.
+    // View 0, the unchanged picture, is none of them.
     let first = epoch.saturating_mul(recipe.views).saturating_add(1);
     first..first.saturating_add(recipe.views)
 }

@@ -134,7 +134,7 @@ impl LrFinderSettings {
     /// The range test that this comes to.
     ///
     /// # Errors
-    /// If a field is out of its range.
+    /// If a field is out of range.
     pub fn range_test(&self, steps_per_epoch: usize) -> Result<CheckedRangeTest> {
         if !(1..=100).contains(&self.sweeps) {
             return Err(Error::from(OutOfRange::new("sweeps", self.sweeps, "use 1 to 100")));
@@ -223,7 +223,7 @@ pub struct Recipe {
     /// each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
-    /// Views of each training picture, 1 to 1000; view 0 is the picture as it is. Default 1.
+    /// Views of each training picture, 1 to 1000; view 0 is the unchanged picture. Default 1.
     pub views: u32,
     /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or
     /// `rand-augment:N,M`. Default `light`.
@@ -231,7 +231,7 @@ pub struct Recipe {
     /// How the other views are mixed with those of other training pictures: `none`, `mixup`,
     /// `mixup:ALPHA`, `cutmix` or `cutmix:ALPHA`. Default `none`.
     pub mix: MixChoice,
-    /// Whether every epoch has new views, and none the picture as it is; the backbone then runs in
+    /// Whether every epoch has new views, and none the unchanged picture; the backbone then runs in
     /// each. Default false: the same views in every epoch.
     pub fresh_views: bool,
     /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or
@@ -241,9 +241,10 @@ pub struct Recipe {
     pub epochs: u32,
     /// Pictures per step, from 1. Default 64.
     pub batch_size: usize,
-    /// Batches whose gradients are added up for one step, from 1. Default 1.
+    /// Batches whose gradients are accumulated for one step, from 1. Default 1.
     pub accumulate: usize,
-    /// The base step size: a number above 0, or `auto` to find one before training. Default 1e-3.
+    /// The base learning rate: a number above 0, or `auto` to find one before training. Default
+    /// 1e-3.
     pub learning_rate: LearningRate,
     /// Ends training after this many epochs without a better validation loss, from 1. Default:
     /// never.
@@ -252,7 +253,8 @@ pub struct Recipe {
     /// By how much the validation loss must fall to count as better for `patience`, from 0. Default
     /// 0.
     pub min_delta: f64,
-    /// The largest norm of all gradients together, above 0. Default: any.
+    /// Clips the gradients to this norm, taken over all of them together; above 0. Default: no
+    /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// Decay of a moving average of the weights, which is then what is measured and kept, in [0,
@@ -261,7 +263,7 @@ pub struct Recipe {
     pub ema: Option<f64>,
     /// Whether to write events for TensorBoard. Default false.
     pub tensorboard: bool,
-    /// Everything random follows from it. Default 0.
+    /// The seed of all random choices. Default 0.
     pub seed: u64,
     /// Whether a picture that cannot be used ends the run, instead of being left out. Default
     /// false.
@@ -274,9 +276,9 @@ pub struct Recipe {
     pub kernels: Kernels,
     /// Where to compute. Default `cpu`.
     pub device: DeviceChoice,
-    /// How gradients become steps. Default Adam.
+    /// The optimizer. Default Adam.
     pub optimizer: OptimizerConfig,
-    /// How the step size goes from the base on. Default constant.
+    /// The learning-rate schedule. Default constant.
     pub schedule: ScheduleConfig,
     /// The loss: class weights, label smoothing, focusing. Default plain softmax cross-entropy.
     pub loss: LossConfig,
@@ -284,7 +286,7 @@ pub struct Recipe {
     pub lr_finder: LrFinderSettings,
     /// When checkpoints are written, and how many stay.
     pub checkpoints: CheckpointSettings,
-    /// Lowers the step size where the validation loss no longer falls. Default: never.
+    /// Lowers the learning rate where the validation loss no longer falls. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduce_lr: Option<ReduceLrOnPlateauConfig>,
 }

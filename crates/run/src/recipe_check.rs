@@ -52,7 +52,7 @@ impl Recipe {
     /// Checks every field, before anything is read or computed.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range,
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of range,
     /// [`Error::Zoo`](crate::Error::Zoo) an unknown model with the nearest names,
     /// [`Error::Graph`](crate::Error::Graph) a size that is too small for the model.
     pub fn check(self) -> Result<CheckedRecipe> {

@@ -84,7 +84,7 @@ pub fn train_with(
     Run { folder, start, session }.carry_out(prepared, own)
 }
 
-/// Continues a run that was interrupted, in whatever way, to the very bytes of the uninterrupted
+/// Continues a run that was interrupted, in whatever way, to the same bytes as the uninterrupted
 /// one. In the folder of a cross-validation, folds that are complete are taken as they are.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ impl Session {
         self.watch.progress()
     }
 
-    /// Whether somebody has asked to stop.
+    /// Whether an interruption was requested.
     pub fn interrupted(&self) -> bool {
         self.watch.interrupted()
     }

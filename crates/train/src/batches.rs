@@ -18,8 +18,8 @@ pub trait Batches {
     /// nothing.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted) if somebody asked to stop meanwhile;
-    /// whatever keeps the epoch from being made.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if interrupted meanwhile; whatever keeps
+    /// the epoch from being made.
     fn begin(&mut self, epoch: u32) -> Result<()> {
         let _ = epoch;
         Ok(())

@@ -6,7 +6,7 @@ use taper_core::{AnyFault, Fault, OutOfRange};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting is out of its range.
+    /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
     /// The operating system refused.

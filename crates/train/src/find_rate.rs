@@ -14,8 +14,7 @@ where
     /// have the seeds after it.
     ///
     /// # Errors
-    /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if somebody asked to
-    /// stop.
+    /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if interrupted.
     pub fn find_rate(&mut self, test: &CheckedRangeTest, watch: &Watch) -> Result<RangeTestResult> {
         let config = test.config();
         let total = config.steps * config.seeds.len();

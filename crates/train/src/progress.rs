@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-/// The figures of an epoch, for people to read.
+/// The figures of an epoch, for humans to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpochReport {
     /// The epoch, from 0.
@@ -95,7 +95,7 @@ impl Watch {
         self.progress.as_ref()
     }
 
-    /// Whether somebody has asked to stop.
+    /// Whether an interruption was requested.
     pub fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }

@@ -12,26 +12,27 @@ pub struct Training {
     pub epochs: u32,
     /// Rows per batch, from 1. Default 64.
     pub batch_size: usize,
-    /// Batches whose gradients are added up for one step of the optimizer, from 1. Default 1.
+    /// Batches whose gradients are accumulated for one step of the optimizer, from 1. Default 1.
     pub accumulate: usize,
-    /// The base step size, above 0. Default 1e-3.
+    /// The base learning rate, above 0. Default 1e-3.
     pub learning_rate: f64,
-    /// How the step size goes from there. Default constant.
+    /// The learning-rate schedule. Default constant.
     pub schedule: ScheduleConfig,
-    /// How gradients become steps. Default Adam.
+    /// The optimizer. Default Adam.
     pub optimizer: OptimizerConfig,
     /// How often the rows of each class come. Default every row once.
     pub sampling: Sampling,
     /// The loss. Default softmax cross-entropy.
     pub loss: LossConfig,
-    /// The largest norm of all gradients together, above 0. Default: any.
+    /// Clips the gradients to this norm, taken over all of them together; above 0. Default: no
+    /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// Decay of the moving average of the weights that is measured and kept in place of the weights
     /// themselves, in [0, 1). Default: no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Everything random follows from it. Default 0.
+    /// The seed of all random choices. Default 0.
     pub seed: u64,
 }
 
@@ -57,7 +58,7 @@ impl Training {
     /// Checks every field that can be checked without the rows.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of its range.
+    /// [`Error::Setting`](crate::Error::Setting) names the first field that is out of range.
     pub fn check(self) -> Result<CheckedTraining> {
         let fail = |field: &'static str, value: String, remedy: &'static str| {
             Err(OutOfRange::new(field, value, remedy).into())

@@ -121,7 +121,7 @@ type MakeTable<'a> = Box<dyn FnMut(u32) -> Result<Table> + 'a>;
 /// Batches of the rows of a table, in an order that is drawn for every epoch.
 pub struct RowBatches<'a> {
     table: Arc<Table>,
-    /// The rows of one step: batches whose gradients are added up.
+    /// The rows of one step: batches whose gradients are accumulated.
     per_step: usize,
     order: Order,
     sampling: String,

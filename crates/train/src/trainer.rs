@@ -39,7 +39,7 @@ pub struct Trained<L> {
     pub best_epoch: Option<u64>,
     /// Why training ended early, if it did.
     pub stopped: Option<StopReason>,
-    /// The base step size at the end.
+    /// The base learning rate at the end.
     pub learning_rate: f64,
     /// How long it took.
     pub seconds: f64,
@@ -120,7 +120,7 @@ where
         })
     }
 
-    /// Sets the base step size, e.g. to what [`HeadTrainer::find_rate`] has found.
+    /// Sets the base learning rate, e.g. to what [`HeadTrainer::find_rate`] has found.
     pub fn set_learning_rate(&mut self, rate: f64) {
         self.base_rate = rate;
     }

@@ -26,8 +26,8 @@ pub enum ElementType {
     Bf16,
 }
 
-/// Named tensors of a file, read where they lie: safetensors in one file or in several with an
-/// index (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
+/// Named tensors of a file, read in place: safetensors in one file or in several with an index
+/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
 /// nothing is executed.
 ///
 /// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are

@@ -105,7 +105,7 @@ impl fmt::Debug for HubOptions {
 /// The path of a file in the cache; fetches it first if it is not there.
 ///
 /// # Errors
-/// [`Error::Hub`] with a [`Problem`] that says what to do. Nothing hangs: a connection on which
+/// [`Error::Hub`] with a [`Problem`] that says what to do. It never hangs: a connection on which
 /// nothing arrives for [`HubOptions::patience`] is given up, and tried again three times.
 pub fn fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf> {
     if let Some(path) = cached(file, options) {
