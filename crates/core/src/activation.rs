@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// A function of each value by itself: what a network says, and what kernels fuse into the layer
+/// An element-wise activation function, as used in networks and fused by kernels into the layer
 /// before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Activation {

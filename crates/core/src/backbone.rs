@@ -4,9 +4,9 @@ use crate::{AnyFault, Digest, Preprocessing};
 
 /// A frozen network from prepared pictures to numbers: features, logits, or the map at a boundary.
 ///
-/// The compiled plan on the CPU, networks on devices and networks that are known by nothing but
-/// their results implement it; whoever asks for features knows no more. Many threads may use one at
-/// a time.
+/// Implemented by the compiled plan on the CPU, by networks on devices, and by opaque networks of
+/// which only the outputs are known; code that uses features needs nothing else. Many threads may
+/// use one at the same time.
 pub trait FrozenBackbone: fmt::Debug + Send + Sync {
     /// How pictures must be prepared.
     fn preprocessing(&self) -> &Preprocessing;
@@ -19,12 +19,12 @@ pub trait FrozenBackbone: fmt::Debug + Send + Sync {
         self.shape().iter().product()
     }
 
-    /// Everything that decides the numbers besides the pictures: weights, graph, preprocessing,
-    /// precision, instructions. Two of the same identity give the same bits. None if it was not
-    /// determined, which takes a pass over the weights: then the numbers are not cached.
+    /// Everything that determines the numbers besides the pictures: weights, graph, preprocessing,
+    /// precision, instructions. Two backbones with the same identity give the same bits. None if it
+    /// was not determined, which takes a pass over the weights: the numbers are then not cached.
     fn identity(&self) -> Option<Digest>;
 
-    /// What it computes on, for people: `avx512`, or `cuda:0`.
+    /// What it computes on, for display: `avx512`, or `cuda:0`.
     fn runs_on(&self) -> String;
 
     /// How many pictures should go through it together.
@@ -33,14 +33,14 @@ pub trait FrozenBackbone: fmt::Debug + Send + Sync {
     /// Sends `n` prepared pictures through the network without waiting for a device: u8 `[n, size,
     /// size, 3]`, rows from the top, RGB. The rows are f32 `[n, width]`.
     ///
-    /// Where a device has no room for all of them, they go through it in parts, and
-    /// [`FrozenBackbone::batch`] says from then on how many fit.
+    /// If a device has no room for all of them, they go through it in parts, and from then on
+    /// [`FrozenBackbone::batch`] says how many fit.
     ///
     /// # Errors
     /// If the pixels have another length, or the device fails.
     fn submit(&self, pixels: &[u8], n: usize) -> Result<PendingRows, AnyFault>;
 
-    /// The same, with the rows at once.
+    /// The same, but waits for the rows.
     ///
     /// # Errors
     /// As [`FrozenBackbone::submit`].

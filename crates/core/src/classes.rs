@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// The classes of a data set, in label order: label `i` is the `i`-th name.
 ///
-/// Never empty, no name twice, none blank.
+/// Never empty, without duplicates or blank names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct ClassNames(Vec<String>);
@@ -75,7 +75,7 @@ pub enum Split {
     Train,
     /// Decides when to stop and which weights to keep.
     Val,
-    /// Untouched until the end: the honest figure.
+    /// Untouched until the end: gives the honest figure.
     Test,
 }
 

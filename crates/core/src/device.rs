@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::OutOfRange;
 
-/// Where a network runs, as a user asks for it: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// Where a network runs, as requested by the user: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {

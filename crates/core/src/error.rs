@@ -7,7 +7,7 @@ pub enum Error {
     /// A set of class names is empty, repeats a name or holds an empty one.
     #[error("class names: {0}")]
     ClassNames(String),
-    /// A split's name is none of `train`, `val`, `test`.
+    /// A split's name is not one of `train`, `val`, `test`.
     #[error("unknown split '{0}': use train, val or test")]
     UnknownSplit(String),
     /// A monitored value's name is known to no metric.

@@ -5,17 +5,16 @@ use std::{borrow::Cow, error::Error, fmt};
 /// Every crate's error implements it, so that a program can tell wrong usage (exit code 2) from
 /// everything else (exit code 1) without a list of its own.
 pub trait Fault: Error + Send + Sync + 'static {
-    /// Whether the error lies in what was asked for, rather than in what happened.
+    /// Whether the error lies in the request itself, rather than in what happened while serving it.
     fn is_usage(&self) -> bool;
 
-    /// The setting that the error is about, if it is about one: for programs that call it by
-    /// another name.
+    /// The setting that the error is about, if any: for programs that use a different name for it.
     fn setting(&self) -> Option<&OutOfRange> {
         None
     }
 }
 
-/// Any error that knows whose fault it is: what the seams between crates pass on.
+/// Any error that knows whose fault it is: the type passed on between crates.
 #[derive(Debug)]
 pub struct AnyFault(Box<dyn Fault>);
 

@@ -22,7 +22,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 /// As [`write_atomically`], for content that is produced piece by piece.
 ///
 /// # Errors
-/// What the operating system or `write` says; nothing is left behind then.
+/// Any I/O error, or the error of `write`; nothing is left behind.
 pub fn write_atomically_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -54,7 +54,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.kept {
-            // That it cannot be removed is not the error to report.
+            // A failure to remove it is not the error to report.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -3,7 +3,7 @@
 //! JSON has no NaN and no infinities, and `serde_json` writes `null` for them. State that is saved
 //! and read back, such as a checkpoint, must keep them: these modules write the strings `"nan"`,
 //! `"inf"` and `"-inf"`, and plain numbers otherwise. `null` is read as NaN. For finite numbers to
-//! come back to the bit, `serde_json` needs its feature `float_roundtrip`.
+//! be read back bit for bit, `serde_json` needs its feature `float_roundtrip`.
 //!
 //! ```
 //! #[derive(serde::Serialize, serde::Deserialize)]

@@ -4,12 +4,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Digest;
 
-/// What decides a result, as a digest: the keys of caches and checkpoints.
+/// Everything that determines a result, as a digest: the keys of caches and checkpoints.
 ///
 /// The form is canonical: a domain with a version, then named fields, each with its length, so that
-/// no two lists of fields run together to the same bytes. Structures are taken as JSON with sorted
-/// keys, never as Rust's `Debug` shows them: a renamed type changes nothing, a changed value or
-/// field does. Raise the version where the same fields begin to mean another result.
+/// no two lists of fields concatenate to the same bytes. Structures are added as JSON with sorted
+/// keys, never in Rust's `Debug` format: renaming a type changes nothing, changing a value or a
+/// field does. Raise the version when the same fields come to mean a different result.
 ///
 /// ```
 /// use taper_core::Identity;
@@ -21,7 +21,7 @@ use crate::Digest;
 pub struct Identity(Sha256);
 
 impl Identity {
-    /// Begins with what is identified, and the version of its form.
+    /// Starts with what is identified, and the version of its form.
     pub fn new(domain: &str, version: u64) -> Self {
         Self(Sha256::new()).bytes(domain, &version.to_le_bytes())
     }
@@ -48,7 +48,7 @@ impl Identity {
         self.bytes(field, &value.to_le_bytes())
     }
 
-    /// Adds numbers by their bits, which counts the sign of a zero and the payload of a NaN.
+    /// Adds numbers by their bits, including the sign of a zero and the payload of a NaN.
     #[must_use]
     pub fn floats(mut self, field: &str, values: &[f32]) -> Self {
         self.0.update((field.len() as u64).to_le_bytes());
@@ -70,7 +70,7 @@ impl Identity {
         let mut text = String::new();
         match serde_json::to_value(value) {
             Ok(value) => canonical(&value, &mut text),
-            // A map whose keys are no texts: none of ours is.
+            // Only a map whose keys are not strings can fail, and Taper has none.
             Err(error) => text = error.to_string(),
         }
         self.text(field, &text)

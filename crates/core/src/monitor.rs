@@ -12,7 +12,7 @@ pub enum Direction {
     Max,
 }
 
-/// The direction as a user asks for it.
+/// The direction, as requested by the user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -57,9 +57,9 @@ impl Monitor {
 
     /// Watches `name`; `min_delta` is used as its absolute value.
     ///
-    /// [`Mode::Auto`] knows the direction of [`Monitor::KNOWN`] and of whatever ends in `loss`. A
-    /// metric of one's own needs [`Mode::Min`] or [`Mode::Max`]; whether training reports it at all
-    /// is checked when training begins.
+    /// [`Mode::Auto`] knows the direction of [`Monitor::KNOWN`] and of every name that ends in
+    /// `loss`. Your own metrics need [`Mode::Min`] or [`Mode::Max`]; whether training reports it at
+    /// all is checked when training begins.
     ///
     /// # Errors
     /// [`Error::UnknownMonitor`] if the mode is [`Mode::Auto`] and the direction is not known.

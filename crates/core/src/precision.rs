@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::OutOfRange;
 
-/// What activations and filters of a frozen network are stored in. Sums are f32 always; so are
+/// The number format of a frozen network's activations and filters. Sums are always f32; so are
 /// pooled features and everything after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,7 +23,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The name, as settings and artefacts have it.
+    /// The name, as used in settings and artefacts.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -17,7 +17,7 @@ pub enum Interpolation {
     Lanczos,
 }
 
-/// How a picture of any aspect ratio comes to the network's square.
+/// How a picture of any aspect ratio is fitted to the network's square input.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Fit {
@@ -55,8 +55,8 @@ impl Part {
     /// (`timm/data/transforms_factory.py`): `Resize(floor(size / fraction))` and
     /// `CenterCrop(size)`.
     fn central(width: u32, height: u32, size: u32, fraction: f32) -> Self {
-        // timm computes it from a decimal fraction in f64. Where the f32 lies a little above that
-        // (0.8), the quotient must not fall below the integer that it would have been.
+        // timm computes it from a decimal fraction in f64. Where the f32 is slightly larger (0.8),
+        // the quotient must not fall below the integer that timm gets.
         let shorter = (f64::from(size) / f64::from(fraction) * (1.0 + 1e-7)).floor();
         let (w, h) = (f64::from(width), f64::from(height));
         // torchvision's `Resize(int)`: the longer side is truncated to an integer.
@@ -80,7 +80,8 @@ impl Part {
     }
 }
 
-/// How a network wants its pictures. Part of the model and of its artefact, never of the data set.
+/// The preprocessing that a network expects. Part of the model and of its artefact, never of the
+/// data set.
 ///
 /// A pixel p in 0…255 becomes `(p / 255 − mean) / std`, channel by channel in RGB order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ pub struct Preprocessing {
     pub size: u32,
     /// How pixels are computed on resizing.
     pub interpolation: Interpolation,
-    /// How the aspect ratio is dealt with.
+    /// How the aspect ratio is handled.
     pub fit: Fit,
     /// Mean of each channel (R, G, B), in units of the full range: 0…1.
     pub mean: [f32; 3],

@@ -1,9 +1,9 @@
 //! Counter-based random streams.
 //!
-//! Every random choice of Taper is drawn from a stream that is keyed by what it is for, never from
-//! a generator that remembers what was drawn before. The generator is Philox4x32-10 (Salmon,
-//! Moraes, Dror, Shaw: *Parallel random numbers: as easy as 1, 2, 3*, SC 2011), the one behind
-//! cuRAND and PyTorch on CUDA; its known answers are tested.
+//! Every random choice in Taper is drawn from a stream keyed by its purpose, never from a generator
+//! with state. The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: *Parallel random
+//! numbers: as easy as 1, 2, 3*, SC 2011), the one behind cuRAND and PyTorch on CUDA; it is tested
+//! against the published known answers.
 //!
 //! A [`Key`] is made of a seed and a [`Purpose`]; [`Key::stream`] takes an epoch (or view) and a
 //! sample (or tensor) index. Streams with different keys or indices are independent.
@@ -43,7 +43,7 @@ impl Key {
         Self::new(own, Purpose::new(name))
     }
 
-    /// Its two words, for generators elsewhere that draw the same numbers: [`Key::stream`]'s
+    /// Its two words, for other implementations that draw the same numbers: [`Key::stream`]'s
     /// counter is (block, epoch, sample's lower half, its upper half).
     pub const fn words(self) -> [u32; 2] {
         self.0
@@ -199,7 +199,7 @@ impl Stream {
         (product >> 32) as u32
     }
 
-    /// Brings a slice into random order (Fisher–Yates).
+    /// Shuffles a slice (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u32 + 1) as usize);

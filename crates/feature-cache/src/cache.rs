@@ -13,7 +13,7 @@ use crate::{
 
 const SUFFIX: &str = ".features";
 const PARTIAL: &str = ".partial-";
-/// An unfinished file of this age was left behind.
+/// An unfinished file older than this was abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of feature sets, bounded in size.
@@ -24,7 +24,7 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// A cache in this folder of at most `limit` bytes. Nothing is made before something is
+    /// A cache in this folder of at most `limit` bytes. Nothing is created before something is
     /// written.
     pub fn new(root: impl Into<PathBuf>, limit: u64) -> Self {
         Self { root: root.into(), limit }
@@ -35,11 +35,11 @@ impl FeatureCache {
         &self.root
     }
 
-    /// Opens the rows of `width` numbers that were computed in the way that `key` stands for:
-    /// weights, graph, preprocessing, precision, kernels.
+    /// Opens the rows of `width` numbers computed as `key` identifies: weights, graph,
+    /// preprocessing, precision, kernels.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder is there and cannot be read.
+    /// [`Error::Io`] if the folder exists and cannot be read.
     pub fn set(&self, key: Key, width: usize) -> Result<FeatureSet> {
         let name = taper_core::hex(&key[..16]);
         let mut set = FeatureSet {
@@ -66,10 +66,10 @@ impl FeatureCache {
         for path in paths {
             match Segment::open(&path, width) {
                 Ok(Some((segment, keys))) => set.add(segment, keys),
-                // What nobody can read only takes room.
+                // Unreadable files only take up space.
                 Ok(None) => drop(fs::remove_file(&path)),
-                // Evicted by another process since the listing, or not ours to read: its rows are
-                // absent.
+                // Evicted by another process since the listing, or not readable by this one: its
+                // rows are absent.
                 Err(_) => {}
             }
         }
@@ -89,7 +89,7 @@ impl FeatureCache {
                 // Gone already, perhaps.
                 let Ok(metadata) = file.metadata() else { continue };
                 let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                // Somebody is writing it, unless that somebody was killed.
+                // Another process is writing it, unless it was killed.
                 let partial = file.file_name().to_string_lossy().starts_with(PARTIAL);
                 if partial && used.elapsed().is_ok_and(|age| age < ABANDONED) {
                     continue;
@@ -111,15 +111,15 @@ impl FeatureCache {
     }
 }
 
-/// The rows that were computed in one way.
+/// The rows that were computed the same way.
 #[derive(Debug)]
 pub struct FeatureSet {
     cache: FeatureCache,
     folder: PathBuf,
     width: usize,
     segments: Vec<Segment>,
-    /// Where each key's row lies; in several places if one of them was damaged, or two processes
-    /// had the same thought.
+    /// Where each key's row is stored: in several places if one of them was damaged, or if two
+    /// processes computed it at the same time.
     places: HashMap<Key, Vec<(usize, usize)>>,
     buffer: Vec<u8>,
 }

@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf};
 
-/// What can go wrong with a cache. None of it concerns rows that are damaged: those are absent.
+/// What can go wrong with a cache. Damaged rows are not an error: they count as absent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,7 +12,7 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// Keys and values do not belong together.
+    /// The numbers of keys and values do not match.
     #[error("{keys} keys need {needed} values, there are {found}")]
     Length {
         /// How many keys.

@@ -7,10 +7,10 @@ mod segment;
 pub use cache::{FeatureCache, FeatureSet};
 pub use error::{Error, Result};
 
-/// What decides a row's values, in 32 bytes.
+/// Everything that determines a row's values, in 32 bytes.
 pub type Key = [u8; 32];
 
-/// SHA-256 over parts, each preceded by its length, so that no two lists of parts run together to
+/// SHA-256 over parts, each preceded by its length, so that no two lists of parts concatenate to
 /// the same bytes.
 pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Key {
     use sha2::{Digest, Sha256};

@@ -12,7 +12,7 @@ const MAGIC: &[u8; 8] = b"TAPERFC1";
 const HEAD: usize = MAGIC.len() + 4 + 4;
 const CHECKSUM: usize = 4;
 
-/// A file that is open for reading. Stays readable when somebody else removes it.
+/// A file that is open for reading. Stays readable when another process removes it.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: File,
@@ -21,7 +21,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Opens a file and gives its keys; none if it is torn, damaged or of another width.
+    /// Opens a file and returns its keys; none if it is truncated, damaged or of another width.
     pub(crate) fn open(path: &Path, width: usize) -> io::Result<Option<(Self, Vec<Key>)>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -77,7 +77,7 @@ impl Segment {
 
     /// Notes that the file is in use, for eviction.
     pub(crate) fn touch(&self) {
-        // Where the time cannot be set, the file may go a little early.
+        // Where the time cannot be set, the file may be evicted a little early.
         let _ = self.file.set_modified(std::time::SystemTime::now());
     }
 }

@@ -13,7 +13,7 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// Reads to the end; gives the number of bytes.
+/// Reads to the end; returns the number of bytes.
 pub(crate) fn absorb(file: &mut File, hash: &mut Sha256) -> io::Result<u64> {
     let (mut bytes, mut buffer) = (0, vec![0; 1 << 18]);
     loop {

@@ -21,11 +21,11 @@ pub struct RemoteFile {
 
 /// What surrounds a download.
 pub struct Watching<'a> {
-    /// Told how many bytes of the file are there, now and then.
+    /// Called now and then with the number of bytes that have arrived.
     pub progress: &'a (dyn Fn(u64) + 'a),
-    /// Asked now and then whether to stop. What has arrived stays for the next time.
+    /// Called now and then to ask whether to stop. What has arrived is kept for the next attempt.
     pub stop: &'a (dyn Fn() -> bool + 'a),
-    /// How long nothing may arrive. Default 30 s.
+    /// How long to wait when nothing arrives. Default 30 s.
     pub patience: Duration,
 }
 
@@ -41,16 +41,16 @@ impl Default for Watching<'_> {
     }
 }
 
-/// The address that `TAPER_DATASETS_URL` names: a mirror of the data sets that have a name.
+/// The address in `TAPER_DATASETS_URL`: a mirror of the named data sets.
 pub fn datasets_mirror() -> Option<String> {
     crate::folders::variable("TAPER_DATASETS_URL")
 }
 
-/// The path of the file in a folder; fetches it first if it is not there.
+/// The path of the file in a folder; downloads it first if it is not there.
 ///
-/// What arrives goes to `NAME.partial`, is continued where it broke off, by this call or a later
-/// one, and gets its own name only when size and SHA-256 are right: a file of that name is whole
-/// and verified. Two processes do not fetch the same file at the same time.
+/// The download is written to `NAME.partial`, continues where it broke off, in this call or a later
+/// one, and is renamed only when size and SHA-256 are right: a file with the final name is whole
+/// and verified. Two processes never download the same file at the same time.
 ///
 /// # Errors
 /// [`Error::Download`] with a [`Problem`] that says what to do; [`Error::Io`] if the folder cannot
@@ -63,7 +63,8 @@ pub fn download(file: &RemoteFile, folder: &Path, watching: &Watching<'_>) -> Re
     locked_download(file, folder, watching).map(|()| path)
 }
 
-/// A file gets its name only when it was verified; the size tells those that somebody has cut.
+/// A file gets its final name only once it is verified; the size reveals files truncated
+/// afterwards.
 fn is_there(file: &RemoteFile, path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == file.bytes)
 }

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file at an address could not be fetched.
+    /// A file at a URL could not be downloaded.
     #[error("cannot fetch {url}: {problem}; {}", problem.remedy(false))]
     Download {
         /// Its address.
@@ -36,7 +36,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What went wrong with the network or with what came from there.
+    /// What went wrong with the network or with the data received.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Download { problem, .. } | Self::Hub { problem, .. } => Some(problem),
@@ -58,7 +58,7 @@ pub enum Problem {
     /// No connection.
     #[error("the server cannot be reached ({0})")]
     Unreachable(String),
-    /// Nothing arrived for so many seconds.
+    /// Nothing arrived for this many seconds.
     #[error("nothing arrived for {0} seconds")]
     Stalled(u64),
     /// The connection broke before the end, several times.
@@ -67,16 +67,16 @@ pub enum Problem {
     /// 401 from the Hub: a token is needed, or the repository does not exist.
     #[error("the Hub requires a login (401), or there is no such repository")]
     Unauthorized,
-    /// 403 from the Hub: the token does not suffice.
+    /// 403 from the Hub: the token does not give access.
     #[error("your token does not give access (403)")]
     Forbidden,
     /// 404 from the Hub: no such repository, revision or file.
     #[error("there is no such repository, revision or file (404)")]
     NotFound,
-    /// The server answered with another status than 200 or 206.
+    /// The server answered with a status other than 200 or 206.
     #[error("the server answered {0}")]
     Status(u16),
-    /// The server asks to wait for so many seconds.
+    /// The server asks to wait for this many seconds.
     #[error("too many requests; the server asks to wait for {0} seconds")]
     Busy(u64),
     /// What arrived is not what was promised.
@@ -89,10 +89,10 @@ pub enum Problem {
         /// What it is.
         found: String,
     },
-    /// More arrives than the file has, which is this many bytes.
+    /// More arrives than the file's size, which is this many bytes.
     #[error("the server sends more than the file's {0} bytes: it is a different file")]
     TooLong(u64),
-    /// `HF_ENDPOINT` is no address of a server.
+    /// `HF_ENDPOINT` is not the address of a server.
     #[error("HF_ENDPOINT is '{0}', which is not the address of a server")]
     Endpoint(String),
     /// The cache cannot be read or written.
@@ -133,7 +133,7 @@ impl Problem {
         }
     }
 
-    /// Whether it may go away when tried again.
+    /// Whether trying again may help.
     #[cfg(feature = "network")]
     pub(crate) fn is_passing(&self) -> bool {
         match self {

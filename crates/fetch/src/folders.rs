@@ -1,4 +1,4 @@
-//! Where files are kept that can be fetched or computed again.
+//! Folders for files that can be downloaded or computed again.
 
 use std::{
     env,
@@ -33,14 +33,14 @@ fn of_the_user() -> Option<PathBuf> {
     Some(user?.join("taper"))
 }
 
-/// Where data sets are kept that were fetched: `datasets` in `TAPER_CACHE`, else in `taper` in the
-/// user's cache folder. None where there is no home; `TAPER_CACHE` helps then.
+/// The folder for downloaded data sets: `datasets` in `TAPER_CACHE`, else in `taper` in the user's
+/// cache folder. None if there is no home folder; setting `TAPER_CACHE` helps then.
 pub fn datasets() -> Option<PathBuf> {
     Some(chosen().or_else(of_the_user)?.join("datasets"))
 }
 
-/// Where features are kept that were computed: `TAPER_CACHE`, else `taper/features` in the user's
-/// cache folder. None where there is no home, or where `TAPER_CACHE` is `off`.
+/// The folder for computed features: `TAPER_CACHE`, else `taper/features` in the user's cache
+/// folder. None where there is no home, or where `TAPER_CACHE` is `off`.
 pub fn features() -> Option<PathBuf> {
     match folder("TAPER_CACHE") {
         Some(off) if off == Path::new("off") => None,
@@ -65,8 +65,8 @@ pub fn hub() -> PathBuf {
         .unwrap_or_else(|| hugging_face().join("hub"))
 }
 
-/// The token for the Hub: `HF_TOKEN`, else what the file that `HF_TOKEN_PATH` names holds, else
-/// the file `token` in Hugging Face's home.
+/// The token for the Hub: `HF_TOKEN`, else the content of the file named by `HF_TOKEN_PATH`, else
+/// of the file `token` in Hugging Face's home.
 #[cfg(feature = "network")]
 pub(crate) fn hub_token() -> Option<String> {
     variable("HF_TOKEN").or_else(|| {

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// How often somebody who waits looks up.
+/// How often a waiting process checks again.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Holds the lock of a file once no other process does; none if `given_up` said so before.
+/// Holds the lock of a file once no other process does; none if `given_up` returned true first.
 pub(crate) fn wait(path: &Path, given_up: impl Fn() -> bool) -> io::Result<Option<File>> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     let mut told = false;

@@ -1,4 +1,4 @@
-//! The one way in which bytes arrive: piece by piece, continued after a break, verified at the end.
+//! The only download path: piece by piece, continued after a break, verified at the end.
 
 use std::{
     fs::{self, File},
@@ -18,14 +18,15 @@ use ureq::{
 
 use crate::{Problem, Watching, digest::absorb, lock::TICK};
 
-/// How many tries in a row may bring less than [`FRUITFUL`] bytes.
+/// How many attempts in a row may bring less than [`FRUITFUL`] bytes.
 const ATTEMPTS: u32 = 4;
-/// A try that brings as much is progress: a large file on a bad line arrives all the same.
+/// An attempt that brings this much counts as progress, so that a large file arrives even over a
+/// bad connection.
 const FRUITFUL: u64 = 1 << 20;
-/// The longest wait that a server may ask for before it is an error, in seconds.
+/// If a server asks to wait for longer than this, in seconds, it is an error.
 const LONGEST_WAIT: u64 = 20;
 
-/// Why something was not fetched, before it is said what.
+/// Why a download failed, without naming the file yet.
 pub(crate) enum Failed {
     Io(io::Error),
     Problem(Problem),
@@ -43,7 +44,7 @@ impl From<Problem> for Failed {
     }
 }
 
-/// What went wrong in one try, and how long the server asks to wait.
+/// What went wrong in one attempt, and how long the server asks to wait.
 pub(crate) struct Broken {
     problem: Problem,
     wait: Option<Duration>,
@@ -55,7 +56,7 @@ impl From<Problem> for Broken {
     }
 }
 
-/// Asks servers, and waits no longer than its patience for anything.
+/// Sends requests, and waits no longer than its patience for anything.
 pub(crate) struct Client {
     agent: Agent,
     patience: Duration,
@@ -79,7 +80,7 @@ impl Client {
         Self { agent: config.into(), patience }
     }
 
-    /// What is said about a file without its content; redirections are not followed.
+    /// A file's headers without its content; redirects are not followed.
     pub(crate) fn head(&self, url: &str, token: Option<&str>) -> Result<Response<Body>, Broken> {
         let request = self.agent.head(url).header(header::ACCEPT_ENCODING, "identity");
         let request = request.config().max_redirects(0).build();
@@ -90,7 +91,7 @@ impl Client {
         self.answer(request.call())
     }
 
-    /// A file's content from this byte on. A token is for the first server alone, not for those
+    /// A file's content from this byte on. The token is sent to the first server only, not to those
     /// that it redirects to.
     pub(crate) fn get(
         &self,
@@ -143,7 +144,7 @@ impl Client {
         }
     }
 
-    /// Reads what of a content has come.
+    /// Reads the part of the content that has arrived.
     fn read(&self, body: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Problem> {
         body.read(buffer).map_err(|error| {
             let inner = error.get_ref().and_then(|e| e.downcast_ref::<ureq::Error>());
@@ -178,14 +179,14 @@ impl Client {
     }
 }
 
-/// Counts the tries that came to nothing.
+/// Counts attempts without progress.
 struct Attempts<'a> {
     watching: &'a Watching<'a>,
     fruitless: u32,
 }
 
 impl Attempts<'_> {
-    /// Waits before the next try, longer each time, or gives up.
+    /// Waits before the next attempt, longer each time, or gives up.
     fn failed(&mut self, broken: Broken, arrived: u64) -> Result<(), Failed> {
         let Broken { problem, wait } = broken;
         self.fruitless = if arrived >= FRUITFUL { 1 } else { self.fruitless + 1 };
@@ -228,13 +229,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) token: Option<&'a str>,
     /// The length, if it is known.
     pub(crate) bytes: Option<u64>,
-    /// The digest, if it is known; without one, nothing is gone on from.
+    /// The digest, if it is known; without one, a partial download is never continued.
     pub(crate) sha256: Option<&'a str>,
 }
 
-/// Fetches what is missing of a file. It is whole, verified and on the disk after that.
+/// Downloads the missing part of a file. Afterwards it is whole, verified and on the disk.
 ///
-/// Damage may be of an earlier time, or of the way: once, everything is fetched anew.
+/// The damage may be in an earlier part or in the transfer: download everything again, once.
 pub(crate) fn receive(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -309,12 +310,12 @@ fn fill(
     watching: &Watching<'_>,
 ) -> Result<(), Failed> {
     let mut attempts = Attempts { watching, fruitless: 0 };
-    // Only what never arrived before is progress: a file that is shorter than it should be would
-    // be fetched again for ever.
+    // Only bytes that never arrived before count as progress: otherwise a file that is shorter than
+    // it should be would be downloaded for ever.
     let mut furthest = partial.bytes;
     loop {
         if wanted.sha256.is_none() {
-            // Nothing would show that the beginning belongs to another version.
+            // Nothing would reveal that the beginning belongs to another version.
             partial.clear()?;
         } else if wanted.bytes == Some(partial.bytes) {
             return Ok(());
@@ -328,7 +329,7 @@ fn fill(
     }
 }
 
-/// One request, from the first byte that is missing. Gives what went wrong, if anything did.
+/// One request, from the first missing byte. Returns what went wrong, if anything did.
 fn continue_with(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -345,7 +346,7 @@ fn continue_with(
     };
     match response.status() {
         StatusCode::PARTIAL_CONTENT if starts_at(&response) == Some(partial.bytes) => {}
-        // The range was ignored: from the beginning.
+        // The range was ignored: start from the beginning.
         StatusCode::OK => partial.clear()?,
         status => {
             partial.clear()?;

@@ -1,21 +1,21 @@
-//! The inner loop of a warp: bilinear interpolation at places that a map gives.
+//! The inner loop of a warp: bilinear interpolation at the positions given by a map.
 
 use image::RgbImage;
 use pulp::{Arch, NullaryFnOnce};
 
 use crate::{Fill, Homography};
 
-/// Places are kept with 32 bits behind the point. Steps are added up along a row only, so that an
-/// error of 2⁻³³ a step cannot become visible.
+/// Positions have 32 fractional bits. Steps accumulate only along a row, so an error of 2⁻³³ per
+/// step cannot become visible.
 const FRACTION: u32 = 32;
 /// Places further away, in pixels, and steeper steps, in pixels per pixel, are clamped, so that
-/// sums cannot overflow. Nothing that can be told apart lies there.
+/// sums cannot overflow. Nothing distinguishable lies there.
 const FARTHEST: f64 = (1u64 << 28) as f64;
 const STEEPEST: f64 = (1u64 << 10) as f64;
 
 #[inline(always)]
 fn fixed(value: f64, most: f64) -> i64 {
-    // Cut off: what that changes is far below a visible step.
+    // Truncated: the error is far below a visible step.
     (value.clamp(-most, most) * (1i64 << FRACTION) as f64) as i64
 }
 
@@ -42,12 +42,11 @@ struct Sampling<'a> {
     out: &'a mut [u8],
 }
 
-/// Pixels that are worked on at a time: first all are fetched, one by one, then all are blended, in
-/// vectors.
+/// Pixels processed together: first all are fetched, one by one, then all are blended, in vectors.
 const BLOCK: usize = 32;
 /// Bytes that are read for two neighbouring pixels: eight can be fetched at once, six are needed.
 const PAIR: usize = 8;
-/// Half a level, and what the two multiplications have cut off on average.
+/// Half a level, plus what the two multiplications truncate on average.
 const ROUNDING: i16 = 32 + 1;
 
 impl NullaryFnOnce for Sampling<'_> {
@@ -78,7 +77,7 @@ impl NullaryFnOnce for Sampling<'_> {
                     for (k, place) in places.iter_mut().enumerate() {
                         let x = (start * BLOCK + k) as f64;
                         let w = g * x + h * down + i;
-                        // Beyond the horizon there is nothing to see: the far end of the plane.
+                        // Beyond the horizon there is nothing: use the far end of the plane.
                         let over = if w > 1e-9 { 1.0 / w } else { f64::INFINITY };
                         *place = [
                             fixed((a * x + b * down + c) * over, FARTHEST),
@@ -114,8 +113,8 @@ impl Block {
         }
     }
 
-    /// Bilinear interpolation, rounded. Weights have 15 bits, values six bits behind the point:
-    /// lanes of 16 bits, and one multiplication per direction, which cuts off half a last bit on
+    /// Bilinear interpolation, rounded. Weights have 15 bits, values six fractional bits: lanes of
+    /// 16 bits, and one multiplication per direction, which truncates half of the last bit on
     /// average.
     #[inline(always)]
     fn blend(&self, pixels: &mut [[u8; 3]]) {
@@ -128,7 +127,7 @@ impl Block {
             let (above, below) = (i16::from(upper[i]), i16::from(lower[i]));
             column[i] = (above << 6) + times((below - above) << 7, y[i]);
         }
-        // Lanes that nobody looks at may hold anything.
+        // Unused lanes may hold anything.
         let mut values = [[0u8; PAIR]; BLOCK];
         let flat = values.as_flattened_mut();
         for i in 0..LANES {
@@ -147,11 +146,11 @@ struct Source<'a> {
     stride: usize,
     width: i32,
     height: i32,
-    /// Left of it, above it, two pixels can be read as eight bytes.
+    /// To the left of and above this, two pixels can be read as eight bytes.
     right: u32,
     bottom: u32,
     fill: Fill,
-    /// The level beyond the edges, if that is constant.
+    /// The level beyond the edges, if it is constant.
     beyond: u8,
 }
 
@@ -164,7 +163,7 @@ impl<'a> Source<'a> {
             stride: width as usize * 3,
             width: width as i32,
             height: height as i32,
-            // One pixel less than interpolation needs: of the eight bytes, two belong to the next
+            // One pixel less than interpolation allows: of the eight bytes, two belong to the next
             // pixel.
             right: width.saturating_sub(2),
             bottom: height.saturating_sub(1),
@@ -193,7 +192,7 @@ impl<'a> Source<'a> {
         (block.upper[k], block.lower[k]) = self.at_edge(left, top);
     }
 
-    /// The same where the picture ends, or beyond.
+    /// The same at the picture's edge, or beyond.
     #[inline(never)]
     fn at_edge(&self, left: i32, top: i32) -> ([u8; PAIR], [u8; PAIR]) {
         let (mut upper, mut lower) = ([0; PAIR], [0; PAIR]);
@@ -215,7 +214,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Product of a value and a weight with 15 bits behind the point, halved and cut off (`pmulhw`).
+/// Product of a value and a weight with 15 fractional bits, halved and truncated (`pmulhw`).
 #[inline(always)]
 fn times(value: i16, weight: i16) -> i16 {
     ((i32::from(value) * i32::from(weight)) >> 16) as i16

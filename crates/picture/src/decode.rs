@@ -126,12 +126,12 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
         ));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    // The limit holds for files that grow, and for devices that have no size.
+    // The limit also covers files that grow, and devices that have no size.
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }
 
-/// The remark about a path whose extension promises another format.
+/// The remark about a path whose extension does not match the format.
 pub fn misnamed(path: &Path, format: ImageFormat) -> Option<Defect> {
     let extension = path.extension()?.to_str()?;
     if format_of_extension(&extension.to_lowercase()) == Some(format) {
@@ -160,8 +160,7 @@ pub(crate) fn name(format: ImageFormat) -> &'static str {
     }
 }
 
-/// Whether the picture is within the limits; to be asked before anything is allocated for its
-/// pixels.
+/// Whether the picture is within the limits; check this before allocating anything for its pixels.
 pub(crate) fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Defect> {
     if width == 0 || height == 0 {
         return Err(Defect::new(DefectKind::Corrupt, format!("has {width} × {height} pixels")));
@@ -189,7 +188,7 @@ fn too_many_bytes(bytes: u64, options: &DecodeOptions) -> Defect {
     )
 }
 
-/// Names what a file without a picture's signature holds, as far as its first bytes tell.
+/// Says what a file without a picture's signature contains, as far as its first bytes tell.
 fn not_a_picture(bytes: &[u8]) -> Defect {
     let text = bytes.iter().take(512).all(|b| matches!(b, 9 | 10 | 12 | 13 | 32..=126 | 128..));
     let lower = bytes[..bytes.len().min(512)].to_ascii_lowercase();
@@ -243,7 +242,7 @@ fn is_supported(format: ImageFormat) -> bool {
     )
 }
 
-/// The format that an extension (in small letters) promises, if it is one that can be decoded.
+/// The format that a lower-case extension stands for, if it can be decoded.
 pub fn format_of_extension(extension: &str) -> Option<ImageFormat> {
     match extension {
         "jpg" | "jpeg" | "jpe" | "jfif" => Some(ImageFormat::Jpeg),
@@ -259,8 +258,7 @@ fn decode_other(
 ) -> Result<(RgbImage, Orientation), Defect> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    // Enough for the widest pixels (four channels of 16 bits) and for what a decoder needs beside
-    // them.
+    // Enough for the widest pixels (four channels of 16 bits) and the decoder's own memory.
     limits.max_alloc = Some(options.max_pixels.saturating_mul(8).saturating_add(64 << 20));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| defect(format, &e))?;
@@ -272,16 +270,15 @@ fn decode_other(
     Ok((to_rgb(picture), orientation))
 }
 
-/// A picture's memory is larger than what the allocator keeps at hand: asking for it and giving it
-/// back, picture by picture, would cost as much as a good part of the decoding. So every thread
-/// keeps the last one.
+/// A picture's buffer is too large for the allocator to keep: allocating and freeing it for every
+/// picture would cost a good part of the decoding time. So every thread keeps its last buffer.
 const SPARE_BYTES: usize = 16 << 20;
 
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Black pixels, in memory that was given back by [`recycle`] if there is some.
+/// Black pixels, in memory returned by [`recycle`] if there is any.
 pub(crate) fn black(width: u32, height: u32) -> RgbImage {
     let mut bytes = SPARE.take();
     bytes.clear();
@@ -352,7 +349,8 @@ fn defect(format: ImageFormat, error: &ImageError) -> Defect {
     }
 }
 
-/// Whether a decoder ran out of bytes. Decoders bury that in their own errors, at worst in words.
+/// Whether a decoder ran out of bytes. Decoders bury this in their own errors, at worst in the
+/// text.
 fn ends_early(error: &ImageError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

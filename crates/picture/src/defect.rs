@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum DefectKind {
     /// A file of zero bytes.
     Empty,
-    /// The content is no picture at all, whatever the name says.
+    /// The content is not a picture at all, whatever the name says.
     NotAPicture,
     /// The content ends before the picture does.
     Truncated,
@@ -19,8 +19,8 @@ pub enum DefectKind {
     Unsupported,
     /// The file could not be read.
     Io,
-    /// A readable picture of another format than its name says. It is used anyway, except in strict
-    /// mode.
+    /// A readable picture of a different format from what its name says. It is used anyway, except
+    /// in strict mode.
     Misnamed,
 }
 
@@ -30,7 +30,7 @@ pub enum DefectKind {
 pub struct Defect {
     /// What kind of defect it is.
     pub kind: DefectKind,
-    /// What was found, and what mends it where that is known; one sentence without the path.
+    /// What was found, and the remedy if it is known; one sentence without the path.
     pub reason: String,
 }
 

@@ -1,8 +1,8 @@
-/// What can go wrong when pixels are brought to new places.
+/// What can go wrong when pixels are resampled.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A picture without pixels has nothing to show.
+    /// The picture has no pixels.
     #[error("a picture of {width} × {height} pixels cannot be resampled: it has no pixels")]
     NoPixels {
         /// Width in pixels.

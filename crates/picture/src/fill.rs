@@ -20,7 +20,7 @@ impl Fill {
     pub(crate) fn fix(self, index: i32, len: i32) -> Option<usize> {
         let fixed = match self {
             Fill::Nearest => index.clamp(0, len - 1),
-            // Nearly always at most one picture away: no division then.
+            // Nearly always at most one picture away, where no division is needed.
             Fill::Reflect if (0..len).contains(&index) => index,
             Fill::Reflect if (-len..0).contains(&index) => -1 - index,
             Fill::Reflect if (len..2 * len).contains(&index) => 2 * len - 1 - index,

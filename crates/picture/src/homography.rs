@@ -1,6 +1,6 @@
-/// A projective map of the plane, from the place of a pixel in the output to its place in the
-/// input, in pixels with integers at the centres of pixels, x to the right, y down. Row by row: x'
-/// = (m₀x + m₁y + m₂) / (m₆x + m₇y + m₈), y' = (m₃x + m₄y + m₅) / (m₆x + m₇y + m₈).
+/// A projective map of the plane, from the position of a pixel in the output to its position in the
+/// input, in pixels with integers at the centres of pixels, x to the right, y down. Row by row:
+/// x' = (m₀x + m₁y + m₂) / (m₆x + m₇y + m₈), y' = (m₃x + m₄y + m₅) / (m₆x + m₇y + m₈).
 ///
 /// With m₈ = 1 the first eight values are those of Keras' `ops.image.affine_transform` and
 /// `perspective_transform`.
@@ -8,7 +8,7 @@
 pub struct Homography(pub [f64; 9]);
 
 impl Homography {
-    /// Leaves everything where it is.
+    /// The identity.
     pub const IDENTITY: Homography = Homography([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
 
     /// An affine map: the first two rows.
@@ -28,7 +28,7 @@ impl Homography {
         Self::affine([x, 0.0, (x - 1.0) / 2.0, 0.0, y, (y - 1.0) / 2.0])
     }
 
-    /// Moves the plane: output pixel (0, 0) shows input pixel (x, y).
+    /// Translation: output pixel (0, 0) shows input pixel (x, y).
     pub fn translation(x: f64, y: f64) -> Self {
         Self::affine([1.0, 0.0, x, 0.0, 1.0, y])
     }
@@ -36,7 +36,7 @@ impl Homography {
     /// The map that takes each of four output points to its input point; none if no such map exists
     /// (three points on a line).
     ///
-    /// Solves the eight equations that torchvision's `_get_perspective_coeffs` states.
+    /// Solves the eight equations of torchvision's `_get_perspective_coeffs`.
     pub fn from_points(output: [[f64; 2]; 4], input: [[f64; 2]; 4]) -> Option<Self> {
         let mut rows = [[0.0; 9]; 8];
         for (i, ([x, y], [u, v])) in output.into_iter().zip(input).enumerate() {

@@ -14,14 +14,15 @@ pub(crate) fn decode(
     options: &DecodeOptions,
 ) -> Result<(RgbImage, Orientation), Defect> {
     match attempt(bytes, options, true) {
-        // Nothing but an end looks like one at the end of a scan, and most files have it there.
+        // Nothing else looks like the end marker at the end of a scan, and in most files it is
+        // there.
         Ok(decoded) if ends_with_end(bytes) || is_complete(bytes) => Ok(decoded),
         Ok(_) => Err(truncated()),
         Err(Failure::Refused(defect)) => Err(defect),
         Err(Failure::Decoder(_)) if !ends_with_end(bytes) && !is_complete(bytes) => {
             Err(truncated())
         }
-        // Strictness is there to find damage in the scan. It also minds stray bytes between the
+        // Strict mode is meant to find damage in the scan. It also rejects stray bytes between the
         // segments before it, which some cameras leave and every other decoder accepts.
         Err(Failure::Decoder(error)) if error.to_string().contains("between headers") => {
             attempt(bytes, options, false).map_err(|failure| match failure {
@@ -86,8 +87,8 @@ fn ends_with_end(bytes: &[u8]) -> bool {
 
 /// Whether the end-of-image marker follows the last scan.
 ///
-/// Segments are skipped by their length (an EXIF thumbnail has an end of its own), scans byte by
-/// byte. What comes after the end is of no interest.
+/// Segments are skipped by their length (an EXIF thumbnail has an end marker of its own), scans
+/// byte by byte. Anything after the end is ignored.
 fn is_complete(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     let mut in_scan = false;
@@ -106,8 +107,8 @@ fn is_complete(bytes: &[u8]) -> bool {
                 let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
                 match rest.get(1 + length..) {
                     Some(next) => rest = next,
-                    // A length that leads out of the file: within a scan it may be mere damage, so
-                    // look on.
+                    // The length leads past the end of the file: within a scan this may be mere
+                    // damage, so keep looking.
                     None if in_scan => rest = &rest[1..],
                     None => return false,
                 }

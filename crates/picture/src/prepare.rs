@@ -12,7 +12,7 @@ use crate::{Resizer, Result};
 /// Follows Pillow's `Image.resize` (antialiased convolution, horizontal pass first, u8 in between).
 /// With [`Fit::Crop`](taper_core::Fit::Crop) it follows timm's evaluation transform
 /// (`timm/data/transforms_factory.py`: `Resize(floor(size / fraction))`, then `CenterCrop(size)`),
-/// computed in one step: only the pixels that remain after the crop are ever made.
+/// computed in one step: only the pixels that remain after the crop are computed.
 #[derive(Debug)]
 pub struct Preparer {
     spec: Preprocessing,
@@ -43,7 +43,7 @@ impl Preparer {
         &self.spec
     }
 
-    /// The buffers, for an augmentation that makes the network's square itself.
+    /// The buffers, for an augmentation that produces the network's square input itself.
     #[cfg(feature = "warp")]
     pub fn warper(&mut self) -> &mut Warper {
         &mut self.warper
@@ -75,8 +75,8 @@ impl Preparer {
     /// [`Preprocessing::affine`].
     ///
     /// # Errors
-    /// [`Error::Output`](crate::Error::Output) if `out` has not exactly size · size · 3 bytes;
-    /// [`Error::NoPixels`](crate::Error::NoPixels) for a picture without pixels.
+    /// [`Error::Output`](crate::Error::Output) if `out` does not have exactly size · size · 3
+    /// bytes; [`Error::NoPixels`](crate::Error::NoPixels) for a picture without pixels.
     pub fn prepare_into(&mut self, picture: &RgbImage, out: &mut [u8]) -> Result<()> {
         let Preprocessing { size, interpolation, .. } = self.spec;
         let (width, height) = picture.dimensions();

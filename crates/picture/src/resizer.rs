@@ -8,7 +8,7 @@ use taper_core::{Interpolation, Part};
 
 use crate::{Error, Result};
 
-/// Brings a part of a picture to another size. Holds buffers: keep one per thread.
+/// Resizes a part of a picture. Holds buffers: keep one per thread.
 ///
 /// Follows Pillow's `Image.resize(size, resample, box)`: antialiased convolution, horizontal pass
 /// first, u8 in between.
@@ -25,7 +25,7 @@ impl Resizer {
         Self::default()
     }
 
-    /// Writes `part` of the picture, brought to `width` × `height`, to `out`: u8, layout \[height,
+    /// Writes `part` of the picture, resized to `width` × `height`, to `out`: u8, layout \[height,
     /// width, 3\] (RGB).
     ///
     /// Two calls of the convolution, one per direction: on its own it would begin with the vertical
@@ -34,7 +34,7 @@ impl Resizer {
     ///
     /// # Errors
     /// [`Error::NoPixels`] for an empty picture, [`Error::Output`] for an output of another length,
-    /// [`Error::Resizer`] for a part that leaves the picture or a size of 0.
+    /// [`Error::Resizer`] for a part outside the picture or a size of 0.
     pub fn resize(
         &mut self,
         picture: &RgbImage,
@@ -60,7 +60,7 @@ impl Resizer {
         let options =
             ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
 
-        // The rows that the vertical pass will look at.
+        // The rows that the vertical pass will read.
         let reach = support * (part.height / f64::from(height)).max(1.0) + 1.0;
         let first = (part.top - reach).floor().max(0.0) as u32;
         let last = ((part.top + part.height + reach).ceil() as u32).min(from_height);

@@ -9,21 +9,20 @@ pub enum Quality {
     /// Bilinear between the four nearest pixels, however much the picture shrinks: Keras' and
     /// torchvision's warps.
     Plain,
-    /// Without the aliasing that shrinking brings. A map that only scales, mirrors and cuts is
+    /// Without the aliasing caused by shrinking. A map that only scales, mirrors and crops is
     /// Pillow's resizing with this filter; any other is bilinear, and where it shrinks by more than
-    /// a tenth, a picture that was brought to scale with this filter is looked at instead of the
-    /// original.
+    /// a tenth, it reads a copy that was downscaled with this filter instead of the original.
     Antialiased(Interpolation),
 }
 
-/// Reductions up to here alias too little to be worth another pass.
+/// Reductions up to this factor alias too little to be worth another pass.
 const TOLERATED: f64 = 1.1;
 
-/// Shows pictures through projective maps. Holds buffers: keep one per thread.
+/// Resamples pictures through projective maps. Holds buffers: keep one per thread.
 #[derive(Debug, Default)]
 pub struct Warper {
     resizer: Resizer,
-    /// The picture brought to scale.
+    /// The downscaled picture.
     reduced: Vec<u8>,
 }
 
@@ -38,7 +37,7 @@ impl Warper {
         &mut self.resizer
     }
 
-    /// Writes what `map` shows of the picture to `out`: u8, layout \[height, width, 3\] (RGB),
+    /// Writes the picture as seen through `map` to `out`: u8, layout \[height, width, 3\] (RGB),
     /// rounded.
     ///
     /// # Errors
@@ -85,8 +84,8 @@ struct Straight {
 }
 
 impl Straight {
-    /// The part of the picture that a map shows, and whether mirrored, if it turns nothing and
-    /// stays within the picture.
+    /// The part of the picture that a map shows, and whether it is mirrored, if the map does not
+    /// rotate and stays within the picture.
     fn new(
         picture: &RgbImage,
         map: &Homography,
@@ -104,7 +103,7 @@ impl Straight {
             let (low, high) = (from.min(to) + 0.5, from.max(to) + 0.5);
             let len = f64::from(len);
             let within = low > -1e-6 && high < len + 1e-6 && high > low;
-            // Whole numbers are meant where only rounding keeps them from being whole.
+            // Values that differ from whole numbers only by rounding are meant to be whole.
             let whole = |v: f64| if (v - v.round()).abs() < 1e-6 { v.round() } else { v };
             within.then(|| (whole(low.max(0.0)), whole(high.min(len)), factor < 0.0))
         };
@@ -132,8 +131,8 @@ impl Straight {
     }
 }
 
-/// If a map shrinks the picture: the part that it looks at, the size to bring that to, and the map
-/// that then remains.
+/// If a map shrinks the picture: the part that it reads, the size to scale that to, and the
+/// remaining map.
 fn reduction(
     picture: &RgbImage,
     map: &Homography,
@@ -149,12 +148,12 @@ fn reduction(
     let axis = |axis: usize, len: u32| {
         let len_f = f64::from(len);
         let step = steps[axis].max(1.0).min(len_f);
-        // The horizon is in view, or nearly: everything may be needed.
+        // The horizon is in view, or nearly so: everything may be needed.
         let places = corners.map(|corner| corner.map_or(f64::NAN, |c| c[axis] + 0.5));
         let margin = 2.0 * step + 1.0;
         let low = places.iter().copied().fold(f64::INFINITY, f64::min) - margin;
         let high = places.iter().copied().fold(f64::NEG_INFINITY, f64::max) + margin;
-        // What is mirrored in from beyond an edge lies as far on this side of it.
+        // Pixels mirrored in from beyond an edge come from the same distance inside it.
         let (first, last) = (low.min(2.0 * len_f - high), high.max(-low));
         let sound = first.is_finite() && last.is_finite() && !places.iter().any(|p| p.is_nan());
         let (first, last) = if sound { (first, last) } else { (0.0, len_f) };

@@ -11,13 +11,13 @@ use super::{HubFile, HubOptions, RepositoryKind, is_commit};
 
 /// The path of a file in the cache, if it is there. Never touches the network.
 ///
-/// What Python has fetched counts as well, although its `main` may be a later commit than the
-/// pinned one, with another model card: a file of the known digest in any snapshot, or, where no
-/// digest is known, that of `main`.
+/// Files downloaded by Python count as well, although its `main` may be a later commit than the
+/// pinned one, e.g. with another model card: a file with the known digest in any snapshot, or, if
+/// no digest is known, the one of `main`.
 pub fn cached(file: &HubFile<'_>, options: &HubOptions) -> Option<PathBuf> {
     let repository = options.cache.join(repository_folder(file));
     let snapshots = repository.join("snapshots");
-    // Follows the link to the blob: a dangling one is no file.
+    // Follows the link to the blob: a dangling link does not count as a file.
     let inside = |commit: &Path| Some(commit.join(file.file)).filter(|path| path.is_file());
     let at = |revision: &str| {
         if is_commit(revision) {

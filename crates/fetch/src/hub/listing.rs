@@ -17,9 +17,9 @@ pub struct HubListing {
 pub struct ListedFile {
     /// Its path in the repository.
     pub path: String,
-    /// Its size in bytes, if the Hub says it.
+    /// Its size in bytes, if the Hub states it.
     pub bytes: Option<u64>,
-    /// The SHA-256 of its content, 64 lower-case hexadecimal digits: of large files only.
+    /// The SHA-256 of its content, 64 lower-case hexadecimal digits: for large files only.
     pub sha256: Option<String>,
 }
 
@@ -89,8 +89,8 @@ fn ask(
         transfer::{Client, Failed, persist},
     };
 
-    /// Longer lists are those of repositories with single pictures, which nobody fetches one by
-    /// one.
+    /// Only repositories of individual pictures have longer lists, and those are not downloaded one
+    /// by one.
     const LONGEST: usize = 64 << 20;
     let repository = hf_hub::Repo::with_revision(repository.into(), kind.into(), revision.into());
     let url = format!("{}/api/{}?blobs=true", options.base()?, repository.api_url());

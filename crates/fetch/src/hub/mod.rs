@@ -16,8 +16,8 @@ use crate::{
     folders::{self, variable},
 };
 
-/// What a repository on the Hub holds: decides about addresses, and about the name of its folder in
-/// the cache.
+/// The kind of a repository on the Hub: determines its URLs and the name of its folder in the
+/// cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RepositoryKind {
@@ -51,16 +51,17 @@ pub struct HubOptions {
     pub cache: PathBuf,
     /// The Hub's address, or that of a mirror. Default: `HF_ENDPOINT`, else the Hub itself.
     pub endpoint: Option<String>,
-    /// Who asks. Default: none given here, so that `HF_TOKEN` or the file `HF_HOME/token` counts.
+    /// The access token. Default: none given here, so that `HF_TOKEN` or the file `HF_HOME/token`
+    /// is used.
     pub token: Option<String>,
-    /// Whether the network is never touched. Default: `HF_HUB_OFFLINE` is 1, true, yes or on.
+    /// Whether to stay off the network. Default: `HF_HUB_OFFLINE` is 1, true, yes or on.
     pub offline: bool,
-    /// How long nothing may arrive before a download counts as failed. Default: 30 s.
+    /// How long a download may stall before it counts as failed. Default: 30 s.
     pub patience: Duration,
 }
 
 impl HubOptions {
-    /// What the environment says, as Python's `huggingface_hub` reads it.
+    /// The settings in the environment, as Python's `huggingface_hub` reads them.
     pub fn from_env() -> Self {
         let offline = variable("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_lowercase();
         Self {
@@ -72,7 +73,7 @@ impl HubOptions {
         }
     }
 
-    /// The address that others are appended to; without a slash at its end.
+    /// The base URL, without a trailing slash.
     #[cfg(feature = "network")]
     fn base(&self) -> std::result::Result<&str, Problem> {
         let Some(endpoint) = self.endpoint.as_deref() else { return Ok("https://huggingface.co") };
@@ -102,7 +103,7 @@ impl fmt::Debug for HubOptions {
     }
 }
 
-/// The path of a file in the cache; fetches it first if it is not there.
+/// The path of a file in the cache; downloads it first if it is not there.
 ///
 /// # Errors
 /// [`Error::Hub`] with a [`Problem`] that says what to do. It never hangs: a connection on which

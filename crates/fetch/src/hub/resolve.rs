@@ -1,4 +1,4 @@
-//! What the Hub says about a file, its transfer, and its place in the cache.
+//! A file's metadata from the Hub, its transfer, and its place in the cache.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use crate::{
     transfer::{Broken, Client, Failed, Wanted, persist, receive},
 };
 
-/// A renamed repository leads to its present name, that to a later one, and so on.
+/// A renamed repository redirects to its later name, which may itself have been renamed.
 const RENAMINGS: usize = 5;
 
 impl From<RepositoryKind> for RepoType {
@@ -76,7 +76,7 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf, Fai
         let (promised, found) = (promised.into(), found.into());
         return Err(Problem::Digest { promised, found }.into());
     }
-    // Named by its content: what has arrived of another version is not gone on from.
+    // Named by its content, so that a partial download of another version is never continued.
     let partial = staging.join(format!("{}.incomplete", described.etag));
     clean(&staging, Some(&partial))?;
     let wanted = Wanted {
@@ -91,13 +91,13 @@ fn locked_fetch(file: &HubFile<'_>, options: &HubOptions) -> Result<PathBuf, Fai
     Ok(path)
 }
 
-/// Removes what earlier tries have left, except for one file and the lock.
+/// Removes what earlier attempts have left, except for one file and the lock.
 fn clean(staging: &Path, except: Option<&Path>) -> io::Result<()> {
     for entry in fs::read_dir(staging)?.flatten() {
         let path = entry.path();
         let kept = Some(path.as_path()) == except || entry.file_name() == ".lock";
         if !kept {
-            // That it cannot be removed is no reason to fail.
+            // A failure to remove it is no reason to fail.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
@@ -108,7 +108,7 @@ fn repository(file: &HubFile<'_>) -> Repo {
     Repo::with_revision(file.repository.into(), file.kind.into(), file.revision.into())
 }
 
-/// A path as addresses allow it.
+/// A path, percent-encoded for a URL.
 fn escaped(path: &str) -> String {
     path.bytes().fold(String::with_capacity(path.len()), |mut text, byte| {
         match byte {
@@ -131,8 +131,8 @@ struct Described {
     bytes: Option<u64>,
 }
 
-/// Asks for what is known of a file, as `get_hf_file_metadata` in Python's `file_download.py`:
-/// redirections within the Hub are followed, those to servers of content are not.
+/// Asks for a file's metadata, as `get_hf_file_metadata` in Python's `file_download.py` does:
+/// redirects within the Hub are followed, those to content servers are not.
 fn describe(client: &Client, url: &str, token: Option<&str>) -> Result<Described, Broken> {
     let mut url = url.to_owned();
     for _ in 0..RENAMINGS {
@@ -154,7 +154,7 @@ fn describe(client: &Client, url: &str, token: Option<&str>) -> Result<Described
         if etag.is_empty() || etag.len() > 128 || !etag.bytes().all(safe) {
             return Err(other(format!("the Hub sent an unusable ETag, '{etag:.60}'")));
         }
-        // The length of a redirection is not that of the file.
+        // The content length of a redirect is not that of the file.
         let own = Some(header::CONTENT_LENGTH).filter(|_| !response.status().is_redirection());
         let bytes = text(headers, "x-linked-size")
             .or_else(|| headers.get(own?)?.to_str().ok())
@@ -165,7 +165,7 @@ fn describe(client: &Client, url: &str, token: Option<&str>) -> Result<Described
     Err(Problem::Other("there are too many redirects".into()).into())
 }
 
-/// The path of a redirection within the Hub.
+/// The path of a redirect within the Hub.
 fn elsewhere(response: &Response<Body>) -> Option<&str> {
     let location = text(response.headers(), "location")?;
     (response.status().is_redirection() && location.starts_with('/') && !location.starts_with("//"))
@@ -214,7 +214,7 @@ fn link(target: &str, _blob: &Path, at: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, at)
 }
 
-/// Where links need rights that few have (Windows), the name leads to the file itself.
+/// Where links need special rights (Windows), the file itself is put there.
 #[cfg(not(unix))]
 fn link(_target: &str, blob: &Path, at: &Path) -> io::Result<()> {
     fs::hard_link(blob, at).or_else(|_| fs::copy(blob, at).map(|_| ()))
