@@ -1,4 +1,4 @@
-//! Archives as sources: zip and tar are read in place, nothing is unpacked to disk.
+//! Archives as sources: zip and tar are read in place; nothing is unpacked to disk.
 
 use std::{
     fs::File,
@@ -19,14 +19,14 @@ use crate::{
 };
 use taper_picture::{Defect, DefectKind};
 
-/// More entries than this are no data set for one archive, and a list of them may not fit into
-/// memory.
+/// An archive with more entries than this is unlikely to be a data set, and the list may not fit
+/// into memory.
 const MOST_ENTRIES: usize = 20_000_000;
 
-/// How much larger a gzipped tar may become when unpacked: pictures hardly shrink, bombs shrink a
+/// By what factor a gzipped tar may grow when unpacked: pictures hardly compress, bombs compress a
 /// thousandfold.
 const MOST_GROWTH: u64 = 20;
-/// What it may have beside that, so that small archives of empty pages are no bombs.
+/// An additional allowance, so that small archives of blank pictures do not count as bombs.
 const ROOM: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 
 /// Whether a file's name is that of an archive: `.zip`, `.tar`, `.tar.gz` or `.tgz`.
@@ -55,7 +55,7 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// Opens a zip or tar archive of pictures, in the layouts of [`open_folder`](crate::open_folder),
-/// below any number of folders that all pictures share. Its pictures are read in place.
+/// under any number of common parent folders. Its pictures are read in place.
 ///
 /// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones,
 /// `..`) are refused anyway, as such an archive is not what it claims to be. Links and other
@@ -66,7 +66,7 @@ fn kind(path: &Path) -> Option<Kind> {
 /// its size and 1 GiB.
 ///
 /// # Errors
-/// [`Error::Archive`] if it is damaged, encrypted, or has names that lead out of it; otherwise as
+/// [`Error::Archive`] if it is damaged, encrypted, or has paths that lead out of it; otherwise as
 /// [`open_folder`](crate::open_folder).
 pub fn open_archive(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
     open_archives(&[(path.as_ref(), None)], purpose)
@@ -85,8 +85,8 @@ pub fn open_archives(
     open_parts(&places.join(" + "), archives, purpose)
 }
 
-/// Archives under one name. Where an archive has a split, its ids are `SPLIT/CLASS/…`, without the
-/// folders around that.
+/// Several archives under one name. If an archive has a split, its ids are `SPLIT/CLASS/…`, without
+/// the parent folders.
 pub(crate) fn open_parts(
     name: &str,
     archives: &[(&Path, Option<taper_core::Split>)],
@@ -129,9 +129,9 @@ enum Opened {
 struct Entry {
     /// Which archive.
     file: u32,
-    /// Zip: the entry's number. Tar: where its content begins.
+    /// Zip: the entry's number. Tar: the offset of its content.
     at: u64,
-    /// Bytes when unpacked, as the archive claims.
+    /// The unpacked size in bytes, as claimed by the archive.
     size: u64,
 }
 
@@ -246,7 +246,7 @@ impl Archives {
                         format!("is damaged within the archive: {what}"),
                     )
                 };
-                // An archive may claim less than it holds.
+                // The archive may claim less than it contains.
                 let read = match method {
                     CompressionMethod::Stored => file.take(limit + 1).read_to_end(&mut bytes),
                     CompressionMethod::DEFLATE => {
@@ -282,7 +282,7 @@ impl Archives {
     }
 }
 
-/// Unpacks into a file that nobody else can see.
+/// Unpacks into a file that no other process can see.
 fn gunzip(window: Window) -> std::result::Result<Window, String> {
     let most = window.length.saturating_mul(MOST_GROWTH).saturating_add(ROOM);
     let place = || std::env::temp_dir().display().to_string();
@@ -363,7 +363,7 @@ impl PictureSource for Archives {
     }
 }
 
-/// A file that several threads read at places of their own.
+/// A file that several threads read at positions of their own.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     file: Arc<File>,

@@ -27,20 +27,20 @@ pub struct Sample {
     pub label: u32,
     /// The number by which the source knows this picture. Not its index in the data set.
     pub slot: usize,
-    /// What it belongs to, such as the clip that it is a frame of: pictures of one group are never
-    /// drawn into different splits.
+    /// The group that it belongs to, such as the clip that it is a frame of: pictures of one group
+    /// are never drawn into different splits.
     pub group: Option<Arc<str>>,
 }
 
 impl Sample {
-    /// A sample as a source lists it.
+    /// A sample, as listed by a source.
     pub fn new(id: impl Into<String>, split: Option<Split>, label: u32, slot: usize) -> Self {
         Self { id: id.into(), split, label, slot, group: None }
     }
 
     /// The number that keys this sample's random streams: FNV-1a of its id, 64 bits. It depends on
-    /// nothing but the id, so that augmentation and splits of a picture stay what they are when
-    /// other pictures come or go.
+    /// nothing but the id, so that a picture's augmentation and split stay the same when other
+    /// pictures are added or removed.
     pub fn key(&self) -> u64 {
         hash_of(&self.id)
     }
@@ -53,7 +53,7 @@ pub(crate) fn hash_of(text: &str) -> u64 {
     })
 }
 
-/// What a source hands out for a sample.
+/// What a source returns for a sample.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Content {
@@ -65,32 +65,32 @@ pub enum Content {
 
 /// Where the pictures of a [`Dataset`] come from: a folder, a renderer, an archive, a table.
 ///
-/// A source lists its samples once, when it is opened; afterwards it only hands out their content,
-/// from several threads at a time and in any order.
+/// A source lists its samples once, when it is opened; afterwards it only returns their content, to
+/// several threads at a time and in any order.
 pub trait PictureSource: Send + Sync + fmt::Debug {
     /// The content of a sample. Sources do not decode: the data set does, the same way for all of
     /// them.
     ///
-    /// `limit` is the largest number of encoded bytes that is of use; a source should not read more
-    /// than that.
+    /// `limit` is the largest useful number of encoded bytes; a source should not read more than
+    /// that.
     ///
     /// # Errors
-    /// A [`Defect`] if the content cannot be had.
+    /// A [`Defect`] if the content is not available.
     fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect>;
 
-    /// What and where the source is, for messages: a path, a name.
+    /// The source's location, for messages: a path or a name.
     fn place(&self) -> String;
 
-    /// What decides the content besides the samples' ids, such as the seed and size of a renderer;
-    /// part of [`Dataset::fingerprint`]. Not the place, so that a folder may be moved. Nothing by
-    /// default.
+    /// What determines the content besides the samples' ids, such as the seed and size of a
+    /// renderer; part of [`Dataset::fingerprint`]. Not the location, so that a folder may be moved.
+    /// Empty by default.
     fn identity(&self) -> String {
         String::new()
     }
 
-    /// 32 bytes that stand for a sample's content, if the source has them without fetching it: a
-    /// renderer's parameters, an archive's digests. Nothing by default; then the content itself is
-    /// digested.
+    /// 32 bytes that stand for a sample's content, if the source has them without reading it: from
+    /// a renderer's parameters or an archive's digests. None by default; the content itself is then
+    /// hashed.
     fn digest(&self, sample: &Sample) -> Option<[u8; 32]> {
         let _ = sample;
         None
@@ -110,11 +110,11 @@ pub trait PictureSource: Send + Sync + fmt::Debug {
     }
 }
 
-/// What lies in a data set's folders without being a picture. It does no harm, and is counted so
-/// that nothing disappears silently.
+/// Files in a data set's folders that are not pictures. They do no harm, and are counted so that
+/// nothing disappears silently.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored {
-    /// How many files and hidden folders were passed over.
+    /// How many files and hidden folders were ignored.
     pub count: usize,
     /// The first few of them, relative to the root.
     pub examples: Vec<String>,
@@ -136,13 +136,12 @@ pub struct Dataset {
     remarks: Vec<String>,
     ignored: Ignored,
     cache: Option<Arc<PictureCache>>,
-    /// What stands for the content of each sample, as far as it is known: no picture is read twice
-    /// for it.
+    /// The digest of each sample's content, as far as it is known: no picture is read twice for it.
     digests: Arc<[OnceLock<[u8; 32]>]>,
 }
 
 impl Dataset {
-    /// Puts a data set together from a source's list.
+    /// Builds a data set from a source's list.
     ///
     /// Samples are brought into canonical order.
     ///
@@ -193,21 +192,21 @@ impl Dataset {
     #[must_use]
     pub fn with_decode_options(mut self, options: DecodeOptions) -> Self {
         self.decode = options;
-        // What was decoded under other limits does not count.
+        // Pictures decoded under other limits do not count.
         self.cache = None;
         self
     }
 
-    /// The same data set, which keeps decoded pictures for the next time that they are
-    /// [read](Dataset::read), as TensorFlow's `cache()` does: the first in memory, further ones in
-    /// a temporary file without a name, as many as the options have room for. Clones share what is
-    /// kept. Pictures that change on disk meanwhile stay what they were.
+    /// The same data set, but decoded pictures are kept for the next time they are
+    /// [read](Dataset::read), as TensorFlow's `cache()` does: the first ones in memory, further
+    /// ones in an unnamed temporary file, as many as the options allow. Clones share the kept
+    /// pictures. Pictures that change on disk in the meantime keep their old content.
     ///
-    /// Features are worth more: where a frozen network looks at the same views in every epoch, keep
-    /// those.
+    /// Caching features is better still: where a frozen network sees the same views in every epoch,
+    /// cache its features instead.
     ///
     /// # Errors
-    /// [`Error::Io`] if the temporary file cannot be made.
+    /// [`Error::Io`] if the temporary file cannot be created.
     pub fn cache(mut self, options: CacheOptions) -> Result<Self> {
         self.cache = Some(Arc::new(PictureCache::new(options)?));
         Ok(self)
@@ -246,8 +245,8 @@ impl Dataset {
         self.source.place()
     }
 
-    /// Pictures that cannot be used, or only with a remark: those found while indexing (formats
-    /// that are not supported), and those handed to [`exclude`](Dataset::exclude).
+    /// Pictures that cannot be used, or about which there is a remark: those found while indexing
+    /// (formats that are not supported), and those passed to [`exclude`](Dataset::exclude).
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -258,19 +257,19 @@ impl Dataset {
         self.findings.iter().filter(|f| !f.usable())
     }
 
-    /// What should be said about the data set as a whole, one sentence each: a class that a split
-    /// lacks, a folder that was passed over.
+    /// Remarks about the data set as a whole, one sentence each: a class that a split lacks, a
+    /// folder that was left out.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// What was passed over while indexing as it is no picture.
+    /// What was ignored while indexing because it is not a picture.
     pub fn ignored(&self) -> &Ignored {
         &self.ignored
     }
 
-    /// Takes note of pictures that failed to decode (from [`Batch::failed`](crate::Batch::failed)
-    /// or [`verify`](Dataset::verify)) and of remarks about others. Samples that cannot be used are
+    /// Records pictures that failed to decode (from [`Batch::failed`](crate::Batch::failed) or
+    /// [`verify`](Dataset::verify)) and of remarks about others. Samples that cannot be used are
     /// left out of all later [`splits`](Dataset::splits) and [`indices`](Dataset::indices).
     /// Reporting one twice does no harm.
     pub fn exclude(&mut self, findings: impl IntoIterator<Item = Finding>) {
@@ -311,8 +310,8 @@ impl Dataset {
     }
 
     /// The same samples, grouped by their ids: the group is what the expression's first pair of
-    /// parentheses matches, or all that it matches if it has none. Ids that it does not match are
-    /// groups of their own.
+    /// parentheses matches, or the whole match if it has none. Each id that it does not match is a
+    /// group of its own.
     ///
     /// # Errors
     /// [`Error::GroupBy`] if the expression is invalid or matches no id at all.
@@ -358,10 +357,10 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The content of a sample as its source has it, undecoded.
+    /// The undecoded content of a sample.
     ///
     /// # Errors
-    /// A [`Finding`] if it cannot be had.
+    /// A [`Finding`] if it is not available.
     pub fn fetch(&self, index: usize) -> std::result::Result<Content, Finding> {
         let sample = self.sample(index)?;
         self.source
@@ -416,7 +415,7 @@ impl Dataset {
         self.source.file(self.samples.get(index)?)
     }
 
-    /// The remark about a decoded picture whose name promises another format than its content has.
+    /// The remark about a decoded picture whose name does not match the format of its content.
     pub fn misnamed(&self, index: usize, picture: &Picture) -> Option<Finding> {
         let id = &self.samples.get(index)?.id;
         misnamed(Path::new(id), picture.format?).map(|defect| defect.at(Some(index), id.clone()))
@@ -455,8 +454,8 @@ impl Dataset {
         }
     }
 
-    /// What stands for a picture's content, e.g. in the keys of cached features: its source's own
-    /// digest, or the SHA-256 of the content, which is read for it the first time.
+    /// The digest of a picture's content, e.g. for the keys of cached features: its source's own
+    /// digest, or the SHA-256 of the content, which is read for this the first time.
     ///
     /// # Errors
     /// As [`Dataset::fetch`].
@@ -478,8 +477,8 @@ impl Dataset {
         self.digests.get(index).map_or(digest, |own| *own.get_or_init(|| digest))
     }
 
-    /// Reads and decodes a sample unless `known` says, for the digest of its content, that nobody
-    /// needs it: the content is read once for both.
+    /// Reads and decodes a sample unless `known`, given the digest of its content, says that it is
+    /// not needed: the content is read once for both.
     ///
     /// # Errors
     /// As [`Dataset::read`].
@@ -504,7 +503,7 @@ impl Dataset {
 
     /// A cheap fingerprint: SHA-256, in hexadecimal, of the source's identity, the class names and
     /// every sample's id, split, label and size in bytes, in canonical order. It notices pictures
-    /// that come, go, move or change their size, not bytes changed in place: see
+    /// that are added, removed, moved or changed in size, but not bytes changed in place: see
     /// [`content_digest`](Dataset::content_digest).
     pub fn fingerprint(&self) -> String {
         self.digest(|sample| self.source.bytes(sample).map(|n| n.to_le_bytes().to_vec()))
@@ -522,7 +521,7 @@ impl Dataset {
     }
 
     fn digest(&self, mut of: impl FnMut(&Sample) -> Option<Vec<u8>>) -> String {
-        // Every field is preceded by its length, so that no two lists run together to the same
+        // Every field is preceded by its length, so that no two lists concatenate to the same
         // bytes.
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| {

@@ -4,7 +4,7 @@ use taper_core::{Fault, OutOfRange, Split};
 
 use taper_picture::Finding;
 
-/// What can go wrong with a data set as a whole, or with the way it is asked for.
+/// What can go wrong with a data set as a whole, or with the request for it.
 ///
 /// What is wrong with a single picture is a [`Defect`](taper_picture::Defect): it is reported, and
 /// only in strict mode does it become an [`Error::Refused`].
@@ -23,13 +23,13 @@ pub enum Error {
         /// The path that was asked for.
         path: PathBuf,
     },
-    /// The path leads to a file that is none of the known sources.
+    /// The path leads to a file that is not a known kind of source.
     #[error("{}: this file is neither a manifest (.csv, .jsonl) nor an archive (.zip, .tar): give one of these, or a folder of pictures", path.display())]
     NotASource {
         /// The path that was asked for.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// An I/O error.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -37,7 +37,7 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Nowhere below the folder lies a picture.
+    /// There is no picture anywhere below the folder.
     #[error("{}: no pictures found: put them into one folder per class, as {}", path.display(), taper_picture::FORMATS)]
     NoPictures {
         /// The folder that was searched.
@@ -73,7 +73,7 @@ pub enum Error {
         /// Training classes with nearly the same name.
         nearest: Vec<String>,
     },
-    /// A classifier needs something to tell apart.
+    /// A classifier needs at least two classes.
     #[error("{}: only one class, '{class}': a classifier needs at least two, each in its own folder", path.display())]
     OneClass {
         /// The data set.
@@ -181,7 +181,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// An archive cannot be read, or not trusted.
+    /// An archive cannot be read, or cannot be trusted.
     #[error("{}: {problem}", path.display())]
     Archive {
         /// The archive.
@@ -197,7 +197,7 @@ pub enum Error {
         /// What is wrong, and what helps.
         problem: String,
     },
-    /// An expression for groups is of no use.
+    /// An expression for groups cannot be used.
     #[error("`group_by` '{expression}': {problem}")]
     GroupBy {
         /// The regular expression.
@@ -235,8 +235,8 @@ pub enum Error {
         /// How many samples there are.
         len: usize,
     },
-    /// A preprocessing specification is out of range, or a picture cannot be brought to the
-    /// network's size.
+    /// A preprocessing specification is out of range, or a picture cannot be resized for the
+    /// network.
     #[error(transparent)]
     Picture(#[from] taper_picture::Error),
     /// A view of a picture cannot be made.

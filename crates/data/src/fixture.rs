@@ -7,8 +7,8 @@ use std::{
 
 use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::jpeg::JpegEncoder};
 
-/// A picture that depends on its two numbers: stripes whose direction tells the class and whose
-/// phase and tint tell the pictures of a class apart. Easy to learn, and different for every
+/// A picture that depends on its two numbers: stripes whose direction shows the class and whose
+/// phase and tint distinguish the pictures of a class. Easy to learn, and different for every
 /// (class, number).
 pub fn picture(class: usize, number: usize, width: u32, height: u32) -> RgbImage {
     let angle = class as f32 * 0.9 + 0.2;
@@ -34,8 +34,8 @@ pub fn jpeg(picture: &RgbImage) -> io::Result<Vec<u8>> {
 }
 
 /// Writes `root/FOLDER/CLASS/NN.jpg`: `count` pictures of 48 × 40 pixels for every class, in every
-/// folder that is named (`""` for class folders alone). Numbers go on from folder to folder, so
-/// that no picture occurs twice.
+/// folder that is named (`""` for class folders alone). Numbering continues from folder to folder,
+/// so that no picture occurs twice.
 ///
 /// ```no_run
 /// taper_data::fixture::write_folder("pets", &[("train", 8), ("test", 2)], &["cat", "dog"])?;
@@ -64,8 +64,8 @@ pub fn write_folder(
     Ok(())
 }
 
-/// Writes four pictures that cannot be used into `folder`, and returns their paths: damaged, cut
-/// off in the middle, empty, and a text that is called `.jpg`.
+/// Writes four pictures that cannot be used into `folder`, and returns their paths: damaged,
+/// truncated, empty, and a text file named `.jpg`.
 ///
 /// # Errors
 /// What the file system says.

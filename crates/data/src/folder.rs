@@ -38,13 +38,13 @@ const FOREIGN: [(&str, &str); 14] = [
     ("exr", "OpenEXR"),
 ];
 
-/// What a folder is opened for. It decides which peculiarities are errors.
+/// What a folder is opened for. This decides which irregularities are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FolderUse {
     /// To train on: there must be training pictures of at least two classes, of every class that
     /// occurs in another split, and in every class folder.
     Train,
-    /// To evaluate a trained model on, or to look at: any split will do, and so will a single
+    /// To evaluate a trained model on, or to inspect: any split will do, and so will a single
     /// class.
     Evaluate,
 }
@@ -84,16 +84,17 @@ impl PictureSource for Folder {
 ///   in any case of letters;
 /// - `CLASS/…` alone: [`Dataset::splits`] then draws the splits.
 ///
-/// Below a class, folders may be nested as one likes; symbolic links are followed, each real folder
+/// Below a class, folders may be nested to any depth; symbolic links are followed, each real folder
 /// once per class, so that loops end. Classes are sorted by the bytes of their names: that is the
-/// label order. A file counts as a picture if its extension says so (`jpg jpeg jpe jfif png webp
-/// gif bmp dib tif tiff`) or, with any other extension, if its first bytes do. Other files, hidden
-/// ones and folders such as `__MACOSX` are passed over and [counted](Dataset::ignored); pictures in
-/// formats that cannot be decoded, such as HEIC, are [findings](Dataset::findings). Nothing is
-/// decoded yet. Bytes of a name that are not UTF-8 are written `\xHH` in ids.
+/// label order. A file counts as a picture if its extension says so
+/// (`jpg jpeg jpe jfif png webp gif bmp dib tif tiff`) or, with any other extension, if its first
+/// bytes do. Other files, hidden ones and folders such as `__MACOSX` are ignored and
+/// [counted](Dataset::ignored); pictures in formats that cannot be decoded, such as HEIC, are
+/// [findings](Dataset::findings). Nothing is decoded yet. Bytes of a name that are not UTF-8 are
+/// written `\xHH` in ids.
 ///
 /// # Errors
-/// Each natural mix-up has its own: [`Error::Missing`], [`Error::NotAFolder`],
+/// Each likely mistake has its own error: [`Error::Missing`], [`Error::NotAFolder`],
 /// [`Error::NoPictures`], [`Error::LoosePictures`], [`Error::EmptyClass`], [`Error::NotInTrain`],
 /// [`Error::OneClass`], [`Error::NoTrain`], [`Error::SplitTwice`], [`Error::OneDeeper`]; and
 /// [`Error::Io`] for a folder that cannot be read.
@@ -214,7 +215,7 @@ impl Scan {
                 continue;
             }
             if !kind.is_file() {
-                // To open a pipe would wait for a writer.
+                // Opening a pipe would wait for a writer.
                 self.ignore(&relative);
                 continue;
             }
@@ -301,7 +302,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Finds out, without split folders, whether the data set lies one folder deeper.
+    /// Without split folders, finds out whether the data set is one folder deeper.
     fn check_depth(&self, purpose: FolderUse) -> Result<()> {
         let folders: Vec<PathBuf> =
             self.classes.values().flatten().map(|c| c.folder.clone()).collect();
@@ -311,7 +312,7 @@ impl Scan {
         for folder in folders {
             let listing = probe.list(&folder)?;
             let has_train = listing.folders.iter().any(|f| split_of(f) == Some(Split::Train));
-            // A single folder that holds nothing but folders is not a class: its folders are.
+            // A single folder that contains only folders is not a class: its folders are.
             let has_classes = only && listing.pictures.is_empty() && listing.folders.len() > 1;
             if has_train || has_classes {
                 return Err(Error::OneDeeper {
@@ -332,7 +333,7 @@ impl Scan {
         if purpose == FolderUse::Train {
             self.check_training()?;
         }
-        // An empty folder is no class to evaluate, but worth a word.
+        // An empty folder is not a class to evaluate, but worth a remark.
         self.remark_gaps();
         self.classes.retain(|_, folders| folders.iter().any(|c| !c.pictures.is_empty()));
 
@@ -345,7 +346,8 @@ impl Scan {
             for class in folders {
                 for file in class.pictures {
                     let mut id = id_of(&file);
-                    // Only names that are not UTF-8 can clash, with one that spells out the escape.
+                    // Only names that are not UTF-8 can clash, namely with one that spells out the
+                    // escape.
                     while !ids.insert(id.clone()) {
                         id.push('~');
                     }

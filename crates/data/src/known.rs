@@ -1,5 +1,4 @@
-//! Data sets that have a name and lie somewhere on the network, in archives whose digests are
-//! known.
+//! Named data sets on the network, in archives with known digests.
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +22,13 @@ pub struct KnownArchive {
 
 /// A data set in archives on the network.
 ///
-/// Archives are read in place: nothing is unpacked. What a picture is called never decides its
-/// split or class, only the archive and the folder do.
+/// Archives are read in place: nothing is unpacked. A picture's file name never decides its split
+/// or class; only the archive and the folder do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSet {
     /// The name.
     pub name: String,
-    /// The address that the archives' names are appended to; ends with a slash.
+    /// The base URL for the archives' names; ends with a slash.
     pub base: String,
     /// The archives.
     pub archives: Vec<KnownArchive>,
@@ -73,13 +72,13 @@ impl KnownSet {
         self
     }
 
-    /// How many bytes the archives have together.
+    /// The total size of the archives in bytes.
     pub fn bytes(&self) -> u64 {
         self.archives.iter().map(|a| a.bytes).sum()
     }
 
-    /// Opens the set from archives in `folder/NAME`, which are fetched first where they are not
-    /// there. Pictures are named `SPLIT/CLASS/FILE`, as in a folder of that layout.
+    /// Opens the set from archives in `folder/NAME`; those that are not there are downloaded first.
+    /// Pictures are named `SPLIT/CLASS/FILE`, as in a folder of that layout.
     ///
     /// # Errors
     /// As [`taper_fetch::download`] and [`open_archive`](crate::open_archive).

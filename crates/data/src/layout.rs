@@ -1,5 +1,5 @@
-//! From names like `train/cat/1.jpg` to splits, classes and samples: what archives and tables have
-//! in common.
+//! From names like `train/cat/1.jpg` to splits, classes and samples: the common part of archives
+//! and tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,11 +15,11 @@ use taper_picture::{Finding, format_of_extension};
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;
 
-/// A picture as a table names it.
+/// A picture, as named by a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) id: String,
-    /// How many bytes of the id are folders around the data set.
+    /// How many bytes of the id are parent folders of the data set.
     pub(crate) packaging: usize,
     pub(crate) class: String,
     pub(crate) split: Option<Split>,
@@ -27,7 +27,7 @@ pub(crate) struct Row {
     pub(crate) slot: usize,
 }
 
-/// What was found beside the pictures.
+/// What was found besides the pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
     pub(crate) findings: Vec<Finding>,
@@ -44,8 +44,8 @@ impl Beside {
     }
 }
 
-/// Makes a data set of rows. Classes are in the order of `classes`, or sorted by the bytes of their
-/// names.
+/// Makes a data set from rows. Classes are in the order of `classes`, or sorted by the bytes of
+/// their names.
 pub(crate) fn dataset(
     place: &str,
     rows: Vec<Row>,
@@ -148,7 +148,7 @@ fn gaps(samples: &[Sample], names: &ClassNames) -> Vec<String> {
 }
 
 /// Sorts the names of an archive's pictures into splits and classes, as folders would be:
-/// `SPLIT/CLASS/…` or `CLASS/…`, below any number of folders that all of them share.
+/// `SPLIT/CLASS/…` or `CLASS/…`, under any number of common parent folders.
 pub(crate) fn arrange(
     place: &str,
     entries: Vec<(String, usize)>,

@@ -1,4 +1,4 @@
-//! Pictures in batches: decoded, augmented and brought to size in parallel, in the order asked for.
+//! Pictures in batches: decoded, augmented and resized in parallel, in the requested order.
 
 use std::{
     any::Any,
@@ -37,16 +37,16 @@ impl Item {
     }
 
     /// The pictures `times` times over, one pass after the other: the first pass has view 0, the
-    /// unchanged picture, the next view 1, and so on. As TensorFlow's `repeat(times)` before a
-    /// random augmentation: 2,520 pictures twice are 5,040.
+    /// unchanged picture, the next view 1, and so on. This corresponds to TensorFlow's
+    /// `repeat(times)` before a random augmentation: 2,520 pictures twice are 5,040.
     pub fn repeat(indices: &[usize], times: u32) -> Vec<Item> {
         (0..times)
             .flat_map(|view| indices.iter().map(move |&sample| Item { sample, view }))
             .collect()
     }
 
-    /// The given views of every picture, all views of one picture next to each other: within a
-    /// batch it is then read and decoded once for all of them.
+    /// The given views of every picture, with all views of one picture next to each other: within a
+    /// batch, the picture is then read and decoded once for all of them.
     pub fn views(indices: &[usize], views: Range<u32>) -> Vec<Item> {
         indices
             .iter()
@@ -56,18 +56,17 @@ impl Item {
 }
 
 /// Makes variants of pictures. Any `Fn(&RgbImage, u32, u64) -> RgbImage` will do: what it returns
-/// is brought to size as an untouched picture would be.
+/// is resized as an untouched picture would be.
 ///
 /// It must be a pure function of picture, view, key and specification: it is called from several
 /// threads, in any order.
 pub trait Augment: Send + Sync {
-    /// Writes the variant number `view` (1 or above) of a picture to `out` as the network wants it:
-    /// u8, layout \[size, size, 3\] (RGB), range 0…255. `key` is
-    /// [`Sample::key`](crate::Sample::key), to key random streams by. The preparer has the
-    /// specification, and buffers.
+    /// Writes variant number `view` (1 or above) of a picture to `out` in the network's format: u8,
+    /// layout \[size, size, 3\] (RGB), range 0…255. `key` is [`Sample::key`](crate::Sample::key),
+    /// for keying random streams. The preparer has the specification, and buffers.
     ///
     /// # Errors
-    /// If the picture cannot be brought to size.
+    /// If the picture cannot be resized.
     fn augment_into(
         &self,
         picture: &RgbImage,
@@ -93,9 +92,9 @@ impl<F: Fn(&RgbImage, u32, u64) -> RgbImage + Send + Sync> Augment for F {
 
 /// Knows which pictures need not be loaded.
 pub trait Screen: Send + Sync {
-    /// Whether an item need not be loaded, since what it is wanted for is there. `digest` stands
-    /// for the picture's content ([`Dataset::picture_digest`]); it was read, and is not decoded if
-    /// none of its views is needed. Called from several threads, once for each item.
+    /// Whether an item need not be loaded, since its result is known already. `digest` identifies
+    /// the picture's content ([`Dataset::picture_digest`]), which has been read; it is not decoded
+    /// if none of its views is needed. Called from several threads, once for each item.
     fn is_known(&self, item: Item, digest: &[u8; 32]) -> bool;
 }
 
@@ -104,14 +103,14 @@ pub trait Screen: Send + Sync {
 pub struct LoaderOptions {
     /// Pictures per batch, at least 1. Default 64.
     pub batch_size: usize,
-    /// How many batches are prepared ahead of the one being handed out, at least 1. Default 2. At
+    /// How many batches are prepared ahead of the one being returned, at least 1. Default 2. At
     /// most `(prefetch + 1) · batch_size · size² · 3` bytes of pixels are held.
     pub prefetch: usize,
-    /// Whether a picture that cannot be used, or only with a remark, ends the iteration with
+    /// Whether a picture that cannot be used, or needs a remark, ends the iteration with
     /// [`Error::Refused`] instead of being reported in its batch. Default false.
     pub strict: bool,
-    /// Whether a last batch of a single picture joins the one before it, which then has `batch_size
-    /// + 1`: batch normalisation cannot train on one value. Default false.
+    /// Whether a last batch of a single picture is merged into the one before it, which then has
+    /// `batch_size + 1`: batch normalisation cannot train on one value. Default false.
     pub merge_single_last: bool,
 }
 
@@ -131,16 +130,16 @@ pub struct Batch {
     pub size: u32,
     /// Label of each picture, \[n\].
     pub labels: Vec<u32>,
-    /// Index of each picture in the data set, \[n\], in the order asked for.
+    /// Index of each picture in the data set, \[n\], in the requested order.
     pub indices: Vec<usize>,
     /// View of each picture, \[n\].
     pub views: Vec<u32>,
-    /// Samples that were asked for in this batch and could not be used: one entry per sample,
-    /// however many views.
+    /// Samples requested in this batch that could not be used: one entry per sample, however many
+    /// views.
     pub failed: Vec<Finding>,
     /// Remarks about samples that are used anyway.
     pub remarks: Vec<Finding>,
-    /// Items of this batch that the [`Screen`] knew: they are not among the pictures.
+    /// Items of this batch that the [`Screen`] already knew: they are not among the pictures.
     pub known: Vec<Item>,
 }
 
@@ -162,22 +161,22 @@ impl Batch {
 /// not depend on the number of threads: every picture is a function of its item alone.
 ///
 /// **Failures.** A picture that cannot be decoded is left out of its batch and named in
-/// [`Batch::failed`]; later pictures do not move up into its place, so that batch k is always made
-/// of items `k · batch_size` and on. In strict mode the first batch with a finding (or a finding
-/// made while indexing) ends the iteration with [`Error::Refused`].
+/// [`Batch::failed`]; later pictures do not move up into its place, so that batch k always consists
+/// of the items from `k · batch_size` on. In strict mode the first batch with a finding (or a
+/// finding made while indexing) ends the iteration with [`Error::Refused`].
 ///
 /// **Decoding once.** No pass over the data is needed beforehand. A caller that fixes its splits
 /// before training does so over all indexed pictures, loads each once (to compute features, say),
-/// hands the failures to [`Dataset::exclude`], and then takes [`Dataset::splits`], or
+/// passes the failures to [`Dataset::exclude`], and then takes [`Dataset::splits`], or
 /// [`Splits::without`](crate::Splits::without) if they are fixed already. Indices stay valid
-/// throughout. [`Dataset::verify`] is there for callers that want to know without loading.
+/// throughout. [`Dataset::verify`] is for callers that want to check without loading.
 ///
-/// **Threads and memory.** Work is done in rayon's pool (the current one, if the loader is used
-/// within another), up to `prefetch` batches ahead; no thread of its own is started. The loader may
-/// be used from within the pool, even one of a single thread.
+/// **Threads and memory.** The work is done in rayon's pool (the current one, if the loader is used
+/// inside a pool), up to `prefetch` batches ahead; the loader starts no threads. It may be used
+/// from within the pool, even one with a single thread.
 ///
-/// **Ending.** A loader that is dropped stops its pending work: at most the pictures being decoded
-/// at that moment are finished, and nothing waits for them.
+/// **Ending.** Dropping a loader cancels its pending work: at most the pictures being decoded at
+/// that moment are finished, and nothing waits for them.
 ///
 /// A panic in the [`Augment`] is passed on to the caller of `next`.
 pub struct Loader {
@@ -201,10 +200,10 @@ struct Job {
     cancelled: AtomicBool,
 }
 
-/// What became of the items of one sample.
+/// The results for the items of one sample.
 struct Loaded {
     remark: Option<Finding>,
-    /// Of each item whether the screen knew it.
+    /// Whether the screen knew each item.
     known: Vec<bool>,
 }
 
@@ -221,7 +220,7 @@ impl fmt::Debug for Loader {
 }
 
 impl Loader {
-    /// Prepares to load `items` of a data set. Work begins with the first call of `next`.
+    /// Prepares to load `items` of a data set. Work starts with the first call of `next`.
     ///
     /// Views above 0 need an `augment`.
     ///
@@ -276,7 +275,7 @@ impl Loader {
         Ok(Self { job, options, pending, running: VecDeque::new(), refused })
     }
 
-    /// Loads only what the screen does not know; to be called before the first `next`.
+    /// Loads only what the screen does not know; call this before the first `next`.
     #[must_use]
     pub fn screened(mut self, screen: Arc<dyn Screen>) -> Self {
         if let Some(job) = Arc::get_mut(&mut self.job) {
@@ -286,7 +285,7 @@ impl Loader {
     }
 
     fn start_ahead(&mut self) {
-        // One batch is about to be handed out; `prefetch` more are kept on the way.
+        // One batch is about to be returned; `prefetch` more are kept in progress.
         while self.running.len() <= self.options.prefetch {
             let Some(range) = self.pending.pop_front() else { return };
             let (sender, receiver) = sync_channel(1);
@@ -306,8 +305,8 @@ impl Loader {
 impl Job {
     fn run(&self, range: Range<usize>, sender: &SyncSender<Outcome>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.batch(range)));
-        // There is room for one outcome, and a loader that has gone away no longer wants it: never
-        // a reason to wait.
+        // The channel has room for one result, and a dropped loader no longer wants it: sending
+        // never waits.
         let _ = sender.try_send(outcome);
     }
 
@@ -412,8 +411,8 @@ impl Job {
     }
 }
 
-/// Waits for a batch. Within rayon's pool, waiting means working: were the pool's only thread to
-/// sleep here, nobody would be left to make the batch.
+/// Waits for a batch. Within rayon's pool, waiting means working: if the pool's only thread slept
+/// here, no thread would be left to make the batch.
 fn wait(receiver: &Receiver<Outcome>) -> Option<Outcome> {
     loop {
         match receiver.try_recv() {
@@ -483,7 +482,7 @@ mod tests {
     use super::*;
     use crate::{Content, PictureSource, Sample, fixture};
 
-    /// Renders pictures; slots that are a multiple of 7 fail. Counts what is asked of it.
+    /// Renders pictures; slots that are a multiple of 7 fail. Counts the requests.
     #[derive(Debug, Default)]
     struct Rendered {
         fetched: AtomicUsize,

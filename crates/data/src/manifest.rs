@@ -16,14 +16,14 @@ use crate::{
 };
 use taper_picture::{Defect, DefectKind, read_file};
 
-/// The longest line of a JSON Lines manifest, in bytes: far beyond any path, and a guard against
-/// files that are no text.
+/// The longest line of a JSON Lines manifest, in bytes: far longer than any path, and a guard
+/// against files that are not text.
 const LONGEST_LINE: u64 = 1 << 20;
 
 #[derive(Debug)]
 struct Manifest {
     place: String,
-    /// The folder of the manifest, from which paths are counted.
+    /// The folder of the manifest, which paths are relative to.
     folder: PathBuf,
     /// By slot.
     paths: Vec<Box<str>>,
@@ -82,8 +82,8 @@ fn is_json_lines(path: &Path) -> bool {
 /// Opens a manifest: `path,label[,split][,group]`, as CSV with a header line or as JSON Lines with
 /// those fields.
 ///
-/// Paths are counted from the manifest's folder, with forward slashes; absolute ones are taken as
-/// they are. `split` is empty or one of the names of [`Split`](taper_core::Split). Pictures of one
+/// Paths are relative to the manifest's folder, with forward slashes; absolute ones are used
+/// unchanged. `split` is empty or one of the names of [`Split`](taper_core::Split). Pictures of one
 /// `group` stay in one split when splits are [drawn](Dataset::splits). Classes are sorted by the
 /// bytes of their names. Whether the files exist is found out when they are read.
 ///

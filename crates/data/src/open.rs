@@ -5,14 +5,14 @@ use crate::{
     open_manifest,
 };
 
-/// A kind of file that holds a data set.
+/// A kind of file that contains a data set.
 struct Format {
     /// Whether a path is one.
     is: fn(&Path) -> bool,
     open: fn(&Path, FolderUse) -> Result<Dataset>,
 }
 
-/// The kinds of files, asked in this order. What is none of them is a folder.
+/// The kinds of files, tried in this order. Anything else is a folder.
 const FORMATS: [Format; 3] = [
     PARQUET,
     Format {

@@ -32,30 +32,30 @@ use crate::{
 };
 use taper_picture::{Defect, DefectKind, read_file};
 
-/// Neighbouring pictures that are read together, since a page of the file holds several.
+/// How many neighbouring pictures are read together, since a page of the file holds several.
 const BLOCK_ROWS: u32 = 32;
-/// Bytes of a block beyond which its other pictures are left to be read on their own.
+/// The size in bytes beyond which the remaining pictures of a block are read separately.
 const BLOCK_BYTES: usize = 8 << 20;
-/// Blocks that are kept: at most as many times [`BLOCK_BYTES`] and a picture.
+/// How many blocks are kept, each of at most [`BLOCK_BYTES`] and one picture.
 const BLOCKS: usize = 8;
-/// More rows than this are no data set for one list.
+/// More rows than this are too many for one list.
 const MOST_ROWS: i64 = 100_000_000;
-/// Bytes of a page when unpacked: a picture within the limits, and some more.
+/// The largest unpacked size of a page in bytes: a picture within the limits, and some more.
 const MOST_PAGE: u64 = 320 << 20;
-/// Class names are looked up in lists: a column of arbitrary numbers is no label.
+/// Class names are looked up in lists: a column of arbitrary numbers is not a label.
 const MOST_CLASSES: usize = 1_000_000;
 
-/// Opens Parquet files as the Hugging Face Hub has them: a file, or a folder with files as
-/// `[data/]SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`.
+/// Opens Parquet files in the layout of the Hugging Face Hub: a file, or a folder with files such
+/// as `[data/]SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`.
 ///
 /// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if
 /// bytes are missing, the file `path` below the Parquet file's folder is read. The column of labels
-/// has numbers or names. Which columns these are, and what the classes are called, the schema's
-/// metadata say under the key `huggingface`; without it they are `image` and `label`. Rows without
-/// a label (none, or −1) take no part. Ids are `FILE/ROW/NAME`.
+/// has numbers or names. The schema's metadata, under the key `huggingface`, say which columns
+/// these are and what the classes are called; without them, the columns are `image` and `label`.
+/// Rows without a label (none, or −1) are left out. Ids are `FILE/ROW/NAME`.
 ///
-/// The list of rows is read once; pictures are read when they are asked for, in runs of neighbours,
-/// and about 64 MiB of them are kept.
+/// The list of rows is read once; pictures are read on demand, in runs of neighbouring rows, and
+/// about 64 MiB of them are kept.
 ///
 /// # Errors
 /// [`Error::Table`] if a file is damaged or has no such columns; otherwise as
@@ -66,8 +66,8 @@ pub fn open_parquet(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Datase
     open_parquet_files(&path.display().to_string(), &files, purpose)
 }
 
-/// Opens Parquet files as one data set of this name; their names or folders say their splits, if
-/// they do.
+/// Opens Parquet files as one data set of this name; their splits follow from their names or
+/// folders, if these tell.
 ///
 /// # Errors
 /// As [`open_parquet`].
@@ -87,8 +87,8 @@ fn has_extension(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
 }
 
-/// The Parquet files in a folder, its folder `data`, and its folders that are called like splits.
-/// Nowhere else: looking through a folder of pictures would take long.
+/// The Parquet files in a folder, its folder `data`, and its folders named like splits. Nowhere
+/// else: searching a folder of pictures would take long.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -109,7 +109,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// `train-00000-of-00001.parquet` and `train/0000.parquet` are of `train`.
+/// `train-00000-of-00001.parquet` and `train/0000.parquet` belong to `train`.
 fn split_of(path: &Path) -> Option<Split> {
     let stem = path.file_stem()?.to_str()?;
     let own = stem.split(['-', '_', '.']).next().and_then(split_named);
@@ -132,7 +132,7 @@ fn open_parts(
         })?;
         let window =
             Window::new(file).map_err(|source| Error::Io { path: path.clone(), source })?;
-        // The reader trusts what a file says about itself in more places than it checks.
+        // The reader trusts a file's own claims in more places than it checks them.
         let list = || Table::open(path, window).and_then(|table| Ok((table.list()?, table)));
         let (listed, table) = catch_unwind(AssertUnwindSafe(list))
             .unwrap_or_else(|_| Err("the reader failed".into())) .map_err(|problem| fail(format!("{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again")))?;
@@ -178,7 +178,7 @@ fn open_parts(
         }
         source.tables.push(table);
     }
-    // Classes without a picture are not learned, and not asked for.
+    // Classes without a picture are neither learned nor required.
     let used: std::collections::HashSet<&str> = rows.iter().map(|r| r.class.as_str()).collect();
     let names = names.map(|names| {
         let (used, unused): (Vec<String>, Vec<String>) =
@@ -196,8 +196,8 @@ fn open_parts(
     layout::dataset(place, rows, names, Arc::new(source), beside, purpose)
 }
 
-/// A file that several threads read at places of their own: unlike `File`, whose clones share their
-/// position.
+/// A file that several threads read at positions of their own: unlike `File`, whose clones share
+/// their position.
 struct Chunks(Window);
 
 impl Length for Chunks {
@@ -206,9 +206,9 @@ impl Length for Chunks {
     }
 }
 
-/// A window whose end is an error: the reader below skips over what a damaged header promises, and
-/// where nothing comes any more it would do so for hours. After the pages there is always the
-/// footer, so that nobody comes to the end rightly.
+/// A window whose end is an error: the underlying reader skips as many bytes as a damaged header
+/// claims, and at the end of the data would do so for hours. The pages are always followed by the
+/// footer, so no valid read reaches the end.
 struct Unending(Window);
 
 impl Read for Unending {
@@ -264,7 +264,7 @@ fn check_footer(window: &Window) -> std::result::Result<(), String> {
     Walker::new(rest(window, start), length).numbers().map(drop)
 }
 
-/// Every page of a column: its header, and how large it says it becomes.
+/// Checks every page of a column: its header, and its claimed unpacked size.
 fn check_pages(window: &Window, start: u64, length: u64) -> std::result::Result<(), String> {
     let end = start.checked_add(length).filter(|end| *end <= window.length());
     let end = end.ok_or("a column ends beyond the file")?;
@@ -276,7 +276,7 @@ fn check_pages(window: &Window, start: u64, length: u64) -> std::result::Result<
             let value = numbers.iter().find(|(own, _)| *own == id).map(|(_, value)| *value);
             value.and_then(|value| u64::try_from(value).ok()).ok_or("a page has no size")
         };
-        // As `PageHeader` in parquet.thrift has them.
+        // As in `PageHeader` of parquet.thrift.
         let (unpacked, packed) = (field(2)?, field(3)?);
         if unpacked > MOST_PAGE {
             return Err(format!("a page unpacks to {} MiB", unpacked >> 20));
@@ -353,7 +353,7 @@ impl Table {
         let pages = window.clone();
         let reader = SerializedFileReader::new(Chunks(window)).map_err(damaged)?;
         let metadata = reader.metadata().file_metadata();
-        // Every row has a picture, and no picture has less than a byte.
+        // Every row has a picture, and every picture has at least one byte.
         let most = i64::try_from(length).unwrap_or(MOST_ROWS).min(MOST_ROWS);
         let groups = reader.metadata().row_groups().iter();
         let rows = groups.fold(0i64, |sum, group| sum.saturating_add(group.num_rows().max(0)));
@@ -431,7 +431,7 @@ impl Table {
     fn classes(&self, group: usize, rows: u32) -> std::result::Result<Vec<Option<String>>, String> {
         let named = |number: i64| -> std::result::Result<Option<String>, String> {
             match (&self.names, usize::try_from(number)) {
-                // −1 is what the Hub has where the label is not told.
+                // The Hub uses −1 where the label is not given.
                 (_, Err(_)) => Ok(None),
                 (Some(names), Ok(at)) => match names.get(at) {
                     Some(name) => Ok(Some(name.clone())),
@@ -457,7 +457,7 @@ impl Table {
         numbers.into_iter().map(|n| n.map_or(Ok(None), named)).collect()
     }
 
-    /// A whole column of a row group; nothing where it is null.
+    /// A whole column of a row group; none where it is null.
     fn column<V: Typed, T>(
         &self,
         group: usize,
@@ -469,8 +469,7 @@ impl Table {
         let mut all = Vec::new();
         while (all.len() as u64) < u64::from(rows) {
             let before = all.len();
-            // In parts, so that a file that promises more rows than it has costs no memory for
-            // them.
+            // In parts, so that a file that claims more rows than it has costs no memory for them.
             let wanted = (rows as usize - before).min(1 << 14);
             let values = read::<V::Type>(&mut reader, wanted)?;
             all.extend(values.iter().map(|value| of(V::of(value.as_ref()?)?)));
@@ -516,7 +515,7 @@ impl Table {
         Ok(block)
     }
 
-    /// The file that a row names instead of holding its picture.
+    /// The picture file that a row refers to instead of containing it.
     fn named(&self, place: Place, limit: u64) -> std::result::Result<Vec<u8>, Defect> {
         let io = |reason: &str| Defect::new(DefectKind::Io, reason.to_string());
         let name = self.path.and_then(|column| {
@@ -536,7 +535,7 @@ impl Table {
     }
 }
 
-/// The next records; nothing for nulls.
+/// The next records; none for nulls.
 fn read<D: DataType>(
     reader: &mut ColumnReaderImpl<D>,
     most: usize,
@@ -551,7 +550,7 @@ fn read<D: DataType>(
     if read != values.len() || levels.len() != records {
         return Err("its levels and values do not agree".into());
     }
-    // Where nothing has a value, the highest level is not that of values.
+    // If nothing has a value, the highest level is not that of values.
     let mut values = values.into_iter();
     Ok(levels
         .into_iter()
@@ -616,7 +615,7 @@ impl Tables {
         let is_it = |block: &Arc<Block>| {
             (block.table, block.group, block.first) == (place.table, place.group, first)
         };
-        // A thread that panicked here has broken nothing.
+        // A panic while holding this lock leaves nothing inconsistent.
         let mut blocks = self.blocks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let found = blocks.iter().position(is_it).and_then(|at| blocks.remove(at));
         let block = found.unwrap_or_else(|| {

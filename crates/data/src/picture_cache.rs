@@ -28,12 +28,12 @@ impl Default for CacheOptions {
     }
 }
 
-/// What came first stays: epochs ask for pictures in turn, and throwing out the oldest would throw
-/// out exactly the next.
+/// The first pictures stay: epochs read pictures in turn, so evicting the oldest would evict
+/// exactly the one needed next.
 #[derive(Debug)]
 pub(crate) struct PictureCache {
     options: CacheOptions,
-    /// For reading; it has no name any more.
+    /// For reading; it no longer has a name.
     window: Option<Window>,
     inner: Mutex<Inner>,
 }
@@ -49,7 +49,7 @@ struct Inner {
 #[derive(Debug)]
 enum Kept {
     Memory(Picture),
-    /// The picture without its pixels, their place and their size.
+    /// The picture without its pixels, and their position and size.
     Disk(Picture, u64, (u32, u32)),
 }
 
@@ -77,7 +77,7 @@ impl PictureCache {
         let mut window = self.window.clone()?;
         let mut pixels = vec![0; width as usize * height as usize * 3];
         window.seek(SeekFrom::Start(at)).ok()?;
-        // A disk that fails costs time: the picture is decoded again.
+        // A failing disk only costs time: the picture is decoded again.
         window.read_exact(&mut pixels).ok()?;
         Some(picture.with_pixels(RgbImage::from_raw(width, height, pixels)?))
     }

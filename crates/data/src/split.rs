@@ -1,4 +1,4 @@
-//! What trains, what validates, what stays untouched.
+//! Which pictures train, which validate, and which stay untouched.
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt, str::FromStr};
 
@@ -12,8 +12,8 @@ use crate::{Dataset, Error, Result};
 
 const SPLIT: Purpose = Purpose::new("data/split");
 
-/// The share of a class that validates where nothing else is said, and the share that becomes the
-/// test split where the source assigns no splits at all.
+/// The default share of a class for validation, and the share for the test split where the source
+/// assigns no splits at all.
 pub const DEFAULT_FRACTION: f64 = 0.15;
 
 /// Which pictures validate. Written `auto`, `val`, `test` (and the aliases of [`Split`]) or a
@@ -23,10 +23,10 @@ pub enum ValChoice {
     /// The split `val` if the data set has one, else 0.15 of `train`.
     #[default]
     Auto,
-    /// The split of that name. `test` is the way of many tutorials: nothing then remains for an
-    /// honest final figure.
+    /// The split of that name. Many tutorials use `test`: nothing then remains for an honest final
+    /// figure.
     Split(Split),
-    /// That share of `train`, drawn by chance, stratified by class. Above 0 and below 1.
+    /// This share of `train`, drawn at random, stratified by class. Above 0 and below 1.
     Fraction(f64),
 }
 
@@ -48,7 +48,7 @@ impl FromStr for ValChoice {
             return Ok(ValChoice::Auto);
         }
         if let Ok(split) = text.parse::<Split>() {
-            // To validate on what trains measures nothing.
+            // Validating on training pictures measures nothing.
             return if split == Split::Train { Err(wrong()) } else { Ok(ValChoice::Split(split)) };
         }
         text.parse::<f64>().map_err(|_| wrong()).and_then(Self::fraction)
@@ -110,28 +110,29 @@ pub struct Splits {
     pub train: Vec<usize>,
     /// What decides when to stop and which weights to keep. Never empty.
     pub val: Vec<usize>,
-    /// What stays untouched until the end. Empty if the data set has no test split, or if that
-    /// validates.
+    /// What stays untouched until the end. Empty if the data set has no test split, or if it is
+    /// used for validation.
     pub test: Vec<usize>,
-    /// Pictures of the split `val` when something else was chosen to validate: they take no part.
+    /// Pictures of the split `val` when something else was chosen for validation: they are not
+    /// used.
     pub unused: Vec<usize>,
-    /// Whether validation is on the test split, so that no honest final figure remains. To be said
-    /// in the output.
+    /// Whether validation is on the test split, so that no honest final figure remains. The output
+    /// should say so.
     pub val_is_test: bool,
 }
 
 impl Dataset {
-    /// Decides which pictures train, validate and test. Excluded ones take no part.
+    /// Decides which pictures train, validate and test. Excluded ones are not used.
     ///
-    /// - The splits that the source assigns are kept; `choice` says what validates.
+    /// - The splits that the source assigns are kept; `choice` says what is used for validation.
     /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least
     ///   1 and at most n − 1.
     /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test`
     ///   first; then `choice` is applied, where a fraction means a fraction of the whole class, so
     ///   that the default gives 0.7, 0.15, 0.15.
     /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a
-    ///   class whose random numbers, keyed by (seed, id), are smallest. A picture more or less
-    ///   hardly changes the draw.
+    ///   class whose random numbers, keyed by (seed, id), are smallest. Adding or removing a
+    ///   picture hardly changes the draw.
     ///
     /// # Errors
     /// - [`Error::NotInTrain`] for a class that has pictures, but none to train on;
@@ -173,7 +174,7 @@ impl Dataset {
         };
         if let Some(fraction) = fraction {
             let key = Key::new(seed, SPLIT).part("val");
-            // What is left for training is 0.85 of the class; the fraction is meant of the whole.
+            // 0.85 of the class is left for training, but the fraction refers to the whole class.
             let of_rest =
                 if drawn { (fraction / (1.0 - DEFAULT_FRACTION)).min(1.0) } else { fraction };
             let taken = self.draw(&splits.train, of_rest, &key, "train and val", 2)?;
@@ -226,8 +227,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// Marks, among `indices`, the pictures that are drawn: of each class `fraction`, at least one,
-    /// and so many that at least `needed − 1` remain. Groups are drawn as a whole: of each class so
+    /// Marks the drawn pictures among `indices`: `fraction` of each class, at least one, and few
+    /// enough that at least `needed − 1` remain. Groups are drawn as a whole: of each class, as
     /// many groups as come closest to the fraction of its pictures.
     fn draw(
         &self,
@@ -252,7 +253,7 @@ impl Dataset {
             let mut drawn = 0;
             for (k, group) in groups[..most].iter().enumerate() {
                 let size = group.positions.len();
-                // Whether it is closer with this group than without it; ties as `round` has them.
+                // Whether it is closer with this group than without it; ties as in `round`.
                 if k > 0 && drawn as f64 + 0.5 * size as f64 > wanted {
                     break;
                 }
@@ -264,7 +265,7 @@ impl Dataset {
     }
 
     /// The groups of each class; pictures without one are groups of their own. A group with several
-    /// classes counts for the class that it has most of.
+    /// classes counts towards its most frequent class.
     fn groups_of(&self, indices: &[usize], key: &Key) -> Vec<Vec<Group>> {
         let mut by_class: Vec<Vec<Group>> = Vec::new();
         by_class.resize_with(self.classes().len(), Vec::new);
@@ -292,10 +293,11 @@ impl Dataset {
         by_class
     }
 
-    /// Fold `fold` (from 0) of `folds`: what it validates on, and what trains. The splits `val` and
+    /// Fold `fold` (from 0) of `folds`: its validation and training pictures. The splits `val` and
     /// `train`, or everything where the source assigns no splits, are divided class by class, and
-    /// group by group where there are groups, into parts as equal as can be; `test` stays
-    /// untouched. What is in which fold depends on the seed, the ids and the number of folds only.
+    /// group by group where there are groups, into parts that are as equal as possible; `test`
+    /// stays untouched. What is in which fold depends on the seed, the ids and the number of folds
+    /// only.
     ///
     /// # Errors
     /// [`Error::Setting`] unless `folds` is at least 2 and `fold` below it; [`Error::TooFew`] or
@@ -325,13 +327,13 @@ impl Dataset {
             if groups.len() < folds {
                 return Err(self.too_few_groups(label, groups.len(), folds));
             }
-            // The largest groups first, each into the fold that has least: by chance among equals.
+            // The largest groups first, each into the smallest fold so far, at random among equals.
             groups.sort_unstable_by_key(|g| (Reverse(g.positions.len()), g.random, g.positions[0]));
             let mut sizes: Vec<(usize, usize)> = (0..folds).map(|fold| (0, fold)).collect();
             for group in groups {
                 let Some(least) = sizes.iter_mut().min_by_key(|(size, fold)| {
-                    // Classes begin with different folds, so that not all have their surplus in the
-                    // first.
+                    // Classes start with different folds, so that not all of them have their
+                    // surplus in the first.
                     (*size, (*fold + label) % folds)
                 }) else {
                     break;
@@ -385,7 +387,7 @@ struct Group {
     positions: Vec<usize>,
 }
 
-/// The taken indices and the others, both in their order.
+/// The drawn indices and the others, both in order.
 fn part(indices: Vec<usize>, taken: &[bool]) -> (Vec<usize>, Vec<usize>) {
     let (mut yes, mut no) = (Vec::new(), Vec::new());
     for (index, taken) in indices.into_iter().zip(taken) {
@@ -405,7 +407,7 @@ impl Splits {
     }
 
     /// The same splits without the samples that turned out to be unusable: for a caller that splits
-    /// first and decodes once, later. Nothing is drawn anew.
+    /// first and decodes once, later. Nothing is drawn again.
     ///
     /// # Errors
     /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its

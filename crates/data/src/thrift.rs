@@ -1,13 +1,13 @@
-//! A look over the structures of a Parquet file before its reader sees them: Apache Thrift's
-//! compact protocol.
+//! Checks the structures of a Parquet file, in Apache Thrift's compact protocol, before the reader
+//! sees them.
 //!
-//! The reader below skips fields that it does not know, and a list of two thousand million truth
-//! values costs it hours, but the file only six bytes. Here every element of a list costs a byte,
-//! or the file is refused.
+//! The underlying reader skips fields that it does not know, and a list of two billion booleans
+//! takes it hours, but the file only six bytes. Here every element of a list must take at least a
+//! byte, or the file is refused.
 
 use std::io::Read;
 
-/// Nested structures beyond this are none of Parquet's; the reader below stops there too.
+/// Parquet has no structures nested deeper than this; the underlying reader stops there too.
 const DEEPEST: u32 = 64;
 
 /// Walks over one structure.
@@ -67,7 +67,7 @@ impl<R: Read> Walker<R> {
         }
     }
 
-    /// An element, or a field that is no truth value.
+    /// An element, or a field that is not a boolean.
     fn value(&mut self, kind: u8, depth: u32) -> Walked<()> {
         let Some(depth) = depth.checked_sub(1) else { return wrong() };
         match kind {
@@ -103,7 +103,7 @@ impl<R: Read> Walker<R> {
         if size == 0 {
             return Ok(());
         }
-        // Parquet's metadata and page headers have no lists of truth values, whose bytes readers do
+        // Parquet's metadata and page headers have no lists of booleans, whose encoding readers do
         // not agree on.
         if size > self.left || kinds.iter().any(|kind| matches!(kind, 0..=2)) {
             return wrong();
@@ -175,7 +175,7 @@ mod tests {
         for end in 0..14 {
             assert!(walk(&bytes[..end]).is_err(), "{end}");
         }
-        // Two thousand million truth values in six bytes, and as many structures.
+        // Two billion booleans in six bytes, and as many structures.
         for kind in [1, 2, 12] {
             assert!(walk(&[0x19, 0xf0 | kind, 0xff, 0xff, 0xff, 0xff, 0x07, 0]).is_err());
         }
