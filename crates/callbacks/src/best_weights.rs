@@ -39,14 +39,14 @@ impl BestWeightsConfig {
     }
 }
 
-/// A [`BestWeightsConfig`] whose every field is in range.
+/// A [`BestWeightsConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedBestWeights {
     monitor: Monitor,
     start_from_epoch: u64,
 }
 
-/// Keeps the weights of the epoch with the best monitored value and brings them back when training
+/// Keeps the weights of the epoch with the best monitored value and restores them when training
 /// ends, whatever ended it.
 ///
 /// Any strict improvement counts, however small: what Keras's

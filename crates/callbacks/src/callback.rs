@@ -6,23 +6,23 @@ use crate::{Action, Error, Event, Logs, Result};
 
 /// Something that watches training and asks for actions, but changes nothing itself.
 pub trait Callback: Send {
-    /// What it is called in errors and in saved state.
+    /// Its name in errors and in saved state.
     fn name(&self) -> &str;
 
-    /// Takes an event and pushes what should be done, in that order.
+    /// Handles an event and pushes the requested actions, in order.
     ///
     /// # Errors
-    /// Whatever should end training with an error, such as a monitored value that is missing.
+    /// Anything that should end training with an error, such as a monitored value that is missing.
     fn on_event(&mut self, event: &Event<'_>, actions: &mut Vec<Action>) -> Result<()>;
 
-    /// Whether it must see the end of a step before the next one is taken. Where no callback does,
-    /// a trainer on a device may tell of several steps together, so that it need not wait for each.
+    /// Whether it must see the end of a step before the next one is taken. If no callback must, a
+    /// trainer on a device may report several steps together, so that it need not wait for each.
     /// The default is yes.
     fn follows_batches(&self) -> bool {
         true
     }
 
-    /// Everything that it remembers. The default is for callbacks that remember nothing.
+    /// Its whole state. The default is for callbacks without state.
     ///
     /// # Errors
     /// [`Error::State`] if it cannot be written.
@@ -30,17 +30,18 @@ pub trait Callback: Send {
         Ok(Value::Null)
     }
 
-    /// Goes on with what [`Callback::state`] gave, on the next [`Event::TrainBegin`] with
-    /// `resumed`.
+    /// Continues with what [`Callback::state`] returned, from the next [`Event::TrainBegin`] with
+    /// `resumed` on.
     ///
     /// # Errors
     /// [`Error::State`] if it does not fit.
     fn restore(&mut self, state: Value) -> Result<()> {
         match state {
             Value::Null => Ok(()),
-            _ => {
-                Err(Error::State(format!("{} has no state, but state was saved for it", self.name())))
-            }
+            _ => Err(Error::State(format!(
+                "{} has no state, but state was saved for it",
+                self.name()
+            ))),
         }
     }
 }
@@ -48,15 +49,15 @@ pub trait Callback: Send {
 /// An action, and which callback asked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Position of the callback in the list. Weights that are kept belong to it.
+    /// Position of the callback in the list. Kept weights belong to this position.
     pub callback: usize,
     /// What it asks for.
     pub action: Action,
 }
 
-/// The callbacks of a training, told of every event in order.
+/// The callbacks of a training run, which receive every event in order.
 ///
-/// The order matters where actions meet: of two [`Action::RestoreWeights`] the later one wins.
+/// The order matters where actions conflict: of two [`Action::RestoreWeights`], the later one wins.
 #[derive(Default)]
 pub struct Callbacks(Vec<Box<dyn Callback>>);
 
@@ -79,7 +80,7 @@ impl Callbacks {
         self.0.push(Box::new(callback));
     }
 
-    /// Adds one at the end whose type is not known.
+    /// Adds a boxed callback at the end.
     pub fn push_boxed(&mut self, callback: Box<dyn Callback>) {
         self.0.push(callback);
     }
@@ -96,10 +97,10 @@ impl Callbacks {
         self.0.iter().map(|c| c.name())
     }
 
-    /// Tells all of them, and gives what they ask for, in order.
+    /// Passes the event to all of them, and returns the actions that they ask for, in order.
     ///
     /// # Errors
-    /// That of the first callback that fails.
+    /// The error of the first callback that fails.
     pub fn handle(&mut self, event: &Event<'_>) -> Result<Vec<Request>> {
         let mut requests = Vec::new();
         let mut actions = Vec::new();
@@ -115,9 +116,8 @@ impl Callbacks {
         self.0.iter().any(|c| c.follows_batches())
     }
 
-    /// Everything that all of them remember: part of a checkpoint. Take it after
-    /// [`Callbacks::handle`] has returned, so that it contains the very checkpoint that is being
-    /// saved.
+    /// The state of all of them: part of a checkpoint. Take it after [`Callbacks::handle`] has
+    /// returned, so that it already includes the checkpoint that is being saved.
     ///
     /// # Errors
     /// [`Error::State`] if one of them cannot be written.
@@ -130,7 +130,7 @@ impl Callbacks {
         save(&saved)
     }
 
-    /// Goes on with what [`Callbacks::state`] gave. Follow it with [`Event::TrainBegin`] and
+    /// Continues with what [`Callbacks::state`] returned. Follow it with [`Event::TrainBegin`] and
     /// `resumed: true`.
     ///
     /// # Errors
@@ -159,13 +159,13 @@ impl std::fmt::Debug for Callbacks {
     }
 }
 
-/// A callback made of a function. See [`from_fn`].
+/// A callback made from a function. See [`from_fn`].
 pub struct FromFn<F> {
     name: String,
     function: F,
 }
 
-/// Makes a callback of a function that remembers nothing (or nothing that a resumed training
+/// Makes a callback from a function without state (or without state that a resumed training run
 /// needs).
 ///
 /// ```

@@ -23,11 +23,11 @@ pub struct EarlyStoppingConfig {
     pub patience: u64,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
-    /// A value that must be beaten before the counter is set back, in the monitored value's unit.
+    /// A value that must be beaten before the counter is reset, in the monitored value's unit.
     /// Default none, any number but NaN.
     pub baseline: Option<f64>,
-    /// Whether the weights of the best monitored epoch come back when training ends, whatever ended
-    /// it. Default `false`.
+    /// Whether the weights of the best monitored epoch are restored when training ends, whatever
+    /// ended it. Default `false`.
     pub restore_best_weights: bool,
     /// Epochs before this one, counted from 0, are ignored. Default 0, any number.
     pub start_from_epoch: u64,
@@ -73,7 +73,7 @@ pub(crate) fn checked_monitor(
     Monitor::new(name, mode, min_delta).map_err(|source| Error::Monitor { callback, source })
 }
 
-/// An [`EarlyStoppingConfig`] whose every field is in range.
+/// An [`EarlyStoppingConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedEarlyStopping {
     config: EarlyStoppingConfig,

@@ -60,7 +60,7 @@ pub enum Error {
     /// Saved state does not fit the callbacks.
     #[error("saved state of callbacks: {0}: resume with the recipe of the run that saved it")]
     State(String),
-    /// A callback of the user's failed.
+    /// A user's own callback failed.
     #[error("{callback}: {source}")]
     User {
         /// The callback's name.

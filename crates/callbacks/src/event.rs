@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// What happens in training, told to every callback in order.
+/// What happens in training, passed to every callback in order.
 ///
 /// Epochs and steps count from 0. A step is one update of the optimizer, counted over the whole
 /// training.
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 pub enum Event<'a> {
     /// Before the first step. Callbacks check here whether what they monitor will be reported.
     TrainBegin {
-        /// The epoch that comes first: 0, or where training is resumed or continued.
+        /// The first epoch: 0, or the one where training is resumed or continued.
         first_epoch: u64,
         /// Whether state was restored: `true` keeps it, `false` starts afresh.
         resumed: bool,
         /// The names that [`Event::EpochEnd`] will report.
         reported: &'a [&'a str],
     },
-    /// An epoch begins, or goes on after a resumption inside it.
+    /// An epoch begins, or continues after a resumption inside it.
     EpochBegin {
         /// The epoch.
         epoch: u64,
@@ -58,13 +58,13 @@ pub enum Action {
         /// Why.
         reason: StopReason,
     },
-    /// Copy the current weights (trainable ones and running statistics) and keep them in place of
-    /// any copy that the same callback asked for before.
+    /// Copy the current weights (trainable ones and running statistics) and keep them instead of
+    /// any copy that the same callback asked for earlier.
     KeepWeights {
         /// The epoch that they belong to.
         epoch: u64,
     },
-    /// Put the copy back that this callback has asked to keep.
+    /// Restore the copy that this callback asked to keep.
     RestoreWeights {
         /// The epoch that it belongs to.
         epoch: u64,
@@ -74,7 +74,7 @@ pub enum Action {
         /// The new rate, above 0.
         value: f64,
     },
-    /// Write a checkpoint: whole or not at all, and before the next action is carried out.
+    /// Write a checkpoint: completely or not at all, and before the next action is carried out.
     SaveCheckpoint {
         /// What it is called.
         id: CheckpointId,
@@ -118,7 +118,7 @@ pub enum StopReason {
         patience: u64,
         /// The last epoch.
         epoch: u64,
-        /// The best value, if any was a number.
+        /// The best value, if any was not NaN.
         #[serde(with = "taper_core::float::option")]
         best: Option<f64>,
         /// Its epoch.
@@ -134,7 +134,7 @@ pub enum StopReason {
         #[serde(with = "taper_core::float")]
         loss: f64,
     },
-    /// Somebody asked for it, e.g. by a signal.
+    /// It was requested, e.g. by a signal.
     Interrupted,
     /// A callback of the user's.
     Other {

@@ -15,7 +15,7 @@ pub enum LineEnding {
     /// `\n`.
     #[default]
     Lf,
-    /// `\r\n`, as Keras and RFC 4180 have it.
+    /// `\r\n`, as in Keras and RFC 4180.
     CrLf,
 }
 
@@ -32,15 +32,16 @@ impl LineEnding {
 ///
 /// The first column is `epoch`, counted from 0. The others are the figures of the first epoch in
 /// alphabetical order; if none of them begins with `val_`, a `val_` column for each follows, since
-/// validation may come later. Figures that are missing in a later epoch are `NA`; further ones are
-/// left out. Numbers are written by [`python_float`]. Every line reaches the file at once.
+/// validation may come later. Figures that are missing in a later epoch are `NA`; additional ones
+/// are left out. Numbers are written by [`python_float`]. Every line is written to the file
+/// immediately.
 ///
-/// When training begins at epoch `n`, lines of epochs from `n` on are removed, and so is a line
-/// without end: whatever moment a run was interrupted at, the file goes on as if it had not been.
-/// At epoch 0 the file is begun anew.
+/// When training begins at epoch `n`, lines of epochs from `n` on are removed, and so is an
+/// incomplete line: whenever a run was interrupted, the file continues as if it had not been. At
+/// epoch 0 the file is started again.
 ///
-/// With [`LineEnding::CrLf`] the file is the one of `keras/src/callbacks/csv_logger.py` (Keras 3),
-/// byte for byte.
+/// With [`LineEnding::CrLf`] the file is byte for byte that of `keras/src/callbacks/csv_logger.py`
+/// (Keras 3).
 #[derive(Debug)]
 pub struct CsvHistory {
     lines: Lines,
@@ -138,7 +139,7 @@ impl Callback for CsvHistory {
 /// Writes one JSON object per epoch and line: `epoch`, counted from 0, then the figures in
 /// alphabetical order.
 ///
-/// Numbers are the shortest that read back to the same bits; NaN and infinities are `null`.
+/// Numbers have the shortest form that reads back to the same bits; NaN and infinities are `null`.
 /// Continues an interrupted run as [`CsvHistory`] does.
 #[derive(Debug)]
 pub struct JsonlHistory {
@@ -210,8 +211,8 @@ impl Lines {
         |source| Error::Io { path: self.path.clone(), source }
     }
 
-    /// Opens the file and cuts it off before the first line of epoch `first_epoch` or later, or
-    /// without end. Gives its first line if an epoch is left.
+    /// Opens the file and truncates it before the first line that is incomplete or of epoch
+    /// `first_epoch` or later. Returns its first line if an epoch is left.
     fn open(
         &mut self,
         first_epoch: u64,
@@ -226,7 +227,7 @@ impl Lines {
             .open(&self.path)
             .map_err(self.failed())?;
         let mut text = String::new();
-        // At epoch 0 nothing is kept, so that whatever is there need not be understood.
+        // At epoch 0 nothing is kept, so the existing content need not be understood.
         if first_epoch > 0 {
             file.read_to_string(&mut text).map_err(self.failed())?;
         }
@@ -256,7 +257,7 @@ impl Lines {
         Ok(text[..keep].lines().next().map(str::to_owned))
     }
 
-    /// Writes in one call, so that an interruption can tear at most one line.
+    /// Writes in one call, so that an interruption can break at most one line.
     fn append(&mut self, text: &str) -> Result<()> {
         let failed = |source| Error::Io { path: self.path.clone(), source };
         match &mut self.file {

@@ -34,8 +34,8 @@ pub struct ModelCheckpointConfig {
     /// Save the best epoch as well, whenever it comes, and keep it whatever its age. Default
     /// `true`.
     pub keep_best: bool,
-    /// The value that decides what is best. Default `val_loss`; not looked at if neither
-    /// `keep_best` nor `only_improved`.
+    /// The value that decides what is best. Default `val_loss`; ignored if neither `keep_best` nor
+    /// `only_improved` is set.
     pub monitor: String,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
@@ -81,14 +81,14 @@ impl ModelCheckpointConfig {
     }
 }
 
-/// A [`ModelCheckpointConfig`] whose every field is in range.
+/// A [`ModelCheckpointConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedModelCheckpoint {
     config: ModelCheckpointConfig,
     monitor: Option<Monitor>,
 }
 
-/// Says when a checkpoint is saved and which old ones go.
+/// Decides when a checkpoint is saved and which old ones are deleted.
 ///
 /// What counts as improved follows `keras/src/callbacks/model_checkpoint.py` (Keras 3), with
 /// min_delta 0; that strategies are pure and only return actions follows burn-train's
@@ -107,8 +107,8 @@ struct State {
     best_id: Option<CheckpointId>,
     /// In order of time.
     kept: Vec<CheckpointId>,
-    /// Deleted at the last saving. Asked for again on resumption: the trainer may have died before
-    /// it came to that.
+    /// Deleted at the last save. The deletion is requested again on resumption, as the trainer may
+    /// have died before it.
     deleted: Vec<CheckpointId>,
 }
 
@@ -130,8 +130,8 @@ impl ModelCheckpoint {
 
     fn save(&mut self, id: CheckpointId, best: bool, actions: &mut Vec<Action>) {
         let state = &mut self.state;
-        // A step-wise checkpoint of the epoch's last step may be saved already; its end-of-epoch
-        // twin replaces it.
+        // A step-wise checkpoint of the epoch's last step may have been saved already; the
+        // end-of-epoch checkpoint replaces it.
         state.kept.retain(|kept| *kept != id);
         state.kept.push(id);
         if best {
@@ -189,7 +189,8 @@ impl Callback for ModelCheckpoint {
                 let config = &self.checked.config;
                 let due = matches!(config.every, Every::Epochs(n) if (epoch + 1) % n == 0);
                 let mut improved = false;
-                // A value that could not be saved must not become the mark for later ones.
+                // A value whose checkpoint could not be saved must not become the best value for
+                // later ones.
                 if let Some(monitor) = &self.checked.monitor
                     && (due || config.keep_best)
                 {

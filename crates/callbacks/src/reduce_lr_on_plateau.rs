@@ -18,14 +18,15 @@ pub struct ReduceLrOnPlateauConfig {
     pub monitor: String,
     /// What the rate is multiplied by. Default 0.1, in (0, 1).
     pub factor: f64,
-    /// How many epochs without improvement reduce the rate; 0 acts as 1. Default 10, any number.
+    /// After how many epochs without improvement the rate is reduced; 0 acts as 1. Default 10, any
+    /// number.
     pub patience: u64,
     /// Which way is better. Default `auto`.
     pub mode: Mode,
     /// By how much a value must be better to count as improved, in its own unit; its sign is
     /// ignored. Default 1e-4, finite.
     pub min_delta: f64,
-    /// How many epochs after a reduction nothing is counted. Default 0, any number.
+    /// For how many epochs after a reduction nothing is counted. Default 0, any number.
     pub cooldown: u64,
     /// The rate is never reduced below this. Default 0, at least 0.
     pub min_lr: f64,
@@ -63,7 +64,7 @@ impl ReduceLrOnPlateauConfig {
     }
 }
 
-/// A [`ReduceLrOnPlateauConfig`] whose every field is in range.
+/// A [`ReduceLrOnPlateauConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedReduceLrOnPlateau {
     config: ReduceLrOnPlateauConfig,
@@ -101,7 +102,7 @@ impl ReduceLrOnPlateau {
         self.state.wait
     }
 
-    /// How many epochs of cooling down are left.
+    /// How many epochs of cool-down are left.
     pub fn cooldown(&self) -> u64 {
         self.state.cooldown
     }

@@ -15,10 +15,10 @@ const PREFIX: &str = "events.out.tfevents.";
 /// The file is `events.out.tfevents.SECONDS.taper` in the folder: records of length, masked
 /// CRC-32C, content, masked CRC-32C (`tensorflow/core/lib/io/record_writer.h`), each holding an
 /// `Event` (`tensorflow/core/util/event.proto`). When training begins at epoch `n`, records of
-/// epochs from `n` on are removed, and so is a torn one.
+/// epochs from `n` on are removed, and so is an incomplete one.
 ///
-/// The crates that write this format are no longer maintained, and it is two messages of three
-/// fields.
+/// The crates that write this format are no longer maintained, and the format is just two messages
+/// of three fields.
 #[derive(Debug)]
 pub struct TensorBoard {
     folder: PathBuf,
@@ -73,7 +73,7 @@ impl TensorBoard {
     fn epoch(&mut self, epoch: u64, logs: &Logs) -> Result<()> {
         match &mut self.file {
             Some((path, file)) => {
-                // In one call, so that an interruption can tear at most this record.
+                // In one call, so that an interruption can break at most this record.
                 file.write_all(&record(&scalars(now(), epoch, logs))).map_err(Self::failed(path))
             }
             None => {
@@ -166,8 +166,8 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// How many bytes hold whole records of epochs before `first_epoch`. Nothing, if there are none but
-/// the first record.
+/// How many bytes hold complete records of epochs before `first_epoch`. None if there is only the
+/// first record.
 fn kept(bytes: &[u8], first_epoch: u64) -> usize {
     let (mut at, mut keep) = (0, 0);
     while let Some((head, rest)) = bytes[at..].split_at_checked(12) {
@@ -206,7 +206,7 @@ mod tests {
         [("loss", 1.5 / (epoch + 1) as f64), ("val_loss", f64::NAN)].into_iter().collect()
     }
 
-    /// `tests/reference/tensorboard_events.py` has written the same with Python's tensorboard.
+    /// `tests/reference/tensorboard_events.py` wrote the same with Python's tensorboard.
     #[test]
     fn records_are_those_of_pythons_tensorboard() {
         let mut bytes = record(&first_event(1.25));
@@ -227,7 +227,7 @@ mod tests {
         };
         steps(0, 0..200);
         let whole = fs::read(file()).unwrap();
-        // Every record of these has the same length but for the step's second byte.
+        // All these records have the same length, except for the step's second byte.
         steps(130, 130..200);
         assert_eq!(fs::read(file()).unwrap().len(), whole.len());
         fs::write(file(), &whole[..whole.len() - 7]).unwrap();

@@ -24,7 +24,8 @@ impl Asked {
         let asked = args.head.as_deref().unwrap_or(own);
         let backbone = match &args.cut {
             Some(_) if asked == "imagenet" => {
-                let remedy = "it needs the network's own features: leave out --cut, or use --head linear";
+                let remedy =
+                    "it needs the network's own features: leave out --cut, or use --head linear";
                 return Err(setting("head", asked, remedy));
             }
             Some(layer) => model.graph().cut(layer)?,

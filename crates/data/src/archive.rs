@@ -57,13 +57,13 @@ fn kind(path: &Path) -> Option<Kind> {
 /// Opens a zip or tar archive of pictures, in the layouts of [`open_folder`](crate::open_folder),
 /// under any number of common parent folders. Its pictures are read in place.
 ///
-/// Nothing is ever written, so that names cannot lead anywhere; those that would (absolute ones,
-/// `..`) are refused anyway, as such an archive is not what it claims to be. Links and other
+/// Nothing is ever written, so paths that lead outside could do no harm; those that would (absolute
+/// ones, `..`) are refused anyway, as such an archive is not what it claims to be. Links and other
 /// special entries are ignored and counted. A picture that unpacks to more than the decoding limit
 /// is a [finding](taper_picture::Finding), and is not unpacked further. A gzipped tar has no index
-/// and cannot be entered in the middle: it is unpacked once, as a whole, into a temporary file
-/// without a name (`TMPDIR` says where), which goes when the data set goes. It may grow to 20 times
-/// its size and 1 GiB.
+/// and cannot be read from the middle: it is unpacked once, as a whole, into an unnamed temporary
+/// file (in `TMPDIR`), which is removed with the data set. It may grow to 20 times its size and 1
+/// GiB.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is damaged, encrypted, or has paths that lead out of it; otherwise as

@@ -397,9 +397,7 @@ impl Dataset {
             Content::Pixels(pixels) => Ok(Picture::rendered(pixels)),
             Content::Encoded(bytes) => {
                 catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.decode)))
-                    .unwrap_or_else(|_| {
-                        Err(Defect::new(DefectKind::Corrupt, "the decoder failed"))
-                    })
+                    .unwrap_or_else(|_| Err(Defect::new(DefectKind::Corrupt, "the decoder failed")))
                     .map_err(|defect| defect.at(Some(index), sample.id.clone()))
             }
         }

@@ -415,7 +415,8 @@ impl Scan {
         }
         for (name, folders) in &self.classes {
             if folders.iter().all(|c| c.split.is_none() && c.pictures.is_empty()) {
-                self.remarks.push(format!("the folder '{name}' has no pictures and is not a class"));
+                self.remarks
+                    .push(format!("the folder '{name}' has no pictures and is not a class"));
             }
         }
     }

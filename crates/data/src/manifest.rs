@@ -166,7 +166,9 @@ impl Table {
                 return Ok(());
             }
             if n as u64 > LONGEST_LINE {
-                return Err(self.fail(line, "the line is longer than 1 MiB: this is not a manifest"));
+                return Err(
+                    self.fail(line, "the line is longer than 1 MiB: this is not a manifest")
+                );
             }
             if bytes.trim_ascii().is_empty() {
                 continue;

@@ -435,7 +435,10 @@ impl Table {
                 (_, Err(_)) => Ok(None),
                 (Some(names), Ok(at)) => match names.get(at) {
                     Some(name) => Ok(Some(name.clone())),
-                    None => Err(format!("the label {at} is out of range: there are {} classes", names.len())),
+                    None => Err(format!(
+                        "the label {at} is out of range: there are {} classes",
+                        names.len()
+                    )),
                 },
                 (None, Ok(at)) if at < MOST_CLASSES => Ok(Some(at.to_string())),
                 (None, Ok(at)) => Err(format!("the label {at} is not a class number")),

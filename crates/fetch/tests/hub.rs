@@ -222,7 +222,10 @@ fn a_stalled_connection_is_given_up() {
         let start = Instant::now();
         let (problem, text) = scene.problem();
         assert_eq!(problem, Problem::Stalled(1));
-        assert!(text.contains("try again (the download will resume") && text.contains("mirror"), "{text}");
+        assert!(
+            text.contains("try again (the download will resume") && text.contains("mirror"),
+            "{text}"
+        );
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 }

@@ -135,7 +135,8 @@ fn unreadable(health: &Health, advice: &mut Vec<String>) {
     if n > 0 {
         advice.push(format!(
             "misnamed: {}{}: used anyway, but refused by `strict` and by other tools; rename them",
-            plural(n, "picture has", "pictures have") + " a different format from what the name says",
+            plural(n, "picture has", "pictures have")
+                + " a different format from what the name says",
             example(n, health.remarks.first().map(|f| &f.path)),
         ));
     }

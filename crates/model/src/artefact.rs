@@ -10,13 +10,13 @@ use crate::{Error, Result};
 
 /// The key of the artefact's description in the safetensors header.
 const KEY: &str = "taper";
-/// Version 1 held the recipe as an object, so that only a program that knew all of its fields could
-/// open the model. It is still read.
+/// Version 1 held the recipe as an object, so only a program that knew all of its fields could open
+/// the model. It can still be read.
 const VERSION: u32 = 2;
 const BACKBONE: &str = "backbone.";
 const HEAD: &str = "head.";
 
-/// Everything about a trained classifier but its weights; a JSON text in the header of its
+/// Everything about a trained classifier except its weights; a JSON text in the header of its
 /// safetensors file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Description {
@@ -28,7 +28,7 @@ struct Description {
     backbone: Graph,
     head: Graph,
     weights: Origin,
-    /// A text; in version 1 an object.
+    /// A string; in version 1, an object.
     recipe: Value,
     data: String,
 }
@@ -53,7 +53,7 @@ pub struct Artefact {
     pub classes: ClassNames,
     /// How it wants its pictures.
     pub preprocessing: Preprocessing,
-    /// What its backbone computed in while its head was trained.
+    /// The precision of its backbone while its head was trained.
     pub precision: Precision,
     /// The network up to its features.
     pub backbone: Graph,
@@ -69,10 +69,10 @@ pub struct Artefact {
 }
 
 impl Artefact {
-    /// Writes the artefact, whole or not at all. The same content gives the same bytes.
+    /// Writes the artefact, completely or not at all. The same content gives the same bytes.
     ///
     /// Backbone weights that are exactly representable as 16-bit floats are stored as such, others
-    /// as 32-bit floats: no bit is lost either way.
+    /// as 32-bit floats: either way without loss.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
@@ -110,8 +110,8 @@ impl Artefact {
         write_atomically(path, &bytes).map_err(|source| Error::Io { path: path.into(), source })
     }
 
-    /// What its backbone computes in on a CPU: what it was trained with, or f32, which holds all of
-    /// f16 and TF32.
+    /// The precision of its backbone on a CPU: the one it was trained with, or f32, which
+    /// represents all values of f16 and TF32.
     pub fn cpu_precision(&self) -> Precision {
         if self.precision.is_for_cpu() { self.precision } else { Precision::F32 }
     }

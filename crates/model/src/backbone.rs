@@ -11,15 +11,15 @@ use crate::{Error, Result};
 /// How a model is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenOptions {
-    /// What its backbone computes in. Default: what it was trained with, or f32 where the CPU does
-    /// not compute in that.
+    /// The precision of its backbone. Default: the one it was trained with, or f32 if the CPU does
+    /// not support that.
     pub precision: Option<Precision>,
     /// Which instructions to use. Default: the best that the processor has.
     pub kernels: Kernels,
 }
 
-/// Pictures that go through a plan together: few enough to notice a signal within a second on slow
-/// networks.
+/// How many pictures go through a plan together: few enough to react to a signal within a second on
+/// slow networks.
 const BATCH: usize = 16;
 
 /// A frozen network, compiled onto the kernels of the CPU. Many threads may use one: each call has
@@ -30,7 +30,7 @@ pub struct PlanBackbone {
     preprocessing: Preprocessing,
     shape: [usize; 1],
     identity: Option<Digest>,
-    /// Those that nobody computes in at the moment.
+    /// The workspaces that are not in use at the moment.
     workspaces: Mutex<Vec<Workspace>>,
 }
 
@@ -39,7 +39,7 @@ impl PlanBackbone {
     ///
     /// # Errors
     /// If the size or the weights do not fit the graph; [`Error::Setting`] if the precision or the
-    /// kernels cannot be had here. The plan names a layer that it cannot compute.
+    /// kernels are not available here. The plan names a layer that it cannot compute.
     pub fn new(
         graph: &Graph,
         weights: &dyn WeightSource,

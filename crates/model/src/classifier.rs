@@ -10,7 +10,7 @@ use taper_picture::{DecodeOptions, Preparer, decode, decode_file, recycle};
 
 use crate::{Artefact, ArtefactWeights, Error, OpenOptions, PlanBackbone, Result};
 
-/// What a picture shows, in a classifier's opinion.
+/// A classifier's prediction for a picture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
     /// The most probable class.
@@ -21,7 +21,7 @@ pub struct Prediction {
     pub probabilities: Vec<(String, f64)>,
 }
 
-/// A picture to be classified, in any of the forms that it comes in.
+/// A picture to be classified, in any of its forms.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// A picture file.
@@ -65,8 +65,8 @@ impl Classifier {
     /// Opens an artefact on the CPU: `model.safetensors` of a run folder.
     ///
     /// # Errors
-    /// [`Error::Artefact`] if the file is something else, and whatever keeps the network from being
-    /// built.
+    /// [`Error::Artefact`] if the file is something else, and any error that prevents the network
+    /// from being built.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let (artefact, weights) = Artefact::open(path.as_ref())?;
         Self::of(&artefact, &weights, options)
@@ -84,7 +84,7 @@ impl Classifier {
     /// The classifier of an opened artefact, on the CPU.
     ///
     /// # Errors
-    /// If a precision or kernels were asked for that cannot be had here.
+    /// If the requested precision or kernels are not available here.
     pub fn of(
         artefact: &Artefact,
         weights: &ArtefactWeights,
@@ -102,8 +102,8 @@ impl Classifier {
         Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))
     }
 
-    /// A classifier of parts: a backbone on any device, and a head unless the backbone itself gives
-    /// logits.
+    /// A classifier made from parts: a backbone on any device, and a head unless the backbone
+    /// itself gives logits.
     ///
     /// # Errors
     /// [`Error::Artefact`] if the parts do not fit together; if the backbone's preprocessing is out
@@ -150,8 +150,8 @@ impl Classifier {
     /// Classifies a picture: a file, its content, or pixels.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Bytes`] if it cannot be read as a picture, and whatever makes
-    /// the network fail.
+    /// [`Error::File`] or [`Error::Bytes`] if it cannot be read as a picture, and any error of the
+    /// network.
     pub fn predict<'a>(&self, input: impl Into<Input<'a>>) -> Result<Prediction> {
         let mut preparer = Preparer::new(*self.preprocessing())?;
         let mut pixels = vec![0; preparer.len()];
@@ -185,7 +185,8 @@ impl Classifier {
             n => self.backbone.forward(&usable.concat(), n),
         };
         let Ok(rows) = rows else {
-            // Each gets its own error, if it was not the number of pictures that was too much.
+            // One at a time: each picture gets its own error, or works if only the batch was too
+            // large.
             return inputs.iter().map(|input| self.predict(*input)).collect();
         };
         let mut rows = rows.chunks_exact(self.backbone.width());
@@ -195,7 +196,7 @@ impl Classifier {
             .collect()
     }
 
-    /// Brings a picture to the network's square.
+    /// Prepares a picture for the network.
     fn prepare(&self, input: Input<'_>, preparer: &mut Preparer, out: &mut [u8]) -> Result<()> {
         let decoded = match input {
             Input::Pixels(pixels) => return Ok(preparer.prepare_into(pixels, out)?),

@@ -7,7 +7,7 @@ use taper_picture::Defect;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file is not a trained model, or does not hold together.
+    /// The file is not a trained model, or is inconsistent.
     #[error("'{file}' cannot be used as a model: {problem}")]
     Artefact {
         /// The file.
@@ -23,10 +23,10 @@ pub enum Error {
         /// What is wrong with it.
         defect: Defect,
     },
-    /// A picture that came as bytes cannot be used.
+    /// A picture given as bytes cannot be used.
     #[error("the picture {0}")]
     Bytes(Defect),
-    /// The operating system refused.
+    /// An I/O error.
     #[error("cannot write the model '{}': {source}", path.display())]
     Io {
         /// The file.
@@ -55,7 +55,7 @@ pub enum Error {
     /// A value of the shared vocabulary.
     #[error(transparent)]
     Core(#[from] taper_core::Error),
-    /// The backbone, whatever it is.
+    /// Any error of the backbone.
     #[error(transparent)]
     Backbone(#[from] AnyFault),
 }

@@ -226,8 +226,10 @@ impl CheckedOptimizer {
         for group in groups {
             if !learnable().any(|name| name.starts_with(&group.prefix)) {
                 let names: Vec<&str> = learnable().collect();
-                let remedy =
-                    format!("no parameter's name begins with it; the names are {}", names.join(", "));
+                let remedy = format!(
+                    "no parameter's name begins with it; the names are {}",
+                    names.join(", ")
+                );
                 return Err(Error::setting("prefix", format!("'{}'", group.prefix), &remedy));
             }
         }

@@ -15,7 +15,7 @@ pub enum Outcome {
     Completed,
     /// A callback stopped it.
     Early,
-    /// The loss was no longer a number.
+    /// The loss became NaN.
     Nan,
     /// Somebody asked to stop.
     Interrupted,
@@ -64,7 +64,7 @@ pub struct HeadCount {
     pub trainable: usize,
 }
 
-/// What a training has to say for itself: the answer of a run.
+/// The result of a training run: the answer of `taper train`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     /// The run folder.
@@ -87,9 +87,9 @@ pub struct Answer {
     pub val_loss: f64,
     /// Accuracy on the validation pictures with the weights that were kept.
     pub val_accuracy: f64,
-    /// What validated, e.g. `val`, or `0.15 of train`.
+    /// What was validated on, e.g. `val`, or `0.15 of train`.
     pub validated_on: String,
-    /// The honest figures: on test pictures that took no part. `null` if there are none.
+    /// The honest figures: on test pictures that were not used before. `null` if there are none.
     pub test: Option<Evaluation>,
     /// The optimizer's learning rate at the end.
     pub learning_rate: f64,
@@ -97,7 +97,7 @@ pub struct Answer {
     pub seed: u64,
     /// Where it was computed.
     pub device: String,
-    /// What the frozen backbone ran on.
+    /// The device or kernels that the frozen backbone ran on.
     pub kernels: String,
     /// What it computed in.
     #[serde(default)]
@@ -127,8 +127,8 @@ pub struct Answer {
 pub enum Resumed {
     /// It went on to its end.
     Trained(Box<Answer>),
-    /// It had come to its end before: the answer of then.
+    /// It had already finished: its earlier answer.
     Complete(Box<Answer>),
-    /// It is a cross-validation: its folds have come to their end, now or before.
+    /// It is a cross-validation: all its folds are finished, now or before.
     CrossValidated(Box<CrossValidation>),
 }

@@ -14,39 +14,39 @@ use taper_plot::{Sheet, Tile};
 use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
-/// Classes that are shown; a sheet is for looking, and the answer counts them all.
+/// How many classes are shown; the sheet is for a look, and the answer counts all classes.
 const MOST_CLASSES: usize = 12;
-/// Views that are shown of each picture.
+/// How many views of each picture are shown.
 const MOST_VIEWS: u32 = 8;
 /// Tiles in a row: readable at 800 pixels.
 const MOST_COLUMNS: usize = 8;
 
-/// What views make of a data set: the answer of `taper augment --json`.
+/// A data set with its views: the answer of `taper augment --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AugmentAnswer {
     /// Training pictures.
     pub before: usize,
-    /// Training pictures and their views: what an epoch consists of.
+    /// Training pictures with their views: the size of an epoch.
     pub after: usize,
     /// The contact sheet.
     pub sheet: String,
     /// The policy.
     pub augment: String,
-    /// Views of each picture, the unchanged picture counted.
+    /// Views of each picture, including the unchanged picture.
     pub views: u32,
-    /// The seed that the views follow from.
+    /// The random seed of the views.
     pub seed: u64,
     /// Side of the network's input in pixels.
     pub size: u32,
     /// Training pictures of each class.
     pub classes: BTreeMap<String, usize>,
-    /// Pictures that were to be shown and cannot be used.
+    /// Pictures that should be shown but cannot be used.
     pub unreadable: Vec<Finding>,
 }
 
-/// Draws a contact sheet of what the network will see: pictures of each class as they are, beside
-/// their views, in the network's size and crop. `recipe` says data, network, size, fit, policy,
-/// views and seed, and with the same recipe [`train`](crate::train()) makes the same views.
+/// Draws a contact sheet of what the network will see: unchanged pictures of each class beside
+/// their views, in the network's size and crop. `recipe` gives the data, network, size, fit,
+/// policy, views and seed; with the same recipe, [`train`](crate::train()) makes the same views.
 ///
 /// # Errors
 /// If the data set cannot be opened or the file cannot be written.
@@ -75,7 +75,7 @@ pub fn augment_sheet(
     let per_row = (MOST_COLUMNS / shown_views as usize).max(1);
     let shown_classes = dataset.classes().len().min(MOST_CLASSES);
     let mut sheet = Sheet {
-        // The name alone: a long path would push the figures out of the line.
+        // Only the name: a long path would push the figures off the line.
         title: format!(
             "{}: {} pictures, {} with their views",
             Path::new(&recipe.data).file_name().unwrap_or_default().to_string_lossy(),
@@ -90,7 +90,7 @@ pub fn augment_sheet(
         group: shown_views as usize,
         tiles: Vec::new(),
     };
-    // Whole rows: as many pictures of each class.
+    // Whole rows: the same number of pictures of each class.
     let each = if shown_classes > 6 { 1 } else { 2 }.max(per_row.div_ceil(shown_classes));
     let side = sheet.side();
     for class in 0..shown_classes {
@@ -166,7 +166,7 @@ impl Drawing<'_> {
             } else {
                 self.views.augment_into(&picture, view, key, &mut self.preparer, &mut seen)?;
             }
-            // Brought to the tile's size, for the eye only.
+            // Resized to the tile, for display only.
             let mut pixels = vec![0; (side * side * 3) as usize];
             let whole = Part::whole(size, size);
             let filter = Interpolation::Bicubic;

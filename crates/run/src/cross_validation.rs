@@ -10,7 +10,7 @@ use crate::{
     run_folder::RunFolder, train,
 };
 
-/// A figure over several trainings.
+/// A figure over several training runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// The mean.
@@ -24,7 +24,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of figures; of none, it is NaN.
+    /// The spread of figures; NaN if there are none.
     pub fn of(figures: &[f64]) -> Self {
         let n = figures.len() as f64;
         let mean = figures.iter().sum::<f64>() / n;
@@ -38,7 +38,7 @@ impl Spread {
     }
 }
 
-/// What a cross-validation has to say for itself: the answer of `taper train --folds K --json`.
+/// The result of a cross-validation: the answer of `taper train --folds K --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct CrossValidation {
     /// The folder, with a run folder for each fold in it.
@@ -58,12 +58,12 @@ pub struct CrossValidation {
 /// Trains with each fold of a recipe in turn, into `out/fold-0` and so on, and writes
 /// `out/folds.json`.
 ///
-/// The backbone sees every picture once if the session has a cache; without one it does so for each
-/// fold.
+/// The backbone sees every picture once if the session has a cache; without one, once per fold.
 ///
 /// # Errors
-/// Everything that [`train`](crate::train()) can fail with; folds that were trained until then
-/// stay. [`Error::InterruptedRun`] if interrupted: the whole can then be [resumed](crate::resume).
+/// Everything that [`train`](crate::train()) can fail with; folds that are already trained stay.
+/// [`Error::InterruptedRun`] if interrupted: the cross-validation can then be
+/// [resumed](crate::resume).
 pub fn cross_validate(
     checked: CheckedRecipe,
     out: &Path,
@@ -73,7 +73,7 @@ pub fn cross_validate(
     go_on(checked, folder, session)
 }
 
-/// Trains the folds that are not there yet; those that were interrupted go on.
+/// Trains the folds that are not there yet; the interrupted ones continue.
 pub(crate) fn go_on(
     checked: CheckedRecipe,
     mut folder: RunFolder,

@@ -55,11 +55,12 @@ pub struct EmbedAnswer {
 
 /// Writes the features of every picture of a recipe's data set to a safetensors file: `features`
 /// f32 `[n, width]` and `labels` i64 `[n]` in index order; in the metadata, as JSON, `paths` and
-/// `classes` (arrays of text) and `taper` (how the features were made). Of the recipe count data,
-/// model, weights, cut, size, fit, precision, kernels, device and strict.
+/// `classes` (arrays of text) and `taper` (how the features were computed). Of the recipe, only
+/// data, model, weights, cut, size, fit, precision, kernels, device and strict are used.
 ///
 /// # Errors
-/// If the data or the weights cannot be had, no picture can be used, or the file cannot be written.
+/// If the data or the weights are not available, no picture can be used, or the file cannot be
+/// written.
 pub fn embed(
     checked: &CheckedRecipe,
     through: Through,
@@ -139,7 +140,7 @@ pub fn embed(
     })
 }
 
-/// The bytes of the file. The header's keys stand in a fixed order, so that the same features give
+/// The bytes of the file. The header's keys are in a fixed order, so that the same features give
 /// the same bytes.
 fn file(features: &Features, metadata: &BTreeMap<&str, String>) -> Vec<u8> {
     let Table { width, values, labels: own_labels, .. } = &features.table;

@@ -35,7 +35,7 @@ pub enum Error {
         /// Why not.
         source: serde_json::Error,
     },
-    /// The output folder is there already.
+    /// The output folder already exists.
     #[error("the output folder '{}' exists: choose another, or remove it", path.display())]
     OutputExists {
         /// The folder.
@@ -47,7 +47,7 @@ pub enum Error {
         /// The data set.
         place: String,
     },
-    /// Training came to nothing: the loss was not a number before the first epoch was over.
+    /// Training failed: the loss became NaN before the first epoch was over.
     #[error(
         "{reason}; no epoch ended with a finite validation loss, so there is nothing to keep: use a lower `learning_rate` (it was {learning_rate})"
     )]
@@ -65,11 +65,11 @@ pub enum Error {
         /// Why not, and what to do.
         problem: String,
     },
-    /// Somebody asked to stop before there was anything to show.
+    /// Interrupted before there was any result.
     #[error("interrupted")]
     Interrupted,
-    /// Somebody asked to stop before there was anything to show, or between the folds of a
-    /// cross-validation; the run can be resumed.
+    /// Interrupted before there was any result, or between the folds of a cross-validation; the run
+    /// can be resumed.
     #[error("interrupted before the end; the run '{}' can be resumed", run.display())]
     InterruptedRun {
         /// The run's folder.
@@ -136,7 +136,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of another crate, if it is one: it knows more.
+    /// The error of another crate, if it is one: that error knows more.
     fn inner(&self) -> Option<&dyn Fault> {
         Some(match self {
             Self::Setting(error) => error,

@@ -19,8 +19,8 @@ use crate::{
 /// it is what [`Classifier::open`] gives.
 ///
 /// # Errors
-/// [`taper_model::Error::Artefact`] if the file is something else, and whatever keeps the network
-/// from being built.
+/// [`taper_model::Error::Artefact`] if the file is something else, and any error that prevents the
+/// network from being built.
 pub fn open_classifier(
     path: &Path,
     device: DeviceChoice,
@@ -55,7 +55,7 @@ pub fn open_classifier(
 /// ImageNet.
 ///
 /// # Errors
-/// If the weights cannot be had or lack the classifier.
+/// If the weights are not available or lack the classifier.
 pub fn pretrained_classifier(
     model: &'static ModelSpec,
     weights: &WeightsChoice,
@@ -82,7 +82,7 @@ pub fn pretrained_classifier(
     Ok(Classifier::assemble(imagenet::class_names(), place.backbone(&spec)?, None)?)
 }
 
-/// Measures a classifier on one split of a data set (or, without splits, on all of it). Also
+/// Evaluates a classifier on one split of a data set (or, without splits, on all of it). Also
 /// returns the pictures that could not be used, and remarks about others.
 ///
 /// # Errors

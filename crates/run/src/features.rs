@@ -14,7 +14,7 @@ use crate::{
     mixing::{MixedViews, Mixing},
 };
 
-/// What the frozen backbone says about pictures: one row each.
+/// The features of pictures: one row each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
     /// The rows, with their labels.
@@ -28,15 +28,15 @@ pub struct Features {
     pub cached: usize,
 }
 
-/// Views of pictures: what makes them, and what it is called in the keys of cached features.
+/// Views of pictures: what makes them, and its identity in the keys of cached features.
 #[derive(Clone)]
 pub struct NamedViews {
-    /// Changes a picture into its view.
+    /// Turns a picture into its view.
     pub augment: Arc<dyn Augment>,
-    /// Everything that decides how, e.g. factors and seed. Two of the same identity make the same
-    /// views.
+    /// Everything that determines how, e.g. factors and seed. Two with the same identity make the
+    /// same views.
     pub identity: String,
-    /// How views are mixed with others after that, if they are.
+    /// How views are then mixed with others, if they are.
     pub mixing: Option<Arc<Mixing>>,
 }
 
@@ -57,21 +57,20 @@ impl std::fmt::Debug for NamedViews {
     }
 }
 
-/// Batches that a device works on while the next ones are decoded.
+/// How many batches a device works on while the next ones are decoded.
 const AHEAD: usize = 2;
 
-/// Rows that are written to the cache at a time.
+/// How many rows are written to the cache at a time.
 const SEGMENT: usize = 2048;
 
 /// Computes the features of pictures, each once; those that the session's cache holds are read from
 /// there. A picture's file is read once, for its digest and its pixels.
 ///
-/// Rows of pictures about which there is something to remark are not cached, so that the remark is
-/// made every time.
+/// Rows of pictures with a remark are not cached, so that the remark is made every time.
 ///
 /// # Errors
 /// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if interrupted. Rows
-/// that were computed until then are in the cache.
+/// computed until then are in the cache.
 pub fn extract(
     backbone: &dyn FrozenBackbone,
     dataset: &Arc<Dataset>,
@@ -123,7 +122,7 @@ fn gather(
     mixing: Option<&Mixing>,
     size: u32,
 ) -> Features {
-    // A picture whose views fall into two batches is reported by both.
+    // A picture whose views are in two batches is reported by both.
     let mut seen = HashSet::new();
     findings.retain(|f| seen.insert((f.path.clone(), f.reason.clone())));
     let width = slots.len() / items.len().max(1);
@@ -160,13 +159,13 @@ struct Sweep<'a> {
     /// Items that were computed and are not in the cache yet.
     fresh: Vec<usize>,
     from_cache: usize,
-    /// Where the next item of a batch is looked for.
+    /// Where to look for the next item of a batch.
     next: usize,
 }
 
 impl Sweep<'_> {
-    /// Takes the rows from the cache that can be found without reading a picture; gives the items
-    /// that are left.
+    /// Takes the rows from the cache that can be found without reading a picture; returns the
+    /// remaining items.
     fn without_reading(&mut self) -> Vec<Item> {
         let Some(cached) = self.cached.clone() else { return self.items.to_vec() };
         let mut missing = Vec::new();
@@ -232,7 +231,7 @@ impl Sweep<'_> {
         while !ahead.is_empty() {
             self.take_in(&mut ahead, session)?;
         }
-        // What was computed until then is not lost.
+        // What has been computed so far is not lost.
         if session.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
@@ -283,7 +282,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Writes what was computed. A cache that cannot be written costs time later, nothing now.
+    /// Writes the computed rows. If the cache cannot be written, that only costs time later.
     fn keep(&mut self, session: &Session) {
         let fresh = std::mem::take(&mut self.fresh);
         let Some(cached) = &self.cached else { return };
@@ -340,7 +339,7 @@ impl Cached {
         })
     }
 
-    /// What decides an item's row beside the backbone; none if a picture that it is mixed with
+    /// What determines an item's row besides the backbone; none if a picture that it is mixed with
     /// cannot be read.
     fn key_of(&self, item: Item, picture: &[u8; 32]) -> Option<Key> {
         let row = Identity::new("taper/row", 1).bytes("picture", picture);

@@ -10,7 +10,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     file::write_atomically(path, content).map_err(Error::io("write", path))
 }
 
-/// Writes a value as JSON that people can read.
+/// Writes a value as human-readable JSON.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|source| Error::Json { path: path.into(), source })?;

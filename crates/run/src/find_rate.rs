@@ -12,12 +12,12 @@ use crate::{
     run::write_finding,
 };
 
-/// What a search for a learning rate has to say for itself: what a search answers.
+/// The result of a search for a learning rate: the answer of `taper lr-find`.
 #[derive(Debug, Clone, Serialize)]
 pub struct FoundRate {
     /// What each method suggests.
     pub suggestions: Suggestions,
-    /// The suggestion of the method that was asked for.
+    /// The suggestion of the requested method.
     pub chosen: f64,
     /// Which method that is.
     pub method: String,
@@ -40,7 +40,7 @@ pub struct FoundRate {
 /// Finds a learning rate for a recipe and writes `lr_find.{json,png,svg}` into a new folder `out`.
 ///
 /// # Errors
-/// Everything that [`Error`] knows; nothing is left behind then.
+/// Any [`Error`]; nothing is left behind.
 pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<FoundRate> {
     if out.symlink_metadata().is_ok() {
         return Err(Error::OutputExists { path: out.into() });

@@ -41,9 +41,9 @@ fn place(text: &str) -> Result<Place<'_>> {
     Ok(Place { repository, revision })
 }
 
-/// Opens a data set of the Hub: its Parquet files, or else its archives. Files come into the Hub's
-/// own cache; what the repository consists of is remembered in `folder`, so that it can be opened
-/// without a network later.
+/// Opens a data set of the Hub: its Parquet files, or else its archives. Files are stored in the
+/// Hub's own cache; the list of the repository's files is kept in `folder`, so that it can later be
+/// opened without a network.
 pub(crate) fn open(
     text: &str,
     folder: &Path,
@@ -118,7 +118,8 @@ fn chosen<'a>(repository: &str, listing: &'a HubListing) -> Result<Vec<&'a Liste
             some.join(", ")
         )));
     }
-    // Configurations lie in folders of their own; together they would be the same pictures twice.
+    // Configurations are in folders of their own; together they would contain the same pictures
+    // twice.
     let folder = |file: &ListedFile| -> Option<String> {
         let (first, _) = file.path.split_once('/')?;
         let own = first != "data" && first.to_lowercase().parse::<taper_core::Split>().is_err();
@@ -176,9 +177,7 @@ fn listing(
         }
         Err(error) => match read() {
             Some(listing) => {
-                session
-                    .progress()
-                    .warn(&format!("{error}; the previous list of files is used"));
+                session.progress().warn(&format!("{error}; the previous list of files is used"));
                 Ok(listing)
             }
             None => Err(taper_data::Error::from(error).into()),

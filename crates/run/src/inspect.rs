@@ -18,7 +18,7 @@ use crate::{
     place::{BackboneSpec, Place},
 };
 
-/// The network whose features an inspection looks at.
+/// The network whose features an inspection uses.
 #[derive(Debug, Clone)]
 pub struct EmbedWith {
     /// A network of the zoo.
@@ -44,7 +44,7 @@ impl Default for EmbedWith {
 }
 
 impl EmbedWith {
-    /// Weights as they are given in arguments.
+    /// Sets the weights, as given on the command line.
     pub fn weights(mut self, file: Option<PathBuf>) -> Self {
         if let Some(file) = file {
             self.weights = WeightsChoice::File(file);
@@ -56,7 +56,7 @@ impl EmbedWith {
 /// Inspects a data set; with embeddings, if a network is given.
 ///
 /// # Errors
-/// If the network cannot be had, or [`Error::Interrupted`]. What is wrong with the data is no
+/// If the network is not available, or [`Error::Interrupted`]. Problems with the data are not an
 /// error.
 pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) -> Result<Health> {
     let embeddings = match embed {
@@ -68,7 +68,7 @@ pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) 
     let tick = || progress.advance(1);
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let health = std::thread::scope(|scope| {
-        // The session is asked now and then, the inspection always.
+        // The inspection watches a flag; the session has to be polled.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 if session.interrupted() {
@@ -77,7 +77,7 @@ pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) 
                 std::thread::park_timeout(Duration::from_millis(20));
             }
         });
-        // Even a panic must end the thread above, or the scope would wait for it for ever.
+        // The thread above must end even after a panic, or the scope would wait for it for ever.
         let _done = SetOnDrop(&done);
         let watch = Watch { tick: Some(&tick), stop: Some(&stop) };
         taper_health::inspect(dataset, embeddings.as_ref(), &watch)
@@ -97,7 +97,8 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// The features of all pictures: what failed is missing, and found again by the inspection.
+/// The features of all pictures: those that failed are missing, and are found again by the
+/// inspection.
 fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<Embeddings> {
     let model = taper_zoo::find(&with.model)?;
     let weights = resolve(model, &with.weights)?;
@@ -125,11 +126,11 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
     })
 }
 
-/// What training looks at on its own: counts, imbalance, exact duplicates. Warns, and writes
+/// The quick checks of every training run: counts, imbalance, exact duplicates. Warns, and writes
 /// `health.json`.
 pub(crate) fn quick_check(dataset: &Dataset, file: &Path, session: &Session) -> Result<()> {
     let health = taper_health::quick(dataset, &Watch::default())?;
-    // What cannot be read has been named already.
+    // Unreadable pictures have been named already.
     for advice in
         health.advice.iter().filter(|a| !a.starts_with("unreadable") && !a.starts_with("misnamed"))
     {

@@ -1,4 +1,4 @@
-//! MixUp and CutMix for a frozen backbone: pictures are mixed before it, views and labels stay
+//! MixUp and CutMix for a frozen backbone: pictures are mixed before it, so views and labels stay
 //! fixed.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 const PARTNER: Purpose = Purpose::new("train/mix-partner");
 
 /// How views are mixed with those of other training pictures. Written `none`, `mixup`,
-/// `mixup:ALPHA`, `cutmix`, or `cutmix:ALPHA`; α is 1 by default, as torchvision's.
+/// `mixup:ALPHA`, `cutmix`, or `cutmix:ALPHA`; α is 1 by default, as in torchvision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum MixChoice {
@@ -96,23 +96,23 @@ impl FromStr for MixChoice {
 /// Which pictures are mixed with which, and by how much: a pure function of seed, view and picture.
 ///
 /// Every view above 0 of a training picture is mixed with the same view of another training
-/// picture, which is drawn by chance. torchvision mixes the pictures of a batch, all by the same
-/// share; here every picture has a share of its own, since a frozen backbone sees each once,
-/// whatever batch its features come into later.
+/// picture, which is drawn at random. torchvision mixes the pictures of a batch, all with the same
+/// ratio; here every picture has a ratio of its own, since a frozen backbone sees each picture
+/// once, whichever batch its features end up in.
 #[derive(Debug)]
 pub struct Mixing {
     dataset: Arc<Dataset>,
     mixer: Mixer,
     key: Key,
-    /// What partners are drawn from.
+    /// The pictures that partners are drawn from.
     training: Vec<usize>,
-    /// The place in `training` of the picture with this key.
+    /// The position in `training` of the picture with this key.
     places: HashMap<u64, usize>,
     identity: String,
 }
 
 impl Mixing {
-    /// Mixes the pictures `training` of a data set among each other; none if that is the choice.
+    /// Mixes the pictures `training` of a data set with each other; none if no mixing is chosen.
     ///
     /// # Errors
     /// If α is out of range.
@@ -138,13 +138,13 @@ impl Mixing {
         }))
     }
 
-    /// What decides how pictures are mixed, besides the pictures themselves.
+    /// What determines how pictures are mixed, besides the pictures themselves.
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// The sample that a view is mixed with; none for view 0, pictures that do not train, and one
-    /// alone.
+    /// The sample that a view is mixed with; none for view 0, for pictures not used for training,
+    /// and for a single picture.
     pub fn partner(&self, item: Item) -> Option<usize> {
         self.partner_of(self.dataset.samples().get(item.sample)?.key(), item.view)
     }
@@ -193,8 +193,8 @@ impl Augment for MixedViews {
         self.views.augment_into(picture, view, key, preparer, out)?;
         let mixing = &self.mixing;
         let Some(partner) = mixing.partner_of(key, view) else { return Ok(()) };
-        // A partner that cannot be read is reported as the picture that it is itself; this one then
-        // stays alone, and so does its label.
+        // A partner that cannot be read is reported for itself; this picture then stays unmixed,
+        // and so does its label.
         let Ok(other) = mixing.dataset.read(partner) else { return Ok(()) };
         let mut pair = out.to_vec();
         pair.resize(2 * out.len(), 0);
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(alone.unwrap().partner(Item { sample: 3, view: 1 }), None);
     }
 
-    /// The pixels are what the labels say: λ times the one and 1 − λ times the other picture.
+    /// The pixels match the labels: λ times the one and 1 − λ times the other picture.
     #[test]
     fn pixels_and_labels_are_mixed_by_the_same_share() {
         let (_root, dataset) = data();
@@ -320,7 +320,7 @@ mod tests {
                         }
                     }
                 }
-                // A partner that cannot be read leaves the label alone.
+                // A partner that cannot be read leaves the label unchanged.
                 let own_label = dataset.samples()[sample].label;
                 assert_eq!(mixing.second(item, 32, &HashSet::new()), (own_label, 0.0));
             }

@@ -5,7 +5,7 @@ use taper_plan::{Kernels, Output};
 
 use crate::{Error, Result};
 
-/// Where networks run, opened: a device is what was asked for, or an error.
+/// The opened device on which networks run: the requested one, or an error.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// The compiled plan and heads over slices.
@@ -19,7 +19,7 @@ impl Place {
     /// Opens the device.
     ///
     /// # Errors
-    /// If this build or this machine does not have it. `auto` takes the CPU then.
+    /// If this build or this machine does not have it. `auto` then takes the CPU.
     pub(crate) fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::Cpu),
@@ -40,7 +40,7 @@ impl Place {
         matches!(self, Self::Cpu)
     }
 
-    /// What was opened, in the words of the choice.
+    /// The device that was opened, named as in [`DeviceChoice`].
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Cpu => DeviceChoice::Cpu.to_string(),
@@ -53,7 +53,7 @@ impl Place {
     /// cached.
     ///
     /// # Errors
-    /// If the size or the weights do not fit, or precision or kernels cannot be had here.
+    /// If the size or the weights do not fit, or the precision or kernels are not available here.
     pub(crate) fn backbone(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
         let BackboneSpec { graph, weights, preprocessing, output, precision, kernels, .. } = *spec;
         match self {
@@ -112,7 +112,7 @@ pub(crate) struct BackboneSpec<'a> {
 }
 
 impl Error {
-    /// A network is asked to go through candle, in a build without it.
+    /// The network should run through candle, but this build does not have it.
     #[cfg(not(feature = "candle"))]
     pub(crate) fn no_candle() -> Self {
         let remedy = "this build has no candle: build with the feature candle, or use plan";

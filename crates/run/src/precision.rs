@@ -8,7 +8,7 @@ use crate::{
     place::{BackboneSpec, Place},
 };
 
-/// What a frozen backbone computes in: a precision, or the faster one of this machine.
+/// The precision of a frozen backbone: a given one, or the faster one on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PrecisionChoice {
@@ -68,9 +68,9 @@ const WORTH: f64 = 1.1;
 const ROUNDS: usize = 3;
 
 impl PrecisionChoice {
-    /// The precision that the choice comes to here. On the CPU bf16 is measured against f32: some
-    /// processors multiply it at twice the rate of f32, others at the same or half of it, and no
-    /// list says which. A choice of bf16 that gains nothing is warned of.
+    /// The precision that the choice results in here. On the CPU, bf16 is measured against f32:
+    /// some processors multiply it at twice the rate of f32, others at the same rate or half of it,
+    /// and no list says which. Choosing bf16 without any gain causes a warning.
     ///
     /// # Errors
     /// If the network cannot be built.
@@ -107,7 +107,7 @@ impl PrecisionChoice {
     }
 }
 
-/// The seconds that a few pictures take, at best.
+/// The shortest time for a few pictures, in seconds.
 fn seconds(place: &Place, spec: &BackboneSpec<'_>, precision: Precision) -> Result<f64> {
     let backbone = place.backbone(&BackboneSpec { precision, identified: false, ..*spec })?;
     let n = rayon::current_num_threads();

@@ -31,7 +31,7 @@ pub(crate) struct Prepared {
     pub(crate) views: Option<NamedViews>,
 }
 
-/// The features of all pictures that take part.
+/// The features of all pictures in use.
 pub(crate) struct Tables {
     pub(crate) train: Arc<Table>,
     pub(crate) val: Table,
@@ -64,7 +64,7 @@ impl Prepared {
             None => dataset.splits(recipe.val, recipe.seed)?,
         };
         let weights = resolve(checked.model, &checked.weights)?;
-        // A cut may lie behind the network's own features.
+        // A cut may come after the network's own features.
         weights.check(&checked.backbone)?;
         let spec = BackboneSpec {
             graph: &checked.backbone,
@@ -79,7 +79,7 @@ impl Prepared {
         let backbone = place.backbone(&BackboneSpec { precision, ..spec })?;
         let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
         let views = views(recipe, &dataset, &splits.train)?;
-        // What was measured is part of the recipe from now on, so that it can be repeated.
+        // The measured choice becomes part of the recipe, so that the run can be repeated.
         checked.recipe.precision = PrecisionChoice::Fixed(precision);
         Ok(Self {
             place,
@@ -165,7 +165,7 @@ pub(crate) fn views_of(recipe: &Recipe, epoch: u32) -> Range<u32> {
     if !recipe.fresh_views {
         return 0..recipe.views;
     }
-    // View 0, the unchanged picture, is none of them.
+    // View 0, the unchanged picture, is not among them.
     let first = epoch.saturating_mul(recipe.views).saturating_add(1);
     first..first.saturating_add(recipe.views)
 }

@@ -13,14 +13,14 @@ use taper_train::{Sampling, Training};
 
 use crate::{Error, HeadChoice, MixChoice, PrecisionChoice, Result};
 
-/// How pictures of any aspect ratio come to the network's square input.
+/// How pictures of any aspect ratio are fitted to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FitChoice {
     /// Scale the shorter side and cut out the centre, as the weights' own specification says.
     #[default]
     Crop,
-    /// Scale both sides: nothing of the picture is lost, whatever lies at its edge.
+    /// Scale both sides: nothing of the picture is lost, not even at its edges.
     Squash,
 }
 
@@ -50,7 +50,7 @@ impl FromStr for FitChoice {
 pub enum LearningRate {
     /// This one.
     Fixed(f64),
-    /// What the learning-rate finder says.
+    /// The rate that the learning-rate finder suggests.
     Auto,
 }
 
@@ -95,7 +95,7 @@ impl FromStr for LearningRate {
     }
 }
 
-/// How a learning rate is looked for.
+/// How to search for a learning rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LrFinderSettings {
@@ -111,7 +111,7 @@ pub struct LrFinderSettings {
     pub epochs: Option<usize>,
     /// How the rate is read off the curve. Default `valley`.
     pub method: Method,
-    /// How many sweeps, each from other weights and in another order, the median of which counts; 1
+    /// How many sweeps, each with other weights and in another order; their median is used; 1
     /// to 100. Default 1.
     pub sweeps: u64,
 }
@@ -131,7 +131,7 @@ impl Default for LrFinderSettings {
 }
 
 impl LrFinderSettings {
-    /// The range test that this comes to.
+    /// The range test with these settings.
     ///
     /// # Errors
     /// If a field is out of range.
@@ -152,13 +152,13 @@ impl LrFinderSettings {
     }
 }
 
-/// When checkpoints are written, and how many stay.
+/// When checkpoints are written, and how many are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSettings {
     /// How often: `{ epochs = N }` or `{ steps = N }`, from 1. Default every 5 epochs.
     pub every: Every,
-    /// How many of the last ones stay, from 1. Default 1.
+    /// How many of the last ones are kept, from 1. Default 1.
     pub keep: usize,
 }
 
@@ -180,8 +180,8 @@ impl CheckpointSettings {
     }
 }
 
-/// What to train on what, and how. Written as TOML into every run folder; `taper train
-/// RUN/recipe.toml` repeats the run.
+/// What to train, on which data, and how. Written as TOML into every run folder;
+/// `taper train RUN/recipe.toml` repeats the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
@@ -205,22 +205,22 @@ pub struct Recipe {
     /// Side of the square input in pixels. Default: the network's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How pictures become square. Default `crop`, as the network was trained; `squash` where
-    /// what matters lies at the edge.
+    /// How pictures become square. Default `crop`, as the network was trained; use `squash` if what
+    /// matters is at the edges.
     pub fit: FitChoice,
-    /// What validates: `auto`, `val`, `test` or a fraction. Default `auto`.
+    /// What to validate on: `auto`, `val`, `test` or a fraction. Default `auto`.
     pub val: ValChoice,
     /// Which pictures belong together, such as the frames of one clip, and must not be drawn into
     /// different splits: a regular expression over their ids, whose first pair of parentheses names
     /// the group. Default: the manifest's groups, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
-    /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none, `val` says what
-    /// validates.
+    /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none; `val` says what
+    /// to validate on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folds: Option<usize>,
-    /// The fold that validates, from 0 to one less than `folds`. Default: each in turn, a training
-    /// each.
+    /// The fold to validate on, from 0 to one less than `folds`. Default: each in turn, with one
+    /// training run each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
     /// Views of each training picture, 1 to 1000; view 0 is the unchanged picture. Default 1.
@@ -231,11 +231,11 @@ pub struct Recipe {
     /// How the other views are mixed with those of other training pictures: `none`, `mixup`,
     /// `mixup:ALPHA`, `cutmix` or `cutmix:ALPHA`. Default `none`.
     pub mix: MixChoice,
-    /// Whether every epoch has new views, and none the unchanged picture; the backbone then runs in
-    /// each. Default false: the same views in every epoch.
+    /// Whether every epoch has new views, none of them the unchanged picture; the backbone then
+    /// runs in every epoch. Default false: the same views in every epoch.
     pub fresh_views: bool,
-    /// How often the training pictures of each class come: `shuffled`, `balanced`, `weighted` or
-    /// `weighted:W,W,…`. Default `shuffled`: each once.
+    /// How often the training pictures of each class are drawn: `shuffled`, `balanced`, `weighted`
+    /// or `weighted:W,W,…`. Default `shuffled`: each once.
     pub sampling: Sampling,
     /// Passes over the training pictures, from 1. Default 30.
     pub epochs: u32,
@@ -257,8 +257,8 @@ pub struct Recipe {
     /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Decay of a moving average of the weights, which is then what is measured and kept, in [0,
-    /// 1). Default: none.
+    /// Decay of a moving average of the weights, which is then evaluated and kept instead of them,
+    /// in [0, 1). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Whether to write events for TensorBoard. Default false.
@@ -268,7 +268,7 @@ pub struct Recipe {
     /// Whether a picture that cannot be used ends the run, instead of being left out. Default
     /// false.
     pub strict: bool,
-    /// What the frozen backbone computes in: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`,
+    /// The precision of the frozen backbone: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`,
     /// which measures f32 and bf16 on this machine and records the faster one. Default `f32`.
     pub precision: PrecisionChoice,
     /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or
@@ -280,11 +280,12 @@ pub struct Recipe {
     pub optimizer: OptimizerConfig,
     /// The learning-rate schedule. Default constant.
     pub schedule: ScheduleConfig,
-    /// The loss: class weights, label smoothing, focusing. Default plain softmax cross-entropy.
+    /// The loss: class weights, label smoothing, focal weighting. Default: plain softmax
+    /// cross-entropy.
     pub loss: LossConfig,
     /// How `learning_rate = "auto"` finds its rate.
     pub lr_finder: LrFinderSettings,
-    /// When checkpoints are written, and how many stay.
+    /// When checkpoints are written, and how many are kept.
     pub checkpoints: CheckpointSettings,
     /// Lowers the learning rate where the validation loss no longer falls. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -362,7 +363,7 @@ impl Recipe {
             .map_err(|e| Error::RecipeFile { path: "recipe".into(), problem: e.to_string() })
     }
 
-    /// How the head is trained. Where the rate is yet to be found, the default stands in for it.
+    /// How the head is trained. If the learning rate is still to be found, this holds the default.
     pub fn training(&self) -> Training {
         let default = Training::default();
         Training {

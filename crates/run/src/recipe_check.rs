@@ -79,7 +79,7 @@ impl Recipe {
             if size > 4096 {
                 return fail("size", size, "use at most 4096 pixels");
             }
-            // Names the smallest size that the network can take.
+            // Names the smallest size that the network accepts.
             backbone.shapes(size as usize, size as usize)?;
         }
         preprocessing.check()?;
@@ -135,7 +135,7 @@ impl Recipe {
         }
     }
 
-    /// What steers a training: callbacks and the learning-rate finder.
+    /// The settings that steer training: callbacks and the learning-rate finder.
     fn check_steering(&self) -> Result<()> {
         if self.patience == Some(0) {
             return fail("patience", 0, "use 1 or more epochs, or leave it out");
@@ -144,7 +144,7 @@ impl Recipe {
             return fail("min_delta", self.min_delta, "use 0 or a positive number");
         }
         if self.learning_rate == LearningRate::Auto {
-            // A thousand steps an epoch: only settings that are wrong for every data set.
+            // A thousand steps per epoch, to find only settings that are wrong for every data set.
             self.lr_finder.range_test(1000)?;
         }
         self.checkpoints.callback().check()?;

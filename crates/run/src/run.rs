@@ -29,28 +29,27 @@ use crate::{
 /// can be resumed.
 const RESULT: &str = "result.json";
 
-/// Callbacks of the caller's own, in the order in which they are told of events: after those that
-/// stop a training and write histories, and before the one that asks for checkpoints, so that a
-/// checkpoint of a moment knows all of them.
+/// The caller's own callbacks, in the order in which they receive events: after those that stop
+/// training and write histories, and before the one that asks for checkpoints, so that a checkpoint
+/// includes the state of all of them.
 pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 
 /// Carries out a recipe into a new folder `out`.
 ///
 /// The folder is made before the long work begins and removed again if the run fails before there
-/// is anything to go on from. At the end it holds `recipe.toml`, `health.json`, `history.csv`,
+/// is anything to resume from. At the end it holds `recipe.toml`, `health.json`, `history.csv`,
 /// `history.jsonl`, `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
 /// `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
 /// was found.
 ///
 /// # Errors
-/// Everything that [`Error`] knows. After [`Error::InterruptedRun`] the run can be
-/// [resumed](resume).
+/// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](resume).
 pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<Answer> {
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
-/// As [`train`], with callbacks of the caller's own. A run of theirs is resumed with
-/// [`resume_with`] and the same callbacks.
+/// As [`train`], with the caller's own callbacks. Such a run is resumed with [`resume_with`] and
+/// the same callbacks.
 ///
 /// ```no_run
 /// use taper_callbacks::{Action, Event, StopReason, from_fn};
@@ -71,7 +70,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
 /// ```
 ///
 /// # Errors
-/// As [`train`], and what the callbacks fail with.
+/// As [`train`], and any error of the callbacks.
 pub fn train_with(
     checked: CheckedRecipe,
     out: &Path,
@@ -84,11 +83,11 @@ pub fn train_with(
     Run { folder, start, session }.carry_out(prepared, own)
 }
 
-/// Continues a run that was interrupted, in whatever way, to the same bytes as the uninterrupted
-/// one. In the folder of a cross-validation, folds that are complete are taken as they are.
+/// Continues a run that was interrupted, in whatever way; the result is byte for byte that of an
+/// uninterrupted run. In the folder of a cross-validation, complete folds are kept as they are.
 ///
 /// # Errors
-/// [`Error::Resume`] if the folder is no run's or another process works in it,
+/// [`Error::Resume`] if the folder is not a run folder or another process is using it,
 /// [`taper_train::Error::Checkpoint`] if pictures or weights have changed since, and everything
 /// that [`train`] can fail with.
 pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
@@ -162,7 +161,7 @@ impl Run<'_> {
         self.finish(&prepared, &tables, &graph, ended, feature_seconds)
     }
 
-    /// Finds the rate, trains, and measures the weights that were kept.
+    /// Finds the learning rate, trains, and evaluates the weights that were kept.
     fn learn<L, B>(
         &mut self,
         mut trainer: Trainer<'_, L, B>,
@@ -198,7 +197,7 @@ impl Run<'_> {
         let learning_rate = trainer.learning_rate();
         let mut callbacks = callbacks(recipe, &self.folder, own)?;
         let trained = trainer.train(&mut callbacks, self.session.watch()).inspect_err(|_| {
-            // What was trained until a disk was full is not lost.
+            // What was trained before a disk became full is not lost.
             if checkpoints.exists() {
                 self.folder.keep();
             }
@@ -223,7 +222,7 @@ impl Run<'_> {
         })
     }
 
-    /// Writes the artefact, the figures and the pictures.
+    /// Writes the artefact, the figures and the charts.
     fn finish(
         self,
         prepared: &Prepared,
@@ -339,8 +338,8 @@ fn resumable(error: Error, folder: &mut RunFolder) -> Error {
     }
 }
 
-/// The order matters: what ends training and what is kept must be in a checkpoint of the same
-/// moment.
+/// The order matters: a checkpoint must include the state of the callbacks that stop training and
+/// keep weights.
 fn callbacks(recipe: &Recipe, folder: &RunFolder, own: OwnCallbacks) -> Result<Callbacks> {
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));
@@ -369,7 +368,7 @@ fn callbacks(recipe: &Recipe, folder: &RunFolder, own: OwnCallbacks) -> Result<C
     Ok(all)
 }
 
-/// The course of the training, and what is taken for what.
+/// The charts: curves and confusion matrix.
 fn draw(
     folder: &RunFolder,
     recipe: &Recipe,

@@ -6,18 +6,18 @@ use std::{
 use crate::{Error, Recipe, Result};
 
 /// The folder that a run writes into. Removed again, with all that is in it, unless it is
-/// [kept](RunFolder::keep): a run that fails before there is anything to go on from leaves nothing
+/// [kept](RunFolder::keep): a run that fails before there is anything to resume from leaves nothing
 /// behind.
 ///
-/// It exists with its recipe or not at all, so that a run can be resumed from the moment that its
-/// folder is there.
+/// It exists together with its recipe or not at all, so that a run can be resumed as soon as its
+/// folder exists.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
-    /// The topmost folder that was made for it; parents may have been missing.
+    /// The topmost folder that was created for it; parents may have been missing.
     made: PathBuf,
     kept: bool,
-    /// Held as long as this process works in the folder.
+    /// Held as long as this process uses the folder.
     _lock: File,
 }
 
@@ -48,7 +48,8 @@ impl RunFolder {
                 .map_err(fail())?;
             recipe.write(&partial.path().join(RECIPE))?;
             readable_by_all(partial.path()).map_err(fail())?;
-            // Somebody else may have been quicker: then this fails, and the temporary folder goes.
+            // Another process may have been quicker: then this fails, and the temporary folder is
+            // removed.
             fs::rename(partial.path(), path).map_err(fail())?;
             drop(partial.keep());
             let lock = lock(path)?;
@@ -86,7 +87,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// There is something to go on from, or to show.
+    /// There is something to resume from, or to show.
     pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
@@ -95,7 +96,7 @@ impl RunFolder {
 impl Drop for RunFolder {
     fn drop(&mut self) {
         if !self.kept {
-            // A folder that cannot be removed is no worse than what went wrong before.
+            // Failing to remove the folder is no worse than the original error.
             let _ = fs::remove_dir_all(&self.path);
             remove_empty_parents(&self.path, &self.made);
         }

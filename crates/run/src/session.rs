@@ -3,8 +3,8 @@ use std::sync::{Arc, atomic::AtomicBool};
 use taper_feature_cache::FeatureCache;
 use taper_train::{Progress, Watch};
 
-/// What surrounds a piece of work: who is told about it, whether it should stop, and where features
-/// are kept.
+/// The surroundings of a piece of work: where progress is reported, whether to stop, and where
+/// features are cached.
 #[derive(Debug, Clone)]
 pub struct Session {
     watch: Watch,
@@ -12,12 +12,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Tells `progress`; stops soon after `interrupted` has become true.
+    /// Reports to `progress`; stops soon after `interrupted` becomes true.
     pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
         Self { watch: Watch::new(progress, interrupted), cache: None }
     }
 
-    /// Tells nobody and is never interrupted.
+    /// Reports nothing and is never interrupted.
     pub fn quiet() -> Self {
         Self { watch: Watch::quiet(), cache: None }
     }
@@ -29,7 +29,7 @@ impl Session {
         self
     }
 
-    /// The same, with nobody told: for work within work.
+    /// The same, without progress reports: for work within work.
     #[must_use]
     pub fn muted(&self) -> Self {
         Self { watch: self.watch.muted(), cache: self.cache.clone() }
@@ -40,7 +40,7 @@ impl Session {
         self.cache.as_ref()
     }
 
-    /// Who is told, and whether to stop: what a trainer wants to know.
+    /// Where progress is reported and whether to stop, for a trainer.
     pub fn watch(&self) -> &Watch {
         &self.watch
     }

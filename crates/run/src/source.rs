@@ -32,7 +32,7 @@ pub struct KnownDataset {
     pub digests: &'static [&'static str],
 }
 
-/// All data sets that have a name.
+/// All named data sets.
 pub const KNOWN_DATASETS: [KnownDataset; 2] = [SYNTHETIC, ROCK_PAPER_SCISSORS];
 
 const SYNTHETIC: KnownDataset = KnownDataset {
@@ -64,13 +64,13 @@ pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
     open_data_with(data, purpose, &Session::quiet())
 }
 
-/// Opens a data set by its name, its folder, its manifest or its archive. One that lies on the
-/// network is fetched into the folder `datasets` of the cache first (`TAPER_CACHE`, else `taper` in
-/// the user's cache folder).
+/// Opens a data set by its name, its folder, its manifest or its archive. One on the network is
+/// first downloaded into the folder `datasets` of the cache (`TAPER_CACHE`, else `taper` in the
+/// user's cache folder).
 ///
 /// # Errors
-/// As [`open_path`], and what a download can fail with. A folder called like a known data set is
-/// given as `./NAME`.
+/// As [`open_path`], and any error of a download. For a folder with the same name as a known data
+/// set, give `./NAME`.
 pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Result<Dataset> {
     match data {
         "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
@@ -89,7 +89,7 @@ pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Resu
     }
 }
 
-/// Where data sets are kept that were fetched.
+/// The folder for downloaded data sets.
 fn datasets_folder() -> Result<PathBuf> {
     folders::datasets().ok_or_else(|| {
         let remedy = "there is no folder to store it in: set TAPER_CACHE";
@@ -132,7 +132,7 @@ fn open_known(
     })
 }
 
-/// The rendered hands as a source of pictures: each is rendered when it is asked for.
+/// The rendered hands as a source of pictures: each is rendered on demand.
 pub struct SyntheticSource {
     set: Synthetic,
     /// By slot.
@@ -166,7 +166,7 @@ impl SyntheticSource {
 }
 
 impl SyntheticSource {
-    /// What decides its pictures: the version of the renderer, and how it is configured.
+    /// What determines its pictures: the version of the renderer, and its configuration.
     fn identify(&self) -> Identity {
         Identity::new("taper/synthetic", taper_synthetic::VERSION)
             .structure("config", self.set.config())

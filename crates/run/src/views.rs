@@ -3,7 +3,7 @@ use taper_augment::Augmenter;
 use taper_data::Augment;
 use taper_picture::Preparer;
 
-/// Views of pictures for the loader: augmented and brought to the network's size in one resampling.
+/// Views of pictures for the loader: augmented and resized for the network in one resampling.
 #[derive(Debug)]
 pub struct Views(pub Augmenter);
 

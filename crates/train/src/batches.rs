@@ -4,9 +4,8 @@ use taper_core::Identity;
 
 use crate::Result;
 
-/// Where the batches of each epoch come from: a pure function of seed, epoch and step, so that a
-/// training can go on from any step, and the learning-rate finder can sweep without leaving a
-/// trace.
+/// The source of each epoch's batches: a pure function of seed, epoch and step, so that training
+/// can resume from any step, and the learning-rate finder can sweep without leaving a trace.
 pub trait Batches {
     /// What a step is taken on.
     type Batch;
@@ -18,26 +17,26 @@ pub trait Batches {
     /// nothing.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted) if interrupted meanwhile; whatever keeps
-    /// the epoch from being made.
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if interrupted meanwhile; any error in
+    /// making the epoch.
     fn begin(&mut self, epoch: u32) -> Result<()> {
         let _ = epoch;
         Ok(())
     }
 
-    /// The batch of a step of an epoch. Before the first [`Batches::begin`], it is that of the
-    /// first epoch's rows in the order of `epoch`.
+    /// The batch of a step of an epoch. Before the first [`Batches::begin`], it has the first
+    /// epoch's rows in the order of `epoch`.
     ///
     /// # Errors
     /// If it cannot be had.
     fn batch(&mut self, seed: u64, epoch: u32, step: usize) -> Result<Self::Batch>;
 
-    /// Adds what decides the batches to the identity of a training.
+    /// Adds everything that determines the batches to the identity of a training run.
     fn identify(&self, identity: Identity) -> Identity;
 }
 
-/// The rows of each batch. A last batch of one joins the one before it: BatchNorm cannot be trained
-/// on one row.
+/// The rows of each batch. A last batch of one row is merged into the one before it: BatchNorm
+/// cannot be trained on one row.
 pub fn batch_ranges(rows: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     let count = if rows > size && rows % size == 1 { rows / size } else { rows.div_ceil(size) };
     (0..count).map(move |i| {

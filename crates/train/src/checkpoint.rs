@@ -19,7 +19,7 @@ const KEY: &str = "taper-checkpoint";
 /// Version 1 called the tensors of the network `head.` and made the identity from `Debug` texts.
 const VERSION: u32 = 2;
 
-/// Where training stands inside its epoch.
+/// The position of training within its epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cursor {
@@ -33,7 +33,7 @@ pub(crate) struct Cursor {
     pub(crate) metrics: Metrics,
 }
 
-/// Everything about a moment of training but its tensors.
+/// Everything about a moment of training except its tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Moment {
@@ -48,14 +48,14 @@ pub(crate) struct Moment {
     pub(crate) cursor: Cursor,
     pub(crate) optimizer_steps: u64,
     pub(crate) callbacks: Value,
-    /// The callbacks that have weights kept, and of which epoch.
+    /// The callbacks that keep weights, and from which epoch.
     pub(crate) kept: Vec<(usize, u64)>,
     pub(crate) stop: Option<StopReason>,
-    /// Whether it was written because training was interrupted, so that no callback knows of it.
+    /// Whether it was written because training was interrupted, so that no callback knows about it.
     pub(crate) interrupted: bool,
 }
 
-/// A moment of training: it continues from here to the same bytes.
+/// A moment of training, from which it continues to the same bytes.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) moment: Moment,
@@ -120,7 +120,7 @@ impl Checkpoint {
     }
 }
 
-/// What a folder of checkpoints has to go on from.
+/// What a folder of checkpoints offers to resume from.
 #[derive(Debug)]
 pub(crate) struct Latest {
     /// The latest checkpoint that can be read.
@@ -136,7 +136,7 @@ pub struct CheckpointFolder {
 }
 
 impl CheckpointFolder {
-    /// The folder; it is made when the first checkpoint is written.
+    /// The folder; it is created when the first checkpoint is written.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }

@@ -2,7 +2,7 @@ use std::{io, path::PathBuf};
 
 use taper_core::{AnyFault, Fault, OutOfRange};
 
-/// What can go wrong in a training.
+/// What can go wrong in training.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Training cannot go on from a checkpoint.
+    /// Training cannot resume from a checkpoint.
     #[error("cannot continue from the checkpoint '{}': {problem}", path.display())]
     Checkpoint {
         /// The file.
@@ -27,7 +27,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Somebody asked to stop before there was anything to keep.
+    /// Interrupted before there was anything to keep.
     #[error("interrupted")]
     Interrupted,
     /// Losses and optimizers.
@@ -51,13 +51,13 @@ pub enum Error {
     /// A file of tensors.
     #[error(transparent)]
     Weights(Box<taper_weights::Error>),
-    /// A learner, or what gives its batches.
+    /// An error of a learner, or of the source of its batches.
     #[error(transparent)]
     Other(#[from] AnyFault),
 }
 
 impl Error {
-    /// Wraps the error of a learner, or of what gives its batches.
+    /// Wraps the error of a learner, or of the source of its batches.
     pub fn other(error: impl Fault) -> Self {
         Self::Other(AnyFault::new(error))
     }
@@ -107,7 +107,7 @@ impl Fault for Error {
     }
 }
 
-// Settings keep their place, whoever found them.
+// A setting out of range stays one, whichever crate found it.
 impl From<taper_optim::Error> for Error {
     fn from(error: taper_optim::Error) -> Self {
         match error {

@@ -9,9 +9,9 @@ where
     L: Learner,
     B: Batches<Batch = L::Batch>,
 {
-    /// Finds a learning rate: trains with rates that grow, on the training rows in their order, and
-    /// puts everything back to the bit. The first sweep has the training's own seed, further ones
-    /// have the seeds after it.
+    /// Finds a learning rate: trains with growing rates, on the training rows in their order, and
+    /// restores everything bit for bit. The first sweep uses the training's own seed, further ones
+    /// the seeds after it.
     ///
     /// # Errors
     /// [`Error::Finder`] if no rate can be read off, [`Error::Interrupted`] if interrupted.

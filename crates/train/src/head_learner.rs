@@ -12,7 +12,7 @@ use crate::{
     Trained, Trainer, Watch, batches::batch_ranges,
 };
 
-/// Rows that are measured together.
+/// How many rows are evaluated together.
 const MEASURED: usize = 512;
 
 /// A head over slices, on the CPU, with its optimizer.
@@ -23,7 +23,7 @@ pub struct HeadLearner {
     average: Option<Average>,
     loss: Loss,
     settings: CheckedTraining,
-    /// Rows of each class that it is trained on.
+    /// The number of training rows of each class.
     counts: Vec<usize>,
     /// The gradient of the logits.
     gradient: Vec<f32>,
@@ -31,7 +31,7 @@ pub struct HeadLearner {
 }
 
 impl HeadLearner {
-    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each
+    /// A head with fresh weights from the settings' seed, to be trained on this many rows of each
     /// class.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl HeadLearner {
         })
     }
 
-    /// Measures with the averaged weights, if there are any.
+    /// Evaluates with the averaged weights, if there are any.
     fn averaged<T>(&mut self, work: impl FnOnce(&Head) -> T) -> T {
         let swap = |head: &mut Head, average: &mut Option<Average>| {
             if let Some(average) = average {
@@ -183,7 +183,7 @@ pub fn evaluate_rows(head: &Head, rows: &[f32]) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// Measures a head: over all rows, the last partial batch too.
+/// Evaluates a head over all rows, including the last partial batch.
 ///
 /// # Errors
 /// If the length does not fit.
@@ -196,8 +196,8 @@ pub fn measure_head(head: &Head, table: &Table) -> Result<Metrics> {
     Ok(metrics)
 }
 
-/// Trains a head over slices from the beginning to the end: [`HeadLearner`], [`RowBatches`] and
-/// [`Trainer`] in one call.
+/// Trains a head over slices from beginning to end: [`HeadLearner`], [`RowBatches`] and [`Trainer`]
+/// in one call.
 ///
 /// # Errors
 /// As [`HeadLearner::new`] and [`Trainer::train`].

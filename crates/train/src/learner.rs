@@ -4,47 +4,47 @@ use taper_metrics::Metrics;
 
 use crate::Result;
 
-/// What learns: a network with everything that a step changes. A head over slices, a head on a
-/// device, the layers above a boundary: the [`Trainer`](crate::Trainer) knows no more of them than
-/// this.
+/// What is trained: a network with everything that a step changes. It may be a head over slices, a
+/// head on a device, or the layers above a boundary: this is all that the
+/// [`Trainer`](crate::Trainer) knows about it.
 pub trait Learner {
     /// What a step is taken on, as [`Batches`](crate::Batches) give it.
     type Batch;
     /// What it is measured on.
     type Validation: ?Sized;
 
-    /// How many classes it tells apart.
+    /// How many classes it distinguishes.
     fn classes(&self) -> usize;
 
-    /// Takes one step of the optimizer. What it came to is asked for afterwards, so that a device
-    /// need not be waited for.
+    /// Takes one step of the optimizer. Its outcome is read later, so that there is no need to wait
+    /// for a device.
     ///
     /// # Errors
     /// If the batch does not fit, or the device fails.
     fn step(&mut self, batch: &Self::Batch, context: StepContext) -> Result<()>;
 
-    /// What the steps since the last call came to, in order.
+    /// The outcomes of the steps since the last call, in order.
     ///
     /// # Errors
     /// If the device fails.
     fn outcomes(&mut self) -> Result<Vec<StepOutcome>>;
 
-    /// Of how many steps nobody has asked for the outcome yet.
+    /// How many steps have outcomes that have not been read yet.
     fn waiting(&self) -> usize;
 
-    /// Whether the outcome of a step is known when the step returns; else asking for it means
+    /// Whether the outcome of a step is known when the step returns; otherwise, reading it means
     /// waiting for a device. The default is yes.
     fn is_prompt(&self) -> bool {
         true
     }
 
-    /// Measures the weights that count: their moving average, if there is one.
+    /// Evaluates the weights in use: their moving average, if there is one.
     ///
     /// # Errors
     /// If the rows do not fit, or the device fails.
     fn measure(&mut self, validation: &Self::Validation) -> Result<Metrics>;
 
-    /// A copy of the weights that count: their moving average, if there is one.
+    /// A copy of the weights in use: their moving average, if there is one.
     ///
     /// # Errors
     /// If the device cannot be read.
@@ -62,30 +62,30 @@ pub trait Learner {
     /// If the device cannot be read.
     fn state(&mut self) -> Result<State>;
 
-    /// Puts such a copy back, to the bit.
+    /// Restores such a copy, bit for bit.
     ///
     /// # Errors
     /// If it is another network's.
     fn restore(&mut self, state: &State) -> Result<()>;
 
-    /// Begins anew with the fresh weights of another seed, as the learning-rate finder's further
-    /// sweeps do.
+    /// Starts again with fresh weights from another seed, for the learning-rate finder's further
+    /// sweeps.
     ///
     /// # Errors
     /// If the device has no room.
     fn reseed(&mut self, seed: u64) -> Result<()>;
 
-    /// Adds what decides how it learns, but for the settings, and what it is measured on, to the
-    /// identity of a training.
+    /// Adds what determines how it learns, except the settings, and the data that it is evaluated
+    /// on, to the identity of a training run.
     fn identify(&self, validation: &Self::Validation, identity: Identity) -> Identity;
 }
 
-/// What a step needs beside its batch.
+/// What a step needs besides its batch.
 #[derive(Debug, Clone, Copy)]
 pub struct StepContext {
     /// The step size.
     pub rate: f64,
-    /// The key of all dropout of this training.
+    /// The key of all dropout in this training run.
     pub dropout: Key,
     /// The number of the step, from 0: each has its own masks.
     pub number: u32,
@@ -109,7 +109,7 @@ pub struct State {
     pub network: Weights,
     /// Steps that the optimizer has taken.
     pub optimizer_steps: u64,
-    /// What the optimizer remembers.
+    /// The state of the optimizer.
     pub optimizer: Weights,
     /// The moving average of the network's tensors, if there is one.
     pub average: Option<Weights>,

@@ -25,14 +25,14 @@ pub struct EpochReport {
     pub best: bool,
 }
 
-/// Who is told how far things are. All methods do nothing by default.
+/// Receives progress reports. All methods do nothing by default.
 pub trait Progress: Send + Sync {
     /// Something worth a line.
     fn say(&self, line: &str) {
         let _ = line;
     }
 
-    /// Something that the user should mend.
+    /// Something that the user should fix.
     fn warn(&self, line: &str) {
         let _ = line;
     }
@@ -60,7 +60,7 @@ struct Quiet;
 
 impl Progress for Quiet {}
 
-/// Who is told about a piece of work, and whether it should stop.
+/// Where progress is reported for a piece of work, and whether it should stop.
 #[derive(Clone)]
 pub struct Watch {
     progress: Arc<dyn Progress>,
@@ -74,17 +74,17 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Tells `progress`; stops soon after `interrupted` has become true.
+    /// Reports to `progress`; stops soon after `interrupted` becomes true.
     pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
         Self { progress, interrupted }
     }
 
-    /// Tells nobody and is never interrupted.
+    /// Reports nothing and is never interrupted.
     pub fn quiet() -> Self {
         Self::new(Arc::new(Quiet), Arc::default())
     }
 
-    /// The same, with nobody told: for work within work.
+    /// The same, without progress reports: for work within work.
     #[must_use]
     pub fn muted(&self) -> Self {
         Self { progress: Arc::new(Quiet), ..self.clone() }

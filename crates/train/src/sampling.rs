@@ -8,8 +8,8 @@ use taper_core::{
 
 const SAMPLING: Purpose = Purpose::new("data/sampling");
 
-/// How often the training pictures of each class come in an epoch, which always has as many rows as
-/// there are. Written `shuffled`, `balanced`, `weighted`, or `weighted:W,W,…` with one weight per
+/// How often the training rows of each class are drawn in an epoch, which always has as many rows
+/// as the data. Written `shuffled`, `balanced`, `weighted`, or `weighted:W,W,…` with one weight per
 /// class.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -20,9 +20,9 @@ pub enum Sampling {
     /// Every class as often as any other; of a class, every row equally often, up to one time more
     /// or less.
     Balanced,
-    /// Drawn with replacement, as PyTorch's `WeightedRandomSampler`: each row with a probability in
-    /// proportion to the weight of its class, from 0, in label order; without weights, to 1 / rows
-    /// of its class.
+    /// Drawn with replacement, as PyTorch's `WeightedRandomSampler`: each row with a probability
+    /// proportional to the weight (0 or more) of its class, in label order; without weights,
+    /// proportional to 1 / rows of its class.
     Weighted(Option<Vec<f64>>),
 }
 
@@ -79,7 +79,7 @@ fn wrong(value: &str) -> OutOfRange {
 }
 
 impl Sampling {
-    /// The choice, if its weights are finite, not below 0 and not all 0.
+    /// The choice, if its weights are finite, not negative and not all 0.
     pub(crate) fn check(self) -> Result<Self, OutOfRange> {
         match &self {
             Self::Weighted(Some(weights))
@@ -92,7 +92,7 @@ impl Sampling {
         }
     }
 
-    /// What it means for rows with these labels.
+    /// Applies the choice to rows with these labels.
     ///
     /// # Errors
     /// [`OutOfRange`] unless there is one weight for each of the classes, and one above 0 among
@@ -128,17 +128,17 @@ impl Sampling {
 pub(crate) enum Order {
     /// Every row once, by chance.
     Shuffled,
-    /// As many rows as there are, every class as often as any other; of a class, every row equally
-    /// often, up to one time more or less.
+    /// As many rows as the data, every class equally often; within a class, every row equally
+    /// often, give or take one.
     Balanced,
-    /// As many rows as there are, drawn with replacement: each with a probability in proportion to
+    /// As many rows as the data, drawn with replacement, each with a probability proportional to
     /// its weight.
     Weighted(Vec<f64>),
 }
 
 impl Order {
-    /// The rows of an epoch in their order, as many as there are labels: a function of its
-    /// arguments alone.
+    /// The rows of an epoch in order, as many as there are labels: a pure function of the
+    /// arguments.
     pub(crate) fn draw(&self, labels: &[u32], seed: u64, epoch: u32) -> Vec<u32> {
         let keys: Vec<u64> = (0..labels.len() as u64).collect();
         let key = Key::new(seed, SAMPLING);
@@ -169,7 +169,7 @@ fn balanced(labels: &[u32], keys: &[u64], key: Key, epoch: u32) -> Vec<usize> {
     }
     by_class.retain(|members| !members.is_empty());
     let classes = by_class.len().max(1);
-    // Which classes get one of the pictures that are left over is by chance.
+    // Which classes get one of the leftover rows is random.
     let mut turn: Vec<usize> = (0..by_class.len()).collect();
     key.part("surplus").stream(epoch, 0).shuffle(&mut turn);
     let mut slots: Vec<(u64, usize)> = Vec::with_capacity(labels.len());
@@ -178,7 +178,7 @@ fn balanced(labels: &[u32], keys: &[u64], key: Key, epoch: u32) -> Vec<usize> {
         let members = &by_class[class];
         for k in 0..share {
             let row = members[k % members.len()];
-            // Repeats are apart: each has a random number of its own.
+            // Repeats are spread out: each has a random number of its own.
             let repeat = (k / members.len()) as u64;
             let own = keys[row] ^ repeat.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             slots.push((key.part("order").stream(epoch, own).next_u64(), row));
@@ -204,7 +204,7 @@ fn weighted(weights: &[f64], key: Key, epoch: u32) -> Vec<usize> {
             let random = key.stream(epoch, draw).next_u64() >> 11;
             let at = random as f64 * (1.0 / (1u64 << 53) as f64) * sum;
             let drawn = cumulative.partition_point(|c| *c <= at);
-            // Rounding may lead beyond the last one with a weight.
+            // Rounding may lead past the last one with a weight.
             let last = weights.iter().rposition(|w| *w > 0.0).unwrap_or(0);
             drawn.min(last)
         })

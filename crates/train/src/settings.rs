@@ -4,11 +4,11 @@ use taper_optim::{LossConfig, OptimizerConfig, ScheduleConfig};
 
 use crate::{Result, Sampling};
 
-/// How something is trained, whatever it is.
+/// How any learner is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// Passes over the training rows at most, from 1. Default 30.
+    /// The largest number of passes over the training rows, from 1. Default 30.
     pub epochs: u32,
     /// Rows per batch, from 1. Default 64.
     pub batch_size: usize,
@@ -20,7 +20,7 @@ pub struct Training {
     pub schedule: ScheduleConfig,
     /// The optimizer. Default Adam.
     pub optimizer: OptimizerConfig,
-    /// How often the rows of each class come. Default every row once.
+    /// How often the rows of each class are drawn. Default: every row once.
     pub sampling: Sampling,
     /// The loss. Default softmax cross-entropy.
     pub loss: LossConfig,
@@ -28,8 +28,8 @@ pub struct Training {
     /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Decay of the moving average of the weights that is measured and kept in place of the weights
-    /// themselves, in [0, 1). Default: no average.
+    /// Decay of the moving average of the weights, which is evaluated and kept instead of the
+    /// weights themselves, in [0, 1). Default: no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// The seed of all random choices. Default 0.
@@ -85,8 +85,8 @@ impl Training {
         self.optimizer.clone().check()?;
         self.sampling.clone().check()?;
         self.loss.check_shares()?;
-        // Against one step an epoch, which finds everything but spans that are too long for the
-        // data at hand.
+        // Checked for one step per epoch, which finds everything except spans that are too long for
+        // the actual data.
         if self.schedule.warmup.is_none() {
             self.schedule.check(u64::from(self.epochs), 1)?;
         }
@@ -94,7 +94,7 @@ impl Training {
     }
 }
 
-/// A [`Training`] whose every field is in range.
+/// A [`Training`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedTraining(pub(crate) Training);
 

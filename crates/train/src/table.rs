@@ -9,7 +9,7 @@ use crate::{Batches, CheckedTraining, Result, batches::batch_ranges, sampling::O
 
 const SHUFFLE: Purpose = Purpose::new("train/shuffle");
 
-/// Rows of numbers with labels: what heads are trained and measured on.
+/// Rows of numbers with labels: the data that heads are trained and evaluated on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     /// Numbers per row.
@@ -39,7 +39,7 @@ impl Table {
         &self.values[row * self.width..][..self.width]
     }
 
-    /// The rows from `start` on, as a table of their own; this one keeps the rows before.
+    /// Splits off the rows from `start` on as a new table; this one keeps the rows before.
     #[must_use]
     pub fn split_off(&mut self, start: usize) -> Table {
         Table {
@@ -78,7 +78,7 @@ impl Table {
     }
 }
 
-/// Some rows of a table: what a step is taken on.
+/// Some rows of a table: the batch of a step.
 #[derive(Debug, Clone)]
 pub struct RowBatch {
     /// The table.
@@ -118,22 +118,21 @@ impl RowBatch {
 /// Makes the table of an epoch.
 type MakeTable<'a> = Box<dyn FnMut(u32) -> Result<Table> + 'a>;
 
-/// Batches of the rows of a table, in an order that is drawn for every epoch.
+/// Batches of the rows of a table, in an order drawn for each epoch.
 pub struct RowBatches<'a> {
     table: Arc<Table>,
     /// The rows of one step: batches whose gradients are accumulated.
     per_step: usize,
     order: Order,
     sampling: String,
-    /// The epoch whose rows are there, and what makes those of others, if not all epochs have the
-    /// same.
+    /// The epoch whose rows are loaded, and what makes those of other epochs, if they differ.
     fresh: Option<(u32, MakeTable<'a>)>,
     /// The order that was drawn last, and for which seed and epoch.
     drawn: Option<((u64, u32), Vec<u32>)>,
 }
 
 impl<'a> RowBatches<'a> {
-    /// The batches that the settings make of a table.
+    /// The batches of a table under these settings.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) if the sampling does not fit the classes.
@@ -149,9 +148,9 @@ impl<'a> RowBatches<'a> {
         })
     }
 
-    /// Gives every epoch rows of its own, such as new views of the same pictures. `make` is asked
-    /// for those of each epoch but the first (0), which begins with the rows that are there; it
-    /// must be a pure function of the epoch, and give as many rows with the same labels.
+    /// Gives every epoch rows of its own, such as new views of the same pictures. `make` is called
+    /// for each epoch except the first (0), which uses the existing rows; it must be a pure
+    /// function of the epoch, and return the same number of rows with the same labels.
     #[must_use]
     pub fn fresh(mut self, make: impl FnMut(u32) -> Result<Table> + 'a) -> Self {
         self.fresh = Some((0, Box::new(make)));

@@ -17,12 +17,13 @@ use crate::{
 
 const DROPOUT: Purpose = Purpose::new("train/dropout");
 
-/// The key of all dropout of a training.
+/// The key of all dropout in a training run.
 pub(crate) fn dropout(seed: u64) -> Key {
     Key::new(seed, DROPOUT)
 }
 
-/// Steps on a device that are told of together, where no callback must see each of them at once.
+/// How many steps on a device are reported together, if no callback must see each of them
+/// immediately.
 const TOGETHER: usize = 64;
 
 /// The figures that every epoch reports, in alphabetical order.
@@ -31,7 +32,7 @@ const REPORTED: [&str; 5] = ["accuracy", "learning_rate", "loss", "val_accuracy"
 /// What came out of a training.
 #[derive(Debug)]
 pub struct Trained<L> {
-    /// What has learned, with the weights that the callbacks brought back.
+    /// The trained learner, with the weights that the callbacks restored.
     pub learner: L,
     /// How many epochs were finished.
     pub epochs: u64,
@@ -45,10 +46,10 @@ pub struct Trained<L> {
     pub seconds: f64,
 }
 
-/// Trains whatever can learn: a step of the optimizer for each batch, validation after each epoch.
+/// Trains any learner: a step of the optimizer for each batch, validation after each epoch.
 ///
-/// Callbacks are told of every event and their actions carried out. The same learner, batches,
-/// settings and callbacks give the same weights to the bit, on one class of processor, with any
+/// Callbacks receive every event, and their actions are carried out. The same learner, batches,
+/// settings and callbacks give bit for bit the same weights, on one class of processor, with any
 /// number of threads, and wherever training was interrupted.
 #[derive(Debug)]
 pub struct Trainer<'v, L: Learner, B> {
@@ -69,11 +70,11 @@ pub struct Trainer<'v, L: Learner, B> {
     restored: Option<u64>,
     stop: Option<StopReason>,
     folder: Option<CheckpointFolder>,
-    /// The checkpoint of an interruption, which no callback knows of.
+    /// The checkpoint of an interruption, which no callback knows about.
     unlisted: Option<CheckpointId>,
     /// The last checkpoint that was written or read.
     saved: Option<CheckpointId>,
-    /// The callbacks' state in the checkpoint that training goes on from.
+    /// The callbacks' state in the checkpoint that training resumes from.
     resumed: Option<serde_json::Value>,
 }
 
@@ -120,7 +121,7 @@ where
         })
     }
 
-    /// Sets the base learning rate, e.g. to what [`HeadTrainer::find_rate`] has found.
+    /// Sets the base learning rate, e.g. to the one that [`HeadTrainer::find_rate`] found.
     pub fn set_learning_rate(&mut self, rate: f64) {
         self.base_rate = rate;
     }
@@ -136,8 +137,8 @@ where
         self.folder = Some(folder);
     }
 
-    /// Goes on from the latest checkpoint in the folder that was set. Gives whether there was one,
-    /// and what is wrong with later ones that cannot be read.
+    /// Resumes from the latest checkpoint in the folder that was set. Returns whether there was
+    /// one, and what is wrong with later ones that cannot be read.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if the checkpoint belongs to other settings or other features.
@@ -166,7 +167,8 @@ where
         Ok((true, problems))
     }
 
-    /// Trains until the last epoch is over, a callback asks to stop, or the watch is interrupted.
+    /// Trains until the last epoch is over, a callback asks to stop, or the watch says that it was
+    /// interrupted.
     ///
     /// # Errors
     /// If a callback fails, or a checkpoint cannot be written.
@@ -225,7 +227,7 @@ where
             let batch =
                 self.batches.batch(self.settings.seed, self.cursor.epoch, self.cursor.steps)?;
             learning_rate = self.schedule.rate(self.base_rate, self.step);
-            // A number of its own for each step; 2³² steps are more than anyone takes.
+            // Each step has its own number; no training run takes 2³² steps.
             let number = self.step as u32;
             self.learner.step(&batch, StepContext { rate: learning_rate, dropout: key, number })?;
             self.step += 1;
@@ -235,8 +237,8 @@ where
                 self.tell(epoch, callbacks)?;
             }
             if watch.interrupted() && self.stop.is_none() && self.learner.waiting() == 0 {
-                // The epoch's end is a moment like any other: its figures come when training goes
-                // on.
+                // The epoch's end is a moment like any other: its figures follow when training
+                // resumes.
                 self.interrupt(epoch, callbacks)?;
             }
         }
@@ -274,7 +276,7 @@ where
         Ok(())
     }
 
-    /// Takes in what the last steps came to, and tells the callbacks.
+    /// Reads the outcomes of the last steps, and tells the callbacks.
     fn tell(&mut self, epoch: u64, callbacks: &mut Callbacks) -> Result<()> {
         let outcomes = self.learner.outcomes()?;
         let first = self.step - outcomes.len() as u64;
@@ -289,7 +291,7 @@ where
         Ok(())
     }
 
-    /// Ends this process's part of the training with a checkpoint.
+    /// Ends this process's part of the training run with a checkpoint.
     fn interrupt(&mut self, epoch: u64, callbacks: &Callbacks) -> Result<()> {
         let id = CheckpointId { epoch, step: self.step.saturating_sub(1) };
         if self.saved != Some(id) {

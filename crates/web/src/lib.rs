@@ -85,7 +85,8 @@ pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: us
     let bytes = unsafe { take(bytes, length) };
     let prediction = MODELS.with_borrow(|models| {
         let classifier = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref());
-        let classifier = classifier.ok_or_else(|| format!("no open model has the handle {model}"))?;
+        let classifier =
+            classifier.ok_or_else(|| format!("no open model has the handle {model}"))?;
         let prediction = classifier.predict(Input::Bytes(&bytes));
         let prediction = prediction.map_err(|error| error.to_string())?;
         serde_json::to_vec(&prediction).map_err(|error| error.to_string())

@@ -49,7 +49,8 @@ fn read_zip(data: &[u8]) -> Step<Contents> {
         let inner = name.split_once('/').map_or(name.as_str(), |(_, inner)| inner);
         entries.insert(inner.to_owned(), range);
     }
-    let pickle = entries.get("data.pkl").ok_or("it has no data.pkl: it is not a torch checkpoint")?;
+    let pickle =
+        entries.get("data.pkl").ok_or("it has no data.pkl: it is not a torch checkpoint")?;
     let order = entries.get("byteorder").map(|range| &data[range.clone()]);
     if order.is_some_and(|order| order != b"little") {
         return Err("its numbers are big-endian".into());

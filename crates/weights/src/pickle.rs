@@ -399,7 +399,9 @@ impl<'a> Machine<'a> {
                     self.marked()?
                 };
                 let Value::Dict(dict) = self.top()? else {
-                    return Err("the pickle sets items of something that is not a dictionary".into());
+                    return Err(
+                        "the pickle sets items of something that is not a dictionary".into()
+                    );
                 };
                 let (pairs, rest) = values.as_chunks::<2>();
                 if !rest.is_empty() {

@@ -58,7 +58,10 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     // Nor can it be cut so that it is no safetensors file any more.
     fs::write(&path, b"\x03\0").unwrap();
     let error = resolve(&scene.options);
-    assert!(error.to_string().contains("delete the file, and it will be downloaded again"), "{error}");
+    assert!(
+        error.to_string().contains("delete the file, and it will be downloaded again"),
+        "{error}"
+    );
     let Error::CachedDigest { path: rotten, .. } = error else { panic!("not noticed") };
     fs::remove_file(rotten).unwrap();
     assert_eq!(cached(&model.hub, &scene.options), None);
