@@ -1,4 +1,4 @@
-//! What the activations of a network take in memory, and what of the picture they see.
+//! The memory of a network's activations, and their receptive fields.
 
 use serde::Serialize;
 
@@ -10,8 +10,7 @@ use crate::{Graph, Node, Shape, op::View};
 pub struct ActivationMemory {
     /// Pictures at once.
     pub batch: usize,
-    /// The most that must exist at one time in a forward pass that drops every map after its last
-    /// use, in bytes.
+    /// The peak memory of a forward pass that drops every map after its last use, in bytes.
     pub inference_bytes: u64,
     /// What must be kept for the backward pass: the outputs of all layers that gradients flow
     /// through, and, below them, the largest set of maps that a frozen part needs at one time, in
@@ -37,7 +36,7 @@ impl ActivationMemory {
         }
     }
 
-    /// For so many pictures at once.
+    /// For this many pictures at once.
     #[must_use]
     pub fn at_batch(self, batch: usize) -> Self {
         let scaled = |bytes: u64| bytes / self.batch.max(1) as u64 * batch as u64;
@@ -53,7 +52,7 @@ fn all(shapes: &[Shape]) -> u64 {
     shapes.iter().map(|shape| shape.elements() as u64).sum()
 }
 
-/// The outputs of all layers, and what they compute on the way.
+/// The outputs of all layers, and their intermediate results.
 fn kept(graph: &Graph, shapes: &[Shape]) -> u64 {
     all(shapes) + graph.nodes().iter().map(|node| hidden(node, shapes)).sum::<u64>()
 }
@@ -85,11 +84,11 @@ fn peak(graph: &Graph, shapes: &[Shape]) -> u64 {
     most
 }
 
-/// For each layer, the side of the square of pixels that one of its values depends on; none behind
-/// a pooling over all positions, where it is the whole picture. Padding counts as picture, as is
-/// usual.
+/// For each layer, the side of the square of pixels that one of its values depends on; none after a
+/// pooling over all positions, where it is the whole picture. Padding counts as part of the
+/// picture, as is usual.
 pub(crate) fn receptive_fields(graph: &Graph) -> Vec<Option<usize>> {
-    // Side, and the distance in pixels of neighbours.
+    // Side, and the distance between neighbours in pixels.
     let mut fields: Vec<Option<(usize, usize)>> = Vec::new();
     for node in graph.nodes() {
         let before = node.inputs.iter().map(|&i| fields[i]);
@@ -116,9 +115,9 @@ mod tests {
     }
 
     /// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019:
-    /// VGG-16 212, MobileNetV2 491. Of ResNet it has the variant with strides in other convolutions
-    /// (483). By hand for ours: 7, 11 after the pooling; 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 →
-    /// 267; 32 + 2 × 64 → 427.
+    /// VGG-16 212, MobileNetV2 491. For ResNet it has the variant with strides in other
+    /// convolutions (483). By hand for this one: 7, 11 after the pooling; 3 × 8 → 35; 8 + 3 × 16 →
+    /// 91; 16 + 5 × 32 → 267; 32 + 2 × 64 → 427.
     #[test]
     fn receptive_fields_are_the_published_ones() {
         assert_eq!(last_field(&networks::vgg16(10)), 212);
@@ -142,7 +141,7 @@ mod tests {
         assert_eq!(memory.at_batch(8).at_batch(2), memory.at_batch(2));
 
         // Twelve blocks, each with 18 layers' tokens and two sets of scores; before them the
-        // patches and the tokens, behind them the class token and its norm.
+        // patches and the tokens, after them the class token and its norm.
         let vit = networks::vit_base(10).without_classifier();
         let vit_shapes = vit.shapes(224, 224).unwrap();
         let of_vit = ActivationMemory::of((&vit, &vit_shapes), true, None);

@@ -1,6 +1,6 @@
 use crate::{Error, Graph, Node, NodeId, Op, Result, op::Form};
 
-/// The pooling that a cut puts behind a feature map or behind tokens.
+/// The pooling that a cut adds after a feature map or tokens.
 const POOL: &str = "cut_pool";
 
 impl Graph {
@@ -9,7 +9,7 @@ impl Graph {
     /// transformer. "As many layers as one likes may be replaced."
     ///
     /// `layer` is a layer's name, e.g. `layer3.5.act3`, or that of a group of layers, e.g.
-    /// `layer3`, which stands for the last of them. Names stay, so that the same weights fit.
+    /// `layer3`, which means the last of them. Names are kept, so that the same weights fit.
     ///
     /// ```
     /// let network = taper_graph::networks::resnet50(1000);
@@ -20,8 +20,8 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if nothing that learns
-    /// comes before the cut.
+    /// [`Error::UnknownLayer`] suggests the nearest names; [`Error::Layer`] if no layer with
+    /// weights comes before the cut.
     pub fn cut(&self, layer: &str) -> Result<Graph> {
         let last = self.last_of(layer)?;
         let mut graph = self.up_to(last);

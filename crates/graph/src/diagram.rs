@@ -1,4 +1,4 @@
-//! A network as a picture: blocks from top to bottom, with what they do and what comes out.
+//! A network as a drawing: blocks from top to bottom, with their operations and output shapes.
 
 use std::fmt::Write as _;
 
@@ -21,14 +21,14 @@ struct Block {
     parameters: usize,
     /// Whether its input is added to its output.
     shortcut: bool,
-    /// How many blocks after one another are alike.
+    /// How many identical blocks follow one another.
     times: usize,
     trained: bool,
 }
 
-/// Draws a backbone and the head on it as SVG: a box for each block, equal ones together, with
-/// shapes and parameters. Wider boxes have more channels; a line beside a box is a shortcut; what
-/// is trained has another colour.
+/// Draws a backbone and the head on it as SVG: a box for each block, or for a run of equal ones,
+/// with shapes and parameters. Wider boxes have more channels; a line beside a box is a shortcut;
+/// trained blocks have a different colour.
 ///
 /// # Errors
 /// As [`Graph::shapes`].
@@ -67,7 +67,7 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
         let (group, alone) = group_of(node);
         match groups.last_mut() {
             Some((last, ids)) if !alone && *last == group => ids.push(id),
-            // What learns nothing belongs to the layer before it.
+            // Layers without parameters belong to the layer before them.
             Some((_, ids)) if group.is_empty() && node.op.operation().follows() => ids.push(id),
             _ => groups.push((group, vec![id])),
         }
@@ -93,12 +93,12 @@ fn blocks(graph: &Graph, shapes: &[Shape], trained: bool, prefix: &str) -> Vec<B
     groups.into_iter().map(block).collect()
 }
 
-/// The block that a layer's name says, e.g. `layer1.0` of `layer1.0.conv1`; empty for a layer that
-/// stands alone. And whether it begins a block in any case.
+/// The block named in a layer's name, e.g. `layer1.0` in `layer1.0.conv1`; empty for a layer on its
+/// own. And whether the layer always begins a block.
 fn group_of(node: &Node) -> (String, bool) {
     let parts: Vec<&str> = node.name.split('.').collect();
     let number = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
-    // ConvNeXt's scale has its block's own name.
+    // ConvNeXt's layer scale has the same name as its block.
     if matches!(node.op, Op::LayerScale(_)) && parts.last().is_some_and(number) {
         return (node.name.clone(), false);
     }
@@ -110,13 +110,13 @@ fn group_of(node: &Node) -> (String, bool) {
     }
 }
 
-/// What a layer does, as far as it is worth a word: a projection on a shortcut never is.
+/// What a layer does, if worth mentioning: a projection on a shortcut never is.
 fn describe(node: &Node, first: bool, shortcut: bool) -> Option<String> {
     let projects = matches!(node.op, Op::Conv2d(_)) && node.name.contains("downsample");
     if shortcut && projects { None } else { node.op.operation().description(first) }
 }
 
-/// Equal blocks after one another become one.
+/// Merges runs of equal blocks.
 fn merged(blocks: Vec<Block>) -> Vec<Block> {
     let mut all: Vec<Block> = Vec::new();
     for block in blocks {

@@ -27,7 +27,7 @@ pub enum Error {
         height: usize,
         /// The input's width in pixels.
         width: usize,
-        /// By how much the network shrinks its input.
+        /// The factor by which the network shrinks its input.
         stride: usize,
         /// The input size whose last feature map is 4 × 4.
         comfortable: usize,

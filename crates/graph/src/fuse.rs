@@ -1,6 +1,6 @@
-//! From layers to the steps of a frozen network: BatchNorm folded into the convolution before it,
-//! and what follows a convolution directly (residual, activation) computed with it. The frozen
-//! forms of all devices stand on this.
+//! From layers to the steps of a frozen network: BatchNorm is folded into the convolution before
+//! it, and a residual or activation that directly follows a convolution is computed with it. The
+//! frozen forms on all devices are based on this.
 
 use std::borrow::Cow;
 
@@ -11,24 +11,24 @@ use crate::{
 
 /// Output channels up to which the first layers of a frozen network in bf16 stay in f32.
 ///
-/// A map of few channels holds little that could average the error of another away, and all that
-/// follows rests on it: on real pictures with white ground, where whole regions round the same way,
-/// the three first layers of EfficientNet-Lite0 make two thirds of the error of bf16
-/// (`docs/performance.md`). Being thin, they cost little.
+/// With few channels, rounding errors hardly average out, and everything that follows depends on
+/// these layers: on real pictures with a white background, where whole regions round the same way,
+/// the first three layers of EfficientNet-Lite0 cause two thirds of the error of bf16
+/// (`docs/performance.md`). As they are thin, they cost little.
 pub const THIN_CHANNELS: usize = 32;
 
 /// What a step of a frozen network computes first.
 ///
-/// The forms of all devices match this exhaustively.
+/// The implementations for all devices match this exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FusedOp {
     /// A convolution.
     Conv2d(Conv2d),
     /// A fully connected layer over a vector, or over each token.
     Linear {
-        /// Length of the vectors that go in.
+        /// Length of the input vectors.
         in_features: usize,
-        /// Length of the vectors that come out.
+        /// Length of the output vectors.
         out_features: usize,
     },
     /// Maximum over a sliding window.
@@ -53,33 +53,33 @@ pub enum FusedOp {
 /// A step of a frozen network: activation(scale · op(input) + shift + residual).
 #[derive(Debug, Clone, PartialEq)]
 pub struct FusedLayer {
-    /// The layer that it starts with.
+    /// Its first layer.
     pub node: NodeId,
-    /// The layer whose output it gives: the last one that is fused to it.
+    /// The layer whose output it produces: the last one fused into it.
     pub end: NodeId,
-    /// The layers behind `node` that are fused to it, in order.
+    /// The layers after `node` that are fused into it, in order.
     pub fused: Vec<NodeId>,
     /// What it computes first.
     pub op: FusedOp,
     /// The layer whose output it reads: the graph's input, or the `end` of an earlier step.
     pub input: NodeId,
-    /// Whose output is added before the activation: the `end` of an earlier step.
+    /// The step whose output is added before the activation, by its `end`.
     pub residual: Option<NodeId>,
-    /// What is done to each value at the end.
+    /// The activation applied to each value at the end.
     pub activation: Option<Activation>,
-    /// By what each output channel is multiplied, also after a normalisation; empty for pooling.
+    /// The factor of each output channel, also after a normalisation; empty for pooling.
     scale: Vec<f64>,
-    /// What is added to each output channel afterwards; empty for pooling.
+    /// The shift added to each output channel afterwards; empty for pooling.
     shift: Vec<f64>,
 }
 
 impl FusedLayer {
     /// Weight and bias of the convolution or linear layer, with scale and shift folded into them:
-    /// in torch's layout, and `[out]`. Folded in f64 and rounded once. Of a layer norm scale and
-    /// bias, `[channels]`; both are empty for pooling.
+    /// in torch's layout, and `[out]`. Folded in f64 and rounded once. For a layer norm, its scale
+    /// and bias, `[channels]`; both are empty for pooling.
     ///
     /// # Errors
-    /// [`Error::Layer`] if the weights do not hold the layer's tensor.
+    /// [`Error::Layer`] if the weights do not contain the layer's tensor.
     pub fn folded(
         &self,
         graph: &Graph,
@@ -103,11 +103,12 @@ impl FusedLayer {
 }
 
 impl FusedLayer {
-    /// What is added to the tokens of a grid of patches: [`PatchTokens::table`] of this layer's
+    /// The values added to the tokens of a grid of patches: [`PatchTokens::table`] of this layer's
     /// tensors.
     ///
     /// # Errors
-    /// [`Error::Layer`] if this is no layer of patches, or the weights do not hold its tensors.
+    /// [`Error::Layer`] if this is not a layer of patches, or the weights do not contain its
+    /// tensors.
     pub fn tokens(
         &self,
         graph: &Graph,
@@ -128,7 +129,7 @@ impl FusedLayer {
 ///
 /// # Errors
 /// [`Error::Weights`] if the weights do not fit; [`Error::Layer`] names a layer that cannot be
-/// fused to a convolution and is none of the steps' kinds.
+/// fused into a convolution and is not a kind of step.
 pub fn fuse(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<FusedLayer>> {
     crate::check_weights(graph, weights)?;
     let nodes = graph.nodes();
@@ -231,7 +232,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// Adds a step, with the layers behind it as far as they can be fused to it.
+    /// Adds a step, with as many of the following layers as can be fused into it.
     fn chain(
         &mut self,
         id: NodeId,
@@ -289,8 +290,8 @@ impl Fuser<'_> {
                     if other == layer.end {
                         break;
                     }
-                    // The other side must exist when this convolution runs; else the other side
-                    // takes the sum.
+                    // The other input must exist when this convolution runs; otherwise the sum is
+                    // fused into the step of the other input.
                     let Some(value) = self.value_of[other] else { break };
                     layer.residual = Some(value);
                 }
@@ -302,7 +303,7 @@ impl Fuser<'_> {
                     break;
                 }
                 Fusing::Nothing => {}
-                // Behind a residual nothing is folded any more.
+                // Nothing is folded after a residual.
                 Fusing::BatchNorm { .. } | Fusing::LayerScale | Fusing::Add => break,
                 Fusing::Source | Fusing::Step { .. } => break,
             }
@@ -367,7 +368,7 @@ mod tests {
         // Each of the 16 blocks adds its shortcut in one convolution.
         assert_eq!(layers.iter().filter(|l| l.residual.is_some()).count(), 16);
         assert_eq!(layers.last().unwrap().end, graph.output());
-        // Each step reads what an earlier one gives.
+        // Each step reads the output of an earlier one.
         let mut known = vec![0];
         for layer in &layers {
             assert!(known.contains(&layer.input));

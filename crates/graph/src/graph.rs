@@ -6,7 +6,7 @@ use crate::{
     stored::StoredGraph,
 };
 
-/// The position of a layer in its graph. Layers stand in the order of computation.
+/// The position of a layer in its graph. Layers are in the order of computation.
 pub type NodeId = usize;
 
 /// One layer.
@@ -17,7 +17,7 @@ pub struct Node {
     pub name: String,
     /// What it does.
     pub op: Op,
-    /// Where its inputs come from; all of them stand earlier.
+    /// The layers that it reads; all of them come earlier.
     pub inputs: Vec<NodeId>,
 }
 
@@ -69,7 +69,7 @@ pub struct Graph {
     pub(crate) output: NodeId,
 }
 
-/// How many strides of a picture are tried to find out from which size on a network takes it.
+/// How many multiples of the stride are tried to find the smallest size that a network accepts.
 const MOST_STRIDES: usize = 32;
 
 impl Graph {
@@ -93,7 +93,7 @@ impl Graph {
         self.output
     }
 
-    /// How many features the backbone gives per picture.
+    /// How many features the backbone computes per picture.
     pub fn feature_width(&self) -> usize {
         self.channels(self.features)
     }
@@ -112,14 +112,14 @@ impl Graph {
             .map_or(self.features, |pool| self.nodes[pool].inputs[0])
     }
 
-    /// The same network without everything that the features do not need: "no top".
+    /// The same network without everything that the features do not need ("no top").
     ///
-    /// Layers behind the features go; names stay, so that the same weights fit.
+    /// Removes the layers after the features; names are kept, so that the same weights fit.
     pub fn without_classifier(&self) -> Graph {
         self.up_to(self.features)
     }
 
-    /// The layers that one of them needs, which becomes features and output.
+    /// The layers that the given one depends on; it becomes features and output.
     pub(crate) fn up_to(&self, last: NodeId) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
         needed[last] = true;
@@ -141,7 +141,7 @@ impl Graph {
         Graph { name: self.name.clone(), nodes, features, output: features }
     }
 
-    /// By how much the network shrinks a picture's sides until the last feature map.
+    /// The factor by which the network shrinks a picture's sides up to the last feature map.
     pub fn total_stride(&self) -> usize {
         let mut strides: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -159,8 +159,8 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::InputTooSmall`] below the network's total stride; [`Error::LayerInputTooSmall`]
-    /// where a larger picture helps a layer, e.g. VGG's classifier; [`Error::Layer`] names the
-    /// first layer that gets something else that it cannot take.
+    /// where a layer, e.g. VGG's classifier, needs a larger picture; [`Error::Layer`] names the
+    /// first layer whose input does not fit for another reason.
     pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<Shape>> {
         if matches!(self.nodes[0].op, Op::Input(_)) {
             let stride = self.total_stride();
@@ -213,8 +213,8 @@ impl Graph {
         self.nodes.iter().enumerate().flat_map(tensors_of).collect()
     }
 
-    /// How many learnable numbers the network has: weights, scales and biases, as published counts
-    /// go.
+    /// How many learnable numbers the network has: weights, scales and biases, as in published
+    /// counts.
     pub fn learnable_parameters(&self) -> usize {
         self.count(true)
     }
@@ -232,7 +232,7 @@ impl Graph {
             .sum()
     }
 
-    /// The number of channels that a layer gives; does not depend on the input's size.
+    /// The number of channels of a layer's output; does not depend on the input's size.
     fn channels(&self, id: NodeId) -> usize {
         let mut channels: Vec<usize> = Vec::with_capacity(id + 1);
         for node in &self.nodes[..=id] {
@@ -242,7 +242,7 @@ impl Graph {
         channels[id]
     }
 
-    /// The form of what each layer gives; does not depend on the input's size.
+    /// The form of each layer's output; does not depend on the input's size.
     pub(crate) fn forms(&self) -> Vec<Form> {
         let mut forms: Vec<Form> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -281,7 +281,7 @@ impl GraphBuilder {
     ///
     /// # Panics
     /// If an input does not exist yet, the number of inputs is wrong or the name is taken: mistakes
-    /// of the author of a network, not of its user.
+    /// by the author of a network, not by its user.
     pub fn layer(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
         let name = name.into();
         assert_eq!(inputs.len(), op.arity(), "layer '{name}' has a wrong number of inputs");
@@ -335,7 +335,8 @@ impl GraphBuilder {
         self.layer(name, Op::Linear(linear), &[input])
     }
 
-    /// Ends the network: its output is the last layer, its features come out of `features`.
+    /// Finishes the network: its output is the last layer, its features are the output of
+    /// `features`.
     pub fn finish(self, features: NodeId) -> Graph {
         let output = self.nodes.len() - 1;
         Graph { name: self.name, nodes: self.nodes, features, output }

@@ -1,4 +1,4 @@
-//! The heads that are put on a backbone: from its features to one logit per class.
+//! The heads for a backbone: from its features to one logit per class.
 
 use crate::{Activation, BatchNorm, Dropout, Graph, GraphBuilder, Node, NodeId, Op};
 
@@ -44,8 +44,8 @@ pub fn mlp(width: usize, hidden: &[usize], dropout: f32, classes: usize) -> Grap
     g.finish(0)
 }
 
-/// The head with another probability of dropout: in all of its dropout layers, or, if it has none,
-/// in a new one before its last layer. 0 leaves the values as they are.
+/// The head with a different dropout probability: in all of its dropout layers, or, if it has none,
+/// in a new one before its last layer. 0 means no dropout.
 pub fn with_dropout(head: &Graph, p: f32) -> Graph {
     let mut head = head.clone();
     let mut changed = false;

@@ -2,12 +2,11 @@ use taper_core::{Digest, Identity, Precision, Preprocessing};
 
 use crate::{Graph, WeightSource};
 
-/// Raised when the same settings begin to give other features.
+/// Raise this when the same settings come to give different features.
 const FEATURES_VERSION: u64 = 3;
 
-/// What the weights that are in a network come to: the names, shapes and bits of all tensors that
-/// the graph needs, in its order, wherever they came from. A tensor that is missing counts as
-/// empty.
+/// A digest of a network's weights: the names, shapes and bits of all tensors that the graph needs,
+/// in its order, wherever they came from. A missing tensor counts as empty.
 pub fn weights_identity(graph: &Graph, weights: &dyn WeightSource) -> Digest {
     let mut identity = Identity::new("taper/weights", 1);
     for parameter in graph.parameters() {
@@ -20,9 +19,9 @@ pub fn weights_identity(graph: &Graph, weights: &dyn WeightSource) -> Digest {
     identity.finish()
 }
 
-/// What decides what a frozen network says about a picture, beside the picture itself:
-/// architecture, weights, preprocessing, precision, and what computes it, which sums in an order of
-/// its own.
+/// Everything that determines a frozen network's output besides the picture itself: architecture,
+/// weights, preprocessing, precision, and what computes it, since each implementation sums in its
+/// own order.
 pub fn features_identity(
     graph: &Graph,
     weights: &dyn WeightSource,

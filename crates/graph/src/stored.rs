@@ -1,4 +1,4 @@
-//! Graphs as they stand in saved artefacts, those of earlier versions too.
+//! Graphs as stored in saved artefacts, including those of earlier versions.
 
 use serde::de::{
     Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor,
@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeSeed};
 use crate::networks::VisionTransformer;
 use crate::{Graph, GraphBuilder, Node, NodeId, Op};
 
-/// A graph as it was written, before anything was checked.
+/// A graph as it was written, before any check.
 #[derive(Deserialize)]
 pub(crate) struct StoredGraph {
     name: String,
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for StoredOpVisitor {
     }
 }
 
-/// A variant whose name was read already.
+/// A variant whose name has been read already.
 struct Named<V> {
     name: String,
     content: V,

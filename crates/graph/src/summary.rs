@@ -11,7 +11,7 @@ pub struct LayerSummary {
     pub name: String,
     /// The kind of layer.
     pub kind: &'static str,
-    /// What comes out, one picture: height, width and channels, or the length of a vector.
+    /// The output for one picture: height, width and channels, or the length of a vector.
     pub output: Vec<usize>,
     /// The layer's numbers: learnable ones and running statistics, as Keras counts them.
     pub parameters: usize,
@@ -19,14 +19,13 @@ pub struct LayerSummary {
     pub trainable: bool,
     /// Floating-point operations for one picture (a multiply-add is two).
     pub flops: u64,
-    /// The side of the square of pixels that one value depends on; none where that is the whole
-    /// picture.
+    /// The side of the square of pixels that one value depends on; none if it is the whole picture.
     pub receptive_field: Option<usize>,
 }
 
 /// How many numbers a network has.
 ///
-/// `total` counts what can be learned (weights, scales, biases), as papers and torch do. Keras adds
+/// `total` counts what can be learned (weights, scales, biases), as in papers and torch. Keras adds
 /// the running statistics of BatchNorm: `total + running_statistics`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
@@ -85,9 +84,9 @@ pub struct Summary {
     /// The side of the square of pixels that one value of it depends on; none where that is the
     /// whole picture.
     pub receptive_field: Option<usize>,
-    /// Memory for activations; of one picture, until [`Summary::at_batch`] says otherwise.
+    /// Memory for activations, for one picture unless [`Summary::at_batch`] was called.
     pub activations: ActivationMemory,
-    /// What a user should know, each with its remedy.
+    /// Warnings for the user, each with its remedy.
     pub warnings: Vec<String>,
 }
 
@@ -149,8 +148,8 @@ impl Summary {
     }
 }
 
-/// The last feature map, and by how much it is smaller than the picture. Of tokens, the patches
-/// that they were made of.
+/// The last feature map, and how many times smaller it is than the picture. For tokens, the patches
+/// that they were made from.
 fn last_map(backbone: &Graph, shapes: &[Shape]) -> (Shape, usize) {
     let forms = backbone.forms();
     let mut map = backbone.last_feature_map();

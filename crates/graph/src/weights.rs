@@ -42,13 +42,13 @@ impl Weights {
     /// Weights for `graph` by a fixed formula, bit for bit the same in any language: the basis of
     /// the parity tests.
     ///
-    /// The value at flat index i of the tensor called `name` comes from u in [0, 1): with h the
+    /// The value at flat index i of the tensor named `name` comes from u in [0, 1): with h the
     /// 32-bit FNV-1a hash of the name and x = h + i · 0x9E3779B9 (mod 2³²), u is the upper 24 bits
     /// of MurmurHash3's finaliser of x, over 2²⁴. Then, in 64-bit arithmetic and rounded to 32 bits
     /// at the end: weights (2u − 1) · √(6 / fan-in), so that the variance is 2 / fan-in (He et
     /// al.); scales 0.65 + 0.4u; running variances 0.75 + 0.5u; biases and running means 0.2 · (u −
     /// 0.5). Activations keep their size through ReLU networks of any depth, and the outputs depend
-    /// visibly on every tensor. The names alone decide: a network with and without its classifier
+    /// visibly on every tensor. Only the names matter: a network with and without its classifier
     /// gets the same weights. `crates/testing/reference/seeded.py` does the same for timm's models.
     pub fn seeded(graph: &Graph) -> Self {
         let mut all = Self::new();
@@ -58,8 +58,8 @@ impl Weights {
         all
     }
 
-    /// The same for tensors of any names and shapes; what they are for follows from the last part
-    /// of the name, as in `seeded.py`.
+    /// The same for tensors of any names and shapes; their role follows from the last part of the
+    /// name, as in `seeded.py`.
     pub fn seeded_by_name(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         let mut all = Self::new();
         for (name, shape) in tensors {
@@ -126,12 +126,12 @@ impl WeightSource for Weights {
 /// Everything about a set of weights that does not fit a network, listed together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Tensors that the network needs and that are not there, each with the nearest names that are
-    /// there and that nothing needs.
+    /// Tensors that the network needs and that are missing, each with the nearest names among the
+    /// unused tensors.
     pub missing: Vec<(String, Vec<String>)>,
-    /// Tensors of another shape: name, needed, found.
+    /// Tensors of a different shape: name, needed, found.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Tensors that are there and that nothing needs.
+    /// Unused tensors.
     pub unexpected: Vec<String>,
 }
 
@@ -175,15 +175,16 @@ impl fmt::Display for Mismatch {
 }
 
 /// Checks that every tensor of the network is there with its shape. Tensors that the network does
-/// not need are fine: a backbone is read from a file with the classifier in it.
+/// not need are fine: a backbone may be read from a file that includes the classifier.
 ///
 /// # Errors
-/// [`Error::Weights`] lists everything that is missing or misshapen, and what is there instead.
+/// [`Error::Weights`] lists everything that is missing or of the wrong shape, and what is there
+/// instead.
 pub fn check_weights(graph: &Graph, source: &dyn WeightSource) -> Result<()> {
     check_weights_in(graph, graph, source)
 }
 
-/// The same for a part of a network: what only the `whole` needs is not unexpected.
+/// The same for a part of a network: tensors that only the `whole` needs are not unexpected.
 ///
 /// # Errors
 /// As [`check_weights`].
@@ -194,7 +195,8 @@ pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource)
     for parameter in graph.parameters() {
         match source.shape(&parameter.name) {
             None => {
-                // Comparing all names with all would take long for a file of another network.
+                // Comparing all names with each other would take long for a file of another
+                // network.
                 let shown = mismatch.missing.len() < SHOWN;
                 let candidates = shown.then(unexpected).into_iter().flatten();
                 let near = taper_core::nearest(&parameter.name, candidates, 1);

@@ -17,8 +17,7 @@ pub enum Sampling {
     /// Every row once.
     #[default]
     Shuffled,
-    /// Every class as often as any other; of a class, every row equally often, up to one time more
-    /// or less.
+    /// Every class equally often; within a class, every row equally often, give or take one.
     Balanced,
     /// Drawn with replacement, as PyTorch's `WeightedRandomSampler`: each row with a probability
     /// proportional to the weight (0 or more) of its class, in label order; without weights,

@@ -19,10 +19,10 @@ use crate::{Error, Result};
 /// `load_state_dict` (without `use_ema`).
 const WRAPPERS: [&str; 5] = ["state_dict", "model", "state_dict_ema", "model_ema", "module"];
 
-/// A pickle that describes weights is small; the numbers are outside of it.
+/// A pickle that describes weights is small; the numbers are outside it.
 const LARGEST_PICKLE: u64 = 64 << 20;
 
-/// Reads the names of all tensors and where they lie; `name` stands for the file in messages.
+/// Reads the names and positions of all tensors; `name` stands for the file in messages.
 pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
     let contents = if data.starts_with(ZIP_MAGIC) { read_zip(data) } else { read_old(data) };
     contents.map_err(|problem| Error::Checkpoint { file: name.to_owned(), problem })
@@ -45,7 +45,7 @@ fn read_zip(data: &[u8]) -> Step<Contents> {
         let range = start.zip(size).and_then(|(start, size)| Some(start..start.checked_add(size)?));
         let range = range.filter(|range| data.get(range.clone()).is_some());
         let range = range.ok_or_else(|| format!("its entry '{name}' lies outside the file"))?;
-        // torch names the archive's folder after the file that was first written.
+        // torch names the archive's folder after the original file.
         let inner = name.split_once('/').map_or(name.as_str(), |(_, inner)| inner);
         entries.insert(inner.to_owned(), range);
     }
@@ -90,7 +90,8 @@ fn read_old(data: &[u8]) -> Step<Contents> {
     let Value::List(keys_list) = keys.value else {
         return Err("the names of its numbers are not a list".into());
     };
-    // What the storages are comes from the object; where they lie, from the order of their names.
+    // The storages' types and sizes come from the object; their positions, from the order of their
+    // names.
     let mut sizes: HashMap<&str, Storage> = HashMap::new();
     for storage in &object.arena.storages {
         sizes.insert(text_of(object_bytes, storage.key), *storage);
@@ -159,7 +160,8 @@ fn collect(
     Ok(contents)
 }
 
-/// The dictionary of weights: the object itself, or what a training script has wrapped it in.
+/// The dictionary of weights: the object itself, or an entry of it if a training script has wrapped
+/// it.
 fn state_dict<'a>(value: Value, arena: &'a Arena, pickle: &[u8]) -> Step<&'a [(Value, Value)]> {
     let Value::Dict(dict) = value else {
         return Err("it contains no dictionary of tensors".into());
@@ -181,7 +183,7 @@ fn state_dict<'a>(value: Value, arena: &'a Arena, pickle: &[u8]) -> Step<&'a [(V
     Ok(items)
 }
 
-/// Where a view lies, if all of it is inside of its storage.
+/// The position of a view, if all of it is inside its storage.
 fn located(view: &TensorView, element: ElementType, storage: Range<usize>) -> Option<Tensor> {
     let size = view.storage.number.bytes();
     let all = |values: &[u64]| -> Option<Vec<usize>> {
@@ -192,7 +194,7 @@ fn located(view: &TensorView, element: ElementType, storage: Range<usize>) -> Op
         return None;
     }
     let count = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
-    // The last value that the view reaches, and the strides of row-major order.
+    // The last value that the view reaches, and the row-major strides.
     let (mut reach, mut row_major, mut contiguous) = (1usize, 1usize, true);
     for (side, stride) in shape.iter().zip(&strides).rev() {
         if *side > 1 {
@@ -201,7 +203,7 @@ fn located(view: &TensorView, element: ElementType, storage: Range<usize>) -> Op
         }
         row_major = row_major.checked_mul((*side).max(1))?;
     }
-    // A view that repeats numbers (strides of 0) would unfold to any size.
+    // A view that repeats numbers (strides of 0) could expand to any size.
     if count > reach {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What every format of weights comes to: named tensors that lie somewhere in bytes.
+//! The common form of all weight formats: named tensors at positions in bytes.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -8,12 +8,12 @@ use crate::ElementType;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tensor {
     pub(crate) shape: Vec<usize>,
-    /// In numbers, if the values do not lie in row-major order.
+    /// In numbers, if the values are not in row-major order.
     pub(crate) strides: Option<Vec<usize>>,
     pub(crate) element: ElementType,
     /// Which of the files.
     pub(crate) file: usize,
-    /// From the start of that file; of a tensor with strides, all that they can reach.
+    /// From the start of that file; for a tensor with strides, all that they can reach.
     pub(crate) range: Range<usize>,
 }
 
@@ -21,9 +21,9 @@ pub(crate) struct Tensor {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) tensors: BTreeMap<String, Tensor>,
-    /// Tensors of other types, e.g. counters of batches, with the type's name: there, but not to be
-    /// had as floats.
+    /// Tensors of other types, e.g. counters of batches, with the type's name: present, but not
+    /// readable as floats.
     pub(crate) other: BTreeMap<String, String>,
-    /// Texts that the file's writer put into it.
+    /// The metadata written into the file.
     pub(crate) metadata: BTreeMap<String, String>,
 }

@@ -12,7 +12,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file is in no format that weights are read from.
+    /// A file is not in a supported weight format.
     #[error("'{file}' is {found}, not a safetensors file or a torch checkpoint: {remedy}")]
     Format {
         /// The file's path, or the name of embedded weights.
@@ -29,7 +29,7 @@ pub enum Error {
         file: String,
         /// What does not hold.
         problem: String,
-        /// The parser's own words, if it was the parser that refused.
+        /// The parser's own error, if the parser refused it.
         source: Option<serde_json::Error>,
     },
     /// A torch checkpoint is damaged, or more than a dictionary of tensors.
@@ -43,7 +43,7 @@ pub enum Error {
         /// What does not hold.
         problem: String,
     },
-    /// A tensor that the network needs has a type of number that cannot be read.
+    /// A tensor that the network needs has a number type that cannot be read.
     #[error(
         "tensor '{tensor}' of the weights '{file}' holds {found} numbers: \
          only F32, F16 and BF16 can be read; export the weights as 32-bit floats"
@@ -53,7 +53,7 @@ pub enum Error {
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// Its type in the words of the safetensors format.
+        /// Its type, as named by the safetensors format.
         found: String,
     },
     /// Weights and network do not belong together.
@@ -63,9 +63,9 @@ pub enum Error {
         file: String,
         /// The model's name.
         model: String,
-        /// Everything that is missing, misshapen or unexpected.
+        /// Everything that is missing, unexpected or of the wrong shape.
         source: Box<taper_graph::Error>,
-        /// What helps, e.g. the network that they belong to.
+        /// The remedy, e.g. the network that they belong to.
         remedy: String,
     },
     /// Tensors that cannot be written as a file.

@@ -15,7 +15,7 @@ use crate::{
     safetensors, shards,
 };
 
-/// A type of number that weights can be stored as.
+/// A number type that weights can be stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ElementType {
     /// 32-bit floats.
@@ -27,11 +27,11 @@ pub enum ElementType {
 }
 
 /// Named tensors of a file, read in place: safetensors in one file or in several with an index
-/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
-/// nothing is executed.
+/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), whose code is
+/// never executed.
 ///
 /// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are
-/// read when it is asked for. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened
+/// read when it is requested. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened
 /// on demand. Values are in row-major order. The whole header is checked on opening; a damaged or
 /// hostile file is an error, never a crash.
 ///
@@ -85,14 +85,14 @@ impl Bytes {
 impl WeightFile {
     /// Opens a file.
     ///
-    /// The file must not change while it is open. Replacing it by a rename, as all of Taper does,
+    /// The file must not change while it is open. Replacing it by a rename, as Taper always does,
     /// is fine.
     ///
     /// # Errors
     /// [`Error::Read`] if it cannot be opened; [`Error::Format`] if it is something else (an HDF5
     /// file, a pointer file of Git LFS, …); [`Error::Damaged`] if it is truncated or its header is
-    /// inconsistent; [`Error::Checkpoint`] if a torch checkpoint is damaged or asks for more than
-    /// tensors.
+    /// inconsistent; [`Error::Checkpoint`] if a torch checkpoint is damaged or refers to anything
+    /// but tensors.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -126,7 +126,7 @@ impl WeightFile {
             let path = folder.join(shard);
             let one = Self::parse(path.display().to_string(), map(&path)?)?;
             for (name, tensor) in one.contents.tensors {
-                // A tensor that two files hold counts where the index says.
+                // If two files contain a tensor, the index decides which one counts.
                 if index.tensors.get(&name).is_none_or(|file| *file == position) {
                     all.contents.tensors.insert(name, Tensor { file: position, ..tensor });
                 }
@@ -178,7 +178,7 @@ impl WeightFile {
         &self.name
     }
 
-    /// The texts that the file's writer put into its header.
+    /// The metadata in the file's header.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.contents.metadata
     }
@@ -188,7 +188,7 @@ impl WeightFile {
         self.contents.tensors.get(name).map(|tensor| tensor.element)
     }
 
-    /// The file's length in bytes; of all shards together.
+    /// The file's length in bytes; for shards, their total.
     pub fn size(&self) -> usize {
         self.files.iter().map(|file| file.get().len()).sum()
     }
@@ -210,12 +210,12 @@ impl WeightFile {
         })
     }
 
-    /// How a tensor of a type that is not read is stored, e.g. `I64`.
+    /// The type of a tensor that cannot be read, e.g. `I64`.
     pub fn other_type(&self, name: &str) -> Option<&str> {
         self.contents.other.get(name).map(String::as_str)
     }
 
-    /// Gives the digest that is known beforehand, so that it need not be computed.
+    /// Sets a digest that is already known, so that it need not be computed.
     #[cfg(feature = "digest")]
     #[must_use]
     pub fn with_digest(self, digest: &str) -> Self {
@@ -223,11 +223,11 @@ impl WeightFile {
     }
 
     /// Checks that everything the network needs is there, in its shape and in a type that can be
-    /// read. What the network does not need is not looked at.
+    /// read. Other tensors are ignored.
     ///
     /// # Errors
-    /// [`Error::ElementType`] names the first tensor of a foreign type; [`Error::Mismatch`] lists
-    /// all that is missing or misshapen.
+    /// [`Error::ElementType`] names the first tensor of an unreadable type; [`Error::Mismatch`]
+    /// lists everything that is missing or of the wrong shape.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         for parameter in graph.parameters() {
             if let Some(found) = self.contents.other.get(&parameter.name) {
@@ -283,7 +283,7 @@ impl fmt::Debug for WeightFile {
 
 /// The start of torch's old format: a pickle of its magic number.
 const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// The start of a zip archive, which torch's format is since 1.6.
+/// The start of a zip archive, torch's format since 1.6.
 pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 #[cfg(feature = "torch")]
@@ -334,7 +334,7 @@ fn contents(mut file: File) -> std::io::Result<Bytes> {
 }
 
 /// The values of a view with strides, in row-major order. The reader has checked that it stays
-/// inside of `values`.
+/// inside `values`.
 fn in_row_major(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let value = |mut index: usize| {
@@ -363,13 +363,12 @@ fn widen(bytes: &[u8], one: impl Fn(u16) -> f32) -> Vec<f32> {
     words.iter().map(|word| one(u16::from_le_bytes(*word))).collect()
 }
 
-/// What a file that is no safetensors file seems to be, and what helps.
+/// What a file that is not a safetensors file seems to be, and what helps.
 fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.is_empty() {
         return Some(("an empty file", "fetch or export it again"));
     }
-    // A safetensors file starts with the header's length, so that its ninth byte is the header's
-    // first.
+    // A safetensors file starts with the header's length, so its ninth byte is the header's first.
     if bytes.get(8) == Some(&b'{') {
         return None;
     }
@@ -407,7 +406,7 @@ mod tests {
 
     use super::*;
 
-    /// A safetensors file of this header and so many bytes 0, 1, 2, ….
+    /// A safetensors file with this header and this many bytes 0, 1, 2, ….
     fn file(header: &str, bytes: usize) -> Vec<u8> {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());

@@ -7,7 +7,7 @@ pub(crate) fn widen_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let exponent = bits & 0x7c00;
     let rest = u32::from(bits & 0x7fff) << 13;
-    // All three are computed and one is taken, so that the compiler makes vectors of it.
+    // All three are computed and one is selected, so that the compiler can vectorise it.
     let normal = rest + (112 << 23);
     let subnormal = (f32::from_bits(SMALLEST | rest) - f32::from_bits(SMALLEST)).to_bits();
     let quiet = u32::from(rest & 0x7f_ffff != 0) << 22;
@@ -26,7 +26,7 @@ pub(crate) fn widen_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// The number in half precision, if that is the same number to the bit.
+/// The number in half precision, if it can be represented exactly.
 pub(crate) fn exact_f16(value: f32) -> Option<u16> {
     let bits = value.to_bits();
     let sign = (bits >> 16) as u16 & 0x8000;

@@ -1,10 +1,10 @@
-//! The part of Python's pickle format that torch checkpoints of weights need, read without
-//! executing anything.
+//! The part of Python's pickle format that torch's weight checkpoints need, read without executing
+//! anything.
 //!
 //! A pickle is a program for a stack machine that may call any function of any Python module. Here,
-//! a name of a function is only a name: the few that build tensors are understood, every other is
-//! refused. Values live in an arena, so that no nesting, however deep, costs stack; their number is
-//! limited, so that a small file cannot fill the memory.
+//! a name of a function is only a name: the few that build tensors are understood, and all others
+//! are refused. Values live in an arena, so that even the deepest nesting uses no stack; their
+//! number is limited, so that a small file cannot fill the memory.
 //!
 //! Follows `Lib/pickletools.py` of CPython (opcodes) and `torch/serialization.py`,
 //! `torch/_utils.py` (tensors).
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// More values than any checkpoint has: the largest networks have some ten thousand tensors.
 const MOST_VALUES: usize = 1 << 22;
 
-/// A value; what is larger than a number lies in the arena.
+/// A value; anything larger than a number is in the arena.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Value {
     None,
@@ -39,7 +39,7 @@ pub(crate) enum Global {
     RebuildTensor,
     RebuildParameter,
     Size,
-    /// A class of storages: the type of number.
+    /// A storage class, i.e. a number type.
     Storage(Number),
     /// A `torch.dtype`.
     Type,
@@ -87,7 +87,7 @@ impl Number {
     }
 }
 
-/// A block of numbers outside of the pickle.
+/// A block of numbers outside the pickle.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Storage {
     pub(crate) number: Number,
@@ -129,7 +129,7 @@ pub(crate) struct Unpickled {
 /// Runs the pickle at the start of `bytes`.
 ///
 /// # Errors
-/// In words, what is wrong, or which foreign name it asks for.
+/// A description of what is wrong, or which foreign name it refers to.
 pub(crate) fn unpickle(bytes: &[u8]) -> Result<Unpickled, String> {
     // Positions are stored in 32 bits.
     let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
@@ -259,7 +259,7 @@ impl<'a> Machine<'a> {
                 0x80 => {
                     self.byte()?;
                 }
-                // A frame: its length says nothing that is not known.
+                // A frame: its length is not needed.
                 0x95 => {
                     self.take(8)?;
                 }
@@ -345,7 +345,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A number, a text, or what is neither.
+    /// A number, a string, or neither.
     fn atom(&mut self, code: u8) -> Step<Value> {
         Ok(match code {
             0x88 | 0x89 => Value::Bool,
@@ -416,7 +416,7 @@ impl<'a> Machine<'a> {
 
     fn long(&mut self, length: usize) -> Step<Value> {
         if length > 8 {
-            // The magic number of torch's old format has ten bytes; nobody asks for its value.
+            // The magic number of torch's old format has ten bytes; its value is not needed.
             self.take(length)?;
             return Ok(Value::None);
         }
@@ -439,7 +439,8 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(bytes).map_err(|_| "a text in the pickle is not UTF-8".into())
     }
 
-    /// `("storage", class, key, place, count)` and, in the old format, what it is a view of.
+    /// `("storage", class, key, place, count)` and, in the old format, the storage that it is a
+    /// view of.
     fn storage(&self, id: Value) -> Step<Storage> {
         let odd = || String::from("the pickle refers to something that is not a tensor storage");
         let parts = self.sequence(id)?;

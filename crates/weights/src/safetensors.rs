@@ -1,7 +1,7 @@
 //! The safetensors format: a header in JSON, then the numbers.
 //!
-//! Follows `safetensors/src/tensor.rs` of the format's own crate, whose bytes the writer gives and
-//! whose checks the reader makes.
+//! Follows `safetensors/src/tensor.rs` of the format's own crate, whose bytes the writer produces
+//! and whose checks the reader makes.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,9 +16,9 @@ use crate::{
 };
 use crate::{Error, Result};
 
-/// The format's own limit: more is an attack on the reader's memory.
+/// The format's own limit, a guard against attacks on the reader's memory.
 pub(crate) const HEADER_LIMIT: usize = 100_000_000;
-/// The key of the texts in the header.
+/// The key of the metadata in the header.
 pub(crate) const METADATA: &str = "__metadata__";
 
 /// A tensor in the header.
@@ -29,8 +29,8 @@ pub(crate) struct Info {
     pub(crate) data_offsets: (usize, usize),
 }
 
-/// A header that holds together: the tensors fill the bytes from 0 to `length` without gaps and
-/// overlaps, and each has the size that its shape says.
+/// A consistent header: the tensors fill the bytes from 0 to `length` without gaps or overlaps, and
+/// each has the size of its shape.
 #[derive(Debug, Default)]
 struct Header {
     metadata: BTreeMap<String, String>,

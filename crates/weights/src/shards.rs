@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub(crate) struct Index {
     /// The files beside the index, in order.
     pub(crate) files: Vec<String>,
-    /// For each tensor, which of them.
+    /// For each tensor, the index of its file.
     pub(crate) tensors: BTreeMap<String, usize>,
 }
 

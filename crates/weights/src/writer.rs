@@ -9,7 +9,7 @@ use crate::{
     safetensors::{HEADER_LIMIT, Info, METADATA},
 };
 
-/// Collects named tensors and makes a safetensors file of them. The same tensors give the same
+/// Collects named tensors and makes a safetensors file from them. The same tensors give the same
 /// bytes.
 ///
 /// ```
@@ -30,7 +30,7 @@ pub struct TensorWriter {
 }
 
 /// The types that are written, in the reverse order of the file: wide numbers first, so that all
-/// lie aligned.
+/// are aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Dtype {
     F16,
@@ -68,8 +68,8 @@ impl TensorWriter {
         self.push(name.into(), Dtype::F32, shape, bytes);
     }
 
-    /// Adds a tensor as 16-bit floats if each of its values is one, else as 32-bit floats: no bit
-    /// is lost either way.
+    /// Adds a tensor as 16-bit floats if they represent all of its values exactly, else as 32-bit
+    /// floats: either way without loss.
     pub fn compact(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
         match as_f16(values) {
             Some(bytes) => self.push(name.into(), Dtype::F16, shape, bytes),
@@ -96,7 +96,7 @@ impl TensorWriter {
         self.tensors.push(Stored { name, dtype, shape: shape.to_vec(), bytes });
     }
 
-    /// The file's content. `text` is a key and a text for its header: one at most, since the
+    /// The file's content. `text` is a key and a text for its header: at most one, since the
     /// format's map has no order and the bytes must be the same every time.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Serialize for Header<'_> {
     }
 }
 
-/// The bytes of the values as 16-bit floats if each of them is one.
+/// The bytes of the values as 16-bit floats, if they can all be represented exactly.
 fn as_f16(values: &[f32]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(2 * values.len());
     for &value in values {

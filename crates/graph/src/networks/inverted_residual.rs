@@ -1,4 +1,4 @@
-//! What EfficientNet-Lite and MobileNetV2 have in common: inverted residual blocks with ReLU6.
+//! The common part of EfficientNet-Lite and MobileNetV2: inverted residual blocks with ReLU6.
 
 use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
 
@@ -20,7 +20,7 @@ pub(super) struct Stage {
 pub(super) struct Family<'a> {
     pub(super) name: &'a str,
     pub(super) stages: Vec<Stage>,
-    /// TensorFlow's SAME padding; else as many zeros on all sides.
+    /// TensorFlow's SAME padding; otherwise equal zero padding on all sides.
     pub(super) same: bool,
     /// Added to the variance in BatchNorm.
     pub(super) eps: f64,

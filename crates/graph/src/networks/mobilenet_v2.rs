@@ -18,8 +18,8 @@ pub(super) const NETWORKS: &[Published] = &[MOBILENET_V2.network(
 /// MobileNetV2 (Sandler et al., *MobileNetV2: Inverted residuals and linear bottlenecks*, 2018),
 /// width 1. Features: 1280, total stride 32.
 ///
-/// Names and numerics follow `timm/models/efficientnet.py` (`mobilenetv2_100`): as many zeros on
-/// all sides, BatchNorm ε = 1e-5.
+/// Names and numerics follow `timm/models/efficientnet.py` (`mobilenetv2_100`): equal zero padding
+/// on all sides, BatchNorm ε = 1e-5.
 pub fn mobilenet_v2(classes: usize) -> Graph {
     // stride, expansion, channels, repeats
     const STAGES: [[usize; 4]; 7] = [

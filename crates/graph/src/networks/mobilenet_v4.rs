@@ -40,7 +40,7 @@ enum Block {
     Universal { before: usize, inside: usize, expansion: usize },
 }
 
-/// How many blocks, the stride of the first, channels, what they are.
+/// Number of blocks, stride of the first, channels, kind.
 type Row = (usize, usize, usize, Block);
 
 const fn cn(kernel: usize) -> Block {
@@ -57,7 +57,7 @@ const WIDEN: Block = Block::Fused { kernel: 3, expansion: 4 };
 /// 2024). Features: 960, total stride 32.
 ///
 /// Names and numerics follow `timm/models/mobilenetv3.py` (`mobilenetv4_conv_small`): between the
-/// features and the classifier lies a layer of 1280, which timm writes as a 1 × 1 convolution.
+/// features and the classifier there is a layer of 1280, which timm writes as a 1 × 1 convolution.
 pub fn mobilenet_v4_small(classes: usize) -> Graph {
     const STAGES: [&[Row]; 5] = [
         &[(1, 2, 32, cn(3)), (1, 1, 32, cn(1))],

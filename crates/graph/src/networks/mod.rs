@@ -1,5 +1,5 @@
 //! The networks that Taper knows as graphs, one file per family. Layer names are those of timm, so
-//! that its weight files fit as they are.
+//! that its weight files fit unchanged.
 
 mod convnext;
 mod efficientnet_lite;

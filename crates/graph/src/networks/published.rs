@@ -3,16 +3,17 @@ use taper_core::{Fit, Interpolation, Preprocessing};
 use crate::Graph;
 
 /// A network whose weights are published, after timm's `timm/models/_pretrained.py`. The
-/// preprocessing is that of timm's `pretrained_cfg` for the very weights; a test compares.
+/// preprocessing is that of timm's `pretrained_cfg` for these weights, as a test checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Published {
     /// The name in Taper, lower case.
     pub name: &'static str,
-    /// The repository of the weights on the Hugging Face Hub. Behind the owner stands timm's name.
+    /// The repository of the weights on the Hugging Face Hub. The part after the owner is timm's
+    /// name.
     pub repository: &'static str,
-    /// How the network wants its pictures; comes from the training of the weights.
+    /// The preprocessing that the network expects, from the training of its weights.
     pub preprocessing: Preprocessing,
-    /// How many classes the published classifier tells apart; 0 without one.
+    /// How many classes the published classifier has; 0 without one.
     pub classes: usize,
     /// The network for a number of classes.
     pub graph: fn(usize) -> Graph,
@@ -20,12 +21,12 @@ pub struct Published {
     pub origin: Origin,
 }
 
-/// What the networks of one family share.
+/// The properties that all networks of a family share.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     /// The licence of the weights, as an SPDX expression.
     pub licence: &'static str,
-    /// Who described the architecture.
+    /// The paper that describes the architecture.
     pub paper: &'static str,
     /// Who trained the weights.
     pub source: &'static str,
@@ -59,7 +60,7 @@ pub(super) const fn imagenet(size: u32, fraction: f32) -> Preprocessing {
     }
 }
 
-/// Pixels from −1 to 1, as TensorFlow's networks want them.
+/// Pixels from −1 to 1, as TensorFlow's networks expect them.
 pub(super) const fn tensorflow(
     size: u32,
     fraction: f32,

@@ -14,11 +14,11 @@ pub(super) const NETWORKS: &[Published] = &[
     REPVGG.network("repvgg-b0", "timm/repvgg_b0.rvgg_in1k", TORCHVISION, repvgg_b0),
 ];
 
-/// RepVGG-A0 (Ding et al., *RepVGG: Making VGG-style ConvNets great again*, 2021) as it is
-/// deployed: nothing but 3 × 3 convolutions with bias and ReLU. Features: 1280, total stride 32.
+/// RepVGG-A0 (Ding et al., *RepVGG: Making VGG-style ConvNets great again*, 2021) in its deployed
+/// form: only 3 × 3 convolutions with bias and ReLU. Features: 1280, total stride 32.
 ///
 /// Names and numerics follow `timm/models/byobnet.py` (`repvgg_a0`) after `reparameterize`: weights
-/// as they were trained, with three branches to each convolution, are fused when they are loaded.
+/// in their training form, with three branches per convolution, are fused on loading.
 pub fn repvgg_a0(classes: usize) -> Graph {
     repvgg("repvgg-a0", 48, [(2, 48), (4, 96), (14, 192), (1, 1280)], classes)
 }

@@ -79,7 +79,7 @@ fn resnet(name: &str, block: Block, depths: [usize; 4], classes: usize) -> Graph
 }
 
 impl Block {
-    /// Adds the block; gives its output and the number of its channels.
+    /// Adds the block; returns its output and the number of its channels.
     fn add_to(
         self,
         g: &mut GraphBuilder,

@@ -80,11 +80,11 @@ fn vision_transformer(name: &str, transformer: VisionTransformer, classes: usize
 }
 
 /// A vision transformer from the picture to its class token: a convolution to patches, class token
-/// and learned positions, blocks of attention and a perceptron (GELU, four times as wide), layer
-/// norms with ε = 1e-6.
+/// and learned positions, blocks of attention and an MLP (GELU, four times as wide), layer norms
+/// with ε = 1e-6.
 ///
-/// Pictures of other sizes than the one it was trained with: sides that are no multiples of a patch
-/// are padded with zeros at the right and at the bottom, and the positions are resampled, as
+/// For pictures of sizes other than the training size, sides that are not multiples of a patch are
+/// padded with zeros on the right and at the bottom, and the positions are resampled, as
 /// `timm/models/vision_transformer.py` does with `dynamic_img_size` and `dynamic_img_pad`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) struct VisionTransformer {
@@ -103,7 +103,7 @@ pub(crate) struct VisionTransformer {
 }
 
 impl VisionTransformer {
-    /// Adds all of its layers and returns the last one, which gives the features.
+    /// Adds all of its layers and returns the last one, whose output is the features.
     pub(crate) fn add(&self, g: &mut GraphBuilder, picture: NodeId) -> NodeId {
         let &Self { width, patch, .. } = self;
         let conv = Conv2d::new(3, width, patch).stride(patch).padding(Padding::End).bias();
@@ -113,7 +113,7 @@ impl VisionTransformer {
         for block in 0..self.depth {
             x = self.add_block(g, &format!("blocks.{block}"), x);
         }
-        // Nothing but the class token is read, and the norm knows each token on its own.
+        // Only the class token is read, and the norm treats each token on its own.
         let x = g.layer("class_token", Op::ClassToken, &[x]);
         self.add_norm(g, "norm".into(), x)
     }

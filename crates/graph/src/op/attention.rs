@@ -4,12 +4,12 @@ use super::operation::{Form, Fusing, Operation, Tensor, View};
 use crate::{FusedOp, Shape};
 
 /// Multi-head self-attention between its two linear layers: softmax(Q Kᵀ / √d) V for each head,
-/// from tokens that hold query, key and value of all heads after one another (timm's `attn.qkv`).
+/// from tokens that hold the queries, keys and values of all heads in sequence (timm's `attn.qkv`).
 ///
 /// Vaswani et al., *Attention is all you need*, 2017; `timm/layers/attention.py`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
-    /// Numbers per token that come out; three times as many go in.
+    /// Width of the output tokens; the input tokens are three times as wide.
     pub width: usize,
     /// Heads; the width is a multiple.
     pub heads: usize,
@@ -51,7 +51,7 @@ impl Operation for Attention {
 
     fn flops(&self, _inputs: &[Shape], output: Shape) -> u64 {
         let Shape::Tokens { count, .. } = output else { return 0 };
-        // Two products of all tokens with all; a softmax is small beside them.
+        // Two products of all tokens with all; the softmax is negligible in comparison.
         4 * (count * count * self.width) as u64
     }
 

@@ -13,7 +13,7 @@ pub struct BatchNorm {
     /// The share of the batch's own statistics in an update of the running ones (torch's meaning;
     /// 1 − Keras's momentum).
     pub momentum: f64,
-    /// Whether the running variance takes the unbiased estimate (torch) or the biased one (Keras).
+    /// Whether the running variance uses the unbiased estimate (torch) or the biased one (Keras).
     pub unbiased: bool,
 }
 

@@ -1,7 +1,7 @@
 use super::operation::{Form, Fusing, Operation, Tensor, View};
 use crate::{FusedOp, Shape};
 
-/// The first token of a sequence: what a vision transformer has learned about the whole picture.
+/// The first token of a sequence: a vision transformer's representation of the whole picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClassToken;
 

@@ -21,7 +21,7 @@ pub struct Conv2d {
     pub padding: Padding,
     /// Distance between the taps of the window; 1 is an ordinary convolution.
     pub dilation: usize,
-    /// Groups of channels that do not see each other; `in_channels` is a depthwise convolution.
+    /// Number of independent groups of channels; `in_channels` makes it a depthwise convolution.
     pub groups: usize,
     /// Whether a bias of `[out_channels]` is added.
     pub bias: bool,
@@ -70,7 +70,7 @@ impl Conv2d {
     }
 }
 
-/// The map that a window gives while it slides over another.
+/// The shape of the output of a window that slides over a map.
 pub(super) fn slide(
     input: Shape,
     (kernel, stride, dilation): (usize, usize, usize),

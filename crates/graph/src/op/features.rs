@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Form, Fusing, Operation, Tensor, View};
 use crate::Shape;
 
-/// The network's input is already a vector of features: what a head starts from.
+/// The input of a head: already a vector of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// The backbone's feature width.

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Form, Fusing, Operation, Tensor, View, expect_channels};
 use crate::{ParameterKind, Shape};
 
-/// Each channel times a learned number: `gamma`.
+/// Multiplies each channel by a learned number: `gamma`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerScale {
     /// Channels.

@@ -7,9 +7,9 @@ use crate::{FusedOp, Shape};
 /// `[out_features, in_features]`, `bias` `[out_features]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Linear {
-    /// Length of the vectors that go in.
+    /// Length of the input vectors.
     pub in_features: usize,
-    /// Length of the vectors that come out.
+    /// Length of the output vectors.
     pub out_features: usize,
     /// Whether a bias is added.
     pub bias: bool,

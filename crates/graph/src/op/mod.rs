@@ -39,13 +39,13 @@ pub use shape::Shape;
 
 /// What a layer does.
 ///
-/// Whoever reads a graph matches this exhaustively, so that a new operation compiles only when all
-/// have said what becomes of it: `docs/extending.md`. The names are those of saved artefacts.
+/// Every consumer of a graph matches this exhaustively, so that a new operation compiles only once
+/// all of them handle it: `docs/extending.md`. Saved artefacts contain the variants' names.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     /// The network's picture.
     Input(Input),
-    /// The features that a head starts from.
+    /// The features that a head takes as input.
     Features(Features),
     /// A convolution.
     Conv2d(Conv2d),
@@ -63,7 +63,7 @@ pub enum Op {
     Add,
     /// Normalisation over the channels of each position.
     LayerNorm(LayerNorm),
-    /// Each channel times a learned number.
+    /// Multiplies each channel by a learned number.
     LayerScale(LayerScale),
     /// Zeroes values at random in training.
     Dropout(Dropout),
@@ -76,7 +76,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The one place where operations are told apart for what all of them answer.
+    /// The only place that dispatches to the operations' common interface.
     pub(crate) fn operation(&self) -> &dyn Operation {
         match self {
             Op::Input(op) => op,

@@ -1,11 +1,11 @@
 use crate::{Activation, FusedOp, ParameterKind, Shape};
 
-/// What a kind of layer answers to whoever reads a graph: shapes, summary, drawing, cutting,
-/// fusing.
+/// The interface of a kind of layer: what shapes, summary, drawing, cutting and fusing need to
+/// know.
 ///
-/// No method has a default, so that a new operation does not compile before it has answered all
-/// of them. `inputs` has as many entries as [`arity`](Operation::arity) says; the graph's builder
-/// and its reader from JSON both see to that.
+/// No method has a default, so that a new operation does not compile before it implements all of
+/// them. `inputs` has as many entries as [`arity`](Operation::arity) says; the graph's builder and
+/// its JSON reader both ensure this.
 pub(crate) trait Operation {
     /// The kind's usual name.
     fn kind(&self) -> &'static str;
@@ -13,35 +13,35 @@ pub(crate) trait Operation {
     /// How many inputs it takes.
     fn arity(&self) -> usize;
 
-    /// The shape that comes out; `picture` is the height and width of the network's input.
+    /// The output's shape; `picture` is the height and width of the network's input.
     ///
     /// # Errors
     /// A description of what does not fit.
     fn output(&self, inputs: &[Shape], picture: [usize; 2]) -> Result<Shape, String>;
 
-    /// The channels that come out, which depend on no picture's size.
+    /// The output's channels, which do not depend on the picture's size.
     fn channels(&self, inputs: &[usize]) -> usize;
 
-    /// The form that comes out, which depends on no picture's size.
+    /// The output's form, which does not depend on the picture's size.
     fn form(&self, inputs: &[Form]) -> Form;
 
     /// Its tensors in torch's layout and order; `layer` is the layer's name.
     fn tensors(&self, layer: &str) -> Vec<Tensor>;
 
-    /// Floating-point operations for one picture; a multiplication with its addition counts as two.
+    /// Floating-point operations for one picture; a multiply-add counts as two.
     fn flops(&self, inputs: &[Shape], output: Shape) -> u64;
 
-    /// How many numbers it computes for one picture besides its output, which a backward pass needs
-    /// too.
+    /// How many intermediate numbers it computes for one picture, besides its output, that a
+    /// backward pass needs too.
     fn hidden(&self, inputs: &[Shape]) -> usize;
 
-    /// What of its input one value of its output depends on.
+    /// The part of its input that one value of its output depends on.
     fn view(&self) -> View;
 
-    /// What it does, for a drawing, if that is worth a word; `first` if it begins a block.
+    /// What it does, for a drawing, if worth mentioning; `first` if it begins a block.
     fn description(&self, first: bool) -> Option<String>;
 
-    /// Whether a drawing puts it into the box of the layer before it.
+    /// Whether a drawing includes it in the box of the layer before it.
     fn follows(&self) -> bool;
 
     /// What becomes of it in a frozen network.
@@ -59,7 +59,7 @@ pub(crate) enum Form {
 /// A tensor of a layer: its whole name, its shape, what it is for.
 pub(crate) type Tensor = (String, Vec<usize>, ParameterKind);
 
-/// What of the input a value depends on.
+/// The part of the input that a value depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
     /// The same position.
@@ -73,25 +73,25 @@ pub(crate) enum View {
 /// What becomes of a layer in a frozen network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fusing {
-    /// The network's input, which nothing computes.
+    /// The network's input, which is not computed.
     Source,
     /// It does nothing.
     Nothing,
     /// A step of its own.
     Step {
         op: FusedOp,
-        /// How many scales and shifts it has; none of pooling.
+        /// How many scales and shifts it has; none for pooling.
         channels: usize,
         /// Whether it has a tensor `bias`.
         bias: bool,
-        /// Whether what follows can be computed with it.
+        /// Whether following layers can be fused into it.
         open: bool,
     },
     /// Folded into the step before: batch normalisation with this ε.
     BatchNorm { eps: f64 },
     /// Folded into the step before: a factor per channel.
     LayerScale,
-    /// Added at the end of the step that gives one of its inputs.
+    /// Added at the end of the step that computes one of its inputs.
     Add,
     /// Applied at the end of the step before.
     Activation(Activation),
@@ -105,7 +105,7 @@ pub(crate) fn expect_channels(input: Shape, wanted: usize) -> Result<(), String>
     }
 }
 
-/// What a layer that slides a window over a map says to something else.
+/// The error of a layer that slides a window over a map when its input is something else.
 pub(crate) fn needs_map(input: Shape) -> String {
     format!("needs a feature map, gets {}", input.described())
 }

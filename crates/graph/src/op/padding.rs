@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 pub enum Padding {
     /// The same number of zeros on all four sides (torch's `padding=n`).
     Symmetric(usize),
-    /// TensorFlow's `SAME`: the output is ⌈input / stride⌉; an odd zero goes to the bottom and to
-    /// the right.
+    /// TensorFlow's `SAME`: the output is ⌈input / stride⌉; an odd zero goes to the bottom and the
+    /// right.
     Same,
-    /// As many as `Same`, all of them at the bottom and at the right: how timm fills up the last
+    /// As many as `Same`, all of them at the bottom and on the right: how timm fills up the last
     /// patches of a vision transformer (`dynamic_img_pad`).
     End,
 }

@@ -6,9 +6,9 @@ use crate::{FusedOp, ParameterKind, Shape};
 /// From a map of patches to the tokens of a vision transformer: the class token, then the patches
 /// row by row, each with its learned position added.
 ///
-/// On another grid than that of the training, the positions are resampled as
-/// `resample_abs_pos_embed` of `timm/layers/pos_embed.py` does it: bicubic, antialiased; the class
-/// token keeps its own. Its tensors stand beside the layer, as timm names them: `cls_token`
+/// For a grid other than the training grid, the positions are resampled as in
+/// `resample_abs_pos_embed` of `timm/layers/pos_embed.py`: bicubic, antialiased; the class token
+/// keeps its own. Its tensors are not prefixed with the layer's name, as in timm: `cls_token`
 /// `[1, 1, width]` and `pos_embed` `[1, 1 + rows · columns, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchTokens {
@@ -19,23 +19,23 @@ pub struct PatchTokens {
 }
 
 impl PatchTokens {
-    /// The names of the class token's and of the positions' tensor.
+    /// The names of the tensors of the class token and the positions.
     pub fn names(layer: &str) -> [String; 2] {
         let beside = layer.rfind('.').map_or("", |at| &layer[..=at]);
         ["cls_token", "pos_embed"].map(|name| format!("{beside}{name}"))
     }
 
     /// The matrices `[rows, grid[0]]` and `[columns, grid[1]]`, row-major, that resample the
-    /// learned positions to another grid; `None` for the one of the training.
+    /// learned positions to another grid; `None` for the training grid.
     pub fn resampling(&self, grid: [usize; 2]) -> Option<[Vec<f32>; 2]> {
         (grid != self.grid).then(|| [0, 1].map(|axis| bicubic(self.grid[axis], grid[axis])))
     }
 
-    /// What is added to the tokens of a grid, `[1 + rows · columns, width]`: the class token with
-    /// its position, then the positions of the patches.
+    /// The values added to the tokens of a grid, `[1 + rows · columns, width]`: the class token
+    /// with its position, then the positions of the patches.
     ///
     /// # Panics
-    /// If the tensors are not as long as the operation says.
+    /// If the tensors do not have the lengths that the operation needs.
     pub fn table(&self, class: &[f32], positions: &[f32], grid: [usize; 2]) -> Vec<f32> {
         let (width, [from_rows, from_columns]) = (self.width, self.grid);
         assert_eq!(class.len(), width, "a class token");
