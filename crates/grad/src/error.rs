@@ -4,17 +4,17 @@ use taper_core::Fault;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A layer cannot be trained here, or refused its input.
+    /// A layer cannot be trained here, or its input does not fit.
     #[error("layer '{layer}' of {network}: {problem}")]
     Layer {
         /// The network's name.
         network: String,
         /// The layer's name.
         layer: String,
-        /// What is wrong and what mends it.
+        /// What is wrong, and the remedy.
         problem: String,
     },
-    /// A buffer has another length than the shapes say.
+    /// The length of a buffer does not match the shapes.
     #[error("{what} has {found} values, needed {needed}")]
     Length {
         /// Which buffer.

@@ -18,11 +18,11 @@ pub struct Head {
     classes: usize,
     parameters: Parameters,
     layers: Vec<Layer>,
-    /// What each layer gave in the last training pass, `[n, its width]`.
+    /// The output of each layer in the last training pass, `[n, its width]`.
     maps: Vec<Vec<f32>>,
     /// The rows of the last training pass.
     rows: usize,
-    /// The gradient on its way down, and where the next one is written.
+    /// The gradient being propagated, and the buffer for the next one.
     gradients: [Vec<f32>; 2],
 }
 
@@ -53,7 +53,7 @@ impl Head {
     /// A head with given weights.
     ///
     /// # Errors
-    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen,
+    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or of the wrong shape,
     /// [`Error::Layer`] names a layer that is not part of a head.
     pub fn loaded(graph: &Graph, weights: &dyn WeightSource) -> Result<Self> {
         check_weights(graph, weights)?;
@@ -163,10 +163,10 @@ impl Head {
         &mut self.parameters
     }
 
-    /// Puts a copy of all tensors back.
+    /// Restores a copy of all tensors.
     ///
     /// # Errors
-    /// [`taper_graph::Error::Weights`] if the copy is another network's.
+    /// [`taper_graph::Error::Weights`] if the copy belongs to another network.
     pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
         check_weights(&self.graph, weights)?;
         self.parameters.restore(weights);
@@ -175,8 +175,8 @@ impl Head {
 
     /// The training pass over `n` rows of features, which `fill` writes into the slice that it is
     /// given, f32 `[n, width]`: dropout is drawn from the streams of `dropout` and `step`,
-    /// BatchNorm uses the batch's statistics and moves the running ones. Gives the logits, `[n,
-    /// classes]`.
+    /// BatchNorm uses the batch's statistics and updates the running ones. Returns the logits,
+    /// `[n, classes]`.
     ///
     /// # Errors
     /// [`Error::Layer`] if BatchNorm would see a single row.
@@ -225,7 +225,8 @@ impl Head {
                 }
                 Kind::Relu { limit } => {
                     for (y, x) in y.iter_mut().zip(x) {
-                        // Unlike f32::max, this lets NaN through: a broken training must be seen.
+                        // Unlike f32::max, this lets NaN through: diverged training must not be
+                        // hidden.
                         *y = if *x < 0.0 {
                             0.0
                         } else if *x > *limit {
@@ -263,7 +264,7 @@ impl Head {
             .iter()
             .position(|l| matches!(l.kind, Kind::Linear { .. } | Kind::BatchNorm { .. }));
         for (i, layer) in self.layers.iter_mut().enumerate().rev() {
-            // Below the lowest layer that learns, nobody asks for a gradient.
+            // Below the lowest layer with parameters, no gradient is needed.
             let wanted = lowest.is_some_and(|lowest| i > lowest);
             let x = self.maps[i].as_slice();
             if wanted {

@@ -7,7 +7,7 @@ use taper_kernels::{Matrix, matmul};
 
 use crate::Result;
 
-/// Columns that one thread takes at a time where sums run over rows.
+/// How many columns a thread takes at a time in sums over rows.
 const COLUMNS: usize = 64;
 
 /// y ← x · Wᵀ + b; W is `[outputs, inputs]`.
@@ -47,8 +47,8 @@ fn column_sums(
     });
 }
 
-/// Gradients of [`linear`]: into `d_weight`, `d_bias` (added with `add`), and into `d_x` if anybody
-/// asks.
+/// Gradients of [`linear`]: into `d_weight`, `d_bias` (added with `add`), and into `d_x` if
+/// requested.
 pub(crate) struct LinearGradients<'a> {
     pub(crate) d_weight: &'a mut [f32],
     pub(crate) d_bias: Option<&'a mut [f32]>,
@@ -75,7 +75,7 @@ pub(crate) fn linear_backward(
     Ok(())
 }
 
-/// What BatchNorm remembers of a batch for its backward pass, each `[width]`.
+/// What BatchNorm keeps from a batch for its backward pass, each `[width]`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BatchStatistics {
     pub(crate) mean: Vec<f32>,
@@ -145,7 +145,7 @@ pub(crate) fn batch_norm_backward(
 ) {
     let width = s.mean.len();
     let n = x.len() / width;
-    // The sums of this batch alone are needed below, also where gradients are added up.
+    // Below, the sums of this batch alone are needed, even when gradients accumulate.
     let mut sums = vec![0.0; 2 * width];
     let (sum_bias, sum_scale) = sums.split_at_mut(width);
     column_sums(n, width, sum_bias, false, |i| d_y[i]);
@@ -178,7 +178,7 @@ pub(crate) fn batch_norm_backward(
 }
 
 /// Draws the mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has
-/// the stream (step, i), as `taper-candle` has it.
+/// the stream (step, i), as in `taper-candle`.
 pub(crate) fn dropout_mask(mask: &mut [f32], width: usize, p: f32, key: Key, step: u32) {
     let kept = 1.0 / (1.0 - p);
     mask.par_chunks_mut(width).enumerate().for_each(|(row, values)| {

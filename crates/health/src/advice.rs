@@ -1,15 +1,15 @@
-//! From findings to what should be done about them.
+//! From findings to advice.
 
 use crate::{Health, Likeness, Strength};
 
-/// From this ratio on, the largest class drowns the smallest.
+/// From this ratio on, classes count as imbalanced.
 const IMBALANCED: f64 = 1.5;
-/// Fewer training pictures of a class than this teach little.
+/// Fewer training pictures of a class than this are too few.
 const FEW: usize = 20;
 /// Below this share of distinct pictures, a class is mostly one picture over and over.
 const MONOTONOUS: f64 = 0.5;
 
-/// One sentence for each kind of finding, the most important first.
+/// One sentence for each kind of finding, most important first.
 pub(crate) fn advice(health: &Health) -> Vec<String> {
     let mut advice = Vec::new();
     leaks(health, &mut advice);

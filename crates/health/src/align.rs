@@ -1,10 +1,10 @@
-//! Whether two pictures are the same but for size, crop, encoding and mirroring: one is laid over
-//! the other, and what remains is measured.
+//! Whether two pictures are the same except for size, crop, encoding and mirroring: one is
+//! registered with the other, and the remaining difference is measured.
 //!
-//! The lens is Lucas and Kanade's (An iterative image registration technique, 1981): Gauss–Newton
-//! over scale and shift of each axis, with a gain and an offset of brightness.
+//! The method is that of Lucas and Kanade (An iterative image registration technique, 1981):
+//! Gauss–Newton over scale and shift of each axis, with a gain and an offset of brightness.
 
-/// A picture in which another is looked for: planes of `side` × `side` values, 0…255.
+/// A picture in which another is searched for: planes of `side` × `side` values, 0…255.
 #[derive(Debug, Clone)]
 pub(crate) struct Plane {
     pub(crate) side: usize,
@@ -23,7 +23,7 @@ impl Plane {
         Self { side: self.side, values }
     }
 
-    /// At half the size, so that the first steps see further and cost less.
+    /// At half the size, so that the first steps reach further and cost less.
     fn halved(&self) -> Self {
         let side = self.side / 2;
         let at = |x: usize, y: usize| self.values[y * self.side + x];
@@ -53,8 +53,8 @@ impl Plane {
     }
 }
 
-/// How one picture lies in another: a point p of the first, −1…1 from edge to edge, is found at
-/// `scale · p + shift`.
+/// The position of one picture in another: a point p of the first, −1…1 from edge to edge, is found
+/// at `scale · p + shift`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pose {
     pub(crate) scale: [f32; 2],
@@ -66,7 +66,7 @@ pub(crate) struct Pose {
 impl Pose {
     pub(crate) const SAME: Pose = Pose { scale: [1.0; 2], shift: [0.0; 2], gain: 1.0, offset: 0.0 };
 
-    /// Whether it is one that a slight crop can have: more would be another picture.
+    /// Whether it is possible for a slight crop: anything beyond would be a different picture.
     fn plausible(&self) -> bool {
         self.scale.iter().all(|s| (0.72..=1.4).contains(s))
             && self.shift.iter().all(|t| t.abs() <= 0.4)
@@ -78,16 +78,16 @@ impl Pose {
 /// The least share of the first picture that must lie within the second.
 const OVERLAP: f32 = 0.6;
 
-/// What remains of the first picture after the second is laid over it.
+/// The difference that remains after registration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fit {
     pub(crate) pose: Pose,
-    /// Root mean square of what remains, over the standard deviation of the first picture where
-    /// both are: 0 for the same picture, about 1 for two that have nothing in common.
+    /// Root mean square of the difference, over the standard deviation of the first picture in the
+    /// overlap: 0 for the same picture, about 1 for two that have nothing in common.
     pub(crate) distance: f32,
 }
 
-/// Refines a pose over `steps` steps; none if it leads nowhere.
+/// Refines a pose over `steps` steps; none if it does not converge.
 pub(crate) fn refine(a: &Plane, b: &Plane, mut pose: Pose, steps: usize) -> Option<Fit> {
     let mut best: Option<Fit> = None;
     for step in 0..=steps {
@@ -144,8 +144,8 @@ fn residual(a: &Plane, b: &Plane, pose: &Pose) -> Option<(f32, Equations)> {
     let half_b = (b.side - 1) as f32 / 2.0;
     let mut equations = [[0f64; 7]; 6];
     let (mut n, mut squares, mut sum, mut sum_squares) = (0f64, 0f64, 0f64, 0f64);
-    // Of a row: slope along x times x, slope along x, slope along y, value, one, error. Slopes
-    // along y times y follow, as y is the same for all of the row.
+    // For a row: slope along x times x, slope along x, slope along y, value, one, error. The slope
+    // along y times y follows, as y is the same for the whole row.
     let mut lanes = [[0f32; MAX_SIDE]; 6];
     for y in 0..side {
         let v = y as f32 / half_a - 1.0;
@@ -193,8 +193,7 @@ fn residual(a: &Plane, b: &Plane, pose: &Pose) -> Option<(f32, Equations)> {
             *value = upper[j][i];
         }
     }
-    // An even surface fits everything: below 2 grey levels of structure there is nothing to tell
-    // by.
+    // A uniform surface fits everything: below 2 grey levels of structure nothing can be decided.
     let spread = (sum_squares / n - (sum / n).powi(2)).max(4.0).sqrt();
     Some((((squares / n).sqrt() / spread) as f32, equations))
 }
@@ -226,11 +225,11 @@ fn solve(mut m: Equations) -> Option<[f32; 6]> {
     Some(std::array::from_fn(|i| (m[i][6] / m[i][i]) as f32))
 }
 
-/// What may be left at half the size for it to be worth going on.
+/// The largest difference at half the size for which continuing is worthwhile.
 const HOPELESS: f32 = 0.55;
 
-/// The first, coarse look at thumbnails: from several starts, since a crop may hide from the one in
-/// the middle.
+/// The first, coarse registration of thumbnails: from several starts, since the central one may
+/// miss a crop.
 pub(crate) fn coarse(a: &Plane, b: &Plane) -> Option<Fit> {
     let (half_a, half_b) = (a.halved(), b.halved());
     let mut best: Option<Fit> = None;

@@ -1,4 +1,4 @@
-//! Whether the pictures that are tested on are like those that are trained on.
+//! Whether the test and validation pictures resemble the training pictures.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     scan::Scanned,
 };
 
-/// How far two splits differ in one property.
+/// How much two splits differ in one property.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FeatureDrift {
     /// The property.
@@ -21,7 +21,7 @@ pub struct FeatureDrift {
     /// What it says.
     pub meaning: &'static str,
     /// The Kolmogorov–Smirnov statistic, 0 for the same distribution, 1 for two that do not
-    /// overlap; classes weighted alike.
+    /// overlap; classes weighted equally.
     pub statistic: f64,
     /// Difference of the means over the pooled standard deviation.
     pub effect: f64,
@@ -45,12 +45,12 @@ pub enum Strength {
     Strong,
 }
 
-/// How far a split differs from the training split.
+/// How much a split differs from the training split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Drift {
-    /// How strong it is, by everything below.
+    /// How strong it is, judged by all of the following.
     pub strength: Strength,
-    /// The properties that differ beyond chance, the most different first.
+    /// The properties that differ significantly, the most different first.
     pub features: Vec<FeatureDrift>,
     /// How well a linear classifier on the embeddings tells the splits apart, on pictures that it
     /// has not seen: the area under the ROC curve, 0.5 for not at all, 1 for always. None without
@@ -58,14 +58,14 @@ pub struct Drift {
     pub embedding_auc: Option<f64>,
 }
 
-/// Below this the statistic is not worth a word, whatever the number of pictures.
+/// A statistic below this is not reported, whatever the number of pictures.
 const MODERATE: f64 = 0.25;
 const STRONG: f64 = 0.5;
 const MODERATE_AUC: f64 = 0.75;
 const STRONG_AUC: f64 = 0.9;
 /// c(α) of the two-sample test for α = 0.001.
 const CRITICAL: f64 = 1.95;
-/// Fewer pictures than this tell nothing.
+/// Fewer pictures than this say nothing.
 const FEWEST: usize = 8;
 
 /// Compares every other split with the training split.
@@ -109,8 +109,8 @@ pub(crate) fn drift(
     found
 }
 
-/// A weight for each class and side, so that another mixture of classes is no drift: classes that
-/// one side lacks count nothing.
+/// A weight for each class and side, so that a different mixture of classes is not drift: classes
+/// missing on one side do not count.
 fn class_weights(
     classes: usize,
     train: &[usize],
@@ -126,7 +126,7 @@ fn class_weights(
     let common = counts.iter().filter(|c| c[0] > 0 && c[1] > 0).count();
     let weights = counts.iter().map(|c| {
         if common == 0 {
-            // No class in common: all that can be compared is everything.
+            // No class in common: only all pictures together can be compared.
             [1.0 / train.len() as f64, 1.0 / rest.len() as f64]
         } else if c[0] > 0 && c[1] > 0 {
             c.map(|n| 1.0 / (n * common) as f64)
@@ -187,8 +187,8 @@ fn compare(
     }
 }
 
-/// Tells training pictures from the others by their embeddings, out of fold. Folds are runs of
-/// pictures in canonical order, so that the frames of one clip are not on both sides.
+/// Distinguishes training pictures from the others by their embeddings, out of fold. Folds are runs
+/// of pictures in canonical order, so that the frames of one clip are not on both sides.
 fn domain_auc(
     projected: &Projected,
     pictures: &[Scanned],

@@ -1,8 +1,8 @@
-//! The same picture twice: to the byte, or but for size, crop, encoding and mirroring.
+//! The same picture twice: byte for byte, or except for size, crop, encoding and mirroring.
 //!
-//! Three stages, each dearer and stricter than the one before: perceptual hashes and low
-//! frequencies name candidates (and embeddings name those that a crop hid from them), registration
-//! of thumbnails sorts out what merely looks alike, and registration of the pictures themselves
+//! Three stages, each more expensive and stricter than the one before: perceptual hashes and low
+//! frequencies find candidates (and embeddings those that cropping hid from them), registration of
+//! thumbnails rejects those that merely look alike, and registration of the pictures themselves
 //! decides.
 
 use std::{
@@ -24,13 +24,13 @@ use crate::{
     scan::Scanned,
 };
 
-/// How two pictures are the same.
+/// In what sense two pictures are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Likeness {
-    /// The same content, to the byte.
+    /// The same content, byte for byte.
     Exact,
-    /// The same picture, encoded or scaled anew.
+    /// The same picture, re-encoded or rescaled.
     Near,
     /// The same picture, and one of the two shows a part of the other.
     Crop,
@@ -45,10 +45,10 @@ pub struct Duplicate {
     pub a: String,
     /// The other one.
     pub b: String,
-    /// What registration leaves of the one over the other, in standard deviations of its luma: 0
-    /// for the same pixels, about 1 for pictures that have nothing in common.
+    /// The difference after registration, in standard deviations of the luma: 0 for the same
+    /// pixels, about 1 for pictures that have nothing in common.
     pub distance: f32,
-    /// Whether they lie in different splits: a leak.
+    /// Whether they are in different splits: a leak.
     pub across_splits: bool,
     /// How they are the same.
     pub likeness: Likeness,
@@ -67,11 +67,11 @@ pub struct Variety {
     pub class: String,
     /// How many pictures it has.
     pub pictures: usize,
-    /// How many of them are left if of those that look nearly alike one is kept.
+    /// How many of them remain if one of each group of nearly identical pictures is kept.
     pub distinct: usize,
-    /// One of the largest group, to look at.
+    /// An example from the largest group.
     pub example: String,
-    /// How many the largest group has.
+    /// The size of the largest group.
     pub largest: usize,
 }
 
@@ -83,22 +83,22 @@ pub(crate) struct Duplicates {
     pub(crate) variety: Vec<Variety>,
 }
 
-/// Low frequencies must be that alike, or the hashes differ in at most so many bits, for a pair to
-/// be looked at.
+/// A pair is examined if its low frequencies are at least this similar, or its hashes differ in at
+/// most this many bits.
 const CANDIDATE_LIKENESS: f32 = 0.8;
 const CANDIDATE_BITS: u32 = 26;
-/// Candidates in earlier splits that are looked at for each picture.
+/// How many candidates in earlier splits are examined for each picture.
 const CANDIDATES: usize = 12;
 /// Candidates of other classes in the same split, of which there are many more.
 const STRANGERS: usize = 4;
 const STRANGER_LIKENESS: f32 = 0.9;
-/// What registered thumbnails may leave for the pictures themselves to be compared.
+/// The largest difference of registered thumbnails for which the pictures themselves are compared.
 const COARSE: f32 = 0.35;
 /// Side at which pictures are compared.
 const FINE_SIDE: u32 = 128;
-/// What registered pictures may leave to count as the same. Copies of rock-paper-scissors that were
-/// encoded anew, scaled, cropped by up to 8 % a side or mirrored leave at most 0.1, its most alike
-/// pictures of different hands 0.36.
+/// The largest difference of registered pictures that count as the same. For rock-paper-scissors,
+/// copies that were re-encoded, scaled, cropped by up to 8 % a side or mirrored differ by at most
+/// 0.1, the most similar pictures of different hands by 0.36.
 const SAME: f32 = 0.16;
 /// How alike thumbnails within a split and class must be to count as nearly identical: likeness of
 /// the low frequencies, and root mean square of the difference in grey levels.
@@ -107,7 +107,7 @@ const TWIN_DIFFERENCE: f32 = 6.0;
 /// Thumbnails with less structure than this (grey levels) are only compared by content.
 const PLAIN: f32 = 3.0;
 
-/// Finds duplicates. `neighbours` are candidates that the embeddings name, as pairs of positions in
+/// Finds duplicates. `neighbours` are candidates found by the embeddings, as pairs of positions in
 /// `pictures`.
 pub(crate) fn find(
     dataset: &Dataset,
@@ -127,7 +127,7 @@ pub(crate) fn find(
     all.iter_mut().for_each(|pair| *pair = (pair.0.min(pair.1), pair.0.max(pair.1)));
     all.sort_unstable();
     all.dedup();
-    // Pictures with the same content have the same neighbours: one of them speaks for all.
+    // Pictures with the same content have the same neighbours: one of them stands for all.
     all.retain(|(a, b)| pictures[*a].digest != pictures[*b].digest && !same.contains(&(*a, *b)));
     let near = verify(dataset, pictures, &all, stop)?;
     let group: Vec<usize> = (0..pictures.len()).map(|i| group.root(i)).collect();
@@ -190,7 +190,7 @@ pub(crate) fn duplicate(
 
 type Pairs = Vec<(usize, usize)>;
 
-/// Pairs to be looked at, and pairs within a split and class that are nearly identical.
+/// Pairs to be examined, and pairs within a split and class that are nearly identical.
 fn candidates(
     dataset: &Dataset,
     pictures: &[Scanned],
@@ -288,8 +288,8 @@ fn verify(
                 Plane::new(SIDE, luma)
             });
             let alike = likeness(&pictures[i].thumbnail, &pictures[j].thumbnail);
-            // Only the way round that looks alike, or both where neither does much: then an
-            // embedding named them.
+            // Only the orientation that looks alike, or both if neither does: then an embedding
+            // found them.
             let worth =
                 |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
             let straight = worth(0).then(|| coarse(&a, &b)).flatten().map(|fit| (fit, false));
@@ -305,9 +305,9 @@ fn verify(
         .collect();
     let planes: Mutex<HashMap<usize, Colours>> = Mutex::default();
     let mut found = Vec::new();
-    // In portions, so that memory stays bounded whatever the number of candidates.
+    // In batches, so that memory stays bounded whatever the number of candidates.
     for portion in passed.chunks(512) {
-        // A picture that is much like many others is decoded once for all of them.
+        // A picture that resembles many others is decoded once for all of them.
         let mut needed: Vec<usize> = portion.iter().flat_map(|p| [p.0, p.1]).collect();
         needed.sort_unstable();
         needed.dedup();
@@ -366,8 +366,8 @@ impl Colours {
         Self { luma, channels: [channel(0), channel(1), channel(2)] }
     }
 
-    /// The distance after registration, and where the other lies: the worst of luma and colour
-    /// channels, so that the same shape in another colour is another picture.
+    /// The distance after registration, and the position of the other: the worst of luma and colour
+    /// channels, so that the same shape in another colour counts as another picture.
     fn compare(&self, other: &Self, start: Pose, mirrored: bool) -> Option<(f32, Pose)> {
         let turned = |plane: &Plane| if mirrored { plane.mirrored() } else { plane.clone() };
         let fit = refine(&self.luma, &turned(&other.luma), start, 12)?;
@@ -379,9 +379,9 @@ impl Colours {
     }
 }
 
-/// Of all that was found for a picture in other splits, the most alike: neighbouring frames of the
-/// original look like the copy too, and one pair is enough to mend it. Of contradicting labels,
-/// those that are not explained by a closer one.
+/// Of all matches of a picture in other splits, the closest: neighbouring frames of the original
+/// look like the copy too, and one pair is enough to fix it. Of contradicting labels, those that
+/// are not explained by a closer one.
 fn strongest(
     dataset: &Dataset,
     pictures: &[Scanned],

@@ -1,4 +1,4 @@
-//! What a backbone says about the pictures, brought to a width at which everything below is cheap.
+//! A backbone's features of the pictures, projected to a width at which everything else is cheap.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use taper_core::random::{Key, Purpose};
 use crate::{Error, Result, scan::Scanned};
 
 const PROJECTION: Purpose = Purpose::new("health/projection");
-/// Width after projection. Distances keep within some percent (Johnson and Lindenstrauss, 1984).
+/// Width after projection. Distances are preserved to a few per cent (Johnson and Lindenstrauss,
+/// 1984).
 pub(crate) const PROJECTED: usize = 256;
 
 /// Features of pictures from a frozen backbone, one row each.
@@ -50,7 +51,7 @@ pub(crate) struct Projected {
     pub(crate) rows: Vec<[f32; PROJECTED]>,
 }
 
-/// Projects the rows of those pictures that were scanned.
+/// Projects the rows of the scanned pictures.
 pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projected {
     let by_index: HashMap<usize, usize> =
         pictures.iter().enumerate().map(|(position, p)| (p.index, position)).collect();
@@ -68,8 +69,7 @@ pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projecte
             *sum += f64::from(*value) / n;
         }
     }
-    // Signs by chance: column by column, keyed by the column, so that they do not depend on
-    // anything else.
+    // Random signs, keyed by the column, so that they do not depend on anything else.
     let key = Key::new(0, PROJECTION);
     let signs: Vec<[f32; PROJECTED]> = (0..width)
         .map(|column| {
@@ -125,8 +125,8 @@ pub(crate) fn directions(projected: &Projected) -> Vec<[f32; PROJECTED]> {
         .collect()
 }
 
-/// The `k` rows among `candidates` that are most alike to row `of`, without itself: (cosine, row),
-/// the best first.
+/// The `k` rows among `candidates` most similar to row `of`, without itself: (cosine, row), best
+/// first.
 pub(crate) fn nearest(
     directions: &[[f32; PROJECTED]],
     of: usize,

@@ -2,7 +2,8 @@ use std::{io, path::PathBuf};
 
 use taper_core::{Fault, OutOfRange};
 
-/// What can go wrong with an inspection; never what is wrong with the data, which is its result.
+/// What can go wrong with an inspection. Problems with the data are not errors: they are its
+/// result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,7 +13,7 @@ pub enum Error {
     /// The embeddings do not belong to the data set.
     #[error("embeddings of {rows} rows, {width} wide, with {values} values: {problem}")]
     Embeddings {
-        /// How many pictures they are said to be of.
+        /// The number of pictures that they are supposed to belong to.
         rows: usize,
         /// Numbers for each picture.
         width: usize,

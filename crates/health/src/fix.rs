@@ -1,4 +1,4 @@
-//! A cleaned list of the pictures. The originals are only ever read.
+//! A cleaned list of the pictures. The originals are only read.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,13 +25,13 @@ pub struct Fixed {
 }
 
 /// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder,
-/// which is made if need be.
+/// which is created if necessary.
 ///
-/// Left out are: pictures that cannot be used; of a picture that lies in two splits the copy in the
-/// earlier one (train before val before test), so that what is tested on stays as it is; both of a
+/// Left out are: pictures that cannot be used; of a picture in two splits, the copy in the earlier
+/// one (train before val before test), so that the test split stays unchanged; both copies of a
 /// picture with two labels; all but the first of exact duplicates within a split. Probable label
-/// errors stay: whether they are errors is for people to decide. Paths are relative to the folder
-/// where that is possible, else absolute.
+/// errors are kept: whether they are errors is for a person to decide. Paths are relative to the
+/// folder where that is possible, else absolute.
 ///
 /// # Errors
 /// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder
@@ -71,7 +71,7 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
         }
         let path = dataset.file(index).and_then(|file| relative(&base, &file));
         let Some(path) = path else {
-            // A name that is not UTF-8 cannot stand in a manifest.
+            // A name that is not UTF-8 cannot be written in a manifest.
             let reason = "its name is not UTF-8";
             *fixed.left_out.entry(reason).or_default() += 1;
             gone.write_record([&sample.id, reason]).map_err(fail(&fixed.left_out_list))?;
@@ -108,8 +108,8 @@ fn reasons(health: &Health, dataset: &Dataset) -> BTreeMap<usize, &'static str> 
         let earlier = if split(a) < split(b) { a } else { b };
         reasons.entry(earlier).or_insert("the same picture is in a later split");
     }
-    // Groups of exact duplicates are stars around their first picture, which may itself be gone by
-    // now.
+    // Each exact duplicate is paired with the first picture of its group, which may have been left
+    // out already.
     let mut kept: HashSet<(usize, Option<Split>)> = HashSet::new();
     for pair in health.duplicates.iter().filter(|d| d.same_label && d.distance == 0.0) {
         let (first, other) = pair.pair;
@@ -129,7 +129,7 @@ fn relative(base: &Path, file: &Path) -> Option<String> {
     let folder = fs::canonicalize(file.parent()?).ok()?;
     let common = base.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
     let name = file.file_name()?;
-    // The root alone is not worth climbing to.
+    // Sharing only the root is not enough for a relative path.
     if common <= 1 {
         return Some(folder.join(name).to_str()?.to_owned());
     }

@@ -1,4 +1,4 @@
-//! What a file's header says beyond its pixels.
+//! Properties from a file's header.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub enum ColourMode {
     Palette,
     /// Four channels of ink.
     Cmyk,
-    /// A format whose header is not looked into.
+    /// A format whose header is not examined.
     Other,
 }
 
@@ -85,7 +85,7 @@ fn jpeg_components(bytes: &[u8]) -> Option<u8> {
             0xff => at += 1,
             0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
             0xd9 | 0xda => return None,
-            // Every start of frame but the three markers between them that are none.
+            // Every start-of-frame marker, without the three other markers in the same range.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                 return bytes.get(at + 9).copied();
             }
@@ -97,7 +97,7 @@ fn jpeg_components(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// Whether a file holds more than one frame: GIF, animated WebP, APNG. Only the first is ever used.
+/// Whether a file holds more than one frame: GIF, animated WebP, APNG. Only the first is used.
 pub(crate) fn is_animated(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"GIF8") {
         return gif_frames(bytes).unwrap_or(1) > 1;
@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(colour_mode(&bytes), mode, "{name}");
             assert_eq!(is_animated(&bytes), animated, "{name}");
             for end in 0..bytes.len().min(80) {
-                // Whatever is cut off, there is an answer.
+                // Wherever the file is truncated, there is an answer.
                 colour_mode(&bytes[..end]);
                 is_animated(&bytes[..end]);
             }

@@ -53,7 +53,7 @@ pub struct Statistics {
 pub struct Peculiar {
     /// Of which only the first frame is used.
     pub animated: Vec<String>,
-    /// Which EXIF turns or mirrors; Taper applies it, other tools may not.
+    /// With an EXIF rotation or mirroring; Taper applies it, other tools may not.
     pub rotated: Vec<String>,
     /// Smaller than 32 pixels on a side.
     pub tiny: Vec<String>,
@@ -65,13 +65,13 @@ pub struct Peculiar {
     pub plain: Vec<String>,
 }
 
-/// What an inspection has found: the content of `health.json`.
+/// The result of an inspection: the content of `health.json`.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Health {
     /// The data set.
     pub data: String,
-    /// How many pictures there are, unreadable ones too.
+    /// How many pictures there are, including unreadable ones.
     pub pictures: usize,
     /// Usable pictures by split (`all` where none is assigned) and class.
     pub classes: BTreeMap<String, BTreeMap<String, usize>>,
@@ -84,13 +84,13 @@ pub struct Health {
     pub remarks: Vec<Finding>,
     /// The same picture twice.
     pub duplicates: Vec<Duplicate>,
-    /// Those of them that have two labels.
+    /// The duplicates with two different labels.
     pub label_conflicts: Vec<Duplicate>,
     /// Other splits against the training split, by name, e.g. `train-test`.
     pub drift: BTreeMap<String, Drift>,
-    /// Pictures whose label the others contradict; only with embeddings.
+    /// Pictures whose labels are contradicted by the others; only with embeddings.
     pub label_errors: Vec<LabelError>,
-    /// How many different pictures each split and class really has.
+    /// How many distinct pictures each split and class really has.
     pub variety: Vec<Variety>,
     /// Pictures that are used, but perhaps not as meant.
     pub peculiar: Peculiar,
@@ -100,24 +100,23 @@ pub struct Health {
     pub colour_modes: BTreeMap<String, usize>,
     /// Properties by split and class.
     pub statistics: Vec<Statistics>,
-    /// How many other files lie in the folders.
+    /// How many other files are in the folders.
     pub ignored: usize,
     /// Sentences about the data set as a whole.
     pub notes: Vec<String>,
-    /// Whether the embeddings took part: without them, label errors and the drift of content are
-    /// not looked for.
+    /// Whether embeddings were used: without them, there is no search for label errors or drift of
+    /// content.
     pub embeddings: bool,
-    /// Whether everything was looked for, or only what costs nothing.
+    /// Whether it was a full inspection, or only the quick checks.
     pub quick: bool,
-    /// What to do, the most important first; each sentence names what it mends, and the option that
-    /// does.
+    /// Advice, most important first; each sentence names the problem, and the option that helps.
     pub advice: Vec<String>,
 }
 
-/// Tells how far an inspection is, and whether to go on.
+/// Reports the progress of an inspection, and can stop it.
 #[derive(Default)]
 pub struct Watch<'a> {
-    /// Called once for every picture that was looked at, from several threads.
+    /// Called once for every inspected picture, from several threads.
     pub tick: Option<&'a (dyn Fn() + Sync)>,
     /// Ends the inspection with [`Error::Interrupted`] soon after it becomes true.
     pub stop: Option<&'a AtomicBool>,
@@ -133,18 +132,18 @@ const TINY: u32 = 32;
 const HUGE: f32 = 20.0;
 const ELONGATED: f32 = 4.0;
 
-/// More multiplications than this for the search of neighbours among the embeddings are not worth
-/// it.
+/// The search for neighbours among the embeddings is skipped if it needs more multiplications than
+/// this.
 const MOST_COSINES: usize = 200_000_000;
 
 /// Inspects a data set: reads and decodes every picture once.
 ///
 /// With `embeddings` (of all pictures, or of those that could be read) it also looks for copies
-/// that a perceptual hash misses, for drift of what the pictures show, and for label errors.
+/// that a perceptual hash misses, drift of content, and label errors.
 ///
 /// # Errors
-/// [`Error::Embeddings`] if they do not fit, [`Error::Interrupted`]. What is wrong with the data is
-/// no error.
+/// [`Error::Embeddings`] if they do not fit, [`Error::Interrupted`]. Problems with the data are not
+/// an error.
 pub fn inspect(
     dataset: &Dataset,
     embeddings: Option<&Embeddings>,
@@ -171,7 +170,7 @@ pub fn inspect(
     if let Some(projected) = &projected {
         health.embeddings = true;
         health.label_errors = label_errors(dataset, &pictures, projected);
-        // A picture that lies in two classes is reported as that.
+        // A picture that is in two classes is reported as such.
         let conflicting: std::collections::HashSet<usize> =
             health.label_conflicts.iter().flat_map(|d| [d.pair.0, d.pair.1]).collect();
         health.label_errors.retain(|error| !conflicting.contains(&error.index));
@@ -183,8 +182,8 @@ pub fn inspect(
 }
 
 /// The part that costs next to nothing: counts, imbalance, what is known to be unreadable
-/// ([`Dataset::findings`]), and exact duplicates. Of the pictures, only those are read that share
-/// their size in bytes with another.
+/// ([`Dataset::findings`]), and exact duplicates. Only pictures that have the same size in bytes as
+/// another one are read.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -204,7 +203,7 @@ pub fn quick(dataset: &Dataset, watch: &Watch<'_>) -> Result<Health> {
             if stop.is_some_and(|stop| stop.load(std::sync::atomic::Ordering::Relaxed)) {
                 return None;
             }
-            // Rendered pictures have no bytes to share, and never come here.
+            // Rendered pictures have no encoded bytes, and never get here.
             Some((index, dataset.picture_digest(index).ok()?))
         })
         .collect();
@@ -275,8 +274,7 @@ fn counted(
     }
 }
 
-/// For each picture outside the training split, those inside it that the embeddings find most
-/// alike.
+/// For each picture outside the training split, the most similar ones inside it by embeddings.
 fn neighbours(
     dataset: &Dataset,
     pictures: &[Scanned],
@@ -353,7 +351,8 @@ fn statistics(dataset: &Dataset, pictures: &[Scanned]) -> Vec<Statistics> {
         .collect()
 }
 
-/// Of at least one value. Quantiles are those values below which at least that share lies.
+/// Of at least one value. A quantile is the smallest value that at least this share of the values
+/// does not exceed.
 fn distribution(mut values: Vec<f32>) -> Distribution {
     values.sort_by(f32::total_cmp);
     let quantile = |share: f64| {

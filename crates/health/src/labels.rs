@@ -1,5 +1,5 @@
-//! Pictures whose label the other pictures contradict, after Northcutt, Jiang and Chuang: Confident
-//! learning, 2021.
+//! Pictures whose labels are contradicted by the other pictures, after Northcutt, Jiang and Chuang:
+//! Confident learning, 2021.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -32,10 +32,10 @@ pub struct LabelError {
 
 const FOLDS: usize = 5;
 const NEIGHBOURS: usize = 10;
-/// Neighbours of the given label that are still compatible with an error.
+/// The largest number of neighbours with the given label that is compatible with an error.
 const FEW: usize = 2;
-/// More classes than this are left to the neighbours alone: the equations would be solved for each
-/// of them.
+/// With more classes than this, only the neighbours decide: the equations would have to be solved
+/// for each class.
 const MOST_CLASSES: usize = 200;
 
 /// Finds probable label errors; the most probable first.
@@ -58,13 +58,14 @@ pub(crate) fn label_errors(
     let present = counts.iter().filter(|c| **c > 0).count();
     let weights: Vec<f32> =
         labels.iter().map(|label| n as f32 / (present * counts[*label]) as f32).collect();
-    // By chance, but always the same: other frames of the clip may take part, as they do not share
-    // a wrong label.
+    // Random, but reproducible folds: other frames of the clip may be in the training folds, as
+    // they do not share a wrong label.
     let folds: Vec<usize> = (0..n).map(|row| (sample(row).key() >> 32) as usize % FOLDS).collect();
     let scores = out_of_fold(&projected.rows, &targets, classes, &weights, &folds, FOLDS);
     let probabilities = calibrated(&scores, classes, &labels);
 
-    // Northcutt's threshold: how sure the classifier is of a class where it is the label.
+    // Northcutt's threshold: the classifier's mean confidence in a class over the pictures with
+    // that label.
     let mut threshold = vec![0f64; classes];
     for (row, label) in labels.iter().enumerate() {
         threshold[*label] += probabilities[row * classes + label] / counts[*label] as f64;

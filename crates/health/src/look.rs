@@ -1,4 +1,4 @@
-//! What a picture looks like: a few measured properties, and a thumbnail by which it is recognised.
+//! A picture's appearance: a few measured properties, and a thumbnail by which it is recognised.
 
 use std::cell::RefCell;
 
@@ -12,14 +12,14 @@ use image::RgbImage;
 /// The measured properties, in the order of [`FEATURES`].
 pub(crate) type Features = [f32; FEATURES.len()];
 
-/// A property that is measured of every picture.
+/// A property that is measured for every picture.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Feature {
     /// The name in answers.
     pub(crate) name: &'static str,
     /// What it says, for people.
     pub(crate) meaning: &'static str,
-    /// What makes training indifferent to it.
+    /// What makes training robust to it.
     pub(crate) remedy: &'static str,
 }
 
@@ -76,18 +76,18 @@ pub(crate) const WIDTH: usize = 64;
 /// Longer side at which pictures are measured, so that a property does not depend on the number of
 /// pixels.
 const WORKING: u32 = 256;
-/// By how much a channel must differ from the border's colour to count as subject.
+/// How much a channel must differ from the border's colour to count as part of the subject.
 const SUBJECT: i32 = 32;
 
-/// By what a picture is recognised, whatever its size and encoding.
+/// The features by which a picture is recognised, whatever its size and encoding.
 #[derive(Debug, Clone)]
 pub(crate) struct Thumbnail {
     /// Luma, `SIDE` × `SIDE`, whatever the aspect ratio.
     pub(crate) luma: Box<[u8; SIDE * SIDE]>,
     /// Mean colour, R, G, B in 0…255.
     pub(crate) colour: [f32; 3],
-    /// The lowest spatial frequencies but the mean: 8 × 8 coefficients of the thumbnail's DCT, row
-    /// by row, of unit length.
+    /// The lowest spatial frequencies except the mean: 8 × 8 coefficients of the thumbnail's DCT,
+    /// row by row, of unit length.
     pub(crate) descriptor: Box<[f32; WIDTH]>,
     /// How much structure there is: standard deviation of the luma, 0…255.
     pub(crate) spread: f32,
@@ -132,7 +132,7 @@ pub(crate) fn scaled(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     })();
     match done.and_then(|()| RgbImage::from_raw(width, height, pixels)) {
         Some(scaled) => scaled,
-        // The resizer refuses only pictures without pixels.
+        // The resizer only refuses pictures without pixels.
         None => RgbImage::new(width, height),
     }
 }
@@ -173,7 +173,7 @@ impl Moments {
     }
 }
 
-/// All but the first two features, which are those of the original size.
+/// All features except the first two, which depend on the original size.
 fn measure(picture: &RgbImage) -> Features {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let pixels = picture.as_chunks::<3>().0;
@@ -327,7 +327,7 @@ fn descriptor(values: &[f32; SIDE * SIDE]) -> [f32; WIDTH] {
     coefficients
 }
 
-/// Bit i: whether coefficient i lies above the median of all. A mirror image has the same
+/// Bit i: whether coefficient i is above the median of all. A mirror image has the same
 /// coefficients, with the other sign where the horizontal frequency is odd.
 fn hash(descriptor: &[f32; WIDTH], mirrored: bool) -> u64 {
     let sign = |i: usize| if mirrored && i % 2 == 1 { -1.0 } else { 1.0 };
@@ -337,7 +337,8 @@ fn hash(descriptor: &[f32; WIDTH], mirrored: bool) -> u64 {
     values.iter().enumerate().fold(0, |hash, (i, v)| hash | (u64::from(*v > median) << i))
 }
 
-/// How alike two pictures' lowest frequencies are, −1…1: as they are, and against the mirror image.
+/// The similarity of two pictures' lowest frequencies, −1…1: unchanged, and against the mirror
+/// image.
 pub(crate) fn likeness(a: &Thumbnail, b: &Thumbnail) -> [f32; 2] {
     let (mut even, mut odd) = (0.0, 0.0);
     for (a, b) in a.descriptor.as_chunks::<2>().0.iter().zip(b.descriptor.as_chunks::<2>().0) {

@@ -1,4 +1,4 @@
-//! Ridge regression out of fold: the little learner that tells which labels and splits the features
+//! Out-of-fold ridge regression: a small learner that shows which labels and splits the features
 //! contradict.
 
 use rayon::prelude::*;
@@ -13,9 +13,9 @@ const PENALTY: f64 = 0.3;
 
 /// Predicts each row's targets from the rows of the other folds.
 ///
-/// `targets` is `[rows, outputs]`; rows of a fold number beyond `folds` are predicted from all, and
-/// train nothing. The answer has the form of `targets`. Minimises the weighted squared error plus a
-/// penalty on the weights, not on the intercept.
+/// `targets` is `[rows, outputs]`; rows with a fold number beyond `folds` are predicted from all
+/// others, and are not trained on. The result has the shape of `targets`. Minimises the weighted
+/// squared error plus a penalty on the weights, not on the intercept.
 pub(crate) fn out_of_fold(
     rows: &[[f32; PROJECTED]],
     targets: &[f32],

@@ -1,4 +1,4 @@
-//! One pass over all pictures: each is read, hashed, decoded and looked at once.
+//! One pass over all pictures: each is read, hashed, decoded and measured once.
 
 use std::{
     io::Cursor,

@@ -7,10 +7,10 @@ use taper_plot::{Sheet, Tile};
 
 use crate::{Duplicate, Health, Result, file::write_whole, look::scaled};
 
-/// Pairs, or pictures, on a sheet: more are in `health.json`.
+/// The most pairs, or pictures, on a sheet; the rest are in `health.json`.
 const PAIRS: usize = 24;
 
-/// Draws the findings that can be looked at, into `folder`; gives the files. Kinds without findings
+/// Draws the findings that can be shown, into `folder`; returns the files. Kinds without findings
 /// have none.
 ///
 /// # Errors
@@ -74,8 +74,8 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
     sheet
 }
 
-/// Pictures of train and of the other split, class by class, side by side: where the most different
-/// split differs.
+/// Pictures of train and of the other split, class by class, side by side, for the split that
+/// differs most.
 fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
     use taper_core::Split;
     const OF_EACH: usize = 4;
@@ -110,7 +110,7 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
                 .filter(|i| dataset.samples()[*i].label == label)
                 .collect();
             for k in 0..OF_EACH {
-                // Spread over the class, so that not only its first clip is shown.
+                // Spread over the class, so as not to show only its first clip.
                 match members.get(k * members.len() / OF_EACH) {
                     Some(index) => {
                         let mut tile = tile(dataset, *index, side, String::new());

@@ -2,10 +2,10 @@ use std::fmt::{self, Write};
 
 use crate::Health;
 
-/// Findings of a kind that are named.
+/// How many findings of each kind are listed.
 const SHOWN: usize = 8;
 
-/// The answer for people: a table of counts, the findings, the advice.
+/// The human-readable answer: a table of counts, the findings, the advice.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} pictures", self.data, self.pictures)?;
@@ -39,7 +39,7 @@ impl Health {
         };
         let width = classes.keys().map(|c| c.chars().count()).max().unwrap_or(0).clamp(5, 40);
         writeln!(f, "{:width$}  {}", "class", splits.map_text(|s| format!("{s:>8}")))?;
-        // Thousands of classes on a terminal help nobody; the file has them all.
+        // Thousands of classes on a terminal are of no use; the file has them all.
         for class in classes.keys().take(40) {
             let count = |split: &str| self.classes.get(split).and_then(|c| c.get(class)).copied();
             let counts = splits.map_text(|s| format!("{:>8}", count(s).unwrap_or(0)));

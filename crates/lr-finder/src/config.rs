@@ -10,7 +10,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// A point within the longest descent: fastai's default, and ours.
+    /// A point within the longest descent: the default, here and in fastai.
     #[default]
     Valley,
     /// The steepest descent of a simple moving average: the tutorial's.
@@ -19,7 +19,7 @@ pub enum Method {
     Minimum,
     /// The steepest descent from one point to the next.
     Steep,
-    /// Where an interval that slides down from the end meets a calm curve.
+    /// Where an interval that slides down from the end reaches a smooth part of the curve.
     Slide,
 }
 
@@ -72,20 +72,20 @@ pub struct RangeTestConfig {
     /// The sweep ends when the smoothed loss exceeds this many times its smallest value. Default 4,
     /// above 1.
     pub divergence: f64,
-    /// It does not end so, nor at NaN, within this many steps. Default 5, any number.
+    /// The sweep does not end for this reason, or at NaN, within this many steps. Default 5, any
+    /// number.
     pub patience: usize,
     /// The method that chooses. Default `valley`.
     pub method: Method,
     /// Window of the method `sma`, in steps. Default 20, at least 1.
     pub sma: usize,
-    /// How many points at the beginning the methods other than `sma` do not look at. Default
-    /// `steps`/10, as fastai does.
+    /// How many points at the beginning the methods other than `sma` ignore. Default `steps`/10, as
+    /// in fastai.
     pub skip_begin: Option<usize>,
-    /// How many points at the end they do not look at. Default 5, as fastai does.
+    /// How many points at the end they ignore. Default 5, as in fastai.
     pub skip_end: usize,
-    /// By what share the smoothed loss must fall, from `skip_begin` on, for a descent to be one.
-    /// Default 0.001, in [0, 1). Besides, it must fall by more than three standard errors of the
-    /// noise.
+    /// The share by which the smoothed loss must fall, from `skip_begin` on, to count as a descent.
+    /// Default 0.001, in [0, 1). It must also fall by more than three standard errors of the noise.
     pub min_descent: f64,
     /// The sweep is done once for each of these seeds. Default 0 alone, at least one.
     pub seeds: Vec<u64>,
@@ -144,7 +144,7 @@ impl RangeTestConfig {
     }
 }
 
-/// A [`RangeTestConfig`] whose every field is in range.
+/// A [`RangeTestConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedRangeTest(pub(crate) RangeTestConfig);
 
@@ -157,7 +157,7 @@ impl CheckedRangeTest {
     /// The rate of step `t`: `start·(end/start)^(t/(T−1))`.
     pub fn rate(&self, t: usize) -> f64 {
         let c = &self.0;
-        // Both ends exactly, which the power may miss by a rounding.
+        // Both ends exactly, which the power may miss by rounding.
         if t == 0 {
             c.start
         } else if t + 1 == c.steps {
@@ -171,7 +171,7 @@ impl CheckedRangeTest {
         self.0.skip_begin.unwrap_or(self.0.steps / 10)
     }
 
-    /// How many points are needed: those of `sma`, and two that are not skipped.
+    /// How many points are needed: enough for `sma`, and two that are not skipped.
     pub(crate) fn needed(&self) -> usize {
         (self.0.sma + 6).max(self.skip_begin() + self.0.skip_end + 2)
     }

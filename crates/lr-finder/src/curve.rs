@@ -7,7 +7,7 @@ use crate::{CheckedRangeTest, Error, Method, Result, Suggestions, suggest};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
-    /// The seed that the sweep was made under.
+    /// The seed of the sweep.
     pub seed: u64,
     /// The rate of each step, ascending.
     pub rates: Vec<f64>,
@@ -32,8 +32,8 @@ impl Curve {
         self.smoothed.iter().position(|l| !l.is_finite()).unwrap_or(self.smoothed.len())
     }
 
-    /// Reads all rates off the smoothed curve. `sma` looks at all of it, the others leave out
-    /// `skip_begin` and `skip_end` points.
+    /// Reads all rates off the smoothed curve. `sma` uses all of it; the others ignore `skip_begin`
+    /// and `skip_end` points.
     ///
     /// # Errors
     /// [`Error::TooFewPoints`], or [`Error::NoDescent`] if the smoothed loss does not fall by
@@ -50,7 +50,7 @@ impl Curve {
         let (inner_rates, inner_losses) = (&rates[inner.clone()], &losses[inner]);
 
         // Noise alone makes any curve fall a little. Where the fall begins, the smoothed loss is a
-        // mean of so many losses, and three of its standard errors are seldom exceeded by chance.
+        // mean of this many losses, and chance rarely exceeds three of its standard errors.
         let from = inner_losses[0];
         let least = losses[test.skip_begin()..].iter().copied().fold(f64::INFINITY, f64::min);
         let error = noise(&self.losses[..found]) / ((test.skip_begin() + 1) as f64).sqrt();
@@ -70,8 +70,8 @@ impl Curve {
     }
 }
 
-/// The standard deviation of the losses around their trend, from the median of their changes:
-/// slopes and a divergence at the end hardly touch it.
+/// The standard deviation of the losses around their trend, from the median of their changes, which
+/// slopes and a divergence at the end hardly affect.
 fn noise(losses: &[f64]) -> f64 {
     let mut changes: Vec<f64> = losses.windows(2).map(|w| (w[1] - w[0]).abs()).collect();
     changes.sort_by(f64::total_cmp);

@@ -1,6 +1,6 @@
 use taper_core::{Fault, OutOfRange};
 
-/// Whatever a training step of the user's fails with.
+/// Any error of the user's training step.
 pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What can go wrong in a range test.
@@ -10,7 +10,7 @@ pub enum Error {
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
-    /// A step, or saving or restoring what it changes, failed.
+    /// A step failed, or saving or restoring the state that it changes.
     #[error("range test, {during}: {source}")]
     Step {
         /// What was being done.
@@ -18,7 +18,7 @@ pub enum Error {
         /// Why it failed.
         source: StepError,
     },
-    /// The sweep ended with too few points to say anything.
+    /// The sweep ended with too few points for a suggestion.
     #[error(
         "the range test has {found} usable points and needs {needed}: {}",
         advice(*.diverged)
@@ -43,8 +43,7 @@ pub enum Error {
         end: f64,
         /// The smoothed loss at the beginning.
         from: f64,
-        /// How far it should have fallen: what `min_descent` asks for, or three standard errors of
-        /// the noise.
+        /// How far it should have fallen: by `min_descent`, or three standard errors of the noise.
         fall: f64,
     },
 }

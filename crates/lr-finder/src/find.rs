@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CheckedRangeTest, Curve, Error, Method, Result, StepError};
 
-/// Whatever can be trained by steps, and be put back to where it was.
+/// Anything that can be trained in steps and restored to an earlier state.
 pub trait Trainee {
     /// Everything that a step changes: weights, running statistics of BatchNorm, optimizer state,
     /// random streams, cursors.
@@ -11,34 +11,34 @@ pub trait Trainee {
     /// Copies it.
     ///
     /// # Errors
-    /// Whatever keeps it from being copied.
+    /// Any error in copying it.
     fn snapshot(&mut self) -> std::result::Result<Self::Snapshot, StepError>;
 
     /// Puts it back, to the bit.
     ///
     /// # Errors
-    /// Whatever keeps it from being put back.
+    /// Any error in restoring it.
     fn restore(&mut self, snapshot: Self::Snapshot) -> std::result::Result<(), StepError>;
 
     /// Prepares a sweep under a seed, e.g. by other initial weights of the head and another order
     /// of samples. The default changes nothing.
     ///
     /// # Errors
-    /// Whatever keeps it from being prepared.
+    /// Any error in preparing it.
     fn reseed(&mut self, seed: u64) -> std::result::Result<(), StepError> {
         let _ = seed;
         Ok(())
     }
 
-    /// Makes one step with the next batch at this rate and gives the batch's loss, which may be
+    /// Makes one step with the next batch at this rate and returns the batch's loss, which may be
     /// NaN.
     ///
     /// # Errors
-    /// Whatever makes the step fail.
+    /// Any error of the step.
     fn step(&mut self, rate: f64) -> std::result::Result<f64, StepError>;
 }
 
-/// What the methods suggest; none where one sees no descent.
+/// The suggestions of the methods; none for a method that sees no descent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suggestions {
@@ -54,7 +54,7 @@ pub struct Suggestions {
     pub slide: Option<f64>,
 }
 
-/// How far the chosen method's suggestions lie apart over the seeds.
+/// The spread of the chosen method's suggestions over the seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
@@ -72,9 +72,9 @@ pub struct Spread {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangeTestResult {
-    /// What each method suggests: the median over the seeds, on the logarithmic scale.
+    /// Each method's suggestion: the median over the seeds, on the logarithmic scale.
     pub suggestions: Suggestions,
-    /// The method that was asked for.
+    /// The requested method.
     pub method: Method,
     /// Its suggestion.
     pub chosen: f64,
@@ -86,8 +86,8 @@ pub struct RangeTestResult {
     pub curves: Vec<Curve>,
 }
 
-/// Does the range test: one sweep for each seed. Afterwards the trainee is where it was, also after
-/// an error.
+/// Runs the range test: one sweep for each seed. Afterwards the trainee is in its original state,
+/// even after an error.
 ///
 /// Smith, *Cyclical Learning Rates for Training Neural Networks*, WACV 2017; smoothing and the end
 /// at divergence as in fastai's `callback/schedule.py` and Lightning's `tuner/lr_finder.py`.
@@ -104,7 +104,7 @@ pub fn find<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T) -> Result<Rang
         };
         let snapshot = trainee.snapshot().map_err(failed("taking a snapshot"))?;
         let swept = sweep(test, trainee, seed);
-        // First back to where it was, then whatever went wrong.
+        // First restore the state, then report the error.
         trainee.restore(snapshot).map_err(failed("restoring the snapshot"))?;
         curves.push(swept?);
     }
@@ -140,8 +140,8 @@ impl RangeTestResult {
     /// Reads the rates off recorded curves.
     ///
     /// # Errors
-    /// [`Error::TooFewPoints`] or [`Error::NoDescent`] if no curve gives a rate: the first curve's
-    /// error.
+    /// [`Error::TooFewPoints`] or [`Error::NoDescent`] if no curve gives a rate; the error is the
+    /// first curve's.
     pub fn from_curves(test: &CheckedRangeTest, curves: Vec<Curve>) -> Result<Self> {
         let method = test.config().method;
         let (mut all, mut error) = (Vec::new(), None);
@@ -176,8 +176,7 @@ impl RangeTestResult {
         let (Some(chosen), Some(&low), Some(&high)) =
             (suggestions.get(method), rates.first(), rates.last())
         else {
-            // A method can fail on a curve that falls, where all of the descent lies in what is
-            // skipped.
+            // A method can fail on a falling curve if the whole descent is in the skipped points.
             let config = test.config();
             let from = curves.first().and_then(|c| c.smoothed.first()).copied();
             return Err(error.unwrap_or(Error::NoDescent {

@@ -23,7 +23,7 @@ impl RangeTestResult {
                 width: 2.2,
                 ..Line::new(name("smoothed"), colour::BLUE, points(usable(i)))
             });
-            // What diverges would press everything else flat.
+            // Diverging values would flatten everything else.
             let first = usable(i).first().copied().unwrap_or(1.0);
             for &loss in usable(i).iter().chain(curve.losses.iter().filter(|l| **l <= 1.25 * first))
             {

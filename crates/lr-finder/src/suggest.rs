@@ -1,14 +1,14 @@
 //! The five ways of reading a rate off a curve, as functions of rates and losses.
 //!
-//! Each takes rates in ascending order and as many losses, all finite, and gives a rate, or none
-//! where it sees no descent (or has too few points). Slopes are taken against the logarithm of the
-//! rate, never the rate itself, which would favour small rates.
+//! Each takes rates in ascending order and the same number of losses, all finite, and returns a
+//! rate, or none if it sees no descent (or has too few points). Slopes are taken against the
+//! logarithm of the rate, never the rate itself, which would favour small rates.
 
 /// Where the mean change of the loss over the last `n` steps is most negative: `(L_i − L_{i−n})/n`,
 /// `n ≤ i < len − 5`.
 ///
 /// Follows `get_best_lr` of beringresearch's `lrfinder.py`, except that a curve without descent
-/// gives none. (The original counts the first `n` changes as 0 and then answers the first of them.)
+/// gives none. (The original counts the first `n` changes as 0 and then returns the first of them.)
 pub fn sma(rates: &[f64], losses: &[f64], n: usize) -> Option<f64> {
     let last = losses.len().checked_sub(5)?;
     let change = |i: usize| (losses[i] - losses[i - n]) / n as f64;
@@ -62,7 +62,7 @@ pub fn steep(rates: &[f64], losses: &[f64]) -> Option<f64> {
 
 /// Slides an interval of 15 points down from the end until the slopes at its ends differ by at most
 /// 0.005; its lower end is the answer. Follows `slide` of fastai's `callback/schedule.py`, except
-/// that a curve whose minimum is its beginning gives none.
+/// that a curve whose minimum is its first point gives none.
 pub fn slide(rates: &[f64], losses: &[f64]) -> Option<f64> {
     const INTERVAL: usize = 15;
     const CALM: f64 = 0.005;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// How well the confidence of a classifier fits its accuracy.
+/// How well the confidence of a classifier matches its accuracy.
 ///
 /// The confidence of a sample is its largest probability. Samples are put into equally wide bins
 /// `(i/B, (i + 1)/B]`; in a calibrated classifier the accuracy in each equals the mean confidence.
@@ -12,7 +12,8 @@ pub struct Calibration {
     pub expected_error: f64,
     /// Maximum calibration error: the largest |accuracy − confidence| of any bin that is not empty.
     pub maximum_error: f64,
-    /// Mean confidence of all samples. Above the accuracy: overconfident.
+    /// Mean confidence of all samples. If it is above the accuracy, the classifier is
+    /// overconfident.
     pub confidence: f64,
     /// All bins in ascending order, empty ones included.
     pub bins: Vec<CalibrationBin>,

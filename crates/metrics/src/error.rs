@@ -1,6 +1,6 @@
 use taper_core::{Fault, OutOfRange};
 
-/// What can go wrong when figures are added up.
+/// What can go wrong when figures are accumulated.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -49,7 +49,7 @@ pub enum Error {
         /// What is wrong with them.
         problem: String,
     },
-    /// Two sums of different shape cannot be merged, or class names do not fit.
+    /// Two metrics of different shape cannot be merged, or class names do not fit.
     #[error("{what}: {left} here, {right} there: both must agree")]
     Mismatch {
         /// What differs.

@@ -4,7 +4,7 @@ use crate::Calibration;
 
 /// All figures of one pass over a data set: the answer of `taper evaluate --json`.
 ///
-/// Where a sample weighs other than 1, "samples" means summed weights, except in `n` and
+/// Where samples have weights other than 1, "samples" means summed weights, except in `n` and
 /// `not_finite`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
@@ -15,7 +15,7 @@ pub struct Evaluation {
     pub loss: f64,
     /// Share of samples whose largest output is at their label, 0…1.
     pub accuracy: f64,
-    /// Share of samples whose label is among the k largest outputs, if it was asked for.
+    /// Share of samples whose label is among the k largest outputs, if it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<TopK>,
     /// Mean recall of the classes that have samples, 0…1
@@ -24,12 +24,12 @@ pub struct Evaluation {
     /// Mean F1 of all classes, 0…1 (`sklearn.metrics.f1_score(average="macro")`).
     pub macro_f1: f64,
     /// Number of samples with NaN or infinite outputs. They have no prediction, are counted as
-    /// wrong, and are missing in `confusion`.
+    /// wrong, and are missing from `confusion`.
     pub not_finite: u64,
-    /// The most frequent mistake, if there is one; of equally frequent ones the first by true, then
-    /// by predicted label.
+    /// The most frequent mistake, if there is one; among equally frequent ones, the first by true,
+    /// then by predicted label.
     pub most_confused: Option<ConfusedPair>,
-    /// How well confidence fits accuracy.
+    /// How well confidence matches accuracy.
     pub calibration: Calibration,
     /// The classes in label order.
     pub per_class: Vec<ClassReport>,
@@ -44,7 +44,7 @@ pub struct Evaluation {
 pub struct ClassReport {
     /// The class's name.
     pub label: String,
-    /// Of the samples taken for this class, the share that are of it, 0…1.
+    /// Of the samples predicted as this class, the share that belong to it, 0…1.
     pub precision: f64,
     /// Of the samples of this class, the share that were recognised, 0…1.
     pub recall: f64,
@@ -69,7 +69,7 @@ pub struct ConfusedPair {
     pub share: f64,
 }
 
-/// Accuracy that forgives all but the k-th guess.
+/// Accuracy within the k most probable classes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TopK {
     /// How many guesses count.

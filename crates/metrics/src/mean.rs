@@ -25,7 +25,7 @@ pub struct Mean {
 impl Mean {
     /// Adds a mean over `weight` samples.
     pub fn update(&mut self, value: f64, weight: f64) {
-        // 0 · ∞ would be NaN: what weighs nothing must change nothing.
+        // 0 · ∞ would be NaN: a value of weight 0 must change nothing.
         if weight != 0.0 {
             self.sum += value * weight;
             self.weight += weight;
@@ -42,7 +42,7 @@ impl Mean {
         self.weight
     }
 
-    /// Adds what another one has added up.
+    /// Adds the sums of another one.
     pub fn merge(&mut self, other: &Self) {
         self.sum += other.sum;
         self.weight += other.weight;

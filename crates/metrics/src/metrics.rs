@@ -18,13 +18,13 @@ pub enum Outputs<'a> {
     Probabilities(&'a [f32]),
 }
 
-/// Adds up the figures of a classifier, batch by batch.
+/// Accumulates the figures of a classifier, batch by batch.
 ///
 /// All sums are kept in f64 and in the order of the samples, so that the same samples in the same
 /// order give the same bits, however they are divided into batches. Serialisable: it can be part of
-/// a checkpoint inside an epoch.
+/// a checkpoint within an epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-// The derived code is called by the implementations below, which check what was read.
+// The derived code is called by the implementations below, which check the result.
 #[serde(remote = "Self", deny_unknown_fields)]
 pub struct Metrics {
     options: MetricsOptions,
@@ -81,7 +81,7 @@ impl Metrics {
         Ok(Self::with_options(MetricsOptions::default().check(classes)?))
     }
 
-    /// Starts with options of one's own.
+    /// Starts with the given options.
     pub fn with_options(checked: CheckedMetricsOptions) -> Self {
         let CheckedMetricsOptions { options, classes } = checked;
         let bins = vec![0.0; options.calibration_bins];
@@ -127,7 +127,7 @@ impl Metrics {
         self.update(Outputs::Probabilities(probabilities), labels, None)
     }
 
-    /// Adds a batch. Of equally large outputs the first counts as the prediction, as in
+    /// Adds a batch. Among equally large outputs, the first is the prediction, as in
     /// `numpy.argmax`.
     ///
     /// A row with NaN or +∞ (or with nothing but −∞) has no prediction: it is counted in
@@ -181,7 +181,7 @@ impl Metrics {
             self.not_finite += 1;
             return;
         }
-        // Decided on the values as given: rounding in the softmax must not break or make ties.
+        // Decided on the original values: rounding in the softmax must not break or create ties.
         let mut predicted = 0;
         for (class, value) in values.iter().enumerate() {
             if *value > values[predicted] {
@@ -253,7 +253,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// Adds what another one has added up.
+    /// Adds the sums of another one.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if classes or options differ; then nothing was added.
@@ -313,8 +313,8 @@ impl Metrics {
     /// All figures so far.
     ///
     /// # Errors
-    /// [`Error::Empty`] without samples; [`Error::Mismatch`] if the names are not as many as the
-    /// classes.
+    /// [`Error::Empty`] without samples; [`Error::Mismatch`] if the number of names is not the
+    /// number of classes.
     pub fn evaluation(&self, names: &ClassNames) -> Result<Evaluation> {
         let k = self.classes;
         if names.len() != k {

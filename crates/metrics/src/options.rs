@@ -4,7 +4,7 @@ use taper_core::OutOfRange;
 
 use crate::Result;
 
-/// What is added up besides the standard figures.
+/// What is computed besides the standard figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsOptions {
@@ -46,7 +46,7 @@ impl MetricsOptions {
     }
 }
 
-/// [`MetricsOptions`] whose every field is in range for a number of classes.
+/// [`MetricsOptions`] with all fields in range for a number of classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CheckedMetricsOptions {
     pub(crate) options: MetricsOptions,

@@ -2,9 +2,8 @@ use rayon::prelude::*;
 
 use crate::{Error, Parameters, Result, error::check_length};
 
-/// An exponential moving average of tensors, running statistics included, as
-/// `timm.utils.ModelEmaV2` keeps it: average ← decay · average + (1 − decay) · current, after each
-/// step.
+/// An exponential moving average of tensors, running statistics included, as in
+/// `timm.utils.ModelEmaV2`: average ← decay · average + (1 − decay) · current, after each step.
 #[derive(Debug, Clone)]
 pub struct Average {
     decay: f32,
@@ -12,7 +11,7 @@ pub struct Average {
 }
 
 impl Average {
-    /// Begins with the tensors as they are.
+    /// Starts from the current tensors.
     ///
     /// # Errors
     /// [`Error::Setting`] unless the decay is in [0, 1).
@@ -24,7 +23,7 @@ impl Average {
         Ok(Self { decay: decay as f32, values })
     }
 
-    /// Takes the current tensors in.
+    /// Updates the average with the current tensors.
     pub fn update(&mut self, parameters: &Parameters) {
         let decay = self.decay;
         for (average, parameter) in self.values.iter_mut().zip(parameters.iter()) {
@@ -37,7 +36,7 @@ impl Average {
         }
     }
 
-    /// Exchanges the average and the tensors themselves: measure, then exchange back.
+    /// Swaps the average and the tensors themselves: evaluate, then swap back.
     pub fn swap(&mut self, parameters: &mut Parameters) {
         for (average, parameter) in self.values.iter_mut().zip(parameters.iter_mut()) {
             std::mem::swap(average, &mut parameter.values);

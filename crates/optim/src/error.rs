@@ -7,7 +7,7 @@ pub enum Error {
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
-    /// A buffer has another length than the shapes say.
+    /// The length of a buffer does not match the shapes.
     #[error("{what} has {found} values, needed {needed}")]
     Length {
         /// Which buffer.
@@ -17,7 +17,7 @@ pub enum Error {
         /// What it should be.
         needed: usize,
     },
-    /// A saved state is that of another training.
+    /// A saved state belongs to a different training run.
     #[error(
         "the optimizer's state lacks '{name}', or has it in another size: give the state of this network"
     )]

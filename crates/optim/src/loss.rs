@@ -10,12 +10,12 @@ pub enum ClassWeights {
     /// All the same.
     #[default]
     None,
-    /// n / (classes · n of the class), so that all classes together count the same
+    /// n / (classes · n of the class), so that all classes have the same total weight
     /// (`sklearn.utils.class_weight.compute_class_weight("balanced", …)`).
     Balanced,
     /// One weight per class, in label order, each from 0.
     List(Vec<f32>),
-    /// A word that is none of ours; refused by [`LossConfig::check`].
+    /// An unknown word; refused by [`LossConfig::check`].
     #[doc(hidden)]
     Unknown(String),
 }
@@ -37,7 +37,7 @@ impl From<Written> for ClassWeights {
 }
 
 impl From<&str> for ClassWeights {
-    /// `none`, `balanced`, or numbers with commas between them.
+    /// `none`, `balanced`, or comma-separated numbers.
     fn from(word: &str) -> Self {
         match word {
             "none" => ClassWeights::None,
@@ -61,7 +61,7 @@ impl From<ClassWeights> for Written {
     }
 }
 
-/// Options of the loss: softmax cross-entropy and what can be done to it.
+/// Options of the loss, softmax cross-entropy with modifications.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossConfig {
@@ -109,7 +109,7 @@ impl LossConfig {
             ClassWeights::Balanced => {
                 let rows: usize = counts.iter().sum();
                 let weight = |&n: &usize| match n {
-                    // A class without rows never meets its weight.
+                    // The weight of a class without rows is never used.
                     0 => 0.0,
                     n => rows as f64 / (classes * n) as f64,
                 };
@@ -137,17 +137,17 @@ impl LossConfig {
 pub enum Targets<'a> {
     /// The class of each row.
     Labels(&'a [u32]),
-    /// A distribution over the classes for each row, `[n, classes]`; each sums to 1. What MixUp and
-    /// CutMix give.
+    /// A distribution over the classes for each row, `[n, classes]`; each sums to 1. Produced by
+    /// MixUp and CutMix.
     Soft(&'a [f32]),
 }
 
-/// Softmax cross-entropy with class weights, label smoothing and focusing.
+/// Softmax cross-entropy with class weights, label smoothing and focal weighting.
 ///
 /// For a row with target distribution q (after smoothing: (1 − ε)·q + ε / classes) and p =
 /// softmax(logits) it is Σ_c w_c · q_c · (1 − p_c)^γ · −ln p_c. The mean over a batch divides by
-/// the summed weights of the labels, or by the number of rows where targets are distributions:
-/// `torch.nn.functional.cross_entropy` in all of this; the focusing factor is that of
+/// the summed weights of the labels, or by the number of rows where targets are distributions: all
+/// of this as in `torch.nn.functional.cross_entropy`; the focal factor is that of
 /// `keras.losses.CategoricalFocalCrossentropy` with α = 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loss {
@@ -162,7 +162,7 @@ impl Loss {
         self.weights.len()
     }
 
-    /// What the mean over these rows divides by.
+    /// The divisor of the mean over these rows.
     pub fn weight(&self, targets: Targets<'_>) -> f64 {
         match targets {
             Targets::Labels(labels) => {
@@ -172,13 +172,13 @@ impl Loss {
         }
     }
 
-    /// γ of the focusing factor; 0 where there is none.
+    /// γ of the focal factor; 0 without one.
     pub fn focal_gamma(&self) -> f64 {
         self.gamma
     }
 
-    /// What each term −ln p_c · (1 − p_c)^γ of each row is multiplied by, `[n, classes]`: class
-    /// weight times smoothed target, over `weight`. For a loss that is computed elsewhere.
+    /// The factor of each term −ln p_c · (1 − p_c)^γ of each row, `[n, classes]`: class weight
+    /// times smoothed target, over `weight`. For a loss that is computed elsewhere.
     ///
     /// # Errors
     /// As [`Loss::evaluate`].
@@ -232,7 +232,7 @@ impl Loss {
         if let Targets::Soft(soft) = targets {
             check_length("targets", soft.len(), rows * classes)?;
         }
-        // All rows may weigh nothing; then there is nothing to learn from them.
+        // All rows may have weight 0; then there is nothing to learn from them.
         let share = if weight > 0.0 { 1.0 / weight } else { 0.0 };
         let mut total = 0.0;
         let mut log_p = vec![0.0f64; classes];
@@ -262,13 +262,13 @@ impl Loss {
             for (l, v) in log_p.iter_mut().zip(z) {
                 *l = f64::from(*v) - log_sum;
             }
-            // d loss / d z_k = s_k − p_k · Σ s, where s_c is p_c times the derivative of term c by
-            // p_c.
+            // d loss / d z_k = s_k − p_k · Σ s, where s_c is p_c times the derivative of term c
+            // with respect to p_c.
             let mut slopes = 0.0;
             for c in 0..classes {
                 let q = (1.0 - self.smoothing) * target[c] + self.smoothing / classes as f64;
                 let factor = self.weights[c] * q;
-                // 0 · ∞ must not make NaN of a class that does not count.
+                // 0 · ∞ must not turn a class of weight 0 into NaN.
                 if factor == 0.0 {
                     target[c] = 0.0;
                     continue;

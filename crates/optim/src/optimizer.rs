@@ -8,10 +8,10 @@ use crate::{Error, Parameters, Result, average::CHUNK};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EpsilonMode {
-    /// √v + ε before the bias correction, as `keras/src/optimizers/adam.py`.
+    /// √v + ε before the bias correction, as in `keras/src/optimizers/adam.py`.
     #[default]
     Keras,
-    /// √v̂ + ε after the bias correction, as `torch/optim/adam.py`.
+    /// √v̂ + ε after the bias correction, as in `torch/optim/adam.py`.
     Torch,
 }
 
@@ -48,21 +48,21 @@ pub enum Algorithm {
         /// Where ε stands. Default Keras's.
         #[serde(default)]
         epsilon_mode: EpsilonMode,
-        /// By what share of the rate weights shrink in each step, from 0. Default 0.01. Biases and
-        /// BatchNorm do not decay.
+        /// Weight decay: each step shrinks the weights by this share of the rate, from 0. Default
+        /// 0.01. Biases and BatchNorm do not decay.
         #[serde(default = "decay")]
         weight_decay: f64,
     },
     /// Stochastic gradient descent; `torch.optim.SGD`.
     Sgd {
-        /// What is kept of the step before, in [0, 1). Default 0.9.
+        /// Momentum: the share of the previous step that is kept, in [0, 1). Default 0.9.
         #[serde(default = "momentum")]
         momentum: f64,
-        /// Whether the gradient is taken ahead (Nesterov); needs momentum. Default false.
+        /// Whether to use Nesterov momentum; needs momentum. Default false.
         #[serde(default)]
         nesterov: bool,
-        /// Added to the gradient as this share of the weight, from 0. Default 0. Biases and
-        /// BatchNorm do not decay.
+        /// Weight decay: this share of the weight is added to the gradient, from 0. Default 0.
+        /// Biases and BatchNorm do not decay.
         #[serde(default)]
         weight_decay: f64,
     },
@@ -130,12 +130,12 @@ impl Algorithm {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroup {
-    /// The parameters whose names begin so, e.g. `fc1` or `fc1.bias`.
+    /// Prefix of the parameters' names, e.g. `fc1` or `fc1.bias`.
     pub prefix: String,
-    /// What the learning rate is multiplied by, from 0; 0 freezes them. Default 1.
+    /// Factor of the learning rate, from 0; 0 freezes them. Default 1.
     #[serde(default = "one")]
     pub rate_factor: f64,
-    /// Their weight decay, from 0, also for biases and BatchNorm. Default: as the algorithm says.
+    /// Their weight decay, from 0, also for biases and BatchNorm. Default: the algorithm's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
 }
@@ -202,7 +202,7 @@ impl OptimizerConfig {
     }
 }
 
-/// An [`OptimizerConfig`] whose every field is in range.
+/// An [`OptimizerConfig`] with all fields in range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedOptimizer(OptimizerConfig);
 
@@ -248,13 +248,13 @@ impl CheckedOptimizer {
 /// How one parameter is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Treatment {
-    /// What the learning rate is multiplied by; 0 freezes it.
+    /// Factor of the learning rate; 0 freezes it.
     pub rate_factor: f64,
     /// Its weight decay.
     pub weight_decay: f64,
 }
 
-/// Turns gradients into steps and remembers what that takes.
+/// Turns gradients into steps, and keeps the state that this needs.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     algorithm: Algorithm,
@@ -262,18 +262,18 @@ pub struct Optimizer {
     slots: Vec<Slot>,
 }
 
-/// What belongs to one parameter.
+/// The state of one parameter.
 #[derive(Debug, Clone)]
 struct Slot {
     treatment: Treatment,
-    /// Adam's first moment, or SGD's momentum; empty where there is nothing to learn.
+    /// Adam's first moment, or SGD's momentum; empty if nothing is learned.
     first: Vec<f32>,
     /// Adam's second moment.
     second: Vec<f32>,
 }
 
 impl Optimizer {
-    /// An optimizer for the learnable ones of these parameters, with nothing to remember yet.
+    /// An optimizer for the learnable ones of these parameters, with empty state.
     ///
     /// # Errors
     /// [`Error::Setting`] if a group fits no parameter.
@@ -355,8 +355,7 @@ impl Optimizer {
         parameters.gradients_used();
     }
 
-    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of
-    /// steps.
+    /// A copy of its state, by parameter name (`NAME.m`, `NAME.v`), and the number of steps.
     pub fn state(&self, parameters: &Parameters) -> (u64, Weights) {
         let mut all = Weights::new();
         for (slot, p) in self.slots.iter().zip(parameters.iter()) {

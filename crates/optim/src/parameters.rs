@@ -26,7 +26,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Those of a graph, with values that `values` gives, and gradients of 0.
+    /// The parameters of a graph, with values from `values`, and gradients of 0.
     ///
     /// # Errors
     /// That of `values`.
@@ -42,19 +42,19 @@ impl Parameters {
         Ok(Self { all: all.collect::<Result<_, E>>()?, adding: false })
     }
 
-    /// Whether a backward pass adds to the gradients (true), or sets them as the first one after a
-    /// step of the optimizer. From now on, further passes add.
+    /// Whether a backward pass adds to the gradients (true), or sets them, as the first one after a
+    /// step of the optimizer does. From now on, further passes add.
     pub fn begin_backward(&mut self) -> bool {
         std::mem::replace(&mut self.adding, true)
     }
 
-    /// The gradients were used: the next backward pass begins anew.
+    /// The gradients have been used: the next backward pass overwrites them.
     pub fn gradients_used(&mut self) {
         self.adding = false;
     }
 
-    /// Scales the gradients so that the norm over all of them is at most `highest`, as
-    /// `torch.nn.utils.clip_grad_norm_`. Gives the norm before.
+    /// Scales the gradients so that the norm over all of them is at most `highest`, as in
+    /// `torch.nn.utils.clip_grad_norm_`. Returns the norm before scaling.
     pub fn clip_gradients(&mut self, highest: f64) -> f64 {
         let square = |g: &[f32]| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
         let norm = self.all.iter().map(|p| square(&p.gradient)).sum::<f64>().sqrt();
@@ -76,8 +76,7 @@ impl Parameters {
         all
     }
 
-    /// Puts a copy of all values back. Whether it is complete is for the caller to check, against
-    /// the graph.
+    /// Restores a copy of all values. The caller must check against the graph that it is complete.
     pub fn restore(&mut self, weights: &dyn WeightSource) {
         for p in &mut self.all {
             if let Some(values) = weights.values(&p.name).filter(|v| v.len() == p.values.len()) {

@@ -2,24 +2,24 @@ use std::f64::consts::PI;
 
 use crate::Shape;
 
-/// The learning rate as a pure function of the step: a [`crate::ScheduleConfig`] whose every field
-/// is in range.
+/// The learning rate as a pure function of the step: a [`crate::ScheduleConfig`] with all fields in
+/// range.
 ///
-/// It remembers nothing, so that a resumed training needs the step alone.
+/// It has no state: a resumed training run needs only the step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     pub(crate) shape: Shape,
     /// Of [`Shape::Step`].
     pub(crate) every: u64,
-    /// Steps, and the factor that they begin with.
+    /// Number of steps, and the initial factor.
     pub(crate) warmup: (u64, f64),
-    /// Steps that the shape has for itself.
+    /// Steps left for the shape.
     pub(crate) steps: u64,
 }
 
 impl Schedule {
-    /// What the base rate of each parameter group is multiplied by in a step, counted from 0 over
-    /// the whole training.
+    /// The factor of each parameter group's base rate in a step, counted from 0 over the whole
+    /// training.
     pub fn factor(&self, step: u64) -> f64 {
         let (warmup, start) = self.warmup;
         match step.checked_sub(warmup) {
@@ -51,8 +51,8 @@ impl Schedule {
             Shape::OneCycle { rise, div_factor, final_div_factor } => {
                 let begin = 1.0 / div_factor;
                 let end = begin / final_div_factor;
-                // As PyTorch has it: the peak lies at rise·T − 1, the end at T − 1. With few steps
-                // the peak is at the start.
+                // As in PyTorch: the peak is at rise·T − 1, the end at T − 1. With few steps the
+                // peak is at the start.
                 let last = total - 1.0;
                 let peak = (rise * total - 1.0).clamp(0.0, last);
                 let t = t.min(last);

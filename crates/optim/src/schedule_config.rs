@@ -29,7 +29,7 @@ impl Span {
     }
 }
 
-/// How the rate goes from the base rate on, after any warm-up. All factors multiply the base rate.
+/// The shape of the schedule after any warm-up. All factors multiply the base rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
@@ -39,7 +39,7 @@ pub enum Shape {
     Step {
         /// After how long the rate changes; at least one step.
         every: Span,
-        /// What it is multiplied by then. Default 0.1, in (0, 1].
+        /// The factor applied then. Default 0.1, in (0, 1].
         #[serde(default = "tenth")]
         factor: f64,
     },
@@ -57,10 +57,10 @@ pub enum Shape {
         /// The share of training that rises. Default 0.3, in (0, 1).
         #[serde(default = "three_tenths")]
         rise: f64,
-        /// The rate begins at 1 / this. Default 25, at least 1.
+        /// The initial rate is 1 / this. Default 25, at least 1.
         #[serde(default = "twenty_five")]
         div_factor: f64,
-        /// The rate ends at 1 / this of where it began. Default 1e4, at least 1.
+        /// The final rate is 1 / this of the initial one. Default 1e4, at least 1.
         #[serde(default = "ten_thousand")]
         final_div_factor: f64,
     },
@@ -104,7 +104,7 @@ fn one() -> f64 {
     1.0
 }
 
-/// A straight rise before the schedule's own shape begins.
+/// A linear warm-up before the schedule's own shape begins.
 ///
 /// Follows `torch.optim.lr_scheduler.LinearLR` before a `SequentialLR`'s milestone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ fn one() -> f64 {
 pub struct Warmup {
     /// How long it takes. At least one step, shorter than training.
     pub over: Span,
-    /// The share of the base rate that it begins at. Default 0, in [0, 1].
+    /// The share of the base rate at the start. Default 0, in [0, 1].
     #[serde(default)]
     pub start_factor: f64,
 }
@@ -121,9 +121,9 @@ pub struct Warmup {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// How the rate goes. Default constant.
+    /// The shape. Default constant.
     pub shape: Shape,
-    /// A rise before it; the shape then has the rest of training. Default none.
+    /// A warm-up before it; the shape then covers the rest of training. Default none.
     pub warmup: Option<Warmup>,
 }
 

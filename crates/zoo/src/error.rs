@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] taper_weights::Error),
     /// A file follows another framework's convention, and that framework's network computes
-    /// something else.
+    /// something different.
     #[error(
         "the weights '{file}' are {naming}'s and cannot be used for {model}: {why}; \
          give those of timm or torchvision"

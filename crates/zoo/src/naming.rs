@@ -1,5 +1,5 @@
 //! Names of tensors by other conventions than timm's: torchvision's, Keras's, and those of RepVGG
-//! before its branches were fused. Which convention a file follows is told by its keys, tensor by
+//! before its branches were fused. A file's convention is recognised from its keys, tensor by
 //! tensor.
 
 mod keras;
@@ -14,14 +14,15 @@ use taper_weights::WeightFile;
 
 use crate::Result;
 
-/// What training scripts put before all names: `DistributedDataParallel`, Lightning and others.
+/// Prefixes that training scripts put before all names: `DistributedDataParallel`, Lightning and
+/// others.
 const PREFIXES: [&str; 6] = ["", "module.", "model.", "backbone.", "module.model.", "encoder."];
 
-/// A file seen through the names and shapes that a network gives its tensors.
+/// A file, seen through a network's own names and shapes of tensors.
 pub(crate) struct Renamed {
     file: WeightFile,
     tensors: BTreeMap<String, Found>,
-    /// What the network has no use for.
+    /// Tensors that the network does not use.
     unexpected: Vec<String>,
 }
 
@@ -37,7 +38,7 @@ struct Found {
 /// How values of the file become those of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 enum Recipe {
-    /// As they are, perhaps in another shape.
+    /// Unchanged, perhaps in another shape.
     Same,
     /// Keras's axes into torch's.
     Keras(keras::Axes),
@@ -67,7 +68,7 @@ pub(crate) fn holds_only(file: &WeightFile, graph: &Graph) -> bool {
         && left_over(file, &tensors).is_empty()
 }
 
-/// Where everything that `graph` needs is, as far as it is there.
+/// The source of every tensor that `graph` needs, as far as it is there.
 fn look_up(file: &WeightFile, graph: &Graph) -> BTreeMap<String, Found> {
     let parameters = graph.parameters();
     let prefix = prefix(file, graph, &parameters);
@@ -109,11 +110,11 @@ fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'stati
         };
         parameters.iter().filter(known).count()
     };
-    // The first of equals: plain names.
+    // The first among equals: plain names.
     PREFIXES.iter().rev().max_by_key(fits).copied().unwrap_or_default()
 }
 
-/// The shape that is needed if the values of `found` are those, else `found`, to be reported.
+/// The needed shape if the values of `found` fit it, else `found`, to be reported.
 fn reshaped(found: &[usize], needed: &[usize], any: bool) -> Vec<usize> {
     // A 1 × 1 convolution is a linear layer.
     let sides = |shape: &[usize]| shape.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
@@ -123,14 +124,14 @@ fn reshaped(found: &[usize], needed: &[usize], any: bool) -> Vec<usize> {
 }
 
 impl Renamed {
-    /// Tensors of the file that the network has no use for, counters of batches left out.
+    /// Tensors of the file that the network does not use, except counters of batches.
     pub(crate) fn unexpected(&self) -> &[String] {
         &self.unexpected
     }
 
     /// # Errors
-    /// [`taper_weights::Error::ElementType`] names the first tensor that is there, but holds
-    /// numbers of a type that is not read.
+    /// [`taper_weights::Error::ElementType`] names the first tensor that is there but has a number
+    /// type that cannot be read.
     pub(crate) fn check_types(&self, graph: &Graph) -> Result<()> {
         let missing = graph.parameters().into_iter().find_map(|parameter| {
             let found = self.file.other_type(&parameter.name)?;
@@ -154,7 +155,7 @@ impl Renamed {
 }
 
 impl WeightSource for Renamed {
-    /// The names that were looked up, then those that nothing needs: near misses are among them.
+    /// The names that were looked up, then the unused ones: near misses are among them.
     fn names(&self) -> Vec<&str> {
         self.tensors.keys().chain(&self.unexpected).map(String::as_str).collect()
     }

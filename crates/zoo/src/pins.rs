@@ -1,9 +1,9 @@
-//! Which commit of a repository is fetched, and the digest of its `model.safetensors`.
+//! The commit of each repository that is downloaded, and the digest of its `model.safetensors`.
 //!
-//! The Hub cannot be reached where this was written. The values come from pages of the Hub as
-//! search engines keep them and from what other projects pin; a digest is here only if the Hub's
-//! own page or two projects that do not depend on each other state it for a commit with this very
-//! file. A repository that is missing is fetched at `main`. On a machine with the Hub:
+//! The values were not taken from the Hub's API, but from its pages as cached by search engines and
+//! from the pins of other projects; a digest is listed only if the Hub's own page, or two
+//! independent projects, state it for a commit with exactly this file. A repository that is not
+//! listed is downloaded from `main`. To check on a machine that can reach the Hub:
 //! `huggingface_hub.HfApi().model_info("timm/…", files_metadata=True)`.
 
 /// A repository's pinned state.

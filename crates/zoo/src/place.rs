@@ -16,7 +16,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// In a word: `embedded`, `cached` or `remote`.
+    /// The name: `embedded`, `cached` or `remote`.
     pub fn name(&self) -> &'static str {
         match self {
             Place::Embedded => "embedded",
@@ -35,8 +35,7 @@ impl ModelSpec {
         cached(&self.hub, options).map_or(Place::Remote, Place::Cached)
     }
 
-    /// The length of the weights in bytes: as they lie on this machine, else as many 32-bit floats
-    /// as the network has.
+    /// The size of the weights in bytes: as stored on this machine, else as 32-bit floats.
     pub fn bytes(&self, place: &Place) -> u64 {
         let on_disk = match place {
             Place::Embedded => self.embedded.map(|embedded| embedded.bytes.len() as u64),
@@ -49,8 +48,8 @@ impl ModelSpec {
         })
     }
 
-    /// The SHA-256 of the weights, as far as it is known without reading them: embedded ones, those
-    /// that the registry pins, and cached ones, which the Hub names by their digest.
+    /// The SHA-256 of the weights, if it is known without reading them: for embedded ones, for
+    /// those that the registry pins, and for cached ones, which the Hub names by their digest.
     pub fn known_digest(&self, place: &Place) -> Option<String> {
         let own = self.embedded.map(|embedded| embedded.sha256).or(self.hub.sha256);
         own.map(str::to_owned).or_else(|| match place {

@@ -23,22 +23,22 @@ static MODELS: LazyLock<Vec<ModelSpec>> = LazyLock::new(|| {
 pub struct ModelSpec {
     /// The name in Taper, lower case.
     pub name: &'static str,
-    /// How the network wants its pictures; comes from the training of the weights.
+    /// The preprocessing that the network expects, from the training of its weights.
     pub preprocessing: Preprocessing,
     /// Where the weights are on the Hub.
     pub hub: HubFile<'static>,
     /// The licence of the weights, as an SPDX expression.
     pub licence: &'static str,
-    /// Who described the architecture.
+    /// The paper that describes the architecture.
     pub paper: &'static str,
     /// Who trained the weights.
     pub source: &'static str,
-    /// How many features the backbone gives per picture.
+    /// How many features the backbone computes per picture.
     pub feature_width: usize,
     /// How many weights and biases the network has with its classifier; running statistics not
     /// counted.
     pub parameters: usize,
-    /// How many classes the pretrained classifier tells apart.
+    /// How many classes the pretrained classifier has.
     pub classes: usize,
     graph: fn(usize) -> Graph,
     pub(crate) embedded: Option<Embedded>,
@@ -89,7 +89,7 @@ impl ModelSpec {
         (self.graph)(self.classes)
     }
 
-    /// The network up to its features: "no top".
+    /// The network up to its features ("no top").
     pub fn backbone(&self) -> Graph {
         self.graph().without_classifier()
     }
@@ -112,7 +112,7 @@ pub fn models() -> &'static [ModelSpec] {
     &MODELS
 }
 
-/// The network that is taken where none is named: its weights are built in.
+/// The default network: its weights are built in.
 pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
 
 /// The model of this name.

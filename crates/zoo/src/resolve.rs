@@ -11,7 +11,7 @@ use crate::{
     naming::{Renamed, holds_only, renamed},
 };
 
-/// Where weights shall come from.
+/// Where weights should come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WeightsChoice {
     /// The pretrained weights: embedded, else from the Hub's cache on this machine, else from the
@@ -21,7 +21,7 @@ pub enum WeightsChoice {
     /// A file: safetensors (also in several files with an index) or a torch checkpoint, with the
     /// names of timm, torchvision or, for VGG, Keras.
     File(PathBuf),
-    /// No knowledge at all, by a fixed formula: for benchmarks only.
+    /// Untrained weights from a fixed formula: for benchmarks only.
     Random,
 }
 
@@ -32,17 +32,17 @@ pub struct LoadedWeights {
     /// The SHA-256 of the file in lower-case hexadecimal: the weights' identity, e.g. in the key of
     /// cached features.
     pub digest: String,
-    /// In words, where the weights come from.
+    /// A description of where the weights come from.
     pub origin: String,
     model: &'static str,
 }
 
 impl LoadedWeights {
-    /// Checks that the weights fit another form of the network than the backbone, e.g. the one with
+    /// Checks that the weights fit a form of the network other than the backbone, e.g. the one with
     /// the classifier.
     ///
     /// # Errors
-    /// [`taper_weights::Error::Mismatch`] lists all that is missing or misshapen.
+    /// [`taper_weights::Error::Mismatch`] lists everything that is missing or of the wrong shape.
     pub fn check(&self, graph: &Graph) -> Result<()> {
         let whole = crate::find(self.model)?.graph();
         let fits = check_weights_in(graph, &whole, self.source.as_ref());
@@ -83,13 +83,13 @@ impl std::fmt::Debug for LoadedWeights {
 /// ```
 ///
 /// # Errors
-/// All of [`Error`] but an unknown model: the file cannot be read, is in no format that is read, is
+/// Any [`Error`] except an unknown model: the file cannot be read, is not in a supported format, is
 /// damaged, or belongs to another network; the Hub cannot be reached or refuses.
 pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<LoadedWeights> {
     resolve_with(model, choice, &HubOptions::from_env())
 }
 
-/// As [`resolve`], with another cache or another Hub than the environment names.
+/// As [`resolve`], with a cache or a Hub other than those of the environment.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -116,8 +116,8 @@ pub fn resolve_with(
     Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
 }
 
-/// Checks that the weights hold the backbone, and that what they hold beside it does not make them
-/// another network's: all of ResNet-50 is in ResNet-101.
+/// Checks that the weights contain the backbone, and that they are not those of another network
+/// that includes it: all of ResNet-50 is in ResNet-101.
 fn check_names(
     model: &'static ModelSpec,
     whole: &Graph,
@@ -178,13 +178,13 @@ fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, St
     if let Some(promised) = promised {
         let found = match &file {
             Ok(file) => file.digest().to_owned(),
-            // Damage to the header: the digest says more.
+            // The header is damaged: a digest error says more.
             Err(_) => sha256_of_file(&path)
                 .map_err(|source| taper_weights::Error::Read { path: path.clone(), source })?,
         };
         if promised != found {
-            // The blob itself: with it gone, the name that leads to it leads nowhere, and the file
-            // counts as not cached.
+            // The blob itself: once it is deleted, the link to it is broken, and the file counts as
+            // not cached.
             let path = path.canonicalize().unwrap_or(path);
             return Err(Error::CachedDigest { path, promised, found });
         }
@@ -244,8 +244,7 @@ mod tests {
         assert!(error.ends_with("give `model` efficientnet-lite0"), "{error}");
     }
 
-    /// Of a deeper network of the same family there is everything that a shallower one needs, and
-    /// more.
+    /// A deeper network of the same family has everything that a shallower one needs, and more.
     #[test]
     fn a_file_of_a_deeper_network_is_refused() {
         let folder = tempfile::tempdir().unwrap();

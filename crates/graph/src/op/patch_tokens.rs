@@ -8,7 +8,7 @@ use crate::{FusedOp, ParameterKind, Shape};
 ///
 /// For a grid other than the training grid, the positions are resampled as in
 /// `resample_abs_pos_embed` of `timm/layers/pos_embed.py`: bicubic, antialiased; the class token
-/// keeps its own. Its tensors are not prefixed with the layer's name, as in timm: `cls_token`
+/// keeps its own. Its tensors have the prefix of the layer's parent, as in timm: `cls_token`
 /// `[1, 1, width]` and `pos_embed` `[1, 1 + rows · columns, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchTokens {

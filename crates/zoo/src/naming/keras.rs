@@ -1,8 +1,8 @@
 //! Keras's names: `block1_conv1/kernel` and the like, with `:0` or dots, once or twice.
 //!
-//! Of Keras's networks, VGG computes what ours compute. Its ResNets have their strides in other
-//! convolutions and its MobileNets pad otherwise: weights for them would load and be wrong, so that
-//! they are refused.
+//! Of Keras's networks, only VGG computes the same as Taper's. Its ResNets have their strides in
+//! other convolutions and its MobileNets pad differently: their weights would load but give wrong
+//! results, so they are refused.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -14,16 +14,16 @@ use taper_weights::WeightFile;
 
 use crate::{Error, Result};
 
-/// Where Keras has what torch has elsewhere.
+/// How Keras's layout differs from torch's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Axes {
     /// `[height, width, in, out]` → `[out, in, height, width]`.
     Conv,
-    /// The first convolution's weight: also from blue, green, red of 0…255 less a mean to our
-    /// normalised red, green, blue.
+    /// The first convolution's weight: also converted from blue, green, red in 0…255 minus a mean
+    /// to Taper's normalised red, green, blue.
     FirstWeight,
-    /// The first convolution's bias, with the difference of the means. Keras pads with its mean, we
-    /// with ours: on the border, half a step of 255 apart.
+    /// The first convolution's bias, with the difference of the means. Keras pads with its mean,
+    /// Taper with its own: at the border they differ by half a step of 255.
     FirstBias,
     /// `[height · width · in, out]` → `[out, in, height, width]`.
     Flattened,
@@ -35,7 +35,7 @@ pub(super) enum Axes {
 /// division.
 const MEANS: [f64; 3] = [123.68, 116.779, 103.939];
 
-/// Layers that only Keras's networks have, and why they are no use here.
+/// Layers that only Keras's networks have, and why their weights cannot be used here.
 const OTHERS: [(&str, &str, &str); 2] = [
     (
         "resnet",
@@ -46,7 +46,8 @@ const OTHERS: [(&str, &str, &str); 2] = [
 ];
 
 /// # Errors
-/// [`Error::Naming`] if these are weights of one of Keras's networks that compute something else.
+/// [`Error::Naming`] if these are weights of one of Keras's networks that computes something
+/// different.
 pub(super) fn refuse_other_networks(file: &WeightFile, graph: &Graph) -> Result<()> {
     for (family, layer, why) in OTHERS {
         if graph.name().starts_with(family) && tensor(file, layer, "kernel").is_some() {
@@ -65,7 +66,7 @@ pub(super) fn refuse_other_networks(file: &WeightFile, graph: &Graph) -> Result<
 pub(super) struct Names(BTreeMap<String, (String, bool)>);
 
 impl Names {
-    /// Of VGG; of other networks none.
+    /// For VGG; none for other networks.
     pub(super) fn of(graph: &Graph) -> Self {
         let mut names = BTreeMap::new();
         if !matches!(graph.name(), "vgg16" | "vgg19") {
@@ -119,7 +120,7 @@ impl Names {
     }
 }
 
-/// The name of a layer's tensor in any of the ways in which it is written.
+/// The name of a layer's tensor in any of its spellings.
 fn tensor(file: &WeightFile, layer: &str, kind: &str) -> Option<String> {
     let ways = [
         format!("{layer}/{kind}"),
@@ -135,8 +136,8 @@ impl Axes {
     pub(super) fn apply(self, sources: &[Cow<'_, [f32]>], shape: &[usize]) -> Vec<f32> {
         let values = &sources[0];
         let outputs = shape[0];
-        // Channel by channel: what Keras's pixels are of ours (in units of a normalised value), and
-        // the rest.
+        // Channel by channel: the scale from Taper's normalised values to Keras's pixels, and the
+        // offset.
         let scale = |c: usize| 255.0 * f64::from(Preprocessing::IMAGENET_STD[c]);
         let rest = |c: usize| 255.0 * f64::from(Preprocessing::IMAGENET_MEAN[c]) - MEANS[c];
         match self {

@@ -1,4 +1,4 @@
-//! RepVGG as it was trained: a 3 × 3 convolution, a 1 × 1 convolution and perhaps the identity,
+//! RepVGG in its training form: a 3 × 3 convolution, a 1 × 1 convolution and perhaps the identity,
 //! each with BatchNorm. Their sum is one 3 × 3 convolution (Ding et al., *RepVGG*, 2021, section
 //! 3.3; timm's `RepVggBlock.reparameterize`).
 
@@ -16,10 +16,10 @@ pub(super) enum Part {
     Bias,
 }
 
-/// What timm calls the fused convolution.
+/// timm's name of the fused convolution.
 const FUSED: &str = ".reparam_conv";
 const EPS: f64 = 1e-5;
-/// Of BatchNorm, in the order of [`Part::apply`].
+/// The tensors of BatchNorm, in the order of [`Part::apply`].
 const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 /// The branches that a fused convolution is made of, if the file has them.

@@ -1,9 +1,9 @@
-//! torchvision's names. Its ResNets have timm's; of VGG the classifier differs, of MobileNetV2
+//! torchvision's names. Its ResNets have timm's; for VGG the classifier differs, for MobileNetV2
 //! everything.
 
 use taper_graph::Graph;
 
-/// What torchvision calls a tensor, if it calls it otherwise.
+/// torchvision's name of a tensor, if it is different.
 pub(super) fn name(ours: &str, graph: &Graph) -> Option<String> {
     let (module, tensor) = ours.rsplit_once('.')?;
     let theirs = match graph.name() {
