@@ -2,7 +2,7 @@
 //! files.
 //!
 //! Made for a machine that has PyTorch and the CUDA libraries but neither Rust nor a network: this
-//! program and `python/cuda.py` are all it takes. `docs/cuda.md` says how to carry them.
+//! program and `python/cuda.py` are all it needs. `docs/cuda.md` says how to copy them.
 
 use std::{
     collections::VecDeque,
@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// A folder with a folder of JPEG files per class, for the cases from files.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// How often everybody has a turn.
+    /// How many turns each contestant has.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Length of a turn.
@@ -146,7 +146,7 @@ impl Work {
 
 /// Measures, prints a table, and writes the rows.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    // Said at once, not by the worker of a late case.
+    // Reported immediately, not by the worker of a late case.
     open_device(options.device)?;
     if let Some(folder) = &options.data {
         open_path(folder, FolderUse::Evaluate)?;
@@ -214,7 +214,7 @@ fn measure(options: &Options, folder: &Path) -> anyhow::Result<()> {
     outcome
 }
 
-/// Whether the peer gives the features that Taper gives.
+/// Whether the peer computes the same features as Taper.
 fn agree(work: &Work, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let (a, b) = (&ours.sample, &theirs.sample);
     let largest = b.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -232,7 +232,7 @@ fn agree(work: &Work, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Works as it is asked on standard input.
+/// Works as requested on standard input.
 pub(crate) fn work() -> anyhow::Result<()> {
     serve(&mut Taper::default())
 }
@@ -290,7 +290,7 @@ impl Worker for Taper {
         let Ready { backbone, batch, source } = self.0.as_mut().context("nothing is loaded")?;
         match source {
             Source::Memory(pixels) => {
-                // As extraction does it: two batches ahead of what is read back.
+                // As in feature extraction: two batches ahead of the one being read back.
                 const BATCHES: usize = 8;
                 let mut ahead = VecDeque::new();
                 for _ in 0..BATCHES {

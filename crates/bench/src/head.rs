@@ -1,5 +1,5 @@
-//! Training a head on features that lie in memory: the tutorial's head, 2,520 rows of 2,048
-//! numbers, batches of 64.
+//! Training a head on features in memory: the tutorial's head, 2,520 rows of 2,048 numbers, batches
+//! of 64.
 //!
 //! Taper's figure is that of its whole trainer, with metrics, callbacks and the evaluation of three
 //! rows after each epoch; the peer has nothing but the training loop.
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Write the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How often everybody has a turn.
+    /// How many turns each contestant has.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Length of a turn in seconds; a turn is at least one epoch.
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// Works as asked on standard input.
+/// Works as requested on standard input.
 pub(crate) fn work() -> anyhow::Result<()> {
     serve(&mut Taper(None))
 }

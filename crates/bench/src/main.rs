@@ -1,11 +1,11 @@
 //! Benchmarks of Taper, alone or against its peers. `cargo xtask bench` builds and runs this;
-//! `docs/performance.md` says how to read what comes out.
+//! `docs/performance.md` says how to read the results.
 //!
 //! Everything that is measured, Taper too, is a process of its own that is asked for one timed
-//! burst of work at a time ([`protocol`]): nothing is loaded twice, and what waits is stopped, so
-//! that only one computes ([`process`]). All take turns ([`rounds`]), and ratios are taken within a
-//! round. A benchmark is a module like [`backbone`]: it says what its cases are, which peers there
-//! are for each, and what the workers do.
+//! burst of work at a time ([`protocol`]): nothing is loaded twice, and waiting processes are
+//! stopped, so that only one computes ([`process`]). All take turns ([`rounds`]), and ratios are
+//! taken within a round. A benchmark is a module like [`backbone`]: it says what its cases are,
+//! which peers there are for each, and what the workers do.
 
 mod backbone;
 mod cuda;
@@ -41,7 +41,7 @@ enum Command {
     /// The same for `cuda`, as a worker.
     #[command(hide = true)]
     CudaWork,
-    /// The other side of the pipe: works as it is asked on standard input.
+    /// The other side of the pipe: works as requested on standard input.
     #[command(hide = true)]
     Work(backbone::WorkerOptions),
     /// The same for `head`.

@@ -1,4 +1,4 @@
-//! Those that are measured, as processes.
+//! The measured processes.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::protocol::{Answer, Loaded, Measured, Request};
 
-/// A process that is measured. It is stopped whenever nothing is asked of it: thread pools that
-/// spin while they wait for work (ONNX Runtime's, OpenMP's) then take nothing from the one whose
-/// turn it is, and need no settings that would slow them down.
+/// A measured process. It is stopped whenever it has nothing to do: thread pools that spin while
+/// waiting for work (ONNX Runtime's, OpenMP's) then take nothing from the process whose turn it is,
+/// and need no settings that would slow them down.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -86,7 +86,7 @@ impl Process {
 
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) {
-        // It fails only if the process is gone, which the next question finds out.
+        // It fails only if the process is gone, which the next request will reveal.
         let _ =
             rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }
@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(process.burst(0.1).unwrap().value, 2.5);
             let stat = format!("/proc/{}/stat", process.child.id());
-            // Elsewhere than on Linux there is no such file. The signal needs a moment to arrive.
+            // This file exists only on Linux. The signal needs a moment to arrive.
             let running = || std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") T "));
             for _ in 0..500 {
                 if running() {

@@ -1,4 +1,4 @@
-//! How the benchmark talks with those that it measures: one JSON object a line, a request on
+//! How the benchmark talks to the measured processes: one JSON object per line, a request on
 //! standard input, an answer on standard output. `python/peers.py` speaks it too.
 
 use std::{
@@ -13,7 +13,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Request {
-    /// Get ready for this work; what it is made of is the benchmark's own affair.
+    /// Get ready for this work, whose format is up to the benchmark.
     Load(Value),
     /// Work for about this long.
     Burst {
@@ -34,8 +34,8 @@ pub(crate) enum Answer {
     Error(String),
 }
 
-/// Who is ready, and a sample of what it computes, by which the benchmark sees that all do the same
-/// work.
+/// The worker is ready, with a sample of its results, which the benchmark uses to check that all do
+/// the same work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Loaded {
     /// Name and version of what does the work.
@@ -58,7 +58,7 @@ pub(crate) trait Worker {
     /// Gets ready for the work.
     fn load(&mut self, work: &Value) -> anyhow::Result<Loaded>;
 
-    /// Works once; returns how many units of work that was.
+    /// Works once; returns the number of units of work.
     fn pass(&mut self) -> anyhow::Result<f64>;
 }
 
@@ -77,8 +77,8 @@ pub(crate) fn serve(worker: &mut dyn Worker) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first pass finds the caches full of what others did, and does not count, unless it is all
-/// there is time for.
+/// The first pass finds the caches filled by other processes, and does not count, unless there is
+/// only time for one.
 fn burst(worker: &mut dyn Worker, seconds: f64) -> anyhow::Result<Measured> {
     let begin = Instant::now();
     let mut timed = || -> anyhow::Result<(f64, f64)> {
@@ -97,7 +97,7 @@ fn burst(worker: &mut dyn Worker, seconds: f64) -> anyhow::Result<Measured> {
     Ok(Measured { value: units / median(&mut times), passes: times.len() })
 }
 
-/// The median; the mean of the middle two of an even number of values. Not a number for none.
+/// The median; the mean of the middle two of an even number of values. NaN for no values.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {

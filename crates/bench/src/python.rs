@@ -24,8 +24,8 @@ pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/t
 pub(crate) const CUDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/cuda.py");
 
 /// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in
-/// `folder`, which is made where it is missing (some gigabytes from the package index that `pip` is
-/// set up for).
+/// `folder`, which is created if it is missing (some gigabytes from the package index that `pip` is
+/// configured for).
 pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {
     if let Some(python) = env::var_os("TAPER_BENCH_PYTHON") {
         return Ok(python.into());

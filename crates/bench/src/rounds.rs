@@ -13,7 +13,7 @@ pub(crate) struct Rounds<'a> {
     pub(crate) case: &'a str,
     /// What the figures are in.
     pub(crate) unit: &'static str,
-    /// How often everybody has a turn, at least 1.
+    /// How many turns each contestant has, at least 1.
     pub(crate) rounds: usize,
     /// How long a turn is.
     pub(crate) seconds: f64,
@@ -22,8 +22,8 @@ pub(crate) struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// Lets all take turns, each time in another order, and compares Taper, who is `ours`, with
-    /// every other. All are loaded.
+    /// Lets all take turns, each time in a different order, and compares Taper, which is `ours`,
+    /// with every other. All are loaded.
     pub(crate) fn run(
         &self,
         ours: &mut Process,

@@ -1,4 +1,4 @@
-//! What a benchmark gives: rows, as a table for people and as JSON.
+//! The results of a benchmark: rows, as a table for humans and as JSON.
 
 use std::{
     fs,
@@ -14,13 +14,13 @@ use serde::Serialize;
 pub(crate) struct Row {
     /// What was done, e.g. `resnet50-256-f32-b8`.
     pub(crate) case: String,
-    /// Who else did it; `null` if nobody did.
+    /// The peer; `null` without one.
     pub(crate) peer: Option<String>,
     /// Taper's figure: the median of the rounds.
     pub(crate) taper: f64,
     /// The peer's figure: the median of the rounds.
     pub(crate) peer_value: Option<f64>,
-    /// What the figures are in; more is better, except for minutes.
+    /// The unit of the figures; more is better, except for minutes.
     pub(crate) unit: &'static str,
     /// The median of the rounds' ratios, Taper over peer: above 1, Taper is better.
     pub(crate) ratio: Option<f64>,

@@ -95,7 +95,7 @@ impl Tutorial<'_> {
         answer(&mut command).map(Some)
     }
 
-    /// From nothing, not even a cached feature, to the end; in minutes.
+    /// The time from scratch, without any cached feature, to the end, in minutes.
     fn once(&self) -> anyhow::Result<f64> {
         if self.folder.exists() {
             fs::remove_dir_all(self.folder)?;
@@ -134,8 +134,8 @@ impl Tutorial<'_> {
         if self.python.is_some() {
             eprintln!("tutorial: keras, two epochs and a validation");
             peer = self.peer("keras")?;
-            // Once more after it, so that a machine that has become slower or faster in between is
-            // seen.
+            // Once more afterwards, to see whether the machine has become slower or faster in
+            // between.
             eprintln!("tutorial: taper");
             minutes.push(self.once()?);
         }

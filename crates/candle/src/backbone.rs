@@ -14,8 +14,7 @@ use taper_graph::{Graph, WeightSource, features_identity};
 
 use crate::{Error, FrozenNetwork, Readback, Result, Transfers};
 
-/// A frozen network on a candle device: the implementation for CUDA, and on the CPU the reference
-/// of it.
+/// A frozen network on a candle device: the implementation for CUDA, and on the CPU its reference.
 #[derive(Debug)]
 pub struct DeviceBackbone {
     network: FrozenNetwork,
@@ -29,7 +28,7 @@ pub struct DeviceBackbone {
 }
 
 impl DeviceBackbone {
-    /// Prepares the network, all of it, for pictures of the size that `preprocessing` says.
+    /// Prepares the whole network for pictures of the size in `preprocessing`.
     ///
     /// # Errors
     /// If the size or the weights do not fit the graph, or the device has no room; a layer that
@@ -45,7 +44,8 @@ impl DeviceBackbone {
         let shape = [graph.shapes(size, size)?[graph.output()].channels()];
         let network = FrozenNetwork::compile(graph, weights, &preprocessing, precision, device)?;
         let batch = AtomicUsize::new(network.batch()?.max(1));
-        // Devices and libraries sum in other orders: features of one are not those of another.
+        // Devices and libraries sum in different orders, so the features of one are not those of
+        // another.
         let (computed_by, runs_on) = match device.location() {
             DeviceLocation::Cuda { gpu_id } if cfg!(feature = "cudnn") => {
                 ("CUDA with cuDNN", format!("cuda:{gpu_id}"))
@@ -63,8 +63,8 @@ impl DeviceBackbone {
         self.batch.store(batch.max(1), Ordering::Relaxed);
     }
 
-    /// Sends pixels and queues what is done with them; bytes go over the bus, and are normalised on
-    /// the device.
+    /// Sends pixels and queues the computation; bytes go over the bus, and are normalised on the
+    /// device.
     fn run(&self, pixels: &[u8], n: usize) -> Result<Readback> {
         let size = self.preprocessing.size as usize;
         let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,9 +11,9 @@ use crate::{Error, Result};
 /// Opens the chosen device.
 ///
 /// # Errors
-/// [`Error::Device`] if CUDA is asked for and this build lacks the feature, or this machine the
-/// driver or the device: never a silent fallback. `Auto` falls back by definition; the caller says
-/// what it got.
+/// [`Error::Device`] if CUDA is requested and this build lacks the feature, or this machine lacks
+/// the driver or the device: there is no silent fallback. `Auto` falls back by definition; the
+/// caller reports the result.
 pub fn open_device(choice: DeviceChoice) -> Result<Device> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
@@ -22,8 +22,8 @@ pub fn open_device(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// What was opened, once for each GPU and process: whoever opens it again works in the same stream,
-/// with the kernels that are loaded already. Never dropped, so that nothing outlives the driver.
+/// The opened devices, one per GPU and process: opening one again gives the same stream, with the
+/// kernels that are already loaded. Never dropped, so that nothing outlives the driver.
 static OPENED: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
 
 fn open_cuda(ordinal: usize) -> Result<Device> {
@@ -41,10 +41,10 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
     if let Some(device) = opened.get(&ordinal) {
         return Ok(device.clone());
     }
-    // cudarc loads the driver on first use and panics where there is none: that is this machine's
-    // fault, not ours.
+    // cudarc loads the driver on first use and panics if there is none: that becomes an error about
+    // this machine.
     let device = std::panic::catch_unwind(|| {
-        // A stream of its own: candle's default is another one for each thread, and work of two
+        // A stream of its own: candle's default is one stream per thread, where the work of two
         // threads would not be in order.
         let device = Device::new_cuda_with_stream(ordinal)?;
         #[cfg(feature = "cuda")]
@@ -87,8 +87,8 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
     Ok(None)
 }
 
-/// Queues work whose products of f32 may be rounded to TF32 on the way into tensor cores; what is
-/// queued afterwards is exact again. candle keeps one setting for the whole process.
+/// Queues work whose f32 products may be rounded to TF32 on the way into tensor cores; work queued
+/// afterwards is exact again. candle keeps one setting for the whole process.
 pub(crate) fn with_tf32<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(feature = "cuda")]
     candle_core::cuda::set_gemm_reduced_precision_f32(true);

@@ -23,7 +23,7 @@ pub enum Error {
         network: String,
         /// The layer's name.
         layer: String,
-        /// What is wrong and what mends it.
+        /// What is wrong, and the remedy.
         problem: String,
     },
     /// A setting is out of range.
@@ -43,7 +43,7 @@ pub enum Error {
     Device {
         /// What was asked for.
         device: String,
-        /// Why it is not to be had, and what to do.
+        /// Why it is not available, and what to do.
         problem: String,
     },
 }

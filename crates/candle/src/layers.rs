@@ -72,7 +72,7 @@ fn depthwise_conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor
     sum.ok_or_else(|| candle_core::Error::Msg("a kernel of 0 has no taps".into()))
 }
 
-/// What one tap of a sliding window sees: every `stride`-th row and column from `offsets` on.
+/// The input of one tap of a sliding window: every `stride`-th row and column from `offsets` on.
 fn window(x: &Tensor, offsets: (usize, usize), reach: usize, stride: usize) -> Result<Tensor> {
     let along = |x: &Tensor, dim: usize, offset: usize| {
         let count = (x.dim(dim)? - reach) / stride + 1;
@@ -149,7 +149,7 @@ pub(crate) fn attention(
     mixed.transpose(1, 2)?.contiguous()?.reshape((n, tokens, width))
 }
 
-/// Over the last dimension, with gradients; candle's own kernel knows none.
+/// Over the last dimension, with gradients; candle's own kernel has none.
 pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
     let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)
@@ -161,7 +161,7 @@ pub(crate) fn class_token(x: &Tensor) -> Result<Tensor> {
 }
 
 /// candle's own max pooling has no padding, and its gradient is wrong where windows overlap: a
-/// maximum over the taps is right for both.
+/// maximum over the taps handles both correctly.
 pub(crate) fn max_pool2d(x: &Tensor, pool: &MaxPool) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let amounts = |n| pool.padding.amounts(n, pool.kernel, pool.stride, 1);
@@ -215,7 +215,7 @@ impl Norm<'_> {
     }
 }
 
-/// The mean over everything but the channels (dimension 1), dimensions kept.
+/// The mean over everything except the channels (dimension 1), with dimensions kept.
 fn channel_mean(x: &Tensor) -> Result<Tensor> {
     match x.rank() {
         2 => x.mean_keepdim(0),
@@ -232,7 +232,7 @@ fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
 }
 
 /// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the
-/// stream (step, i). On CUDA it is drawn there, to the same bits.
+/// stream (step, i). On CUDA it is drawn on the device, with the same bits.
 pub(crate) fn dropout_mask(
     shape: &[usize],
     p: f32,

@@ -12,11 +12,11 @@ use taper_train::{
 
 use crate::{Average, Error, Gradients, Network, Optimizer, Pass, Result, weighted_cross_entropy};
 
-/// Rows that are measured together.
+/// How many rows are evaluated together.
 const MEASURED: usize = 512;
 
-/// Rows that go to a device, and whose logits come back, together: it is waited for once for all of
-/// them.
+/// How many rows are sent to a device together, with their logits read back together: one
+/// synchronisation for all of them.
 const SENT: usize = 64 * MEASURED;
 
 /// A head on a candle device with its optimizer: the implementation for CUDA, and on the CPU the
@@ -28,16 +28,16 @@ pub struct DeviceLearner {
     average: Option<Average>,
     loss: Loss,
     settings: CheckedTraining,
-    /// Rows of each class that it is trained on.
+    /// The number of training rows of each class.
     counts: Vec<usize>,
     /// The table that steps are taken on, and its copy on the device.
     rows: Option<(Arc<Table>, Tensor)>,
-    /// What steps came to, on its way, and the labels.
+    /// Outcomes of steps that are still being copied, and the labels.
     outcomes: Vec<(Vec<[Tensor; 2]>, Vec<u32>)>,
 }
 
 impl DeviceLearner {
-    /// A head with fresh weights of the settings' seed, to be trained on so many rows of each
+    /// A head with fresh weights from the settings' seed, to be trained on this many rows of each
     /// class.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl DeviceLearner {
         match &self.rows {
             Some((there, rows)) if Arc::ptr_eq(there, table) => Ok(rows.clone()),
             _ => {
-                // The old one goes first: there may be no room for both.
+                // The old one is freed first: there may be no room for both.
                 self.rows = None;
                 let shape = (table.len(), table.width);
                 let rows = Tensor::from_slice(&table.values, shape, self.network.device())?;
@@ -140,7 +140,7 @@ impl DeviceLearner {
         if parts.is_empty() {
             return Ok(Vec::new());
         }
-        // All of them are read together: the device is waited for once.
+        // All of them are read together, with a single synchronisation.
         let all: Vec<&Tensor> = parts.iter().map(|[loss, _]| loss).collect();
         let losses = Tensor::stack(&all, 0)?.to_vec1::<f32>()?;
         let all: Vec<&Tensor> = parts.iter().map(|[_, logits]| logits).collect();
@@ -168,7 +168,7 @@ impl DeviceLearner {
     }
 }
 
-/// Measures a head: over all rows, the last partial batch too.
+/// Evaluates a head over all rows, including the last partial batch.
 fn measure(network: &Network, table: &Table, metrics: &mut Metrics) -> Result<()> {
     let rows = table.values.chunks(SENT * table.width.max(1));
     for (rows, labels) in rows.zip(table.labels.chunks(SENT)) {

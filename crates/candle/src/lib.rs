@@ -23,7 +23,7 @@ pub use network::{NamedParameter, Network, Pass};
 pub use optimizer::{Average, Gradients, Optimizer};
 pub use transfer::{Readback, Transfers};
 
-/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+/// The device named by `TAPER_TEST_DEVICE`; the CPU if it is not set.
 #[cfg(test)]
 fn test_device() -> candle_core::Device {
     let choice: taper_core::DeviceChoice = match std::env::var("TAPER_TEST_DEVICE") {

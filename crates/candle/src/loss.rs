@@ -15,11 +15,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok(candle_nn::loss::nll(&log_probabilities, labels)?)
 }
 
-/// Softmax cross-entropy with class weights, smoothing and focusing: Σ factors · (1 − p)^γ · −ln p
-/// over all rows and classes, a scalar.
+/// Softmax cross-entropy with class weights, label smoothing and focal weighting: Σ factors · (1 −
+/// p)^γ · −ln p over all rows and classes, a scalar.
 ///
 /// `logits` and `factors`: `[n, classes]`, f32. The factors are [`taper_optim::Loss::factors`],
-/// `gamma` is [`taper_optim::Loss::focal_gamma`]: then value and gradient are those of
+/// `gamma` is [`taper_optim::Loss::focal_gamma`]: value and gradient are then those of
 /// [`taper_optim::Loss::evaluate`]. Nothing is read back from the device.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ pub enum Pass {
     /// Dropout is drawn from its key; BatchNorm uses the batch's statistics and updates the running
     /// ones.
     Training {
-        /// The key of all dropout of this training.
+        /// The key of all dropout in this training run.
         dropout: Key,
         /// The number of the optimization step, from 0: each has its own masks.
         step: u32,
@@ -40,7 +40,7 @@ pub struct NamedParameter {
 
 /// A network that can be trained: a [`Graph`] with its tensors on a candle device.
 ///
-/// Parameters stand in the order of [`Graph::parameters`], always.
+/// Parameters are always in the order of [`Graph::parameters`].
 #[derive(Debug, Clone)]
 pub struct Network {
     graph: Graph,
@@ -63,7 +63,7 @@ impl Network {
     /// A network with given weights.
     ///
     /// # Errors
-    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or misshapen.
+    /// [`taper_graph::Error::Weights`] lists every tensor that is missing or of the wrong shape.
     pub fn loaded(graph: &Graph, weights: &dyn WeightSource, device: &Device) -> Result<Self> {
         check_weights(graph, weights)?;
         Self::build(graph, device, |p| {
@@ -123,10 +123,10 @@ impl Network {
         Ok(all)
     }
 
-    /// Puts a copy of all tensors back.
+    /// Restores a copy of all tensors.
     ///
     /// # Errors
-    /// [`taper_graph::Error::Weights`] if the copy is another network's.
+    /// [`taper_graph::Error::Weights`] if the copy belongs to another network.
     pub fn restore(&self, weights: &Weights) -> Result<()> {
         check_weights(&self.graph, weights)?;
         for p in &self.parameters {
@@ -137,16 +137,16 @@ impl Network {
         Ok(())
     }
 
-    /// Runs the network on a batch and returns what its last layer gives: `[n, classes]` logits, or
-    /// `[n, width]` features where there is no classifier. Gradients flow back through a pass of
-    /// training only.
+    /// Runs the network on a batch and returns the output of its last layer: `[n, classes]` logits,
+    /// or `[n, width]` features without a classifier. Gradients flow back only through a training
+    /// pass.
     ///
     /// `input` is f32: normalised pictures `[n, 3, height, width]`, or `[n, width]` features for a
     /// head.
     ///
     /// # Errors
-    /// [`Error::Layer`] names the layer that cannot take its input, among them a BatchNorm that is
-    /// trained on a single value per channel.
+    /// [`Error::Layer`] names a layer whose input does not fit, including a BatchNorm trained on a
+    /// single value per channel.
     pub fn forward(&self, input: &Tensor, pass: Pass) -> Result<Tensor> {
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut users = vec![0usize; outputs.len()];
@@ -168,7 +168,7 @@ impl Network {
                 Error::Layer { problem, .. } => named(problem),
                 other => other,
             })?;
-            // Without gradients to come, a map is dropped as soon as nobody needs it.
+            // Without gradients, a map is dropped as soon as it is no longer needed.
             for &i in &node.inputs {
                 users[i] -= 1;
                 if users[i] == 0 {
@@ -187,7 +187,7 @@ impl Network {
     fn layer(&self, id: usize, input: &Tensor, inputs: &[Tensor], pass: Pass) -> Result<Tensor> {
         let node = &self.graph.nodes()[id];
         let own = &self.parameters[self.of_node[id].clone()];
-        // What is computed from variables remembers how, and keeps every map in memory.
+        // Tensors computed from variables keep their history, and with it every map in memory.
         let evaluating = matches!(pass, Pass::Evaluation);
         let var = |p: &NamedParameter| {
             if evaluating { p.var.as_tensor().detach() } else { p.var.as_tensor().clone() }
@@ -234,7 +234,7 @@ impl Network {
                 layers::patch_tokens(&inputs[0], tensor(0), tensor(1), &tokens)?
             }
             Op::Attention(attention) => {
-                // What is faster in an evaluation knows no gradients.
+                // The faster operations for evaluation have no gradients.
                 let softmax =
                     if evaluating { candle_nn::ops::softmax_last_dim } else { layers::softmax };
                 layers::attention(&inputs[0], &attention, softmax, |a, b| a.matmul(b))?

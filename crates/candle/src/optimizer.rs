@@ -6,7 +6,7 @@ use taper_core::OutOfRange;
 
 use crate::{Network, Result};
 
-/// The gradients of a network's parameters, in its order; none where nothing flows.
+/// The gradients of a network's parameters, in its order; none where no gradient flows.
 #[derive(Debug)]
 pub struct Gradients(Vec<Option<Tensor>>);
 
@@ -27,7 +27,7 @@ impl Gradients {
     /// Adds the gradients of another part of the same step.
     ///
     /// # Errors
-    /// If they are another network's.
+    /// If they belong to another network.
     pub fn add(&mut self, other: Self) -> Result<()> {
         for (sum, other) in self.0.iter_mut().zip(other.0) {
             *sum = match (sum.take(), other) {
@@ -67,7 +67,7 @@ pub struct Optimizer {
     slots: Vec<Option<Slot>>,
 }
 
-/// What belongs to one learnable parameter.
+/// The state of one learnable parameter.
 #[derive(Debug)]
 struct Slot {
     treatment: Treatment,
@@ -78,7 +78,7 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimizer for this network's learnable parameters, with nothing to remember yet.
+    /// An optimizer for this network's learnable parameters, with empty state.
     ///
     /// # Errors
     /// If a group fits no parameter, or the device has no room.
@@ -106,7 +106,7 @@ impl Optimizer {
     }
 
     /// Takes one step along the gradients at this learning rate. Parameters without a gradient stay
-    /// as they are.
+    /// unchanged.
     ///
     /// # Errors
     /// If the network is not the one that the optimizer was made for.
@@ -161,8 +161,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// A copy of what it remembers, by parameter name (`NAME.m`, `NAME.v`), and the number of
-    /// steps.
+    /// A copy of its state, by parameter name (`NAME.m`, `NAME.v`), and the number of steps.
     ///
     /// # Errors
     /// If the device cannot be read.
@@ -218,7 +217,7 @@ pub struct Average {
 }
 
 impl Average {
-    /// Begins with the network's tensors as they are.
+    /// Starts from the network's current tensors.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless the decay is in [0, 1).
@@ -231,7 +230,7 @@ impl Average {
         Ok(Self { decay, values: copies.collect::<candle_core::Result<_>>()? })
     }
 
-    /// Takes the network's current tensors in.
+    /// Updates the average with the network's current tensors.
     ///
     /// # Errors
     /// If candle fails.
@@ -243,7 +242,7 @@ impl Average {
         Ok(())
     }
 
-    /// Exchanges the average and the network's own tensors: measure, then exchange back.
+    /// Swaps the average and the network's own tensors: evaluate, then swap back.
     ///
     /// # Errors
     /// If candle fails.
@@ -256,7 +255,7 @@ impl Average {
         Ok(())
     }
 
-    /// Begins anew with the network's tensors as they are.
+    /// Starts again from the network's current tensors.
     ///
     /// # Errors
     /// If candle fails.

@@ -1,15 +1,15 @@
-//! The way of pixels to a device, and of results back.
+//! Transfers of pixels to a device, and of results back.
 
 use candle_core::{Device, Tensor};
 
 use crate::Result;
 
-/// Carries pictures to a device and results back, without waiting for what the device computes.
+/// Copies pictures to a device and results back, without waiting for the device's computation.
 ///
 /// On CUDA both go through page-locked memory: from ordinary memory the driver may make the caller
-/// wait for everything that is queued. Pictures travel in a stream of their own, beside the
-/// computation of the batch before; results follow the computation at once, and whoever asks for
-/// them waits for their copy alone, not for what was queued after it.
+/// wait for everything that is queued. Pictures are copied in a stream of their own, while the
+/// previous batch is computed; results are copied right after their computation, and reading them
+/// waits for that copy alone, not for work queued after it.
 #[derive(Debug)]
 pub struct Transfers {
     device: Device,
@@ -21,7 +21,7 @@ impl Transfers {
     /// Transfers to and from this device.
     ///
     /// # Errors
-    /// If the driver has no stream to give.
+    /// If the driver cannot create a stream.
     pub fn new(device: &Device) -> Result<Self> {
         Ok(Self {
             device: device.clone(),
@@ -38,12 +38,12 @@ impl Transfers {
         &self.device
     }
 
-    /// Sends pixels, u8 `[n, height, width, 3]`, and queues with `compute` what reads them: when it
-    /// returns, everything that will must be queued. The tensor that it is given serves the next
-    /// batches too, so that it must not be kept.
+    /// Sends pixels, u8 `[n, height, width, 3]`, and lets `compute` queue the work that reads them:
+    /// when it returns, all of that work must be queued. The tensor that it receives is reused for
+    /// later batches, so it must not be kept.
     ///
     /// # Errors
-    /// If the device has no room; what `compute` says.
+    /// If the device has no room; any error of `compute`.
     pub fn send<T>(
         &mut self,
         pixels: &[u8],
@@ -57,7 +57,7 @@ impl Transfers {
         compute(&Tensor::from_slice(pixels, shape.as_slice(), &self.device)?)
     }
 
-    /// Begins to bring back an f32 tensor of any shape.
+    /// Starts copying back an f32 tensor of any shape.
     ///
     /// # Errors
     /// If the tensor is not f32, or the device fails.
@@ -70,7 +70,7 @@ impl Transfers {
     }
 }
 
-/// Values that are on their way back from a device.
+/// Values that are being copied back from a device.
 #[derive(Debug)]
 pub struct Readback(Way);
 
@@ -85,7 +85,7 @@ impl Readback {
     /// Waits for the values, in the order of the tensor.
     ///
     /// # Errors
-    /// If the device failed meanwhile.
+    /// If the device has failed in the meantime.
     pub fn wait(self) -> Result<Vec<f32>> {
         match self.0 {
             Way::Here(values) => Ok(values),

@@ -12,9 +12,9 @@ const OPERATION: &str = "attention";
 
 /// softmax(Q Kᵀ / √d) V for each head of each picture.
 ///
-/// One head of one picture is one piece of work: its keys and values are packed as filters of the
-/// register tile are, then a few queries at a time go through both products, so that only their
-/// scores are ever in memory. All of it is in f32, whatever the elements are.
+/// One head of one picture is one work item: its keys and values are packed like the filters of the
+/// register tile, then a few queries at a time go through both products, so that only their scores
+/// are in memory. All of it is in f32, whatever the element type.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
     class: KernelClass,
@@ -26,7 +26,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// For sequences of `tokens` tokens, with `heads` heads that share out `width` numbers.
+    /// For sequences of `tokens` tokens, with `heads` heads that share `width` numbers.
     ///
     /// # Errors
     /// [`KernelError::BadShape`] if the heads cannot share the width, or anything is 0.
@@ -44,8 +44,8 @@ impl Attention {
         Ok(Self { class, tokens, width, heads, queries: tokens })
     }
 
-    /// Where only the first so many tokens ask, all of them at most; there is no output for the
-    /// others then.
+    /// Limits the queries to this many first tokens, at most all of them; there is no output for
+    /// the others.
     #[must_use]
     pub fn queries(self, queries: usize) -> Self {
         Self { queries: queries.min(self.tokens), ..self }
@@ -57,7 +57,7 @@ impl Attention {
         self.tokens
     }
 
-    /// Numbers per token that come out.
+    /// Width of the output tokens.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
@@ -83,7 +83,7 @@ impl Attention {
 
     /// Attends within each of `n` sequences.
     ///
-    /// `input`: `[n, tokens, 3 · width]`, query, key and value of all heads after one another;
+    /// `input`: `[n, tokens, 3 · width]`, the queries, keys and values of all heads in sequence;
     /// `out`: `[n, queries, width]`, as many queries as tokens unless [`queries`](Self::queries)
     /// says otherwise. The result does not depend on the number of threads.
     ///
@@ -171,7 +171,7 @@ impl Attention {
 
 /// How many f32 each part of the scratch memory holds.
 struct Parts {
-    /// `[queries, depth]`; what comes out replaces them.
+    /// `[queries, depth]`; the results replace them.
     queries: usize,
     /// Panels of one or two vectors of keys, `[panels][depth][vectors · LANES]`.
     keys: usize,
@@ -293,7 +293,7 @@ unsafe fn copy<S: Simd>(from: *const S::Elem, to: *mut f32, len: usize, scale: f
     }
 }
 
-/// Both products of a head, a tile of queries at a time. What comes out replaces the queries.
+/// Both products of a head, a tile of queries at a time. The results replace the queries.
 #[derive(Clone, Copy)]
 struct Attend<'a> {
     attention: &'a Attention,
@@ -364,7 +364,7 @@ impl Task for Attend<'_> {
     }
 }
 
-/// Copies what a head gives to its place in the output.
+/// Copies a head's result to its place in the output.
 #[derive(Clone, Copy)]
 struct Unpack<'a, E: Element> {
     attention: &'a Attention,

@@ -31,7 +31,7 @@ pub struct PackedFilter<E: Element> {
     /// One value per output channel, zeros up to the end of the last vector of each panel.
     pub(crate) bias: AlignedBuffer<f32>,
     pub(crate) panels: Vec<Panel>,
-    /// What a tap outside the map points to.
+    /// The zeros that a tap outside the map points to.
     pub(crate) zeros: AlignedBuffer<E>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Panel {
     pub(crate) bias: usize,
 }
 
-/// What is fused to the end of a convolution.
+/// The operations fused into the end of a convolution.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a, E: Element> {
     /// Added before the activation; shape and layout of the output.
@@ -202,7 +202,7 @@ impl<E: Element> PackedFilter<E> {
             }
         }
         self.weights = AlignedBuffer::new(size);
-        // Behind the bias two vectors of zeros, for sums without one.
+        // After the bias, two vectors of zeros, for sums without a bias.
         self.bias = AlignedBuffer::new(bias_size + 2 * lanes);
         for panel in &self.panels {
             let row = panel.vectors * lanes;
@@ -390,7 +390,7 @@ impl Block {
     }
 }
 
-/// f32 values that hold so many pointers, wherever they start.
+/// How many f32 values are needed to hold this many pointers, wherever they start.
 pub(crate) fn table_len(pointers: usize) -> usize {
     (pointers + 8) * (size_of::<usize>() / size_of::<f32>())
 }
@@ -411,8 +411,8 @@ fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
         (0..2).map(|axis| shape.window.stride[axis].min(shape.window.kernel[axis])).product();
     let bytes = covered * shape.in_channels * size_of::<E>() + taps * size_of::<usize>();
     // Pixels that lie a multiple of 4 KiB apart compete for the same few lines of the first-level
-    // cache. Where there is one tap, they are copied to where they do not, which pays as soon as a
-    // few panels read them; else the tile is made smaller.
+    // cache. With a single tap, they are copied to addresses that do not, which pays off as soon as
+    // a few panels read them; otherwise the tile is made smaller.
     let apart = shape.window.stride[1] * shape.in_channels * size_of::<E>();
     let collide = apart.is_multiple_of(4096);
     let gather = collide && taps == 1 && shape.groups == 1 && filter.panels.len() >= 4;

@@ -7,11 +7,10 @@ use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "rounding";
 
-/// Values that one item of work rounds.
+/// How many values one work item rounds.
 const CHUNK: usize = 16 << 10;
 
-/// Rounds each value to the nearest element, ties to even. `from` and `to` are as long as each
-/// other.
+/// Rounds each value to the nearest element, ties to even. `from` and `to` have the same length.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`]; nothing has been written then.

@@ -96,7 +96,7 @@ impl<E: Element> Task for Row<'_, E> {
 
 impl<E: Element> Row<'_, E> {
     /// Windows of `K × K` whose horizontal stride is `STEP`: every input column is loaded once for
-    /// all taps that it is under.
+    /// all taps that cover it.
     ///
     /// # Safety
     /// As for `run`; the output is at least `UNROLLED` wide.

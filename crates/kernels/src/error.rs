@@ -10,9 +10,9 @@ pub enum KernelError {
     /// A shape that no kernel can compute.
     #[error("{operation}: {reason}")]
     BadShape {
-        /// The operation that was asked for, such as `convolution`.
+        /// The requested operation, such as `convolution`.
         operation: &'static str,
-        /// What is wrong with the shape, in words, with the numbers.
+        /// A description of what is wrong with the shape, including the numbers.
         reason: String,
     },
     /// A buffer whose length does not follow from the shape.

@@ -8,9 +8,9 @@ use taper_simd::{Simd, Task, dispatch};
 /// Beyond it, Φ is 0 or 1 to 6e-8.
 const LIMIT: f32 = 5.3;
 
-/// (Φ(x) − ½) / x as a polynomial of u = 2 x² / LIMIT² − 1, constant term first: Chebyshev's fit of
-/// degree 14, 2.3e-8 off at most. In u, which lies in [−1, 1], nothing cancels: x · Φ(x) is at most
-/// 9e-7 off in f32, and 6e-7 of its size for |x| < 1.
+/// (Φ(x) − ½) / x as a polynomial of u = 2 x² / LIMIT² − 1, constant term first: a Chebyshev fit of
+/// degree 14, with an error of at most 2.3e-8. In u, which lies in [−1, 1], nothing cancels: in f32
+/// the error of x · Φ(x) is at most 9e-7, and 6e-7 of its size for |x| < 1.
 const POLYNOMIAL: [f32; 15] = [
     0.133_392_56,
     -0.066_518_5,
@@ -32,7 +32,8 @@ const POLYNOMIAL: [f32; 15] = [
 /// Values that a thread takes at a time.
 const BLOCK: usize = 8192;
 
-/// Replaces every value by its GELU, where it was too long for the loop that computed them.
+/// Replaces every value by its GELU, where it could not be part of the loop that computed the
+/// values.
 pub(crate) fn run<E: Element>(class: KernelClass, team: &mut Team<'_>, values: &mut [E]) {
     let len = values.len();
     let values = SharedMut::new(values);
@@ -78,7 +79,7 @@ impl<E: Element> Task for Block<E> {
 pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only.
     unsafe {
-        // What is far below zero stays there, or ∞ · 6e-8 would be −∞.
+        // Clamped from below, or −∞ · 6e-8 would give −∞.
         let x = S::max(S::splat(-LIMIT), x);
         let inside = S::min(S::splat(LIMIT), x);
         let u = S::fma(S::mul(inside, inside), S::splat(2.0 / (LIMIT * LIMIT)), S::splat(-1.0));

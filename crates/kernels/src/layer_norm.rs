@@ -30,8 +30,8 @@ impl LayerNorm {
     /// Scale and bias: `[channels]`.
     ///
     /// # Errors
-    /// [`KernelError::BadShape`] without channels, [`KernelError::BufferLength`] if there are not
-    /// as many biases as scales.
+    /// [`KernelError::BadShape`] without channels, [`KernelError::BufferLength`] if scales and
+    /// biases differ in number.
     pub fn new(
         class: KernelClass,
         scale: &[f32],
@@ -63,7 +63,7 @@ impl LayerNorm {
     }
 
     /// Normalises rows: `input` and `out` are `[rows, channels]`. No scratch is needed; sums are in
-    /// f32, in an order that depends on the class of kernels alone.
+    /// f32, in an order that depends only on the class of kernels.
     ///
     /// # Errors
     /// [`KernelError::BufferLength`].

@@ -1,6 +1,6 @@
 use crate::{KernelError, error::check_len};
 
-/// A matrix in memory, f32, dense; `transposed` reads what lies there as `[columns, rows]`.
+/// A matrix in memory, f32, dense; `transposed` reads the same memory as `[columns, rows]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     values: &'a [f32],
@@ -36,11 +36,11 @@ impl<'a> Matrix<'a> {
 ///
 /// Runs on the threads of the current rayon pool: on the `gemm` crate with the feature `gemm`, in
 /// plain loops without it, which may differ in the last bits. Every sum runs over the same terms in
-/// the same order whatever the number of threads is.
+/// the same order, whatever the number of threads.
 ///
 /// # Errors
-/// [`KernelError::BadShape`] if `a` has not as many columns as `b` has rows,
-/// [`KernelError::BufferLength`] if `out` has another size.
+/// [`KernelError::BadShape`] if `a` does not have as many columns as `b` has rows,
+/// [`KernelError::BufferLength`] if `out` has the wrong size.
 pub fn matmul(
     out: &mut [f32],
     a: Matrix<'_>,
@@ -98,7 +98,7 @@ fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     }
 }
 
-/// Row by row: dot products where `b` lies by columns, sums of its rows where it lies by rows.
+/// Row by row: dot products if `b` is stored by columns, sums of its rows if it is stored by rows.
 #[cfg(not(feature = "gemm"))]
 fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     use rayon::prelude::*;
@@ -134,10 +134,10 @@ fn product(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     }
 }
 
-/// Adds to each of `out` the dot product of `x` with its own column of `columns`.
+/// Adds to each element of `out` the dot product of `x` with its own column of `columns`.
 #[cfg(not(feature = "gemm"))]
 fn add_products(out: &mut [f32], x: &[f32], columns: &[f32]) {
-    /// Sums that run side by side, so that the compiler makes vectors of them.
+    /// Sums that run side by side, so that the compiler can vectorise them.
     const LANES: usize = 16;
     let (x, x_rest) = x.as_chunks::<LANES>();
     let length = x.len() * LANES + x_rest.len();

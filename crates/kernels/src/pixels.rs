@@ -22,10 +22,10 @@ const BAND: usize = 8;
 #[derive(Debug, Clone)]
 pub struct PixelFilter<E: Element> {
     filter: PackedFilter<E>,
-    /// Per value of a row of pixels: factor and summand.
+    /// Per value of a row of pixels: factor and offset.
     scale: AlignedBuffer<f32>,
     shift: AlignedBuffer<f32>,
-    /// Per value of a pixel: what lies beyond the border.
+    /// Per value of a pixel: the value beyond the border.
     border: Vec<E>,
 }
 

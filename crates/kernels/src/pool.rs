@@ -8,10 +8,10 @@ use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "pooling";
 
-/// What a pool makes of a window.
+/// How a pool combines a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PoolKind {
-    /// The largest value; the border does not count.
+    /// The largest value; the border is ignored.
     Max,
     /// The mean.
     Average {
@@ -35,7 +35,7 @@ impl Pool {
     /// Checks the shape.
     ///
     /// # Errors
-    /// [`KernelError::BadShape`], also if a window would lie in the border altogether.
+    /// [`KernelError::BadShape`], also if a window would lie entirely in the border.
     pub fn new(
         class: KernelClass,
         kind: PoolKind,

@@ -5,10 +5,10 @@ use std::fmt;
 use crate::KernelError;
 use crate::error::bad_shape;
 
-/// Rows and columns of zeros (for pooling: of nothing) around a map, each side by itself.
+/// Rows and columns of zeros (for pooling: of nothing) around a map, separately for each side.
 ///
 /// TensorFlow's `SAME` pads more at the bottom and right when the sum is odd; PyTorch pads both
-/// sides alike.
+/// sides equally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Border {
     /// Rows above.
@@ -50,14 +50,14 @@ impl Window {
         Self { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: Border::default() }
     }
 
-    /// The same window with another stride, both ways.
+    /// The same window with another stride in both directions.
     #[must_use]
     pub fn stride(mut self, stride: usize) -> Self {
         self.stride = [stride; 2];
         self
     }
 
-    /// The same window with another dilation, both ways.
+    /// The same window with another dilation in both directions.
     #[must_use]
     pub fn dilation(mut self, dilation: usize) -> Self {
         self.dilation = [dilation; 2];
@@ -121,7 +121,7 @@ impl Window {
     }
 }
 
-/// The shape of a convolution over one picture; the batch is given when it runs.
+/// The shape of a convolution over one picture; the batch size is given when it runs.
 ///
 /// Input `[n, height, width, in_channels]`, output `[n, out_height, out_width, out_channels]`, both
 /// channels-last (NHWC).
@@ -158,7 +158,7 @@ impl Conv2dShape {
         Self::new([1, 1], in_features, out_features, Window::square(1))
     }
 
-    /// Whether every channel is convolved by itself.
+    /// Whether every channel is convolved on its own.
     #[must_use]
     pub fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels

@@ -12,11 +12,11 @@ const POLYNOMIAL: [f32; 6] =
 /// ln 2 in two parts, the first of which has few digits, so that its multiples are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// Numbers at which f32 has no fraction: adding it rounds to the nearest whole number.
+/// A number so large that f32 has no fraction there: adding it rounds to the nearest whole number.
 const WHOLE: f32 = 12_582_912.0;
 
-/// The exponential of numbers that are not positive, to 2 units in the last place. What is below
-/// [`LOWEST`] counts as that.
+/// The exponential of numbers that are not positive, to 2 units in the last place. Numbers below
+/// [`LOWEST`] count as [`LOWEST`].
 ///
 /// # Safety
 /// The processor has the instructions of `S`.
@@ -37,8 +37,8 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// Replaces `len` scores, a multiple of `LANES`, by their exponentials, the highest of which is 1,
-/// and returns the factor that makes a softmax of them.
+/// Replaces `len` scores, a multiple of `LANES`, by their exponentials, scaled so that the highest
+/// is 1, and returns the factor that turns them into a softmax.
 ///
 /// # Safety
 /// The processor has the instructions of `S`, and `row` holds `len` values.

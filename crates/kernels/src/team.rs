@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::KernelError;
 
-/// How many threads run a kernel, and the scratch memory that they share out among themselves.
+/// How many threads run a kernel, and the scratch memory that is divided among them.
 ///
-/// The work runs on the current rayon pool, so [`rayon::ThreadPool::install`] decides where. What
-/// is computed does not depend on the number of threads, to the bit. Nothing is allocated.
+/// The work runs on the current rayon pool, so [`rayon::ThreadPool::install`] decides where. The
+/// results do not depend on the number of threads, not even in the last bit. Nothing is allocated.
 #[derive(Debug)]
 pub struct Team<'a> {
     threads: usize,

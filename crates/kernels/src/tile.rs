@@ -48,8 +48,8 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             let bias: [S::V; N] = std::array::from_fn(|n| S::load32(t.bias.add(n * S::LANES)));
             let mut sums = [bias; M];
             let mut filter = t.filter;
-            // By the time the sums are done, the lines that they go to (and what is added) have
-            // arrived.
+            // By the time the sums are done, the cache lines of the output (and of the residual)
+            // have arrived.
             for m in 0..M {
                 for n in 0..N {
                     let at = m * t.ldc + n * S::LANES;

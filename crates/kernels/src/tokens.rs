@@ -1,4 +1,4 @@
-//! Into the tokens of a vision transformer, and out of them.
+//! The start and the end of a vision transformer: from patches to tokens, and the first token.
 
 use crate::conv::product;
 use crate::error::check_len;
@@ -50,7 +50,7 @@ struct Sum<E: Element> {
     table: *const f32,
     input: *const E,
     out: *mut E,
-    /// So many values of the table are taken as they are.
+    /// This many values of the table are copied unchanged.
     class: usize,
     len: usize,
 }

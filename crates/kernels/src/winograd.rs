@@ -6,9 +6,9 @@
 //! those of Lavin & Gray, *Fast algorithms for convolutional neural networks* (2015). F(4 × 4)
 //! needs a quarter of the multiplications of the direct sum and loses about one decimal digit.
 //!
-//! bf16 activations are transformed and multiplied in f32: transformed values would not survive
-//! another rounding to 8 bits, and a quarter of the multiplications at f32's speed is still less
-//! work than all of them at twice that speed.
+//! bf16 activations are transformed and multiplied in f32: rounding the transformed values to 8
+//! bits again would lose too much, and a quarter of the multiplications at f32's speed still takes
+//! less time than all of them at twice that speed.
 
 use crate::conv::{Epilogue, PackedFilter};
 use crate::team::SharedMut;
@@ -19,16 +19,17 @@ use taper_simd::{Simd, Task, dispatch};
 /// Bytes of transformed tiles that a block should not exceed by much.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// Tiles that a block has at least (if there are as many), so that filters are not read too often.
+/// The least number of tiles in a block (if there are as many), so that filters are not read too
+/// often.
 const MIN_TILES: usize = 28;
 
-/// The same for filters that the second-level cache does not hold by far.
+/// The same for filters that far exceed the second-level cache.
 const MIN_TILES_LARGE: usize = 70;
 
 /// Bytes of transformed filters from which on they count as large.
 const LARGE_BYTES: usize = 6 << 20;
 
-/// Tiles that a block has at most.
+/// The largest number of tiles in a block.
 const MAX_TILES: usize = 112;
 
 /// Outputs of a tile along one axis.
@@ -70,7 +71,7 @@ pub(crate) fn transform_filters(
     transformed
 }
 
-/// How transformed tiles lie in scratch memory.
+/// The layout of transformed tiles in scratch memory.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     /// Tiles of a block.
@@ -205,7 +206,7 @@ impl<'a, E: Element> Block<'a, E> {
     }
 }
 
-/// Where a tile lies: picture, and the first row and column of its output.
+/// The position of a tile: picture, and the first row and column of its output.
 #[inline(always)]
 fn locate<E: Element, const M: usize>(block: &Block<'_, E>, tile: usize) -> [usize; 3] {
     let [oh, ow] = block.filter.output;

@@ -1,4 +1,4 @@
-//! Which buffer holds which value, and for how many pictures.
+//! Assigns values to buffers, and says for how many pictures.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use taper_kernels::Element;
 
 use crate::lower::{Lowered, Value, ValueId};
 
-/// Steps that run over so many pictures at once.
+/// Steps that run over this many pictures at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) steps: Range<usize>,
@@ -16,7 +16,7 @@ pub(crate) struct Segment {
 /// Where a value lives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
-    /// The buffer: of maps, or of values in f32, as the value is.
+    /// The buffer: one of maps or one of f32 values, depending on the value.
     pub(crate) slot: usize,
     /// Whether it lives on into a later segment, and so holds all pictures of the larger group, not
     /// only those at work.
@@ -81,8 +81,8 @@ pub(crate) fn lay_out<E: Element>(
         let value: ValueId = step.output;
         let last = last_use[value].max(index);
         let crosses = segment_of(last) != segment_of(defined[value]);
-        // Within a segment of small groups, a buffer is used again for every group: a value that
-        // crosses must not share one with any value of the segment that it comes from.
+        // Within a segment of small groups, buffers are reused for every group: a value that lives
+        // on into a later segment must not share one with any value of its own segment.
         let (len, is_map) = match lowered.values[value] {
             Value::Map(len) => (len, true),
             Value::Wide(len) => (len, false),

@@ -7,7 +7,7 @@ pub enum PlanError {
     /// The graph refuses the input size, or the weights do not fit.
     #[error(transparent)]
     Graph(#[from] taper_graph::Error),
-    /// The class of kernels that was asked for does not exist here.
+    /// The requested class of kernels is not available here.
     #[error("cannot choose kernels")]
     Kernels(#[source] ClassError),
     /// A layer that plans cannot compute.

@@ -1,5 +1,5 @@
-//! From a network's fused layers to steps: choice of kernels, packing, precision of what lies
-//! between.
+//! From a network's fused layers to steps: choice of kernels, packing, and the precision of the
+//! values in between.
 
 use taper_graph::{
     Activation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape, WeightSource,
@@ -17,9 +17,9 @@ pub(crate) type ValueId = usize;
 /// What lies between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// A feature map, or tokens, of so many values, in the plan's precision.
+    /// A feature map, or tokens, of this many values, in the plan's precision.
     Map(usize),
-    /// A vector, or a thin map next to the pixels, in f32.
+    /// A vector, or one of the first, thin maps, in f32.
     Wide(usize),
 }
 
@@ -125,7 +125,7 @@ impl<E: Element> Step<E> {
         }
     }
 
-    /// How it is computed, and the shape, in words.
+    /// How it is computed, and a description of the shape.
     pub(crate) fn described(&self) -> (&'static str, String) {
         match &self.kernel {
             Kernel::Pixels { filter, .. } => ("pixels", filter.shape().to_string()),
@@ -201,7 +201,7 @@ pub(crate) fn lower<E: Element>(
         }
         other => other.into(),
     })?;
-    // What nobody reads is not computed.
+    // Values that are not read are not computed.
     let only_first = only_first(&layers, &shapes, graph.output());
     for (shape, only_first) in shapes.iter_mut().zip(only_first) {
         if let (Shape::Tokens { count, .. }, true) = (shape, only_first) {
@@ -222,7 +222,7 @@ pub(crate) fn lower<E: Element>(
         lowering.layer(layer)?;
     }
     let is_vector = matches!(lowering.shapes[graph.output()], Shape::Vector(_));
-    // What ends in a dropout ends in the layer before it.
+    // If the graph ends with a dropout, the output is that of the layer before it.
     let end = layers.last().map_or(graph.output(), |layer| layer.end);
     lowering.lowered.output = match lowering.value_of[end] {
         Some(value) if is_vector => value,
@@ -352,8 +352,8 @@ impl<E: Element> Lowering<'_, E> {
         Ok(self.rounded(layer.input, value))
     }
 
-    /// The tokens of another layer that a layer reads: all of them, or the first if it gives no
-    /// more.
+    /// The tokens that a layer reads from another layer: all of them, or the first one if only that
+    /// is computed.
     fn tokens_for(&mut self, layer: &FusedLayer, node: NodeId, value: ValueId) -> ValueId {
         let (Shape::Tokens { count: from, width }, Shape::Tokens { count: to, .. }) =
             (self.shapes[node], self.shapes[layer.end])
@@ -373,7 +373,7 @@ impl<E: Element> Lowering<'_, E> {
         first
     }
 
-    /// The output of a layer in the plan's precision; it is rounded once for all that read it.
+    /// The output of a layer in the plan's precision; it is rounded once for all readers.
     fn rounded(&mut self, node: NodeId, value: ValueId) -> ValueId {
         let Value::Wide(_) = self.lowered.values[value] else { return value };
         let name = self.graph.nodes()[node].name.clone();

@@ -1,7 +1,7 @@
 use taper_core::Precision;
 use taper_kernels::Kernels;
 
-/// What a plan gives for each picture.
+/// The output of a plan for each picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Output {
     /// The features that a head starts from (default).
@@ -26,7 +26,7 @@ pub struct PlanOptions {
     pub kernels: Kernels,
     /// Features (default) or logits.
     pub output: Output,
-    /// Pictures that one thread takes through the late layers together, at least 1; default: 4.
+    /// How many pictures a thread takes through the late layers together, at least 1; default: 4.
     /// It changes speed and memory, never the result.
     pub group: usize,
     /// Bytes of packed weights at the start of the network whose layers run picture by picture;

@@ -152,7 +152,7 @@ impl FrozenPlan {
         self.size[0] * self.size[1] * self.channels
     }
 
-    /// Values that come out for each picture.
+    /// Output values per picture.
     #[must_use]
     pub fn output_width(&self) -> usize {
         self.output_width
@@ -250,8 +250,8 @@ impl FrozenPlan {
     /// Runs `n` pictures through the network.
     ///
     /// `pixels`: `[n, height, width, channels]`, 0 to 255. `out`: `[n, output_width]`. The result
-    /// of a picture depends neither on the number of threads nor on the other pictures, to the bit.
-    /// Nothing is allocated.
+    /// of a picture depends neither on the number of threads nor on the other pictures, not even in
+    /// the last bit. Nothing is allocated.
     ///
     /// # Errors
     /// [`PlanError::BufferLength`] or [`PlanError::ForeignWorkspace`]; nothing has been written
@@ -388,7 +388,8 @@ impl<E: Element> Compiled<E> {
         let threads = arenas.len();
         let (picture, width) = (pixels.len() / n, out.len() / n);
         if threads == 1 || (!n.is_multiple_of(threads) && n < 4 * threads) {
-            // One thread, or too few pictures to go round: all threads work on each layer together.
+            // With one thread, or too few pictures for all threads, all threads work on each layer
+            // together.
             let group = self.layout.group;
             let mut result = Ok(());
             let mut run = || {
@@ -549,7 +550,7 @@ impl<E: Element> Compiled<E> {
         }
     }
 
-    /// Runs what reads maps, its residual among them, and writes one.
+    /// Runs a step that reads maps, including its residual, and writes a map.
     fn on_maps(
         &self,
         step: &Step<E>,
@@ -569,7 +570,7 @@ impl<E: Element> Compiled<E> {
         result
     }
 
-    /// Runs what reads a value in f32 and writes one, or the plan's output.
+    /// Runs a step that reads an f32 value and writes one, or the plan's output.
     fn on_wide(
         &self,
         step: &Step<E>,

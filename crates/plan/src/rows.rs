@@ -1,9 +1,9 @@
-//! Which tokens of a sequence anybody reads.
+//! Which tokens of a sequence are read.
 
 use taper_graph::{FusedLayer, FusedOp, NodeId, Shape};
 
-/// For each layer that gives tokens, whether only the first of them is ever read, so that the
-/// others need not be computed: behind the last attention of a vision transformer it is.
+/// For each layer that produces tokens, whether only the first of them is read, so that the others
+/// need not be computed: this is the case after the last attention of a vision transformer.
 pub(crate) fn only_first(layers: &[FusedLayer], shapes: &[Shape], output: NodeId) -> Vec<bool> {
     let mut all_read = vec![false; shapes.len()];
     all_read[output] = true;
@@ -11,7 +11,7 @@ pub(crate) fn only_first(layers: &[FusedLayer], shapes: &[Shape], output: NodeId
     for layer in layers.iter().rev() {
         let all = all_read[layer.end];
         let is_tokens = matches!(shapes[layer.end], Shape::Tokens { .. });
-        // Whether all of the input is read, and whether the first token can be had alone.
+        // Whether all of the input is read, and whether the first token can be computed alone.
         let (reads_all, divides) = match layer.op {
             FusedOp::ClassToken => (false, false),
             FusedOp::Linear { .. } | FusedOp::LayerNorm { .. } => (all, true),

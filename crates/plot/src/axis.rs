@@ -21,12 +21,11 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// `low < high` is made true, whatever comes in.
+    /// Ensures `low < high`, whatever the input.
     pub(crate) fn new(scale: Scale, (low, high): (f64, f64), (from, to): (f64, f64)) -> Self {
         let (mut low, mut high) =
             if scale == Scale::Log { (low.log10(), high.log10()) } else { (low, high) };
-        // A single value, or one so large that nothing can be told from it, gets a range of its
-        // own.
+        // A single value, or a range too small relative to its values, gets a range of its own.
         if high - low <= 1e-9 * low.abs().max(high.abs()) || high <= low {
             let around = if scale == Scale::Linear { 0.1 * low.abs().max(1e-3) } else { 0.5 };
             (low, high) = (low - around, high + around);
@@ -34,11 +33,11 @@ impl Axis {
         Self { scale, low, high, from, to }
     }
 
-    /// Where a value lies, in pixels; none if it cannot be shown.
+    /// The position of a value in pixels; none if it cannot be shown.
     pub(crate) fn at(&self, value: f64) -> Option<f64> {
         let value = if self.scale == Scale::Log { value.log10() } else { value };
         let share = (value - self.low) / (self.high - self.low);
-        // Far outside is as good as nowhere, and renderers dislike huge coordinates.
+        // Values far outside are not shown, as renderers do not handle huge coordinates well.
         (share.is_finite() && share.abs() < 1e3)
             .then_some(self.from + share * (self.to - self.from))
     }
@@ -87,7 +86,7 @@ impl Axis {
         let first = (self.low - 1e-9).ceil() as i32;
         let last = (self.high + 1e-9).floor() as i32;
         let every = ((last - first + 1) as usize).div_ceil(about.max(1)).max(1) as i32;
-        // Within two decades, tens alone would leave the reader guessing.
+        // Within two decades, powers of ten alone would be too few labels.
         let mantissas: &[f64] = if last - first < 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let ticks = (first - 1..=last)
             .filter(|e| (e - first) % every == 0)
@@ -111,7 +110,7 @@ fn decade(mantissa: f64, exponent: i32) -> String {
     }
 }
 
-/// The step of 1, 2, 2.5 or 5 times a power of ten that is next above.
+/// The next larger step of the form 1, 2, 2.5 or 5 times a power of ten.
 fn nice_step(rough: f64) -> f64 {
     let magnitude = 10f64.powf(rough.log10().floor());
     let mantissa = rough / magnitude;

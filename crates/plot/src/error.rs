@@ -1,16 +1,16 @@
 use std::{io, path::PathBuf};
 
-/// What can go wrong with a picture.
+/// What can go wrong with a chart.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The picture's description could not be turned into pixels.
+    /// The chart could not be turned into pixels.
     #[error("drawing a picture: {0}")]
     Raster(String),
     /// The pixels would be too many, or none.
     #[error("a scale of {0}: use a scale above 0 that gives at most 16384 pixels a side")]
     Scale(f32),
-    /// The matrix is not square, or has not one name for each row.
+    /// The matrix is not square, or does not have one name for each row.
     #[error(
         "a matrix of {rows} rows with {names} names: give one name and as many columns for each row"
     )]

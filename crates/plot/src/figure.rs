@@ -32,7 +32,7 @@ impl Style {
 /// A series of values in a [`Panel`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// Its name in the legend; an empty one is left out there.
+    /// Its name in the legend; if it is empty, the line is not in the legend.
     pub label: String,
     /// x and y. Where one of them is not finite, or not above 0 on a logarithmic axis, the line has
     /// a gap.
@@ -78,7 +78,7 @@ pub struct Vertical {
     pub style: Style,
 }
 
-/// One of the charts of a [`Figure`], above one another with a common horizontal axis.
+/// One of the charts of a [`Figure`], which are stacked above a common horizontal axis.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Panel {
     /// What the vertical axis shows.
@@ -87,7 +87,7 @@ pub struct Panel {
     pub height: f64,
     /// The vertical axis.
     pub scale: Scale,
-    /// The vertical axis's ends; none is what the lines need.
+    /// The range of the vertical axis; by default, what the lines need.
     pub range: Option<(f64, f64)>,
     /// The series, drawn in order.
     pub lines: Vec<Line>,
@@ -95,7 +95,7 @@ pub struct Panel {
     pub markers: Vec<Marker>,
 }
 
-/// Line charts above one another.
+/// Stacked line charts.
 ///
 /// ```
 /// use taper_plot::{Figure, Line, Panel, Scale, colour};
@@ -119,7 +119,7 @@ pub struct Panel {
 pub struct Figure {
     /// The headline.
     pub title: String,
-    /// A line below it; may be empty.
+    /// A line below the title; may be empty.
     pub subtitle: String,
     /// What the common horizontal axis shows.
     pub x_label: String,
@@ -156,8 +156,8 @@ impl Figure {
         let x_range = range(self.x_scale, xs.chain(self.verticals.iter().map(|v| v.x)));
         let x_axis = Axis::new(self.x_scale, x_range.unwrap_or((1.0, 10.0)), (left, right));
 
-        // One row for each label, in an order in which no line crosses the label of another: labels
-        // point to the middle.
+        // One row for each label, in an order in which no line crosses another line's label: labels
+        // extend towards the middle.
         let middle = (left + right) / 2.0;
         let mut tops: Vec<(&Vertical, f64, f64)> =
             self.verticals.iter().filter_map(|v| Some((v, x_axis.at(v.x)?, 0.0))).collect();
@@ -183,7 +183,7 @@ impl Figure {
             y = bottom + GAP;
         }
         svg.append(grids);
-        // Behind texts and data, which matter more.
+        // Behind text and data, which matter more.
         for (vertical, x, top) in &tops {
             svg.line([*x, *top, *x, bottom], vertical.colour, 1.8, vertical.style.dash());
         }
@@ -206,7 +206,7 @@ impl Figure {
         svg.finish(WIDTH, bottom + 54.0)
     }
 
-    /// The panel's title and legend; gives where the chart begins.
+    /// Draws the panel's title and legend; returns where the chart begins.
     fn legend(&self, svg: &mut Svg, panel: &Panel, top: f64) -> f64 {
         let mut baseline = top + HEADER - 10.0;
         svg.text((LEFT, baseline), &panel.title, Type::new(14.0, Anchor::Start).bold().rim());
@@ -282,7 +282,7 @@ impl Figure {
         grid.line([left, bottom, right, bottom], INK, 1.2, "");
         grid.line([left, top, left, bottom], INK, 1.2, "");
 
-        // Dots at the edge may stand out of the chart, lines that leave its range may not.
+        // Dots at the edge may extend beyond the chart; lines outside its range are clipped.
         svg.clip(i, [left - 1.0, top - 4.0, w + 5.0, h + 8.0]);
         for line in &panel.lines {
             let at: Vec<Option<(f64, f64)>> =

@@ -17,7 +17,7 @@ pub use matrix::Matrix;
 pub use picture::Picture;
 pub use sheet::{Sheet, Tile};
 
-/// Colours that go well together and differ for colour-blind eyes as well.
+/// Colours that go well together and can be distinguished by colour-blind readers.
 pub mod colour {
     /// Training values.
     pub const BLUE: &str = "#2f6fb3";
@@ -31,6 +31,6 @@ pub mod colour {
     pub const PURPLE: &str = "#7e57a8";
     /// A further series.
     pub const TEAL: &str = "#1b8a9c";
-    /// What stays in the background.
+    /// For elements in the background.
     pub const GREY: &str = "#8a929a";
 }

@@ -8,7 +8,7 @@ use crate::{
 pub struct Matrix {
     /// The headline.
     pub title: String,
-    /// A line below it; may be empty.
+    /// A line below the title; may be empty.
     pub subtitle: String,
     /// What the rows are.
     pub row_label: String,
@@ -35,7 +35,7 @@ impl Matrix {
     /// 4,000.
     ///
     /// Cells show count and share where they are large enough; names are thinned out where they
-    /// would overlap. Of more than 50,000 different mistakes the rarest are left out.
+    /// would overlap. If there are more than 50,000 different mistakes, the rarest are left out.
     ///
     /// # Errors
     /// [`Error::Matrix`] unless it is square with one name for each row.
@@ -94,8 +94,8 @@ impl Matrix {
                 svg.text((left + middle, top - 9.0), &name, style);
             }
         }
-        // Hundreds of classes have cells by the hundred thousand. Empty ones say nothing, and of
-        // mistakes the most frequent ones are drawn, as many as every viewer can take.
+        // Hundreds of classes have hundreds of thousands of cells. Empty ones say nothing, and of
+        // the mistakes only the most frequent are drawn, as many as every viewer can handle.
         svg.rect([left, top, side, side], "#ffffff", Some(GRID));
         let mut mistakes: Vec<f64> = Vec::new();
         for (i, row) in self.values.iter().enumerate() {
@@ -118,7 +118,7 @@ impl Matrix {
                     continue;
                 }
                 let share = if sum > 0.0 { value / sum } else { 0.0 };
-                // The root lets a few mistakes among many answers show.
+                // The square root makes a few mistakes among many answers visible.
                 let fill =
                     if i == j { tint(RIGHT_ANSWER, share) } else { tint(MISTAKE, share.sqrt()) };
                 let (x, y) = (left + j as f64 * cell, top + i as f64 * cell);

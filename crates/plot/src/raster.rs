@@ -40,7 +40,7 @@ pub(crate) enum Shape {
         text: String,
         style: Type,
     },
-    /// What follows is drawn inside of `[x, y, width, height]` alone.
+    /// What follows is clipped to `[x, y, width, height]`.
     Clip([f32; 4]),
     EndClip,
 }
@@ -71,7 +71,7 @@ fn rectangle([x, y, width, height]: [f32; 4]) -> Option<tiny_skia::Path> {
 }
 
 impl Canvas<'_> {
-    /// What has no extent, or lies beyond all numbers, is not drawn.
+    /// Shapes without extent, or with coordinates that are not finite, are not drawn.
     fn draw(&mut self, shape: &Shape) {
         match shape {
             Shape::Rect { place, fill, stroke } => {

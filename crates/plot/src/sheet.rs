@@ -12,10 +12,10 @@ pub struct Tile {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// u8 RGB, rows from the top: `width · height · 3` bytes. None at all gives an empty frame: a
-    /// picture that cannot be shown.
+    /// u8 RGB, rows from the top: `width · height · 3` bytes. Without any bytes, an empty frame is
+    /// drawn, for a picture that cannot be shown.
     pub pixels: Vec<u8>,
-    /// Lines below it; what does not fit is cut.
+    /// Lines below the picture; text that does not fit is truncated.
     pub caption: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Tile {
 pub struct Sheet {
     /// The headline.
     pub title: String,
-    /// A line below it; may be empty.
+    /// A line below the title; may be empty.
     pub subtitle: String,
     /// Tiles in a row, 1 to 16.
     pub columns: usize,
@@ -51,8 +51,8 @@ const LINE: f64 = 14.0;
 
 impl Sheet {
     /// Side of the square that a tile is shown in, in pixels: pictures may be scaled to it
-    /// beforehand. Larger ones are thinned out, smaller ones shown as they are, or in whole
-    /// multiples of their size.
+    /// beforehand. Larger ones are subsampled, smaller ones shown at their own size or a whole
+    /// multiple of it.
     pub fn side(&self) -> u32 {
         let columns = self.columns.clamp(1, 16);
         let gaps: f64 = (1..columns).map(|column| self.gap(column)).sum();
@@ -67,8 +67,8 @@ impl Sheet {
     /// The sheet as a PNG file, 8-bit RGBA.
     ///
     /// # Errors
-    /// [`Error::Raster`] if a tile has not as many bytes as its size says, [`Error::Scale`] if
-    /// there are so many that the sheet would be higher than 16,384 pixels.
+    /// [`Error::Raster`] if the number of bytes of a tile does not match its size, [`Error::Scale`]
+    /// if there are so many that the sheet would be higher than 16,384 pixels.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (columns, side) = (self.columns.clamp(1, 16), self.side());
         let mut svg = Svg::default();

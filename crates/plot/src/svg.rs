@@ -52,14 +52,14 @@ impl Type {
     }
 }
 
-/// The body of an SVG file, element by element, and the same as shapes for pixels.
+/// The body of an SVG file, element by element, and the same shapes for rasterising.
 #[derive(Debug, Default)]
 pub(crate) struct Svg {
     body: String,
     shapes: Vec<Shape>,
 }
 
-/// At most two decimals, none that say nothing: short files, and the same bytes everywhere.
+/// At most two decimals, without trailing zeros: short files, and the same bytes everywhere.
 pub(crate) fn n(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -77,7 +77,7 @@ impl Svg {
         self.body.push('\n');
     }
 
-    /// Until [`Svg::end_clip`], nothing is drawn outside of this rectangle, the `id`-th of a
+    /// Until [`Svg::end_clip`], nothing is drawn outside this rectangle, the `id`-th of the
     /// picture.
     pub(crate) fn clip(&mut self, id: usize, place: [f64; 4]) {
         let [x, y, w, h] = place.map(n);
@@ -184,7 +184,7 @@ impl Svg {
         ));
     }
 
-    /// Draws what another one holds.
+    /// Draws the content of another one.
     pub(crate) fn append(&mut self, other: Self) {
         self.body.push_str(&other.body);
         self.shapes.extend(other.shapes);
@@ -211,7 +211,7 @@ pub(crate) fn rgb(colour: &str) -> [u8; 3] {
     [part(1), part(3), part(5)]
 }
 
-/// The lengths of strokes and gaps in turns.
+/// The alternating lengths of dashes and gaps.
 fn dashes(dash: &str) -> Vec<f32> {
     dash.split([' ', ',']).filter_map(|length| length.parse().ok()).collect()
 }
@@ -220,7 +220,7 @@ fn dash_attribute(dash: &str) -> String {
     if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") }
 }
 
-/// Text as XML allows it: names come from folders and may hold anything.
+/// Text escaped for XML: names come from folders and may contain anything.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,5 +1,5 @@
-//! Letters as outlines, from the embedded fonts alone: pictures look the same on every machine, and
-//! on one without fonts.
+//! Letters as outlines, from the embedded fonts alone: pictures look the same on every machine,
+//! even on one without fonts.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use ttf_parser::{
 static REGULAR: &[u8] = include_bytes!("../fonts/Roboto-Regular.ttf");
 static BOLD: &[u8] = include_bytes!("../fonts/Roboto-Bold.ttf");
 
-/// Where each letter's outline comes from. Files are asked in turns, so that a further one can fill
+/// The sources of the letters' outlines. Files are tried in order, so that a second one can fill
 /// the gaps of the first.
 fn faces(bold: bool) -> &'static [Face<'static>] {
     static FACES: [OnceLock<Vec<Face<'static>>>; 2] = [OnceLock::new(), OnceLock::new()];
@@ -22,8 +22,8 @@ fn faces(bold: bool) -> &'static [Face<'static>] {
     })
 }
 
-/// A text from the origin to the right, and how far it goes. Letters that no font has are left out;
-/// there is no outline if nothing remains.
+/// A text from the origin to the right, and how far it goes. Letters missing from all fonts are
+/// left out; there is no outline if nothing remains.
 pub(crate) fn outline(text: &str, size: f32, bold: bool) -> (Option<Path>, f32) {
     let mut path = PathBuilder::new();
     let mut x = 0.0;
@@ -48,7 +48,7 @@ pub(crate) fn outline(text: &str, size: f32, bold: bool) -> (Option<Path>, f32) 
     (path.finish(), x)
 }
 
-/// By how much two letters come closer together (negative) or apart, in the font's units.
+/// The kerning of two letters, closer (negative) or wider, in the font's units.
 fn kerning(face: &Face<'_>, left: GlyphId, right: GlyphId) -> i16 {
     let Some(table) = face.tables().gpos else { return 0 };
     let Some(feature) = table.features.find(Tag::from_bytes(b"kern")) else { return 0 };
@@ -65,7 +65,7 @@ fn kerning(face: &Face<'_>, left: GlyphId, right: GlyphId) -> i16 {
                     .get((classes.0.get(left), classes.1.get(right)))
                     .map(|(first, _)| first.x_advance),
             };
-            // The first table that knows the pair decides.
+            // The first table that contains the pair decides.
             if let Some(advance) = found {
                 return advance;
             }

@@ -2,7 +2,7 @@ use taper_plot::{Figure, Line, Marker, Panel, Picture, Scale, Style, Vertical, c
 
 use crate::{Error, Result};
 
-/// The figures of one epoch. What was not measured is none.
+/// The figures of one epoch; none for those that were not measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct EpochFigures {
     /// The epoch, counted from 0.
@@ -24,7 +24,7 @@ pub struct EpochFigures {
 pub struct Curves {
     /// The headline, e.g. the run's name.
     pub title: String,
-    /// A line below it, e.g. model and data; may be empty.
+    /// A line below the headline, e.g. model and data; may be empty.
     pub subtitle: String,
     /// The epochs in order.
     pub epochs: Vec<EpochFigures>,
@@ -36,8 +36,8 @@ pub struct Curves {
 
 impl Curves {
     /// Reads the epochs of a `history.csv`: columns `epoch`, `loss`, `accuracy`, `val_loss`,
-    /// `val_accuracy`, `learning_rate` in any order; `epoch` is needed, further ones are ignored,
-    /// `NA` and empty fields are none.
+    /// `val_accuracy`, `learning_rate` in any order; `epoch` is required, other columns are
+    /// ignored, `NA` and empty fields are none.
     ///
     /// # Errors
     /// [`Error::History`] names the first line that cannot be read.
@@ -133,7 +133,7 @@ impl Curves {
             panels.push(Panel {
                 title: "Learning rate".into(),
                 height: 90.0,
-                // A rate that falls to a tenth would be zero to the eye on a linear axis.
+                // On a linear axis, a rate that falls to a tenth would look like zero.
                 scale: if high >= 5.0 * low { Scale::Log } else { Scale::Linear },
                 lines: vec![line("", colour::PURPLE, rates)],
                 ..Panel::default()

@@ -5,7 +5,7 @@ pub enum Error {
     /// A picture could not be drawn or written.
     #[error(transparent)]
     Plot(#[from] taper_plot::Error),
-    /// A line of a history is not what it should be.
+    /// A line of a history is malformed.
     #[error("history, line {line}: {problem}: give the history.csv of a run")]
     History {
         /// The line, counted from 1.

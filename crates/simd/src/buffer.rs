@@ -39,7 +39,7 @@ impl fmt::Debug for Bf16 {
     }
 }
 
-/// What activations and filters are stored in: [`f32`] or [`Bf16`]. Sums are always f32.
+/// The element type of activations and filters: [`f32`] or [`Bf16`]. Sums are always f32.
 pub trait Element:
     Copy + Default + Send + Sync + PartialEq + fmt::Debug + Instructions + 'static
 {
@@ -89,7 +89,8 @@ struct Line([u32; 16]);
 
 /// A zeroed block of numbers that starts on a cache line.
 ///
-/// Vector loads that cross a cache line cost twice: activations, filters and scratch live in these.
+/// Vector loads that cross a cache line cost double, so activations, filters and scratch memory are
+/// stored in such buffers.
 ///
 /// ```
 /// let mut buffer = taper_simd::AlignedBuffer::<f32>::new(100);
@@ -123,7 +124,7 @@ impl<E: Element> AlignedBuffer<E> {
         buffer
     }
 
-    /// Makes room for at least `len` values; what is there may be lost. Never shrinks.
+    /// Makes room for at least `len` values; the content may be lost. Never shrinks.
     pub fn grow(&mut self, len: usize) {
         if len > self.len {
             *self = Self::new(len);
@@ -132,8 +133,8 @@ impl<E: Element> AlignedBuffer<E> {
 }
 
 /// Asks the kernel to back a large block, not touched yet, with pages of 2 MiB: transformed filters
-/// and maps are read in dozens of streams at once, more than the processor keeps small pages in
-/// mind for.
+/// and maps are read in dozens of streams at once, more than the processor's TLB can hold small
+/// pages for.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(lines: &mut Vec<Line>) {
     const HUGE_PAGE: usize = 2 << 20;
@@ -152,8 +153,7 @@ fn ask_for_huge_pages(lines: &mut Vec<Line>) {
     let length = bytes.saturating_sub(before) / HUGE_PAGE * HUGE_PAGE;
     if length > 0 {
         // SAFETY: the range lies within our own allocation and is a whole number of pages. The
-        // advice changes how memory is backed, not what it holds; if it is refused, nothing
-        // changes.
+        // advice changes how memory is backed, not its content; if it is refused, nothing changes.
         unsafe { madvise(start.add(before).cast(), length, MADV_HUGEPAGE) };
     }
 }

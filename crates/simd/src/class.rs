@@ -1,4 +1,4 @@
-//! Which instructions the kernels use: wished for, and found.
+//! Which instructions the kernels use: as requested, and as found.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassError {
-    /// The processor lacks the instructions that were asked for.
+    /// The processor lacks the requested instructions.
     #[error("this processor has no {wanted} (best class here: {best})")]
     Unsupported {
-        /// The class that was asked for.
+        /// The requested class.
         wanted: &'static str,
         /// The best class of this processor.
         best: KernelClass,
@@ -23,7 +23,7 @@ pub enum ClassError {
     },
 }
 
-/// The wish: which class of kernels to run.
+/// The request: which class of kernels to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -40,11 +40,11 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// Finds out whether this processor can do what is wished.
+    /// Checks that this processor has the requested class.
     ///
     /// # Errors
-    /// [`ClassError::Unsupported`] if a class is asked for by name and the processor lacks
-    /// it. `Auto` never fails.
+    /// [`ClassError::Unsupported`] if a class is requested by name and the processor lacks it.
+    /// `Auto` never fails.
     pub fn resolve(self) -> Result<KernelClass, ClassError> {
         let best = KernelClass::best();
         let unsupported = |wanted| Err(ClassError::Unsupported { wanted, best });
@@ -86,8 +86,8 @@ impl FromStr for Kernels {
 
 /// A class of kernels that this processor is known to have.
 ///
-/// The only ways to one are [`Kernels::resolve`] and [`KernelClass::available`], which ask the
-/// processor: that is what makes the calls of vector instructions sound.
+/// It can be obtained only from [`Kernels::resolve`] and [`KernelClass::available`], which check
+/// the processor: that is what makes the calls of vector instructions sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelClass(pub(crate) Isa);
 

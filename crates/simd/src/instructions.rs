@@ -14,7 +14,7 @@ use crate::{avx2, avx512};
 
 /// Work that can be compiled for any class of instructions. `run` must be `#[inline(always)]`.
 pub trait Task: Copy {
-    /// What the task's memory holds.
+    /// The element type of the task's memory.
     type Elem: Element;
     /// Does the work with one class of instructions.
     ///
@@ -24,11 +24,11 @@ pub trait Task: Copy {
     unsafe fn run<S: Simd<Elem = Self::Elem>>(self);
 }
 
-/// Vectors of f32 and how elements of one type come in and out of them.
+/// Vectors of f32, and how elements of one type are loaded into and stored from them.
 ///
 /// # Safety
 /// Every function needs the instructions of the class; loads and stores need as many values at the
-/// pointer as they say. `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the
+/// pointer as documented. `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the
 /// forms in `_n` move `n < LANES`.
 pub trait Simd: Copy + 'static {
     /// What memory holds.
@@ -78,7 +78,7 @@ pub trait Simd: Copy + 'static {
     /// `a · 2ⁿ` for a whole `n` in [−126, 127].
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
 
-    /// Asks for the cache line at an address, which may be any.
+    /// Prefetches the cache line at any address.
     #[inline(always)]
     unsafe fn prefetch(at: *const Self::Elem) {
         #[cfg(target_arch = "x86_64")]

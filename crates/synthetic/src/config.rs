@@ -11,8 +11,7 @@ pub struct SyntheticConfig {
     /// Chooses the pictures: another seed is another data set from the same distributions. Default
     /// 0, any value.
     pub seed: u64,
-    /// Width and height of a picture in pixels. Default 192, 32 to 1024; made to be looked at from
-    /// 128 up.
+    /// Width and height of a picture in pixels. Default 192, 32 to 1024; best viewed from 128 up.
     pub size: u32,
     /// Training pictures. Default 600, 3 to 1,000,000. A multiple of 3 has equally many of each
     /// class; otherwise the numbers differ by one.
@@ -31,7 +30,7 @@ impl Default for SyntheticConfig {
 }
 
 impl SyntheticConfig {
-    /// Checks the ranges and gives the data set.
+    /// Checks the ranges and returns the data set.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) names the first field that is outside its range.
@@ -52,8 +51,8 @@ impl SyntheticConfig {
     }
 }
 
-/// The data set: a checked [`SyntheticConfig`]. Holds no pixels; each picture is rendered when it
-/// is asked for.
+/// The data set: a checked [`SyntheticConfig`]. Holds no pixels; each picture is rendered on
+/// demand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synthetic {
     config: SyntheticConfig,
@@ -93,7 +92,7 @@ impl Synthetic {
         crate::label(index)
     }
 
-    /// A stable name for a picture, made like a path in an image folder: `train/rock/000004`.
+    /// A stable name for a picture, in the form of a path in an image folder: `train/rock/000004`.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).

@@ -18,7 +18,8 @@ use taper_core::{
     random::{Key, Purpose},
 };
 
-/// The version of the renderer: raised when the same configuration begins to give other pictures.
+/// The version of the renderer: raised when the same configuration comes to give different
+/// pictures.
 pub const VERSION: u64 = 1;
 
 /// The names of the classes in label order, sorted like the folders of an image-folder data set.
@@ -42,8 +43,8 @@ pub fn label(index: usize) -> u32 {
 ///
 /// A pure function: the same four arguments give the same bytes, on any number of threads and on
 /// any machine, since only IEEE additions, multiplications, divisions and square roots are used.
-/// Seed and index choose hand, pose, view and light; `size` only changes the sampling.
-/// [`Split::Test`] draws them from a shifted distribution.
+/// Seed and index choose hand, pose, view and light; `size` only changes the sampling. For
+/// [`Split::Test`] they are drawn from a shifted distribution.
 ///
 /// Any `size` above 0 works; see [`SyntheticConfig::size`] for sensible ones.
 pub fn render(seed: u64, split: Split, index: usize, size: u32) -> RgbImage {

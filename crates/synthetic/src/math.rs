@@ -78,7 +78,7 @@ pub(crate) fn sin_cos(degrees: f32) -> (f32, f32) {
         } else if x < -FRAC_PI_2 {
             x = -PI - x;
         }
-        // Taylor's series to x¹⁵: below 1e-11 off on [−π/2, π/2].
+        // Taylor series to x¹⁵: the error is below 1e-11 on [−π/2, π/2].
         let square = x * x;
         let (mut term, mut sum) = (x, x);
         for n in 1..8 {
@@ -165,7 +165,7 @@ impl Lanes {
     pub(crate) fn abs(self) -> Self {
         Self(from_fn(|i| self.0[i].abs()))
     }
-    // Not `f32::min`: its care for NaN costs two more instructions.
+    // Not `f32::min`: its handling of NaN costs two more instructions.
     #[inline(always)]
     pub(crate) fn min(self, o: Self) -> Self {
         Self(from_fn(|i| if self.0[i] < o.0[i] { self.0[i] } else { o.0[i] }))

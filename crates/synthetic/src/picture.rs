@@ -18,7 +18,7 @@ use crate::{
 const TILE: usize = 8;
 /// Spacing in pixels of the points at which the shadow on the wall is computed: it is soft enough.
 const SHADOW_CELL: usize = 4;
-/// A ray that has not arrived after so many steps runs along a silhouette.
+/// A ray that has not arrived after this many steps runs along a silhouette.
 const MOST_STEPS: usize = 72;
 
 /// Renders the picture; the noise comes from `stream`.
@@ -58,7 +58,7 @@ impl Camera {
     }
 }
 
-/// The capsules that matter to the rays of one tile.
+/// The capsules that matter for the rays of one tile.
 struct Tile {
     /// Those that rays can meet.
     seen: Vec<Capsule>,
@@ -161,7 +161,7 @@ impl Scene<'_> {
         colours
     }
 
-    /// What the tile with this upper left corner can see; `None` if only the wall.
+    /// What the tile with this upper left corner can see; `None` if it sees only the wall.
     fn tile(&self, corner: (usize, usize)) -> Option<Tile> {
         let half = TILE as f32 * 0.5;
         let middle = self.camera.place(corner.0 as f32 + half, corner.1 as f32 + half);
@@ -299,7 +299,7 @@ impl WallShadow {
     }
 }
 
-/// What the camera makes of linear light: transfer curve, blur, noise, 8 bits.
+/// The camera's processing of linear light: transfer curve, blur, noise, 8 bits.
 fn develop(linear: &[Vec3], style: &Style, stream: &mut Stream, size: usize) -> RgbImage {
     let mut encoded: Vec<Vec3> =
         linear.iter().map(|c| vec3(encode(c.x), encode(c.y), encode(c.z))).collect();

@@ -7,7 +7,7 @@ use taper_model::{Classifier, Input, OpenOptions};
 thread_local! {
     /// Opened models; a handle is a position, counted from 1.
     static MODELS: RefCell<Vec<Option<Classifier>>> = const { RefCell::new(Vec::new()) };
-    /// What the last call had to say.
+    /// The answer of the last call.
     static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -20,29 +20,29 @@ fn answer(text: impl Into<Vec<u8>>) {
     });
 }
 
-/// Memory for `length` bytes, to be filled and given to [`taper_open`] or [`taper_classify`].
+/// Memory for `length` bytes, to be filled and passed to [`taper_open`] or [`taper_classify`].
 #[unsafe(no_mangle)]
 pub extern "C" fn taper_allocate(length: usize) -> *mut u8 {
     Box::into_raw(vec![0u8; length].into_boxed_slice()).cast()
 }
 
-/// Takes back what [`taper_allocate`] has given.
+/// Frees memory from [`taper_allocate`].
 ///
 /// # Safety
-/// `bytes` comes from `taper_allocate(length)` and was not taken back yet.
+/// `bytes` comes from `taper_allocate(length)` and has not been freed yet.
 unsafe fn take(bytes: *mut u8, length: usize) -> Vec<u8> {
     // SAFETY: the block was allocated as a boxed slice of this length, and nobody else owns it.
     unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(bytes, length)) }.into_vec()
 }
 
-/// Opens a model, the content of a `model.safetensors`, and takes its memory over. Gives a handle,
-/// or 0 if it cannot be opened: then the answer says why.
+/// Opens a model, the content of a `model.safetensors`, and takes over its memory. Returns a
+/// handle, or 0 if it cannot be opened; the answer then says why.
 ///
 /// # Safety
 /// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_open(bytes: *mut u8, length: usize) -> usize {
-    // A panic ends the module; its message stays behind as the answer.
+    // A panic ends the module; its message remains as the answer.
     #[cfg(target_family = "wasm")]
     std::panic::set_hook(Box::new(|panic| answer(panic.to_string())));
     // SAFETY: what the caller promises.
@@ -73,9 +73,9 @@ pub extern "C" fn taper_close(model: usize) {
     });
 }
 
-/// Classifies a picture, the content of a file in any format that Taper reads, and takes its memory
-/// over. Gives 1, with a JSON object as the answer, or 0 with the reason: `{"label": …,
-/// "probability": …, "probabilities": [[label, probability], …]}`.
+/// Classifies a picture, the content of a file in any format that Taper reads, and takes over its
+/// memory. Returns 1, with a JSON object as the answer, or 0 with the reason:
+/// `{"label": …, "probability": …, "probabilities": [[label, probability], …]}`.
 ///
 /// # Safety
 /// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
@@ -96,13 +96,13 @@ pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: us
     u32::from(done)
 }
 
-/// Where the answer of the last call begins: UTF-8, valid until the next call.
+/// The start of the last call's answer: UTF-8, valid until the next call.
 #[unsafe(no_mangle)]
 pub extern "C" fn taper_answer() -> *const u8 {
     ANSWER.with_borrow(|answer| answer.as_ptr())
 }
 
-/// Bytes of the answer of the last call.
+/// The length of the last call's answer in bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn taper_answer_length() -> usize {
     ANSWER.with_borrow(Vec::len)

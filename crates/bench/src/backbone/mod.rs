@@ -1,7 +1,7 @@
 //! Pictures per second of the frozen backbones, with everything from bytes to features.
 //!
-//! Taper's figure includes what its peers are spared: it starts from 8-bit pixels, they get
-//! normalised floats in the layout that they like.
+//! Taper's figure includes work that its peers are spared: it starts from 8-bit pixels, while they
+//! get normalised floats in their preferred layout.
 
 mod case;
 #[cfg(feature = "peers")]
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Only peers with this in their name; may be given several times.
     #[arg(long, value_name = "SUBSTRING", requires = "peers")]
     only: Vec<String>,
-    /// How often everybody has a turn.
+    /// How many turns each contestant has.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Length of a turn.
@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut contestants =
         Contestants { folder, program, threads, running: Vec::new(), python: None };
     let mut rows = Vec::new();
-    // A file that cannot be written is better known before the work than after it.
+    // Find out before the work, not after it, that a file cannot be written.
     if let Some(path) = &options.json {
         write_json(&rows, path)?;
     }
@@ -150,7 +150,7 @@ fn measure(
     Ok(())
 }
 
-/// Whether a peer gives the features that Taper gives: a figure of another work would mean nothing.
+/// Whether a peer computes the same features as Taper: otherwise its figure would mean nothing.
 fn agree(case: &Case, peer: &str, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
@@ -178,7 +178,7 @@ fn reads_onnx(peer: &str) -> bool {
     peer == "rten" || peer.starts_with("onnxruntime") || peer.starts_with("openvino")
 }
 
-/// All that take turns; each is started when it is needed first and then stays.
+/// All contestants; each is started when it is first needed and then stays.
 struct Contestants {
     folder: PathBuf,
     program: PathBuf,
@@ -188,7 +188,7 @@ struct Contestants {
 }
 
 impl Contestants {
-    /// The contestant of this name, out of those that wait.
+    /// The contestant of this name, from the waiting ones.
     fn take(&mut self, name: &str) -> anyhow::Result<Process> {
         if let Some(place) = self.running.iter().position(|process| process.name() == name) {
             return Ok(self.running.swap_remove(place));

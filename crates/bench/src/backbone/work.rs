@@ -10,7 +10,7 @@ use taper_plan::{FrozenPlan, PlanOptions, Precision, Workspace};
 use super::case::Case;
 use crate::protocol::{Loaded, Worker, serve};
 
-/// What a worker is to do: pictures through a network with [`Weights::seeded`].
+/// What a worker should do: run pictures through a network with [`Weights::seeded`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) network: String,
@@ -23,7 +23,7 @@ pub(crate) struct Work {
     /// Taper's instructions.
     pub(crate) kernels: String,
     pub(crate) threads: usize,
-    /// By which pictures are normalised, of pixels in [0, 1].
+    /// The normalisation of pictures, for pixels in [0, 1].
     pub(crate) mean: [f32; 3],
     pub(crate) std: [f32; 3],
     /// The network as an ONNX file.
@@ -79,7 +79,7 @@ pub(crate) fn graph(network: &str) -> anyhow::Result<Graph> {
     Ok(graph.without_classifier())
 }
 
-/// Pictures that all make alike: u8 `[batch, size, size, 3]`; `python/peers.py` and
+/// The same pictures for all contestants: u8 `[batch, size, size, 3]`; `python/peers.py` and
 /// `python/cuda.py` have the same formula.
 pub(crate) fn pixels(batch: usize, size: usize) -> Vec<u8> {
     (0..batch * size * size * 3).map(|i| (i as u64 * 7919 % 251) as u8).collect()
@@ -92,7 +92,7 @@ pub(crate) struct WorkerOptions {
     name: String,
 }
 
-/// Works as it is asked on standard input.
+/// Works as requested on standard input.
 pub(crate) fn work(options: &WorkerOptions) -> anyhow::Result<()> {
     match options.name.as_str() {
         "taper" => serve(&mut Taper::default()),

@@ -1,5 +1,4 @@
-//! Pictures per second of the way from JPEG files to batches: read, decoded, brought to 256²,
-//! augmented.
+//! Pictures per second from JPEG files to batches: read, decoded, resized to 256², augmented.
 //!
 //! All read the same files, which lie in the page cache, with two threads or worker processes, in
 //! batches of 64. What each does is what its users write: `tf.data` gives f32 and resizes without
@@ -50,7 +49,7 @@ pub(crate) struct Options {
     /// else pictures that are made].
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
-    /// How often everybody has a turn.
+    /// How many turns each contestant has.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Length of a turn, at least one pass over the pictures.
@@ -120,7 +119,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// The folder of a case's pictures, made where it is missing.
+/// The folder of a case's pictures, created if it is missing.
 fn made(case: Case, folder: &Path) -> anyhow::Result<PathBuf> {
     let pictures = folder.join(case.made());
     if !pictures.exists() {
@@ -131,8 +130,8 @@ fn made(case: Case, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(pictures)
 }
 
-/// Whether a peer sees the picture that Taper sees: the mean of each channel of the first one,
-/// brought to size.
+/// Whether a peer sees the same picture as Taper: compares the mean of each channel of the first
+/// one after resizing.
 fn agree(case: Case, peer: &str, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let (a, b) = (&ours.sample, &theirs.sample);
     // Decoders differ: tf.data's default is libjpeg's fast transform, which moves red and blue by

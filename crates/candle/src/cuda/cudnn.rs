@@ -1,4 +1,4 @@
-//! Dense convolutions through cuDNN, channels last all along: candle's own calls lay maps out
+//! Dense convolutions through cuDNN, channels last throughout: candle's own calls store maps
 //! channels first, which tensor cores do not read without a transposition.
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
@@ -133,8 +133,8 @@ impl Conv {
             [window.n as i32, number(out), window.out_height as i32, window.out_width as i32];
         let y = cudnn.create_4d_tensor::<T>(format, sides).map_err(failed)?;
         let forward = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
-        // Both are deterministic and know channels last for every type; cuDNN's own choice would
-        // depend on its version and on what memory is free. The second needs no workspace and is
+        // Both are deterministic and support channels last for every type; cuDNN's own choice would
+        // depend on its version and on the free memory. The second needs no workspace and is
         // slower.
         let sized = |algorithm| Ok((algorithm, forward.get_workspace_size(algorithm)?));
         let (algorithm, bytes) = sized(Algorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)

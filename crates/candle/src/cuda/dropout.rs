@@ -1,5 +1,4 @@
-//! Masks of dropout, drawn where they are needed: the same bits as on the CPU, and nothing goes
-//! over the bus.
+//! Dropout masks, drawn on the device: the same bits as on the CPU, and nothing goes over the bus.
 
 use candle_core::{
     CpuStorage, CudaStorage, InplaceOp1, Layout, Result, bail, cuda_backend::cudarc,

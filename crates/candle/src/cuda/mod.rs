@@ -1,5 +1,5 @@
-//! What runs on CUDA beside candle: kernels of our own, compiled for the device at hand by NVRTC on
-//! first use, cuDNN with channels last, and the device's one stream and memory.
+//! The CUDA code besides candle: Taper's own kernels, compiled for the device at hand by NVRTC on
+//! first use, cuDNN with channels last, and the device's single stream and memory.
 
 #[cfg(feature = "cudnn")]
 pub(crate) mod cudnn;
@@ -22,7 +22,7 @@ use candle_core::{
 
 const SOURCE: &str = include_str!("kernels.cu");
 const THREADS: u32 = 256;
-/// What candle keeps the compiled kernels under.
+/// The name under which candle keeps the compiled kernels.
 const MODULE: &str = "taper";
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
@@ -50,7 +50,7 @@ pub(crate) fn prepare(device: &CudaDevice) -> Result<()> {
     Ok(())
 }
 
-/// Where the device's memory comes from, if it comes in the order of the stream.
+/// The device's memory pool, if allocations are in stream order.
 fn memory_pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
     let stream = device.cuda_stream();
     let context = stream.context();
@@ -62,7 +62,7 @@ fn memory_pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
     pool.map(Some).map_err(failed)
 }
 
-/// Bytes that can be allocated: free ones, and those that the pool holds and nobody uses.
+/// Bytes that can be allocated: free ones, and unused ones in the pool.
 ///
 /// # Errors
 /// What the driver says.
@@ -118,7 +118,7 @@ fn kernel(device: &CudaDevice, name: &str) -> Result<Kernel> {
 /// One thread for each item, within what a grid-stride loop over u32 can count.
 fn grid(items: usize) -> Result<LaunchConfig> {
     let Ok(items) = u32::try_from(items) else {
-        // Said like the driver says it, so that the batch is halved.
+        // Worded like the driver's error, so that the batch is halved.
         bail!("CUDA_ERROR_OUT_OF_MEMORY: {items} values are more than a kernel counts")
     };
     // The stride must not carry the counter past the end of u32.

@@ -1,4 +1,4 @@
-//! Page-locked memory, a stream for the way to the device, and the events that keep both in order.
+//! Page-locked memory, a stream for copies to the device, and the events that keep both in order.
 
 use std::{
     ptr::NonNull,
@@ -16,10 +16,10 @@ use candle_core::{
 
 use super::{failed, view};
 
-/// Batches that can be on their way at the same time.
+/// How many batches can be in flight at the same time.
 const SLOTS: usize = 2;
 
-/// Page-locked memory of the host, and when the device is done with it.
+/// Page-locked host memory, and the event after which the device is done with it.
 #[derive(Debug)]
 struct Pinned<T> {
     start: NonNull<T>,
@@ -35,7 +35,7 @@ unsafe impl<T: Sync> Sync for Pinned<T> {}
 impl<T: Copy + Default> Pinned<T> {
     fn new(stream: &CudaStream, len: usize) -> Result<Self> {
         let context = stream.context();
-        // Whoever waits sleeps: the cores have pictures to decode.
+        // A waiting thread sleeps: the cores have pictures to decode.
         let done =
             context.new_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC)).map_err(failed)?;
         // SAFETY: the memory is written below before anything reads it.
@@ -73,27 +73,27 @@ impl<T> Drop for Pinned<T> {
     }
 }
 
-/// Memory on both sides that batches go through in turns.
+/// Memory on both sides that batches use in turn.
 #[derive(Debug)]
 struct Slot {
-    /// Its event is recorded behind the copy to the device.
+    /// Its event is recorded after the copy to the device.
     here: Pinned<u8>,
     there: Tensor,
-    /// Recorded behind everything that reads `there`.
+    /// Recorded after everything that reads `there`.
     read: CudaEvent,
 }
 
-/// The ways to a device and back.
+/// Transfers to a device and back.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     device: CudaDevice,
     /// Everything is computed there.
     compute: Arc<CudaStream>,
-    /// Pictures go to the device there, beside the computation.
+    /// Pictures are copied to the device in this stream, in parallel with the computation.
     arrivals: Arc<CudaStream>,
     slots: Vec<Slot>,
     next: usize,
-    /// Memory for results that nobody uses now.
+    /// Memory for results that is not in use.
     returns: Arc<Mutex<Vec<Pinned<f32>>>>,
 }
 
@@ -126,8 +126,8 @@ impl Lanes {
         compute: impl FnOnce(&Tensor) -> crate::Result<T>,
     ) -> crate::Result<T> {
         if self.slots.first().is_none_or(|slot| slot.here.len < pixels.len()) {
-            // What is queued for the old ones runs before they are freed: `there` in the order of
-            // the stream, `here` after waiting.
+            // Work queued on the old buffers runs before they are freed: `there` in stream order,
+            // `here` after waiting.
             self.slots.clear();
             let slots = (0..SLOTS).map(|_| self.slot(pixels.len()));
             self.slots = slots.collect::<Result<_>>()?;
@@ -144,7 +144,7 @@ impl Lanes {
         self.compute.wait(&here.done).map_err(failed)?;
         let x = there.narrow(0, 0, pixels.len())?.reshape(shape.as_slice())?;
         let computed = compute(&x);
-        // Also if only a part of it was queued.
+        // Even if only a part of it was queued.
         read.record(&self.compute).map_err(failed)?;
         computed
     }

@@ -24,10 +24,9 @@ use ops::{
     Unfold,
 };
 
-/// In what type maps and weights of a [`FrozenNetwork`] are kept. Sums, biases, depthwise filters,
-/// scales of norms, means and everything behind the last mean are f32 in all of them; in bf16 also
-/// thin maps next to the pixels, and filters between thin maps. TF32 rounds on the way into tensor
-/// cores alone.
+/// The type of maps and weights of a [`FrozenNetwork`]. Sums, biases, depthwise filters, scales of
+/// norms, means and everything after the last mean are always f32; in bf16, so are the first, thin
+/// maps, and filters between thin maps. TF32 rounds only on the way into tensor cores.
 pub(crate) fn stored_as(precision: Precision) -> DType {
     match precision {
         Precision::F32 | Precision::Tf32 => DType::F32,
@@ -36,13 +35,13 @@ pub(crate) fn stored_as(precision: Precision) -> DType {
     }
 }
 
-/// A network that is only run: compiled for a candle device, with BatchNorm folded into the
+/// A network for inference only: compiled for a candle device, with BatchNorm folded into the
 /// convolutions, and bias, residual and activation in one pass after each.
 ///
 /// Pointwise convolutions are matrix products. Dense ones go through cuDNN with the feature `cudnn`
-/// (except those whose padding is not the same on all sides), else through a matrix of all windows
-/// and a matrix product. Depthwise convolutions, pooling and the rest are kernels of our own on
-/// CUDA and plain Rust on the CPU, where this form is a reference: the CPU's fast form is
+/// (except those whose padding is not the same on all sides), otherwise through im2col and a matrix
+/// product. Depthwise convolutions, pooling and the rest are Taper's own kernels on CUDA and plain
+/// Rust on the CPU, where this form is a reference: the CPU's fast form is
 /// `taper_plan::FrozenPlan`.
 ///
 /// No sum depends on the order in which threads arrive, and no algorithm is chosen by timing: on
@@ -69,7 +68,7 @@ struct Normalisation {
 struct Step {
     layer: FusedLayer,
     kernel: Kernel,
-    /// Of the maps that it reads and gives.
+    /// Of the maps that it reads and writes.
     dtype: DType,
 }
 
@@ -92,7 +91,7 @@ enum Kernel {
         padding: usize,
         groups: usize,
     },
-    /// A pointwise convolution that reads or gives thin maps.
+    /// A pointwise convolution that reads or writes thin maps.
     Pointwise {
         /// f32 `[in, out]`
         weight: Tensor,
@@ -122,11 +121,11 @@ enum Kernel {
     ClassToken,
 }
 
-/// The most that a matrix of windows may take; larger batches go through it in parts.
+/// The memory limit of an im2col matrix; larger batches go through it in parts.
 const UNFOLDED_BYTES: usize = 512 << 20;
 
 impl FrozenNetwork {
-    /// Compiles a graph of pictures of `preprocessing.size` squared, up to its output.
+    /// Compiles a graph, up to its output, for square pictures of `preprocessing.size`.
     ///
     /// # Errors
     /// [`Error::Layer`] names a layer that cannot be run frozen; [`taper_graph::Error`] if the size
@@ -161,7 +160,7 @@ impl FrozenNetwork {
         Ok(Self { steps, graph: graph.clone(), input, width, device: device.clone(), dtype })
     }
 
-    /// How many numbers come out for each picture.
+    /// Output values per picture.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -198,7 +197,7 @@ impl FrozenNetwork {
             let maps = size(layer.input) + size(layer.end) + layer.residual.map_or(0, size);
             maps * stored_as(self.dtype).size_in_bytes()
                 + match (&step.kernel, shapes.get(layer.end)) {
-                    // Queries, keys, values and what comes out in f32, and two sets of scores.
+                    // Queries, keys, values and output in f32, and two sets of scores.
                     (Kernel::Attention(attention), Some(&Shape::Tokens { count, width })) => {
                         4 * (7 * count * width + 2 * attention.heads * count * count)
                     }
@@ -233,7 +232,7 @@ impl FrozenNetwork {
             let read = |id: NodeId| outputs[id].as_ref().ok_or_else(|| self.uncomputed(layer));
             let y = step.run(read(layer.input)?, layer.residual.map(read).transpose()?, self.dtype);
             let y = y.map_err(|error| match error {
-                // Said as it is, so that the caller can make the batch smaller.
+                // Reported as such, so that the caller can make the batch smaller.
                 error if out_of_memory(&error) => Error::Candle(error),
                 error => Error::Layer {
                     network: self.graph.name().into(),
@@ -241,7 +240,7 @@ impl FrozenNetwork {
                     problem: error.to_string(),
                 },
             })?;
-            // Nobody reads these again: their memory is free for what comes.
+            // These are not read again: their memory is free for later steps.
             for id in [Some(layer.input), layer.residual].into_iter().flatten() {
                 if last_use[id] == i {
                     outputs[id] = None;
@@ -285,8 +284,8 @@ fn out_of_memory(error: &candle_core::Error) -> bool {
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
 }
 
-/// Whether cuDNN says that it has no kernel for a convolution; not if a part of it is missing,
-/// which somebody can mend.
+/// Whether cuDNN says that it has no kernel for a convolution; not if a part of cuDNN is missing,
+/// which the user can fix.
 #[cfg(feature = "cudnn")]
 fn not_supported(error: &candle_core::Error) -> bool {
     let text = error.to_string();
@@ -301,8 +300,8 @@ impl Error {
     }
 }
 
-/// In what type each layer's output is kept, by the layer's number: of maps; what lies behind the
-/// mean is f32.
+/// The type of each layer's output, by the layer's number, for maps; everything after the mean is
+/// f32.
 fn types(layers: &[FusedLayer], nodes: usize, dtype: Precision) -> Vec<DType> {
     let mut types = vec![stored_as(dtype); nodes];
     let pixels = layers.first().map(|layer| layer.input);
@@ -328,7 +327,7 @@ struct Compiler<'a> {
     /// Of each layer's output.
     types: Vec<DType>,
     device: &'a Device,
-    /// Channels that the pixels get.
+    /// The number of channels that pixels are padded to.
     channels: usize,
 }
 
@@ -430,7 +429,7 @@ impl Compiler<'_> {
             let weight = self.tensor(weight, &[taps, out_channels], DType::F32)?;
             return Ok(Kernel::Depthwise { weight, bias, slide });
         }
-        // The pixels get channels that hold nothing.
+        // The pixels are padded with zero channels.
         let is_pixels = matches!(self.graph.nodes()[layer.input].op, Op::Input(_));
         let per_group = in_channels / groups;
         let padded = if is_pixels { self.channels } else { per_group };
@@ -522,8 +521,8 @@ impl Step {
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
                 let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
                 let y = match x.apply_op2_no_bwd(weight, &conv) {
-                    // Slower, but the same sums; it depends on the shape alone, so that every run
-                    // does it.
+                    // Slower, but the same sums; this depends only on the shape, so every run does
+                    // it.
                     Err(error) if *groups == 1 && not_supported(&error) => {
                         let rows = weight.flatten_from(1)?.t()?;
                         let mut shape = slide.over(x.dims())?.output().into_dims();
@@ -554,7 +553,7 @@ impl Step {
                 tokens.to_dtype(self.dtype)
             }
             Kernel::Attention(attention) => {
-                // bf16 and f16 are TF32 as they are; only the weights behind the softmax are
+                // TF32 represents bf16 and f16 exactly; only the weights after the softmax are
                 // rounded.
                 let tf32 = dtype != Precision::F32;
                 let softmax = candle_nn::ops::softmax_last_dim;
@@ -590,8 +589,7 @@ fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tenso
     x.matmul(weight)
 }
 
-/// A convolution as a matrix product, over as many pictures at a time as the matrix of windows may
-/// hold.
+/// A convolution as a matrix product, over as many pictures at a time as fit the im2col matrix.
 fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide, tf32: bool) -> candle_core::Result<Tensor> {
     let n = x.dim(0)?;
     let rows = |n: usize| {
