@@ -19,7 +19,7 @@ fn draws_a_sheet_and_counts() {
     assert_eq!(answer["unreadable"], serde_json::json!([]));
     let sheet = image::open(here.join("a.png")).unwrap().into_rgb8();
     assert_eq!(sheet.width(), 800);
-    // Both classes are to be seen.
+    // Both classes are shown.
     let share = |of: fn([u8; 3]) -> bool| {
         sheet.pixels().filter(|p| of(p.0)).count() as f64
             / f64::from(sheet.width() * sheet.height())
@@ -38,7 +38,7 @@ fn draws_a_sheet_and_counts() {
     assert_ne!(bytes(&["--augment", "rand-augment:2,20"]), first);
     assert_ne!(bytes(&["--augment", "trivial-augment"]), first);
 
-    // In words.
+    // As text.
     let said = run(here, &["augment", "--data", "data"]).expect(0).stdout;
     assert!(said.contains("24 → 48 pictures") && said.contains("augment.png"), "{said}");
     assert!(here.join("augment.png").exists());

@@ -78,7 +78,7 @@ fn broken_pictures_are_named_and_left_out() {
     refuses(here, &["--strict"], 1, &["train/red/", "strict"]);
 }
 
-/// A PNG that promises 60,000 × 60,000 pixels and holds none.
+/// A PNG that claims 60,000 × 60,000 pixels and contains none.
 fn giant_png() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8; 4], data: &[u8]| {
@@ -219,14 +219,14 @@ fn models_and_pictures_that_cannot_be_predicted() {
     run(here, &["evaluate", model, "--data", "data"]).complains(1, &["'rot'", "blue, red"]);
 }
 
-/// A rate at which the loss is soon no number: no model is written.
+/// A rate at which the loss soon becomes NaN: no model is written.
 #[test]
 fn a_training_that_diverges_says_so() {
     let folder = pictures();
     refuses(folder.path(), &["--learning-rate", "1e38"], 1, &["--learning-rate"]);
 }
 
-/// What is no size is refused, instead of a cache that keeps nothing.
+/// An invalid size is refused, rather than giving a cache that keeps nothing.
 #[test]
 fn a_cache_size_that_is_no_size_is_wrong_usage() {
     let folder = pictures();

@@ -12,7 +12,7 @@ use crate::{
     zoo::floats,
 };
 
-/// The device to test; without one, says why nothing is shown.
+/// The device to test; without one, says why the test is skipped.
 fn device() -> Option<String> {
     let device = std::env::var("TAPER_TEST_DEVICE").ok();
     if device.is_none() {
@@ -61,7 +61,7 @@ fn features_of_the_gpu_are_those_of_the_cpu() {
     }
 }
 
-/// Vision transformers take their time on the emulated device, so that one small picture must do.
+/// Vision transformers are slow on the emulated device, so one small picture must do.
 #[test]
 fn transformers_know_every_precision_on_a_gpu() {
     let Some(device) = device() else { return };
@@ -89,7 +89,7 @@ fn a_training_on_the_gpu_gives_the_same_bytes_again_and_its_model_works() {
         let mut arguments = QUICK[..QUICK.len() - 4].to_vec();
         arguments.extend(["--head", "tutorial", "--batch-size", "8", "--device", &device]);
         arguments.extend(["--out", out, "--json"]);
-        // Nothing of the first run may serve the second.
+        // The second run must not use anything from the first.
         let _ = fs::remove_dir_all(here.join("features"));
         run(here, &arguments).expect(0).json()
     };

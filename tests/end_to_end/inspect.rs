@@ -41,7 +41,7 @@ fn findings_are_named_and_the_cleaned_manifest_can_be_read() {
     assert!(here.join("health/health.json").is_file());
     assert!(here.join("health/duplicates-across-splits.png").is_file());
 
-    // The originals are as they were, and the manifest is a data set without the faults.
+    // The originals are unchanged, and the manifest is a data set without the problems.
     assert_eq!(fs::read_dir(data.join("train/red")).unwrap().count(), before);
     let manifest = fs::read_to_string(here.join("clean/manifest.csv")).unwrap();
     assert!(manifest.starts_with("path,label,split\n../data/"), "{manifest}");

@@ -61,7 +61,7 @@ fn unknown_kernels_are_wrong_usage() {
     assert!(!folder.path().join("run").exists());
 }
 
-/// Whether this processor lacks the class, asked in another way than the program does.
+/// Whether this processor lacks the class, determined independently of the program.
 fn lacks(kernels: &str) -> bool {
     let needed: &[&str] = match kernels {
         "avx512" => &["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx2", "fma"],

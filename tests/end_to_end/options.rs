@@ -1,5 +1,5 @@
-//! Options of a training that decide which pictures it sees, and how often: groups, folds,
-//! sampling, mixing, fresh views.
+//! Training options that decide which pictures are used, and how often: groups, folds, sampling,
+//! mixing, fresh views.
 
 use std::{fs, path::Path};
 
@@ -71,8 +71,8 @@ fn groups_stay_together() {
     // Ids are like train/blue/07.jpg: two groups of a class, by the first digit.
     let group = r"^(\w+/\w+/\d)";
     let answer = train(here, &["--val", "0.4", "--group-by", group, "--out", "run"]);
-    // Of ten and two pictures of each class, one group each: not the five that 0.4 of twelve come
-    // to.
+    // Each class has a group of ten and one of two pictures; one group is drawn, not the five
+    // pictures that 0.4 of twelve would give.
     let n = answer["validation"]["n"].as_f64().unwrap();
     assert!([4.0, 12.0, 20.0].contains(&n), "{n}");
     let complain = |code, extra: &[&str], words: &[&str]| {
@@ -114,7 +114,7 @@ fn mixed_views_have_mixed_labels_and_are_the_same_every_time() {
     let plain = train(here, &[&views[..], &["plain"]].concat());
     let mixed = train(here, &[&views[..], &["mixed", "--mix", "mixup"]].concat());
     assert_eq!(mixed["pictures"][0], plain["pictures"][0]);
-    // From the cache, with other threads, and computed anew.
+    // From the cache, with a different number of threads, and computed again.
     let again = train(here, &[&views[..], &["again", "--mix", "mixup:1"]].concat());
     assert_eq!(again["cached"], 72 + 18);
     train(here, &[&views[..], &["anew", "--mix", "mixup", "--cache", "off"]].concat());
@@ -123,7 +123,7 @@ fn mixed_views_have_mixed_labels_and_are_the_same_every_time() {
     let loss = |run: &str| -> f64 {
         history(here, run).lines().last().unwrap().split(',').nth(3).unwrap().parse().unwrap()
     };
-    // Red and blue stripes are told apart at once, purple ones are both.
+    // Red and blue stripes are easy to distinguish; purple ones are both.
     assert!(loss("mixed") > loss("plain") + 0.05, "{} {}", loss("mixed"), loss("plain"));
     train(here, &[&views[..], &["cut", "--mix", "cutmix", "--augment", "none"]].concat());
     assert_ne!(history(here, "cut"), history(here, "mixed"));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Ran, pictures, run, taper};
 
-/// A training that is long enough to be killed in, and has everything that remembers something.
+/// A training run that is long enough to be killed, with every component that has state.
 const LONG: [&str; 22] = [
     "train",
     "--data",
@@ -65,7 +65,7 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_bytes() {
     println!("uninterrupted: {time:?}, {}", whole.stderr);
 
     // Moments spread over the run by the golden ratio; each run is killed and resumed until it
-    // comes to its end.
+    // finishes.
     let mut done = 0;
     let mut runs = 0;
     while done < kills {
@@ -79,7 +79,7 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_bytes() {
             let out = if exists { name.clone() } else { format!("--out {name}") };
             let mut child = spawn(here, arguments, &out);
             let share = (f64::from(done + 1) * 0.618_034).fract();
-            // The last kill done, the run goes on undisturbed.
+            // After the last kill, the run continues undisturbed.
             if done < kills {
                 std::thread::sleep(time.mul_f64(share * 0.9));
             }
@@ -94,8 +94,7 @@ fn killed_at_any_moment_a_run_resumes_to_the_same_bytes() {
             ran.expect(0);
         }
         same_bytes(here, "whole", &name);
-        // Nothing half-written is left for anyone to stumble over, except what a kill left in the
-        // cache's folder.
+        // No partial files are left, except those that a kill left in the cache's folder.
         let partial = fs::read_dir(here.join(&name)).unwrap().flatten().find(|f| {
             let name = f.file_name().to_string_lossy().into_owned();
             name.contains("tmp")
@@ -126,7 +125,7 @@ fn a_request_to_end_is_followed_within_two_seconds_and_the_run_goes_on() {
         let asked = Instant::now();
         let ended = Ran::of(child.wait_with_output().unwrap());
         let took = asked.elapsed();
-        // The bar is for the program as it ships; this one is not optimised.
+        // The target is for the released program; this one is not optimised.
         assert!(took < Duration::from_secs(4), "{took:?} after {signal}: {ended:#?}");
         assert!(ended.stderr.contains(&format!("taper train --resume {name}")), "{ended:#?}");
         let resumed = run(here, &["train", "--resume", &name, "--json"]).expect(0).json();
@@ -141,7 +140,7 @@ fn only_what_was_interrupted_is_resumed() {
     let here = folder.path();
     let quick = ["train", "--data", "data", "--size", "64", "--epochs", "2", "--head", "linear"];
     let trained = run(here, &[&quick[..], &["--out", "run", "--json"]].concat()).expect(0).json();
-    // A complete run gives its answer again, and changes nothing.
+    // Resuming a complete run returns its answer again, and changes nothing.
     let before = fs::metadata(here.join("run/model.safetensors")).unwrap().modified().unwrap();
     let again = run(here, &["train", "--resume", "run", "--json"]).expect(0);
     assert!(again.stderr.contains("complete"), "{again:#?}");
@@ -151,7 +150,7 @@ fn only_what_was_interrupted_is_resumed() {
     run(here, &["train", "--resume", "nowhere"]).complains(2, &["'nowhere'", "no such folder"]);
     run(here, &["train", "--resume", "data"]).complains(2, &["'data'", "no recipe.toml"]);
     run(here, &["train", "--resume", "run", "--epochs", "9"]).complains(2, &["--resume"]);
-    // Pictures that have changed since are not trained on with old weights.
+    // If pictures have changed since, training does not continue with the old weights.
     fs::remove_file(here.join("run/result.json")).unwrap();
     let long = ["--epochs", "5", "--checkpoint-every", "1", "--out", "changed"];
     run(here, &[&quick[..], &long[..]].concat()).expect(0);
@@ -238,7 +237,7 @@ fn the_finder_answers_and_its_rate_is_set() {
         assert!(fs::metadata(here.join("found").join(file)).unwrap().len() > 100, "{file}");
     }
     run(here, &find).complains(2, &["'found' exists"]);
-    // One sweep is what a training with `auto` makes; the rate is the one of the optimizer.
+    // Training with `auto` makes one sweep; its rate is the one that the optimizer uses.
     let find = [&["lr-find", "--out", "one"], &common[..]].concat();
     let chosen = run(here, &find).expect(0).json()["chosen"].as_f64().unwrap();
     let train = ["train", "--learning-rate", "auto", "--epochs", "2", "--out", "run"];
@@ -269,8 +268,8 @@ fn a_full_disk_is_named_and_what_was_written_before_stays() {
     command.args(["-c", &line]).current_dir(here).env("HF_HUB_OFFLINE", "1");
     let ran = Ran::of(command.output().unwrap());
     ran.complains(1, &["cannot write", "epoch-0000-step", "too large"]);
-    // The first checkpoint is what did not fit: nothing can be resumed, so nothing is left but the
-    // folder's own files.
+    // The first checkpoint did not fit: nothing can be resumed, so only the folder's own files are
+    // left.
     let left = fs::read_dir(here.join("run/checkpoints")).map_or(0, |d| d.count());
     assert_eq!(left, 0, "a torn checkpoint");
 }

@@ -1,4 +1,4 @@
-//! The program, and folders of pictures to give it.
+//! Runs the program, and makes folders of pictures for it.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What a run of the program came to.
+/// The result of running the program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -39,7 +39,7 @@ impl Ran {
         self
     }
 
-    /// Fails with this code, and says all of this.
+    /// Checks that it failed with this code, and that the message contains all of these.
     #[track_caller]
     pub(crate) fn complains(self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
@@ -51,8 +51,8 @@ impl Ran {
     }
 }
 
-/// A command of the program, in a folder of its own and without anything from the environment that
-/// steers it.
+/// A command of the program, in a folder of its own and without environment variables that affect
+/// it.
 pub(crate) fn taper(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.current_dir(folder).env_remove("TAPER_LOG").env("HF_HUB_OFFLINE", "1");
@@ -69,7 +69,7 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     Ran::of(taper(folder).args(arguments).output().unwrap())
 }
 
-/// Where the real data set lies, if this machine has it.
+/// The folder of the real data set, if this machine has it.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
     if root.exists() {
@@ -79,7 +79,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
+/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can distinguish.
 pub(crate) fn pictures() -> TempDir {
     pictures_from([0; 3])
 }

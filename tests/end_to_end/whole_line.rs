@@ -1,4 +1,4 @@
-//! The whole line: train, evaluate, predict.
+//! The whole workflow: train, evaluate, predict.
 
 use std::{fs, time::Duration};
 
@@ -49,7 +49,7 @@ fn trains_evaluates_and_predicts() {
             .any(|f| { f.unwrap().file_name().to_string_lossy().contains("partial") })
     );
 
-    // The artefact alone gives the figures of training, with everything else out of the way.
+    // The artefact alone gives the same figures as training, with everything else removed.
     fs::rename(here.join("run/model.safetensors"), here.join("moved.safetensors")).unwrap();
     let evaluate = |split| {
         run(here, &["evaluate", "moved.safetensors", "--data", "data", "--split", split, "--json"])
@@ -116,7 +116,7 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
         let mut command = taper(here);
         command.args(["train", "--data", "data", "--size", "64", "--epochs", "2"]);
         command.args(["--head", "tutorial", "--views", "2", "--seed", seed, "--out", name]);
-        // What one run has computed must not make the others equal.
+        // The runs must not be equal merely because one uses what another has computed.
         command.args(["--cache", "off"]);
         command.env("RAYON_NUM_THREADS", threads);
         assert!(command.output().unwrap().status.success());
@@ -211,7 +211,8 @@ fn rock_paper_scissors_reaches_the_accuracy_of_pytorch() {
         .extend(["--head", "linear", "--epochs", "30", "--seed", "0", "--out", "run", "--json"]);
     let trained = run(folder.path(), &arguments).expect(0).json();
     assert_eq!(number(&trained, "/validation/n"), 372.0);
-    // PyTorch + timm: 0.946 ± 0.003 over ten seeds; one seed of ours swings by about ± 0.01.
+    // PyTorch + timm: 0.946 ± 0.003 over ten seeds; a single seed of Taper's varies by about ±
+    // 0.01.
     assert!(number(&trained, "/val_accuracy") >= 0.93, "{trained:#}");
 }
 

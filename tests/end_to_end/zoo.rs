@@ -106,7 +106,7 @@ fn networks_are_listed_with_their_places() {
         for field in ["repository", "revision", "licence", "paper", "source", "interpolation"] {
             assert!(model[field].as_str().is_some_and(|text| !text.is_empty()), "{model}");
         }
-        // As people write them, not as 32-bit floats widened to 64 bits.
+        // In their short form, not as 32-bit floats widened to 64 bits.
         assert!(model["mean"][0] == 0.485 || model["mean"][0] == 0.5, "{model}");
         assert!(model["bytes"].as_u64().unwrap() > 5_000_000, "{model}");
         assert!(model["flops"].as_u64().unwrap() > 100_000_000, "{model}");
@@ -212,7 +212,7 @@ fn weights_come_from_the_hub_once_and_are_recorded() {
         requests.iter().filter(|r| r.path.starts_with("/cdn/") && r.method == "GET").count()
     };
     assert_eq!(transfers(), 1);
-    // From now on nobody is asked.
+    // From now on no server is contacted.
     let asked = server.requests().len();
     ran(embed("c", &[cache])).expect(0);
     ran(embed("d", &[cache, ("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", "other")])).expect(0);

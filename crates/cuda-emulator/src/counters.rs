@@ -67,7 +67,7 @@ extern "C" fn summary() {
     eprintln!("taper-cuda-emulator: {}", counts.join(", "));
 }
 
-/// Has the counters printed at the end of the process, if `TAPER_EMULATOR_SUMMARY` is set.
+/// Prints the counters at the end of the process, if `TAPER_EMULATOR_SUMMARY` is set.
 pub(crate) fn summarise_at_exit() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {

@@ -27,7 +27,7 @@ const NOT_SUPPORTED: c_int = 15;
 #[derive(Clone, Copy, Debug, Default)]
 struct Settings {
     stream: u64,
-    /// 0: scaling factors lie on the host.
+    /// 0: scaling factors are in host memory.
     pointers: c_int,
     math: c_int,
 }
@@ -183,7 +183,7 @@ impl Product {
                     let sum = sums[column * m + row].to_f64() * self.alpha;
                     // SAFETY: as above.
                     unsafe {
-                        // What is multiplied by 0 is not read.
+                        // A value multiplied by 0 is not read.
                         let rest = match self.beta {
                             0.0 => 0.0,
                             beta => beta * self.c.values.get(start + row),
@@ -198,7 +198,7 @@ impl Product {
     }
 }
 
-/// The arguments as C gives them.
+/// The arguments as passed from C.
 struct Call {
     handle: u64,
     turns: [c_int; 2],

@@ -1,5 +1,5 @@
-//! cuRAND: generators can be made and seeded, as candle does with each device; numbers are not
-//! drawn.
+//! cuRAND: generators can be created and seeded, as candle does for each device; they draw no
+//! numbers.
 
 use std::ffi::{c_int, c_ulonglong};
 

@@ -106,7 +106,7 @@ impl Values {
     }
 }
 
-/// `out [m, n] = a [m, k] × b [k, n]`, each with the distances of its columns and of its rows.
+/// `out [m, n] = a [m, k] × b [k, n]`, each with the strides of its columns and of its rows.
 pub(crate) fn product<T: Sum>(
     [m, n, k]: [usize; 3],
     (a, a_columns, a_rows): (&[T], usize, usize),

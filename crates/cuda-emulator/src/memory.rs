@@ -38,15 +38,15 @@ pub(crate) type Range = (u64, u64);
 #[derive(Default)]
 struct Registry {
     allocations: BTreeMap<usize, Allocation>,
-    /// The same for kernels, made when it is asked for.
+    /// The same for kernels, created on demand.
     ranges: Option<Arc<Vec<Range>>>,
-    /// Bytes of `Device` and `Pool`; what is freed in a stream no longer counts, though it still
-    /// lives.
+    /// Bytes of `Device` and `Pool`; memory freed in a stream no longer counts, though it still
+    /// exists.
     device: usize,
     pool: usize,
-    /// What the pool keeps for itself, used or not.
+    /// The bytes that the pool holds, used or not.
     reserved: usize,
-    /// Up to which size the pool keeps what is free when somebody synchronises.
+    /// Up to which size the pool keeps free memory at a synchronisation.
     threshold: usize,
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn total() -> usize {
     })
 }
 
-/// An allocation with a margin on both sides, so that what is just beside it is nobody's.
+/// An allocation with a margin on both sides, so that no other allocation is directly next to it.
 fn layout(bytes: usize) -> Result<Layout, Status> {
     let bytes = bytes.checked_add(2 * ALIGNMENT).ok_or(ERROR_OUT_OF_MEMORY)?;
     Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| ERROR_OUT_OF_MEMORY)
@@ -85,7 +85,7 @@ pub(crate) fn allocate(bytes: usize, place: Place, flags: u32) -> Result<u64, St
         if counted {
             let pool = match place {
                 Place::Pool => registry.reserved.max(registry.pool + bytes),
-                // What the pool holds but does not use goes back before an allocation fails.
+                // Unused memory of the pool is released before an allocation fails.
                 _ => registry.pool,
             };
             if registry.device.saturating_add(bytes).saturating_add(registry.pool) > total() {
@@ -118,8 +118,7 @@ pub(crate) fn allocate(bytes: usize, place: Place, flags: u32) -> Result<u64, St
     })
 }
 
-/// Says that an allocation is free as far as the stream of its caller is concerned: it no longer
-/// counts.
+/// Marks an allocation as freed in its caller's stream: it no longer counts.
 pub(crate) fn discount(address: u64) -> Result<(), Status> {
     with(|registry| {
         let found = registry.allocations.get(&(address as usize)).copied();
@@ -184,7 +183,7 @@ pub(crate) fn find(ranges: &[Range], address: u64, bytes: u64) -> Option<Range> 
     (address.checked_add(bytes)? <= range.1).then_some(range)
 }
 
-/// The nearest allocation, in words.
+/// A description of the nearest allocation.
 pub(crate) fn nearest(ranges: &[Range], address: u64) -> String {
     let after = ranges.partition_point(|&(start, _)| start <= address);
     let before = after.checked_sub(1).map(|place| ranges[place]);
@@ -233,7 +232,7 @@ pub(crate) fn pool() -> (usize, usize) {
     with(|registry| (registry.pool, registry.reserved.max(registry.pool)))
 }
 
-/// Up to which size the pool keeps what is free.
+/// Up to which size the pool keeps free memory.
 pub(crate) fn threshold() -> usize {
     with(|registry| registry.threshold)
 }
@@ -242,8 +241,7 @@ pub(crate) fn set_threshold(bytes: usize) {
     with(|registry| registry.threshold = bytes);
 }
 
-/// What happens to the pool when somebody synchronises: it gives back what is free beyond `keep`,
-/// or its threshold.
+/// Called at a synchronisation: the pool releases free memory beyond `keep`, or its threshold.
 pub(crate) fn trim(keep: Option<usize>) {
     with(|registry| {
         let keep = keep.unwrap_or(registry.threshold);

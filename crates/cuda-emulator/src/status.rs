@@ -3,12 +3,12 @@
 /// A result of the driver; anything but 0 is an error.
 pub(crate) type Status = i32;
 
-/// Every status that is returned here: name, number, what it says.
+/// Every status that is returned here: name, number, description.
 macro_rules! statuses {
     ($($name:ident = $value:literal, $text:literal;)*) => {
         $(pub(crate) const $name: Status = $value;)*
 
-        /// The name and the words of a status.
+        /// The name and the description of a status.
         pub(crate) fn describe(status: Status) -> Option<(&'static [u8], &'static [u8])> {
             match status {
                 $($value => Some((

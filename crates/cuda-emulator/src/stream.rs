@@ -1,4 +1,4 @@
-//! Streams and events. Work is only queued, and run when somebody waits for it: as late as a real
+//! Streams and events. Work is only queued, and run when something waits for it: as late as a real
 //! device may.
 
 use std::{
@@ -39,7 +39,7 @@ enum Work {
 #[derive(Default)]
 struct Queue {
     work: VecDeque<Work>,
-    /// How many were ever given, and how many are done.
+    /// How many jobs were ever queued, and how many are done.
     given: u64,
     done: u64,
     /// Whether the legacy stream and this one wait for each other.
@@ -50,7 +50,7 @@ struct Queue {
 }
 
 struct Event {
-    /// What must be done for it to have happened: nothing, if it was never recorded.
+    /// The work that must be done before it has happened: none, if it was never recorded.
     target: Option<(Stream, u64)>,
     time: Arc<Mutex<Option<Instant>>>,
 }
@@ -59,13 +59,13 @@ struct Event {
 struct State {
     queues: HashMap<Stream, Queue>,
     events: HashMap<u64, Event>,
-    /// What went wrong on the device: nothing works from then on, as on a real one.
+    /// The device's error: from then on nothing works, as on a real one.
     error: Option<Status>,
 }
 
-/// As many launches a stream takes in before the caller has to wait.
+/// How many launches a stream queues before the caller has to wait.
 const DEPTH: usize = 4096;
-/// As much memory may wait to be freed.
+/// How much memory may wait to be freed.
 const FREED: usize = 1 << 30;
 
 fn state() -> MutexGuard<'static, State> {
@@ -109,14 +109,14 @@ pub(crate) fn create(blocking: bool) -> u64 {
     handle
 }
 
-/// Forgets a stream; what it was given is still done.
+/// Forgets a stream; its queued work is still done.
 pub(crate) fn destroy(stream: Stream) {
     if let Some(queue) = state().queues.get_mut(&stream) {
         queue.destroyed = true;
     }
 }
 
-/// What went wrong on the device, if anything did.
+/// The device's error, if there is one.
 pub(crate) fn check() -> Result<(), Status> {
     state().error.map_or(Ok(()), Err)
 }
@@ -127,7 +127,7 @@ impl State {
         self.queues.entry(stream).or_insert_with(new)
     }
 
-    /// Queues work, behind what the stream must wait for.
+    /// Queues work, after everything that the stream must wait for.
     fn give(&mut self, stream: Stream, work: Work) -> u64 {
         let own = self.queue(stream).blocking;
         let waits = |other: &Stream, queue: &Queue| {
@@ -153,12 +153,12 @@ impl State {
     }
 }
 
-/// Gives a stream something to do.
+/// Queues a job in a stream.
 pub(crate) fn give(stream: Stream, job: Job) -> Result<(), Status> {
     give_and_free(stream, job, 0)
 }
 
-/// Gives a stream something to do, after which so many bytes are free.
+/// Queues a job in a stream, after which this many bytes are free.
 pub(crate) fn give_and_free(stream: Stream, job: Job, bytes: usize) -> Result<(), Status> {
     check()?;
     let mut state = state();
@@ -180,9 +180,9 @@ pub(crate) fn give_and_free(stream: Stream, job: Job, bytes: usize) -> Result<()
     Ok(())
 }
 
-/// Does what the stream was given, up to a number.
+/// Does the stream's queued work, up to a number.
 fn run(stream: Stream, target: u64) {
-    // One at a time: what a stream was given is done in order, whoever waits for it.
+    // One at a time: a stream's work is done in order, whichever thread waits for it.
     static EXECUTION: Mutex<()> = Mutex::new(());
     let _alone = lock(&EXECUTION);
     run_alone(stream, target);
@@ -203,7 +203,7 @@ fn run_alone(stream: Stream, target: u64) {
                 run_alone(other, target);
                 Ok(())
             }
-            // What was given before is given up, as on a real device.
+            // Work queued earlier is dropped, as on a real device.
             Work::Run(_) if failed => Ok(()),
             Work::Run(job) => job(),
         };
@@ -217,7 +217,7 @@ fn run_alone(stream: Stream, target: u64) {
     }
 }
 
-/// Waits for something; that is a synchronisation if it was not done yet.
+/// Waits for work; this counts as a synchronisation if it was not done yet.
 fn wait_for(stream: Stream, target: u64) {
     if !state().done(stream, target) {
         counters::add(Counter::Synchronisations);
@@ -230,7 +230,7 @@ fn given(stream: Stream) -> u64 {
     state().queues.get(&stream).map_or(0, |queue| queue.given)
 }
 
-/// Waits for a stream. The legacy one waits for all that wait for it.
+/// Waits for a stream. The legacy one waits for all streams that wait for it.
 pub(crate) fn synchronise(stream: Stream) -> Result<(), Status> {
     check()?;
     if stream == Stream::Legacy {
@@ -265,8 +265,8 @@ pub(crate) fn synchronise_all() -> Result<(), Status> {
     check()
 }
 
-/// Whether everything in a stream is done. If not, it is done afterwards: who asks again is told
-/// so.
+/// Whether everything in a stream is done. If not, it is done afterwards, so that the next query
+/// says yes.
 pub(crate) fn query(stream: Stream) -> Result<(), Status> {
     check()?;
     let target = given(stream);
@@ -290,7 +290,7 @@ pub(crate) fn destroy_event(event: u64) -> Result<(), Status> {
     state().events.remove(&event).map(drop).ok_or(ERROR_INVALID_HANDLE)
 }
 
-/// Lets an event happen when what the stream was given so far is done.
+/// Records an event: it happens when the stream's work so far is done.
 pub(crate) fn record(event: u64, stream: Stream) -> Result<(), Status> {
     check()?;
     counters::add(Counter::Events);
@@ -313,7 +313,7 @@ fn target(event: u64) -> Result<Option<(Stream, u64)>, Status> {
     state().events.get(&event).map(|event| event.target).ok_or(ERROR_INVALID_HANDLE)
 }
 
-/// Lets what a stream is given from now on wait for an event, as it is recorded now.
+/// Makes the stream's future work wait for an event in its current recording.
 pub(crate) fn wait(stream: Stream, event: u64) -> Result<(), Status> {
     check()?;
     match target(event)? {

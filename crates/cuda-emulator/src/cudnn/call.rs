@@ -157,7 +157,7 @@ fn factor(from: *const c_void, precision: Precision) -> Result<f64, c_int> {
     })
 }
 
-/// Queues it, once its workspace was found to be large enough.
+/// Queues it after checking that its workspace is large enough.
 fn launch(
     own: u64,
     convolution: Convolution,
@@ -172,7 +172,7 @@ fn launch(
     if bytes < needed || needed > 0 && address == 0 {
         return Err(refuse(&format!("a workspace of {bytes} bytes, {needed} are needed")));
     }
-    // Factors are 0 or 1, or somebody has passed the bits of another type.
+    // An implausible factor suggests that the bits of another type were passed.
     for factor in [places.alpha, places.beta] {
         if factor != 0.0 && !(1e-6..1e6).contains(&factor.abs()) {
             complain(format_args!("cuDNN: a scaling factor of {factor}: is it an f32?"));

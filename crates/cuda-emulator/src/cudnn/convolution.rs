@@ -1,4 +1,4 @@
-//! What is asked of descriptors, and the convolution itself.
+//! The requirements on descriptors, and the convolution itself.
 
 use super::descriptors::{Slide, Tensor};
 use crate::{
@@ -21,7 +21,7 @@ const IMPLICIT_PRECOMP_GEMM: i32 = 1;
 const GEMM: i32 = 2;
 
 impl Convolution {
-    /// Checks what the documentation of `cudnnConvolutionForward` asks for.
+    /// Checks the requirements in the documentation of `cudnnConvolutionForward`.
     pub(super) fn new(
         x: Tensor,
         (w, channels_last): (Tensor, bool),
@@ -84,8 +84,8 @@ impl Convolution {
         Ok([self.x.sizes[0], self.w.sizes[0], side(0)?, side(1)?])
     }
 
-    /// How much memory an algorithm wants besides. The sizes are made up, so that nobody relies on
-    /// there being none.
+    /// The workspace size of an algorithm. The sizes are made up, so that no caller relies on there
+    /// being none.
     pub(super) fn workspace(&self, algorithm: i32) -> Result<usize, String> {
         let channels_last = self.w.layouts() == [false, true];
         let [_, _, height, width] = self.y.sizes;
@@ -100,7 +100,7 @@ impl Convolution {
         }
     }
 
-    /// `y = alpha × convolution + beta × y`, with what comes after.
+    /// `y = alpha × convolution + beta × y`, with the following operations.
     pub(super) fn run(&self, places: &Places) -> Result<(), Status> {
         let allocated = places.x.allocated("x of cuDNN", self.x.extent())
             && places.w.allocated("w of cuDNN", self.w.extent())
@@ -124,7 +124,7 @@ impl Convolution {
         Ok(())
     }
 
-    /// One group of one picture at a time: a matrix of windows, and a product.
+    /// One group of one picture at a time: im2col, and a matrix product.
     fn compute<T: Sum>(&self, places: &Places) {
         let [n, _, height, width] = self.x.sizes;
         let [out, per_group, kernel_height, kernel_width] = self.w.sizes;
@@ -144,7 +144,7 @@ impl Convolution {
                     for (y, x) in
                         (0..kernel_height).flat_map(|y| (0..kernel_width).map(move |x| (y, x)))
                     {
-                        // A true convolution turns its filter round.
+                        // A true convolution flips its filter.
                         let (y, x) = if self.slide.cross_correlation {
                             (y, x)
                         } else {
@@ -208,7 +208,7 @@ impl Convolution {
         // SAFETY: by this function's contract.
         unsafe {
             match places.z {
-                // What is multiplied by 0 is not read.
+                // A value multiplied by 0 is not read.
                 _ if places.beta == 0.0 => {}
                 Some(z) => value += places.beta * z.values.get(at(&z.tensor)),
                 None => value += places.beta * places.y.get(own),
@@ -247,14 +247,14 @@ impl Activation {
     }
 }
 
-/// What is added before the activation.
+/// The values added before the activation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addend {
     pub(super) tensor: Tensor,
     pub(super) values: Values,
 }
 
-/// Where everything lies, and the factors.
+/// All addresses, and the factors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
     pub(super) x: Values,

@@ -33,11 +33,11 @@ impl Tensor {
         Self { precision, sizes, strides }
     }
 
-    /// Whether it lies without gaps, channels last or first; where both are the same, both.
+    /// Whether it is contiguous, channels last or first; both if they are the same.
     pub(super) fn layouts(&self) -> [bool; 2] {
         [false, true].map(|channels_last| {
             let strides = Self::packed(self.precision, self.sizes, channels_last).strides;
-            // The distance between neighbours that are not there does not matter.
+            // The stride of a dimension of size 1 does not matter.
             (0..4).all(|axis| self.sizes[axis] == 1 || strides[axis] == self.strides[axis])
         })
     }

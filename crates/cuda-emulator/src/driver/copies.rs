@@ -23,7 +23,7 @@ impl End {
         address
     }
 
-    /// Whether the driver can reach it while the caller goes on.
+    /// Whether the driver can access it while the caller continues.
     fn reachable(self) -> bool {
         match self {
             Self::Device(_) => true,

@@ -98,7 +98,7 @@ pub(crate) extern "C" fn cuDeviceGetAttribute(
     attribute: c_int,
     number: c_int,
 ) -> Status {
-    // Those of an H100, as far as they say anything.
+    // Those of an H100, as far as they are meaningful.
     let known = match attribute {
         1 | 2 => 1024,          // threads of a block; along x
         3 => 1024,              // along y
@@ -146,7 +146,7 @@ pub(crate) extern "C" fn cuDevicePrimaryCtxRelease_v2(number: c_int) -> Status {
     status(device(number))
 }
 
-/// There is the primary context only, which is released, not destroyed.
+/// There is only the primary context, which is released, not destroyed.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuCtxDestroy_v2(_context: Handle) -> Status {
     ERROR_INVALID_CONTEXT
@@ -210,7 +210,7 @@ pub(crate) extern "C" fn cuCtxSynchronize() -> Status {
     status(super::context().and_then(|()| stream::synchronise_all()))
 }
 
-/// NVRTC looks for what a driver tells it in secret, and does without.
+/// NVRTC asks for undocumented driver functions, but works without them.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuGetExportTable(_table: *mut Handle, _identifier: Handle) -> Status {
     ERROR_NOT_FOUND

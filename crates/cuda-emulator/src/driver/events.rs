@@ -113,7 +113,7 @@ pub(crate) extern "C" fn cuEventElapsedTime_v2(
     cuEventElapsedTime(milliseconds, start, end)
 }
 
-/// What the caller wants to be told, which it promises can be told from any thread.
+/// The caller's callback, which the caller promises can be called from any thread.
 struct Told(extern "C" fn(*mut c_void), *mut c_void);
 
 // SAFETY: the driver's interface: host functions are called from a thread of the driver.

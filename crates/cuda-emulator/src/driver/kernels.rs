@@ -20,7 +20,7 @@ use crate::{
     stream::{self, stream},
 };
 
-/// Shared memory of a block: without asking, and at most.
+/// Shared memory of a block: by default, and at most.
 const SHARED: u32 = 48 << 10;
 const MOST_SHARED: u32 = 227 << 10;
 
@@ -98,7 +98,7 @@ pub(crate) extern "C" fn cuModuleLoad(place: *mut Handle, path: *const c_char) -
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuModuleUnload(module: Handle) -> Status {
-    // Launches that are queued hold on to their module.
+    // Queued launches keep their module alive.
     let removed = loaded().modules.remove(&module);
     status(removed.map(drop).ok_or(ERROR_INVALID_HANDLE))
 }
@@ -245,7 +245,7 @@ pub(crate) extern "C" fn cuOccupancyMaxPotentialBlockSize(
     status(outcome.and_then(|()| put(blocks, 132 * (2048 / threads_of).min(32))))
 }
 
-/// What a launch hands over, copied.
+/// The arguments of a launch, copied.
 fn parameters(
     function: &ptx::Function,
     values: *const *const u8,

@@ -150,7 +150,8 @@ pub(crate) extern "C" fn cuMemAllocHost_v2(place: *mut u64, bytes: usize) -> Sta
     cuMemHostAlloc(place, bytes, 0)
 }
 
-/// Gives page-locked memory back at once: who has not waited for a copy sees what it deserves.
+/// Frees page-locked memory immediately: a caller that has not waited for a copy gets wrong
+/// results.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuMemFreeHost(address: u64) -> Status {
     if memory::pinned(address).is_none() {

@@ -1,7 +1,7 @@
 //! The functions of the CUDA driver, under their own names and with their own types (cuda.h).
 //!
-//! Pointers come from C callers, who keep what the driver's documentation asks of them; that is
-//! what the SAFETY comments here refer to as the driver's interface.
+//! Pointers come from C callers, which must follow the driver's documentation; the SAFETY comments
+//! here call this the driver's interface.
 
 mod copies;
 mod device;

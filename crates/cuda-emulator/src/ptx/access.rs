@@ -1,4 +1,4 @@
-//! Decoding of what touches memory or other lanes.
+//! Decoding of instructions that access memory or other lanes.
 
 use super::{
     decode::Decoder,
@@ -30,7 +30,8 @@ impl Decoder<'_> {
                 "param" => space = Space::Param,
                 "v2" => count = 2,
                 "v4" => count = 4,
-                // Caches and orders that make no difference where threads run one after the other.
+                // Cache and ordering modifiers, which make no difference as threads run one after
+                // the other.
                 "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" | "volatile" | "relaxed"
                 | "weak" | "acquire" | "release" | "gpu" | "cta" | "sys" | "L1::evict_first"
                 | "L1::evict_last" | "L1::no_allocate" | "L2::128B" | "L2::64B" | "L2::256B" => {}
@@ -164,7 +165,7 @@ impl Decoder<'_> {
             return Ok(false);
         };
         let mask = self.constant(mask);
-        // By way of a register of its own: the operands may overlap.
+        // Through a temporary register: the operands may overlap.
         let (sum, part) = (self.slot(), self.slot());
         let zero = self.constant(0);
         let first = if split { whole } else { zero };

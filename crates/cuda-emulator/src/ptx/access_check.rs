@@ -17,7 +17,7 @@ use crate::{
     status::{ERROR_ILLEGAL_ADDRESS, ERROR_MISALIGNED_ADDRESS},
 };
 
-/// What the threads of a block have in common.
+/// The shared state of the threads of a block.
 pub(super) struct Surroundings<'a> {
     pub(super) ranges: &'a [Range],
     pub(super) parameters: &'a [u8],
@@ -139,7 +139,7 @@ fn locate_slowly(
         Space::Param => {
             let end = address.checked_add(bytes);
             let inside = end.is_some_and(|end| end <= around.parameters.len() as u64);
-            // Nobody writes there: stores to parameters were refused.
+            // This is never written: stores to parameters are refused.
             inside.then(|| around.parameters[address as usize..].as_ptr().cast_mut())
         }
         Space::Generic => {
@@ -194,8 +194,8 @@ pub(super) fn store(access: &Access, at: *mut u8, registers: &[Register], lane: 
     }
 }
 
-/// Replaces a value by what is combined of it and two operands; the old one. One at a time,
-/// whatever the address.
+/// Replaces a value by a combination of it and two operands, and returns the old one. One at a
+/// time, whatever the address.
 pub(super) fn atomic(access: &Access, at: *mut u8, (b, c): (u64, u64), combine: Combine) -> u64 {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -79,7 +79,7 @@ macro_rules! floats {
     };
 }
 
-/// Two halves in one register, each by itself.
+/// Two halves in one register, each on its own.
 macro_rules! pairs {
     ($half:ty, |$x:ident, $y:ident, $z:ident| $body:expr) => {{
         fn run(r: &mut [Register], i: &Operands, mask: u32) {
@@ -98,7 +98,7 @@ macro_rules! pairs {
     }};
 }
 
-/// What an operation computes; none if it is not known in this form.
+/// The function of an operation; none if it is not known in this form.
 pub(super) fn compute(name: &str, modifiers: &[&str]) -> Option<Compute> {
     match name {
         "add" | "sub" | "mul" | "fma" | "mad" | "div" | "neg" | "abs" | "min" | "max"
@@ -317,14 +317,14 @@ fn float(name: &str, modifiers: &[&str]) -> Option<Compute> {
     }
 }
 
-/// The lesser; a number rather than none, −0 rather than 0.
+/// The minimum; a number rather than NaN, −0 rather than 0.
 pub(super) fn lower<T: Float>(x: T, y: T) -> T {
     let (a, b) = (x.wide(), y.wide());
     let first = b.is_nan() || a < b || a == b && a.is_sign_negative();
     if first { x } else { y }
 }
 
-/// The greater; a number rather than none, 0 rather than −0.
+/// The maximum; a number rather than NaN, 0 rather than −0.
 pub(super) fn higher<T: Float>(x: T, y: T) -> T {
     let (a, b) = (x.wide(), y.wide());
     let first = b.is_nan() || a > b || a == b && a.is_sign_positive();

@@ -14,7 +14,7 @@ macro_rules! cells {
     }};
 }
 
-/// The lower bits that a type has.
+/// The lower bits of a type.
 fn mask(bits: u32) -> u64 {
     if bits >= 64 { !0 } else { (1 << bits) - 1 }
 }
@@ -111,7 +111,7 @@ pub(super) fn compute(name: &str, modifiers: &[&str]) -> Option<Compute> {
     }
 }
 
-/// What is shifted by more than there is becomes 0.
+/// A shift by more than the width gives 0.
 fn left(x: u64, by: u64, bits: u32) -> u64 {
     let by = by & mask(32);
     if by >= u64::from(bits) { 0 } else { x << by & mask(bits) }

@@ -60,7 +60,7 @@ impl Grid {
     }
 }
 
-/// As few threads are not worth waking the other cores.
+/// Fewer threads than this are not worth waking the other cores for.
 const WORTH_SHARING: u64 = 2048;
 
 /// Runs all blocks, spread over the host's cores.
@@ -133,7 +133,7 @@ fn together<'f>(
         warp.start(number * LANES as u32, around);
     }
     loop {
-        // Who has ended counts as arrived.
+        // Warps that have ended count as arrived.
         let mut waiting = false;
         for warp in warps.iter_mut() {
             waiting |= warp.run(around)? == Stop::Barrier;

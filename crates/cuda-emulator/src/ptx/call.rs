@@ -48,7 +48,7 @@ impl Decoder<'_> {
         let function = Arc::new(decode(self.source, name, header)?);
         let inputs = &function.parameters;
         let outputs: Vec<Parameter> = {
-            // Results were reserved right behind the parameters.
+            // Space for results was reserved right after the parameters.
             let mut at = inputs.last().map_or(0, |last| last.offset + last.bytes);
             let place = |result: &Variable| {
                 let offset = align(at, result.align);

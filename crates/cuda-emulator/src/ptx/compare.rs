@@ -100,7 +100,7 @@ fn combined<T: Compare, const RELATION: u8, const WITH: u8>(
             _ => is,
         })
     };
-    // The operands may be where the results go.
+    // Operands and results may be the same registers.
     let mut opposite = [0; LANES];
     for (lane, place) in opposite.iter_mut().enumerate() {
         let [a, b, c] = [i.a, i.b, i.c].map(|slot| r[slot as usize][lane]);

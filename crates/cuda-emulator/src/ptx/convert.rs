@@ -7,15 +7,15 @@ use super::{
     value::{Float, Rounding, Value},
 };
 
-/// A whole number, as wide as it may get.
+/// A whole number, in the widest type.
 trait Whole: Value {
     const BITS: u32;
     const SIGNED: bool;
     fn wide(self) -> i128;
-    /// What lies outside becomes the nearest that does not.
+    /// Saturates to the range.
     fn saturate(value: i128) -> Self;
     fn wrap(value: i128) -> Self;
-    /// The same for floats; not a number becomes 0.
+    /// The same for floats; NaN becomes 0.
     fn from_float(value: f64) -> Self;
 }
 
@@ -62,7 +62,7 @@ fn whole_to_whole_saturated<S: Whole, D: Whole>(r: &mut [Register], i: &Operands
 fn float_to_whole<S: Float, D: Whole, const MODE: u8>(r: &mut [Register], i: &Operands, mask: u32) {
     from_one(r, i, mask, |cell| {
         let value = S::read(cell).wide();
-        // Not a number becomes 0, but the lowest bit pattern where 64 bits meet f64.
+        // NaN becomes 0, except from f64 to 64 bits, where it becomes the lowest value.
         let undefined = value.is_nan() && (D::BITS == 64 || size_of::<S>() == 8);
         if undefined {
             1 << (D::BITS - 1)
@@ -126,7 +126,7 @@ fn float_to_float_whole<S: Float, D: Float, const MODE: u8>(
     });
 }
 
-/// Within 0 and 1; not a number becomes 0.
+/// Clamped to 0 and 1; NaN becomes 0.
 fn float_to_float_saturated<S: Float, D: Float>(r: &mut [Register], i: &Operands, mask: u32) {
     from_one(r, i, mask, |cell| {
         let value = S::read(cell).wide();

@@ -13,7 +13,7 @@ use super::{
     text::{Header, Instruction, Statement, Unclear, Variable, immediate, statements, variables},
 };
 
-/// Where the name of a variable leads.
+/// What the name of a variable refers to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Symbol {
     /// The address is known.
@@ -22,7 +22,7 @@ pub(super) enum Symbol {
     Frame(u32),
 }
 
-/// What is read of a function while it is decoded.
+/// The state of decoding a function.
 pub(super) struct Decoder<'a> {
     pub(super) source: &'a Source,
     entry: bool,
@@ -32,7 +32,7 @@ pub(super) struct Decoder<'a> {
     /// Ranges of registers (`%r<10>`).
     families: Vec<(String, u32)>,
     pub(super) symbols: HashMap<String, Symbol>,
-    /// What is called with what parameters.
+    /// The calls, with their parameters.
     pub(super) sizes: HashMap<String, u32>,
     constants: HashMap<u64, Slot>,
     labels: HashMap<String, u32>,
@@ -112,7 +112,7 @@ impl Decoder<'_> {
         at
     }
 
-    /// A place in the block's shared memory. What has no size is the dynamic part.
+    /// A place in the block's shared memory. A variable without a size is the dynamic part.
     fn shared(&mut self, variable: &Variable) -> Symbol {
         if variable.bytes == 0 {
             return Symbol::Fixed(Space::Shared, DYNAMIC_SHARED);

@@ -1,8 +1,8 @@
-//! What lanes of a warp give each other.
+//! Exchange of values between the lanes of a warp.
 
 use super::program::{LANES, Operands, Register, Warp};
 
-/// Lets lanes exchange values, all those that are named.
+/// Lets all named lanes exchange values.
 pub(super) fn exchange(
     warp: Warp,
     registers: &mut [Register],
@@ -33,12 +33,13 @@ pub(super) fn exchange(
     Ok(())
 }
 
-/// What a lane gets, and the predicate that says whether it came from a lane in reach.
+/// The value that a lane receives, and the predicate that says whether it came from a lane in
+/// range.
 fn result(warp: Warp, lane: usize, mask: u32, values: &[u64], (b, c): (u64, u64)) -> (u64, u64) {
     let truths = || (0..values.len()).filter(|l| mask >> l & 1 != 0).map(|l| values[l] & 1 != 0);
     let shuffle = |source: i64, reached: bool| {
         let source = if reached { source } else { lane as i64 };
-        // From a lane that does not take part comes no number.
+        // A lane that does not take part provides no value.
         let takes_part = (0..32).contains(&source) && mask >> source & 1 != 0;
         let value = if takes_part { values[source as usize] & 0xFFFF_FFFF } else { 0xFFFF_FFFF };
         (value, u64::from(reached))

@@ -29,7 +29,7 @@ impl Fault {
         Self { status, what: what.into() }
     }
 
-    /// What the driver returns for it (`CUresult`).
+    /// The driver's error for it (`CUresult`).
     pub fn status(&self) -> i32 {
         self.status
     }
@@ -49,7 +49,7 @@ impl From<Unclear> for Fault {
     }
 }
 
-/// The text and what it declares.
+/// The text and its declarations.
 pub(super) struct Source {
     pub(super) text: String,
     pub(super) outline: Outline,
@@ -88,7 +88,8 @@ impl Module {
                         .map_err(|_| Fault::new(ERROR_OUT_OF_MEMORY, "no memory for a module"))?;
                     let mut content = variable.content.clone().unwrap_or_default();
                     content.resize(bytes, 0);
-                    // SAFETY: so many bytes were just allocated, and nobody else knows of them.
+                    // SAFETY: this many bytes were just allocated, and no other code has access to
+                    // them.
                     unsafe {
                         std::ptr::copy_nonoverlapping(content.as_ptr(), address as *mut u8, bytes);
                     }

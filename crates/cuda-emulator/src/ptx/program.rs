@@ -1,4 +1,4 @@
-//! A function as it runs: instructions over slots.
+//! A function in executable form: instructions over slots.
 
 /// A place in a frame's registers.
 pub(crate) type Slot = u32;
@@ -99,7 +99,7 @@ pub(crate) fn from_four(
     put(r, i.d, mask, &out);
 }
 
-/// A memory that an address is in.
+/// The memory that an address refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Generic,
@@ -110,8 +110,8 @@ pub(crate) enum Space {
     Param,
 }
 
-/// Generic addresses of memory that is not global begin here, at a place that no process of the
-/// host has.
+/// Generic addresses of memory that is not global begin here, at addresses that no host process
+/// uses.
 pub(crate) const SHARED_WINDOW: u64 = 0xA000_0000_0000_0000;
 pub(crate) const LOCAL_WINDOW: u64 = 0xB000_0000_0000_0000;
 pub(crate) const PARAM_WINDOW: u64 = 0xC000_0000_0000_0000;
@@ -138,7 +138,7 @@ impl Access {
     }
 }
 
-/// What an atomic instruction computes from the old value and its operands.
+/// The function of an atomic instruction on the old value and its operands.
 pub(crate) type Combine = fn(u64, u64, u64) -> u64;
 
 /// How lanes are exchanged.
@@ -200,7 +200,7 @@ pub(crate) struct Step {
     pub(crate) line: u32,
 }
 
-/// Registers that every thread has a value of its own for.
+/// Registers with a separate value for every thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
     Thread(u8),

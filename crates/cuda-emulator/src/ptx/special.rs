@@ -1,4 +1,4 @@
-//! Special registers: who a thread is.
+//! Special registers: the position of a thread.
 
 use super::program::Special;
 

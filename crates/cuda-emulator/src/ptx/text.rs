@@ -22,7 +22,7 @@ pub(crate) struct Variable {
     pub(crate) space: String,
     pub(crate) align: u32,
     pub(crate) bytes: u32,
-    /// The bytes that it starts with; those that are missing are 0.
+    /// Its initial bytes; missing ones are 0.
     pub(crate) content: Option<Vec<u8>>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Outline {
     pub(crate) functions: HashMap<String, Header>,
 }
 
-/// The same text with blanks for comments.
+/// The same text with comments replaced by blanks.
 pub(crate) fn without_comments(text: &str) -> Cow<'_, str> {
     if !text.contains("//") && !text.contains("/*") {
         return Cow::Borrowed(text);
@@ -124,7 +124,7 @@ pub(crate) fn outline(text: &str) -> Result<Outline, Unclear> {
     Ok(outline)
 }
 
-/// Where a directive stands as a word of its own.
+/// Where a directive occurs as a separate word.
 fn word_of(text: &str, word: &str) -> Option<usize> {
     let place = text.find(word)?;
     let after = text.as_bytes().get(place + word.len()).copied().unwrap_or(b' ');
@@ -344,7 +344,7 @@ fn instruction(text: &str) -> Instruction<'_> {
     Instruction { guard, operation, operands: split(rest) }
 }
 
-/// Splits at the commas outside of brackets.
+/// Splits at the commas outside brackets.
 pub(crate) fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0i32, 0);
     for (place, byte) in text.bytes().enumerate() {

@@ -56,7 +56,7 @@ impl Value for bool {
     }
 }
 
-/// Floats, with what each of them does in its own precision.
+/// Floats, with their operations in their own precision.
 pub(crate) trait Float: Value + PartialOrd {
     fn wide(self) -> f64;
     /// To the nearest, ties to even.
@@ -103,8 +103,8 @@ macro_rules! halves {
                 f64::from(f32::from(self))
             }
             fn narrow(value: f64) -> Self {
-                // Through f32 rounded to odd, so that the second rounding sees what the first one
-                // left out.
+                // Through f32 rounded to odd, so that the second rounding takes into account what
+                // the first one dropped.
                 <$type>::from_f32(to_odd(value))
             }
             fn fused(a: Self, b: Self, c: Self) -> Self {
@@ -139,7 +139,7 @@ fn beside(value: f64, up: bool) -> f64 {
     if up { value.next_up() } else { value.next_down() }
 }
 
-/// The rounded sum, and what is missing from it.
+/// The rounded sum, and its rounding error.
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let part = sum - a;
@@ -166,8 +166,8 @@ impl Rounding {
         }
     }
 
-    /// Whether the neighbour of a rounded value is to be taken, given the sign of what is missing;
-    /// and if so, the upper one.
+    /// Whether to take the neighbour of a rounded value, given the sign of the rounding error; and
+    /// if so, whether the upper one.
     fn neighbour(self, value: f64, rest: f64) -> Option<bool> {
         let (below, above) = (rest < 0.0, rest > 0.0);
         match self {

@@ -1,4 +1,4 @@
-//! A warp: threads that run together as long as they go the same way.
+//! A warp: threads that run together as long as they do not diverge.
 
 use super::{
     access_check::{Surroundings, atomic, load, locate, store},
@@ -61,7 +61,7 @@ impl<'f> Warp<'f> {
         Self { function, registers, local, all: 0, ready, waiting, positions, first: 0 }
     }
 
-    /// Makes it the warp of its block that begins with this thread.
+    /// Sets it up as the warp of its block that starts with this thread.
     pub(super) fn start(&mut self, first: u32, around: &Surroundings<'_>) {
         let [width, height, depth] = around.block;
         let count = (width * height * depth - first).min(LANES as u32);
@@ -104,7 +104,7 @@ impl<'f> Warp<'f> {
         }
     }
 
-    /// Lets the lanes at a barrier go on.
+    /// Lets the lanes at a barrier continue.
     pub(super) fn release(&mut self) {
         self.ready.append(&mut self.waiting);
     }
@@ -116,8 +116,8 @@ impl<'f> Warp<'f> {
         Ok(if self.waiting.is_empty() { Stop::Done } else { Stop::Barrier })
     }
 
-    /// Runs groups of lanes through a function: always those that are furthest behind, which meet
-    /// the others where their ways join.
+    /// Runs groups of lanes through a function: always those that are furthest behind, which join
+    /// the others where their paths converge.
     fn go(
         &mut self,
         function: &'f Function,
@@ -134,7 +134,7 @@ impl<'f> Warp<'f> {
                 mask |= if joins { other.mask } else { 0 };
                 !joins
             });
-            // Where the next group waits to be joined.
+            // Where the next group waits for the others.
             let limit = groups.iter().map(|other| other.next).min().unwrap_or(usize::MAX);
             while next < limit {
                 let step = &function.steps[next];
@@ -181,7 +181,7 @@ impl<'f> Warp<'f> {
                         let lane = active.trailing_zeros() as usize;
                         let named = registers[step.operands.e as usize][lane] as u32 & self.all;
                         if active & !named == 0 && named != active {
-                            // Until those come that are still on their way.
+                            // Until the remaining lanes arrive.
                             let group = Group { mask: active, next: next - 1 };
                             park(group, named, &mut parked, &mut groups);
                             mask &= !active;
@@ -231,7 +231,7 @@ impl<'f> Warp<'f> {
             Action::Store(access) | Action::Atomic { access, .. } => (access, true),
             _ => return Ok(()),
         };
-        // A load may overwrite the very register that holds the addresses.
+        // A load may overwrite the register that holds the addresses.
         let addresses = registers[access.base as usize];
         for lane in lanes(active) {
             let address = addresses[lane].wrapping_add_signed(access.offset);
@@ -291,7 +291,7 @@ impl<'f> Warp<'f> {
     }
 }
 
-/// The lanes whose guard lets a step happen.
+/// The lanes whose guard is true for a step.
 fn guarded(step: &Step, registers: &[Register]) -> u32 {
     let Some((slot, negated)) = step.guard else { return !0 };
     let register = &registers[slot as usize];
