@@ -1,5 +1,5 @@
-//! Any bytes as an archive: zip, tar or gzipped tar by the first byte. No name leads out of it, no picture is larger than
-//! the limit.
+//! Any bytes as an archive: zip, tar or gzipped tar by the first byte. No name leads out of it, and
+//! no picture is larger than the limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

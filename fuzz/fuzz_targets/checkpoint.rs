@@ -25,7 +25,8 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in entries {
         let start = bytes.len() as u32;
-        // Version, flags, method, time, date, CRC-32 (nobody looks), sizes, length of the name, no extra field.
+        // Version, flags, method, time, date, CRC-32 (not checked), sizes, length of the name, no
+        // extra field.
         let mut fields = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         fields.extend((content.len() as u32).to_le_bytes());
         fields.extend((content.len() as u32).to_le_bytes());

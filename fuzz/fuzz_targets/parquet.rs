@@ -1,5 +1,5 @@
-//! Any bytes as a Parquet file: pictures that can be fetched or are reported, or an error. The reader below is known to
-//! panic on damage; what matters is that no panic comes through.
+//! Any bytes as a Parquet file: pictures that can be read or are reported, or an error. The
+//! underlying reader is known to panic on damage; what matters is that no panic gets through.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +7,7 @@ use taper_data::{FolderUse, open_parquet};
 
 fuzz_target!(
     init: {
-        // Caught panics are no crashes; what comes through still is one.
+        // Caught panics are not crashes; a panic that gets through still is one.
         std::panic::set_hook(Box::new(|_| {}));
     },
     |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Any bytes as a file of weights: an error or tensors whose values are as many as their shapes say.
+//! Any bytes as a file of weights: an error, or tensors with as many values as their shapes say.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

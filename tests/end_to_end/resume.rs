@@ -196,8 +196,8 @@ fn cached_features_give_the_same_model_and_damage_costs_only_time() {
     for set in fs::read_dir(here.join("features")).unwrap().flatten() {
         for file in fs::read_dir(set.path()).unwrap().flatten() {
             let mut bytes = fs::read(file.path()).unwrap();
-            // Two neighbouring rows: the same picture lies in several splits here, but its views
-            // are its own.
+            // Two neighbouring rows: the same picture is in several splits here, but its views
+            // differ.
             let middle = bytes.len() / 2;
             bytes[middle] ^= 0xff;
             bytes[middle + 4 + 4 * 1280] ^= 0xff;

@@ -43,7 +43,7 @@ impl Ran {
     #[track_caller]
     pub(crate) fn complains(self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
-        assert!(self.stdout.is_empty(), "an error is no answer: {self:#?}");
+        assert!(self.stdout.is_empty(), "an error must not print an answer: {self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "'{word}' is missing: {self:#?}");
         }

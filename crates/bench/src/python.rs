@@ -33,7 +33,7 @@ pub(crate) fn interpreter(folder: &Path) -> anyhow::Result<PathBuf> {
     let environment = folder.join("python");
     let bin = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
     let python = environment.join(bin);
-    // Written last: an environment without it was interrupted half-way, and pip goes on where it
+    // Written last: an environment without it was interrupted half-way, and pip continues where it
     // stopped.
     let complete = environment.join("requirements.txt");
     let wanted = fs::read(REQUIREMENTS).with_context(|| REQUIREMENTS.to_owned())?;

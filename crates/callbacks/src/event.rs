@@ -13,7 +13,7 @@ pub enum Event<'a> {
     TrainBegin {
         /// The first epoch: 0, or the one where training is resumed or continued.
         first_epoch: u64,
-        /// Whether state was restored: `true` keeps it, `false` starts afresh.
+        /// Whether state was restored: `true` keeps it, `false` starts again.
         resumed: bool,
         /// The names that [`Event::EpochEnd`] will report.
         reported: &'a [&'a str],

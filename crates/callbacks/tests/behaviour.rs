@@ -1,4 +1,4 @@
-//! What has no counterpart in Keras: checkpoints, errors, the tutorial's run, JSONL.
+//! Behaviour without a counterpart in Keras: checkpoints, errors, the tutorial's run, JSONL.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -114,7 +114,7 @@ fn best_weights_come_back_whatever_ends_training() {
     let keep = |epoch| (epoch, Action::KeepWeights { epoch });
     assert_eq!(kept, [keep(0), keep(1), keep(3)]);
     assert_eq!(tell(&mut callback, &Event::TrainEnd), [Action::RestoreWeights { epoch: 3 }]);
-    // A new training begins afresh, a resumed one does not.
+    // A new training run starts from scratch, a resumed one does not.
     tell(&mut callback, &begin(6, true));
     assert_eq!(callback.best_epoch(), Some(3));
     tell(&mut callback, &begin(6, false));
@@ -344,7 +344,7 @@ fn histories_go_on_after_an_interruption() {
         callbacks.handle(&begin(from, from > 0)).unwrap();
         for epoch in from..to {
             callbacks.handle(&end(epoch, &logs(1e-5 * epoch as f64))).unwrap();
-            // Nobody closes a killed run's files: what is there now must be all.
+            // A killed run's files are never closed: everything must have been written by now.
             assert_eq!(read(&csv).lines().count() as u64, epoch + 2);
             assert_eq!(read(&jsonl).lines().count() as u64, epoch + 1);
         }
@@ -363,8 +363,7 @@ fn histories_go_on_after_an_interruption() {
             for (path, text) in [(&csv, &whole.0), (&jsonl, &whole.1)] {
                 fs::write(path, &text[..text.len() - torn.min(text.len())]).unwrap();
             }
-            // Only what a checkpoint covers can be missing from a torn file, never an epoch before
-            // it.
+            // A truncated file may lack only what follows the checkpoint, never an epoch before it.
             if read(&csv).lines().count() as u64 > at + 1
                 && read(&jsonl).lines().count() as u64 > at
             {
@@ -373,7 +372,7 @@ fn histories_go_on_after_an_interruption() {
             }
         }
     }
-    // A new run begins anew.
+    // A new run starts a new file.
     run(0, 1);
     assert_eq!(read(&csv), "epoch,loss,val_loss\n0,0.5,0.0\n");
 }

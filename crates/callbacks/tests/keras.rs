@@ -107,7 +107,7 @@ fn early_stopping() {
         stops += usize::from(stopped.is_some());
         restores += usize::from(stopped.is_some_and(|s| s != weights));
     }
-    // The traces would prove little if nothing happened in them.
+    // The traces prove little unless something happens in them.
     assert_eq!((stops, restores), (103, 70));
 }
 
@@ -162,27 +162,28 @@ fn csv_history_byte_for_byte() {
     }
 }
 
-/// Keras has no truth for this: its file then holds some epochs twice.
+/// Keras cannot serve as the reference here: its file then has some epochs twice.
 #[test]
 fn csv_history_after_a_kill_is_that_of_the_uninterrupted_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.csv");
     for trace in traces().iter().filter(|t| t.resume_at.is_some()) {
         let at = trace.resume_at.unwrap();
-        // Went on to the end after the checkpoint, then was cut in the middle of a line.
+        // Continued to the end after the checkpoint, then truncated in the middle of a line.
         write(trace, &path, 0..trace.epochs);
         let torn = fs::read(&path).unwrap();
         fs::write(&path, &torn[..torn.len() - 3]).unwrap();
         write(trace, &path, at..trace.epochs);
         assert_eq!(fs::read_to_string(&path).unwrap(), trace.csv, "trace {}", trace.seed);
-        // Was cut in the middle of the header, before any epoch was complete.
+        // Truncated in the middle of the header, before any epoch was complete.
         fs::write(&path, "epoch,accu").unwrap();
         write(trace, &path, 0..trace.epochs);
         assert_eq!(fs::read_to_string(&path).unwrap(), trace.csv, "trace {}", trace.seed);
     }
 }
 
-/// A resumed run decides as the uninterrupted one, whatever epoch it was interrupted after.
+/// A resumed run makes the same decisions as an uninterrupted one, whichever epoch it was
+/// interrupted after.
 #[test]
 fn saved_and_restored_they_go_on_as_if_nothing_had_been() {
     for trace in traces() {

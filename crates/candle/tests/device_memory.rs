@@ -1,5 +1,5 @@
 //! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be
-//! made small; a test program of its own, since that holds for the process.
+//! made small; a separate test program, since that applies to the whole process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
 
 #[cfg(feature = "cuda")]
@@ -34,7 +34,7 @@ fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() 
     let expected = backbone(64, &Device::Cpu).forward(&pixels, n).unwrap();
     let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
     assert!(rows.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-3 * largest));
-    // From then on they go through in such parts, without another attempt.
+    // From then on they are processed in parts of this size, without another attempt.
     let again = there.submit(&pixels, n).unwrap().wait().unwrap();
     assert!(again == rows, "the same pictures give the same bytes");
 

@@ -102,7 +102,7 @@ fn steps_that_are_told_of_together_come_to_the_same() {
     assert_eq!(steps, (0..54).collect::<Vec<_>>());
 }
 
-/// Writes down every step and its loss.
+/// Records every step and its loss.
 struct Recorder {
     follows: bool,
     log: Arc<std::sync::Mutex<Vec<(u64, u64)>>>,

@@ -1,6 +1,6 @@
-//! That nothing waits for the device where nothing has to. The emulated device
-//! (`crates/cuda-emulator`) counts who does; a real one and the CPU do not. A test program of its
-//! own: the counters are the process's.
+//! Checks that nothing waits for the device unnecessarily. The emulated device
+//! (`crates/cuda-emulator`) counts waits; a real one and the CPU do not. A separate test program,
+//! as the counters belong to the process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
 
 #[cfg(all(feature = "cuda", target_os = "linux"))]
@@ -16,7 +16,7 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
 
     let Ok(device) = std::env::var("TAPER_TEST_DEVICE") else {
         println!(
-            "skipped: TAPER_TEST_DEVICE names no device of CUDA, so there is nobody to wait for"
+            "skipped: TAPER_TEST_DEVICE names no device of CUDA, so there is nothing to wait for"
         );
         return;
     };
@@ -56,16 +56,16 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
         let rows = transfers.send(&pixels(batch), [2, size, size, 3], |x| network.forward(x));
         transfers.read_back(&rows.unwrap()).unwrap()
     };
-    // The first batches load kernels and allocate what the next ones use again.
+    // The first batches load kernels and allocate memory that the next ones reuse.
     let alone: Vec<Vec<f32>> = (0..3).map(|batch| submit(batch).wait().unwrap()).collect();
 
     let waits = counted(c"synchronisations");
     let launches = counted(c"launches");
     let [first, second] = [submit(0), submit(1)];
     assert!(counted(c"launches") - launches > 100, "both batches were computed");
-    assert_eq!(counted(c"synchronisations"), waits, "somebody waited for a batch to be queued");
-    // The memory that a third one goes through is that of the first: its copy is waited for, not
-    // its computation.
+    assert_eq!(counted(c"synchronisations"), waits, "queuing a batch waited for the device");
+    // The third one reuses the memory of the first: it waits for that one's copy, not for its
+    // computation.
     let third = submit(2);
     assert!(counted(c"synchronisations") - waits <= 1);
     for (batch, rows) in [first, second, third].into_iter().enumerate() {

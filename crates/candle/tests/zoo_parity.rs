@@ -1,4 +1,4 @@
-//! Every network of the registry against timm: specification, tensors, answers on seeded weights.
+//! Every network of the registry against timm: specification, tensors, outputs with seeded weights.
 //! References: `crates/testing/reference/zoo.py`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
@@ -120,7 +120,7 @@ fn deployed(trained: BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Vec<usize
 fn loaded(model: &'static ModelSpec, folder: &Path) -> LoadedWeights {
     let mut shapes = tensors(model.name);
     if model.name.starts_with("vgg") {
-        // 124 million numbers that nobody asks for.
+        // 124 million numbers that are not needed.
         shapes.retain(|name, _| name.starts_with("features."));
     }
     let weights = Weights::seeded_by_name(shapes);
@@ -133,7 +133,7 @@ fn loaded(model: &'static ModelSpec, folder: &Path) -> LoadedWeights {
     );
     std::fs::write(&path, file).unwrap();
     let loaded = resolve(model, &WeightsChoice::File(path.clone())).unwrap();
-    // What is open stays readable; the next network gets its place on the disk.
+    // An open file stays readable; its disk space is freed for the next network.
     std::fs::remove_file(path).unwrap();
     loaded
 }

@@ -60,7 +60,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// A new file of a name that nobody else uses.
+/// A new file with a unique name.
 fn create(folder: &Path) -> io::Result<(File, Unfinished)> {
     loop {
         // Keyed at random, differently each time.

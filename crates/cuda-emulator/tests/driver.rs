@@ -1,4 +1,4 @@
-//! The driver's functions, called as C does: what is queued, what waits, what is counted.
+//! The driver's functions, called as from C: what is queued, what waits, what is counted.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::{
 use common::*;
 use taper_cuda_emulator::{Counter, count, reset};
 
-/// One test at a time: the counters are the process's.
+/// One test at a time: the counters belong to the process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,7 @@ fn streams_wait_for_events_only() {
     assert_eq!(unsafe { cuEventRecord(event, first) }, 0);
     down(too_early, there, second);
     wait(second);
-    assert_eq!(get(too_early), u32::MAX, "nobody made it wait");
+    assert_eq!(get(too_early), u32::MAX, "nothing made it wait");
     // SAFETY: handles of this test.
     assert_eq!(unsafe { cuStreamWaitEvent(second, event, 0) }, 0);
     down(to, there, second);

@@ -1,4 +1,4 @@
-//! What a kernel does wrong is said when somebody waits, and from then on: in a process of its own.
+//! A kernel's error is reported at the next wait, and from then on: in a separate process.
 
 mod common;
 

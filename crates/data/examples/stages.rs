@@ -1,4 +1,4 @@
-//! Milliseconds per picture and thread of each stage: decoding, bringing to size.
+//! Milliseconds per picture and thread of each stage: decoding, resizing.
 //!
 //! `cargo run --release -p taper-data --example stages -- FOLDER [SIZE]`
 #![allow(clippy::print_stdout)]

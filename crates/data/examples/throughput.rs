@@ -1,4 +1,4 @@
-//! Pictures per second of a folder: read, decoded, brought to size.
+//! Pictures per second of a folder: read, decoded, resized.
 //!
 //! `cargo run --release -p taper-data --example throughput -- FOLDER [SIZE [PASSES]]`
 #![allow(clippy::print_stdout)]

@@ -43,7 +43,7 @@ pub enum Error {
         /// The folder that was searched.
         path: PathBuf,
     },
-    /// Pictures lie where only class folders are expected.
+    /// There are pictures where only class folders are expected.
     #[error("{}: {count} picture(s), such as '{example}', are not in a class folder: move each into a folder named after its class", path.display())]
     LoosePictures {
         /// The folder in which they lie.
@@ -101,7 +101,7 @@ pub enum Error {
         /// The other one.
         second: String,
     },
-    /// The data set lies one folder further down.
+    /// The data set is one folder deeper.
     #[error("{}: the data set seems to be one folder deeper: give {}", path.display(), inner.display())]
     OneDeeper {
         /// The path that was asked for.

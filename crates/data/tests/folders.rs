@@ -1,4 +1,4 @@
-//! Layouts of folders: what is read, what is refused, and what is said about it.
+//! Layouts of folders: what is read, what is refused, and the messages.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{ffi::OsStr, fs};
@@ -202,7 +202,7 @@ fn classes_can_be_matched_to_a_models() {
 #[test]
 fn the_fingerprint_follows_names_and_sizes_and_the_digest_content() {
     let root = folder(&[("train", 3)], &["a", "b"]);
-    // Both are taken anew each time, from what lies in the folder at that moment.
+    // Both are determined anew each time, from the current content of the folder.
     let fingerprint = || open(&root).unwrap().fingerprint();
     let digest = || open(&root).unwrap().content_digest();
     let (first, first_digest) = (fingerprint(), digest());

@@ -1,4 +1,4 @@
-//! Data sets that have a name, fetched from a server on this machine.
+//! Named data sets, downloaded from a server on this machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; a skipped test says so
 
 use std::{
@@ -33,7 +33,7 @@ fn a_known_set_is_fetched_verified_and_read_where_it_lies() {
         let files: Vec<(String, Vec<u8>)> = (0..2 * count)
             .map(|n| {
                 let class = ["rock", "paper"][n % 2];
-                // Names that promise another split and class.
+                // Names that suggest a different split and class.
                 let path = format!("{name}/{class}/testscissors{n:02}.jpg");
                 (path, fixture::jpeg(&fixture::picture(n % 2, n, 40, 30)).unwrap())
             })
@@ -82,7 +82,7 @@ fn a_known_set_is_fetched_verified_and_read_where_it_lies() {
     assert_eq!(again.samples(), dataset.samples());
 }
 
-/// The real pictures, packed as the real archives are, give the data set that their folder gives.
+/// The real pictures, packed like the real archives, give the same data set as their folder.
 #[test]
 fn rock_paper_scissors_from_archives_is_that_of_the_folder() {
     let data =

@@ -132,7 +132,7 @@ fn damage_is_named_and_never_a_panic() {
     assert!(read > 1000, "{read}");
 }
 
-/// What fuzzing found: a page's header and a footer that promise more than the file has.
+/// Found by fuzzing: a page's header and a footer that claim more than the file has.
 #[test]
 fn promises_of_thousands_of_millions_are_refused_at_once() {
     for name in ["endless", "endless-footer"] {

@@ -1,4 +1,4 @@
-//! Many files, many threads, and going on in the middle of an epoch.
+//! Many files, many threads, and resuming in the middle of an epoch.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{fs, sync::Arc, time::Instant};
@@ -56,8 +56,8 @@ fn batches_do_not_depend_on_threads_nor_on_where_an_epoch_was_interrupted() {
         for threads in [2, 8] {
             assert!(batches(&dataset, &items, threads) == whole, "{threads} threads");
         }
-        // Interrupted after three batches: the order is drawn anew from (seed, epoch), and goes on
-        // where it was.
+        // Interrupted after three batches: the order is drawn again from (seed, epoch), and
+        // continues where it was.
         let order = shuffled(dataset.indices(None), epoch);
         let rest: Vec<Item> =
             order[15..].iter().map(|sample| Item { sample: *sample, view: epoch + 1 }).collect();
@@ -84,7 +84,7 @@ fn a_cache_and_repetition_change_no_byte_and_read_every_picture_once() {
     let options = CacheOptions { memory: 6 * 5760, disk: 1 << 20 };
     let cached = Arc::new(plain.as_ref().clone().cache(options).unwrap());
     batches(&cached, &Item::untouched(&plain.indices(None)), 2);
-    // All are kept: nobody looks for the files any more.
+    // All are kept: the files are no longer read.
     fs::remove_dir_all(root.path().join("b")).unwrap();
     assert!(batches(&cached, &items, 2) == expected);
     assert_ne!(batches(&plain, &items, 2), expected);

@@ -126,7 +126,7 @@ fn the_draw_depends_on_the_seed_and_little_on_the_company() {
     let common = a.iter().filter(|i| b.contains(i)).count();
     // 80 of 400 each: 16 in common by chance.
     assert!((4..34).contains(&common), "{common}");
-    // A picture less leaves the rest of the draw in place, but for one at the margin.
+    // Removing a picture leaves the rest of the draw unchanged, except for one at the margin.
     let mut less = one.clone();
     less.exclude([Defect::new(DefectKind::Corrupt, "x").at(Some(17), "x")]);
     let c = draw(&less, 5);

@@ -1,4 +1,4 @@
-//! What the cache promises: damage, two processes, the bound.
+//! The guarantees of the cache: damage, two processes, the size limit.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{
@@ -73,7 +73,7 @@ fn any_damaged_byte_costs_rows_but_never_gives_a_wrong_one() {
         damaged[at] ^= 0x10;
         fs::write(&path, &damaged).unwrap();
         assert!(present(&cache, 1..4).len() < 3, "byte {at}");
-        // Computed again, it is there again, whatever the damaged file says.
+        // Once computed again, it is there again, whatever the damaged file contains.
         fill(&cache, 1..4);
         assert_eq!(present(&cache, 1..4).len(), 3);
         files(folder.path()).iter().for_each(|f| fs::remove_file(f).unwrap());
@@ -99,7 +99,7 @@ fn what_was_not_used_for_the_longest_time_goes_first() {
         let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
         fs::File::options().append(true).open(&all[i]).unwrap().set_modified(then).unwrap();
     }
-    // Opening a set uses its files, so the bound is met by another set's writing.
+    // Opening a set marks its files as used, so the limit is enforced by writing to another set.
     let small = FeatureCache::new(folder.path(), 4 * size);
     small.set(key(1), 4).unwrap().insert(&[key(77)], &row(77)).unwrap();
     assert!(!all[1].exists() && all[0].exists() && all[2].exists() && all[3].exists());

@@ -25,7 +25,7 @@ fn chosen() -> Option<PathBuf> {
 }
 
 /// `taper` in the user's cache folder: that of `XDG_CACHE_HOME`, else `LOCALAPPDATA`, else
-/// `~/.cache`. None where there is no home.
+/// `~/.cache`. None if there is no home folder.
 fn of_the_user() -> Option<PathBuf> {
     let user = folder("XDG_CACHE_HOME")
         .or_else(|| folder("LOCALAPPDATA"))
@@ -40,7 +40,7 @@ pub fn datasets() -> Option<PathBuf> {
 }
 
 /// The folder for computed features: `TAPER_CACHE`, else `taper/features` in the user's cache
-/// folder. None where there is no home, or where `TAPER_CACHE` is `off`.
+/// folder. None if there is no home folder, or if `TAPER_CACHE` is `off`.
 pub fn features() -> Option<PathBuf> {
     match folder("TAPER_CACHE") {
         Some(off) if off == Path::new("off") => None,

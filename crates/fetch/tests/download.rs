@@ -54,7 +54,7 @@ impl Case {
         let path = self.download().unwrap();
         assert!(fs::read(&path).unwrap() == self.content, "another content");
         assert!(!self.partial().exists());
-        // It is there now: nobody is asked any more.
+        // It is there now: no more requests are made.
         let before = self.server.requests().len();
         assert_eq!(self.download().unwrap(), path);
         assert_eq!(self.server.requests().len(), before);
@@ -129,7 +129,7 @@ fn what_an_earlier_time_left_is_not_trusted() {
     case.arrives();
     assert_eq!(case.ranges()[0].as_deref(), Some("bytes=1000-"));
     assert_eq!(case.ranges()[1], None);
-    // Longer than the file, and as long but another.
+    // Longer than the file, and of the same length but different.
     for length in [LENGTH + 1, LENGTH] {
         let case = Case::new();
         fs::write(case.partial(), vec![1; length]).unwrap();
@@ -170,7 +170,7 @@ fn redirects_are_followed_and_another_file_is_refused() {
     case.file.bytes -= 1;
     assert_eq!(case.download(), Err(Problem::TooLong(LENGTH as u64 - 1)));
     case.is_absent();
-    // A shorter file ends every time, and its end cannot be asked for.
+    // A shorter file ends early every time, and the rest cannot be requested.
     let mut case = Case::new();
     case.file.bytes += 1;
     let problem = case.download().unwrap_err();
@@ -178,7 +178,7 @@ fn redirects_are_followed_and_another_file_is_refused() {
     assert!(case.server.requests().len() <= 6);
     case.is_absent();
     let mut case = Case::new();
-    // Nobody listens on that port.
+    // No server listens on that port.
     case.file.url = "http://127.0.0.1:9/x.zip".into();
     assert!(matches!(case.download(), Err(Problem::Unreachable(_))));
 }

@@ -1,4 +1,4 @@
-//! The Hub's client against a server on this machine: what must work, and every way to fail.
+//! The Hub client against a server on this machine: what must work, and every way to fail.
 
 #![allow(clippy::unwrap_used, reason = "also in the helpers of tests")]
 
@@ -102,7 +102,7 @@ fn offline_asks_nobody() {
 fn a_token_is_asked_for_and_sent() {
     let mut scene = Scene::new();
     scene.server.require_token("secret");
-    // A wrong one rather than none: with none, the token of whoever runs the tests would count.
+    // A wrong one rather than none: without one, the developer's own token would be used.
     scene.options.token = Some("other".into());
     let (problem, text) = scene.problem();
     assert_eq!(problem, Problem::Forbidden);
@@ -125,7 +125,7 @@ fn refusals_say_what_to_do() {
         (401, Problem::Unauthorized, "HF_TOKEN"),
         (403, Problem::Forbidden, "request access"),
         (404, Problem::NotFound, "404"),
-        // A server in trouble that does not pass.
+        // A persistent server error.
         (500, Problem::Status(500), "try again"),
     ] {
         // The Hub itself, or the server of the content that it sends to.
@@ -149,7 +149,7 @@ fn refusals_say_what_to_do() {
 #[test]
 fn no_server_is_no_long_wait() {
     let mut scene = Scene::new();
-    // A port on which nobody listens.
+    // A port on which no server listens.
     scene.options.endpoint = Some("http://127.0.0.1:9".into());
     let start = Instant::now();
     let (problem, text) = scene.problem();
@@ -179,7 +179,7 @@ fn passing_troubles_pass() {
 
 #[test]
 fn a_connection_that_breaks_every_time_leaves_nothing() {
-    // Even when each try goes on from the last one, these are not enough.
+    // Even if each attempt continues from the last one, these are not enough.
     for bytes in [0, 1, 4_000, 4_096, 4_097, 700_000] {
         let scene = Scene::new();
         scene.server.fail(Route::Content, Fault::Cut(bytes), usize::MAX);
@@ -192,14 +192,14 @@ fn a_connection_that_breaks_every_time_leaves_nothing() {
 #[test]
 fn damaged_content_never_reaches_the_cache() {
     let scene = Scene::new();
-    // Fetched anew once, then refused.
+    // Downloaded again once, then refused.
     scene.server.fail(Route::Content, Fault::Corrupt, 2);
     let (problem, text) = scene.problem();
     assert!(
         matches!(&problem, Problem::Digest { promised, .. } if *promised == scene.digest),
         "{text}"
     );
-    // The next try starts afresh.
+    // The next attempt starts from scratch.
     fetch(&FILE, &scene.options).unwrap();
 
     // A digest that is known beforehand counts even where the Hub itself errs.
@@ -282,7 +282,7 @@ fn an_interrupted_download_goes_on_where_it_ended() {
     assert_eq!(fs::read(fetch(&FILE, &scene.options).unwrap()).unwrap(), content());
     assert_eq!(ranges(&scene).len(), 2);
 
-    // Wherever the connection breaks, and breaks again while it goes on.
+    // Wherever the connection breaks, and breaks again after resuming.
     let short: Vec<u8> = content()[..9_000].to_vec();
     for first in (0..9_000).step_by(601).chain([4_095, 4_096, 4_097, 8_999]) {
         let scene = Scene::new();
@@ -311,7 +311,7 @@ fn a_server_that_ignores_ranges_and_a_file_that_has_changed_start_afresh() {
         scene.server.fail(Route::Content, Fault::Cut(700_000), 5);
         scene.problem();
         scene.server.put(FILE.repository, FILE.file, changed.clone());
-        // What has arrived of another version is not gone on from.
+        // A partial download of another version is not continued.
         let path = fetch(&FILE, &scene.options).unwrap();
         assert_eq!(fs::read(path).unwrap(), changed);
     }
@@ -390,7 +390,7 @@ fn a_file_whose_digest_is_known_is_found_in_any_snapshot() {
     assert_eq!(cached(&HubFile { sha256: Some(&zeros), ..FILE }, &scene.options), None);
 }
 
-/// Not a test of its own: what other processes do in the tests below.
+/// Not a test itself: the code of other processes in the tests below.
 #[test]
 fn in_another_process() {
     let Ok(cache) = std::env::var("TAPER_TEST_CACHE") else { return };

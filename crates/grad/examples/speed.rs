@@ -1,4 +1,4 @@
-//! Milliseconds per step of training a head on features that lie in memory.
+//! Milliseconds per step of training a head on features in memory.
 //!
 //! `cargo run --release -p taper-grad --example speed -- [linear|tutorial] [rows] [width] [batch]`
 #![allow(clippy::print_stdout)]

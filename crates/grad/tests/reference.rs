@@ -1,4 +1,4 @@
-//! Whole trainings of heads against numpy in f64, and what must hold without them.
+//! Complete training of heads against numpy in f64, and properties that must hold on their own.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use serde_json::Value;
@@ -131,7 +131,7 @@ fn parts_of_a_batch_add_up_to_the_whole() {
             assert!((a - b).abs() < 1e-6, "{a} {b}");
         }
     }
-    // After a step, gradients begin anew.
+    // After a step, gradients are overwritten.
     let config = OptimizerConfig::default().check().unwrap();
     let first = whole.parameters()[0].gradient.clone();
     Optimizer::new(config, whole.parameters()).unwrap().step(whole.parameters_mut(), 0.0);

@@ -8,7 +8,7 @@ use crate::{Graph, Node, Shape, op::View};
 /// optimizer states come on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ActivationMemory {
-    /// Pictures at once.
+    /// The batch size.
     pub batch: usize,
     /// The peak memory of a forward pass that drops every map after its last use, in bytes.
     pub inference_bytes: u64,

@@ -15,7 +15,7 @@ const TOP: f64 = 96.0;
 struct Block {
     /// The common name, e.g. `layer1.0`.
     name: String,
-    /// What its layers do, in words.
+    /// A description of its layers.
     does: String,
     output: Shape,
     parameters: usize,

@@ -40,11 +40,11 @@ fn a_group_stands_for_its_last_layer() {
     let graph = networks::resnet50(10);
     assert_eq!(graph.cut("layer3").unwrap(), graph.cut("layer3.5.act3").unwrap());
     assert_eq!(graph.cut("layer4.0").unwrap(), graph.cut("layer4.0.act3").unwrap());
-    // What comes later is gone, and what came on another branch stays.
+    // Later layers are removed; layers on another branch stay.
     let cut = graph.cut("layer2.0.add").unwrap();
     let names: Vec<&str> = cut.nodes().iter().map(|n| n.name.as_str()).collect();
     assert!(names.contains(&"layer2.0.downsample.1") && !names.contains(&"layer2.1.conv1"));
-    // Behind the features of VGG lie two layers of 4096.
+    // VGG's features are followed by two layers of 4096.
     let vgg = networks::vgg16(10).cut("pre_logits.act2").unwrap();
     assert_eq!(vgg.feature_width(), 4096);
     assert_eq!(vgg.last_feature_map(), vgg.output() - 1);

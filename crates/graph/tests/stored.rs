@@ -1,5 +1,5 @@
-//! Graphs in saved artefacts stay readable: today's texts of every operation, and those of earlier
-//! versions.
+//! Graphs in saved artefacts stay readable: the current form of every operation, and those of
+//! earlier versions.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_graph::{Graph, networks};

@@ -58,7 +58,7 @@ fn vgg_classifier_needs_224() {
     let error = graph.shapes(192, 192).unwrap_err().to_string();
     assert!(error.contains("pre_logits.fc1") && error.contains("at least 224 × 224"), "{error}");
     assert!(graph.shapes(256, 256).is_ok());
-    // What is read off a network with its classifier is the last feature map's all the same.
+    // For a network with its classifier, these are still the figures of the last feature map.
     let summary = Summary::new(&graph, false, None, 224, 224).unwrap();
     assert_eq!(summary.receptive_field, Some(212));
 }

@@ -1,4 +1,4 @@
-//! Everything that is planted into rock-paper-scissors is found, and next to nothing else.
+//! Every problem planted in rock-paper-scissors is found, and almost nothing else.
 //!
 //! Needs `../shared/data/rock-paper-scissors` beside the workspace, and says so where it is
 //! missing.
@@ -30,7 +30,7 @@ fn rock_paper_scissors() -> Option<PathBuf> {
     Some(data)
 }
 
-/// A copy made of links: what is planted replaces links, and the originals stay as they are.
+/// A copy made of links: planted files replace links, and the originals stay unchanged.
 fn copy_of(data: &Path, root: &Path) {
     for split in ["train", "test"] {
         for class in CLASSES {
@@ -168,7 +168,7 @@ fn check(health: &Health, planted: &Planted) {
         .map(|d| if d.a.starts_with("test") { (&d.a, &d.b) } else { (&d.b, &d.a) })
         .map(|(copy, original)| (copy.clone(), original.clone()))
         .collect();
-    // Every copy with its very original, and no other picture of 2,892.
+    // Every copy with its own original, and no other picture of the 2,892.
     assert_eq!(across, planted.copies);
 
     let mut conflicts: BTreeSet<&str> = BTreeSet::new();
@@ -214,7 +214,7 @@ fn all_that_is_planted_is_found() {
     assert!(sheets.len() >= 3, "{sheets:?}");
     health.write(&out.path().join("health.json")).unwrap();
 
-    // What is planted is not in the cleaned manifest, what was there before is.
+    // The cleaned manifest has the original pictures, but not the planted ones.
     let fixed = fix(&health, &dataset, &out.path().join("clean")).unwrap();
     let left_out: usize = fixed.left_out.values().sum();
     assert_eq!(fixed.kept + left_out, 2908);

@@ -42,7 +42,7 @@ pub enum KernelError {
     UnsupportedAlgorithm {
         /// Name of the algorithm.
         algorithm: &'static str,
-        /// The shape, in words.
+        /// A description of the shape.
         shape: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Attention and tokens against the same in f64, over random shapes.
+//! Attention and tokens against f64 references, over random shapes.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;

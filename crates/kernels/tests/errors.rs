@@ -1,4 +1,4 @@
-//! What cannot be computed is refused, and the message says what is wrong.
+//! Unsupported calls are refused, and the message says what is wrong.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_kernels::{

@@ -1,5 +1,5 @@
-//! No kernel touches a byte beside its slices: all of them lie flush against forbidden pages, at
-//! the end and at the start.
+//! No kernel touches a byte outside its slices: all of them are flush against guard pages, at the
+//! end and at the start.
 #![allow(clippy::unwrap_used)] // helpers of tests
 #![cfg(unix)]
 

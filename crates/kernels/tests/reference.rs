@@ -10,7 +10,7 @@ use taper_kernels::{
     global_average_pool,
 };
 
-/// So many cases; Miri, which interprets every step, sees a few of them.
+/// The number of cases; Miri, which interprets every step, runs only a few of them.
 fn cases(count: usize) -> usize {
     if cfg!(miri) { count.div_ceil(50) } else { count }
 }
@@ -25,8 +25,7 @@ fn classes() -> Vec<KernelClass> {
     classes
 }
 
-/// Convolves with everything at random and returns the error against f64 on the same rounded
-/// numbers.
+/// Runs random convolutions and returns the error against f64 on the same rounded numbers.
 fn conv_error<E: Element>(
     class: KernelClass,
     shape: &Conv2dShape,
@@ -358,7 +357,7 @@ fn pools_match_the_reference() {
 
 #[test]
 fn gelu_is_exact_to_a_millionth() {
-    // A convolution of one weight, 1: what comes out is the activation of what goes in.
+    // A convolution with a single weight of 1: the output is the activation of the input.
     let values: Vec<f32> = (-40_000..=40_000).map(|i| i as f32 / 4000.0).collect();
     for class in classes() {
         let shape = Conv2dShape::new([1, values.len()], 1, 1, Window::square(1));
@@ -436,7 +435,7 @@ fn a_nan_survives_and_does_not_spread() {
     }
 }
 
-/// 1, 2 and 3 threads, and every batch by itself or together: the same bits.
+/// 1, 2 and 3 threads, and pictures one at a time or together: the same bits.
 #[test]
 #[cfg_attr(miri, ignore = "rayon's own use of pointers is not what is tested here")]
 fn results_do_not_depend_on_threads_or_batch() {

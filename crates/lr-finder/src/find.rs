@@ -14,7 +14,7 @@ pub trait Trainee {
     /// Any error in copying it.
     fn snapshot(&mut self) -> std::result::Result<Self::Snapshot, StepError>;
 
-    /// Puts it back, to the bit.
+    /// Restores it, bit for bit.
     ///
     /// # Errors
     /// Any error in restoring it.

@@ -80,8 +80,8 @@ fn it_leaves_no_trace_also_after_an_error() {
 
 #[test]
 fn several_seeds_give_a_median_and_a_spread() {
-    // Not the valley: of a descent without noise it sees the length alone, which a shift does not
-    // change.
+    // Not the valley: without noise it depends only on the length of the descent, which a shift
+    // does not change.
     let one = |seed| {
         let config = RangeTestConfig { seeds: vec![seed], method: Method::Steep, ..test() };
         find(&config.check().unwrap(), &mut toy(typical)).unwrap().chosen
@@ -120,8 +120,8 @@ fn no_descent_is_an_error_that_says_what_to_change() {
     assert_eq!((finding.spread.found, finding.spread.seeds), (1, 2));
 }
 
-/// Whatever the level of the noise, it is seldom taken for a descent; a real one of the same level
-/// is seen.
+/// Whatever its level, noise is rarely taken for a descent; a real descent of the same size is
+/// seen.
 #[test]
 fn noise_is_not_a_descent() {
     use taper_core::random::{Key, Purpose};

@@ -72,7 +72,7 @@ fn every_method_reads_what_its_source_reads() {
     }
 }
 
-/// Plays recorded losses, and remembers what happened to it.
+/// Plays back recorded losses, and records how it was called.
 struct Replay<'a> {
     losses: &'a [f64],
     step: usize,

@@ -1,4 +1,4 @@
-//! What happens at the edges: nothing to add up, broken outputs, wrong calls.
+//! Edge cases: no samples, broken outputs, wrong calls.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -89,7 +89,7 @@ fn compare(case: &Case, evaluation: &Evaluation) {
     let what = |figure: &str| format!("{}: {figure}", case.name);
     assert_eq!(evaluation.n, case.n);
     assert_eq!(evaluation.not_finite, 0);
-    // Sums of equal samples are exact; only weights that are no whole numbers may round
+    // Sums of equal samples are exact; only weights that are not whole numbers may round
     // differently.
     let exact = 1e-12;
     close(&what("loss"), evaluation.loss, case.loss, exact);

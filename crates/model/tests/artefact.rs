@@ -8,7 +8,7 @@ use std::path::Path;
 use taper_core::Precision;
 use taper_model::{Artefact, Classifier, OpenOptions};
 
-/// What `fixtures/make.py` has made of an artefact of today.
+/// An artefact of the current version, converted by `fixtures/make.py`.
 fn version_1() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-1.safetensors")
 }

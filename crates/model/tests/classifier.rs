@@ -30,7 +30,7 @@ fn file_bytes_and_pixels_get_the_same_answer_one_or_many_at_a_time() {
     let other = classifier.predict(&others).unwrap();
     assert_ne!(answer, other);
 
-    // More than one batch, and what is broken among them costs nobody else an answer.
+    // More than one batch, and broken pictures do not affect the answers for the others.
     let cut = &png[..png.len() / 2];
     let none = folder.join("none.png");
     let part = [

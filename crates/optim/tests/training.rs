@@ -1,4 +1,5 @@
-//! Losses, optimizers and averages against torch and Keras, and what must hold without them.
+//! Losses, optimizers and averages against torch and Keras, and properties that must hold on their
+//! own.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use serde_json::Value;
@@ -96,7 +97,7 @@ fn balanced_class_weights_and_bad_losses() {
     let plain = LossConfig::default().check(&[1; 3]).unwrap();
     let label = [7];
     assert!(plain.evaluate(&[0.0; 3], Targets::Labels(&label), 1.0, &mut gradient).is_err());
-    // A logit that is not a number makes the loss one too: it must not pass unseen.
+    // A NaN logit makes the loss NaN too: it must not go unnoticed.
     let label = [0];
     let logits = [f32::NAN, 0.0, 0.0];
     assert!(plain.evaluate(&logits, Targets::Labels(&label), 1.0, &mut gradient).unwrap().is_nan());

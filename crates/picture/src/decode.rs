@@ -286,7 +286,7 @@ pub(crate) fn black(width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).unwrap_or_else(|| RgbImage::new(width, height))
 }
 
-/// Takes the memory of a picture that is no longer needed.
+/// Takes back the memory of a picture that is no longer needed.
 pub fn recycle(pixels: RgbImage) {
     let bytes = pixels.into_raw();
     if bytes.capacity() <= SPARE_BYTES {

@@ -27,7 +27,7 @@ fn a_picture_cut_anywhere_is_an_error_or_complete() {
         for end in 0..bytes.len() {
             match decode(&bytes[..end], &DecodeOptions::default()) {
                 Err(defect) => assert!(!defect.reason.is_empty()),
-                // Some formats end with what no pixel depends on.
+                // Some formats end with bytes that no pixel depends on.
                 Ok(cut) => assert!(
                     !name.ends_with(".jpg") && cut.pixels == whole,
                     "{name}, {end} of {} bytes: taken for a whole picture",
@@ -68,8 +68,8 @@ fn flipped_bytes_never_panic() {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
                 let outcome = std::panic::catch_unwind(|| {
-                    // A size that is flipped upwards is refused; 4 million pixels keep the test
-                    // quick.
+                    // If a flipped bit makes the size too large, it is refused; 4 million pixels
+                    // keep the test fast.
                     let options = DecodeOptions { max_pixels: 4_000_000, ..Default::default() };
                     let _ = decode(&damaged, &options);
                 });

@@ -70,7 +70,7 @@ pub struct PlanLayer {
     pub fused: Vec<String>,
     /// How it is computed: `pixels`, `direct`, `depthwise`, …, `max pool`, `mean`, `linear`.
     pub algorithm: String,
-    /// The shape, in words.
+    /// A description of the shape.
     pub shape: String,
     /// Pictures that go through it together on one thread.
     pub group: usize,

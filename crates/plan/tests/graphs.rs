@@ -1,4 +1,4 @@
-//! Fusing: what can be compiled agrees with f64, what cannot is refused with the layer's name.
+//! Fusing: networks that can be compiled agree with f64, others are refused with the layer's name.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;
@@ -30,7 +30,7 @@ fn check(graph: &Graph, size: [usize; 2]) -> FrozenPlan {
     plan
 }
 
-/// The maps of few channels next to the pixels stay in f32, and only they.
+/// Only the first maps, with few channels, stay in f32.
 #[test]
 fn thin_layers_stay_in_f32() {
     let wide = |graph: &Graph| -> Vec<String> {

@@ -88,7 +88,7 @@ fn efficientnet_lite0_agrees_with_f64() {
 
 #[test]
 fn vit_base_agrees_with_f64() {
-    // Sides that are no multiples of the patch, on another grid than that of the training.
+    // Sides that are not multiples of the patch, with a grid other than the training grid.
     check(&networks::vit_base(10), [40, 64], 1e-4);
 }
 

@@ -1,4 +1,4 @@
-//! Pictures are the same everywhere, whole, and survive whatever comes in.
+//! Charts are the same everywhere, complete, and robust against any input.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

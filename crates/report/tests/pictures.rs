@@ -1,4 +1,4 @@
-//! What the pictures say is what the figures say.
+//! The charts show what the figures say.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

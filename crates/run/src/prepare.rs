@@ -25,7 +25,7 @@ pub(crate) struct Prepared {
     pub(crate) backbone: Box<dyn FrozenBackbone>,
     /// What it computes in.
     pub(crate) precision: Precision,
-    /// What validates, in words.
+    /// A description of what is validated on.
     pub(crate) validated_on: String,
     /// What makes the views, if there are any.
     pub(crate) views: Option<NamedViews>,

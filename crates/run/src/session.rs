@@ -45,7 +45,7 @@ impl Session {
         &self.watch
     }
 
-    /// Who is told.
+    /// Where progress is reported.
     pub fn progress(&self) -> &dyn Progress {
         self.watch.progress()
     }

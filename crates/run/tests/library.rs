@@ -1,4 +1,4 @@
-//! What the library gives that the program does not: callbacks of one's own, one read per picture.
+//! Features of the library beyond those of the program: your own callbacks, one read per picture.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{
@@ -48,10 +48,10 @@ fn callbacks_of_the_callers_own_steer_a_training() {
     let checked = recipe.check().unwrap();
     let answer = train_with(checked, &run, stop_after(1), &Session::quiet()).unwrap();
     assert_eq!((answer.epochs, answer.stopped), (2, Outcome::Early));
-    // A complete run is complete, whoever asks.
+    // A complete run stays complete, with or without callbacks.
     assert!(matches!(resume(&run, &Session::quiet()).unwrap(), Resumed::Complete(_)));
     std::fs::remove_file(run.join("result.json")).unwrap();
-    // One that is not goes on with the callbacks that it had, and with no others.
+    // An incomplete one resumes with the callbacks that it had, and with no others.
     let error = resume(&run, &Session::quiet()).unwrap_err().to_string();
     assert!(error.contains("enough"), "{error}");
     let resumed = resume_with(&run, stop_after(1), &Session::quiet()).unwrap();

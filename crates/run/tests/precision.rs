@@ -1,4 +1,4 @@
-//! What bf16 changes on real pictures: next to nothing.
+//! bf16 changes almost nothing on real pictures.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; a skipped test says so
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use taper_testing::relative_error;
 use taper_train::{HeadLearner, Learner as _, Table, Training, Watch, train_head};
 use taper_zoo::{WeightsChoice, find, resolve};
 
-/// The pictures, or why nothing is shown.
+/// The pictures, or why the test is skipped.
 fn pictures() -> Option<Arc<Dataset>> {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rock-paper-scissors");
@@ -101,7 +101,7 @@ fn bf16_features_of_real_pictures_mean_the_same() {
     println!("least cosine {least:.6}");
     assert!(least >= 0.999, "{least}");
 
-    // Every third training picture is enough for a head that tells the classes apart.
+    // Every third training picture is enough to train a head that distinguishes the classes.
     let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(3).collect();
     let train = features(&dataset, &train, Form::Plan, Precision::F32);
     let graph = HeadChoice::Linear.graph(width, dataset.classes().len());
@@ -122,7 +122,7 @@ fn bf16_features_of_real_pictures_mean_the_same() {
 }
 
 #[cfg(feature = "candle")]
-/// What the documentation promises of a GPU: at most 2e-2 apart in bf16, from the CPU's f32.
+/// The documentation's promise for GPUs: at most 2e-2 apart in bf16, from the CPU's f32.
 #[test]
 fn bf16_on_a_device_is_near_f32_on_the_cpu() {
     let Some(dataset) = pictures() else { return };

@@ -20,12 +20,12 @@ fn hash(picture: &RgbImage) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// A change here means that everybody's default data set changes: update the hashes only when that
-/// is intended.
+/// A change here means that the default data set changes for all users: update the hashes only if
+/// that is intended.
 ///
-/// The hashes are exact, not a tolerance on averages: the renderer uses nothing but operations that
-/// IEEE 754 fixes to the bit. A machine on which this fails (x87 would) renders another data set,
-/// and should say so here.
+/// The hashes are exact, not a tolerance on averages: the renderer uses only operations that IEEE
+/// 754 defines bit for bit. A machine on which this fails (x87 would) renders another data set, and
+/// should say so here.
 #[test]
 fn pictures_are_the_same_everywhere() {
     let rendered: Vec<u64> = [

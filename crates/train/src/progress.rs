@@ -90,7 +90,7 @@ impl Watch {
         Self { progress: Arc::new(Quiet), ..self.clone() }
     }
 
-    /// Who is told.
+    /// Where progress is reported.
     pub fn progress(&self) -> &dyn Progress {
         self.progress.as_ref()
     }

@@ -125,7 +125,7 @@ impl Sampling {
 /// How the rows of an epoch are chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Order {
-    /// Every row once, by chance.
+    /// Every row once, in random order.
     Shuffled,
     /// As many rows as the data, every class equally often; within a class, every row equally
     /// often, give or take one.

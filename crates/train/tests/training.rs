@@ -78,7 +78,7 @@ fn interrupted_after_any_step_it_goes_on_to_the_same_bytes() {
             (resumed.best_epoch, resumed.epochs, resumed.learning_rate.to_bits()),
             (expected.best_epoch, expected.epochs, expected.learning_rate.to_bits())
         );
-        // What the interruption left is gone, what the callback keeps is there.
+        // The interruption's checkpoint is gone, those that the callback keeps are there.
         let count = |folder: &Path| fs::read_dir(folder.join("checkpoints")).unwrap().count();
         assert_eq!(count(folder.path()), count(whole.path()), "stopped after {stop}");
     }
@@ -129,7 +129,8 @@ fn fresh_rows_of_other_pictures_are_refused() {
     assert!(error.to_string().contains("changed during training"), "{error}");
 }
 
-/// Rows mixed half and half with another class can be no better known than by half.
+/// Rows mixed half and half with another class can be predicted with a probability of at most one
+/// half.
 #[test]
 fn mixed_labels_are_learned_as_distributions() {
     let mut setting = setting();
@@ -230,8 +231,8 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_that_leaves_the_last_one_alon
     let mut trainer = trainer(&setting);
     trainer.checkpoints(CheckpointFolder::new(&checkpoints));
     trainer.resume().unwrap();
-    // A file where the folder should be: what a full disk or a folder without rights comes to, also
-    // for root.
+    // A file in place of the folder: has the effect of a full disk or a folder without permissions,
+    // even for root.
     let mut callbacks = callbacks(folder.path());
     let moved = folder.path().join("moved");
     let (from, to) = (checkpoints.clone(), moved.clone());

@@ -1,5 +1,5 @@
 //! The native side of `cargo xtask wasm`: writes a model with the embedded EfficientNet-Lite0 and
-//! its own classifier as the head, classifies pictures by it, and prints what came out as JSON.
+//! its own classifier as the head, classifies pictures with it, and prints the results as JSON.
 //!
 //! `reference MODEL PICTURE…`
 #![allow(clippy::print_stdout, reason = "that is what it is for")]

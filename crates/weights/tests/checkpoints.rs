@@ -50,7 +50,7 @@ fn odd_tensors_are_read_as_torch_means_them() {
     assert_eq!(values("last"), numbers(24));
     assert_eq!(values("parameter"), numbers(3));
     assert_eq!(values("empty"), [0.0; 0]);
-    // There, but not to be had as 32-bit floats.
+    // Present, but not readable as 32-bit floats.
     assert_eq!((file.values("double"), file.values("counter")), (None, None));
 }
 

@@ -1,6 +1,6 @@
-//! Finds a model's weights and says what they are: `cargo run -p taper-zoo --features hub --example
-//! weights -- resnet50`, with a safetensors file or `random` as second argument if they shall not
-//! be the pretrained ones.
+//! Finds a model's weights and says what they are:
+//! `cargo run -p taper-zoo --features hub --example weights -- resnet50`, with a safetensors file
+//! or `random` as second argument instead of the pretrained ones.
 
 #![allow(clippy::print_stdout)]
 

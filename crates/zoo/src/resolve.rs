@@ -47,7 +47,7 @@ impl LoadedWeights {
         let whole = crate::find(self.model)?.graph();
         let fits = check_weights_in(graph, &whole, self.source.as_ref());
         fits.map_err(|source| {
-            let remedy = "a head can be trained on them all the same; for ImageNet's classes give \
+            let remedy = "a head can still be trained on them; for ImageNet's classes give \
                           weights with their classifier";
             taper_weights::Error::Mismatch {
                 file: self.origin.clone(),

@@ -44,7 +44,7 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
     let mut scene = Scene::new();
     // A network whose digest is not pinned.
     let model = find("resnet101").unwrap();
-    // No real weights, but a sound file: what it lacks is found after its digest.
+    // Not real weights, but a valid file: missing tensors are noticed after the digest.
     let sound = b"\x02\0\0\0\0\0\0\0{}".to_vec();
     scene.server.put(model.hub.repository, model.hub.file, sound.clone());
     let path = fetch(&model.hub, &scene.options).unwrap();
@@ -55,7 +55,7 @@ fn a_cached_file_that_has_rotted_is_named_and_fetched_again() {
         resolve_with(model, &WeightsChoice::Pretrained, options).unwrap_err()
     };
     let Error::CachedDigest { .. } = resolve(&scene.options) else { panic!("not noticed") };
-    // Nor can it be cut so that it is no safetensors file any more.
+    // Nor may it be truncated so that it is no longer a safetensors file.
     fs::write(&path, b"\x03\0").unwrap();
     let error = resolve(&scene.options);
     assert!(

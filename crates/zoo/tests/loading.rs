@@ -1,4 +1,4 @@
-//! What loading costs: a mapped file is not copied.
+//! The cost of loading: a mapped file is not copied.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "also in the helpers of tests")]
 
@@ -43,7 +43,7 @@ fn memory(field: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Not a test of its own: what another process does in the test below.
+/// Not a test itself: the code of another process in the test below.
 #[test]
 fn in_another_process() {
     let Ok(path) = std::env::var(FILE) else { return };

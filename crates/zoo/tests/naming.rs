@@ -45,13 +45,13 @@ fn names_of_other_frameworks_give_their_answers() {
     for (case, bound) in [
         ("mobilenet-v2/torchvision", 1e-4),
         ("vgg11/torchvision", 1e-4),
-        // Keras pads with its mean, we with ours: half a step of 255 apart.
+        // Keras pads with its mean, Taper with its own: half a step of 255 apart.
         ("vgg16/keras", 1e-4),
     ] {
         let (model, framework) = case.split_once('/').unwrap();
         let mut shapes: BTreeMap<String, Vec<usize>> =
             serde_json::from_str(&metadata[case]).unwrap();
-        // VGG's classifier has 124 million numbers that nobody asks for here.
+        // VGG's classifier has 124 million numbers that are not needed here.
         shapes.retain(|name, _| model != "vgg11" || name.starts_with("features."));
         if framework == "keras" {
             let plain = |name: &String| name.replace(":0", "").replace('/', ".");
@@ -93,7 +93,8 @@ fn weights_that_would_load_and_be_wrong_are_refused_and_all_that_is_wrong_is_lis
     let error = resolve(find("resnet50").unwrap(), &choice).unwrap_err().to_string();
     assert!(error.contains("are Keras's") && error.contains("resnet50"), "{error}");
 
-    // Missing, misshapen and unexpected at once; the classifier is neither needed nor unexpected.
+    // Missing, wrongly shaped and unexpected tensors together; the classifier is neither needed nor
+    // unexpected.
     let model = find("resnet18").unwrap();
     let mut shapes: BTreeMap<String, Vec<usize>> =
         model.graph().parameters().into_iter().map(|p| (p.name, p.shape)).collect();

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Case {
-    /// Pictures of 300 × 300: to 256², bilinear, mirrored by chance.
+    /// Pictures of 300 × 300: to 256², bilinear, mirrored at random.
     Jpeg300,
     /// Photographs of about 500 × 400: the same.
     Photo500,
-    /// Pictures of 300 × 300: random-resized crop to 256², mirrored by chance, turned by up to 15°,
-    /// colours jittered.
+    /// Pictures of 300 × 300: random-resized crop to 256², mirrored at random, rotated by up to
+    /// 15°, colours jittered.
     Augment300,
 }
 

@@ -1,7 +1,7 @@
 //! Pictures per second from JPEG files to batches: read, decoded, resized to 256², augmented.
 //!
 //! All read the same files, which lie in the page cache, with two threads or worker processes, in
-//! batches of 64. What each does is what its users write: `tf.data` gives f32 and resizes without
+//! batches of 64. Each does what its users would write: `tf.data` gives f32 and resizes without
 //! antialiasing, `torchvision` decodes to tensors (or, for `augment-300`, works on Pillow pictures)
 //! in a `DataLoader`, Taper gives u8 and antialiases.
 

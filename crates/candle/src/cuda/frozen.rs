@@ -51,7 +51,7 @@ pub(crate) fn normalise(
     })
 }
 
-/// Runs a kernel that takes maps, writes maps and is told of the window.
+/// Runs a kernel that reads maps, writes maps and takes a window.
 fn slide(
     name: &str,
     window: Window,

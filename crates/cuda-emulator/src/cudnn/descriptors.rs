@@ -185,7 +185,7 @@ fn set_tensor(
             *place = Descriptor::Tensor(tensor);
             0
         }
-        _ => refuse("this is no descriptor of a tensor"),
+        _ => refuse("this is not the descriptor of a tensor"),
     }
 }
 
@@ -272,7 +272,7 @@ pub(crate) extern "C" fn cudnnSetFilter4dDescriptor(
             *place = Descriptor::Filter(filter, format == 1);
             0
         }
-        _ => refuse("this is no descriptor of a filter"),
+        _ => refuse("this is not the descriptor of a filter"),
     }
 }
 
@@ -326,7 +326,7 @@ pub(crate) extern "C" fn cudnnSetConvolution2dDescriptor(
             *place = Descriptor::Convolution(slide);
             0
         }
-        _ => refuse("this is no descriptor of a convolution"),
+        _ => refuse("this is not the descriptor of a convolution"),
     }
 }
 
@@ -389,6 +389,6 @@ pub(crate) extern "C" fn cudnnSetActivationDescriptor(
             *place = Descriptor::Activation { mode, ceiling };
             0
         }
-        _ => refuse("this is no descriptor of an activation"),
+        _ => refuse("this is not the descriptor of an activation"),
     }
 }

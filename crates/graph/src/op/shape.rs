@@ -49,7 +49,7 @@ impl Shape {
         }
     }
 
-    /// The shape in words, for messages.
+    /// A description of the shape, for messages.
     pub(crate) fn described(self) -> String {
         match self {
             Shape::Map { .. } => format!("a feature map of {self}"),

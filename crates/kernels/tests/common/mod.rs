@@ -1,5 +1,4 @@
-//! A naive reference in f64, seeded random values, and slices that end (or start) at a page nobody
-//! may touch.
+//! A naive reference in f64, seeded random values, and slices that end (or start) at a guard page.
 #![allow(dead_code, unreachable_pub)]
 
 use taper_kernels::{Activation, Border, Conv2dShape, Element, Window};
@@ -48,7 +47,7 @@ pub fn activate(activation: Option<Activation>, value: f64) -> f64 {
     }
 }
 
-/// By its series, which is good to 1e-8 where it is not 1 anyway.
+/// By its series, which is accurate to 1e-8 where the result is not 1 anyway.
 fn erf(x: f64) -> f64 {
     if x.abs() > 4.2 {
         return x.signum();
@@ -184,7 +183,7 @@ pub mod guard {
     use std::ops::{Deref, DerefMut};
     use std::ptr::null_mut;
 
-    /// Values flush against a forbidden page: behind the last one, or before the first.
+    /// Values flush against a guard page: after the last one, or before the first.
     pub struct Guarded<T> {
         map: *mut libc::c_void,
         bytes: usize,

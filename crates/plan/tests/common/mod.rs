@@ -1,5 +1,5 @@
-//! A network in f64, layer by layer, straight from the definitions: what a plan must agree with.
-//! Only the resampling of positions is the graph's own, which `zoo_parity` compares with timm's.
+//! A network in f64, layer by layer, straight from the definitions: the reference for plans. Only
+//! the resampling of positions is the graph's own, which `zoo_parity` compares with timm's.
 #![allow(dead_code, unreachable_pub)]
 
 use taper_graph::{
@@ -112,7 +112,7 @@ pub fn reference(
     values.swap_remove(graph.output())
 }
 
-/// By its series, which is good to 1e-8 where it is not 1 anyway.
+/// By its series, which is accurate to 1e-8 where the result is not 1 anyway.
 fn erf(x: f64) -> f64 {
     if x.abs() > 4.2 {
         return x.signum();

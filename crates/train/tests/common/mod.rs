@@ -1,4 +1,4 @@
-//! A training of a head that is hard enough to show what goes wrong, for every kind of learner.
+//! A training run of a head that is hard enough to expose mistakes, for every kind of learner.
 #![allow(clippy::unwrap_used, unreachable_pub, dead_code)] // helpers of tests
 
 use std::{
@@ -112,7 +112,7 @@ where
     let flag = Arc::new(AtomicBool::new(false));
     let watch = Watch::new(Arc::new(Silent), Arc::clone(&flag));
     let mut steps = 0;
-    // After every other callback, and unknown to the checkpoints: it only pulls the plug.
+    // After every other callback, and not part of the checkpoints: it only interrupts the run.
     callbacks.push(from_fn("plug", move |event: &Event<'_>, _: &mut Vec<Action>| {
         if let Event::BatchEnd { .. } = event {
             steps += 1;
