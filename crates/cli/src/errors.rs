@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use taper_core::Fault;
 use taper_run::Error;
 
-use crate::{args::Args, commands::go_on};
+use crate::{args::Args, runs::go_on};
 
 /// Whether the error lies in what was asked for: exit code 2 instead of 1.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {

@@ -1,7 +1,7 @@
 //! Into the tokens of a vision transformer, and out of them.
 
-use crate::conv::product;
 use crate::error::check_len;
+use crate::error::product;
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
 use taper_simd::{Simd, Task, dispatch};

@@ -10,7 +10,7 @@
 //! another rounding to 8 bits, and a quarter of the multiplications at f32's speed is still less
 //! work than all of them at twice that speed.
 
-use crate::conv::{Epilogue, PackedFilter};
+use crate::filter::{Epilogue, PackedFilter};
 use crate::team::SharedMut;
 use crate::tile::{Tile, activate};
 use crate::{Activation, Conv2dShape, Element, Team};

@@ -164,7 +164,7 @@ mod kernels {
     use libloading::Library;
 
     use super::*;
-    use crate::frozen::ops::{
+    use crate::frozen::custom::{
         Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
         Unfold, Window,
     };
