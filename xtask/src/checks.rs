@@ -1,5 +1,7 @@
 //! What must hold besides the tests.
 
+use std::process::Command;
+
 use anyhow::bail;
 
 use crate::{cargo, root, run};
@@ -37,12 +39,20 @@ const CANDLE_FREE: [&str; 25] = [
 pub(crate) fn lint() -> anyhow::Result<()> {
     crate::tidy::check()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    format_of_transforms()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     let peers = ["clippy", "--package", "taper-bench", "--features", "peers", "--all-targets"];
     run(cargo(&peers).args(["--", "--deny", "warnings"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     dependency_edges()
+}
+
+/// cargo fmt does not find modules that a macro declares.
+fn format_of_transforms() -> anyhow::Result<()> {
+    let files = crate::tidy::rust_files(&root().join("crates/augment/src/transforms"))?;
+    let mut check = Command::new("rustfmt");
+    run(check.current_dir(root()).args(["--check", "--edition", "2024"]).args(files))
 }
 
 /// No candle below the crates that do without it, and a light xtask.
