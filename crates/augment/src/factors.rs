@@ -47,8 +47,8 @@ macro_rules! factors {
                 #[doc = $name::docs!(factor)]
                 pub $name: $factor,
             )*
-            /// What lies beyond the edges. Default [`Fill::Reflect`](taper_picture::Fill::Reflect), as
-            /// in Keras.
+            /// What lies beyond the edges. Default
+            /// [`Fill::Reflect`](taper_picture::Fill::Reflect), as in Keras.
             pub fill: taper_picture::Fill,
         }
 
