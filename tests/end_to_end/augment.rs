@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::{pictures, run, shared};
+use taper_testing::pictures::picture_sets;
+
+use crate::support::{pictures, run};
 
 #[test]
 fn draws_a_sheet_and_counts() {
@@ -62,22 +64,24 @@ fn broken_pictures_are_named_and_nonsense_is_refused() {
     refuse(&["--augment", "standart"], &["standard", "trivial-augment", "rand-augment:N,M"]);
     refuse(&["--augment", "rand-augment:0,9"], &["rand-augment:2,9"]);
     refuse(&["--views", "0"], &["--views"]);
-    refuse(&["--augment", "none"], &["--views 1"]);
+    refuse(&["--augment", "none"], &["--views is 2", "use 1"]);
     refuse(&["--size", "16"], &["at least 32"]);
     run(here, &["augment", "--data", "nowhere"]).complains(1, &["nowhere", "no such folder"]);
     run(here, &["augment", "--data", "synthetic", "--out", "no/folder/a.png"])
         .complains(1, &["no/folder"]);
 }
 
-/// The tutorial's figures.
+/// Of rock-paper-scissors 2,520 and 5,040, the tutorial's figures.
 #[test]
-fn two_views_of_rock_paper_scissors() {
-    let Some(data) = shared("data/rock-paper-scissors") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let data = data.to_str().unwrap();
-    let answer = run(folder.path(), &["augment", "--data", data, "--views", "2", "--json"]);
-    let answer = answer.expect(0).json();
-    assert_eq!((&answer["before"], &answer["after"]), (&2520.into(), &5040.into()));
+fn two_views_of_real_pictures() {
+    for set in picture_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = set.folder.to_str().unwrap();
+        let answer = run(folder.path(), &["augment", "--data", data, "--views", "2", "--json"]);
+        let answer = answer.expect(0).json();
+        let train = 3 * set.train;
+        assert_eq!((&answer["before"], &answer["after"]), (&train.into(), &(2 * train).into()));
+    }
 }
 
 /// Training takes the automatic policies too, and makes the same views again.

@@ -16,9 +16,7 @@ use crate::{
 fn device() -> Option<String> {
     let device = std::env::var("TAPER_TEST_DEVICE").ok();
     if device.is_none() {
-        println!(
-            "skipped: TAPER_TEST_DEVICE names no GPU (cuda or cuda:1), so nothing is shown of CUDA"
-        );
+        taper_testing::skip("TAPER_TEST_DEVICE names no GPU (cuda or cuda:1)");
     }
     device
 }

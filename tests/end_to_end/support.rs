@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
@@ -69,17 +69,7 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     Ran::of(taper(folder).args(arguments).output().unwrap())
 }
 
-/// The folder of the real data set, if this machine has it.
-pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
-    if root.exists() {
-        return Some(root.canonicalize().unwrap());
-    }
-    println!("skipped: {} is not on this machine", root.display());
-    None
-}
-
-/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can distinguish.
+/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
 pub(crate) fn pictures() -> TempDir {
     pictures_from([0; 3])
 }

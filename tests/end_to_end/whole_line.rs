@@ -3,8 +3,9 @@
 use std::{fs, time::Duration};
 
 use serde_json::Value;
+use taper_testing::pictures::picture_sets;
 
-use crate::support::{QUICK, pictures, run, shared, taper};
+use crate::support::{QUICK, pictures, run, taper};
 
 fn number(value: &Value, pointer: &str) -> f64 {
     value
@@ -97,7 +98,8 @@ fn the_artefact_is_an_ordinary_safetensors_file() {
     let description: Value = serde_json::from_str(description).unwrap();
     assert_eq!(description["classes"], serde_json::json!(["blue", "red"]));
     assert_eq!(number(&description, "/preprocessing/size"), 64.0);
-    assert_eq!(description["recipe"]["epochs"], 3);
+    let recipe = description["recipe"].as_str().unwrap();
+    assert!(recipe.contains("epochs = 3\n"), "{recipe}");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(tensors.tensor("head.fc.weight").unwrap().shape(), [2, 1280]);
     assert_eq!(tensors.tensor("backbone.conv_stem.weight").unwrap().shape(), [32, 3, 3, 3]);
@@ -203,17 +205,19 @@ fn the_default_job_reaches_its_accuracy() {
 }
 
 #[test]
-fn rock_paper_scissors_reaches_the_accuracy_of_pytorch() {
-    let Some(data) = shared("data/rock-paper-scissors") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let mut arguments = vec!["train", "--data", data.to_str().unwrap(), "--val", "test"];
-    arguments
-        .extend(["--head", "linear", "--epochs", "30", "--seed", "0", "--out", "run", "--json"]);
-    let trained = run(folder.path(), &arguments).expect(0).json();
-    assert_eq!(number(&trained, "/validation/n"), 372.0);
-    // PyTorch + timm: 0.946 ± 0.003 over ten seeds; a single seed of Taper's varies by about ±
-    // 0.01.
-    assert!(number(&trained, "/val_accuracy") >= 0.93, "{trained:#}");
+fn real_pictures_are_learnt() {
+    for set in picture_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut arguments = vec!["train", "--data", set.folder.to_str().unwrap(), "--val", "test"];
+        arguments.extend(["--head", "linear", "--epochs", "30", "--seed", "0"]);
+        arguments.extend(["--out", "run", "--json"]);
+        let trained = run(folder.path(), &arguments).expect(0).json();
+        assert_eq!(number(&trained, "/validation/n"), (3 * set.test) as f64);
+        // Rock-paper-scissors with PyTorch + timm: 0.946 ± 0.003 over ten seeds; one seed of ours
+        // swings by about ± 0.01. Of the clip art, one or two of 18 are mistaken, with five seeds.
+        let least = if set.test > 100 { 0.93 } else { 0.8 };
+        assert!(number(&trained, "/val_accuracy") >= least, "{}: {trained:#}", set.name);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What must hold besides the tests.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use anyhow::bail;
 
@@ -41,12 +41,20 @@ const CANDLE_FREE: [&str; 27] = [
 pub(crate) fn lint() -> anyhow::Result<()> {
     crate::tidy::check()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    format_of_transforms()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     let peers = ["clippy", "--package", "taper-bench", "--features", "peers", "--all-targets"];
     run(cargo(&peers).args(["--", "--deny", "warnings"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     dependency_edges()
+}
+
+/// cargo fmt does not find modules that a macro declares.
+fn format_of_transforms() -> anyhow::Result<()> {
+    let files = crate::tidy::rust_files(&root().join("crates/augment/src/transforms"))?;
+    let mut check = Command::new("rustfmt");
+    run(check.current_dir(root()).args(["--check", "--edition", "2024"]).args(files))
 }
 
 /// What the crate that deployment needs must not bring along, by the beginning of a package's name.

@@ -134,6 +134,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
             environment.push(("TAPER_EMULATED_DEVICE".to_owned(), "1".to_owned()));
         }
     }
+    let skipped = crate::skipped::Skipped::none_yet()?;
     for (name, tests) in TESTS {
         let Some(program) = programs.iter().find(|program| program.name == name) else {
             bail!("cargo has built no test program {name}");
@@ -147,9 +148,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
         // Tests that run side by side would share the memory of a GPU, and candle's switch for
         // TF32.
         command.arg("--test-threads=1");
-        run(&mut command)?;
+        run(skipped.counted_of(&mut command))?;
     }
-    Ok(())
+    skipped.tell()
 }
 
 /// A test program that cargo has built.

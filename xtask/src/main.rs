@@ -6,6 +6,7 @@ mod checks;
 mod cuda;
 mod emulator;
 mod repro;
+mod skipped;
 mod tidy;
 mod wasm;
 
@@ -125,7 +126,11 @@ fn become_command(mut command: Command) -> anyhow::Result<()> {
 }
 
 fn test(arguments: &[OsString]) -> anyhow::Result<()> {
-    run(cargo(&["test", "--workspace"]).args(arguments))
+    let skipped = skipped::Skipped::none_yet()?;
+    let outcome = run(skipped.counted_of(cargo(&["test", "--workspace"]).args(arguments)));
+    skipped.tell()?;
+    outcome?;
+    skipped.check()
 }
 
 /// Runs a task that exists for CUDA only.

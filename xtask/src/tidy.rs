@@ -51,7 +51,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     bail!("not tidy:\n{}", problems.join("\n"))
 }
 
-fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The Rust files of a folder and of those in it, sorted.
+pub(crate) fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     if !folder.exists() {
         return Ok(files);

@@ -6,7 +6,7 @@ use taper_core::{
 use taper_picture::Warper;
 
 use crate::{
-    Adjustment, Change, CheckedFactors, CropBox, Factors, Geometry, Policy, Result,
+    Change, CheckedFactors, CropBox, Factors, Geometry, Policy, Result,
     auto::{self, RAND, TRIVIAL},
     policy::MOST_MAGNITUDE,
 };
@@ -105,42 +105,7 @@ impl Augmenter {
                 std::array::from_fn(|_| [stream.range(0.0, most), stream.range(0.0, most)])
             }),
         };
-        let mut adjustments = Vec::new();
-        let mut add = |on: bool, adjustment: Adjustment| {
-            if on {
-                adjustments.push(adjustment);
-            }
-        };
-        let factor = |step: &str, most: f32| 1.0 + around(step, most);
-        add(factors.contrast > 0.0, Adjustment::Contrast(factor("contrast", factors.contrast)));
-        let brightness = around("brightness", factors.brightness);
-        add(factors.brightness > 0.0, Adjustment::Brightness(brightness));
-        let saturation = factor("saturation", factors.saturation);
-        add(factors.saturation > 0.0, Adjustment::Saturation(saturation));
-        add(factors.hue > 0.0, Adjustment::Hue(around("hue", factors.hue)));
-        add(happens("grey", factors.grey), Adjustment::Grey);
-        let gamma = (around("gamma", 1.0) * (1.0 + factors.gamma).ln()).exp();
-        add(factors.gamma > 0.0, Adjustment::Gamma(gamma));
-        let sigma = stream("blur").range(0.0, factors.blur);
-        // A narrower one changes nothing that can be seen.
-        add(sigma > 0.1, Adjustment::Blur(sigma));
-        let sharpness = factor("sharpness", factors.sharpness);
-        add(factors.sharpness > 0.0, Adjustment::Sharpness(sharpness));
-        if factors.noise > 0.0 {
-            let mut stream = stream("noise");
-            let sigma = stream.range(0.0, factors.noise);
-            add(true, Adjustment::Noise { sigma, key: stream.next_u64() });
-        }
-        add(happens("posterize", factors.posterize), Adjustment::Posterize(4));
-        add(happens("solarize", factors.solarize), Adjustment::Solarize(128));
-        add(happens("equalize", factors.equalize), Adjustment::Equalize);
-        if factors.jpeg < 100 {
-            let qualities = u32::from(100 - factors.jpeg) + 1;
-            add(true, Adjustment::Jpeg(factors.jpeg + stream("jpeg").below(qualities) as u8));
-        }
-        if let Some(area) = self.erasing(factors, view, sample) {
-            add(true, Adjustment::Erase { area, value: [128; 3] });
-        }
+        let adjustments = factors.draw(stream);
         Change { geometry, adjustments, fill: factors.fill }
     }
 
@@ -168,25 +133,6 @@ impl Augmenter {
         let (width, height) = ((ratio / aspect).min(1.0), (aspect / ratio).min(1.0));
         let (left, top) = ((1.0 - width) / 2.0, (1.0 - height) / 2.0);
         Some(CropBox { left, top, width, height })
-    }
-
-    /// As `RandomErasing.make_params` with its default scale and ratio, on the square that the
-    /// network sees.
-    fn erasing(&self, factors: &Factors, view: u32, sample: u64) -> Option<[f32; 4]> {
-        let mut stream = self.key.part("erasing").stream(view, sample);
-        if !stream.bernoulli(factors.erasing) {
-            return None;
-        }
-        for _ in 0..10 {
-            let area = stream.range(0.02, 0.33);
-            let ratio = stream.range(0.3f32.ln(), 3.3f32.ln()).exp();
-            let (width, height) = ((area / ratio).sqrt(), (area * ratio).sqrt());
-            if width < 1.0 && height < 1.0 {
-                let left = stream.uniform() * (1.0 - width);
-                return Some([left, stream.uniform() * (1.0 - height), width, height]);
-            }
-        }
-        None
     }
 
     /// The view of a picture: u8 RGB, same size.

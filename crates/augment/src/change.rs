@@ -2,7 +2,7 @@ use image::RgbImage;
 use taper_core::{Part, Preprocessing};
 use taper_picture::{Fill, Homography, Quality, Warper};
 
-use crate::{Adjustment, Geometry, Result, adjust::adjust};
+use crate::{Adjustment, Geometry, Result, effect::adjust};
 
 /// One definite change of a picture: first where things go, in one resampling, then how they look.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,117 +1,88 @@
-use serde::{Deserialize, Serialize};
-use taper_picture::Fill;
-
 use taper_core::OutOfRange;
 
-use crate::Result;
+use crate::{Factors, Result};
 
-/// How far pictures may be changed. 0 turns a step off, and so do the ranges that stand as
-/// defaults.
-///
-/// Steps are applied in the order of the fields; all geometric ones, up to `perspective`, are one
-/// resampling. Factors of the same names in Keras' preprocessing layers mean the same; the others
-/// are torchvision's. The fields' ranges are checked by [`check`](Factors::check).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Factors {
-    /// Share of the picture's area that is seen, least and most, each above 0 to 1; default \[1,
-    /// 1\], off. torchvision's `RandomResizedCrop` has \[0.08, 1\].
-    pub crop_area: [f32; 2],
-    /// Width to height of what is seen, least and most, each 0.1 to 10 (`RandomResizedCrop`).
-    /// Default \[3/4, 4/3\].
-    pub crop_aspect: [f32; 2],
-    /// Probability of a mirror image (left and right exchanged), 0 to 1. Keras'
-    /// `RandomFlip("horizontal")` has 0.5.
-    pub flip: f32,
-    /// Probability that top and bottom are exchanged, 0 to 1 (`RandomFlip("vertical")`).
-    pub flip_vertical: f32,
-    /// Largest rotation either way as a fraction of a full turn, 0 to 0.5 (`RandomRotation`).
-    pub rotation: f32,
-    /// Largest shear along x, and along y, either way: pixels to the side per pixel down, 0 to 0.9
-    /// (`RandomShear`, but about the centre, whereas Keras shears about the corner and so shifts
-    /// the picture as well).
-    pub shear: f32,
-    /// Largest zoom either way: the side of the part that is seen is 1 − zoom to 1 + zoom, 0 to 0.9
-    /// (`RandomZoom` without `width_factor`).
-    pub zoom: f32,
-    /// Largest shift along x, and along y, either way, as a fraction of the side, 0 to 1
-    /// (`RandomTranslation`).
-    pub translation: f32,
-    /// How far each corner may move inwards, as a fraction of half the side, 0 to 0.9
-    /// (torchvision's `RandomPerspective(distortion_scale, p=1)`, and Keras' `RandomPerspective`,
-    /// nearly).
-    pub perspective: f32,
-    /// Largest change of contrast either way, 0 to 1 (`RandomContrast`): each channel becomes (x −
-    /// μ)·f + μ with f in 1 − contrast to 1 + contrast and μ the channel's mean, clipped.
-    pub contrast: f32,
-    /// Largest change of brightness either way as a fraction of the full range, 0 to 1
-    /// (`RandomBrightness`).
-    pub brightness: f32,
-    /// Largest change of saturation either way, 0 to 1 (torchvision's `ColorJitter`): 1 −
-    /// saturation to 1 + saturation.
-    pub saturation: f32,
-    /// Largest turn of the hue either way as a fraction of the circle, 0 to 0.5 (`ColorJitter`).
-    pub hue: f32,
-    /// Probability of a grey picture, 0 to 1 (`RandomGrayscale`).
-    pub grey: f32,
-    /// Largest change of gamma either way: γ is between 1 / (1 + gamma) and 1 + gamma, 0 to 2
-    /// (`F.adjust_gamma`).
-    pub gamma: f32,
-    /// Largest standard deviation of a Gaussian blur in pixels, drawn from 0 on, 0 to 30
-    /// (`GaussianBlur`).
-    pub blur: f32,
-    /// Largest change of sharpness either way, 0 to 1 (`F.adjust_sharpness`).
-    pub sharpness: f32,
-    /// Largest standard deviation of normal noise as a fraction of the full range, drawn from 0 on,
-    /// 0 to 1 (`GaussianNoise`).
-    pub noise: f32,
-    /// Probability of keeping only the four upper bits, 0 to 1 (`RandomPosterize(bits=4)`).
-    pub posterize: f32,
-    /// Probability of inverting what is 128 or brighter, 0 to 1 (`RandomSolarize(threshold=128)`).
-    pub solarize: f32,
-    /// Probability of a flat histogram, 0 to 1 (`RandomEqualize`).
-    pub equalize: f32,
-    /// The lowest quality of JPEG artefacts, 1 to 100, drawn up to 100; default 100, off
-    /// (`JPEG(quality=(q, 100))`).
-    pub jpeg: u8,
-    /// Probability that a rectangle of 2 to 33 % of the area is overwritten with grey, 0 to 1
-    /// (`RandomErasing`, whose scale and ratio are these).
-    pub erasing: f32,
-    /// What lies beyond the edges. Default [`Fill::Reflect`], as in Keras.
-    pub fill: Fill,
-}
-
-impl Default for Factors {
-    /// All off.
-    fn default() -> Self {
-        Self {
-            crop_area: [1.0; 2],
-            crop_aspect: [3.0 / 4.0, 4.0 / 3.0],
-            flip: 0.0,
-            flip_vertical: 0.0,
-            rotation: 0.0,
-            shear: 0.0,
-            zoom: 0.0,
-            translation: 0.0,
-            perspective: 0.0,
-            contrast: 0.0,
-            brightness: 0.0,
-            saturation: 0.0,
-            hue: 0.0,
-            grey: 0.0,
-            gamma: 0.0,
-            blur: 0.0,
-            sharpness: 0.0,
-            noise: 0.0,
-            posterize: 0.0,
-            solarize: 0.0,
-            equalize: 0.0,
-            jpeg: 100,
-            erasing: 0.0,
-            fill: Fill::Reflect,
+/// Makes [`Factors`] of the list of transforms (`transforms/mod.rs`).
+macro_rules! factors {
+    ($($name:ident: $factor:ty,)*) => {
+        /// How far pictures may be changed. 0 turns a step off, and so do the ranges that stand as
+        /// defaults.
+        ///
+        /// Steps are applied in the order of the fields; all geometric ones, up to `perspective`,
+        /// are one resampling. Factors of the same names in Keras' preprocessing layers mean the
+        /// same; the others are torchvision's. The fields' ranges are checked by
+        /// [`check`](Factors::check).
+        #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Factors {
+            /// Share of the picture's area that is seen, least and most, each above 0 to 1; default
+            /// \[1, 1\], off. torchvision's `RandomResizedCrop` has \[0.08, 1\].
+            pub crop_area: [f32; 2],
+            /// Width to height of what is seen, least and most, each 0.1 to 10
+            /// (`RandomResizedCrop`). Default \[3/4, 4/3\].
+            pub crop_aspect: [f32; 2],
+            /// Probability of a mirror image (left and right exchanged), 0 to 1. Keras'
+            /// `RandomFlip("horizontal")` has 0.5.
+            pub flip: f32,
+            /// Probability that top and bottom are exchanged, 0 to 1 (`RandomFlip("vertical")`).
+            pub flip_vertical: f32,
+            /// Largest rotation either way as a fraction of a full turn, 0 to 0.5
+            /// (`RandomRotation`).
+            pub rotation: f32,
+            /// Largest shear along x, and along y, either way: pixels to the side per pixel down, 0
+            /// to 0.9 (`RandomShear`, but about the centre, whereas Keras shears about the corner
+            /// and so shifts the picture as well).
+            pub shear: f32,
+            /// Largest zoom either way: the side of the part that is seen is 1 − zoom to 1 + zoom,
+            /// 0 to 0.9 (`RandomZoom` without `width_factor`).
+            pub zoom: f32,
+            /// Largest shift along x, and along y, either way, as a fraction of the side, 0 to 1
+            /// (`RandomTranslation`).
+            pub translation: f32,
+            /// How far each corner may move inwards, as a fraction of half the side, 0 to 0.9
+            /// (torchvision's `RandomPerspective(distortion_scale, p=1)`, and Keras'
+            /// `RandomPerspective`, nearly).
+            pub perspective: f32,
+            $(
+                #[doc = $name::docs!(factor)]
+                pub $name: $factor,
+            )*
+            /// What lies beyond the edges. Default
+            /// [`Fill::Reflect`](taper_picture::Fill::Reflect), as in Keras.
+            pub fill: taper_picture::Fill,
         }
-    }
+
+        impl Default for Factors {
+            /// All off.
+            fn default() -> Self {
+                Self {
+                    crop_area: [1.0; 2],
+                    crop_aspect: [3.0 / 4.0, 4.0 / 3.0],
+                    flip: 0.0,
+                    flip_vertical: 0.0,
+                    rotation: 0.0,
+                    shear: 0.0,
+                    zoom: 0.0,
+                    translation: 0.0,
+                    perspective: 0.0,
+                    $($name: $name::OFF,)*
+                    fill: taper_picture::Fill::Reflect,
+                }
+            }
+        }
+
+        impl Factors {
+            /// The fields of the transforms: names, values, ends of the ranges.
+            pub(crate) fn transforms(&self) -> Vec<(&'static str, f32, f32, f32)> {
+                vec![$({
+                    let (low, high) = $name::RANGE.into_inner();
+                    (stringify!($name), f32::from(self.$name), low, high)
+                }),*]
+            }
+        }
+    };
 }
+pub(crate) use factors;
 
 impl Factors {
     /// Checks every field.
@@ -133,22 +104,8 @@ impl Factors {
             ("zoom", self.zoom, 0.0, 0.9),
             ("translation", self.translation, 0.0, 1.0),
             ("perspective", self.perspective, 0.0, 0.9),
-            ("contrast", self.contrast, 0.0, 1.0),
-            ("brightness", self.brightness, 0.0, 1.0),
-            ("saturation", self.saturation, 0.0, 1.0),
-            ("hue", self.hue, 0.0, 0.5),
-            ("grey", self.grey, 0.0, 1.0),
-            ("gamma", self.gamma, 0.0, 2.0),
-            ("blur", self.blur, 0.0, 30.0),
-            ("sharpness", self.sharpness, 0.0, 1.0),
-            ("noise", self.noise, 0.0, 1.0),
-            ("posterize", self.posterize, 0.0, 1.0),
-            ("solarize", self.solarize, 0.0, 1.0),
-            ("equalize", self.equalize, 0.0, 1.0),
-            ("jpeg", f32::from(self.jpeg), 1.0, 100.0),
-            ("erasing", self.erasing, 0.0, 1.0),
         ];
-        for (field, value, low, high) in ranges {
+        for (field, value, low, high) in ranges.into_iter().chain(self.transforms()) {
             // Not a number is in no range.
             if !(low..=high).contains(&value) {
                 return Err(OutOfRange::new(field, value, format!("use {low} to {high}")).into());
@@ -171,6 +128,8 @@ impl std::ops::Deref for CheckedFactors {
 
 #[cfg(test)]
 mod tests {
+    use taper_picture::Fill;
+
     use super::*;
     use crate::Error;
 

@@ -1,8 +1,7 @@
 //! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be
-//! made small; a separate test program, since that applies to the whole process.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
+//! made small; a test program of its own, since that holds for the process.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
-#[cfg(feature = "cuda")]
 #[test]
 fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() {
     use candle_core::Device;
@@ -11,7 +10,7 @@ fn batches_that_do_not_fit_are_halved_and_a_picture_that_does_not_is_an_error() 
     use taper_graph::Weights;
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
-        println!("skipped: only the emulated device (cargo xtask test --cuda) can be made small");
+        taper_testing::skip("only the emulated device (cargo xtask test --cuda) can be made small");
         return;
     }
     // SAFETY: this is the only test of this program, and no other thread reads the environment yet.

@@ -1,9 +1,8 @@
-//! What happens if cuDNN has no kernel for a convolution. Only the emulated device
-//! (`crates/cuda-emulator`) can be told to refuse; a separate test program, since that applies to
-//! the whole process.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
+//! What is done where cuDNN has no kernel for a convolution. Only the emulated device
+//! (`crates/cuda-emulator`) can be told to refuse; a test program of its own, since that holds for
+//! the process.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
-#[cfg(feature = "cudnn")]
 #[test]
 fn convolutions_that_cudnn_refuses_are_matrix_products() {
     use candle_core::{Device, Tensor};
@@ -13,7 +12,7 @@ fn convolutions_that_cudnn_refuses_are_matrix_products() {
     use taper_graph::{Weights, networks};
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
-        println!("skipped: only the emulated device (cargo xtask test --cuda) refuses on demand");
+        taper_testing::skip("only the emulated device (cargo xtask test --cuda) refuses on demand");
         return;
     }
     // SAFETY: this is the only test of this program, and no other thread reads the environment yet.

@@ -1,9 +1,9 @@
-//! Checks that nothing waits for the device unnecessarily. The emulated device
-//! (`crates/cuda-emulator`) counts waits; a real one and the CPU do not. A separate test program,
-//! as the counters belong to the process.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a skipped test says so
+//! That nothing waits for the device where nothing has to. The emulated device
+//! (`crates/cuda-emulator`) counts who does; a real one and the CPU do not. A test program of its
+//! own: the counters are the process's.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
-#[cfg(all(feature = "cuda", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 #[test]
 fn batches_of_pictures_are_queued_without_waiting_for_any() {
     use std::ffi::{CStr, c_char};
@@ -15,8 +15,8 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     use taper_graph::{Weights, networks};
 
     let Ok(device) = std::env::var("TAPER_TEST_DEVICE") else {
-        println!(
-            "skipped: TAPER_TEST_DEVICE names no device of CUDA, so there is nothing to wait for"
+        taper_testing::skip(
+            "TAPER_TEST_DEVICE names no device of CUDA, so there is nobody to wait for",
         );
         return;
     };
@@ -25,7 +25,7 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     type Count = unsafe extern "C" fn(*const c_char) -> u64;
     // SAFETY: if there is a function of this name, it is the emulated device's.
     let Ok(count) = (unsafe { process.get::<Count>(b"taper_emulator_count\0") }) else {
-        println!("skipped: only the emulated device counts who waits");
+        taper_testing::skip("only the emulated device counts who waits");
         return;
     };
     let counted = |what: &CStr| {

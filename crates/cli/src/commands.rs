@@ -1,9 +1,8 @@
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use anyhow::bail;
 use serde_json::{Map, Value, json};
 use taper_core::{OutOfRange, Split};
 use taper_data::FolderUse;
@@ -25,6 +24,7 @@ use crate::{
     models::list_models,
     output::{Status, answer_json, answer_line},
     progress::Console,
+    runs::{go_on, next_run},
     summary::summary,
 };
 
@@ -93,11 +93,6 @@ fn train(args: &TrainArgs, session: &Session) -> anyhow::Result<Status> {
     Ok(status(&answered.unreadable))
 }
 
-/// How to continue an interrupted run.
-pub(crate) fn go_on(run: &Path) -> String {
-    format!("continue with: taper train --resume {}", run.display())
-}
-
 fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
     if json {
         answer_json(answer)?;
@@ -146,22 +141,6 @@ fn lr_find(args: &LrFindArgs, session: &Session) -> anyhow::Result<Status> {
         answer_line(&format!("plot     {}", found.plot))?;
     }
     Ok(status(&found.unreadable))
-}
-
-/// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
-pub(crate) fn next_run(data: &str, model: &str, kind: &str) -> anyhow::Result<PathBuf> {
-    let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
-    let data: String = data
-        .chars()
-        .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
-        .collect();
-    for n in 1..100_000 {
-        let path = PathBuf::from(format!("runs/{data}-{model}-{kind}{n}"));
-        if path.symlink_metadata().is_err() {
-            return Ok(path);
-        }
-    }
-    bail!("there are 100,000 runs of {data} in runs/: choose a folder with --out")
 }
 
 fn describe(t: &Answer) -> anyhow::Result<()> {

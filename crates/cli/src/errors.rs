@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use taper_core::Fault;
 use taper_run::Error;
 
-use crate::{args::Args, commands::go_on};
+use crate::{args::Args, runs::go_on};
 
 /// Whether it is a usage error: exit code 2 instead of 1.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
@@ -30,11 +30,17 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         None => text,
     };
+    // A recipe file has fields, and the parser's message quotes it.
+    if matches!(known, Some(Error::RecipeFile { .. })) {
+        return text;
+    }
     let text = flags
         .translate(&text)
+        .replace("build with the features cuda and cudnn", "build with --features cuda,cudnn")
         .replace("give the weights as a file", "give the weights with --weights FILE")
         .replace("fetch the files by hand and open their folder", "give their folder with --data");
     match known {
+        Some(Error::OutputExists { .. }) => text.replace("another,", "another with --out,"),
         Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {
             format!("{text}: 'taper summary --model {network}' shows it")

@@ -7,9 +7,9 @@ use taper_run::{EmbedWith, Session, open_data_with};
 
 use crate::{
     args::InspectArgs,
-    commands::next_run,
     errors::in_flags,
     output::{Status, answer_json, answer_line},
+    runs::next_run,
 };
 
 pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {

@@ -9,6 +9,7 @@ mod models;
 mod output;
 mod progress;
 mod recipe_args;
+mod runs;
 mod summary;
 
 use std::{

@@ -1,5 +1,5 @@
-//! Named data sets, downloaded from a server on this machine.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; a skipped test says so
+//! Data sets that have a name, fetched from a server on this machine.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,10 @@ use std::{
 use taper_core::Split;
 use taper_data::{Content, Error, FolderUse, KnownArchive, KnownSet, fixture, open_folder};
 use taper_fetch::{Problem, Watching};
-use taper_testing::hub::{Fault, HubServer, Route};
+use taper_testing::{
+    hub::{Fault, HubServer, Route},
+    pictures::{PictureSet, picture_sets},
+};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 fn pack(path: &Path, files: &[(String, Vec<u8>)]) {
@@ -82,21 +85,22 @@ fn a_known_set_is_fetched_verified_and_read_where_it_lies() {
     assert_eq!(again.samples(), dataset.samples());
 }
 
-/// The real pictures, packed like the real archives, give the same data set as their folder.
+/// Real pictures, packed as the archives of rock-paper-scissors are, give the data set that their
+/// folder gives.
 #[test]
-fn rock_paper_scissors_from_archives_is_that_of_the_folder() {
-    let data =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rock-paper-scissors");
-    if !data.is_dir() {
-        println!("skipped: {} is not there", data.display());
-        return;
+fn real_pictures_from_archives_are_those_of_the_folder() {
+    for set in picture_sets() {
+        archives_give_what_the_folder_gives(&set);
     }
+}
+
+fn archives_give_what_the_folder_gives(pictures: &PictureSet) {
     let place = tempfile::tempdir().unwrap();
     let mut paths = Vec::new();
     for (split, packaging) in [("train", "rps"), ("test", "rps-test-set")] {
         let mut files = Vec::new();
-        for class in ["paper", "rock", "scissors"] {
-            for entry in fs::read_dir(data.join(split).join(class)).unwrap() {
+        for class in pictures.classes {
+            for entry in fs::read_dir(pictures.folder.join(split).join(class)).unwrap() {
                 let entry = entry.unwrap();
                 let name = format!("{packaging}/{class}/{}", entry.file_name().to_str().unwrap());
                 files.push((name, fs::read(entry.path()).unwrap()));
@@ -109,9 +113,9 @@ fn rock_paper_scissors_from_archives_is_that_of_the_folder() {
     let set = KnownSet::rock_paper_scissors();
     assert_eq!(set.bytes(), 200_682_221 + 29_516_758);
     let archives = set.open_archives(&paths, FolderUse::Train).unwrap();
-    let folder = open_folder(&data, FolderUse::Train).unwrap();
+    let folder = open_folder(&pictures.folder, FolderUse::Train).unwrap();
     assert_eq!(archives.classes(), folder.classes());
-    assert_eq!(archives.len(), 2892);
+    assert_eq!(archives.len(), pictures.pictures());
     for (index, (a, b)) in archives.samples().iter().zip(folder.samples()).enumerate() {
         assert_eq!((&a.id, a.split, a.label), (&b.id, b.split, b.label));
         if index % 40 == 0 {

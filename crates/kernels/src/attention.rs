@@ -1,7 +1,8 @@
 //! Multi-head self-attention (Vaswani et al., *Attention is all you need*, 2017).
 
-use crate::conv::{product, table, table_len};
+use crate::error::product;
 use crate::error::{bad_shape, check_len};
+use crate::scratch::{table, table_len};
 use crate::softmax::softmax;
 use crate::team::SharedMut;
 use crate::tile::Tile;

@@ -3,7 +3,8 @@
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
-use crate::conv::{Epilogue, PackedFilter, table, table_len};
+use crate::filter::{Epilogue, PackedFilter};
+use crate::scratch::{table, table_len};
 use crate::team::SharedMut;
 use crate::tile::activate;
 use crate::{Activation, Element, Team};

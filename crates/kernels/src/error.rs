@@ -63,3 +63,8 @@ pub(crate) fn check_len(
 pub(crate) fn bad_shape(operation: &'static str, reason: String) -> KernelError {
     KernelError::BadShape { operation, reason }
 }
+
+pub(crate) fn product(a: usize, b: usize) -> Result<usize, KernelError> {
+    a.checked_mul(b)
+        .ok_or_else(|| bad_shape("convolution", format!("a batch of {a} does not fit into memory")))
+}

@@ -1,7 +1,7 @@
 //! Normalisation over the channels of each position (Ba, Kiros and Hinton, *Layer Normalization*,
 //! 2016).
 
-use crate::conv::product;
+use crate::error::product;
 use crate::error::{bad_shape, check_len};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};

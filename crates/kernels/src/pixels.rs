@@ -1,7 +1,9 @@
 //! The first layer of a network, straight from 8-bit pixels.
 
-use crate::conv::{PackedFilter, product, table, table_len};
+use crate::error::product;
 use crate::error::{bad_shape, check_len};
+use crate::filter::PackedFilter;
+use crate::scratch::{table, table_len};
 use crate::team::SharedMut;
 use crate::tile::Tile;
 use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};

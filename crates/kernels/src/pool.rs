@@ -1,6 +1,6 @@
 //! Maximum, average and global average pooling.
 
-use crate::conv::product;
+use crate::error::product;
 use crate::error::{bad_shape, check_len};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team, Window};

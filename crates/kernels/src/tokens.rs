@@ -1,7 +1,7 @@
 //! The start and the end of a vision transformer: from patches to tokens, and the first token.
 
-use crate::conv::product;
 use crate::error::check_len;
+use crate::error::product;
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
 use taper_simd::{Simd, Task, dispatch};

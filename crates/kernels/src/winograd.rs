@@ -10,7 +10,7 @@
 //! bits again would lose too much, and a quarter of the multiplications at f32's speed still takes
 //! less time than all of them at twice that speed.
 
-use crate::conv::{Epilogue, PackedFilter};
+use crate::filter::{Epilogue, PackedFilter};
 use crate::team::SharedMut;
 use crate::tile::{Tile, activate};
 use crate::{Activation, Conv2dShape, Element, Team};

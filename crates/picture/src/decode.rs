@@ -1,7 +1,6 @@
 //! From bytes to u8 RGB pixels, upright, whatever the format.
 
 use std::{
-    cell::Cell,
     fs::File,
     io::{Cursor, Read},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +12,7 @@ use image::{
     RgbaImage, error::LimitErrorKind, metadata::Orientation,
 };
 
-use crate::{Defect, DefectKind, jpeg};
+use crate::{DecodeOptions, Defect, DefectKind, jpeg};
 
 /// The formats that can be decoded, for messages.
 pub const FORMATS: &str = if cfg!(feature = "tiff") {
@@ -21,23 +20,6 @@ pub const FORMATS: &str = if cfg!(feature = "tiff") {
 } else {
     "JPEG, PNG, WebP, GIF or BMP"
 };
-
-/// Limits for decoding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// The largest number of pixels a picture may have; larger ones are refused from their header
-    /// alone, without allocating. Default 100 million, as a guard against decompression bombs
-    /// (Pillow warns above 89 million).
-    pub max_pixels: u64,
-    /// The largest encoded size in bytes. Default 256 MiB.
-    pub max_bytes: u64,
-}
-
-impl Default for DecodeOptions {
-    fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_bytes: 256 << 20 }
-    }
-}
 
 /// A decoded picture.
 #[derive(Debug, Clone)]
@@ -86,7 +68,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> 
         return Err(Defect::new(DefectKind::Empty, "the file is empty (0 bytes)"));
     }
     if bytes.len() as u64 > options.max_bytes {
-        return Err(too_many_bytes(bytes.len() as u64, options));
+        return Err(options.too_many_bytes(bytes.len() as u64));
     }
     let Ok(format) = image::guess_format(bytes) else {
         return Err(not_a_picture(bytes));
@@ -120,10 +102,8 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Defect> {
         return Err(Defect::new(DefectKind::Io, "is a folder, not a picture"));
     }
     if metadata.len() > limit {
-        return Err(too_many_bytes(
-            metadata.len(),
-            &DecodeOptions { max_bytes: limit, ..DecodeOptions::default() },
-        ));
+        let limits = DecodeOptions { max_bytes: limit, ..DecodeOptions::default() };
+        return Err(limits.too_many_bytes(metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     // The limit also covers files that grow, and devices that have no size.
@@ -160,35 +140,7 @@ pub(crate) fn name(format: ImageFormat) -> &'static str {
     }
 }
 
-/// Whether the picture is within the limits; check this before allocating anything for its pixels.
-pub(crate) fn check_size(width: u32, height: u32, options: &DecodeOptions) -> Result<(), Defect> {
-    if width == 0 || height == 0 {
-        return Err(Defect::new(DefectKind::Corrupt, format!("has {width} × {height} pixels")));
-    }
-    if u64::from(width) * u64::from(height) > options.max_pixels {
-        return Err(Defect::new(
-            DefectKind::TooLarge,
-            format!(
-                "has {width} × {height} pixels, more than the limit of {} million: scale it down",
-                options.max_pixels / 1_000_000
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn too_many_bytes(bytes: u64, options: &DecodeOptions) -> Defect {
-    Defect::new(
-        DefectKind::TooLarge,
-        format!(
-            "is {} MiB, more than the limit of {} MiB: save it smaller",
-            bytes.div_ceil(1 << 20),
-            options.max_bytes >> 20
-        ),
-    )
-}
-
-/// Says what a file without a picture's signature contains, as far as its first bytes tell.
+/// Names what a file without a picture's signature holds, as far as its first bytes tell.
 fn not_a_picture(bytes: &[u8]) -> Defect {
     let text = bytes.iter().take(512).all(|b| matches!(b, 9 | 10 | 12 | 13 | 32..=126 | 128..));
     let lower = bytes[..bytes.len().min(512)].to_ascii_lowercase();
@@ -263,35 +215,11 @@ fn decode_other(
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| defect(format, &e))?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height, options)?;
+    options.check_size(width, height)?;
     // A broken EXIF block does not make a picture unusable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).map_err(|e| defect(format, &e))?;
     Ok((to_rgb(picture), orientation))
-}
-
-/// A picture's buffer is too large for the allocator to keep: allocating and freeing it for every
-/// picture would cost a good part of the decoding time. So every thread keeps its last buffer.
-const SPARE_BYTES: usize = 16 << 20;
-
-thread_local! {
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Black pixels, in memory returned by [`recycle`] if there is any.
-pub(crate) fn black(width: u32, height: u32) -> RgbImage {
-    let mut bytes = SPARE.take();
-    bytes.clear();
-    bytes.resize(width as usize * height as usize * 3, 0);
-    RgbImage::from_raw(width, height, bytes).unwrap_or_else(|| RgbImage::new(width, height))
-}
-
-/// Takes back the memory of a picture that is no longer needed.
-pub fn recycle(pixels: RgbImage) {
-    let bytes = pixels.into_raw();
-    if bytes.capacity() <= SPARE_BYTES {
-        SPARE.set(bytes);
-    }
 }
 
 /// Any picture as RGB over white.

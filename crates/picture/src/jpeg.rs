@@ -4,10 +4,7 @@ use image::{RgbImage, metadata::Orientation};
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
-use crate::{
-    Defect, DefectKind,
-    decode::{DecodeOptions, black, check_size},
-};
+use crate::{DecodeOptions, Defect, DefectKind, spare::black};
 
 pub(crate) fn decode(
     bytes: &[u8],
@@ -60,7 +57,7 @@ fn attempt(
     };
     // Both fit in 16 bits by the format.
     let (width, height) = (width as u32, height as u32);
-    check_size(width, height, options).map_err(Failure::Refused)?;
+    options.check_size(width, height).map_err(Failure::Refused)?;
     let orientation = decoder
         .exif()
         .and_then(|exif| Orientation::from_exif_chunk(exif))

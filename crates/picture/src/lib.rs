@@ -10,14 +10,16 @@ mod fill;
 #[cfg(feature = "warp")]
 mod homography;
 mod jpeg;
+mod limits;
 mod prepare;
 mod resizer;
+mod spare;
 #[cfg(feature = "warp")]
 mod warper;
 
 pub use decode::{
-    DecodeOptions, FORMATS, Picture, decode, decode_file, format_of_extension, looks_like_picture,
-    misnamed, read_file, recycle,
+    FORMATS, Picture, decode, decode_file, format_of_extension, looks_like_picture, misnamed,
+    read_file,
 };
 pub use defect::{Defect, DefectKind, Finding};
 pub use error::{Error, Result};
@@ -25,7 +27,9 @@ pub use error::{Error, Result};
 pub use fill::Fill;
 #[cfg(feature = "warp")]
 pub use homography::Homography;
+pub use limits::DecodeOptions;
 pub use prepare::{Preparer, prepare};
 pub use resizer::Resizer;
+pub use spare::recycle;
 #[cfg(feature = "warp")]
 pub use warper::{Quality, Warper};

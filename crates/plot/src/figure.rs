@@ -1,7 +1,8 @@
 use crate::{
     Picture, Scale,
     axis::{Axis, range},
-    svg::{Anchor, FADED, GRID, INK, Svg, Type, fitted, width},
+    style::{Anchor, FADED, GRID, INK, Type},
+    svg::{Svg, fitted, width},
 };
 
 /// How a line is drawn.

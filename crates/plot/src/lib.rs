@@ -7,6 +7,7 @@ mod matrix;
 mod picture;
 mod raster;
 mod sheet;
+mod style;
 mod svg;
 mod typeface;
 

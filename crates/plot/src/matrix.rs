@@ -1,6 +1,7 @@
 use crate::{
     Error, Picture, Result,
-    svg::{Anchor, FADED, GRID, Svg, Type, fitted, width},
+    style::{Anchor, FADED, GRID, Type},
+    svg::{Svg, fitted, width},
 };
 
 /// A square matrix of counts by true and predicted class, coloured by the share of the row.

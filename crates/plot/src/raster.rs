@@ -6,7 +6,7 @@ use tiny_skia::{
 };
 
 use crate::{
-    svg::{Anchor, Type, rgb},
+    style::{Anchor, Type, rgb},
     typeface,
 };
 

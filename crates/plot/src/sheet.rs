@@ -2,7 +2,8 @@ use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::{
     Error, Result,
-    svg::{Anchor, FADED, GRID, INK, Svg, Type, fitted},
+    style::{Anchor, FADED, GRID, INK, Type},
+    svg::{Svg, fitted},
 };
 
 /// A photograph on a [`Sheet`].

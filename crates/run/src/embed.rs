@@ -26,6 +26,9 @@ pub enum Through {
     Candle,
 }
 
+/// Whether this build has candle, and so [`Through::Candle`].
+pub const WITH_CANDLE: bool = cfg!(feature = "candle");
+
 /// What an embedding answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EmbedAnswer {

@@ -28,7 +28,7 @@ mod views;
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use augment_sheet::{AugmentAnswer, augment_sheet};
 pub use cross_validation::{CrossValidation, Spread, cross_validate};
-pub use embed::{EmbedAnswer, Through, embed};
+pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use evaluate::{evaluate, open_classifier, pretrained_classifier};
 pub use features::{Features, NamedViews, extract};

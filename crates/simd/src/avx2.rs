@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::buffer::Bf16;
+use crate::bf16::Bf16;
 use crate::instructions::{Pair, Simd, Task};
 
 #[derive(Clone, Copy)]

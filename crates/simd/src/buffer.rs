@@ -1,87 +1,8 @@
-//! Memory that starts on a cache line, and the bf16 number.
+//! Memory that starts on a cache line.
 
 use std::fmt;
 
-use crate::instructions::Instructions;
-
-/// A bfloat16 number: the upper half of an f32.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[repr(transparent)]
-pub struct Bf16(
-    /// The bits: sign, 8 of exponent, 7 of mantissa.
-    pub u16,
-);
-
-impl Bf16 {
-    /// Rounds to the nearest bf16, ties to even; a NaN stays a (quiet) NaN.
-    #[must_use]
-    #[inline(always)]
-    pub fn from_f32(value: f32) -> Self {
-        let bits = value.to_bits();
-        if value.is_nan() {
-            return Self(((bits >> 16) | 0x40) as u16);
-        }
-        let round = 0x7fff + ((bits >> 16) & 1);
-        Self((bits.wrapping_add(round) >> 16) as u16)
-    }
-
-    /// The same number as f32: exact.
-    #[must_use]
-    #[inline(always)]
-    pub fn to_f32(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
-    }
-}
-
-impl fmt::Debug for Bf16 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_f32().fmt(f)
-    }
-}
-
-/// The element type of activations and filters: [`f32`] or [`Bf16`]. Sums are always f32.
-pub trait Element:
-    Copy + Default + Send + Sync + PartialEq + fmt::Debug + Instructions + 'static
-{
-    /// Values in one cache line.
-    const PER_LINE: usize;
-    /// The name of the number: `f32` or `bf16`.
-    const NAME: &'static str;
-    /// Rounds to the nearest.
-    fn from_f32(value: f32) -> Self;
-    /// Exact.
-    fn to_f32(self) -> f32;
-}
-
-impl Element for f32 {
-    const PER_LINE: usize = 16;
-    const NAME: &'static str = "f32";
-
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-}
-
-impl Element for Bf16 {
-    const PER_LINE: usize = 32;
-    const NAME: &'static str = "bf16";
-
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        Bf16::from_f32(value)
-    }
-
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        Bf16::to_f32(self)
-    }
-}
+use crate::Element;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -1,16 +1,25 @@
 //! The vector instructions behind one trait, so that every kernel is written once.
 //!
-//! A kernel is a [`Task`]. [`dispatch`] picks the instructions; [`Simd::enter`] is the function
-//! compiled for them, and everything inside it is inlined (`#[inline(always)]`), so that the
-//! intrinsics become single instructions.
+//! A kernel is a [`Task`]. [`dispatch`](crate::dispatch()) picks the instructions; [`Simd::enter`]
+//! is the function compiled for them, and everything inside it is inlined (`#[inline(always)]`), so
+//! that the intrinsics become single instructions.
 
-use crate::buffer::{Bf16, Element};
-#[cfg(target_arch = "x86_64")]
-use crate::class::Isa;
-use crate::class::KernelClass;
-use crate::portable;
-#[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512};
+use std::fmt;
+
+/// What activations and filters are stored in: [`f32`] or [`Bf16`](crate::Bf16). Sums are always
+/// f32.
+pub trait Element:
+    Copy + Default + Send + Sync + PartialEq + fmt::Debug + Instructions + 'static
+{
+    /// Values in one cache line.
+    const PER_LINE: usize;
+    /// The name of the number: `f32` or `bf16`.
+    const NAME: &'static str;
+    /// Rounds to the nearest.
+    fn from_f32(value: f32) -> Self;
+    /// Exact.
+    fn to_f32(self) -> f32;
+}
 
 /// Work that can be compiled for any class of instructions. `run` must be `#[inline(always)]`.
 pub trait Task: Copy {
@@ -110,83 +119,6 @@ pub trait Instructions: Sized {
     type Avx2: Simd<Elem = Self>;
     type Portable: Simd<Elem = Self>;
     const BF16: bool;
-}
-
-impl Instructions for f32 {
-    #[cfg(target_arch = "x86_64")]
-    type Avx512Bf16 = avx512::Avx512F32;
-    #[cfg(target_arch = "x86_64")]
-    type Avx512 = avx512::Avx512F32;
-    #[cfg(target_arch = "x86_64")]
-    type Avx2 = avx2::Avx2F32;
-    type Portable = portable::PortableF32;
-    const BF16: bool = false;
-}
-
-impl Instructions for Bf16 {
-    #[cfg(target_arch = "x86_64")]
-    type Avx512Bf16 = avx512::Avx512Bf16;
-    #[cfg(target_arch = "x86_64")]
-    type Avx512 = avx512::Avx512SoftBf16;
-    #[cfg(target_arch = "x86_64")]
-    type Avx2 = avx2::Avx2SoftBf16;
-    type Portable = portable::PortableBf16;
-    const BF16: bool = true;
-}
-
-/// Runs a task with the instructions of a class.
-///
-/// # Safety
-/// The pointers in `task` are valid as the task describes.
-pub unsafe fn dispatch<T: Task>(class: KernelClass, task: T) {
-    // SAFETY: a `KernelClass` exists only for instructions that the processor has; the caller
-    // answers for the pointers.
-    unsafe {
-        match class.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 { bf16 } => {
-                if T::Elem::BF16 && bf16 {
-                    <T::Elem as Instructions>::Avx512Bf16::enter(task);
-                } else {
-                    <T::Elem as Instructions>::Avx512::enter(task);
-                }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => <T::Elem as Instructions>::Avx2::enter(task),
-            _ => <T::Elem as Instructions>::Portable::enter(task),
-        }
-    }
-}
-
-/// Lanes, register tile and channel step of the class for an element type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiling {
-    /// Values in one vector.
-    pub lanes: usize,
-    /// Pixels of the register tile of a convolution, with two vectors of output channels.
-    pub mr: usize,
-    /// Input channels that one dot product takes.
-    pub step: usize,
-}
-
-impl Tiling {
-    fn of<S: Simd>() -> Self {
-        Self { lanes: S::LANES, mr: S::MR, step: S::STEP }
-    }
-
-    /// The tiling of a class for an element type.
-    #[must_use]
-    pub fn for_class<E: Element>(class: KernelClass) -> Self {
-        match class.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 { bf16: true } => Self::of::<E::Avx512Bf16>(),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 { bf16: false } => Self::of::<E::Avx512>(),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Self::of::<E::Avx2>(),
-            _ => Self::of::<E::Portable>(),
-        }
-    }
 }
 
 /// Two vectors: the even and the odd channels of bf16 pairs, as f32.

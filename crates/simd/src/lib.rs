@@ -4,11 +4,15 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16;
 mod buffer;
 mod class;
+mod dispatch;
 mod instructions;
 mod portable;
 
-pub use buffer::{AlignedBuffer, Bf16, Element};
+pub use bf16::Bf16;
+pub use buffer::AlignedBuffer;
 pub use class::{ClassError, KernelClass, Kernels};
-pub use instructions::{Simd, Task, Tiling, dispatch};
+pub use dispatch::{Tiling, dispatch};
+pub use instructions::{Element, Simd, Task};

@@ -1,8 +1,7 @@
 //! Plain Rust, for every processor.
 
-use crate::Element;
-use crate::buffer::Bf16;
-use crate::instructions::{Pair, Simd, Task};
+use crate::bf16::Bf16;
+use crate::instructions::{Element, Pair, Simd, Task};
 
 const PORTABLE: usize = 4;
 

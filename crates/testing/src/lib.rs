@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod hub;
+pub mod pictures;
 pub mod reference;
+mod skips;
 pub mod zoo;
+
+pub use skips::{shared, skip};
 
 use std::{borrow::Cow, fmt::Write as _};
 

@@ -7,13 +7,11 @@ use std::{collections::HashMap, io::Cursor, ops::Range};
 
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::{Error, Result};
 use crate::{
-    ElementType,
-    contents::{Contents, Tensor},
-    file::ZIP_MAGIC,
+    contents::{Contents, ElementType, Tensor, ZIP_MAGIC},
     pickle::{Arena, Number, Storage, TensorView, Unpickled, Value, unpickle},
 };
-use crate::{Error, Result};
 
 /// Where training scripts keep the weights in their checkpoints, in the order of timm's
 /// `load_state_dict` (without `use_ema`).

@@ -2,7 +2,19 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::ElementType;
+/// A type of number that weights can be stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats (IEEE half precision).
+    F16,
+    /// The upper 16 bits of 32-bit floats.
+    Bf16,
+}
+
+/// The start of a zip archive, which torch's format is since 1.6.
+pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// A tensor in a file.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,25 +10,14 @@ use taper_graph::{Graph, WeightSource, check_weights};
 
 use crate::{
     Error, Result,
-    contents::{Contents, Tensor},
+    contents::{Contents, ElementType, Tensor, ZIP_MAGIC},
     half::{widen_bf16, widen_f16},
     safetensors, shards,
 };
 
-/// A number type that weights can be stored as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ElementType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats (IEEE half precision).
-    F16,
-    /// The upper 16 bits of 32-bit floats.
-    Bf16,
-}
-
-/// Named tensors of a file, read in place: safetensors in one file or in several with an index
-/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), whose code is
-/// never executed.
+/// Named tensors of a file, read where they lie: safetensors in one file or in several with an
+/// index (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
+/// nothing is executed.
 ///
 /// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are
 /// read when it is requested. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened
@@ -283,9 +272,6 @@ impl fmt::Debug for WeightFile {
 
 /// The start of torch's old format: a pickle of its magic number.
 const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// The start of a zip archive, torch's format since 1.6.
-pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
-
 #[cfg(feature = "torch")]
 use crate::checkpoint::read as checkpoint;
 

@@ -12,6 +12,7 @@ mod safetensors;
 mod shards;
 mod writer;
 
+pub use contents::ElementType;
 pub use error::{Error, Result};
-pub use file::{ElementType, WeightFile};
+pub use file::WeightFile;
 pub use writer::TensorWriter;

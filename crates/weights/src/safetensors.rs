@@ -10,10 +10,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use crate::{
-    ElementType,
-    contents::{Contents, Tensor},
-};
+use crate::contents::{Contents, ElementType, Tensor};
 use crate::{Error, Result};
 
 /// The format's own limit, a guard against attacks on the reader's memory.

@@ -7,6 +7,7 @@ mod case;
 #[cfg(feature = "peers")]
 mod crates;
 mod work;
+mod worker;
 
 use std::{env, path::PathBuf, process::Command, thread::available_parallelism};
 
@@ -14,7 +15,8 @@ use anyhow::{Context, bail};
 use taper_plan::Kernels;
 
 pub(crate) use case::NETWORKS;
-pub(crate) use work::{WorkerOptions, graph, pixels, work};
+pub(crate) use work::{graph, pixels};
+pub(crate) use worker::{WorkerOptions, work};
 
 use self::{case::Case, work::Work};
 use crate::{

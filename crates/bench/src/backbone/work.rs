@@ -1,16 +1,13 @@
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use taper_graph::{Graph, Weights, networks};
-use taper_plan::{FrozenPlan, PlanOptions, Precision, Workspace};
+use taper_graph::{Graph, networks};
+use taper_plan::Precision;
 
 use super::case::Case;
-use crate::protocol::{Loaded, Worker, serve};
 
-/// What a worker should do: run pictures through a network with [`Weights::seeded`].
+/// What a worker is to do: pictures through a network with [`taper_graph::Weights::seeded`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) network: String,
@@ -85,93 +82,10 @@ pub(crate) fn pixels(batch: usize, size: usize) -> Vec<u8> {
     (0..batch * size * size * 3).map(|i| (i as u64 * 7919 % 251) as u8).collect()
 }
 
-/// Who is to work.
-#[derive(Debug, clap::Args)]
-pub(crate) struct WorkerOptions {
-    /// taper, or a peer that is a crate.
-    name: String,
-}
-
-/// Works as requested on standard input.
-pub(crate) fn work(options: &WorkerOptions) -> anyhow::Result<()> {
-    match options.name.as_str() {
-        "taper" => serve(&mut Taper::default()),
-        #[cfg(feature = "peers")]
-        other => super::crates::work(other),
-        #[cfg(not(feature = "peers"))]
-        other => bail!("no worker is called {other}"),
-    }
-}
-
-/// The frozen plan.
-#[derive(Default)]
-struct Taper(Option<Ready>);
-
-struct Ready {
-    plan: FrozenPlan,
-    workspace: Workspace,
-    pool: ThreadPool,
-    pixels: Vec<u8>,
-    features: Vec<f32>,
-    batch: usize,
-}
-
-impl Worker for Taper {
-    fn load(&mut self, work: &Value) -> anyhow::Result<Loaded> {
-        let work = Work::deserialize(work)?;
-        let graph = work.graph()?;
-        let options = PlanOptions::new([work.size; 2], work.mean, work.std)
-            .precision(work.precision)
-            .kernels(work.kernels.parse()?);
-        let plan = FrozenPlan::compile(&graph, &Weights::seeded(&graph), &options)?;
-        let version = format!("taper {}, {}", env!("CARGO_PKG_VERSION"), plan.class());
-        let mut ready = Ready {
-            workspace: plan.workspace(work.threads),
-            pool: ThreadPoolBuilder::new().num_threads(work.threads).build()?,
-            pixels: work.pixels(),
-            features: vec![0.0; work.batch * plan.output_width()],
-            batch: work.batch,
-            plan,
-        };
-        ready.pass()?;
-        let sample = ready.features[..ready.plan.output_width()].to_vec();
-        self.0 = Some(ready);
-        Ok(Loaded { version, sample })
-    }
-
-    fn pass(&mut self) -> anyhow::Result<f64> {
-        self.0.as_mut().context("nothing is loaded")?.pass()
-    }
-}
-
-impl Ready {
-    fn pass(&mut self) -> anyhow::Result<f64> {
-        let Self { plan, workspace, pool, pixels, features, batch } = self;
-        pool.install(|| plan.forward(workspace, pixels, *batch, features))?;
-        Ok(*batch as f64)
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "peers"))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_worker_computes_the_features_of_its_work() {
-        let case =
-            Case { network: "efficientnet-lite0", size: 32, precision: Precision::F32, batch: 2 };
-        let work = serde_json::to_value(Work::new(&case, 2)).unwrap();
-        let mut taper = Taper::default();
-        assert!(taper.pass().is_err(), "nothing is loaded yet");
-        let loaded = taper.load(&work).unwrap();
-        assert_eq!(loaded.sample.len(), 1280);
-        assert!(loaded.sample.iter().any(|v| *v != 0.0));
-        assert_eq!(taper.pass().unwrap(), 2.0);
-        let unknown = serde_json::json!({"network": "resnet51"});
-        assert!(taper.load(&unknown).is_err());
-    }
-
-    #[cfg(feature = "peers")]
     #[test]
     fn pixels_and_normalised_pictures_agree() {
         let case = Case { network: "resnet50", size: 5, precision: Precision::F32, batch: 2 };

@@ -24,7 +24,7 @@ use candle_core::{
 use half::{bf16, f16};
 
 use super::failed;
-use crate::frozen::ops::{Slide, Window};
+use crate::frozen::custom::{Slide, Window};
 
 /// A dense convolution with symmetric padding, without bias. Takes maps `[n, h, w, c]` and a filter
 /// `[out, kernel, kernel, c / groups]` of the same type; gives maps `[n, oh, ow, out]`.

@@ -9,7 +9,7 @@ use candle_core::{
 use half::{bf16, f16};
 
 use super::{failed, grid, kernel, suffix, view};
-use crate::frozen::ops::{
+use crate::frozen::custom::{
     Affine, Depthwise, MaxPool, Normalise, Pointwise, Unfold, Window, by_type, code,
 };
 

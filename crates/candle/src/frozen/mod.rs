@@ -1,7 +1,8 @@
 //! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and
 //! features out.
 
-pub(crate) mod ops;
+pub(crate) mod custom;
+mod ops;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use crate::{
     device::{free_memory, with_tf32},
     layers,
 };
-use ops::{
+use custom::{
     Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
     Unfold,
 };

@@ -164,7 +164,7 @@ mod kernels {
     use libloading::Library;
 
     use super::*;
-    use crate::frozen::ops::{
+    use crate::frozen::custom::{
         Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
         Unfold, Window,
     };
@@ -182,7 +182,7 @@ mod kernels {
             .output();
         match outcome {
             Err(error) => {
-                println!("skipped: no c++ on this machine ({error})");
+                taper_testing::skip(format_args!("no c++ on this machine ({error})"));
                 None
             }
             Ok(output) => {
@@ -490,7 +490,7 @@ mod kernels {
             let output = match output {
                 Ok(output) => output,
                 Err(error) => {
-                    println!("skipped: no ptxas on the PATH ({error})");
+                    taper_testing::skip(format_args!("no ptxas on the PATH ({error})"));
                     return;
                 }
             };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    module::Fault,
+    fault::{Fault, fault},
     program::{
         Access, Combine, DYNAMIC_SHARED, Function, LOCAL_WINDOW, PARAM_WINDOW, Register,
         SHARED_WINDOW, Space, Step, WINDOW_MASK,
@@ -77,7 +77,7 @@ impl Trouble {
             "block {:?}, thread {thread:?}: {bytes} bytes of {space:?} memory at {address:#x}: {why}",
             around.place
         );
-        super::warp::fault(function, step, status, &what)
+        fault(function, step, status, &what)
     }
 }
 

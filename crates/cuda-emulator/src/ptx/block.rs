@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     access_check::Surroundings,
-    module::Fault,
+    fault::Fault,
     program::{Function, LANES},
     warp::{Stop, Warp},
 };

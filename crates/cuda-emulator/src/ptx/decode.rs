@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use super::{
     arithmetic, compare,
-    module::Source,
     program::{
         Access, Action, Compute, DYNAMIC_SHARED, Function, LOCAL_BASE, Operands, Parameter, Slot,
         Space, Step,
     },
     special::special,
-    text::{Header, Instruction, Statement, Unclear, Variable, immediate, statements, variables},
+    text::{
+        Header, Instruction, Source, Statement, Unclear, Variable, immediate, statements, variables,
+    },
 };
 
 /// What the name of a variable refers to.

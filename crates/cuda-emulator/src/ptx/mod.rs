@@ -10,6 +10,7 @@ mod compare;
 mod convert;
 mod decode;
 mod exchange;
+mod fault;
 mod module;
 mod program;
 mod special;
@@ -22,5 +23,6 @@ mod tests;
 
 pub use block::Grid;
 pub(crate) use block::run;
-pub use module::{Fault, Module};
+pub use fault::Fault;
+pub use module::Module;
 pub(crate) use program::Function;

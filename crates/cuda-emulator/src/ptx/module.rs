@@ -9,54 +9,14 @@ use std::{
 use super::{
     block::{self, Grid},
     decode::decode,
+    fault::Fault,
     program::Function,
-    text::{Outline, Unclear, Variable, outline, without_comments},
+    text::{Source, outline, without_comments},
 };
 use crate::{
     memory::{self, Place},
-    status::{ERROR_INVALID_PTX, ERROR_NOT_FOUND, ERROR_OUT_OF_MEMORY, Status},
+    status::{ERROR_INVALID_PTX, ERROR_NOT_FOUND, ERROR_OUT_OF_MEMORY},
 };
-
-/// Why a kernel did not run, or not to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub(crate) status: Status,
-    pub(crate) what: String,
-}
-
-impl Fault {
-    pub(crate) fn new(status: Status, what: impl Into<String>) -> Self {
-        Self { status, what: what.into() }
-    }
-
-    /// The driver's error for it (`CUresult`).
-    pub fn status(&self) -> i32 {
-        self.status
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<Unclear> for Fault {
-    fn from(unclear: Unclear) -> Self {
-        Self::new(ERROR_INVALID_PTX, format!("PTX line {}: {}", unclear.line, unclear.what))
-    }
-}
-
-/// The text and its declarations.
-pub(super) struct Source {
-    pub(super) text: String,
-    pub(super) outline: Outline,
-    /// Addresses of variables in global and constant memory.
-    pub(super) globals: HashMap<String, u64>,
-    pub(super) shared: Vec<Variable>,
-}
 
 /// A PTX module that is loaded.
 pub struct Module {

@@ -43,7 +43,16 @@ pub(crate) struct Outline {
     pub(crate) functions: HashMap<String, Header>,
 }
 
-/// The same text with comments replaced by blanks.
+/// The text and what it declares.
+pub(super) struct Source {
+    pub(super) text: String,
+    pub(super) outline: Outline,
+    /// Addresses of variables in global and constant memory.
+    pub(super) globals: HashMap<String, u64>,
+    pub(super) shared: Vec<Variable>,
+}
+
+/// The same text with blanks for comments.
 pub(crate) fn without_comments(text: &str) -> Cow<'_, str> {
     if !text.contains("//") && !text.contains("/*") {
         return Cow::Borrowed(text);

@@ -3,7 +3,7 @@
 use super::{
     access_check::{Surroundings, atomic, load, locate, store},
     exchange::exchange,
-    module::Fault,
+    fault::{Fault, fault},
     program::{Action, Function, LANES, LOCAL_BASE, Register, Special, Step},
 };
 use crate::{
@@ -320,10 +320,6 @@ fn constants(function: &Function, registers: &mut [Register]) {
     for (slot, value) in &function.constants {
         registers[*slot as usize] = [*value; LANES];
     }
-}
-
-pub(super) fn fault(function: &Function, step: &Step, status: i32, what: &str) -> Fault {
-    Fault::new(status, format!("kernel {}, PTX line {}: {what}", function.name, step.line))
 }
 
 /// The words of `assert`: message, file, line, function.

@@ -1,9 +1,42 @@
-//! What looks at neighbours: blur and sharpness.
+//! Gaussian blur, as torchvision has it.
+
+use std::ops::RangeInclusive;
 
 use pulp::{Arch, NullaryFnOnce};
+use taper_core::random::Stream;
+
+use crate::{Adjustment, effect::Effect};
+
+macro_rules! docs {
+    (factor) => {
+        "Largest standard deviation of a Gaussian blur in pixels, drawn from 0 on, 0 to \
+         30 (`GaussianBlur`)."
+    };
+    (adjustment) => {
+        "Gaussian blur with this standard deviation in pixels, above 0 to 30 \
+         (`F.gaussian_blur` with a kernel of 2·⌈3σ⌉ + 1)."
+    };
+}
+pub(super) use docs;
+
+pub(super) const OFF: f32 = 0.0;
+pub(super) const RANGE: RangeInclusive<f32> = 0.0..=30.0;
+
+pub(super) fn draw(most: f32, mut stream: Stream) -> Option<Adjustment> {
+    let sigma = stream.range(0.0, most);
+    // A narrower one changes nothing that can be seen.
+    (sigma > 0.1).then_some(Adjustment::Blur(sigma))
+}
+
+pub(super) fn effect(sigma: f32) -> Effect {
+    Effect::picture(move |pixels, (width, height)| {
+        blur(pixels, width, height, sigma);
+        Ok(())
+    })
+}
 
 /// Gaussian blur, separable, edges mirrored without repeating the edge pixel, rounded once.
-pub(crate) fn blur(pixels: &mut [u8], width: usize, height: usize, sigma: f32) {
+fn blur(pixels: &mut [u8], width: usize, height: usize, sigma: f32) {
     let radius = (3.0 * sigma).ceil().max(0.0) as usize;
     let weights: Vec<f32> = (0..=2 * radius)
         .map(|i| i as f32 - radius as f32)
@@ -12,11 +45,11 @@ pub(crate) fn blur(pixels: &mut [u8], width: usize, height: usize, sigma: f32) {
     let sum: f32 = weights.iter().sum();
     if radius > 0 && sum.is_finite() {
         let weights: Vec<f32> = weights.iter().map(|w| w / sum).collect();
-        Arch::new().dispatch(Blur { pixels, width, height, weights: &weights });
+        Arch::new().dispatch(Gaussian { pixels, width, height, weights: &weights });
     }
 }
 
-struct Blur<'a> {
+struct Gaussian<'a> {
     pixels: &'a mut [u8],
     width: usize,
     height: usize,
@@ -32,12 +65,12 @@ fn mirrored(index: isize, len: usize) -> usize {
     turn.min(2 * (len - 1) - turn)
 }
 
-impl NullaryFnOnce for Blur<'_> {
+impl NullaryFnOnce for Gaussian<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Blur { pixels, width, height, weights } = self;
+        let Gaussian { pixels, width, height, weights } = self;
         let radius = weights.len() / 2;
         let stride = width * 3;
         let original = pixels.to_vec();
@@ -65,50 +98,6 @@ impl NullaryFnOnce for Blur<'_> {
             }
             for (to, sum) in row.iter_mut().zip(&sums) {
                 *to = *sum as u8;
-            }
-        }
-    }
-}
-
-/// Blends with the picture blurred by a 3 × 3 kernel (a 5 among eight 1), which is rounded; the
-/// border stays.
-pub(crate) fn sharpen(pixels: &mut [u8], width: usize, height: usize, factor: f32) {
-    if width > 2 && height > 2 {
-        Arch::new().dispatch(Sharpen { pixels, width, height, factor });
-    }
-}
-
-struct Sharpen<'a> {
-    pixels: &'a mut [u8],
-    width: usize,
-    height: usize,
-    factor: f32,
-}
-
-impl NullaryFnOnce for Sharpen<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Sharpen { pixels, width, height, factor } = self;
-        let stride = width * 3;
-        let original = pixels.to_vec();
-        let mut column = vec![0u16; stride];
-        for y in 1..height - 1 {
-            let rows: [&[u8]; 3] =
-                std::array::from_fn(|k| &original[(y + k - 1) * stride..(y + k) * stride]);
-            for i in 0..stride {
-                column[i] = u16::from(rows[0][i]) + u16::from(rows[1][i]) + u16::from(rows[2][i]);
-            }
-            let out = &mut pixels[y * stride + 3..(y + 1) * stride - 3];
-            let (left, middle, right) = (&column[..], &column[3..], &column[6..]);
-            let own = &rows[1][3..];
-            for (i, to) in out.iter_mut().enumerate() {
-                let sum = left[i] + middle[i] + right[i] + 4 * u16::from(own[i]);
-                // Nearest integer to a thirteenth; ties cannot occur.
-                let blurred = f32::from((sum + 6) / 13);
-                let value = f32::from(own[i]);
-                *to = (value + (blurred - value) * (1.0 - factor)).clamp(0.0, 255.0) as u8;
             }
         }
     }

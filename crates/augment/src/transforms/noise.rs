@@ -1,6 +1,25 @@
 //! Normal noise that a key determines.
 
-use taper_core::random::{Key, Purpose};
+use std::ops::RangeInclusive;
+
+use taper_core::random::{Key, Purpose, Stream};
+
+use crate::{Adjustment, effect::Effect};
+
+macro_rules! docs {
+    (factor) => {
+        "Largest standard deviation of normal noise as a fraction of the full range, \
+         drawn from 0 on, 0 to 1 (`GaussianNoise`)."
+    };
+    (adjustment) => {
+        "Adds normal noise with this standard deviation as a fraction of the full range \
+         (`F.gaussian_noise`)."
+    };
+}
+pub(super) use docs;
+
+pub(super) const OFF: f32 = 0.0;
+pub(super) const RANGE: RangeInclusive<f32> = 0.0..=1.0;
 
 const NOISE: Purpose = Purpose::new("augment/noise");
 /// Values of the normal distribution that noise is drawn from: its quantiles at the middle of 4096
@@ -8,8 +27,22 @@ const NOISE: Purpose = Purpose::new("augment/noise");
 /// decoding the picture.
 const QUANTILES: usize = 4096;
 
+pub(super) fn draw(most: f32, mut stream: Stream) -> Option<Adjustment> {
+    (most > 0.0).then(|| {
+        let sigma = stream.range(0.0, most);
+        Adjustment::Noise { sigma, key: stream.next_u64() }
+    })
+}
+
+pub(super) fn effect(sigma: f32, key: u64) -> Effect {
+    Effect::picture(move |pixels, _| {
+        add_noise(pixels, sigma, key);
+        Ok(())
+    })
+}
+
 /// Adds noise to each value, cut off to an integer before it is added as in torchvision, clipped.
-pub(crate) fn add_noise(pixels: &mut [u8], sigma: f32, key: u64) {
+fn add_noise(pixels: &mut [u8], sigma: f32, key: u64) {
     let table: Vec<i16> = (0..QUANTILES)
         .map(|i| quantile((i as f64 + 0.5) / QUANTILES as f64) * f64::from(sigma) * 255.0)
         .map(|v| v.clamp(-255.0, 255.0) as i16)

@@ -1,0 +1,52 @@
+//! How large a picture may be.
+
+use crate::{Defect, DefectKind};
+
+/// Limits for decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// The largest number of pixels a picture may have; larger ones are refused from their header
+    /// alone, without allocating. Default 100 million, as a guard against decompression bombs
+    /// (Pillow warns above 89 million).
+    pub max_pixels: u64,
+    /// The largest encoded size in bytes. Default 256 MiB.
+    pub max_bytes: u64,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_bytes: 256 << 20 }
+    }
+}
+
+impl DecodeOptions {
+    /// Whether the picture is within the limits; to be asked before anything is allocated for its
+    /// pixels.
+    pub(crate) fn check_size(&self, width: u32, height: u32) -> Result<(), Defect> {
+        if width == 0 || height == 0 {
+            return Err(Defect::new(DefectKind::Corrupt, format!("has {width} × {height} pixels")));
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(Defect::new(
+                DefectKind::TooLarge,
+                format!(
+                    "has {width} × {height} pixels, more than the limit of {} million: scale it down",
+                    self.max_pixels / 1_000_000
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A file that is larger than the limit.
+    pub(crate) fn too_many_bytes(&self, bytes: u64) -> Defect {
+        Defect::new(
+            DefectKind::TooLarge,
+            format!(
+                "has {} MiB, more than the limit of {} MiB: save it smaller",
+                bytes.div_ceil(1 << 20),
+                self.max_bytes >> 20
+            ),
+        )
+    }
+}
