@@ -69,7 +69,7 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     Ran::of(taper(folder).args(arguments).output().unwrap())
 }
 
-/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can tell apart.
+/// A temporary folder with `data/{train,val,test}/{blue,red}` that any network can distinguish.
 pub(crate) fn pictures() -> TempDir {
     pictures_from([0; 3])
 }

@@ -1,5 +1,5 @@
 //! What happens when a device is too small. Only the emulated one (`crates/cuda-emulator`) can be
-//! made small; a test program of its own, since that holds for the process.
+//! made small; a separate test program, since that applies to the whole process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
 #[test]

@@ -14,8 +14,8 @@ use taper_optim::{
 
 const KEY: Key = Key::new(1, Purpose::new("test/dropout"));
 
-/// The tutorial's head at a small size, without dropout.
-/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+/// The tutorial's head at a small size, without dropout. The device named by `TAPER_TEST_DEVICE`;
+/// the CPU if it is not set.
 fn device() -> Device {
     let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
     taper_candle::open_device(choice.parse().unwrap()).unwrap()

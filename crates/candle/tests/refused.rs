@@ -1,6 +1,6 @@
-//! What is done where cuDNN has no kernel for a convolution. Only the emulated device
-//! (`crates/cuda-emulator`) can be told to refuse; a test program of its own, since that holds for
-//! the process.
+//! What happens if cuDNN has no kernel for a convolution. Only the emulated device
+//! (`crates/cuda-emulator`) can be told to refuse; a separate test program, since that applies to
+//! the whole process.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 #[test]

@@ -15,7 +15,7 @@ use taper_train::{HeadLearner, Learner, RowBatches, Trained, Trainer, Watch};
 
 use common::{CLASSES, Setting, bits, setting, train_with};
 
-/// The device that `TAPER_TEST_DEVICE` names; the CPU if it names none.
+/// The device named by `TAPER_TEST_DEVICE`; the CPU if it is not set.
 fn device() -> Device {
     let choice = std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
     taper_candle::open_device(choice.parse().unwrap()).unwrap()

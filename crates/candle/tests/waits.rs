@@ -1,6 +1,6 @@
-//! That nothing waits for the device where nothing has to. The emulated device
-//! (`crates/cuda-emulator`) counts who does; a real one and the CPU do not. A test program of its
-//! own: the counters are the process's.
+//! Checks that nothing waits for the device unnecessarily. The emulated device
+//! (`crates/cuda-emulator`) counts waits; a real one and the CPU do not. A separate test program,
+//! as the counters belong to the process.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 #[cfg(target_os = "linux")]

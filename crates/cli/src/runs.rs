@@ -6,7 +6,7 @@ use anyhow::bail;
 
 /// How to continue an interrupted run.
 pub(crate) fn go_on(run: &Path) -> String {
-    format!("go on with: taper train --resume {}", run.display())
+    format!("continue with: taper train --resume {}", run.display())
 }
 
 /// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.

@@ -1,4 +1,4 @@
-//! Data sets that have a name, fetched from a server on this machine.
+//! Named data sets, downloaded from a server on this machine.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{

@@ -17,7 +17,7 @@ use taper_testing::pictures::{PictureSet, picture_sets};
 
 const SEED: u64 = 20261123;
 
-/// A copy made of links: what is planted replaces links, and the originals stay as they are.
+/// A copy made of links: planted files replace links, and the originals stay unchanged.
 fn copy_of(set: &PictureSet, root: &Path) {
     for split in ["train", "test"] {
         for class in set.classes {

@@ -21,7 +21,7 @@ pub struct PackedFilter<E: Element> {
     /// One value per output channel, zeros up to the end of the last vector of each panel.
     pub(crate) bias: AlignedBuffer<f32>,
     pub(crate) panels: Vec<Panel>,
-    /// What a tap outside the map points to.
+    /// The zeros that a tap outside the map points to.
     pub(crate) zeros: AlignedBuffer<E>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Panel {
     pub(crate) bias: usize,
 }
 
-/// What is fused to the end of a convolution.
+/// The operations fused into the end of a convolution.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a, E: Element> {
     /// Added before the activation; shape and layout of the output.
@@ -117,7 +117,7 @@ impl<E: Element> PackedFilter<E> {
             }
         }
         self.weights = AlignedBuffer::new(size);
-        // Behind the bias two vectors of zeros, for sums without one.
+        // After the bias, two vectors of zeros, for sums without a bias.
         self.bias = AlignedBuffer::new(bias_size + 2 * lanes);
         for panel in &self.panels {
             let row = panel.vectors * lanes;

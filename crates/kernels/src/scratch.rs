@@ -1,6 +1,6 @@
 //! Tables of pointers in scratch memory.
 
-/// f32 values that hold so many pointers, wherever they start.
+/// How many f32 values are needed to hold this many pointers, wherever they start.
 pub(crate) fn table_len(pointers: usize) -> usize {
     (pointers + 8) * (size_of::<usize>() / size_of::<f32>())
 }

@@ -140,7 +140,7 @@ pub(crate) fn name(format: ImageFormat) -> &'static str {
     }
 }
 
-/// Names what a file without a picture's signature holds, as far as its first bytes tell.
+/// Says what a file without a picture's signature contains, as far as its first bytes tell.
 fn not_a_picture(bytes: &[u8]) -> Defect {
     let text = bytes.iter().take(512).all(|b| matches!(b, 9 | 10 | 12 | 13 | 32..=126 | 128..));
     let lower = bytes[..bytes.len().min(512)].to_ascii_lowercase();

@@ -20,7 +20,7 @@ impl Default for DecodeOptions {
 }
 
 impl DecodeOptions {
-    /// Whether the picture is within the limits; to be asked before anything is allocated for its
+    /// Whether the picture is within the limits; check this before allocating anything for its
     /// pixels.
     pub(crate) fn check_size(&self, width: u32, height: u32) -> Result<(), Defect> {
         if width == 0 || height == 0 {
@@ -43,7 +43,7 @@ impl DecodeOptions {
         Defect::new(
             DefectKind::TooLarge,
             format!(
-                "has {} MiB, more than the limit of {} MiB: save it smaller",
+                "is {} MiB, more than the limit of {} MiB: save it smaller",
                 bytes.div_ceil(1 << 20),
                 self.max_bytes >> 20
             ),

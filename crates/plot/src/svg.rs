@@ -157,7 +157,7 @@ impl Svg {
     }
 }
 
-/// The lengths of strokes and gaps in turns.
+/// The alternating lengths of dashes and gaps.
 fn dashes(dash: &str) -> Vec<f32> {
     dash.split([' ', ',']).filter_map(|length| length.parse().ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! What bf16 changes on real pictures: next to nothing.
+//! bf16 changes almost nothing on real pictures.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
 use std::sync::Arc;

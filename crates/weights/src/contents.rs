@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-/// A type of number that weights can be stored as.
+/// A number type that weights can be stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ElementType {
     /// 32-bit floats.
@@ -13,7 +13,7 @@ pub enum ElementType {
     Bf16,
 }
 
-/// The start of a zip archive, which torch's format is since 1.6.
+/// The start of a zip archive, torch's format since 1.6.
 pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// A tensor in a file.

@@ -15,9 +15,9 @@ use crate::{
     safetensors, shards,
 };
 
-/// Named tensors of a file, read where they lie: safetensors in one file or in several with an
-/// index (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), of which
-/// nothing is executed.
+/// Named tensors of a file, read in place: safetensors in one file or in several with an index
+/// (`model.safetensors.index.json`), or a torch checkpoint (`.pth`, `.pt`, `.bin`), whose code is
+/// never executed.
 ///
 /// A file on disk is mapped into memory: nothing is copied on opening, and a tensor's pages are
 /// read when it is requested. 32-bit tensors are borrowed from the mapping; 16-bit ones are widened

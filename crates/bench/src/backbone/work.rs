@@ -7,7 +7,7 @@ use taper_plan::Precision;
 
 use super::case::Case;
 
-/// What a worker is to do: pictures through a network with [`taper_graph::Weights::seeded`].
+/// What a worker should do: run pictures through a network with [`taper_graph::Weights::seeded`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) network: String,

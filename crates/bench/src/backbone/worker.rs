@@ -17,7 +17,7 @@ pub(crate) struct WorkerOptions {
     name: String,
 }
 
-/// Works as it is asked on standard input.
+/// Works as requested on standard input.
 pub(crate) fn work(options: &WorkerOptions) -> anyhow::Result<()> {
     match options.name.as_str() {
         "taper" => serve(&mut Taper::default()),

@@ -22,8 +22,7 @@ pub(crate) struct Window {
     pub(crate) activation: u32,
 }
 
-/// What pixels are normalised by, per channel: scale · x + shift; the same struct as in
-/// `kernels.cu`.
+/// The normalisation of pixels, per channel: scale · x + shift; the same struct as in `kernels.cu`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C)]
 pub(crate) struct Affine {
@@ -103,7 +102,7 @@ impl Window {
     }
 }
 
-/// What the kernels call an activation.
+/// The kernels' code for an activation.
 pub(crate) fn code(activation: Option<Activation>) -> u32 {
     match activation {
         None => 0,
@@ -151,14 +150,14 @@ pub(crate) struct Depthwise(pub(crate) Slide);
 
 /// A pointwise convolution whose filter stays f32, with bias, residual and activation, rounded
 /// once. Takes maps, weights f32 `[in, out]` and bias f32 `[out]`; the residual has the type of the
-/// maps and the shape of what comes out.
+/// maps and the shape of the output.
 pub(crate) struct Pointwise<'a> {
     pub(crate) activation: Option<Activation>,
     pub(crate) residual: Option<&'a Tensor>,
 }
 
 impl Pointwise<'_> {
-    /// What comes out of maps of this shape.
+    /// The output's shape for maps of this shape.
     pub(crate) fn output(
         &self,
         dims: &[usize],
@@ -185,8 +184,8 @@ pub(crate) struct MaxPool(pub(crate) Slide);
 pub(crate) struct Finish(pub(crate) Option<Activation>);
 
 /// Over the channels of each row, the last dimension: (x − mean) / √(variance + ε) · scale + bias,
-/// with the biased variance, as `torch.nn.LayerNorm`. Takes maps or vectors, scale and bias f32
-/// `[channels]`; gives their type.
+/// with the biased variance, as `torch.nn.LayerNorm`. Takes maps or vectors, and scale and bias f32
+/// `[channels]`; the output has the type of the input.
 pub(crate) struct LayerNorm {
     pub(crate) eps: f32,
 }

@@ -18,7 +18,7 @@ impl Fault {
         Self { status, what: what.into() }
     }
 
-    /// What the driver returns for it (`CUresult`).
+    /// The driver's error for it (`CUresult`).
     pub fn status(&self) -> i32 {
         self.status
     }

@@ -43,7 +43,7 @@ pub(crate) struct Outline {
     pub(crate) functions: HashMap<String, Header>,
 }
 
-/// The text and what it declares.
+/// The text and its declarations.
 pub(super) struct Source {
     pub(super) text: String,
     pub(super) outline: Outline,
@@ -52,7 +52,7 @@ pub(super) struct Source {
     pub(super) shared: Vec<Variable>,
 }
 
-/// The same text with blanks for comments.
+/// The same text with comments replaced by blanks.
 pub(crate) fn without_comments(text: &str) -> Cow<'_, str> {
     if !text.contains("//") && !text.contains("/*") {
         return Cow::Borrowed(text);
