@@ -71,7 +71,7 @@ fn broken_pictures_are_named_and_nonsense_is_refused() {
         .complains(1, &["no/folder"]);
 }
 
-/// Of rock-paper-scissors 2,520 and 5,040, the tutorial's figures.
+/// For rock-paper-scissors 2,520 and 5,040, the tutorial's figures.
 #[test]
 fn two_views_of_real_pictures() {
     for set in picture_sets() {

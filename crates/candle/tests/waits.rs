@@ -16,7 +16,7 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
 
     let Ok(device) = std::env::var("TAPER_TEST_DEVICE") else {
         taper_testing::skip(
-            "TAPER_TEST_DEVICE names no device of CUDA, so there is nobody to wait for",
+            "TAPER_TEST_DEVICE names no device of CUDA, so there is nothing to wait for",
         );
         return;
     };
@@ -25,7 +25,7 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     type Count = unsafe extern "C" fn(*const c_char) -> u64;
     // SAFETY: if there is a function of this name, it is the emulated device's.
     let Ok(count) = (unsafe { process.get::<Count>(b"taper_emulator_count\0") }) else {
-        taper_testing::skip("only the emulated device counts who waits");
+        taper_testing::skip("only the emulated device counts waits");
         return;
     };
     let counted = |what: &CStr| {

@@ -30,7 +30,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         None => text,
     };
-    // A recipe file has fields, and the parser's message quotes it.
+    // Errors in a recipe file keep the field names, as the parser's message quotes the file.
     if matches!(known, Some(Error::RecipeFile { .. })) {
         return text;
     }

@@ -1,4 +1,4 @@
-//! Names of run folders, and how to continue in one.
+//! Names of run folders, and how to resume a run.
 
 use std::path::{Path, PathBuf};
 

@@ -85,8 +85,8 @@ fn a_known_set_is_fetched_verified_and_read_where_it_lies() {
     assert_eq!(again.samples(), dataset.samples());
 }
 
-/// Real pictures, packed as the archives of rock-paper-scissors are, give the data set that their
-/// folder gives.
+/// Real pictures, packed like the archives of rock-paper-scissors, give the same data set as their
+/// folder.
 #[test]
 fn real_pictures_from_archives_are_those_of_the_folder() {
     for set in picture_sets() {

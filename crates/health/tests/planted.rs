@@ -1,4 +1,4 @@
-//! Everything that is planted into real pictures is found, and next to nothing else.
+//! Every problem planted in real pictures is found, and almost nothing else.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::{
@@ -161,7 +161,7 @@ fn check(health: &Health, planted: &Planted) {
         .map(|d| if d.a.starts_with("test") { (&d.a, &d.b) } else { (&d.b, &d.a) })
         .map(|(copy, original)| (copy.clone(), original.clone()))
         .collect();
-    // Every copy with its very original, and no other picture.
+    // Every copy with its own original, and no other picture.
     assert_eq!(across, planted.copies);
 
     let mut conflicts: BTreeSet<&str> = BTreeSet::new();
@@ -201,7 +201,8 @@ fn what_is_planted_is_found(set: &PictureSet) {
     let health = inspect(&dataset, None, &Watch::default()).unwrap();
     check(&health, &planted);
     assert_eq!(health.pictures, set.pictures() + 12 + 4);
-    // What the sets have of their own: rendered hands in few poses; clip art, but little of it.
+    // Peculiarities of the sets themselves: rendered hands in few poses; a small amount of clip
+    // art.
     let (own, pages) = match set.name {
         "clip art" => (["few pictures"].as_slice(), 2),
         _ => (["drift", "low variety"].as_slice(), 3),

@@ -1,4 +1,4 @@
-//! Convolution: filters packed for an algorithm, and run by it; the direct algorithm.
+//! Convolution: packing filters for an algorithm, and running it; the direct algorithm.
 
 use crate::error::{check_len, product};
 use crate::filter::{Epilogue, PackedFilter};

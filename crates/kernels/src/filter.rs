@@ -1,4 +1,4 @@
-//! Filters in memory: what all algorithms read.
+//! Filters in memory, as all algorithms read them.
 
 use taper_simd::{AlignedBuffer, Tiling};
 

@@ -136,7 +136,7 @@ impl Artefact {
     fn read(file: WeightFile) -> Result<(Self, ArtefactWeights)> {
         let fail = |problem: String| Error::Artefact { file: file.name().into(), problem };
         let text = file.metadata().get(KEY).ok_or_else(|| {
-            fail("Taper has not written it; give the model.safetensors of a run folder".into())
+            fail("it was not written by Taper; give the model.safetensors of a run folder".into())
         })?;
         #[derive(Deserialize)]
         struct Version {

@@ -91,5 +91,5 @@ fn what_is_no_model_is_told() {
     assert!(error.contains("/no/such/model"), "{error}");
     let weights = b"\x02\0\0\0\0\0\0\0{}".to_vec();
     let error = text(Classifier::from_bytes("upload", weights, &options).unwrap_err());
-    assert!(error.contains("'upload'") && error.contains("has not written it"), "{error}");
+    assert!(error.contains("'upload'") && error.contains("not written by Taper"), "{error}");
 }

@@ -1,13 +1,13 @@
-//! Colours and texts of a picture, as SVG and as pixels.
+//! Colours and text of a chart, as SVG and as pixels.
 
 /// The text colour.
 pub(crate) const INK: &str = "#23282d";
-/// The colour of what explains.
+/// The colour of explanatory text.
 pub(crate) const FADED: &str = "#5f6870";
 /// The colour of grid lines.
 pub(crate) const GRID: &str = "#e4e7ea";
 
-/// Where a text lies relative to its point.
+/// The position of a text relative to its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,

@@ -100,7 +100,8 @@ fn bf16_features_mean_the_same(set: &PictureSet) {
     println!("least cosine {least:.6}");
     assert!(least >= 0.999, "{least}");
 
-    // Every third of many training pictures is enough for a head that tells the classes apart.
+    // Of many training pictures, every third is enough to train a head that distinguishes the
+    // classes.
     let (step, least) = if set.train > 100 { (3, 0.85) } else { (1, 0.75) };
     let train: Vec<usize> = dataset.indices(Some(Split::Train)).into_iter().step_by(step).collect();
     let train = features(&dataset, &train, Form::Plan, Precision::F32);

@@ -1,4 +1,4 @@
-//! Which instructions run for which element type and class.
+//! Selects the instructions for an element type and a class.
 
 #[cfg(target_arch = "x86_64")]
 use crate::class::Isa;

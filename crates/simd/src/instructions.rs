@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// What activations and filters are stored in: [`f32`] or [`Bf16`](crate::Bf16). Sums are always
+/// The element type of activations and filters: [`f32`] or [`Bf16`](crate::Bf16). Sums are always
 /// f32.
 pub trait Element:
     Copy + Default + Send + Sync + PartialEq + fmt::Debug + Instructions + 'static

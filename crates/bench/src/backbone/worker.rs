@@ -1,4 +1,4 @@
-//! A worker: a process that does what it is asked on standard input.
+//! A worker: a process that works as requested on standard input.
 
 use anyhow::{Context, bail};
 use rayon::{ThreadPool, ThreadPoolBuilder};

@@ -1,5 +1,5 @@
-//! The layers of a frozen network that candle has no fast form of, as custom operations: their
-//! settings and shapes. Maps are `[n, height, width, channels]`.
+//! The layers of a frozen network for which candle has no fast implementation, as custom
+//! operations: their settings and shapes. Maps are `[n, height, width, channels]`.
 
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use taper_graph::{Activation, Padding};
@@ -70,13 +70,13 @@ impl Slide {
 }
 
 impl Window {
-    /// The shape of what comes out.
+    /// The shape of the output.
     pub(crate) fn output(&self) -> Shape {
         let sizes = [self.n, self.out_height, self.out_width, self.channels];
         Shape::from(sizes.map(|size| size as usize).to_vec())
     }
 
-    /// For each output pixel in order, its taps that lie inside: (tap, pixel of the input).
+    /// For each output pixel in order, its taps inside the map: (tap, pixel of the input).
     pub(super) fn visit(
         &self,
         mut each: impl FnMut(usize, &mut dyn Iterator<Item = (usize, usize)>),

@@ -1,5 +1,5 @@
-//! The custom operations computed: in plain Rust on the CPU, as the reference, and on CUDA by
-//! kernels of our own.
+//! The implementation of the custom operations: in plain Rust on the CPU, as the reference, and on
+//! CUDA by Taper's own kernels.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::status::{ERROR_INVALID_PTX, Status};
 
-/// Why a kernel did not run, or not to its end.
+/// Why a kernel did not run, or did not finish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub(crate) status: Status,
