@@ -100,7 +100,7 @@ fn every_field_is_checked() {
         (Shape::Polynomial { power: 1.0, end_factor: -0.1 }, "end_factor"),
     ] {
         let said = check(bad).unwrap_err().to_string();
-        assert!(said.starts_with(&format!("schedule: {field} is")), "{said}");
+        assert!(said.starts_with(&format!("{field} is")), "{said}");
     }
     let warm = |over, start_factor| {
         let warmup = Some(Warmup { over, start_factor });

@@ -47,7 +47,7 @@ fn text(pointers: usize, before: &str, body: &str) -> String {
         (0..pointers).map(|n| format!("ld.param.u64 %rd{n}, [p{n}];")).collect();
     format!(
         ".version 9.0\n.target sm_90\n.address_size 64\n{before}\n.visible .entry k({}) {{\n\
-         .reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<20>; .reg .f32 %f<9>;\n\
+         .reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<20>; .reg .f32 %f<9>; \
          .reg .b64 %rd<20>;\n\
          mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;\n\
          mad.lo.s32 %r0, %r2, %r3, %r1;\n{}\n{body}\nret; }}",
