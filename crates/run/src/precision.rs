@@ -70,7 +70,7 @@ const ROUNDS: usize = 3;
 impl PrecisionChoice {
     /// The precision that the choice results in here. On the CPU, bf16 is measured against f32:
     /// some processors multiply it at twice the rate of f32, others at the same rate or half of it,
-    /// and no list says which. Choosing bf16 without any gain causes a warning.
+    /// and no list says which. Without instructions for bf16 `auto` is f32. Choosing bf16 without any gain causes a warning.
     ///
     /// # Errors
     /// If the network cannot be built.
@@ -85,6 +85,10 @@ impl PrecisionChoice {
             Self::Auto if !place.is_cpu() => Ok(Precision::Bf16),
             Self::Fixed(precision) if !place.is_cpu() || precision != Precision::Bf16 => {
                 Ok(precision)
+            }
+            Self::Auto if spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) => {
+                progress.say("precision auto: f32, since bf16 would be computed in f32 here");
+                Ok(Precision::F32)
             }
             Self::Auto | Self::Fixed(_) => {
                 let gain =
@@ -156,7 +160,6 @@ mod tests {
         let session = Session::quiet();
         let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &spec, &session).unwrap();
         assert!(chosen.is_for_cpu());
-        // Without vector instructions bf16 is converted in software, which never pays.
         let portable = BackboneSpec { kernels: Kernels::Portable, ..spec };
         let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &portable, &session).unwrap();
         assert_eq!(chosen, Precision::F32);

@@ -50,12 +50,29 @@ fn callbacks_of_the_callers_own_steer_a_training() {
     assert_eq!((answer.epochs, answer.stopped), (2, Outcome::Early));
     // A complete run stays complete, with or without callbacks.
     assert!(matches!(resume(&run, &Session::quiet()).unwrap(), Resumed::Complete(_)));
-    std::fs::remove_file(run.join("result.json")).unwrap();
-    // An incomplete one resumes with the callbacks that it had, and with no others.
+}
+
+#[test]
+fn a_run_resumes_with_the_callbacks_that_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe =
+        Recipe { data: photos(folder.path()), size: Some(64), epochs: 6, ..Recipe::default() };
+    let run = folder.path().join("run");
+    let fail = |event: &Event<'_>, _: &mut Vec<Action>| match event {
+        Event::EpochEnd { epoch: 2, .. } => Err("the power is gone".into()),
+        _ => Ok(()),
+    };
+    let own: OwnCallbacks = vec![Box::new(from_fn("enough", fail))];
+    let error = train_with(recipe.check().unwrap(), &run, own, &Session::quiet()).unwrap_err();
+    assert!(format!("{error:?}").contains("the power is gone"), "{error:?}");
     let error = resume(&run, &Session::quiet()).unwrap_err().to_string();
     assert!(error.contains("enough"), "{error}");
-    let resumed = resume_with(&run, stop_after(1), &Session::quiet()).unwrap();
-    assert!(matches!(resumed, Resumed::Trained(_)));
+    match resume_with(&run, stop_after(3), &Session::quiet()).unwrap() {
+        Resumed::Trained(answer) => {
+            assert_eq!((answer.epochs, answer.stopped), (4, Outcome::Early))
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Counts how often each picture is read.
