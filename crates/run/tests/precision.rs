@@ -129,7 +129,7 @@ fn bf16_on_a_device_is_near_f32_on_the_cpu() {
     for set in picture_sets() {
         let dataset = open(&set);
         let test = dataset.indices(Some(Split::Test));
-        // Twelve of each set.
+        // At most twelve of each set.
         let test: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(12)).collect();
         let single = features(&dataset, &test, Form::Plan, Precision::F32);
         for (precision, bound) in
