@@ -39,6 +39,7 @@ pub trait Task: Copy {
 /// Every function needs the instructions of the class; loads and stores need as many values at the
 /// pointer as documented. `load32`/`store32` move `LANES` f32, `load`/`store` `LANES` elements; the
 /// forms in `_n` move `n < LANES`.
+#[allow(clippy::missing_safety_doc, reason = "the trait says it for all of them")]
 pub trait Simd: Copy + 'static {
     /// What memory holds.
     type Elem: Element;
