@@ -1,5 +1,5 @@
-//! Any bytes as a torch checkpoint: as a file, as the pickle in an archive, as the pickle of the old
-//! format.
+//! Any bytes as a torch checkpoint: as a file, as the pickle in an archive, as the pickle of the
+//! old format.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -70,7 +70,8 @@ const ROUNDS: usize = 3;
 impl PrecisionChoice {
     /// The precision that the choice results in here. On the CPU, bf16 is measured against f32:
     /// some processors multiply it at twice the rate of f32, others at the same rate or half of it,
-    /// and no list says which. Without instructions for bf16 `auto` is f32. Choosing bf16 without any gain causes a warning.
+    /// and no list says which. Without instructions for bf16 `auto` is f32. Choosing bf16 without
+    /// any gain causes a warning.
     ///
     /// # Errors
     /// If the network cannot be built.
