@@ -1,6 +1,6 @@
 //! A worker: a process that works as requested on standard input.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(crate) fn work(options: &WorkerOptions) -> anyhow::Result<()> {
         #[cfg(feature = "peers")]
         other => super::crates::work(other),
         #[cfg(not(feature = "peers"))]
-        other => bail!("no worker is called {other}"),
+        other => anyhow::bail!("no worker is called {other}"),
     }
 }
 
