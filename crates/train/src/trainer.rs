@@ -121,7 +121,7 @@ where
         })
     }
 
-    /// Sets the base learning rate, e.g. to the one that [`HeadTrainer::find_rate`] found.
+    /// Sets the base learning rate, e.g. to the one that [`Trainer::find_rate`] found.
     pub fn set_learning_rate(&mut self, rate: f64) {
         self.base_rate = rate;
     }

@@ -49,7 +49,8 @@ enum Recipe {
 /// Looks up everything that `graph` needs in a file.
 ///
 /// # Errors
-/// [`Error::Naming`] if the file follows a convention that does not fit this network's arithmetic.
+/// [`crate::Error::Naming`] if the file follows a convention that does not fit this network's
+/// arithmetic.
 pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
     keras::refuse_other_networks(&file, graph)?;
     let tensors = look_up(&file, graph);
