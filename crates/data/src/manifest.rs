@@ -258,7 +258,7 @@ mod tests {
             ("path,label,split\na/00.jpg,x,dev\n", "line 2", "'dev'"),
             ("path,label\na/00.jpg,x\nb/00.jpg,y\n./a/00.jpg,y\n", "line 4", "line 2"),
             ("path,label\na,b,c\n", "line 2", "3 fields"),
-            ("path,label\nhttps://example.org/a.jpg,x\n", "line 2", "address"),
+            ("path,label\nhttps://example.org/a.jpg,x\n", "line 2", "is a URL"),
         ];
         for (text, line, expected) in cases {
             let (_root, path) = write("list.csv", text);
