@@ -104,7 +104,7 @@ fn weights_that_would_load_and_be_wrong_are_refused_and_all_that_is_wrong_is_lis
     write(&path, &Weights::seeded_by_name(shapes), str::to_owned);
     let error = resolve(model, &choice).unwrap_err().to_string();
     for words in [
-        "1 missing: 'layer3.0.conv2.weight' (nearest there: 'layer3.0.convolution2.weight')",
+        "1 missing: 'layer3.0.conv2.weight' (nearest found: 'layer3.0.convolution2.weight')",
         "1 of a different shape: 'bn1.bias' is [32], needed [64]",
         "1 unexpected: 'layer3.0.convolution2.weight'",
     ] {
