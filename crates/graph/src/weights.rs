@@ -244,7 +244,7 @@ mod tests {
         weights.insert("conv_stem.wait", shape, values);
         weights.insert("classifier.bias", vec![3], vec![0.0; 3]);
         let error = check_weights(&graph, &weights).unwrap_err().to_string();
-        assert!(error.contains("'conv_stem.weight' (nearest there: 'conv_stem.wait')"), "{error}");
+        assert!(error.contains("'conv_stem.weight' (nearest found: 'conv_stem.wait')"), "{error}");
         assert!(error.contains("'classifier.bias' is [3], needed [10]"), "{error}");
         assert!(error.contains("1 unexpected: 'conv_stem.wait'"), "{error}");
     }
