@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use taper_callbacks::{Action, Event, StopReason, from_fn};
+use taper_callbacks::{Action, Event, Every, StopReason, from_fn};
 use taper_core::{ClassNames, FrozenBackbone, Precision, Preprocessing, Split};
 use taper_data::{Content, Dataset, Item, PictureSource, Sample, fixture};
 use taper_feature_cache::FeatureCache;
@@ -18,8 +18,8 @@ use taper_model::PlanBackbone;
 use taper_picture::Defect;
 use taper_plan::{Kernels, Output};
 use taper_run::{
-    NamedViews, Outcome, OwnCallbacks, Recipe, Resumed, Session, Views, extract, resume,
-    resume_with, train_with,
+    CheckpointSettings, NamedViews, Outcome, OwnCallbacks, Recipe, Resumed, Session, Views,
+    extract, resume, resume_with, train_with,
 };
 
 fn photos(folder: &Path) -> String {
@@ -55,8 +55,9 @@ fn callbacks_of_the_callers_own_steer_a_training() {
 #[test]
 fn a_run_resumes_with_the_callbacks_that_it_had() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe =
-        Recipe { data: photos(folder.path()), size: Some(64), epochs: 6, ..Recipe::default() };
+    let checkpoints = CheckpointSettings { every: Every::Epochs(1), keep: 1 };
+    let data = photos(folder.path());
+    let recipe = Recipe { data, size: Some(64), epochs: 6, checkpoints, ..Recipe::default() };
     let run = folder.path().join("run");
     let fail = |event: &Event<'_>, _: &mut Vec<Action>| match event {
         Event::EpochEnd { epoch: 2, .. } => Err("the power is gone".into()),
