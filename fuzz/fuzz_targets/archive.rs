@@ -3,8 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use taper_data::{Content, FolderUse, open_archive};
-use taper_picture::{DecodeOptions};
+use taper_data::Content;
+use taper_picture::DecodeOptions;
+use taper_sources::{FolderUse, open_archive};
 
 const LIMIT: u64 = 1 << 20;
 

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use taper_data::{FolderUse, ValChoice, open_manifest};
+use taper_data::ValChoice;
+use taper_sources::{FolderUse, open_manifest};
 
 fuzz_target!(|bytes: &[u8]| {
     for extension in ["csv", "jsonl"] {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use taper_data::{FolderUse, open_parquet};
+use taper_sources::{FolderUse, open_parquet};
 
 fuzz_target!(
     init: {

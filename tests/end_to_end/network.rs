@@ -7,7 +7,7 @@ use taper_testing::hub::{COMMIT, Fault, HubServer, Route};
 use crate::support::{Ran, run, taper};
 
 fn parquet(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/reference/parquet");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sources/tests/reference/parquet");
     fs::read(folder.join(name)).unwrap()
 }
 

@@ -11,8 +11,9 @@ use std::{error::Error, sync::Arc, time::Instant};
 use image::RgbImage;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{Augment, FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_data::{Augment, Item, Loader, LoaderOptions};
 use taper_picture::Preparer;
+use taper_sources::{FolderUse, open_folder};
 
 struct Views(Augmenter);
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use image::RgbImage;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{Augment, Batch, FolderUse, Item, Loader, LoaderOptions, fixture, open_folder};
+use taper_data::{Augment, Batch, Item, Loader, LoaderOptions, fixture};
 use taper_picture::Preparer;
+use taper_sources::{FolderUse, open_folder};
 
 struct Views(Augmenter);
 

@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_candle::{DeviceBackbone, open_device};
 use taper_core::{DeviceChoice, Fit, FrozenBackbone, Interpolation, Precision, Preprocessing};
-use taper_data::{Dataset, FolderUse, Item, open_path};
+use taper_data::{Dataset, Item};
 use taper_graph::{WeightSource, Weights};
 use taper_run::{Session, extract};
+use taper_sources::{FolderUse, open_path};
 
 use crate::{
     backbone::{NETWORKS, graph, pixels},

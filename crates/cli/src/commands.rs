@@ -5,7 +5,6 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use taper_core::{OutOfRange, Split};
-use taper_data::FolderUse;
 use taper_lr_finder::Method;
 use taper_model::{OpenOptions, Prediction};
 use taper_picture::Finding;
@@ -13,6 +12,7 @@ use taper_run::{
     Answer, CrossValidation, KNOWN_DATASETS, Outcome, Recipe, Resumed, Session, open_classifier,
     open_data_with, pretrained_classifier,
 };
+use taper_sources::FolderUse;
 use taper_zoo::WeightsChoice;
 
 use crate::{

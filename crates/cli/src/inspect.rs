@@ -1,9 +1,9 @@
 use std::fs;
 
 use anyhow::Context as _;
-use taper_data::FolderUse;
 use taper_health::{draw_sheets, fix};
 use taper_run::{EmbedWith, Session, open_data_with};
+use taper_sources::FolderUse;
 
 use crate::{
     args::InspectArgs,

@@ -6,8 +6,8 @@
 use std::{error::Error, fs, time::Instant};
 
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{FolderUse, open_folder};
 use taper_picture::{DecodeOptions, Preparer, decode};
+use taper_sources::{FolderUse, open_folder};
 
 /// The least time of seven, in milliseconds per picture: other work on the machine only ever adds.
 fn least(pictures: usize, mut work: impl FnMut()) -> f64 {

@@ -6,8 +6,9 @@
 use std::{error::Error, sync::Arc, time::Instant};
 
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_data::{Item, Loader, LoaderOptions};
 use taper_picture::prepare;
+use taper_sources::{FolderUse, open_folder};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use taper_core::{ClassNames, OutOfRange, Split, hex};
 
-use crate::{CacheOptions, Error, Result, picture_cache::PictureCache};
+use crate::{CacheOptions, Error, Result, class_key, picture_cache::PictureCache};
 use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode, misnamed};
 
 /// One labelled picture of a data set.
@@ -212,7 +212,10 @@ impl Dataset {
         Ok(self)
     }
 
-    pub(crate) fn with_index_report(
+    /// The same data set with what its source found besides the pictures: files that cannot be
+    /// used, remarks about the whole, and files that are no pictures.
+    #[must_use]
+    pub fn with_index_report(
         mut self,
         findings: Vec<Finding>,
         remarks: Vec<String>,
@@ -333,8 +336,9 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The same samples under another list of classes, matched by name: the way to evaluate a model
-    /// on a data set that lacks some of its classes or was indexed on its own.
+    /// The same samples under another list of classes, matched by name, or else by
+    /// [key](crate::class_key): the way to evaluate a model on a data set that lacks some of its
+    /// classes or was indexed on its own.
     ///
     /// # Errors
     /// [`Error::UnknownClass`] if `classes` lacks one of this data set's.
@@ -343,10 +347,12 @@ impl Dataset {
             .classes
             .iter()
             .map(|name| {
-                classes.label(name).ok_or_else(|| Error::UnknownClass {
-                    place: self.place(),
-                    class: name.into(),
-                    known: classes.iter().collect::<Vec<_>>().join(", "),
+                classes.label(name).or_else(|| by_key(classes, name)).ok_or_else(|| {
+                    Error::UnknownClass {
+                        place: self.place(),
+                        class: name.into(),
+                        known: classes.iter().collect::<Vec<_>>().join(", "),
+                    }
                 })
             })
             .collect::<Result<Vec<u32>>>()?;
@@ -540,6 +546,14 @@ impl Dataset {
         }
         hex(&hash.finalize())
     }
+}
+
+/// The label of the only class with the same key.
+fn by_key(classes: &ClassNames, name: &str) -> Option<u32> {
+    let key = class_key(name);
+    let mut found = (0..).zip(classes.iter()).filter(|(_, own)| class_key(own) == key);
+    let label = found.next()?.0;
+    found.next().is_none().then_some(label)
 }
 
 /// SHA-256 of a picture's content: of its encoded bytes, or of width, height (u32, little endian)

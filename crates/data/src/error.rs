@@ -11,24 +11,6 @@ use taper_picture::Finding;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing lies at the path.
-    #[error("{}: there is no such folder: check the spelling, or give the folder that holds train/ and test/, or one folder per class", path.display())]
-    Missing {
-        /// The path that was asked for.
-        path: PathBuf,
-    },
-    /// The path leads to a file.
-    #[error("{}: this is a file: give the folder that holds train/ and test/, or one folder per class", path.display())]
-    NotAFolder {
-        /// The path that was asked for.
-        path: PathBuf,
-    },
-    /// The path leads to a file that is not a known kind of source.
-    #[error("{}: this file is neither a manifest (.csv, .jsonl) nor an archive (.zip, .tar): give one of these, or a folder of pictures", path.display())]
-    NotASource {
-        /// The path that was asked for.
-        path: PathBuf,
-    },
     /// An I/O error.
     #[error("{}: {source}", path.display())]
     Io {
@@ -42,24 +24,6 @@ pub enum Error {
     NoPictures {
         /// The folder that was searched.
         path: PathBuf,
-    },
-    /// There are pictures where only class folders are expected.
-    #[error("{}: {count} picture(s), such as '{example}', are not in a class folder: move each into a folder named after its class", path.display())]
-    LoosePictures {
-        /// The folder in which they lie.
-        path: PathBuf,
-        /// How many there are.
-        count: usize,
-        /// The name of the first.
-        example: String,
-    },
-    /// A folder of a class has no picture.
-    #[error("{}: class '{class}' has no pictures: add some or remove the folder", path.display())]
-    EmptyClass {
-        /// The class's folder.
-        path: PathBuf,
-        /// The class.
-        class: String,
     },
     /// A class occurs in a split but cannot be learned, as the training split lacks it.
     #[error("{}: class '{class}' is only in {split}, not in train: a network cannot learn it; add training pictures, remove the folder, or correct its name{}", path.display(), near(nearest))]
@@ -88,34 +52,6 @@ pub enum Error {
         path: PathBuf,
         /// The split folder that is there.
         found: String,
-    },
-    /// Two folders mean the same split.
-    #[error("{}: '{first}' and '{second}' both mean the split {split}: keep one", path.display())]
-    SplitTwice {
-        /// The data set.
-        path: PathBuf,
-        /// The split.
-        split: Split,
-        /// One of the folders.
-        first: String,
-        /// The other one.
-        second: String,
-    },
-    /// The data set is one folder deeper.
-    #[error("{}: the data set seems to be one folder deeper: give {}", path.display(), inner.display())]
-    OneDeeper {
-        /// The path that was asked for.
-        path: PathBuf,
-        /// The folder that looks like a data set.
-        inner: PathBuf,
-    },
-    /// A class name cannot be used.
-    #[error("{place}: {source}")]
-    Classes {
-        /// The data set.
-        place: String,
-        /// What is wrong with the names.
-        source: taper_core::Error,
     },
     /// The data set has a class that the model does not know.
     #[error("{place}: the model does not know the class '{class}'; it knows {known}")]
@@ -171,32 +107,6 @@ pub enum Error {
         /// The pictures, at least one.
         findings: Vec<Finding>,
     },
-    /// A line of a manifest cannot be understood.
-    #[error("{}, line {line}: {problem}", path.display())]
-    Manifest {
-        /// The manifest.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: u64,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// An archive cannot be read, or cannot be trusted.
-    #[error("{}: {problem}", path.display())]
-    Archive {
-        /// The archive.
-        path: PathBuf,
-        /// What is wrong, and what helps.
-        problem: String,
-    },
-    /// A table cannot be read as a data set.
-    #[error("{}: {problem}", path.display())]
-    Table {
-        /// The table.
-        path: PathBuf,
-        /// What is wrong, and what helps.
-        problem: String,
-    },
     /// An expression for groups cannot be used.
     #[error("`group_by` '{expression}': {problem}")]
     GroupBy {
@@ -219,9 +129,6 @@ pub enum Error {
         /// How many are needed.
         needed: usize,
     },
-    /// A file could not be fetched.
-    #[error("{0}, or fetch the files by hand and open their folder")]
-    Fetch(#[from] taper_fetch::Error),
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
@@ -257,10 +164,24 @@ fn more(n: usize) -> String {
 
 impl Fault for Error {
     fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Setting(_) | Self::ValChoice { .. } | Self::NoSplit { .. } | Self::GroupBy { .. }
-        )
+        match self {
+            Self::Setting(_)
+            | Self::ValChoice { .. }
+            | Self::NoSplit { .. }
+            | Self::GroupBy { .. }
+            | Self::UnknownClass { .. } => true,
+            Self::Io { .. }
+            | Self::NoPictures { .. }
+            | Self::NotInTrain { .. }
+            | Self::OneClass { .. }
+            | Self::NoTrain { .. }
+            | Self::TooFew { .. }
+            | Self::Refused { .. }
+            | Self::TooFewGroups { .. }
+            | Self::NoSample { .. }
+            | Self::Picture(_)
+            | Self::View(_) => false,
+        }
     }
 
     fn setting(&self) -> Option<&OutOfRange> {

@@ -9,7 +9,7 @@ use std::{
 
 use image::RgbImage;
 
-use crate::{Error, Result, archive::Window};
+use crate::{Error, Result, window::Window};
 use taper_picture::Picture;
 
 /// How much of its decoded pictures a data set keeps: see

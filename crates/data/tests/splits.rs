@@ -177,7 +177,7 @@ fn splits_can_lose_what_is_unusable() {
 fn groups_stay_together_and_come_close_to_the_fraction() {
     let root = tempfile::tempdir().unwrap();
     taper_data::fixture::write_folder(root.path(), &[("", 60)], &["a", "b"]).unwrap();
-    let dataset = taper_data::open_folder(root.path(), taper_data::FolderUse::Train).unwrap();
+    let dataset = taper_sources::open_folder(root.path(), taper_sources::FolderUse::Train).unwrap();
     let dataset = dataset.group_by(r"^(\w+/\d)\d").unwrap();
     for seed in 0..5 {
         let splits = dataset.splits(ValChoice::Fraction(0.2), seed).unwrap();
@@ -202,7 +202,7 @@ fn folds_cover_everything_once() {
     let root = tempfile::tempdir().unwrap();
     taper_data::fixture::write_folder(root.path(), &[("train", 7), ("test", 2)], &["a", "b"])
         .unwrap();
-    let dataset = taper_data::open_folder(root.path(), taper_data::FolderUse::Train).unwrap();
+    let dataset = taper_sources::open_folder(root.path(), taper_sources::FolderUse::Train).unwrap();
     let mut seen = Vec::new();
     for fold in 0..3 {
         let splits = dataset.fold(3, fold, 9).unwrap();

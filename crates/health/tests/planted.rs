@@ -10,9 +10,9 @@ use std::{
 
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use taper_core::random::{Key, Purpose, Stream};
-use taper_data::{FolderUse, open_folder};
 use taper_health::{Health, Likeness, Strength, Watch, draw_sheets, fix, inspect, quick};
 use taper_picture::DefectKind;
+use taper_sources::{FolderUse, open_folder};
 use taper_testing::pictures::{PictureSet, picture_sets};
 
 const SEED: u64 = 20261123;

@@ -12,14 +12,37 @@ use image::{
     RgbaImage, error::LimitErrorKind, metadata::Orientation,
 };
 
-use crate::{DecodeOptions, Defect, DefectKind, jpeg};
+use crate::{DecodeOptions, Defect, DefectKind, jpeg, tiff};
 
 /// The formats that can be decoded, for messages.
 pub const FORMATS: &str = if cfg!(feature = "tiff") {
-    "JPEG, PNG, WebP, GIF, BMP or TIFF"
+    "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, QOI, TGA or ICO"
 } else {
-    "JPEG, PNG, WebP, GIF or BMP"
+    "JPEG, PNG, WebP, GIF, BMP, PNM, QOI, TGA or ICO"
 };
+
+/// Picture formats by extension that exist but cannot be decoded here.
+const FOREIGN: [(&str, &str); 14] = [
+    ("heic", "HEIC"),
+    ("heif", "HEIC"),
+    ("avif", "AVIF"),
+    ("jp2", "JPEG 2000"),
+    ("jxl", "JPEG XL"),
+    ("psd", "Photoshop"),
+    ("svg", "SVG"),
+    ("dds", "DirectDraw"),
+    ("hdr", "Radiance HDR"),
+    ("dng", "raw camera"),
+    ("cr2", "raw camera"),
+    ("nef", "raw camera"),
+    ("arw", "raw camera"),
+    ("exr", "OpenEXR"),
+];
+
+/// The name of the picture format that a lower-case extension stands for, if it cannot be decoded.
+pub fn foreign_format(extension: &str) -> Option<&'static str> {
+    FOREIGN.iter().find(|(own, _)| *own == extension).map(|(_, name)| *name)
+}
 
 /// A decoded picture.
 #[derive(Debug, Clone)]
@@ -49,7 +72,7 @@ impl Picture {
 
 /// Decodes a picture to u8 RGB, upright.
 ///
-/// - The format is guessed from the content.
+/// - The format is guessed from the content. (TGA has no signature: its header must make sense.)
 /// - EXIF orientation is applied (JPEG, PNG, WebP, TIFF).
 /// - Grey is repeated into three channels; palettes are resolved.
 /// - Alpha is composited over white: `c·a/255 + 255 − a`, rounded.
@@ -70,8 +93,10 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> 
     if bytes.len() as u64 > options.max_bytes {
         return Err(options.too_many_bytes(bytes.len() as u64));
     }
-    let Ok(format) = image::guess_format(bytes) else {
-        return Err(not_a_picture(bytes));
+    let format = match image::guess_format(bytes) {
+        Ok(format) => format,
+        Err(_) if is_tga(bytes) => ImageFormat::Tga,
+        Err(_) => return Err(not_a_picture(bytes)),
     };
     let (pixels, orientation) = match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, options)?,
@@ -136,6 +161,10 @@ pub(crate) fn name(format: ImageFormat) -> &'static str {
         ImageFormat::Bmp => "BMP",
         ImageFormat::Tiff => "TIFF",
         ImageFormat::Avif => "AVIF",
+        ImageFormat::Pnm => "PNM",
+        ImageFormat::Qoi => "QOI",
+        ImageFormat::Tga => "TGA",
+        ImageFormat::Ico => "ICO",
         _ => "another picture format",
     }
 }
@@ -179,7 +208,27 @@ fn heif_brand(bytes: &[u8]) -> Option<&'static str> {
 
 /// Whether the first bytes are those of a picture that can be decoded.
 pub fn looks_like_picture(head: &[u8]) -> bool {
-    image::guess_format(head).is_ok_and(is_supported)
+    match image::guess_format(head) {
+        // Text may begin with the two letters that are PNM's signature.
+        Ok(ImageFormat::Pnm) => head.get(2).is_some_and(u8::is_ascii_whitespace),
+        Ok(format) => is_supported(format),
+        Err(_) => false,
+    }
+}
+
+/// Whether a header is that of a TGA file.
+fn is_tga(bytes: &[u8]) -> bool {
+    let Some([_, colours, kind, _, _, _, _, _, _, _, _, _, w0, w1, h0, h1, depth, _]) =
+        bytes.first_chunk::<18>()
+    else {
+        return false;
+    };
+    let palette = matches!(kind, 1 | 9);
+    matches!(kind, 1..=3 | 9..=11)
+        && *colours == u8::from(palette)
+        && matches!(depth, 8 | 15 | 16 | 24 | 32)
+        && [*w0, *w1] != [0, 0]
+        && [*h0, *h1] != [0, 0]
 }
 
 fn is_supported(format: ImageFormat) -> bool {
@@ -191,6 +240,10 @@ fn is_supported(format: ImageFormat) -> bool {
             | ImageFormat::Gif
             | ImageFormat::Bmp
             | ImageFormat::Tiff
+            | ImageFormat::Pnm
+            | ImageFormat::Qoi
+            | ImageFormat::Tga
+            | ImageFormat::Ico
     )
 }
 
@@ -213,12 +266,12 @@ fn decode_other(
     // Enough for the widest pixels (four channels of 16 bits) and the decoder's own memory.
     limits.max_alloc = Some(options.max_pixels.saturating_mul(8).saturating_add(64 << 20));
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| defect(format, &e))?;
+    let mut decoder = reader.into_decoder().map_err(|e| defect(format, bytes, &e))?;
     let (width, height) = decoder.dimensions();
     options.check_size(width, height)?;
     // A broken EXIF block does not make a picture unusable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let picture = DynamicImage::from_decoder(decoder).map_err(|e| defect(format, &e))?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(|e| defect(format, bytes, &e))?;
     Ok((to_rgb(picture), orientation))
 }
 
@@ -253,8 +306,14 @@ fn upright(pixels: RgbImage, orientation: Orientation) -> RgbImage {
     picture.into_rgb8()
 }
 
-fn defect(format: ImageFormat, error: &ImageError) -> Defect {
+fn defect(format: ImageFormat, bytes: &[u8], error: &ImageError) -> Defect {
     let format_name = name(format);
+    if format == ImageFormat::Tiff
+        && let Some(kind) = tiff::unusual(bytes)
+    {
+        let reason = format!("is TIFF with {kind}, which is not supported: save it as PNG or JPEG");
+        return Defect::new(DefectKind::Unsupported, reason);
+    }
     match error {
         ImageError::Unsupported(_) => Defect::new(
             DefectKind::Unsupported,

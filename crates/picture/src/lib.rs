@@ -14,12 +14,13 @@ mod limits;
 mod prepare;
 mod resizer;
 mod spare;
+mod tiff;
 #[cfg(feature = "warp")]
 mod warper;
 
 pub use decode::{
-    FORMATS, Picture, decode, decode_file, format_of_extension, looks_like_picture, misnamed,
-    read_file,
+    FORMATS, Picture, decode, decode_file, foreign_format, format_of_extension, looks_like_picture,
+    misnamed, read_file,
 };
 pub use defect::{Defect, DefectKind, Finding};
 pub use error::{Error, Result};

@@ -6,8 +6,8 @@ use crate::{Defect, DefectKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// The largest number of pixels a picture may have; larger ones are refused from their header
-    /// alone, without allocating. Default 100 million, as a guard against decompression bombs
-    /// (Pillow warns above 89 million).
+    /// alone, without allocating. Default 178,956,970, as a guard against decompression bombs:
+    /// above it Pillow raises `DecompressionBombError`.
     pub max_pixels: u64,
     /// The largest encoded size in bytes. Default 256 MiB.
     pub max_bytes: u64,
@@ -15,7 +15,7 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_pixels: 100_000_000, max_bytes: 256 << 20 }
+        Self { max_pixels: 178_956_970, max_bytes: 256 << 20 }
     }
 }
 
@@ -30,7 +30,7 @@ impl DecodeOptions {
             return Err(Defect::new(
                 DefectKind::TooLarge,
                 format!(
-                    "has {width} × {height} pixels, more than the limit of {} million: scale it down",
+                    "has {width} × {height} pixels, more than the limit of {} million: scale it down, or raise `max_pixels`",
                     self.max_pixels / 1_000_000
                 ),
             ));

@@ -3,6 +3,7 @@
 mod axis;
 mod error;
 mod figure;
+mod mark;
 mod matrix;
 mod picture;
 mod raster;

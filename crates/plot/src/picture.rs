@@ -5,6 +5,7 @@ use tiny_skia::Pixmap;
 
 use crate::{
     Error, Result,
+    mark::marked,
     raster::{Shape, draw},
 };
 
@@ -36,7 +37,8 @@ impl Picture {
     /// # Errors
     /// [`Error::Scale`] if it is not above 0 or asks for more than 16,384 pixels a side.
     pub fn png(&self, scale: f32) -> Result<Vec<u8>> {
-        self.pixmap(scale)?.encode_png().map_err(|e| Error::Raster(e.to_string()))
+        let png = self.pixmap(scale)?.encode_png();
+        png.map(marked).map_err(|e| Error::Raster(e.to_string()))
     }
 
     pub(crate) fn pixmap(&self, scale: f32) -> Result<Pixmap> {

@@ -2,6 +2,7 @@ use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::{
     Error, Result,
+    mark::marked,
     style::{Anchor, FADED, GRID, INK, Type},
     svg::{Svg, fitted},
 };
@@ -111,7 +112,7 @@ impl Sheet {
         for (tile, place) in self.tiles.iter().zip(places) {
             show(&mut pixels, tile, place, side)?;
         }
-        pixels.encode_png().map_err(|e| Error::Raster(e.to_string()))
+        pixels.encode_png().map(marked).map_err(|e| Error::Raster(e.to_string()))
     }
 }
 

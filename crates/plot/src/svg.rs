@@ -150,6 +150,7 @@ impl Svg {
         let svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
              font-family=\"Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif\">\n\
+             <!-- Taper figure -->\n\
              <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n{}</svg>\n",
             self.body
         );

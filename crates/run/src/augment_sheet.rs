@@ -7,9 +7,10 @@ use taper_core::{
     Interpolation, Part, Split,
     random::{Key, Purpose},
 };
-use taper_data::{Augment, Dataset, FolderUse};
+use taper_data::{Augment, Dataset};
 use taper_picture::{Finding, Preparer};
 use taper_plot::{Sheet, Tile};
+use taper_sources::FolderUse;
 
 use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
 
@@ -56,7 +57,7 @@ pub fn augment_sheet(
     session: &Session,
 ) -> Result<AugmentAnswer> {
     let CheckedRecipe { recipe, preprocessing, .. } = recipe;
-    let dataset = open_data_with(&recipe.data, FolderUse::Train, session)?;
+    let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
     let mut training = dataset.indices(Some(Split::Train));
     if training.is_empty() {
         training = dataset.indices(None);

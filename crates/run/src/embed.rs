@@ -3,9 +3,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 use serde::Serialize;
 use serde_json::json;
 use taper_core::Precision;
-use taper_data::{FolderUse, Item};
+use taper_data::Item;
 use taper_picture::Finding;
 use taper_plan::Output;
+use taper_sources::FolderUse;
 use taper_train::Table;
 use taper_zoo::resolve;
 
@@ -73,7 +74,7 @@ pub fn embed(
     let start = Instant::now();
     let recipe = checked.recipe();
     let place = Place::open(recipe.device)?;
-    let dataset = open_data_with(&recipe.data, FolderUse::Evaluate, session)?;
+    let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Evaluate), session)?;
     let weights = resolve(checked.model(), &checked.weights)?;
     weights.check(checked.backbone())?;
     let preprocessing = *checked.preprocessing();

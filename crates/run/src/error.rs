@@ -84,6 +84,9 @@ pub enum Error {
     /// The data set.
     #[error(transparent)]
     Data(#[from] taper_data::Error),
+    /// The source of a data set.
+    #[error(transparent)]
+    Source(#[from] taper_sources::Error),
     /// The network of the zoo or its weights.
     #[error(transparent)]
     Zoo(Box<taper_zoo::Error>),
@@ -143,6 +146,7 @@ impl Error {
             Self::Train(error) => error,
             Self::Optim(error) => error,
             Self::Data(error) => error,
+            Self::Source(error) => error,
             Self::Zoo(error) => error.as_ref(),
             Self::Graph(error) => error,
             Self::Head(error) => error,

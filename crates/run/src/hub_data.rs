@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use taper_data::{Dataset, FolderUse, is_archive, open_archives, open_parquet_files};
+use taper_data::Dataset;
 use taper_fetch::{
     HubFile, HubListing, HubOptions, ListedFile, RepositoryKind, fetch, hub_listing,
 };
 
 use taper_core::OutOfRange;
+use taper_sources::{Reading, is_archive, open_archives, open_parquet_files, split_named};
 
 use crate::{Error, Result, Session, file::write_atomically};
 
@@ -47,7 +48,7 @@ fn place(text: &str) -> Result<Place<'_>> {
 pub(crate) fn open(
     text: &str,
     folder: &Path,
-    purpose: FolderUse,
+    reading: &Reading,
     session: &Session,
 ) -> Result<Dataset> {
     let Place { repository, revision } = place(text)?;
@@ -79,7 +80,7 @@ pub(crate) fn open(
         let fetched = fetch(&hub_file, &options);
         session.progress().advance(1);
         let fetched = fetched.inspect_err(|_| session.progress().end());
-        paths.push(fetched.map_err(taper_data::Error::from)?);
+        paths.push(fetched.map_err(taper_sources::Error::from)?);
     }
     session.progress().end();
     let name = format!("hf:{text}");
@@ -89,15 +90,14 @@ pub(crate) fn open(
             .zip(&files)
             .map(|(path, file)| (path.as_path(), split_of(&file.path).filter(|_| paths.len() > 1)))
             .collect();
-        return Ok(open_archives(&parts, purpose)?);
+        return Ok(open_archives(&parts, reading.clone())?);
     }
-    Ok(open_parquet_files(&name, &paths, purpose)?)
+    Ok(open_parquet_files(&name, &paths, reading.clone())?)
 }
 
-/// The split that an archive's name begins with, as in `train.zip`.
+/// The split that an archive's name means, as in `train.zip`.
 fn split_of(path: &str) -> Option<taper_core::Split> {
-    let name = path.rsplit('/').next()?;
-    name.split(['-', '_', '.']).next()?.to_lowercase().parse().ok()
+    split_named(path.rsplit('/').next()?)
 }
 
 /// What to fetch.
@@ -180,7 +180,7 @@ fn listing(
                 session.progress().warn(&format!("{error}; the previous list of files is used"));
                 Ok(listing)
             }
-            None => Err(taper_data::Error::from(error).into()),
+            None => Err(taper_sources::Error::from(error).into()),
         },
     }
 }

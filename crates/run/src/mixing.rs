@@ -215,7 +215,8 @@ impl Augment for MixedViews {
 #[cfg(test)]
 mod tests {
     use taper_core::{Fault, Fit, Interpolation, Preprocessing};
-    use taper_data::{FolderUse, fixture, open_folder};
+    use taper_data::fixture;
+    use taper_sources::{FolderUse, open_folder};
 
     use super::*;
 

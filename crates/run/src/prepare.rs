@@ -2,9 +2,10 @@ use std::{ops::Range, sync::Arc};
 
 use taper_augment::Augmenter;
 use taper_core::{DeviceChoice, FrozenBackbone, Identity, Precision, Split, hex};
-use taper_data::{DEFAULT_FRACTION, Dataset, FolderUse, Item, Splits, ValChoice};
+use taper_data::{DEFAULT_FRACTION, Dataset, Item, Splits, ValChoice};
 use taper_picture::Finding;
 use taper_plan::Output;
+use taper_sources::{FolderUse, Reading};
 use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
@@ -52,7 +53,7 @@ impl Prepared {
         if recipe.device == DeviceChoice::Auto {
             progress.say(&format!("device auto: {}", place.name()));
         }
-        let mut dataset = open_data_with(&recipe.data, FolderUse::Train, session)?;
+        let mut dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
         if let Some(expression) = &recipe.group_by {
             dataset = dataset.group_by(expression)?;
         }

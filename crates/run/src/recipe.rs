@@ -9,6 +9,7 @@ use taper_graph::{Graph, heads};
 use taper_lr_finder::{CheckedRangeTest, Method, RangeTestConfig};
 use taper_optim::{LossConfig, OptimizerConfig, ScheduleConfig};
 use taper_plan::Kernels;
+use taper_sources::{FolderUse, Reading, SourceOptions};
 use taper_train::{Sampling, Training};
 
 use crate::{Error, HeadChoice, MixChoice, PrecisionChoice, Result};
@@ -290,6 +291,10 @@ pub struct Recipe {
     /// Lowers the learning rate where the validation loss no longer falls. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduce_lr: Option<ReduceLrOnPlateauConfig>,
+    /// How the data are to be read where they leave a choice: the table `[source]`. Default: as
+    /// the data say.
+    #[serde(skip_serializing_if = "SourceOptions::is_default")]
+    pub source: SourceOptions,
 }
 
 impl Default for Recipe {
@@ -333,11 +338,17 @@ impl Default for Recipe {
             lr_finder: LrFinderSettings::default(),
             checkpoints: CheckpointSettings::default(),
             reduce_lr: None,
+            source: SourceOptions::default(),
         }
     }
 }
 
 impl Recipe {
+    /// The data's options, for a purpose.
+    pub(crate) fn reading(&self, purpose: FolderUse) -> Reading {
+        Reading::new(purpose, self.source.clone())
+    }
+
     /// Reads a recipe file.
     ///
     /// # Errors

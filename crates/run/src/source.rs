@@ -8,9 +8,10 @@ use std::{
 };
 
 use taper_core::{Identity, OutOfRange, Split, hex};
-use taper_data::{Content, Dataset, FolderUse, KnownSet, PictureSource, Sample, open_path};
+use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_fetch::{Problem, Watching, datasets_mirror, folders};
 use taper_picture::{Defect, DefectKind};
+use taper_sources::{FolderUse, KnownSet, Reading, open_path};
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
 use crate::{Error, Result, Session};
@@ -60,8 +61,8 @@ const ROCK_PAPER_SCISSORS: KnownDataset = KnownDataset {
 ///
 /// # Errors
 /// As [`open_data_with`].
-pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
-    open_data_with(data, purpose, &Session::quiet())
+pub fn open_data(data: &str, reading: impl Into<Reading>) -> Result<Dataset> {
+    open_data_with(data, reading, &Session::quiet())
 }
 
 /// Opens a data set by its name, its folder, its manifest or its archive. One on the network is
@@ -71,21 +72,31 @@ pub fn open_data(data: &str, purpose: FolderUse) -> Result<Dataset> {
 /// # Errors
 /// As [`open_path`], and any error of a download. For a folder with the same name as a known data
 /// set, give `./NAME`.
-pub fn open_data_with(data: &str, purpose: FolderUse, session: &Session) -> Result<Dataset> {
+pub fn open_data_with(
+    data: &str,
+    reading: impl Into<Reading>,
+    session: &Session,
+) -> Result<Dataset> {
+    let reading = reading.into();
     match data {
-        "synthetic" => SyntheticSource::dataset(SyntheticConfig::default()),
+        "synthetic" => {
+            reading.options.refuse_all(data)?;
+            SyntheticSource::dataset(SyntheticConfig::default())
+        }
         "rock-paper-scissors" => {
+            reading.options.refuse_all(data)?;
             let mut set = KnownSet::rock_paper_scissors();
             if let Some(mirror) = datasets_mirror() {
                 set = set.at(&mirror);
             }
-            open_known(&set, &datasets_folder()?, purpose, session)
+            let dataset = open_known(&set, &datasets_folder()?, reading.purpose, session)?;
+            Ok(reading.options.limits(dataset))
         }
         #[cfg(feature = "download")]
         data if data.starts_with("hf:") => {
-            crate::hub_data::open(&data[3..], &datasets_folder()?, purpose, session)
+            crate::hub_data::open(&data[3..], &datasets_folder()?, &reading, session)
         }
-        path => Ok(open_path(path, purpose)?),
+        path => Ok(open_path(path, reading)?),
     }
 }
 
@@ -124,7 +135,7 @@ fn open_known(
     let opened = set.open(folder, purpose, &watching);
     progress.end();
     opened.map_err(|error| match error {
-        taper_data::Error::Fetch(taper_fetch::Error::Download {
+        taper_sources::Error::Fetch(taper_fetch::Error::Download {
             problem: Problem::Stopped,
             ..
         }) => Error::Interrupted,

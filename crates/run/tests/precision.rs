@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use taper_callbacks::Callbacks;
 use taper_core::{FrozenBackbone, Precision, Split};
-use taper_data::{Dataset, FolderUse, Item};
+use taper_data::{Dataset, Item};
 use taper_model::PlanBackbone;
 use taper_plan::{Kernels, Output};
 use taper_run::{HeadChoice, Session, extract, open_data};
+use taper_sources::FolderUse;
 use taper_testing::pictures::{PictureSet, picture_sets};
 #[cfg(feature = "candle")]
 use taper_testing::relative_error;

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_augment::{Augmenter, Factors, Policy};
 use taper_core::{Fit, Interpolation, Preprocessing};
-use taper_data::{Augment, Dataset, FolderUse, Item, Loader, LoaderOptions, open_folder};
+use taper_data::{Augment, Dataset, Item, Loader, LoaderOptions};
 use taper_picture::{Preparer, prepare};
+use taper_sources::{FolderUse, open_folder};
 
 use super::case::Case;
 use crate::protocol::{Loaded, Worker, serve};

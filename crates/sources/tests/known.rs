@@ -9,8 +9,9 @@ use std::{
 };
 
 use taper_core::Split;
-use taper_data::{Content, Error, FolderUse, KnownArchive, KnownSet, fixture, open_folder};
+use taper_data::{Content, fixture};
 use taper_fetch::{Problem, Watching};
+use taper_sources::{Error, FolderUse, KnownArchive, KnownSet, open_folder};
 use taper_testing::{
     hub::{Fault, HubServer, Route},
     pictures::{PictureSet, picture_sets},

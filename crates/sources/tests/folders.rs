@@ -4,8 +4,9 @@
 use std::{ffi::OsStr, fs};
 
 use taper_core::{ClassNames, Split};
-use taper_data::{Content, Dataset, Error, FolderUse, Result, open_folder};
+use taper_data::{Content, Dataset};
 use taper_picture::DefectKind;
+use taper_sources::{Error, FolderUse, Result, open_folder};
 
 use taper_data::{ValChoice, fixture};
 use tempfile::TempDir;
@@ -79,7 +80,7 @@ fn other_files_are_counted_and_foreign_pictures_reported() {
         (findings[0].path.as_str(), findings[0].kind),
         ("a/phone.HEIC", DefectKind::Unsupported)
     );
-    assert!(matches!(dataset.refuse_findings(), Err(Error::Refused { .. })));
+    assert!(matches!(dataset.refuse_findings(), Err(taper_data::Error::Refused { .. })));
 }
 
 #[test]
@@ -93,10 +94,10 @@ fn mix_ups_have_errors_of_their_own() {
     assert!(matches!(error_of_file, Error::NotAFolder { .. }));
 
     let root = TempDir::new().unwrap();
-    assert!(matches!(error(&root), Error::NoPictures { .. }));
+    assert!(matches!(error(&root), Error::Data(taper_data::Error::NoPictures { .. })));
     fs::create_dir_all(root.path().join("a")).unwrap();
     fs::write(root.path().join("a/notes.txt"), "hello").unwrap();
-    assert!(matches!(error(&root), Error::NoPictures { .. }));
+    assert!(matches!(error(&root), Error::Data(taper_data::Error::NoPictures { .. })));
 
     let root = folder(&[("train", 2), ("test", 1)], &["a", "b"]);
     fs::create_dir_all(root.path().join("train/c")).unwrap();
@@ -109,18 +110,18 @@ fn mix_ups_have_errors_of_their_own() {
         fs::rename(root.path().join(split).join("rock"), strange).unwrap();
         let only = error(&root);
         assert!(
-            matches!(&only, Error::NotInTrain { class, nearest, .. } if class == "rocks" && nearest == &["rock"]),
+            matches!(&only, Error::Data(taper_data::Error::NotInTrain { class, nearest, .. }) if class == "rocks" && nearest == &["rock"]),
             "{only}"
         );
         assert!(only.to_string().contains(split));
     }
 
     let root = folder(&[("train", 2)], &["a"]);
-    assert!(matches!(error(&root), Error::OneClass { .. }));
+    assert!(matches!(error(&root), Error::Data(taper_data::Error::OneClass { .. })));
     let root = folder(&[("", 2)], &["a"]);
-    assert!(matches!(error(&root), Error::OneClass { .. }));
+    assert!(matches!(error(&root), Error::Data(taper_data::Error::OneClass { .. })));
 
-    for inside in ["", "train", "test"] {
+    for inside in ["", "train"] {
         let root = folder(&[("train", 2), ("test", 1)], &["a", "b"]);
         fs::copy(root.path().join("train/a/00.jpg"), root.path().join(inside).join("x.jpg"))
             .unwrap();
@@ -131,20 +132,24 @@ fn mix_ups_have_errors_of_their_own() {
     assert!(matches!(error(&root), Error::LoosePictures { .. }));
 
     let root = folder(&[("test", 1)], &["a", "b"]);
-    assert!(matches!(error(&root), Error::NoTrain { .. }));
+    assert!(matches!(error(&root), Error::Data(taper_data::Error::NoTrain { .. })));
     let evaluated = open_folder(root.path(), FolderUse::Evaluate).unwrap();
     assert_eq!(evaluated.indices(Some(Split::Test)).len(), 2);
 
     let root = folder(&[("train", 1), ("val", 1), ("validation", 1)], &["a", "b"]);
     assert!(matches!(error(&root), Error::SplitTwice { .. }));
 
+    // One of several folders is a data set.
+    let root = folder(&[("photos/train", 2), ("photos/test", 1), ("other", 1)], &["a", "b"]);
+    let deeper = error(&root);
+    assert!(
+        matches!(&deeper, Error::OneDeeper { inner, .. } if inner.ends_with("photos")),
+        "{deeper}"
+    );
+    // A single folder is packaging.
     for inner in ["data/train", "data"] {
         let root = folder(&[(inner, 2)], &["a", "b"]);
-        let deeper = error(&root);
-        assert!(
-            matches!(&deeper, Error::OneDeeper { inner, .. } if inner.ends_with("data")),
-            "{deeper}"
-        );
+        assert_eq!(open(&root).unwrap().classes().len(), 2);
     }
 }
 
@@ -196,7 +201,10 @@ fn classes_can_be_matched_to_a_models() {
     let names = |n: &[&str]| ClassNames::new(n.iter().map(|s| s.to_string()).collect()).unwrap();
     let matched = dataset.clone().with_classes(&names(&["c", "a", "b"])).unwrap();
     assert_eq!(matched.samples().iter().map(|s| s.label).collect::<Vec<_>>(), [2, 0]);
-    assert!(matches!(dataset.with_classes(&names(&["a", "b"])), Err(Error::UnknownClass { .. })));
+    assert!(matches!(
+        dataset.with_classes(&names(&["a", "b"])),
+        Err(taper_data::Error::UnknownClass { .. })
+    ));
 }
 
 #[test]

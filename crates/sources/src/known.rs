@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use taper_core::Split;
 use taper_fetch::{RemoteFile, Watching, download};
 
-use crate::{Dataset, FolderUse, Result, archive::open_parts};
+use taper_data::Dataset;
+
+use crate::{FolderUse, Result, archive::open_parts};
 
 /// An archive of a [`KnownSet`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +127,6 @@ impl KnownSet {
             .zip(&self.archives)
             .map(|(path, archive)| (path.as_path(), Some(archive.split)))
             .collect();
-        open_parts(&self.name, &parts, purpose)
+        open_parts(&self.name, &parts, &purpose.into())
     }
 }

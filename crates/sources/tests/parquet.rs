@@ -12,8 +12,9 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use taper_core::Split;
-use taper_data::{Content, Dataset, Error, FolderUse, is_parquet, open_parquet, open_path};
+use taper_data::{Content, Dataset};
 use taper_picture::DefectKind;
+use taper_sources::{Error, FolderUse, is_parquet, open_parquet, open_path};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/parquet")

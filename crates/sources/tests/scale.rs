@@ -7,10 +7,8 @@ use taper_core::{
     Fit, Interpolation, Preprocessing,
     random::{Key, Purpose},
 };
-use taper_data::{
-    Batch, CacheOptions, Dataset, FolderUse, Item, Loader, LoaderOptions, fixture, open_folder,
-    open_manifest,
-};
+use taper_data::{Batch, CacheOptions, Dataset, Item, Loader, LoaderOptions, fixture};
+use taper_sources::{FolderUse, open_folder, open_manifest};
 
 const SPEC: Preprocessing = Preprocessing {
     size: 32,

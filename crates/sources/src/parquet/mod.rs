@@ -1,7 +1,10 @@
 //! Parquet in the layout of the Hugging Face Hub as a source.
 
+mod columns;
+mod thrift;
+
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom},
@@ -16,21 +19,20 @@ use parquet::{
     column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader},
     data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type},
     errors::ParquetError,
-    file::{
-        metadata::FileMetaData,
-        reader::{ChunkReader, FileReader, Length, SerializedFileReader},
-    },
+    file::reader::{ChunkReader, FileReader, Length, SerializedFileReader},
 };
-use serde_json::Value;
 use taper_core::Split;
+use taper_data::{Content, Dataset, PictureSource, Sample, Window};
+use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
-    Content, Dataset, Error, FolderUse, PictureSource, Result, Sample,
-    archive::Window,
-    layout::{self, Beside, Row, split_named},
-    thrift::Walker,
+    Error, FolderUse, Reading, Result, SourceOptions,
+    options::Kind,
+    rows::{self, Beside, Row},
+    split_words::{is_plain, split_named},
 };
-use taper_picture::{Defect, DefectKind, read_file};
+use columns::Columns;
+use thrift::Walker;
 
 /// How many neighbouring pictures are read together, since a page of the file holds several.
 const BLOCK_ROWS: u32 = 32;
@@ -51,19 +53,22 @@ const MOST_CLASSES: usize = 1_000_000;
 /// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if
 /// bytes are missing, the file `path` below the Parquet file's folder is read. The column of labels
 /// has numbers or names. The schema's metadata, under the key `huggingface`, say which columns
-/// these are and what the classes are called; without them, the columns are `image` and `label`.
+/// these are and what the classes are called; without them, the column with pictures is the
+/// only group with `bytes`, or `image`, and the column of labels has one of the usual names. A column
+/// `split` says the split of each row. The [options](SourceOptions) name other columns.
 /// Rows without a label (none, or −1) are left out. Ids are `FILE/ROW/NAME`.
 ///
 /// The list of rows is read once; pictures are read on demand, in runs of neighbouring rows, and
 /// about 64 MiB of them are kept.
 ///
 /// # Errors
-/// [`Error::Table`] if a file is damaged or has no such columns; otherwise as
+/// [`Error::Table`] if a file is damaged, [`Error::Columns`] if it has no such columns or several
+/// that could be meant; otherwise as
 /// [`open_folder`](crate::open_folder).
-pub fn open_parquet(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Dataset> {
+pub fn open_parquet(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<Dataset> {
     let path = path.as_ref();
     let files = if path.is_dir() { files_in(path) } else { vec![path.to_path_buf()] };
-    open_parquet_files(&path.display().to_string(), &files, purpose)
+    open_parquet_files(&path.display().to_string(), &files, reading)
 }
 
 /// Opens Parquet files as one data set of this name; their splits follow from their names or
@@ -71,10 +76,26 @@ pub fn open_parquet(path: impl AsRef<Path>, purpose: FolderUse) -> Result<Datase
 ///
 /// # Errors
 /// As [`open_parquet`].
-pub fn open_parquet_files(place: &str, files: &[PathBuf], purpose: FolderUse) -> Result<Dataset> {
-    let parts: Vec<(PathBuf, Option<Split>)> =
+pub fn open_parquet_files(
+    place: &str,
+    files: &[PathBuf],
+    reading: impl Into<Reading>,
+) -> Result<Dataset> {
+    let reading = reading.into();
+    let mut beside = Beside::default();
+    let mut parts: Vec<(PathBuf, Option<Split>)> =
         files.iter().map(|file| (file.clone(), split_of(file))).collect();
-    open_parts(place, &parts, purpose)
+    let trains = |split: &Option<Split>| matches!(split, None | Some(Split::Train));
+    if reading.purpose == FolderUse::Train && !parts.iter().any(|(_, split)| trains(split)) {
+        let splits: BTreeSet<Option<Split>> = parts.iter().map(|(_, split)| *split).collect();
+        if let (1, Some(split)) = (splits.len(), parts[0].1) {
+            beside.remarks.push(format!(
+                "there is nothing else than {place}, so that its pictures are used for training although its name says {split}"
+            ));
+            parts.iter_mut().for_each(|(_, split)| *split = None);
+        }
+    }
+    open_parts(place, &parts, &reading, beside)
 }
 
 /// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`]
@@ -109,20 +130,22 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// `train-00000-of-00001.parquet` and `train/0000.parquet` belong to `train`.
+/// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.
 fn split_of(path: &Path) -> Option<Split> {
-    let stem = path.file_stem()?.to_str()?;
-    let own = stem.split(['-', '_', '.']).next().and_then(split_named);
-    own.or_else(|| split_named(path.parent()?.file_name()?.to_str()?))
+    let own = split_named(path.file_stem()?.to_str()?);
+    let parent = || path.parent()?.file_name()?.to_str().filter(|name| is_plain(name));
+    own.or_else(|| parent().and_then(split_named))
 }
 
 fn open_parts(
     place: &str,
     parts: &[(PathBuf, Option<Split>)],
-    purpose: FolderUse,
+    reading: &Reading,
+    mut beside: Beside,
 ) -> Result<Dataset> {
+    reading.options.check(Kind::Table, place)?;
     let mut source = Tables { place: place.into(), ..Tables::default() };
-    let (mut rows, mut beside) = (Vec::new(), Beside::default());
+    let mut rows = Vec::new();
     let mut names: Option<Vec<String>> = None;
     for (path, split) in parts {
         let fail = |problem: String| Error::Table { path: path.clone(), problem };
@@ -133,9 +156,18 @@ fn open_parts(
         let window =
             Window::new(file).map_err(|source| Error::Io { path: path.clone(), source })?;
         // The reader trusts a file's own claims in more places than it checks them.
-        let list = || Table::open(path, window).and_then(|table| Ok((table.list()?, table)));
-        let (listed, table) = catch_unwind(AssertUnwindSafe(list))
-            .unwrap_or_else(|_| Err("the reader failed".into())) .map_err(|problem| fail(format!("{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again")))?;
+        let list = || {
+            let table = Table::open(path, window, &reading.options)?;
+            Ok((table.list().map_err(Problem::Damaged)?, table))
+        };
+        let listed = catch_unwind(AssertUnwindSafe(list))
+            .unwrap_or_else(|_| Err(Problem::Damaged("the reader failed".into())));
+        let (listed, table) = listed.map_err(|problem| match problem {
+            Problem::Columns(problem) => Error::Columns { path: path.clone(), problem },
+            Problem::Damaged(problem) => fail(format!(
+                "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
+            )),
+        })?;
         match (&names, &table.names) {
             (Some(before), Some(own)) if before != own => {
                 return Err(fail(
@@ -168,7 +200,16 @@ fn open_parts(
                 group: row.group,
                 row: row.row,
             });
-            rows.push(Row { id, packaging: 0, class, split: *split, group: None, slot });
+            let split = match row.split {
+                Some(word) => Some(split_named(&word).ok_or_else(|| {
+                    fail(format!(
+                        "row {} has the split '{word}': use train, val, test or nothing, or name another column with `split_column`",
+                        row.number
+                    ))
+                })?),
+                None => *split,
+            };
+            rows.push(Row { id, packaging: 0, class, split, group: None, slot });
         }
         if without_label > 0 {
             beside.remarks.push(format!(
@@ -193,7 +234,7 @@ fn open_parts(
         used
     });
     drop(used);
-    layout::dataset(place, rows, names, Arc::new(source), beside, purpose)
+    rows::dataset(place, rows, names, Arc::new(source), beside, reading)
 }
 
 /// A file that several threads read at positions of their own: unlike `File`, whose clones share
@@ -294,8 +335,16 @@ struct Table {
     bytes: Option<usize>,
     path: Option<usize>,
     label: usize,
+    split: Option<usize>,
     /// Class names, if the schema's metadata have them.
     names: Option<Vec<String>>,
+}
+
+/// What is wrong with a file.
+enum Problem {
+    /// It lacks a column, or leaves a choice.
+    Columns(String),
+    Damaged(String),
 }
 
 impl fmt::Debug for Table {
@@ -313,94 +362,43 @@ struct Listed {
     row: u32,
     name: Option<String>,
     class: Option<String>,
+    split: Option<String>,
 }
 
 fn damaged(error: ParquetError) -> String {
     format!("it cannot be read ({error})")
 }
 
-/// The columns that the schema's metadata name: of pictures, of labels, and the names of the
-/// classes.
-fn hub_columns(metadata: &FileMetaData) -> (Option<String>, Option<String>, Option<Vec<String>>) {
-    let text = metadata
-        .key_value_metadata()
-        .into_iter()
-        .flatten()
-        .find(|pair| pair.key == "huggingface")
-        .and_then(|pair| pair.value.as_deref());
-    let Some(Value::Object(features)) = text
-        .and_then(|text| serde_json::from_str::<Value>(text).ok())
-        .and_then(|value| value.pointer("/info/features").cloned())
-    else {
-        return (None, None, None);
-    };
-    let of = |kind: &str| {
-        let mut all = features.iter().filter(|(_, feature)| feature["_type"] == kind);
-        all.next().map(|(name, feature)| (name.clone(), feature))
-    };
-    let label = of("ClassLabel");
-    let names = label.as_ref().and_then(|(_, feature)| {
-        let names = feature["names"].as_array()?;
-        names.iter().map(|name| name.as_str().map(String::from)).collect()
-    });
-    (of("Image").map(|(name, _)| name), label.map(|(name, _)| name), names)
-}
-
 impl Table {
-    fn open(path: &Path, window: Window) -> std::result::Result<Self, String> {
+    fn open(
+        path: &Path,
+        window: Window,
+        options: &SourceOptions,
+    ) -> std::result::Result<Self, Problem> {
         let length = window.length();
-        check_footer(&window)?;
+        check_footer(&window).map_err(Problem::Damaged)?;
         let pages = window.clone();
-        let reader = SerializedFileReader::new(Chunks(window)).map_err(damaged)?;
+        let reader = SerializedFileReader::new(Chunks(window));
+        let reader = reader.map_err(|error| Problem::Damaged(damaged(error)))?;
         let metadata = reader.metadata().file_metadata();
         // Every row has a picture, and every picture has at least one byte.
         let most = i64::try_from(length).unwrap_or(MOST_ROWS).min(MOST_ROWS);
         let groups = reader.metadata().row_groups().iter();
         let rows = groups.fold(0i64, |sum, group| sum.saturating_add(group.num_rows().max(0)));
         if rows != metadata.num_rows() || rows > most {
-            return Err(format!("it claims {} rows", metadata.num_rows().max(rows)));
+            let problem = format!("it claims {} rows", metadata.num_rows().max(rows));
+            return Err(Problem::Damaged(problem));
         }
-        let (image, label, names) = hub_columns(metadata);
-        let (image, label_name) =
-            (image.unwrap_or("image".into()), label.unwrap_or("label".into()));
-        let schema = metadata.schema_descr();
-        let find = |wanted: &[&str], kinds: &[Type]| {
-            schema.columns().iter().position(|column| {
-                column.path().parts().iter().map(String::as_str).eq(wanted.iter().copied())
-                    && kinds.contains(&column.physical_type())
-                    && column.max_rep_level() == 0
-            })
-        };
-        let binary = &[Type::BYTE_ARRAY];
-        let bytes = find(&[&image, "bytes"], binary).or_else(|| find(&[&image], binary));
-        let file = find(&[&image, "path"], binary);
-        let labels = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
-        let label = find(&[&label_name], &labels);
-        let columns = || {
-            let names: Vec<String> =
-                schema.columns().iter().take(12).map(|c| c.path().string()).collect();
-            names.join(", ")
-        };
-        if bytes.is_none() && file.is_none() {
-            return Err(format!(
-                "there is no column '{image}' with picture bytes; found {}",
-                columns()
-            ));
-        }
-        let Some(label) = label else {
-            return Err(format!(
-                "there is no column '{label_name}' with labels; found {}",
-                columns()
-            ));
-        };
+        let columns = columns::choose(metadata, options).map_err(Problem::Columns)?;
+        let Columns { bytes, path: file, label, split, names } = columns;
         for group in reader.metadata().row_groups() {
-            for column in [bytes, file, Some(label)].into_iter().flatten() {
+            for column in [bytes, file, Some(label), split].into_iter().flatten() {
                 let (start, length) = group.column(column).byte_range();
-                check_pages(&pages, start, length)?;
+                check_pages(&pages, start, length).map_err(Problem::Damaged)?;
             }
         }
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Self { bytes, path: file, label, names, folder, reader })
+        Ok(Self { bytes, path: file, label, split, names, folder, reader })
     }
 
     /// All rows, without their pictures.
@@ -416,13 +414,21 @@ impl Table {
                 })?,
                 None => vec![None; rows as usize],
             };
-            if classes.len() != rows as usize || names.len() != rows as usize {
+            let splits = match self.split {
+                Some(column) => self.column(group, column, rows, |name: &ByteArray| {
+                    let name = String::from_utf8_lossy(name.data()).trim().to_owned();
+                    Some(name).filter(|name| !name.is_empty())
+                })?,
+                None => vec![None; rows as usize],
+            };
+            if [classes.len(), names.len(), splits.len()] != [rows as usize; 3] {
                 return Err(format!("not all columns of a group have {rows} rows"));
             }
-            for (row, (class, name)) in (0..rows).zip(classes.into_iter().zip(names)) {
+            let columns = classes.into_iter().zip(names).zip(splits);
+            for (row, ((class, name), split)) in (0..rows).zip(columns) {
                 let number = listed.len() as u64;
                 let name = name.filter(|name| !name.is_empty());
-                listed.push(Listed { number, group: group as u32, row, name, class });
+                listed.push(Listed { number, group: group as u32, row, name, class, split });
             }
         }
         Ok(listed)

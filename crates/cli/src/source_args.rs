@@ -1,0 +1,51 @@
+use clap::Args;
+use taper_sources::{LayoutChoice, SourceOptions};
+
+/// How labelled pictures are to be read where they leave a choice.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct SourceArgs {
+    /// What the topmost folders are: auto, classes or splits [default: auto].
+    #[arg(long, value_name = "LAYOUT")]
+    layout: Option<LayoutChoice>,
+    /// Take labels from paths: what this expression's first pair of parentheses matches, e.g.
+    /// '([a-z]+)\.\d+\.jpg$' for cat.0.jpg.
+    #[arg(long, value_name = "REGEX")]
+    label_from: Option<String>,
+    /// The column of a manifest or of Parquet that holds the pictures or their paths.
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+    /// The column that holds the labels.
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// The column that says the split.
+    #[arg(long, value_name = "NAME")]
+    split_column: Option<String>,
+    /// The largest number of pixels that a picture may have; larger ones count as unreadable
+    /// [default: 178956970].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: Option<u64>,
+}
+
+impl SourceArgs {
+    /// The options, with the arguments over them.
+    pub(crate) fn resolve(&self, options: SourceOptions) -> SourceOptions {
+        let mut resolved = options;
+        if let Some(layout) = self.layout {
+            resolved.layout = layout;
+        }
+        let given = [
+            (&self.label_from, &mut resolved.label_from),
+            (&self.image_column, &mut resolved.image_column),
+            (&self.label_column, &mut resolved.label_column),
+            (&self.split_column, &mut resolved.split_column),
+        ];
+        for (argument, option) in given {
+            if argument.is_some() {
+                option.clone_from(argument);
+            }
+        }
+        resolved.max_pixels = self.max_pixels.or(resolved.max_pixels);
+        resolved
+    }
+}

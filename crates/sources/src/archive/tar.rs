@@ -1,0 +1,50 @@
+//! Tar archives.
+
+use std::io::{self, BufReader};
+
+use taper_data::Window;
+
+use super::{Archives, Entry, MOST_ENTRIES, Opened, names::check_name};
+use crate::{rows::Beside, text::with_escapes};
+
+impl Archives {
+    /// Lists a tar archive: names and slots of its files.
+    pub(super) fn add_tar(
+        &mut self,
+        window: Window,
+        beside: &mut Beside,
+    ) -> Result<Vec<(String, usize)>, String> {
+        let damaged =
+            |e: io::Error| format!("the tar archive is damaged ({e}): fetch or copy it again");
+        let number = self.files.len() as u32;
+        let length = window.length();
+        let mut archive = ::tar::Archive::new(BufReader::new(window.clone()));
+        let mut names = Vec::new();
+        for entry in archive.entries_with_seek().map_err(damaged)? {
+            let entry = entry.map_err(damaged)?;
+            let name = with_escapes(&entry.path_bytes());
+            match entry.header().entry_type() {
+                ::tar::EntryType::Directory => continue,
+                ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {}
+                _ => {
+                    beside.ignore(&name);
+                    continue;
+                }
+            }
+            check_name(&name)?;
+            let (at, size) = (entry.raw_file_position(), entry.size());
+            if at.checked_add(size).is_none_or(|end| end > length) {
+                return Err(format!(
+                    "the tar archive ends within '{name}': fetch or copy it again"
+                ));
+            }
+            if self.entries.len() >= MOST_ENTRIES {
+                return Err(format!("it has more than {MOST_ENTRIES} files: split it"));
+            }
+            names.push((name, self.entries.len()));
+            self.entries.push(Entry { file: number, at, size });
+        }
+        self.files.push(Opened::Tar(window));
+        Ok(names)
+    }
+}

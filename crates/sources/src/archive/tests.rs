@@ -1,0 +1,267 @@
+use super::*;
+use ::zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+use std::{io::Write, path::PathBuf};
+use taper_data::fixture;
+
+fn pack_zip(path: &Path, files: &[(&str, Vec<u8>)], method: CompressionMethod) {
+    let mut zip = ZipWriter::new(File::create(path).unwrap());
+    for (name, bytes) in files {
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+fn pack_tar(path: &Path, files: &[(&str, Vec<u8>)]) {
+    let mut tar = ::tar::Builder::new(File::create(path).unwrap());
+    for (name, bytes) in files {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        // Names that `set_path` would refuse are written as they are.
+        let old = header.as_old_mut();
+        old.name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, bytes.as_slice()).unwrap();
+    }
+    tar.finish().unwrap();
+}
+
+fn pictures() -> Vec<(&'static str, Vec<u8>)> {
+    let jpeg = |class, n| fixture::jpeg(&fixture::picture(class, n, 40, 30)).unwrap();
+    vec![
+        ("set/train/a/1.jpg", jpeg(0, 0)),
+        ("set/train/b/2.jpg", jpeg(1, 1)),
+        ("set/train/b/notes.txt", b"hello".into()),
+        ("set/test/a/3.jpg", jpeg(0, 2)),
+        ("set/test/b/4.jpg", jpeg(1, 3)),
+    ]
+}
+
+fn temporary(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join(name);
+    (root, path)
+}
+
+#[test]
+fn archives_are_read_where_they_lie() {
+    let (_root, zip) = temporary("x.zip");
+    pack_zip(&zip, &pictures(), CompressionMethod::Deflated);
+    let (_root2, stored) = temporary("x.zip");
+    pack_zip(&stored, &pictures(), CompressionMethod::Stored);
+    let (_root3, tar) = temporary("x.tar");
+    pack_tar(&tar, &pictures());
+    for path in [zip, stored, tar] {
+        let dataset = open_archive(&path, FolderUse::Train).unwrap();
+        let ids: Vec<&str> = dataset.samples().iter().map(|s| s.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            ["set/test/a/3.jpg", "set/test/b/4.jpg", "set/train/a/1.jpg", "set/train/b/2.jpg"]
+        );
+        assert!(dataset.verify().is_empty());
+        assert_eq!(dataset.ignored().count, 1);
+        let pictures = pictures();
+        for (index, sample) in dataset.samples().iter().enumerate() {
+            let Ok(Content::Encoded(bytes)) = dataset.fetch(index) else { panic!() };
+            let original = pictures.iter().find(|(name, _)| *name == sample.id).unwrap();
+            assert_eq!(bytes, original.1);
+            assert_eq!(dataset.bytes(index), Some(original.1.len() as u64));
+        }
+        assert!(dataset.file(0).is_none());
+    }
+}
+
+fn gzip(from: &Path, to: &Path) {
+    let mut gz = flate2::write::GzEncoder::new(File::create(to).unwrap(), Default::default());
+    io::copy(&mut File::open(from).unwrap(), &mut gz).unwrap();
+    gz.finish().unwrap();
+}
+
+#[test]
+fn a_compressed_tar_is_that_tar_and_a_bomb_is_not_unpacked() {
+    let (root, tar) = temporary("x.tar");
+    pack_tar(&tar, &pictures());
+    let plain = open_archive(&tar, FolderUse::Train).unwrap();
+    let gz = root.path().join("x.TAR.gz");
+    gzip(&tar, &gz);
+    let xz = root.path().join("x.tar.xz");
+    let mut out =
+        lzma_rust2::XzWriter::new(File::create(&xz).unwrap(), Default::default()).unwrap();
+    io::copy(&mut File::open(&tar).unwrap(), &mut out).unwrap();
+    out.finish().unwrap();
+    let bz2 = root.path().join("x.tar.bz2");
+    let mut out = bzip2::write::BzEncoder::new(File::create(&bz2).unwrap(), Default::default());
+    io::copy(&mut File::open(&tar).unwrap(), &mut out).unwrap();
+    out.finish().unwrap();
+    let mut all = vec![&gz, &xz, &bz2];
+    let zst = root.path().join("x.tzst");
+    if cfg!(feature = "zstd") {
+        #[cfg(feature = "zstd")]
+        std::fs::write(&zst, zstd::encode_all(File::open(&tar).unwrap(), 3).unwrap()).unwrap();
+        all.push(&zst);
+    }
+    for path in all {
+        let packed = open_archive(path, FolderUse::Train).unwrap();
+        assert_eq!(packed.samples(), plain.samples(), "{}", path.display());
+        assert_eq!(packed.content_digest(), plain.content_digest());
+        let bytes = std::fs::read(path).unwrap();
+        let short = root.path().join(format!("short-{}", path.file_name().unwrap().display()));
+        std::fs::write(&short, &bytes[..bytes.len() / 2]).unwrap();
+        let error = open_archive(&short, FolderUse::Train).unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("again"), "{error}");
+    }
+    let bytes = std::fs::read(&gz).unwrap();
+    std::fs::write(&gz, &bytes[..bytes.len() / 2]).unwrap();
+    let error = open_archive(&gz, FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("damaged") && error.contains("again"), "{error}");
+
+    // 32 MiB of zeros.
+    let mut bomb = flate2::write::GzEncoder::new(
+        File::create(root.path().join("bomb.tgz")).unwrap(),
+        flate2::Compression::fast(),
+    );
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..32 {
+        bomb.write_all(&zeros).unwrap();
+    }
+    bomb.finish().unwrap();
+    let error = open_archive(root.path().join("bomb.tgz"), FolderUse::Train).unwrap_err();
+    assert!(error.to_string().contains("malicious"), "{error}");
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    for name in ["../evil/a/1.jpg", "a/../../1.jpg", "/etc/a/1.jpg", "C:/a/1.jpg", "a\\..\\b/1.jpg"]
+    {
+        let files = [(name, fixture::jpeg(&fixture::picture(0, 0, 8, 8)).unwrap())];
+        let (_root, tar) = temporary("x.tar");
+        pack_tar(&tar, &files);
+        let error = open_archive(&tar, FolderUse::Evaluate).unwrap_err().to_string();
+        assert!(error.contains("leads out"), "{name}: {error}");
+        let (_root, zip) = temporary("x.zip");
+        pack_zip(&zip, &files, CompressionMethod::Stored);
+        match open_archive(&zip, FolderUse::Evaluate) {
+            Err(error) => assert!(error.to_string().contains("leads out"), "{error}"),
+            // The writer may have made it harmless.
+            Ok(dataset) => assert!(!dataset.samples()[0].id.contains("..")),
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_not_unpacked() {
+    let (_root, zip) = temporary("bomb.zip");
+    let files = [("a/1.jpg", vec![0u8; 64 << 20]), ("b/2.jpg", pictures()[0].1.clone())];
+    pack_zip(&zip, &files, CompressionMethod::Deflated);
+    assert!(std::fs::metadata(&zip).unwrap().len() < 200_000);
+    let options = taper_picture::DecodeOptions { max_bytes: 1 << 20, ..Default::default() };
+    let dataset = open_archive(&zip, FolderUse::Train).unwrap().with_decode_options(options);
+    assert_eq!(dataset.fetch(0).unwrap_err().kind, DefectKind::TooLarge);
+    assert!(dataset.read(1).is_ok());
+}
+
+#[test]
+fn damage_links_and_gzip_have_clear_answers() {
+    let (_root, zip) = temporary("x.zip");
+    pack_zip(&zip, &pictures(), CompressionMethod::Deflated);
+    let bytes = std::fs::read(&zip).unwrap();
+    std::fs::write(&zip, &bytes[..bytes.len() / 2]).unwrap();
+    let error = open_archive(&zip, FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("damaged") && error.contains("again"), "{error}");
+
+    let (_root, tar) = temporary("x.tar");
+    pack_tar(&tar, &pictures());
+    let bytes = std::fs::read(&tar).unwrap();
+    std::fs::write(&tar, &bytes[..700]).unwrap();
+    let error = open_archive(&tar, FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("again"), "{error}");
+
+    let (_root, gz) = temporary("x.tar.gz");
+    std::fs::write(&gz, b"x").unwrap();
+    let error = open_archive(&gz, FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("packed with gzip, is damaged"), "{error}");
+
+    let (_root, tar) = temporary("x.tar");
+    let mut builder = ::tar::Builder::new(File::create(&tar).unwrap());
+    let mut header = ::tar::Header::new_gnu();
+    header.set_entry_type(::tar::EntryType::Symlink);
+    header.set_size(0);
+    builder.append_link(&mut header, "a/link.jpg", "/etc/passwd").unwrap();
+    let jpeg = pictures()[0].1.clone();
+    for name in ["a/1.jpg", "b/2.jpg"] {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(jpeg.len() as u64);
+        builder.append_data(&mut header, name, jpeg.as_slice()).unwrap();
+    }
+    builder.finish().unwrap();
+    drop(builder);
+    let dataset = open_archive(&tar, FolderUse::Train).unwrap();
+    assert_eq!((dataset.len(), dataset.ignored().count), (2, 1));
+}
+
+#[test]
+fn backslashes_and_old_code_pages_are_read_as_unzip_does() {
+    let jpeg = |class, n| fixture::jpeg(&fixture::picture(class, n, 40, 30)).unwrap();
+    let (root, zip) = temporary("windows.zip");
+    let files = [("set\\a\\1.jpg", jpeg(0, 0)), ("set\\b\\2.jpg", jpeg(1, 1))];
+    pack_zip(&zip, &files, CompressionMethod::Stored);
+    let dataset = open_archive(&zip, FolderUse::Train).unwrap();
+    assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(dataset.remarks()[0].contains("backslashes"), "{:?}", dataset.remarks());
+    // The writer only knows UTF-8: names of the same length are patched.
+    let of = |names: [&[u8]; 2]| {
+        let files = [("c____1/1.jpg", jpeg(0, 0)), ("d____1/2.jpg", jpeg(1, 1))];
+        pack_zip(&zip, &files, CompressionMethod::Stored);
+        let mut bytes = std::fs::read(&zip).unwrap();
+        for (old, new) in [b"c____1", b"d____1"].into_iter().zip(names) {
+            for at in 0..bytes.len() - old.len() {
+                if bytes[at..].starts_with(old) {
+                    bytes[at..at + new.len()].copy_from_slice(new);
+                }
+            }
+        }
+        let path = root.path().join("patched.zip");
+        std::fs::write(&path, bytes).unwrap();
+        let dataset = open_archive(&path, FolderUse::Train).unwrap();
+        assert!(dataset.verify().is_empty());
+        dataset.classes().iter().map(String::from).collect::<Vec<_>>()
+    };
+    // CP437 has é at 0x82 and ü at 0x81; Shift-JIS has 犬 at 8C A2 and 写真 at 8E CA 90 5E.
+    assert_eq!(of([b"caf\x82_1", b"m\x81ll_1"]), ["café_1", "müll_1"]);
+    let japanese = [&b"\x8c\xa2\x8e\xca\x90\x5e"[..], &b"\x94\x4c\x8e\xca\x90\x5e"[..]];
+    let mut expected = vec!["犬写真".to_string(), "猫写真".to_string()];
+    expected.sort();
+    assert_eq!(of([japanese[0], japanese[1]]), expected);
+}
+
+#[test]
+fn shards_have_labels_of_their_own() {
+    let jpeg = |class, n| fixture::jpeg(&fixture::picture(class, n, 40, 30)).unwrap();
+    let (root, tar) = temporary("train-000000.tar");
+    let files = [
+        ("0001.jpg", jpeg(0, 0)),
+        ("0001.cls", b"3\n".to_vec()),
+        ("0002.jpg", jpeg(1, 1)),
+        ("0002.cls", b"cat".to_vec()),
+        ("0003.jpg", jpeg(1, 2)),
+        ("0003.json", br#"{"label": "cat", "width": 40}"#.to_vec()),
+        ("0004.jpg", jpeg(1, 3)),
+    ];
+    pack_tar(&tar, &files);
+    let dataset = open_archive(&tar, FolderUse::Train).unwrap();
+    assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["3", "cat"]);
+    assert_eq!(dataset.indices(Some(Split::Train)).len(), 3);
+    assert!(dataset.remarks().iter().any(|r| r.contains("0004.jpg")), "{:?}", dataset.remarks());
+    // Shards with the same names in them, and a split each.
+    let test = root.path().join("test-000000.tar");
+    pack_tar(&test, &files[..4]);
+    let both = open_archives(&[(&tar, None), (&test, None)], FolderUse::Train).unwrap();
+    assert_eq!(both.indices(Some(Split::Test)).len(), 2);
+    assert_eq!(both.len(), 5);
+    let broken = [("1.jpg", jpeg(0, 0)), ("1.json", b"{".to_vec())];
+    pack_tar(&tar, &broken);
+    let error = open_archive(&tar, FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("not valid JSON"), "{error}");
+}

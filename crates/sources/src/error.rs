@@ -1,0 +1,185 @@
+use std::{io, path::PathBuf};
+
+use taper_core::{Fault, OutOfRange, Split};
+
+/// What can go wrong when a source is opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing lies at the path.
+    #[error("{}: there is no such file or folder: check the spelling, or give the folder that holds train/ and test/, or one folder per class", path.display())]
+    Missing {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The path leads to a file.
+    #[error("{}: this is a file: give the folder that holds train/ and test/, or one folder per class", path.display())]
+    NotAFolder {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The path leads to a file that is not a known kind of source.
+    #[error("{}: this file is neither a manifest ({}) nor an archive ({}){}: give one of these, or a folder of pictures", path.display(), crate::MANIFESTS, crate::ARCHIVES, if cfg!(feature = "parquet") { " nor Parquet" } else { "" })]
+    NotASource {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// An I/O error.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// There are pictures where only class folders are expected.
+    #[error("{}: {count} picture(s), such as '{example}', are not in a class folder: move each into a folder named after its class, or give `label_from` if their names say the class", path.display())]
+    LoosePictures {
+        /// The folder in which they lie.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// The name of the first.
+        example: String,
+    },
+    /// A folder of a class has no picture.
+    #[error("{}: class '{class}' has no pictures: add some or remove the folder", path.display())]
+    EmptyClass {
+        /// The class's folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// Two folders or files mean the same split.
+    #[error("{}: '{first}' and '{second}' both mean the split {split}: keep one, or set `layout` to classes if they are classes", path.display())]
+    SplitTwice {
+        /// The data set.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// One of the folders.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// It cannot be told which folders are classes and which are splits.
+    #[error("{}: {problem}", path.display())]
+    Ambiguous {
+        /// The folder in question.
+        path: PathBuf,
+        /// What was found, and how to decide.
+        problem: String,
+    },
+    /// A folder cannot be read as a data set, but a manifest in it may be one.
+    #[error("{source}; if '{}' lists the pictures, give that", manifest.display())]
+    ManifestBeside {
+        /// The manifest.
+        manifest: PathBuf,
+        /// What is wrong with the folder.
+        source: Box<Error>,
+    },
+    /// One of several folders is a data set of its own.
+    #[error("{}: the data set seems to be one folder deeper: give {}", path.display(), inner.display())]
+    OneDeeper {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The folder that looks like a data set.
+        inner: PathBuf,
+    },
+    /// An expression for labels cannot be used.
+    #[error("`label_from` '{expression}': {problem}")]
+    LabelFrom {
+        /// The regular expression.
+        expression: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A class name cannot be used.
+    #[error("{place}: {source}")]
+    Classes {
+        /// The data set.
+        place: String,
+        /// What is wrong with the names.
+        source: taper_core::Error,
+    },
+    /// A line of a manifest cannot be understood.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An archive cannot be read, or cannot be trusted.
+    #[error("{}: {problem}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: String,
+    },
+    /// A table cannot be read as a data set.
+    #[error("{}: {problem}", path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: String,
+    },
+    /// Columns that were asked for do not exist, or several could be meant.
+    #[error("{}: {problem}", path.display())]
+    Columns {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong, with the columns that there are.
+        problem: String,
+    },
+    /// A file could not be fetched.
+    #[error("{0}, or fetch the files by hand and open their folder")]
+    Fetch(#[from] taper_fetch::Error),
+    /// An option cannot be used with this source.
+    #[error(transparent)]
+    Setting(#[from] OutOfRange),
+    /// The data set as a whole.
+    #[error(transparent)]
+    Data(#[from] taper_data::Error),
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Data(error) => error.is_usage(),
+            Self::ManifestBeside { source, .. } => source.is_usage(),
+            Self::Missing { .. }
+            | Self::NotAFolder { .. }
+            | Self::NotASource { .. }
+            | Self::Ambiguous { .. }
+            | Self::OneDeeper { .. }
+            | Self::LabelFrom { .. }
+            | Self::Columns { .. }
+            | Self::Setting(_) => true,
+            Self::Io { .. }
+            | Self::LoosePictures { .. }
+            | Self::EmptyClass { .. }
+            | Self::SplitTwice { .. }
+            | Self::Classes { .. }
+            | Self::Manifest { .. }
+            | Self::Archive { .. }
+            | Self::Table { .. }
+            | Self::Fetch(_) => false,
+        }
+    }
+
+    fn setting(&self) -> Option<&OutOfRange> {
+        match self {
+            Self::Data(error) => error.setting(),
+            Self::Setting(setting) => Some(setting),
+            _ => None,
+        }
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

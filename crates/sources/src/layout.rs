@@ -1,0 +1,442 @@
+//! From paths such as `train/cat/1.jpg` to splits and classes: for folders and archives alike.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use regex::Regex;
+use taper_core::Split;
+
+use crate::{
+    Error, FolderUse, LayoutChoice, Reading, Result,
+    rows::{Beside, Row},
+    split_words::split_named,
+    tree::Node,
+};
+
+/// The paths of a source.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    /// Pictures: the path relative to the root, with forward slashes, and the slot.
+    pub(crate) pictures: Vec<(String, usize)>,
+    /// Folders without a picture anywhere below them, if the source knows them.
+    pub(crate) empty: Vec<String>,
+}
+
+/// What the folders below the packaging are.
+#[derive(Debug)]
+enum Layout {
+    /// `CLASS/…`
+    Classes,
+    /// `SPLIT/…/CLASS/…`; other folders are left out.
+    Splits(BTreeMap<String, SplitFolder>),
+    /// `CLASS/…` to train on, beside `SPLIT/…/CLASS/…`.
+    ClassesAndSplits(BTreeMap<String, SplitFolder>),
+    /// `CLASS/SPLIT/…`
+    SplitsInClasses,
+}
+
+#[derive(Debug)]
+struct SplitFolder {
+    split: Split,
+    /// Folders between the split and its classes, as in `seg_train/seg_train/CLASS`.
+    inner: usize,
+    /// Whether its pictures lie in class folders.
+    labelled: bool,
+}
+
+/// Tells splits and classes apart and makes rows.
+pub(crate) fn arrange(
+    place: &Path,
+    paths: Paths,
+    reading: &Reading,
+    beside: &mut Beside,
+) -> Result<Vec<Row>> {
+    let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
+    let (root, packaging) = tree.without_packaging(reading.options.layout);
+    let packaging: Vec<String> = packaging.into_iter().map(String::from).collect();
+    let place = packaging.iter().fold(place.to_path_buf(), |path, part| path.join(part));
+    let arranger = Arranger { place, depth: packaging.len(), reading };
+    if let Some(expression) = &reading.options.label_from {
+        return arranger.label_from(root, expression, &paths, beside);
+    }
+    let layout = arranger.layout(root, beside)?;
+    drop(tree);
+    arranger.empty(&layout, &paths.empty, &packaging, beside)?;
+    arranger.rows(&layout, paths.pictures, beside)
+}
+
+struct Arranger<'a> {
+    /// The folder below the packaging.
+    place: PathBuf,
+    /// How many folders of packaging there are.
+    depth: usize,
+    reading: &'a Reading,
+}
+
+impl Arranger<'_> {
+    fn ambiguous(&self, problem: String) -> Error {
+        Error::Ambiguous { path: self.place.clone(), problem }
+    }
+
+    fn layout(&self, root: &Node<'_>, beside: &mut Beside) -> Result<Layout> {
+        let named = |split: bool| {
+            let folders = root.folders.iter();
+            folders
+                .filter(move |(name, _)| split_named(name).is_some() == split)
+                .map(|(name, node)| (*name, node))
+                .collect::<BTreeMap<&str, &Node<'_>>>()
+        };
+        let (splits, others) = (named(true), named(false));
+        match self.reading.options.layout {
+            LayoutChoice::Classes => return Ok(Layout::Classes),
+            LayoutChoice::Splits if splits.is_empty() => {
+                let problem = format!(
+                    "`layout` is splits, but none of the folders {} has the name of a split such as train, val or test",
+                    list(others.keys())
+                );
+                return Err(self.ambiguous(problem));
+            }
+            LayoutChoice::Splits => return self.splits(&splits).map(Layout::Splits),
+            LayoutChoice::Auto => {}
+        }
+        if splits.is_empty() {
+            return self.without_split_names(&others);
+        }
+        let nested: BTreeMap<&str, &Node<'_>> = splits
+            .iter()
+            .filter(|(_, node)| !node.folders.is_empty())
+            .map(|(n, f)| (*n, *f))
+            .collect();
+        if nested.is_empty() {
+            return self.flat(&splits, &others, beside);
+        }
+        if others.is_empty() {
+            return self.splits(&splits).map(Layout::Splits);
+        }
+        let kinds: BTreeSet<Split> = nested.keys().filter_map(|name| split_named(name)).collect();
+        let inner: BTreeSet<&str> =
+            nested.values().flat_map(|node| node.folders.keys().copied()).collect();
+        let flat_others = others.values().filter(|node| !node.is_nested()).count();
+        let known = others.keys().filter(|name| inner.contains(*name)).count();
+        if !kinds.contains(&Split::Train) && known >= 2 {
+            beside.remarks.push(format!(
+                "the folders {} are classes to train on, beside {}",
+                list(others.keys()),
+                list(nested.keys())
+            ));
+            return self.splits(&nested).map(Layout::ClassesAndSplits);
+        }
+        if kinds.len() == 1 && (flat_others >= 2 || !kinds.contains(&Split::Train)) {
+            let problem = format!(
+                "cannot tell what the folders are: {} has the name of a split and contains folders, but beside it lie {}; set `layout` to splits or to classes",
+                list(nested.keys()),
+                list(others.keys())
+            );
+            return Err(self.ambiguous(problem));
+        }
+        self.splits(&splits).map(Layout::Splits)
+    }
+
+    /// No folder has the name of a split.
+    fn without_split_names(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<Layout> {
+        let nested = folders.len() >= 2 && folders.values().all(|node| node.is_nested());
+        let all_split = |node: &&Node<'_>| {
+            node.folders
+                .iter()
+                .all(|(name, inner)| split_named(name).is_some() && !inner.is_nested())
+        };
+        if nested && folders.values().all(all_split) {
+            return Ok(Layout::SplitsInClasses);
+        }
+        // One of several folders is a data set of its own.
+        let data_set = folders.iter().find(|(_, node)| {
+            let mut inner = node.folders.iter();
+            inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested())
+        });
+        if let Some((name, _)) = data_set {
+            let inner = self.place.join(name);
+            return Err(Error::OneDeeper { path: self.place.clone(), inner });
+        }
+        if nested {
+            let sets: Vec<BTreeSet<&str>> =
+                folders.values().map(|node| node.folders.keys().copied().collect()).collect();
+            let all: BTreeSet<&str> = sets.iter().flatten().copied().collect();
+            let common: BTreeSet<&&str> =
+                all.iter().filter(|name| sets.iter().all(|set| set.contains(*name))).collect();
+            if common.len() >= 2 && 2 * common.len() >= all.len() {
+                return Err(self.ambiguous(format!(
+                    "cannot tell what the folders are: {} all contain the folders {}, so they look like splits rather than classes; rename them to train, val and test, or set `layout` to classes",
+                    list(folders.keys()),
+                    list(common)
+                )));
+            }
+        }
+        Ok(Layout::Classes)
+    }
+
+    /// Folders with the names of splits contain pictures, not folders.
+    fn flat(
+        &self,
+        splits: &BTreeMap<&str, &Node<'_>>,
+        others: &BTreeMap<&str, &Node<'_>>,
+        beside: &mut Beside,
+    ) -> Result<Layout> {
+        let kinds: BTreeSet<Split> = splits.keys().filter_map(|name| split_named(name)).collect();
+        if others.is_empty() && kinds.len() != splits.len() && kinds.len() == 1 {
+            // Such as bullet_train and freight_train.
+        } else if others.is_empty() {
+            let problem = format!(
+                "{} contain(s) pictures and no class folders: move the pictures into class folders, give `label_from` if their names say the class, or set `layout` to classes if these folders are the classes",
+                list(splits.keys())
+            );
+            return Err(self.ambiguous(problem));
+        }
+        for name in splits.keys() {
+            beside.remarks.push(format!(
+                "the folder '{name}' is taken as a class, not as a split: like those beside it, it contains no class folders"
+            ));
+        }
+        Ok(Layout::Classes)
+    }
+
+    fn splits(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<BTreeMap<String, SplitFolder>> {
+        let mut first: BTreeMap<Split, &str> = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (name, node) in folders {
+            let Some(split) = split_named(name) else { continue };
+            if let Some(first) = first.insert(split, name) {
+                return Err(Error::SplitTwice {
+                    path: self.place.clone(),
+                    split,
+                    first: first.into(),
+                    second: (*name).into(),
+                });
+            }
+            let (node, inner) = node.without_split_packaging();
+            let labelled = !node.folders.is_empty();
+            found.insert((*name).to_owned(), SplitFolder { split, inner, labelled });
+        }
+        // A single folder of loose pictures beside labelled ones, as in `test/images/1.jpg`.
+        let classes: BTreeSet<&str> = folders
+            .iter()
+            .filter(|(name, _)| split_named(name) == Some(Split::Train))
+            .flat_map(|(_, node)| node.without_split_packaging().0.folders.keys().copied())
+            .collect();
+        for (name, folder) in &mut found {
+            let node = folders[name.as_str()].without_split_packaging().0;
+            if folder.split != Split::Train
+                && !classes.is_empty()
+                && let Some((only, inside)) = node.only_folder()
+                && !inside.is_nested()
+                && !classes.contains(only)
+                && (split_named(only).is_some() || GENERIC.contains(&&*only.to_lowercase()))
+            {
+                folder.labelled = false;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The class and the split of a path, or why it has none.
+    fn place_of<'a>(&self, layout: &'a Layout, parts: &[&'a str]) -> Told<'a> {
+        let Some(top) = parts.get(self.depth).filter(|_| parts.len() > self.depth + 1) else {
+            return Told::Loose(None);
+        };
+        let folder = match layout {
+            Layout::Classes => return Told::Class(None, top),
+            Layout::SplitsInClasses => {
+                return match parts.get(self.depth + 1).and_then(|name| split_named(name)) {
+                    Some(split) => Told::Class(Some(split), top),
+                    None => Told::Loose(None),
+                };
+            }
+            Layout::Splits(splits) => match splits.get(*top) {
+                Some(folder) => folder,
+                None => return Told::Stranger(top),
+            },
+            Layout::ClassesAndSplits(splits) => match splits.get(*top) {
+                Some(folder) => folder,
+                None => return Told::Class(Some(Split::Train), top),
+            },
+        };
+        let class_at = self.depth + 1 + folder.inner;
+        match parts.get(class_at).filter(|_| folder.labelled && parts.len() > class_at + 1) {
+            Some(class) => Told::Class(Some(folder.split), class),
+            None => Told::Loose(Some((top, folder.split))),
+        }
+    }
+
+    fn rows(
+        &self,
+        layout: &Layout,
+        pictures: Vec<(String, usize)>,
+        beside: &mut Beside,
+    ) -> Result<Vec<Row>> {
+        let mut rows = Vec::with_capacity(pictures.len());
+        let mut strangers: BTreeSet<String> = BTreeSet::new();
+        let mut loose: BTreeMap<Option<(String, Split)>, (usize, String)> = BTreeMap::new();
+        for (id, slot) in pictures {
+            let parts: Vec<&str> = id.split('/').collect();
+            let packaging = parts[..self.depth.min(parts.len())].iter().map(|p| p.len() + 1).sum();
+            match self.place_of(layout, &parts) {
+                Told::Class(split, class) => {
+                    let class = class.to_owned();
+                    rows.push(Row { id, packaging, class, split, group: None, slot });
+                }
+                Told::Stranger(name) => {
+                    strangers.insert(name.into());
+                }
+                Told::Loose(folder) => {
+                    let folder = folder.map(|(name, split)| (name.to_owned(), split));
+                    let (count, _) =
+                        loose.entry(folder).or_insert_with(|| (0, last(&parts).into()));
+                    *count += 1;
+                }
+            }
+        }
+        let labelled: BTreeSet<Split> = rows.iter().filter_map(|row| row.split).collect();
+        for (folder, (count, example)) in loose {
+            match folder {
+                Some((name, split)) if split != Split::Train && !labelled.is_empty() => {
+                    let path = self.place.join(&name);
+                    beside.remarks.push(format!(
+                        "'{name}' has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: taper predict MODEL {}",
+                        path.display()
+                    ));
+                }
+                folder => {
+                    let path = folder.map_or(self.place.clone(), |(n, _)| self.place.join(n));
+                    return Err(Error::LoosePictures { path, count, example });
+                }
+            }
+        }
+        for stranger in strangers {
+            beside.remarks.push(left_out(&stranger));
+        }
+        Ok(rows)
+    }
+
+    /// Class folders without pictures.
+    fn empty(
+        &self,
+        layout: &Layout,
+        empty: &[String],
+        packaging: &[String],
+        beside: &mut Beside,
+    ) -> Result<()> {
+        for folder in empty {
+            let parts: Vec<&str> = folder.split('/').collect();
+            if !parts.iter().zip(packaging).all(|(a, b)| a == b) || parts.len() <= self.depth {
+                continue;
+            }
+            // As if there were a picture in it.
+            let inside: Vec<&str> = parts.iter().copied().chain(["picture"]).collect();
+            let (split, class) = match self.place_of(layout, &inside) {
+                Told::Class(split, class) if parts.last() == Some(&class) => (split, class),
+                Told::Stranger(name) if parts.len() == self.depth + 1 => {
+                    beside.remarks.push(left_out(name));
+                    continue;
+                }
+                _ => continue,
+            };
+            let trains = matches!(split, None | Some(Split::Train));
+            if trains && self.reading.purpose == FolderUse::Train {
+                let path = parts[self.depth..].iter().fold(self.place.clone(), |p, n| p.join(n));
+                return Err(Error::EmptyClass { path, class: class.into() });
+            }
+            if split.is_none() {
+                beside
+                    .remarks
+                    .push(format!("the folder '{class}' has no pictures and is not a class"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Labels from names.
+    fn label_from(
+        &self,
+        root: &Node<'_>,
+        expression: &str,
+        paths: &Paths,
+        beside: &mut Beside,
+    ) -> Result<Vec<Row>> {
+        let fail = |problem: String| Error::LabelFrom { expression: expression.into(), problem };
+        let regex = Regex::new(expression).map_err(|error| fail(error.to_string()))?;
+        let mut first: BTreeMap<Split, &str> = BTreeMap::new();
+        for name in root.folders.keys() {
+            let Some(split) = split_named(name) else { continue };
+            if let Some(first) = first.insert(split, name) {
+                return Err(Error::SplitTwice {
+                    path: self.place.clone(),
+                    split,
+                    first: first.into(),
+                    second: (*name).into(),
+                });
+            }
+        }
+        let in_splits = !first.is_empty() && self.reading.options.layout != LayoutChoice::Classes;
+        let (mut rows, mut strangers) = (Vec::new(), BTreeSet::new());
+        let (mut unmatched, mut example) = (0, "");
+        for (id, slot) in &paths.pictures {
+            let mut split = None;
+            if in_splits {
+                split = id.split('/').nth(self.depth).and_then(split_named);
+                if split.is_none() {
+                    strangers.insert(id.split('/').nth(self.depth).unwrap_or(id));
+                    continue;
+                }
+            }
+            let label = regex.captures(id).and_then(|c| c.get(1).or_else(|| c.get(0)));
+            let Some(label) = label.filter(|label| !label.as_str().trim().is_empty()) else {
+                unmatched += 1;
+                example = if unmatched == 1 { id } else { example };
+                continue;
+            };
+            let (class, slot) = (label.as_str().to_owned(), *slot);
+            rows.push(Row { id: id.clone(), packaging: 0, class, split, group: None, slot });
+        }
+        if rows.is_empty() {
+            return Err(fail(format!("it matches no picture; ids are like '{example}'")));
+        }
+        if unmatched > 0 {
+            beside.remarks.push(format!(
+                "{unmatched} picture(s), such as '{example}', do not match '{expression}', so that they have no label, and are left out"
+            ));
+        }
+        beside.remarks.extend(strangers.into_iter().map(left_out));
+        Ok(rows)
+    }
+}
+
+/// Names of folders that say nothing about what is in them.
+const GENERIC: [&str; 9] =
+    ["images", "image", "img", "imgs", "pics", "pictures", "photos", "unknown", "unlabeled"];
+
+/// What a path says.
+enum Told<'a> {
+    Class(Option<Split>, &'a str),
+    /// In no class folder: directly in a split, or above splits and classes.
+    Loose(Option<(&'a str, Split)>),
+    /// In a folder beside the splits.
+    Stranger(&'a str),
+}
+
+fn left_out(name: &str) -> String {
+    format!("the folder '{name}' beside the split folders is not a split and is left out")
+}
+
+fn last<'a>(parts: &[&'a str]) -> &'a str {
+    parts.last().copied().unwrap_or_default()
+}
+
+/// Names for a message: the first few.
+fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    const SHOWN: usize = 6;
+    let names: Vec<String> = names.into_iter().map(|n| format!("'{}'", n.as_ref())).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}

@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod archive;
+mod error;
+mod folder;
+mod known;
+mod layout;
+mod manifest;
+mod open;
+mod options;
+mod own_files;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod rows;
+mod spelling;
+mod split_words;
+mod text;
+mod tree;
+
+pub use archive::{ARCHIVES, is_archive, open_archive, open_archives};
+pub use error::{Error, Result};
+pub use folder::open_folder;
+pub use known::{KnownArchive, KnownSet};
+pub use manifest::{MANIFESTS, is_manifest, open_manifest};
+pub use open::open_path;
+pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
+#[cfg(feature = "parquet")]
+pub use parquet::{is_parquet, open_parquet, open_parquet_files};
+pub use split_words::split_named;

@@ -1,0 +1,183 @@
+//! Which column is which.
+
+use crate::SourceOptions;
+
+/// Names of columns with paths. An `id` counts only where there is no other.
+const PATHS: [&str; 14] = [
+    "path",
+    "file_name",
+    "filename",
+    "file",
+    "file_path",
+    "filepath",
+    "image",
+    "image_path",
+    "image_file",
+    "image_name",
+    "img",
+    "img_path",
+    "picture",
+    "photo",
+];
+const IDS: [&str; 3] = ["id", "image_id", "img_id"];
+/// Names of columns with labels; others end with `_label` or `_class`.
+const LABELS: [&str; 12] = [
+    "label",
+    "labels",
+    "class",
+    "classes",
+    "class_name",
+    "classname",
+    "label_name",
+    "category",
+    "target",
+    "class_id",
+    "species",
+    "breed",
+];
+const SPLITS: [&str; 4] = ["split", "subset", "partition", "dataset"];
+const GROUPS: [&str; 1] = ["group"];
+/// Columns that number the rows.
+const INDEXES: [&str; 4] = ["", "index", "unnamed: 0", "row"];
+
+/// The names that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'a> {
+    path: Option<&'a str>,
+    label: Option<&'a str>,
+    split: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(options: &'a SourceOptions) -> Self {
+        Self {
+            path: options.image_column.as_deref(),
+            label: options.label_column.as_deref(),
+            split: options.split_column.as_deref(),
+        }
+    }
+}
+
+/// The numbers of the columns.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) path: usize,
+    pub(super) label: usize,
+    pub(super) split: Option<usize>,
+    pub(super) group: Option<usize>,
+}
+
+/// Finds the columns, or says what is wrong.
+pub(super) fn choose(
+    names: &[String],
+    wanted: &Wanted<'_>,
+    remarks: &mut Vec<String>,
+) -> Result<Columns, String> {
+    let plain: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    let there = names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let asked = |name: Option<&str>, field: &str| {
+        let Some(name) = name else { return Ok(None) };
+        let exact = names.iter().position(|own| own == name);
+        let at = exact.or_else(|| plain.iter().position(|own| *own == name.to_lowercase()));
+        at.map(Some).ok_or_else(|| {
+            format!("there is no column '{name}', which `{field}` asks for; there are: {there}")
+        })
+    };
+    let path = asked(wanted.path, "image_column")?;
+    let label = asked(wanted.label, "label_column")?;
+    let split = asked(wanted.split, "split_column")?;
+    let among = |list: &[&str]| -> Vec<usize> {
+        (0..plain.len())
+            .filter(|at| list.contains(&plain[*at].as_str()))
+            .filter(|at| ![path, label, split].contains(&Some(*at)))
+            .collect()
+    };
+    let several = |found: &[usize], what: &str, field: &str| {
+        let names: Vec<String> = found.iter().map(|at| format!("'{}'", names[*at])).collect();
+        format!("{} could all hold the {what}: say which with `{field}`", names.join(", "))
+    };
+    let path = match (path, among(&PATHS).as_slice(), among(&IDS).as_slice()) {
+        (Some(at), _, _) => at,
+        (None, [at], _) | (None, [], [at]) => *at,
+        (None, [], []) => {
+            return Err(format!(
+                "there is no column 'path': the first line names the columns, such as path,label,split; found '{there}'; say which holds the paths with `image_column`"
+            ));
+        }
+        (None, [], ids) => return Err(several(ids, "paths", "image_column")),
+        (None, paths, _) => return Err(several(paths, "paths", "image_column")),
+    };
+    let split = split.or_else(|| among(&SPLITS).first().copied().filter(|at| *at != path));
+    let group = among(&GROUPS).first().copied();
+    let label = match label {
+        Some(at) => at,
+        None => {
+            let mut found = among(&LABELS);
+            let ends = |at: usize| plain[at].ends_with("_label") || plain[at].ends_with("_class");
+            let more = (0..plain.len()).filter(|at| ends(*at) && split != Some(*at));
+            found.extend(more);
+            found.retain(|at| *at != path);
+            found.sort_unstable();
+            found.dedup();
+            let rest: Vec<usize> = (0..plain.len())
+                .filter(|at| ![Some(path), split, group].contains(&Some(*at)))
+                .filter(|at| !INDEXES.contains(&plain[*at].as_str()))
+                .collect();
+            match (found.as_slice(), rest.as_slice()) {
+                ([at], _) => *at,
+                ([], [at]) => {
+                    remarks.push(format!("the labels are taken from the column '{}'", names[*at]));
+                    *at
+                }
+                ([], _) => {
+                    return Err(format!(
+                        "there is no column 'label': found '{there}'; say which holds the labels with `label_column`"
+                    ));
+                }
+                (found, _) => return Err(several(found, "labels", "label_column")),
+            }
+        }
+    };
+    Ok(Columns { path, label, split, group })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &str, wanted: &Wanted<'_>) -> Result<[Option<usize>; 4], String> {
+        let names: Vec<String> = names.split(',').map(String::from).collect();
+        let c = choose(&names, wanted, &mut Vec::new())?;
+        Ok([Some(c.path), Some(c.label), c.split, c.group])
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let none = Wanted::default();
+        let of = |names| chosen(names, &none);
+        assert_eq!(of("path,label").unwrap(), [Some(0), Some(1), None, None]);
+        assert_eq!(
+            of("Label,File_Name,split,group").unwrap(),
+            [Some(1), Some(0), Some(2), Some(3)]
+        );
+        assert_eq!(of(",image,class,width").unwrap(), [Some(1), Some(2), None, None]);
+        assert_eq!(of("id,breed").unwrap(), [Some(0), Some(1), None, None]);
+        assert_eq!(of("id,filename,emotion,split").unwrap_err().matches("'label'").count(), 1);
+        assert_eq!(of("filename,emotion,split").unwrap(), [Some(0), Some(1), Some(2), None]);
+        let error = of("image,fine_label,coarse_label").unwrap_err();
+        assert!(error.contains("'fine_label', 'coarse_label'"), "{error}");
+        assert!(of("image,path,label").unwrap_err().contains("image_column"));
+        assert!(of("a,b,c").unwrap_err().contains("no column 'path'"));
+    }
+
+    #[test]
+    fn columns_that_were_asked_for_are_taken() {
+        let wanted = Wanted { label: Some("coarse_label"), ..Wanted::default() };
+        let names = "image,fine_label,coarse_label";
+        assert_eq!(chosen(names, &wanted).unwrap(), [Some(0), Some(2), None, None]);
+        let wanted = Wanted { path: Some("b"), label: Some("A"), split: Some("c") };
+        assert_eq!(chosen("a,b,c,label", &wanted).unwrap(), [Some(1), Some(0), Some(2), None]);
+        let error = chosen("a,label", &wanted).unwrap_err();
+        assert!(error.contains("'b'") && error.contains("a, label"), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! A list of pictures: CSV or JSON Lines.
+
+mod columns;
+mod labels;
+mod places;
+mod text;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_picture::{Defect, DefectKind, read_file};
+
+use crate::{
+    Error, Reading, Result,
+    options::Kind,
+    rows::{self, Beside, Row},
+    split_words::split_named,
+};
+use columns::{Columns, Wanted};
+
+/// The extensions of manifests, for messages.
+pub const MANIFESTS: &str = ".csv, .tsv, .jsonl, .ndjson";
+
+/// The longest line of a JSON Lines manifest, in bytes: far longer than any path, and a guard
+/// against files that are not text.
+const LONGEST_LINE: usize = 1 << 20;
+
+#[derive(Debug)]
+struct Manifest {
+    place: String,
+    /// The folder that paths are relative to.
+    folder: PathBuf,
+    /// By slot.
+    paths: Vec<Box<str>>,
+}
+
+impl PictureSource for Manifest {
+    fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect> {
+        let file = self.file(sample).ok_or_else(|| {
+            Defect::new(DefectKind::Io, "is not a picture of this manifest".to_string())
+        })?;
+        read_file(&file, limit).map(Content::Encoded).map_err(|defect| match file.exists() {
+            true => defect,
+            false => {
+                let folder = self.folder.display();
+                Defect::new(defect.kind, format!("does not exist; looked for in '{folder}'"))
+            }
+        })
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn file(&self, sample: &Sample) -> Option<PathBuf> {
+        Some(self.folder.join(&**self.paths.get(sample.slot)?))
+    }
+
+    fn bytes(&self, sample: &Sample) -> Option<u64> {
+        fs::metadata(self.file(sample)?).ok().map(|m| m.len())
+    }
+}
+
+/// Whether a file's name is that of a manifest: `.csv`, `.tsv`, `.jsonl` or `.ndjson`.
+pub fn is_manifest(path: &Path) -> bool {
+    has_extension(path, &["csv", "tsv"]) || is_json_lines(path)
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    extension.is_some_and(|e| extensions.contains(&e.as_str()))
+}
+
+fn is_json_lines(path: &Path) -> bool {
+    has_extension(path, &["jsonl", "ndjson"])
+}
+
+/// Opens a manifest: a table with a column of paths, one of labels, and perhaps ones of splits and
+/// groups, as CSV with a header line (separated by commas, semicolons or tabs) or as JSON Lines.
+///
+/// - Text is UTF-8, UTF-16 with a byte-order mark, or else Windows-1252.
+/// - The columns are found by their names (`path`, `file_name`, `image`, `id` and others; `label`,
+///   `class` and others; `split`; `group`), or named by the
+///   [options](crate::SourceOptions); other columns are ignored.
+/// - Paths have forward slashes and are relative to the manifest's folder, or else to the one folder
+///   beside it that has the first files; absolute ones are used unchanged. An extension that is
+///   missing is filled in. Whether all files exist is found out when they are read.
+/// - `split` is empty or a word for a split. Pictures of one `group` stay in one split when splits
+///   are [drawn](Dataset::splits).
+/// - Classes are sorted by the bytes of their names.
+///
+/// # Errors
+/// [`Error::Manifest`] names the first line that cannot be understood, [`Error::Columns`] the
+/// columns that there are; otherwise as [`open_folder`](crate::open_folder).
+pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<Dataset> {
+    let (path, reading) = (path.as_ref(), reading.into());
+    let place = path.display().to_string();
+    reading.options.check(Kind::Table, &place)?;
+    let bytes = fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
+        _ => Error::Io { path: path.into(), source },
+    })?;
+    let mut beside = Beside::default();
+    let (text, guessed) = text::decode(&bytes);
+    if guessed {
+        beside.remarks.push(format!("{place} is not UTF-8 and is read as Windows-1252"));
+    }
+    let mut table = Table { manifest: path.into(), ..Table::default() };
+    let wanted = Wanted::of(&reading.options);
+    if is_json_lines(path) {
+        table.read_json_lines(&text, &wanted, &mut beside)?;
+    } else {
+        let tabs = has_extension(path, &["tsv"]);
+        table.read_csv(&text, tabs, &wanted, &mut beside)?;
+    }
+    if let Some((line, problem)) = labels::several(&table.rows, &table.lines) {
+        return Err(table.fail(line, problem));
+    }
+    let Table { mut rows, mut paths, .. } = table;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = places::find(path, folder, &mut paths, &mut beside)?;
+    for row in &mut rows {
+        row.id = paths[row.slot].to_string();
+    }
+    let source = Arc::new(Manifest { place: place.clone(), folder, paths });
+    rows::dataset(&place, rows, None, source, beside, &reading)
+}
+
+/// One line.
+#[derive(Default)]
+struct Entry {
+    path: String,
+    label: String,
+    split: Option<String>,
+    group: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    manifest: PathBuf,
+    rows: Vec<Row>,
+    /// By row.
+    lines: Vec<u64>,
+    /// By slot.
+    paths: Vec<Box<str>>,
+    /// The line of each path.
+    seen: HashMap<String, u64>,
+}
+
+impl Table {
+    fn fail(&self, line: u64, problem: impl Into<String>) -> Error {
+        Error::Manifest { path: self.manifest.clone(), line, problem: problem.into() }
+    }
+
+    fn columns(
+        &self,
+        names: &[String],
+        wanted: &Wanted<'_>,
+        beside: &mut Beside,
+    ) -> Result<Columns> {
+        let found = columns::choose(names, wanted, &mut beside.remarks);
+        found.map_err(|problem| Error::Columns { path: self.manifest.clone(), problem })
+    }
+
+    fn read_csv(
+        &mut self,
+        text: &str,
+        tabs: bool,
+        wanted: &Wanted<'_>,
+        beside: &mut Beside,
+    ) -> Result<()> {
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .delimiter(if tabs { b'\t' } else { text::delimiter(text) })
+            .from_reader(text.as_bytes());
+        let headers = reader.headers().map_err(|e| self.fail(1, e.to_string()))?.clone();
+        let names: Vec<String> = headers.iter().map(String::from).collect();
+        let columns = self.columns(&names, wanted, beside)?;
+        for record in reader.into_records() {
+            let record = record.map_err(|e| {
+                let line = e.position().map_or(0, csv::Position::line);
+                self.fail(line, e.to_string())
+            })?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let field = |column: usize| record.get(column).unwrap_or_default().to_owned();
+            let entry = Entry {
+                path: field(columns.path),
+                label: field(columns.label),
+                split: columns.split.map(field),
+                group: columns.group.map(field),
+            };
+            self.push(entry, line)?;
+        }
+        Ok(())
+    }
+
+    fn read_json_lines(
+        &mut self,
+        text: &str,
+        wanted: &Wanted<'_>,
+        beside: &mut Beside,
+    ) -> Result<()> {
+        let objects = || {
+            (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()).map(
+                |(line, text)| -> Result<(u64, Map<String, Value>)> {
+                    if text.len() > LONGEST_LINE {
+                        let problem = "the line is longer than 1 MiB: this is not a manifest";
+                        return Err(self.fail(line, problem));
+                    }
+                    let object = serde_json::from_str(text);
+                    Ok((line, object.map_err(|e| self.fail(line, e.to_string()))?))
+                },
+            )
+        };
+        // Any line may be the first one with a split.
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for object in objects() {
+            for name in object?.1.into_iter().map(|(name, _)| name) {
+                names.insert(name);
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        let columns = self.columns(&names, wanted, beside)?;
+        let mut entries = Vec::new();
+        for object in objects() {
+            let (line, object) = object?;
+            let text = |column: usize| -> std::result::Result<String, String> {
+                let name = &names[column];
+                match object.get(name) {
+                    None | Some(Value::Null) => Ok(String::new()),
+                    Some(Value::String(text)) => Ok(text.clone()),
+                    Some(Value::Number(number)) => Ok(number.to_string()),
+                    Some(Value::Bool(value)) => Ok(value.to_string()),
+                    Some(Value::Array(_)) if column == columns.label => {
+                        Err(labels::refusal(&object[name].to_string()))
+                    }
+                    Some(_) => Err(format!("'{name}' is neither text nor a number")),
+                }
+            };
+            let optional = |column: Option<usize>| column.map(text).transpose();
+            let entry = || -> std::result::Result<Entry, String> {
+                Ok(Entry {
+                    path: text(columns.path)?,
+                    label: text(columns.label)?,
+                    split: optional(columns.split)?,
+                    group: optional(columns.group)?,
+                })
+            };
+            entries.push((entry().map_err(|problem| self.fail(line, problem))?, line));
+        }
+        entries.into_iter().try_for_each(|(entry, line)| self.push(entry, line))
+    }
+
+    fn push(&mut self, entry: Entry, line: u64) -> Result<()> {
+        let given = |text: Option<String>| text.filter(|t| !t.is_empty());
+        if entry.path.is_empty() {
+            return Err(self.fail(line, "the path is empty"));
+        }
+        if entry.label.trim().is_empty() {
+            return Err(self.fail(line, format!("'{}' has no label", entry.path)));
+        }
+        if entry.path.contains("://") {
+            let problem = format!(
+                "'{}' is a URL: download the files first, and give their paths",
+                entry.path
+            );
+            return Err(self.fail(line, problem));
+        }
+        if entry.path.contains('\0') {
+            return Err(self.fail(line, "the path contains a zero byte"));
+        }
+        let split = match given(entry.split) {
+            None => None,
+            Some(name) => match split_named(&name) {
+                Some(split) => Some(split),
+                None => {
+                    let problem = format!(
+                        "the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
+                    );
+                    return Err(self.fail(line, problem));
+                }
+            },
+        };
+        let id = entry.path.replace('\\', "/");
+        let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
+        if let Some(first) = self.seen.insert(id.clone(), line) {
+            return Err(self.fail(line, format!("'{id}' is already in line {first}: keep one")));
+        }
+        let (class, group, slot) = (entry.label, given(entry.group), self.paths.len());
+        self.paths.push(id.into());
+        self.lines.push(line);
+        self.rows.push(Row { id: String::new(), packaging: 0, class, split, group, slot });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! The encoding and the separator of a table.
+
+use std::borrow::Cow;
+
+use encoding_rs::{UTF_16BE, UTF_16LE, WINDOWS_1252};
+
+/// Bytes as text, without a byte-order mark, and whether the encoding is a guess: UTF-16 with a
+/// mark, UTF-8, or else Windows-1252, in which every byte means something.
+pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    if bytes.starts_with(&[0xff, 0xfe]) {
+        return (UTF_16LE.decode_with_bom_removal(bytes).0, false);
+    }
+    if bytes.starts_with(&[0xfe, 0xff]) {
+        return (UTF_16BE.decode_with_bom_removal(bytes).0, false);
+    }
+    match str::from_utf8(bytes) {
+        // Spreadsheets begin a file with a byte-order mark.
+        Ok(text) => (text.trim_start_matches('\u{feff}').into(), false),
+        Err(_) => (WINDOWS_1252.decode_without_bom_handling(bytes).0, true),
+    }
+}
+
+/// The separator that occurs most often in the first line, outside quotation marks: a comma, a
+/// semicolon or a tab.
+pub(super) fn delimiter(text: &str) -> u8 {
+    let (mut counts, mut quoted) = ([0; 3], false);
+    for byte in text.lines().next().unwrap_or_default().bytes() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b',' if !quoted => counts[0] += 1,
+            b';' if !quoted => counts[1] += 1,
+            b'\t' if !quoted => counts[2] += 1,
+            _ => {}
+        }
+    }
+    match counts {
+        [commas, semicolons, tabs] if semicolons > commas && semicolons >= tabs => b';',
+        [commas, _, tabs] if tabs > commas => b'\t',
+        _ => b',',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_recognised() {
+        let utf16: Vec<u8> =
+            "\u{feff}path,Käse".encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();
+        let swapped: Vec<u8> = utf16.chunks(2).flat_map(|pair| [pair[1], pair[0]]).collect();
+        assert_eq!(decode(&utf16), ("path,Käse".into(), false));
+        assert_eq!(decode(&swapped), ("path,Käse".into(), false));
+        assert_eq!(decode("\u{feff}Käse".as_bytes()), ("Käse".into(), false));
+        assert_eq!(decode(b"K\xe4se \x80"), ("Käse €".into(), true));
+    }
+
+    #[test]
+    fn separators_are_recognised() {
+        for (text, separator) in [
+            ("path,label\n", b','),
+            ("path;label;split\na,b;c;d", b';'),
+            ("path\tlabel", b'\t'),
+            ("\"a;b;c\",label", b','),
+            ("path", b','),
+            ("", b','),
+        ] {
+            assert_eq!(delimiter(text), separator, "{text}");
+        }
+    }
+}

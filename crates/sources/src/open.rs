@@ -1,0 +1,99 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use taper_data::Dataset;
+
+use crate::{
+    Error, Reading, Result, is_archive, is_manifest, open_archive, open_archives, open_folder,
+    open_manifest,
+};
+
+/// A kind of file that contains a data set.
+struct Format {
+    /// Whether a path is one.
+    is: fn(&Path) -> bool,
+    open: fn(&Path, Reading) -> Result<Dataset>,
+}
+
+/// The kinds of files, tried in this order. Anything else is a folder.
+const FORMATS: [Format; 4] = [
+    PARQUET,
+    Format {
+        is: |path| !path.is_dir() && is_manifest(path),
+        open: |path, reading| open_manifest(path, reading),
+    },
+    Format {
+        is: |path| !path.is_dir() && is_archive(path),
+        open: |path, reading| open_archive(path, reading),
+    },
+    // A folder of archives, such as `train.zip` and `test.zip`, or shards.
+    Format {
+        is: |path| !archives_in(path).is_empty(),
+        open: |path, reading| {
+            let archives = archives_in(path);
+            let parts: Vec<_> = archives.iter().map(|path| (path.as_path(), None)).collect();
+            open_archives(&parts, reading)
+        },
+    },
+];
+
+#[cfg(feature = "parquet")]
+const PARQUET: Format =
+    Format { is: crate::is_parquet, open: |path, reading| crate::open_parquet(path, reading) };
+
+#[cfg(not(feature = "parquet"))]
+const PARQUET: Format = Format {
+    is: |path| {
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && !path.is_dir()
+    },
+    open: |path, _| {
+        let problem = "this build cannot read Parquet (feature 'parquet')".into();
+        Err(Error::Table { path: path.into(), problem })
+    },
+};
+
+/// The archives in a folder that has no folders besides.
+fn archives_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let hidden = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    if entries().any(|path| path.is_dir() && !hidden(&path)) {
+        return Vec::new();
+    }
+    let mut archives: Vec<PathBuf> =
+        entries().filter(|path| is_archive(path) && !hidden(path)).collect();
+    archives.sort();
+    archives
+}
+
+/// Opens whatever lies at a path: a folder of pictures, a manifest, an archive or a folder of them;
+/// with the feature `parquet` also a Parquet file, or a folder of them.
+///
+/// # Errors
+/// As [`open_folder`], [`open_manifest`] and [`open_archive`]; [`Error::NotASource`] for any other
+/// file.
+pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<Dataset> {
+    let (path, reading) = (path.as_ref(), reading.into());
+    if let Some(format) = FORMATS.iter().find(|format| (format.is)(path)) {
+        return (format.open)(path, reading);
+    }
+    match open_folder(path, reading) {
+        Err(Error::NotAFolder { path }) => Err(Error::NotASource { path }),
+        Err(error @ (Error::LoosePictures { .. } | Error::Ambiguous { .. })) => {
+            Err(with_manifest(path, error))
+        }
+        other => other,
+    }
+}
+
+/// Points at a manifest that lies in the folder.
+fn with_manifest(folder: &Path, error: Error) -> Error {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    match entries.filter(|path| is_manifest(path)).min() {
+        Some(manifest) => Error::ManifestBeside { manifest, source: Box::new(error) },
+        None => error,
+    }
+}

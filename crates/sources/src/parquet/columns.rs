@@ -1,0 +1,156 @@
+//! Which columns of a Parquet file hold pictures, labels and splits.
+
+use parquet::{
+    basic::Type,
+    file::metadata::FileMetaData,
+    schema::types::{ColumnDescriptor, SchemaDescriptor},
+};
+use serde_json::{Map, Value};
+
+use crate::SourceOptions;
+
+/// Names of columns with labels, where no metadata name one; others end with `_label` or `_class`.
+const LABELS: [&str; 7] = ["label", "labels", "class", "classes", "category", "target", "fine"];
+/// Names of columns with pictures that are not a group with `bytes`.
+const IMAGES: [&str; 4] = ["image", "img", "picture", "jpg"];
+
+/// The numbers of the columns.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) bytes: Option<usize>,
+    pub(super) path: Option<usize>,
+    pub(super) label: usize,
+    pub(super) split: Option<usize>,
+    /// Class names, if the metadata have them.
+    pub(super) names: Option<Vec<String>>,
+}
+
+/// What the schema's metadata, under the key `huggingface`, say about the columns.
+struct Features(Map<String, Value>);
+
+impl Features {
+    fn of(metadata: &FileMetaData) -> Self {
+        let text = metadata
+            .key_value_metadata()
+            .into_iter()
+            .flatten()
+            .find(|pair| pair.key == "huggingface")
+            .and_then(|pair| pair.value.as_deref());
+        let features = text
+            .and_then(|text| serde_json::from_str::<Value>(text).ok())
+            .and_then(|value| value.pointer("/info/features").cloned());
+        match features {
+            Some(Value::Object(features)) => Self(features),
+            _ => Self(Map::new()),
+        }
+    }
+
+    fn of_kind(&self, kind: &str) -> Vec<String> {
+        let own = self.0.iter().filter(|(_, feature)| feature["_type"] == kind);
+        own.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn names(&self, column: &str) -> Option<Vec<String>> {
+        let names = self.0.get(column)?["names"].as_array()?;
+        names.iter().map(|name| name.as_str().map(String::from)).collect()
+    }
+}
+
+/// Finds the columns, or says which there are.
+pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result<Columns, String> {
+    let features = Features::of(metadata);
+    let schema = metadata.schema_descr();
+    let images = match &options.image_column {
+        Some(name) => vec![name.clone()],
+        None => images(schema, &features),
+    };
+    let image = one(images, schema, "picture bytes", "image", "image_column")?;
+    let binary = &[Type::BYTE_ARRAY];
+    let bytes =
+        find(schema, &[&image, "bytes"], binary).or_else(|| find(schema, &[&image], binary));
+    let path = find(schema, &[&image, "path"], binary);
+    if bytes.is_none() && path.is_none() {
+        return Err(missing(schema, &image, "picture bytes", "image_column"));
+    }
+    let labels = match &options.label_column {
+        Some(name) => vec![name.clone()],
+        None => labels(schema, &features),
+    };
+    let name = one(labels, schema, "labels", "label", "label_column")?;
+    let kinds = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
+    let Some(label) = find(schema, &[&name], &kinds) else {
+        return Err(missing(schema, &name, "labels", "label_column"));
+    };
+    let split = match &options.split_column {
+        Some(name) => match find(schema, &[name], binary) {
+            Some(split) => Some(split),
+            None => return Err(missing(schema, name, "splits", "split_column")),
+        },
+        None => find(schema, &["split"], binary),
+    };
+    Ok(Columns { bytes, path, label, split, names: features.names(&name) })
+}
+
+fn find(schema: &SchemaDescriptor, wanted: &[&str], kinds: &[Type]) -> Option<usize> {
+    schema.columns().iter().position(|column| {
+        column.path().parts().iter().map(String::as_str).eq(wanted.iter().copied())
+            && kinds.contains(&column.physical_type())
+            && column.max_rep_level() == 0
+    })
+}
+
+fn images(schema: &SchemaDescriptor, features: &Features) -> Vec<String> {
+    let declared = features.of_kind("Image");
+    if !declared.is_empty() {
+        return declared;
+    }
+    let parts = |column: &ColumnDescriptor| column.path().parts().to_vec();
+    let all = || schema.columns().iter().map(|column| parts(column));
+    let groups: Vec<String> = all()
+        .filter(|parts| parts.len() == 2 && parts[1] == "bytes")
+        .map(|parts| parts[0].clone())
+        .collect();
+    if !groups.is_empty() {
+        return groups;
+    }
+    let plain = all().filter(|parts| parts.len() == 1).map(|parts| parts[0].clone());
+    plain.filter(|name| IMAGES.contains(&name.as_str())).collect()
+}
+
+fn labels(schema: &SchemaDescriptor, features: &Features) -> Vec<String> {
+    let declared = features.of_kind("ClassLabel");
+    if !declared.is_empty() {
+        return declared;
+    }
+    let scalars = schema.columns().iter().filter(|c| c.path().parts().len() == 1);
+    let names = scalars.map(|column| column.name().to_owned());
+    names
+        .filter(|name| {
+            let name = name.to_lowercase();
+            LABELS.contains(&name.as_str()) || name.ends_with("_label") || name.ends_with("_class")
+        })
+        .collect()
+}
+
+fn one(
+    mut found: Vec<String>,
+    schema: &SchemaDescriptor,
+    what: &str,
+    usual: &str,
+    field: &str,
+) -> Result<String, String> {
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(|name| format!("'{name}'")).collect();
+        let names = names.join(", ");
+        return Err(format!("{names} could all hold the {what}: say which with `{field}`"));
+    }
+    found.pop().ok_or_else(|| missing(schema, usual, what, field))
+}
+
+fn missing(schema: &SchemaDescriptor, name: &str, what: &str, field: &str) -> String {
+    let names: Vec<String> = schema.columns().iter().take(12).map(|c| c.path().string()).collect();
+    format!(
+        "there is no column '{name}' with {what}; there are: {}; say which it is with `{field}`",
+        names.join(", ")
+    )
+}

@@ -1,0 +1,134 @@
+//! One class under several spellings of its name.
+
+use std::collections::{BTreeMap, HashMap};
+
+use taper_data::class_key;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::rows::Row;
+
+/// Gives all rows whose class names differ only in their Unicode form, in case or in surrounding
+/// blanks the same name: the most frequent spelling, composed (NFC) and without blanks. Returns
+/// what was united, one remark for each class.
+///
+/// Single letters keep their case: `A` and `a` are two characters to be recognised, not two
+/// spellings.
+pub(crate) fn unite(rows: &mut [Row]) -> Vec<String> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for row in rows.iter() {
+        *counts.entry(row.class.as_str()).or_default() += 1;
+    }
+    let mut classes: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
+    for (name, count) in counts {
+        classes.entry(class_key(name)).or_default().push((name.to_owned(), count));
+    }
+    let mut remarks = Vec::new();
+    let mut names: HashMap<String, String> = HashMap::new();
+    for mut spellings in classes.into_values() {
+        spellings.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let name: String = spellings[0].0.trim().nfc().collect();
+        if spellings.len() > 1 {
+            remarks.push(remark(&name, &spellings));
+        }
+        for (spelling, _) in spellings {
+            if spelling != name {
+                names.insert(spelling, name.clone());
+            }
+        }
+    }
+    if !names.is_empty() {
+        for row in rows {
+            if let Some(name) = names.get(&row.class) {
+                row.class.clone_from(name);
+            }
+        }
+    }
+    remarks
+}
+
+fn remark(name: &str, spellings: &[(String, usize)]) -> String {
+    let listed: Vec<String> = spellings
+        .iter()
+        .map(|(spelling, count)| format!("{} ({count} pictures)", shown(spelling)))
+        .collect();
+    let distinct = |of: fn(&str) -> String| {
+        let mut all: Vec<String> = spellings.iter().map(|(spelling, _)| of(spelling)).collect();
+        all.sort();
+        all.dedup();
+        all.len() > 1
+    };
+    let mut differences = Vec::new();
+    // Without blanks and in one Unicode form, only case is left.
+    if distinct(|s| s.trim().nfc().collect()) {
+        differences.push("case");
+    }
+    if spellings.iter().any(|(s, _)| s.trim() != s) {
+        differences.push("surrounding blanks");
+    }
+    if spellings.iter().any(|(s, _)| !s.nfc().eq(s.chars())) {
+        differences.push("Unicode form (composed or decomposed)");
+    }
+    format!(
+        "the class names {} differ only in {} and are one class, '{name}'",
+        listed.join(" and "),
+        differences.join(" and ")
+    )
+}
+
+/// A name with everything visible that would otherwise look the same: combining marks as code
+/// points.
+fn shown(name: &str) -> String {
+    if name.nfc().eq(name.chars()) {
+        return format!("'{name}'");
+    }
+    let escaped: String = name
+        .chars()
+        .map(|c| if c.is_ascii() || c.is_alphanumeric() { c.into() } else { escape(c) })
+        .collect();
+    format!("'{escaped}'")
+}
+
+fn escape(c: char) -> String {
+    format!("\\u{{{:x}}}", u32::from(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn united(names: &[&str]) -> (Vec<String>, Vec<String>) {
+        let row = |class: &&str| Row {
+            id: String::new(),
+            packaging: 0,
+            class: (*class).into(),
+            split: None,
+            group: None,
+            slot: 0,
+        };
+        let mut rows: Vec<Row> = names.iter().map(row).collect();
+        let remarks = unite(&mut rows);
+        (rows.into_iter().map(|row| row.class).collect(), remarks)
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one_class_and_the_remark_says_what_differs() {
+        let (names, remarks) = united(&["Cat", "cat", "cat", "dog"]);
+        assert_eq!(names, ["cat", "cat", "cat", "dog"]);
+        assert!(remarks[0].contains("'Cat' (1 pictures)") && remarks[0].contains("only in case"));
+        let (names, remarks) = united(&["caf\u{e9}", "cafe\u{301}", "caf\u{e9}"]);
+        assert_eq!(names, ["caf\u{e9}"; 3]);
+        assert!(remarks[0].contains("Unicode form") && remarks[0].contains("\\u{301}"));
+        assert!(!remarks[0].contains("case"), "{}", remarks[0]);
+        let (names, remarks) = united(&[" dog", "dog", "dog "]);
+        assert_eq!(names, ["dog"; 3]);
+        assert!(remarks[0].contains("surrounding blanks"), "{}", remarks[0]);
+        assert!(!remarks[0].contains("case"), "{}", remarks[0]);
+    }
+
+    #[test]
+    fn single_letters_keep_their_case_and_a_single_spelling_is_no_remark() {
+        assert_eq!(united(&["A", "a"]), (vec!["A".into(), "a".into()], vec![]));
+        assert_eq!(united(&["e\u{301}t\u{e9}"]).0, ["\u{e9}t\u{e9}"]);
+        assert!(united(&["x ", "y"]).1.is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! The split that a name means.
+
+use taper_core::Split;
+
+/// The words, as Hugging Face's `datasets` knows them (`data_files.py`), and a few more.
+const WORDS: [(&str, Split); 20] = [
+    ("train", Split::Train),
+    ("training", Split::Train),
+    ("trainset", Split::Train),
+    ("val", Split::Val),
+    ("valid", Split::Val),
+    ("validate", Split::Val),
+    ("validation", Split::Val),
+    ("valset", Split::Val),
+    ("dev", Split::Val),
+    ("devset", Split::Val),
+    ("test", Split::Test),
+    ("testing", Split::Test),
+    ("tests", Split::Test),
+    ("testset", Split::Test),
+    ("eval", Split::Test),
+    ("evaluate", Split::Test),
+    ("evaluation", Split::Test),
+    ("evalset", Split::Test),
+    ("holdout", Split::Test),
+    ("heldout", Split::Test),
+];
+
+/// The split that a name means: one of the words above, in any case of letters, alone or between
+/// separators (anything that is neither a letter nor a digit), digits, or changes from small to
+/// capital letters: `Training`, `seg_train`, `rps-test-set`, `train2017`, `TestImages`, `hold_out`.
+/// None if there is no such word, or words of different splits, as in `train_val`.
+pub fn split_named(name: &str) -> Option<Split> {
+    let words = words_of(name);
+    let mut found: Option<Split> = None;
+    let pairs = words.windows(2).map(|pair| format!("{}{}", pair[0], pair[1]));
+    let held_out = pairs.filter(|pair| matches!(pair.as_str(), "holdout" | "heldout"));
+    for word in words.iter().cloned().chain(held_out) {
+        let Some((_, split)) = WORDS.iter().find(|(own, _)| *own == word) else { continue };
+        if found.is_some_and(|before| before != *split) {
+            return None;
+        }
+        found = Some(*split);
+    }
+    found
+}
+
+/// Whether a name is a word for a split and nothing else.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let name = name.to_lowercase();
+    WORDS.iter().any(|(word, _)| *word == name)
+}
+
+fn words_of(name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut before = ' ';
+    for c in name.chars() {
+        let new = !c.is_alphabetic() || (before.is_lowercase() && c.is_uppercase());
+        if new && !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+        if c.is_alphabetic() {
+            word.extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_between_separators_in_any_case() {
+        let names = [
+            ("Training", Split::Train),
+            ("TRAIN", Split::Train),
+            ("seg_train", Split::Train),
+            ("training_set", Split::Train),
+            ("train2017", Split::Train),
+            ("TrainImages", Split::Train),
+            ("train-00000-of-00002", Split::Train),
+            ("rps-train", Split::Train),
+            ("Valid", Split::Val),
+            ("my.validation.set", Split::Val),
+            ("dev", Split::Val),
+            ("Testing", Split::Test),
+            ("seg test", Split::Test),
+            ("eval-00000-of-00001", Split::Test),
+            ("evaluation", Split::Test),
+            ("Holdout", Split::Test),
+            ("hold_out", Split::Test),
+        ];
+        for (name, split) in names {
+            assert_eq!(split_named(name), Some(split), "{name}");
+        }
+        for name in ["contest", "restrain", "devil", "cat", "", "train_val", "evaluated", "2017"] {
+            assert_eq!(split_named(name), None, "{name}");
+        }
+        assert!(is_plain("Test") && !is_plain("test_tube"));
+    }
+}

@@ -1,0 +1,74 @@
+//! The folders that paths lie in.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    LayoutChoice,
+    split_words::{is_plain, split_named},
+};
+
+/// A folder.
+#[derive(Debug, Default)]
+pub(crate) struct Node<'a> {
+    /// The folders in it that have pictures, at whatever depth.
+    pub(crate) folders: BTreeMap<&'a str, Node<'a>>,
+    /// How many pictures lie directly in it.
+    pictures: usize,
+}
+
+impl<'a> Node<'a> {
+    /// The tree of these paths, which have forward slashes.
+    pub(crate) fn of(paths: impl Iterator<Item = &'a str>) -> Self {
+        let mut root = Self::default();
+        for path in paths {
+            let mut node = &mut root;
+            let mut parts = path.split('/').peekable();
+            while let Some(part) = parts.next() {
+                if parts.peek().is_some() {
+                    node = node.folders.entry(part).or_default();
+                }
+            }
+            node.pictures += 1;
+        }
+        root
+    }
+
+    /// Whether it contains folders and no pictures of its own.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.pictures == 0 && !self.folders.is_empty()
+    }
+
+    /// The only folder in it, if there is nothing else.
+    pub(crate) fn only_folder(&self) -> Option<(&'a str, &Self)> {
+        let mut folders = self.folders.iter().filter(|_| self.pictures == 0);
+        let (name, folder) = folders.next()?;
+        folders.next().is_none().then_some((*name, folder))
+    }
+
+    /// Folders that everything lies in are packaging, unless their name is that of a split and
+    /// nothing else, or only the class would be left.
+    pub(crate) fn without_packaging(&self, choice: LayoutChoice) -> (&Self, Vec<&'a str>) {
+        let (mut node, mut names) = (self, Vec::new());
+        while let Some((name, inner)) = node.only_folder()
+            && (!is_plain(name) || choice == LayoutChoice::Classes)
+            && inner.is_nested()
+        {
+            names.push(name);
+            node = inner;
+        }
+        (node, names)
+    }
+
+    /// The same within a split: `seg_train/seg_train/CLASS`, `train/images/CLASS`.
+    pub(crate) fn without_split_packaging(&self) -> (&Self, usize) {
+        let (mut node, mut depth) = (self, 0);
+        while let Some((name, inner)) = node.only_folder()
+            && inner.is_nested()
+            && (split_named(name).is_some() || inner.folders.len() >= 2)
+        {
+            depth += 1;
+            node = inner;
+        }
+        (node, depth)
+    }
+}

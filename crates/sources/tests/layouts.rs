@@ -1,0 +1,197 @@
+//! What the folders of a data set are: splits or classes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{fs, path::Path};
+
+use taper_core::Split;
+use taper_data::{Dataset, fixture};
+use taper_sources::{Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions, open_path};
+use tempfile::TempDir;
+
+/// A folder with these pictures, by path.
+fn folder(paths: &[&str]) -> TempDir {
+    let root = TempDir::new().unwrap();
+    for (n, path) in paths.iter().enumerate() {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = fixture::jpeg(&fixture::picture(n % 3, n, 24, 20)).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    root
+}
+
+fn open(root: &Path, change: impl FnOnce(&mut SourceOptions)) -> Result<Dataset> {
+    let mut options = SourceOptions::default();
+    change(&mut options);
+    open_path(root, Reading::new(FolderUse::Train, options))
+}
+
+fn read(paths: &[&str]) -> Result<Dataset> {
+    open(folder(paths).path(), |_| {})
+}
+
+fn classes(dataset: &Dataset) -> Vec<&str> {
+    dataset.classes().iter().collect()
+}
+
+fn counts(dataset: &Dataset) -> [usize; 3] {
+    [Split::Train, Split::Val, Split::Test].map(|split| dataset.indices(Some(split)).len())
+}
+
+#[test]
+fn splits_have_many_names() {
+    for [train, val, test] in [
+        ["Training", "Validation", "Testing"],
+        ["training_set", "dev", "test_set"],
+        ["seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"],
+        ["TRAIN", "VALID", "holdout"],
+        ["train2017", "val2017", "evaluation"],
+        ["flowers-train/images", "flowers-dev/images", "flowers-eval/images"],
+    ] {
+        let paths: Vec<String> = [train, train, val, test]
+            .iter()
+            .enumerate()
+            .flat_map(|(n, split)| ["cat", "dog"].map(|class| format!("{split}/{class}/{n}.jpg")))
+            .collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let dataset = read(&paths).unwrap();
+        assert_eq!(classes(&dataset), ["cat", "dog"], "{train}");
+        assert_eq!(counts(&dataset), [4, 2, 2], "{train}");
+        assert!(dataset.remarks().is_empty(), "{:?}", dataset.remarks());
+    }
+}
+
+#[test]
+fn folders_that_all_have_the_same_folders_are_not_classes() {
+    for names in [["fold_a", "fold_b"], ["one", "two"], ["part1", "part2"]] {
+        let paths = names.map(|n| ["cat", "dog"].map(|class| format!("{n}/{class}/1.jpg")));
+        let paths: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
+        let error = read(&paths).unwrap_err();
+        assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+        assert!(error.to_string().contains("`layout`"), "{error}");
+        let root = folder(&paths);
+        let dataset = open(root.path(), |o| o.layout = LayoutChoice::Classes).unwrap();
+        assert_eq!(classes(&dataset), names);
+    }
+    // One folder of pictures in each class says nothing.
+    let dataset = read(&["n01/images/1.jpg", "n02/images/2.jpg"]).unwrap();
+    assert_eq!(classes(&dataset), ["n01", "n02"]);
+}
+
+#[test]
+fn a_class_may_have_the_name_of_a_split() {
+    for name in ["train", "test", "val"] {
+        let paths = ["bus/1.jpg", "car/2.jpg", &format!("{name}/3.jpg")];
+        let dataset = read(&paths).unwrap();
+        assert_eq!(dataset.classes().len(), 3);
+        assert_eq!(counts(&dataset), [0; 3]);
+        assert!(dataset.remarks()[0].contains(&format!("'{name}' is taken as a class")));
+    }
+    let dataset = read(&["bullet_train/1.jpg", "freight_train/2.jpg"]).unwrap();
+    assert_eq!(classes(&dataset), ["bullet_train", "freight_train"]);
+    // Nothing beside it tells.
+    let paths = ["train/freight/1.jpg", "train/local/2.jpg", "bus/3.jpg", "car/4.jpg"];
+    assert!(matches!(read(&paths), Err(Error::Ambiguous { .. })));
+    let root = folder(&paths);
+    let dataset = open(root.path(), |o| o.layout = LayoutChoice::Classes).unwrap();
+    assert_eq!(classes(&dataset), ["bus", "car", "train"]);
+    let dataset = open(root.path(), |o| o.layout = LayoutChoice::Splits).unwrap();
+    assert_eq!(classes(&dataset), ["freight", "local"]);
+    assert_eq!(dataset.remarks().len(), 2, "{:?}", dataset.remarks());
+    assert!(matches!(read(&["train/1.jpg", "test/2.jpg"]), Err(Error::Ambiguous { .. })));
+}
+
+#[test]
+fn splits_may_lie_in_classes_or_beside_them() {
+    let dataset = read(&["cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg", "dog/test/4.jpg"]);
+    let dataset = dataset.unwrap();
+    assert_eq!((classes(&dataset), counts(&dataset)), (vec!["cat", "dog"], [2, 0, 2]));
+    let dataset = read(&["cat/1.jpg", "dog/2.jpg", "test/cat/3.jpg", "test/dog/4.jpg"]).unwrap();
+    assert_eq!((classes(&dataset), counts(&dataset)), (vec!["cat", "dog"], [2, 0, 2]));
+    assert_eq!(dataset.remarks().len(), 1, "{:?}", dataset.remarks());
+}
+
+#[test]
+fn pictures_without_labels_in_test_are_passed_over() {
+    for test in ["test/9.jpg", "test1/9.jpg", "test/images/9.jpg", "test/unknown/9.jpg"] {
+        let dataset =
+            read(&["train/cat/1.jpg", "train/dog/2.jpg", "train/dog/3.jpg", test]).unwrap();
+        assert_eq!(counts(&dataset), [3, 0, 0], "{test}");
+        assert!(dataset.remarks()[0].contains("taper predict"), "{:?}", dataset.remarks());
+    }
+    assert!(matches!(read(&["train/1.jpg", "train/cat/2.jpg"]), Err(Error::LoosePictures { .. })));
+}
+
+#[test]
+fn labels_in_names_are_read_with_an_expression() {
+    let label_from = |paths: &[&str], expression: &str| {
+        let root = folder(paths);
+        open(root.path(), |o| o.label_from = Some(expression.into()))
+    };
+    let paths = ["train/cat.0.jpg", "train/dog.1.jpg", "train/dog.2.jpg", "test/1.jpg"];
+    let dataset = label_from(&paths, r"([a-z]+)\.\d+\.jpg$").unwrap();
+    assert_eq!((classes(&dataset), counts(&dataset)), (vec!["cat", "dog"], [3, 0, 0]));
+    assert!(dataset.remarks()[0].contains("'test/1.jpg'"), "{:?}", dataset.remarks());
+    let dataset = label_from(&["rose_001.png", "tulip_002.png", "x/rose_3.png"], r"([a-z]+)_\d+");
+    assert_eq!(classes(&dataset.unwrap()), ["rose", "tulip"]);
+    let dataset = label_from(&["a/s1/1-anna.jpg", "a/s1/2-bob.jpg"], "(anna|bob)").unwrap();
+    assert_eq!(classes(&dataset), ["anna", "bob"]);
+    for expression in ["(", "nothing like it"] {
+        let error = label_from(&["a/1.jpg", "b/2.jpg"], expression).unwrap_err();
+        assert!(matches!(error, Error::LabelFrom { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_taper_wrote_is_passed_over() {
+    let root = folder(&["cat/1.jpg", "dog/2.jpg", "runs/photos-1/curves.png"]);
+    let run = root.path().join("runs/photos-1");
+    fs::write(run.join("recipe.toml"), "").unwrap();
+    fs::write(run.join("history.csv"), "").unwrap();
+    fs::create_dir_all(root.path().join("runs/photos-lr-1")).unwrap();
+    fs::write(root.path().join("runs/photos-lr-1/lr_find.json"), "{}").unwrap();
+    let figure = [&b"\x89PNG\r\n\x1a\n________"[..], taper_core::file::FIGURE_MARK].concat();
+    fs::write(root.path().join("augment.png"), figure).unwrap();
+    let dataset = open(root.path(), |_| {}).unwrap();
+    assert_eq!(classes(&dataset), ["cat", "dog"]);
+    let remark = &dataset.remarks()[0];
+    assert!(remark.contains("augment.png") && remark.contains("runs/photos-1/"), "{remark}");
+    // Somebody else's folder of that name is a class.
+    let dataset = read(&["cat/1.jpg", "dog/2.jpg", "runs/3.jpg"]).unwrap();
+    assert_eq!(classes(&dataset), ["cat", "dog", "runs"]);
+    // A run folder alone is no data set.
+    let error = open(&root.path().join("runs"), |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Data(taper_data::Error::NoPictures { .. })), "{error}");
+}
+
+#[test]
+fn spellings_of_one_name_are_one_class() {
+    for [a, b] in [["Cat", "cat"], ["caf\u{e9}", "cafe\u{301}"], ["dog", "dog "]] {
+        let paths = [format!("{a}/1.jpg"), format!("{b}/2.jpg"), "x/3.jpg".into()];
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let dataset = read(&paths).unwrap();
+        assert_eq!(dataset.classes().len(), 2, "{a} {b}");
+        assert!(dataset.remarks()[0].contains("differ only in"), "{:?}", dataset.remarks());
+    }
+}
+
+#[test]
+fn options_of_another_kind_of_source_are_refused() {
+    let root = folder(&["a/1.jpg", "b/2.jpg"]);
+    let error = open(root.path(), |o| o.label_column = Some("x".into())).unwrap_err();
+    assert!(error.to_string().contains("label_column is 'x'"), "{error}");
+    let list = root.path().join("list.csv");
+    fs::write(&list, "path,label\na/1.jpg,a\nb/2.jpg,b\n").unwrap();
+    let error = open(&list, |o| o.layout = LayoutChoice::Splits).unwrap_err();
+    assert!(error.to_string().contains("layout is splits"), "{error}");
+    assert!(open(&list, |o| o.max_pixels = Some(10)).unwrap().read(0).is_err());
+}
+
+#[test]
+fn a_manifest_beside_loose_pictures_is_pointed_at() {
+    let root = folder(&["1.jpg", "2.jpg"]);
+    fs::write(root.path().join("labels.csv"), "path,label\n1.jpg,a\n2.jpg,b\n").unwrap();
+    let error = open(root.path(), |_| {}).unwrap_err();
+    assert!(matches!(error, Error::ManifestBeside { .. }), "{error}");
+    assert!(error.to_string().contains("labels.csv"), "{error}");
+}
