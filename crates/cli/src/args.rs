@@ -8,8 +8,9 @@ use taper_fetch::folders;
 use taper_lr_finder::Method;
 use taper_plan::Kernels;
 use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
+use taper_sources::SourceOptions;
 
-use crate::recipe_args::RecipeArgs;
+use crate::{recipe_args::RecipeArgs, source_args::SourceArgs};
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest
 /// account of it out.
@@ -174,6 +175,8 @@ pub(crate) struct InspectArgs {
     /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Write a cleaned manifest into this folder; originals are never touched.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) fix: Option<PathBuf>,
@@ -204,6 +207,8 @@ pub(crate) struct AugmentArgs {
     /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
     #[arg(long, value_name = "POLICY", default_value = "light")]
     augment: Policy,
@@ -234,6 +239,7 @@ impl AugmentArgs {
     pub(crate) fn recipe(&self) -> Recipe {
         Recipe {
             data: self.data.clone(),
+            source: self.source.resolve(SourceOptions::default()),
             augment: self.augment,
             views: self.views,
             seed: self.seed,
@@ -254,6 +260,8 @@ pub(crate) struct EvaluateArgs {
     /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// The split: train, val, test, or all pictures [default: test if there is one, else all].
     #[arg(long, value_name = "SPLIT")]
     pub(crate) split: Option<String>,
@@ -302,6 +310,8 @@ pub(crate) struct EmbedArgs {
     /// A folder of pictures, or `synthetic`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// The pretrained network.
     #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,

@@ -216,7 +216,8 @@ fn augment(args: &AugmentArgs, session: &Session) -> anyhow::Result<Status> {
 fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
-    let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
+    let reading = args.source.reading(FolderUse::Evaluate);
+    let dataset = open_data_with(&args.data, reading, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
         Some(name) => Some(name.parse::<Split>().map_err(taper_run::Error::from)?),

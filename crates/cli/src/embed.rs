@@ -1,4 +1,5 @@
 use taper_run::{Recipe, Session, Through, embed as write_features};
+use taper_sources::SourceOptions;
 
 use crate::{
     args::{EmbedArgs, ThroughArg},
@@ -8,6 +9,7 @@ use crate::{
 pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Status> {
     let recipe = Recipe {
         data: args.data.clone(),
+        source: args.source.resolve(SourceOptions::default()),
         model: args.model.clone(),
         weights: args.weights.clone(),
         cut: args.cut.clone(),

@@ -2,7 +2,7 @@ use std::fs;
 
 use anyhow::Context as _;
 use taper_health::{draw_sheets, fix};
-use taper_run::{EmbedWith, Session, open_data_with};
+use taper_run::{EmbedWith, Session, open_data_with, remarks_of};
 use taper_sources::FolderUse;
 
 use crate::{
@@ -13,7 +13,11 @@ use crate::{
 };
 
 pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {
-    let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
+    let reading = args.source.reading(FolderUse::Evaluate);
+    let dataset = open_data_with(&args.data, reading, session)?;
+    for remark in dataset.remarks() {
+        session.progress().warn(&in_flags(remark));
+    }
     let with = EmbedWith {
         model: args.model.clone(),
         device: args.compute.device,
@@ -37,6 +41,7 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
     };
     if args.reply.json {
         let mut value = serde_json::to_value(&health)?;
+        value["remarks"] = serde_json::to_value(remarks_of(&dataset))?;
         value["out"] = out.display().to_string().into();
         value["sheets"] = sheets.iter().map(|s| s.display().to_string()).collect();
         if let Some(fixed) = &fixed {

@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod recipe_args;
 mod runs;
+mod source_args;
 mod summary;
 
 use std::{

@@ -13,6 +13,8 @@ use taper_run::{
 };
 use taper_train::Sampling;
 
+use crate::source_args::SourceArgs;
+
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
@@ -24,6 +26,8 @@ pub(crate) struct RecipeArgs {
     /// archive, Parquet, hf:owner/name, or a name of `taper datasets` [default: synthetic].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// The pretrained network [default: efficientnet-lite0].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -211,6 +215,7 @@ impl RecipeArgs {
                     .map_or(recipe.loss.class_weights, ClassWeights::from),
             },
             lr_finder: recipe.lr_finder,
+            source: self.source.resolve(recipe.source),
             checkpoints: CheckpointSettings {
                 every: self.checkpoint_every.map_or(recipe.checkpoints.every, Every::Epochs),
                 ..recipe.checkpoints

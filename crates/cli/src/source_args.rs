@@ -1,5 +1,5 @@
 use clap::Args;
-use taper_sources::{LayoutChoice, SourceOptions};
+use taper_sources::{FolderUse, LayoutChoice, Reading, SourceOptions};
 
 /// How labelled pictures are to be read where they leave a choice.
 #[derive(Debug, Args)]
@@ -47,5 +47,10 @@ impl SourceArgs {
         }
         resolved.max_pixels = self.max_pixels.or(resolved.max_pixels);
         resolved
+    }
+
+    /// The options for a purpose.
+    pub(crate) fn reading(&self, purpose: FolderUse) -> Reading {
+        Reading::new(purpose, self.resolve(SourceOptions::default()))
     }
 }

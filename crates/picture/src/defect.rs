@@ -22,6 +22,8 @@ pub enum DefectKind {
     /// A readable picture of a different format from what its name says. It is used anyway, except
     /// in strict mode.
     Misnamed,
+    /// Not about a picture: something about the data set as a whole that may surprise.
+    Remark,
 }
 
 /// Why a picture's bytes cannot be used.
@@ -64,6 +66,6 @@ pub struct Finding {
 impl Finding {
     /// Whether the picture is used anyway.
     pub fn usable(&self) -> bool {
-        self.kind == DefectKind::Misnamed
+        matches!(self.kind, DefectKind::Misnamed | DefectKind::Remark)
     }
 }

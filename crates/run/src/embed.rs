@@ -15,6 +15,7 @@ use crate::{
     file::write_atomically,
     open_data_with,
     place::{BackboneSpec, Place},
+    remarks_of,
 };
 
 /// What computes features.
@@ -128,7 +129,8 @@ pub fn embed(
     ]);
     write_atomically(out, &file(&features, &metadata))?;
     let findings = dataset.findings().iter().chain(&features.findings).cloned();
-    let (remarks, unreadable) = findings.partition(Finding::usable);
+    let (mut remarks, unreadable): (Vec<Finding>, _) = findings.partition(Finding::usable);
+    remarks.splice(0..0, remarks_of(&dataset));
     Ok(EmbedAnswer {
         n: features.table.len(),
         width: features.table.width,

@@ -13,6 +13,7 @@ use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 use crate::{
     Error, Result, Session, extract,
     place::{BackboneSpec, Place},
+    remarks_of,
 };
 
 /// Opens an artefact, `model.safetensors` of a run folder, on a device. On the CPU without a cache,
@@ -105,7 +106,8 @@ pub fn evaluate(
     }
     let items = Item::untouched(&indices);
     let mut features = extract(classifier.backbone(), &dataset, items, None, strict, session)?;
-    let mut findings: Vec<Finding> = dataset.findings().to_vec();
+    let mut findings = remarks_of(&dataset);
+    findings.extend_from_slice(dataset.findings());
     findings.append(&mut features.findings);
     if features.table.is_empty() {
         return Err(Error::NothingUsable { place: dataset.place() });

@@ -41,5 +41,7 @@ pub use recipe::{CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, 
 pub use recipe_check::CheckedRecipe;
 pub use run::{OwnCallbacks, resume, resume_with, train, train_with};
 pub use session::Session;
-pub use source::{KNOWN_DATASETS, KnownDataset, SyntheticSource, open_data, open_data_with};
+pub use source::{
+    KNOWN_DATASETS, KnownDataset, SyntheticSource, open_data, open_data_with, remarks_of,
+};
 pub use views::Views;

@@ -5,7 +5,7 @@ use taper_core::{DeviceChoice, FrozenBackbone, Identity, Precision, Split, hex};
 use taper_data::{DEFAULT_FRACTION, Dataset, Item, Splits, ValChoice};
 use taper_picture::Finding;
 use taper_plan::Output;
-use taper_sources::{FolderUse, Reading};
+use taper_sources::FolderUse;
 use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
@@ -13,6 +13,7 @@ use crate::{
     CheckedRecipe, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session, Views,
     extract, open_data_with,
     place::{BackboneSpec, Place},
+    remarks_of,
 };
 
 /// Everything that a recipe needs before features can be computed: opened, checked, nothing
@@ -154,9 +155,11 @@ impl Prepared {
         let (mut train, cached) = (extracted.table, extracted.cached);
         let mut val = train.split_off(recipe.views as usize * self.splits.train.len());
         let test = val.split_off(self.splits.val.len());
-        let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
+        let (mut remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
             self.dataset.findings().iter().cloned().partition(Finding::usable);
         report_findings(&unreadable, &remarks, session);
+        // Said when the data set was opened.
+        remarks.splice(0..0, remarks_of(&self.dataset));
         Ok(Tables { train: Arc::new(train), val, test, unreadable, remarks, cached })
     }
 }

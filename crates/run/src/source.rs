@@ -10,7 +10,7 @@ use std::{
 use taper_core::{Identity, OutOfRange, Split, hex};
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_fetch::{Problem, Watching, datasets_mirror, folders};
-use taper_picture::{Defect, DefectKind};
+use taper_picture::{Defect, DefectKind, Finding};
 use taper_sources::{FolderUse, KnownSet, Reading, open_path};
 use taper_synthetic::{Synthetic, SyntheticConfig};
 
@@ -98,6 +98,13 @@ pub fn open_data_with(
         }
         path => Ok(open_path(path, reading)?),
     }
+}
+
+/// The remarks about a data set as a whole, as findings, for answers: classes or splits that were
+/// decided in a way that may surprise, folders that were left out.
+pub fn remarks_of(dataset: &Dataset) -> Vec<Finding> {
+    let remark = |text: &String| Defect::new(DefectKind::Remark, text).at(None, dataset.place());
+    dataset.remarks().iter().map(remark).collect()
 }
 
 /// The folder for downloaded data sets.
