@@ -9,6 +9,7 @@ mod bad_input;
 mod cuda;
 mod inspect;
 mod kernels;
+mod layouts;
 mod network;
 mod options;
 mod resume;

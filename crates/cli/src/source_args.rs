@@ -3,7 +3,6 @@ use taper_sources::{FolderUse, LayoutChoice, Reading, SourceOptions};
 
 /// How labelled pictures are to be read where they leave a choice.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Data")]
 pub(crate) struct SourceArgs {
     /// What the topmost folders are: auto, classes or splits [default: auto].
     #[arg(long, value_name = "LAYOUT")]

@@ -1,0 +1,277 @@
+//! Layouts of data sets: each is read as people mean it, or refused; never misread in silence.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Ran, picture, run};
+
+const COLOURS: [&str; 2] = ["blue", "red"];
+
+/// Writes pictures of a colour, whatever the folder's name says.
+fn write(folder: &Path, colour: &str, first: u32, count: u32) {
+    fs::create_dir_all(folder).unwrap();
+    for n in first..first + count {
+        picture(colour, n).save(folder.join(format!("{n:02}.jpg"))).unwrap();
+    }
+}
+
+/// `data/FOLDER/CLASS/…`: eight pictures of each class in the first folder, three in each other.
+fn splits(folders: &[&str], classes: [&str; 2]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (n, folder) in (0..).zip(folders) {
+        for (class, colour) in classes.iter().zip(COLOURS) {
+            let count = if n == 0 { 8 } else { 3 };
+            write(&root.path().join("data").join(folder).join(class), colour, 10 * n, count);
+        }
+    }
+    root
+}
+
+fn train(root: &Path, more: &[&str]) -> Ran {
+    let mut arguments = vec![
+        "train", "--data", "data", "--size", "64", "--epochs", "1", "--head", "linear", "--json",
+        "--quiet", "--cache", "off",
+    ];
+    arguments.extend(more);
+    run(root, &arguments)
+}
+
+fn classes(answer: &Value) -> Vec<&str> {
+    let all = answer["validation"]["per_class"].as_array().unwrap();
+    all.iter().map(|class| class["label"].as_str().unwrap()).collect()
+}
+
+fn remarks(answer: &Value) -> String {
+    let all = answer["remarks"].as_array().unwrap();
+    let texts = all.iter().map(|remark| remark["reason"].as_str().unwrap());
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn split_folders_under_other_names_are_splits() {
+    for folders in [
+        &["Training", "Testing"][..],
+        &["seg_train/seg_train", "seg_test/seg_test", "seg_val/seg_val"],
+        &["training_set", "holdout", "dev"],
+        &["TRAIN", "evaluation"],
+    ] {
+        let root = splits(folders, COLOURS);
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!(classes(&answer), COLOURS, "{folders:?}");
+        // The test pictures are those of the test folder, and stay untouched.
+        assert_eq!(answer["pictures"][2], 6, "{folders:?}");
+        assert_eq!(answer["remarks"].as_array().unwrap().len(), 0, "{folders:?}");
+    }
+}
+
+#[test]
+fn folders_that_look_like_splits_under_unknown_names_are_refused() {
+    for folders in [["one", "two"], ["fold_a", "fold_b"], ["mine", "yours"]] {
+        let root = splits(&folders, COLOURS);
+        let words = ["look like splits", "--layout", folders[0], folders[1]];
+        train(root.path(), &[]).complains(2, &words);
+        let answer = train(root.path(), &["--layout", "classes"]).expect(0).json();
+        assert_eq!(classes(&answer), folders);
+    }
+}
+
+#[test]
+fn a_second_training_does_not_learn_the_output_of_the_first() {
+    let root = splits(&[""], COLOURS);
+    let data = root.path().join("data");
+    let quick = ["--size", "64", "--quiet"];
+    let of = |arguments: &[&str]| run(&data, &[arguments, &quick].concat()).expect(0);
+    of(&["train", "--data", ".", "--epochs", "1", "--head", "linear"]);
+    of(&["augment", "--data", "."]);
+    of(&["lr-find", "--data", ".", "--steps", "30"]);
+    run(&data, &["inspect", "--data", ".", "--no-embeddings", "--quiet"]).expect(0);
+    let second = of(&["train", "--data", ".", "--epochs", "1", "--head", "linear", "--json"]);
+    let answer = second.json();
+    assert_eq!(classes(&answer), COLOURS);
+    assert!(remarks(&answer).contains("augment.png"), "{}", remarks(&answer));
+    assert!(remarks(&answer).contains("written by Taper"), "{}", remarks(&answer));
+}
+
+fn zip(path: &Path, folder: &Path) {
+    let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (class, colour) in ["blue", "red"].into_iter().zip(COLOURS) {
+        for entry in fs::read_dir(folder.join(class)).unwrap() {
+            let entry = entry.unwrap();
+            zip.start_file(format!("{colour}/{}", entry.file_name().display()), options).unwrap();
+            zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn archives_whose_names_say_the_split_keep_it() {
+    for [first, second] in [
+        ["train.zip", "test.zip"],
+        ["rps-train.zip", "rps-test-set.zip"],
+        ["a_training.zip", "eval.zip"],
+    ] {
+        let root = splits(&["Training", "Testing"], COLOURS);
+        let data = root.path().join("data");
+        zip(&root.path().join(first), &data.join("Training"));
+        zip(&root.path().join(second), &data.join("Testing"));
+        fs::remove_dir_all(&data).unwrap();
+        fs::create_dir(&data).unwrap();
+        for name in [first, second] {
+            fs::rename(root.path().join(name), data.join(name)).unwrap();
+        }
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!((classes(&answer), &answer["pictures"][2]), (COLOURS.into(), &6.into()));
+    }
+}
+
+fn table(columns: &str, rows: impl Fn(&str, &Path) -> String) -> TempDir {
+    let root = splits(&[""], COLOURS);
+    let mut text = format!("{columns}\n");
+    for class in COLOURS {
+        let mut files: Vec<PathBuf> = fs::read_dir(root.path().join("data").join(class))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files {
+            let path = Path::new("data").join(class).join(file.file_name().unwrap());
+            text += &(rows(class, &path) + "\n");
+        }
+    }
+    fs::write(root.path().join("list.csv"), text).unwrap();
+    root
+}
+
+#[test]
+fn several_columns_of_labels_are_a_question() {
+    for columns in ["image,fine_label,coarse_label", "path,label,class", "file_name,target,breed"] {
+        let root = table(columns, |class, path| format!("{},{class},thing", path.display()));
+        let (first, second) = columns.split_once(',').unwrap().1.split_once(',').unwrap();
+        let list = ["--data", "list.csv"];
+        let all = |more: &[&str]| {
+            let mut arguments = vec!["train", "--size", "64", "--epochs", "1", "--json", "--quiet"];
+            arguments.extend(list.iter().chain(more));
+            run(root.path(), &arguments)
+        };
+        all(&[]).complains(2, &[first, second, "--label-column"]);
+        assert_eq!(classes(&all(&["--label-column", first]).expect(0).json()), COLOURS);
+        all(&["--label-column", "nothing"]).complains(2, &["'nothing'", "--label-column"]);
+    }
+}
+
+#[test]
+fn a_class_may_be_called_train() {
+    for class in ["train", "test", "val"] {
+        let root = splits(&[""], COLOURS);
+        write(&root.path().join("data").join(class), "blue", 30, 8);
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!(classes(&answer).len(), 3, "{class}");
+        assert!(remarks(&answer).contains("is taken as a class"), "{}", remarks(&answer));
+    }
+}
+
+#[test]
+fn pictures_without_labels_in_test_are_passed_over_with_a_remark() {
+    for test in ["test", "test/images", "Testing"] {
+        let root = splits(&["train"], COLOURS);
+        write(&root.path().join("data").join(test), "red", 40, 2);
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!(answer["pictures"][2], 0, "{test}");
+        assert!(remarks(&answer).contains("taper predict MODEL"), "{}", remarks(&answer));
+    }
+}
+
+#[test]
+fn labels_come_from_names() {
+    let names: [(&str, fn(&str, u32) -> String); 3] = [
+        (r"([a-z]+)\.\d+\.jpg$", |class, n| format!("{class}.{n}.jpg")),
+        (r"([A-Z]+)_\d+", |class, n| format!("{}_{n}.jpg", class.to_uppercase())),
+        (r"\d+-([a-z]+)", |class, n| format!("deep/er/{n}-{class}.jpg")),
+    ];
+    for (expression, name) in names {
+        let root = tempfile::tempdir().unwrap();
+        for class in COLOURS {
+            for n in 0..8 {
+                let path = root.path().join("data").join(name(class, n));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                picture(class, n).save(path).unwrap();
+            }
+        }
+        let answer = train(root.path(), &["--label-from", expression]).expect(0).json();
+        let found: Vec<String> = classes(&answer).iter().map(|c| c.to_lowercase()).collect();
+        assert_eq!(found, COLOURS);
+        train(root.path(), &["--label-from", "("]).complains(2, &["--label-from"]);
+    }
+}
+
+#[test]
+fn one_name_in_two_spellings_is_one_class() {
+    for [a, b] in [["caf\u{e9}", "cafe\u{301}"], ["Red", "red"], ["red", " red"]] {
+        let root = tempfile::tempdir().unwrap();
+        for (n, class) in (0..).zip([a, b]) {
+            write(&root.path().join("data").join(class), "red", 10 * n, 6);
+        }
+        write(&root.path().join("data/blue"), "blue", 0, 6);
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!(classes(&answer).len(), 2, "{a} {b}");
+        assert!(remarks(&answer).contains("differ only in"), "{}", remarks(&answer));
+    }
+}
+
+#[test]
+fn formats_beyond_jpeg_are_read_and_foreign_ones_named() {
+    let root = splits(&[""], COLOURS);
+    let data = root.path().join("data/red");
+    for (n, extension) in (20..).zip(["ppm", "pgm", "qoi", "tga", "ico"]) {
+        picture("red", n).save(data.join(format!("{n}.{extension}"))).unwrap();
+    }
+    fs::copy(data.join("00.jpg"), data.join("30.jfif")).unwrap();
+    let answer = train(root.path(), &[]).expect(0).json();
+    let pictures = answer["pictures"].as_array().unwrap();
+    assert_eq!(pictures.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 22);
+    for name in ["x.heic", "x.avif", "x.jxl"] {
+        fs::write(data.join(name), b"whatever").unwrap();
+    }
+    let answer = train(root.path(), &[]).expect(3).json();
+    assert_eq!(answer["unreadable"].as_array().unwrap().len(), 3);
+    assert!(answer["unreadable"][0]["reason"].as_str().unwrap().contains("not supported"));
+}
+
+#[test]
+fn manifests_as_people_write_them_are_read() {
+    let rows = |class: &str, path: &Path| format!("0;{};{class}", path.display());
+    let root = table(";image_path;label", rows);
+    let list = |root: &TempDir| {
+        run(
+            root.path(),
+            &["train", "--data", "list.csv", "--size", "64", "--epochs", "1", "--json", "--quiet"],
+        )
+    };
+    assert_eq!(classes(&list(&root).expect(0).json()), COLOURS);
+    // Without extensions.
+    let root =
+        table("id,breed", |class, path| format!("{},{class}", path.with_extension("").display()));
+    assert_eq!(classes(&list(&root).expect(0).json()), COLOURS);
+    // UTF-16, as spreadsheets write it.
+    let root = table("path,label", |class, path| format!("{},{class}é", path.display()));
+    let text = fs::read_to_string(root.path().join("list.csv")).unwrap();
+    let utf16 =
+        format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    fs::write(root.path().join("list.csv"), utf16).unwrap();
+    assert_eq!(classes(&list(&root).expect(0).json()), ["blueé", "redé"]);
+    // Files that are nowhere.
+    let root = table("path,label", |class, path| format!("nowhere/{},{class}", path.display()));
+    list(&root).complains(1, &["none of its 16 file(s) exists", "nowhere/data/blue/00.jpg"]);
+    // Several labels.
+    let root = table("path,label", |_, path| format!("{},\"['blue', 'red']\"", path.display()));
+    list(&root).complains(1, &["line 2", "multi-label"]);
+}
