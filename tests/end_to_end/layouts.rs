@@ -231,13 +231,16 @@ fn one_name_in_two_spellings_is_one_class() {
 fn formats_beyond_jpeg_are_read_and_foreign_ones_named() {
     let root = splits(&[""], COLOURS);
     let data = root.path().join("data/red");
-    for (n, extension) in (20..).zip(["ppm", "pgm", "qoi", "tga", "ico"]) {
+    for (n, extension) in (20..).zip(["ppm", "pgm", "qoi", "tga", "bmp"]) {
         picture("red", n).save(data.join(format!("{n}.{extension}"))).unwrap();
     }
-    fs::copy(data.join("00.jpg"), data.join("30.jfif")).unwrap();
+    let icon = image::DynamicImage::ImageRgb8(picture("red", 25)).into_rgba8();
+    icon.save(data.join("25.ico")).unwrap();
+    let jpeg = fs::read(data.join("00.jpg")).unwrap();
+    fs::write(data.join("30.jfif"), [jpeg, b"its own".into()].concat()).unwrap();
     let answer = train(root.path(), &[]).expect(0).json();
     let pictures = answer["pictures"].as_array().unwrap();
-    assert_eq!(pictures.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 22);
+    assert_eq!(pictures.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 23);
     for name in ["x.heic", "x.avif", "x.jxl"] {
         fs::write(data.join(name), b"whatever").unwrap();
     }

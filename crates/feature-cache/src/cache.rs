@@ -13,6 +13,10 @@ use crate::{
 
 const SUFFIX: &str = ".features";
 const PARTIAL: &str = ".partial-";
+/// The file that marks a folder as a cache, for backups and whoever else passes over caches, and
+/// what it begins with (bford.info/cachedir).
+const TAG: &str = "CACHEDIR.TAG";
+const SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Taper's cached features.\n";
 /// An unfinished file older than this was abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -170,6 +174,10 @@ impl FeatureSet {
         }
         let fail = || Error::io(&self.folder);
         fs::create_dir_all(&self.folder).map_err(fail())?;
+        let tag = self.cache.root.join(TAG);
+        if !tag.exists() {
+            fs::write(&tag, SIGNATURE).map_err(Error::io(&tag))?;
+        }
         let file =
             tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.folder).map_err(fail())?;
         segment::write(file.as_file(), self.width, keys, values).map_err(fail())?;

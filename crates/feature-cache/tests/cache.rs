@@ -22,7 +22,7 @@ fn bits(row: &[f32]) -> Vec<u32> {
 
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
-    for set in fs::read_dir(root).unwrap().flatten() {
+    for set in fs::read_dir(root).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
         all.extend(fs::read_dir(set.path()).unwrap().map(|f| f.unwrap().path()));
     }
     all.sort();

@@ -5,13 +5,13 @@ use std::{ffi::OsStr, fs::File, io::Read, path::Path};
 use taper_core::file::FIGURE_MARK as MARK;
 
 /// Whether a folder with these files is one that Taper wrote: of a training run, of a
-/// cross-validation, of the LR finder or of an inspection.
+/// cross-validation, of the LR finder or of an inspection; or a cache, whoever wrote it.
 pub(crate) fn is_output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> bool {
     let (mut recipe, mut product) = (false, false);
     for name in names.filter_map(OsStr::to_str) {
         match name {
             "recipe.toml" => recipe = true,
-            "lr_find.json" | "health.json" => return true,
+            "lr_find.json" | "health.json" | "CACHEDIR.TAG" => return true,
             "model.safetensors" | "history.csv" | "history.jsonl" | "checkpoints"
             | "result.json" | "folds.json" | "fold-0" | "evaluation.json" => product = true,
             _ => {}
