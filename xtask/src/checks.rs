@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 27] = [
+const CANDLE_FREE: [&str; 28] = [
     "taper",
     "taper-augment",
     "taper-callbacks",
@@ -31,6 +31,7 @@ const CANDLE_FREE: [&str; 27] = [
     "taper-report",
     "taper-run",
     "taper-simd",
+    "taper-sources",
     "taper-synthetic",
     "taper-train",
     "taper-web",
