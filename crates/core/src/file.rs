@@ -10,8 +10,8 @@ use std::{
 /// What the name of an unfinished file begins with.
 pub const UNFINISHED: &str = ".taper-";
 
-/// What the first 256 bytes of every picture and drawing that Taper writes contain, so that they are
-/// not taken for pictures of a data set.
+/// What the first 256 bytes of every picture and drawing that Taper writes contain, so that they
+/// are not taken for pictures of a data set.
 pub const FIGURE_MARK: &[u8] = b"Taper figure";
 
 /// Writes a file that is either whole or absent: to a temporary name beside it, synced, then

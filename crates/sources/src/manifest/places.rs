@@ -37,8 +37,8 @@ pub(super) fn find(
     inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
     for inner in inner {
         let mut first: Vec<Box<str>> = paths.iter().take(PROBED).cloned().collect();
-        let found = |path: &Box<str>| inner.join(&**path).is_file();
-        if fill_in(&inner, &mut first) && first.iter().all(found) {
+        let found = |path: &str| inner.join(path).is_file();
+        if fill_in(&inner, &mut first) && first.iter().all(|path| found(path)) {
             fill_in(&inner, paths);
             beside.remarks.push(format!(
                 "the paths of {} are relative to '{}'",

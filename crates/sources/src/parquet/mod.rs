@@ -53,10 +53,10 @@ const MOST_CLASSES: usize = 1_000_000;
 /// A row is a picture. The column with pictures is a group of `bytes` and `path`, or binary; if
 /// bytes are missing, the file `path` below the Parquet file's folder is read. The column of labels
 /// has numbers or names. The schema's metadata, under the key `huggingface`, say which columns
-/// these are and what the classes are called; without them, the column with pictures is the
-/// only group with `bytes`, or `image`, and the column of labels has one of the usual names. A column
-/// `split` says the split of each row. The [options](SourceOptions) name other columns.
-/// Rows without a label (none, or −1) are left out. Ids are `FILE/ROW/NAME`.
+/// these are and what the classes are called; without them, the column with pictures is the only
+/// group with `bytes`, or `image`, and the column of labels has one of the usual names. A column
+/// `split` says the split of each row. The [options](SourceOptions) name other columns. Rows
+/// without a label (none, or −1) are left out. Ids are `FILE/ROW/NAME`.
 ///
 /// The list of rows is read once; pictures are read on demand, in runs of neighbouring rows, and
 /// about 64 MiB of them are kept.
