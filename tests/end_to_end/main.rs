@@ -7,7 +7,9 @@ mod augment;
 mod bad_input;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod flags;
 mod inspect;
+mod interruptions;
 mod kernels;
 mod network;
 mod options;

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_core::{DeviceChoice, Precision};
 use taper_feature_cache::FeatureCache;
@@ -18,6 +18,27 @@ use crate::recipe_args::RecipeArgs;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The program's arguments. Those of a training that `taper lr-find` refuses are not shown there.
+pub(crate) fn command() -> clap::Command {
+    const OF_TRAINING: [&str; 10] = [
+        "epochs",
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "reduce_lr",
+        "patience",
+        "min_delta",
+        "ema",
+        "tensorboard",
+        "checkpoint_every",
+    ];
+    Args::command().mut_subcommand("lr-find", |finder| {
+        OF_TRAINING
+            .into_iter()
+            .fold(finder, |finder, name| finder.mut_arg(name, |argument| argument.hide(true)))
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,7 +67,6 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
@@ -54,8 +74,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
     /// Continue the run in this folder; the result is the same, byte for byte, as without the
-    /// interruption.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["RecipeArgs", "out"])]
+    /// interruption. With --data, the data have moved; with --epochs, a run gets more of them.
+    #[arg(long, value_name = "RUN", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
@@ -64,7 +84,6 @@ pub(crate) struct TrainArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(crate) struct LrFindArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
@@ -150,12 +169,16 @@ pub(crate) struct CacheArgs {
 impl CacheArgs {
     /// The cache, unless there is none.
     pub(crate) fn open(&self) -> Option<FeatureCache> {
-        let folder = match &self.cache {
-            Some(off) if off == Path::new("off") => return None,
-            Some(folder) => folder.clone(),
-            None => folders::features()?,
-        };
-        Some(FeatureCache::new(folder, self.cache_size))
+        Some(FeatureCache::new(self.folder()?, self.cache_size))
+    }
+
+    /// Its folder, unless there is none.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(off) if off == Path::new("off") => None,
+            Some(folder) => Some(folder.clone()),
+            None => folders::features(),
+        }
     }
 }
 
@@ -222,9 +245,12 @@ pub(crate) struct AugmentArgs {
     /// How pictures become square: crop or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     fit: Option<FitChoice>,
-    /// The contact sheet, a PNG file.
+    /// The contact sheet, a PNG or JPEG file as its name says.
     #[arg(long, value_name = "FILE", default_value = "augment.png")]
     pub(crate) out: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) reply: ReplyArgs,
 }
@@ -316,6 +342,9 @@ pub(crate) struct EmbedArgs {
     /// The safetensors file to write: features (n × width), labels (n), paths in the metadata.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
@@ -376,6 +405,9 @@ pub(crate) struct SummaryArgs {
     /// Draw the network, block by block with shapes, into this SVG file.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Replace the file of --svg if it exists.
+    #[arg(long, requires = "svg")]
+    pub(crate) overwrite: bool,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use serde_json::json;
-use taper_core::Precision;
+use taper_core::{OutOfRange, Precision};
 use taper_data::{FolderUse, Item};
 use taper_picture::Finding;
 use taper_plan::Output;
@@ -10,7 +10,7 @@ use taper_train::Table;
 use taper_zoo::resolve;
 
 use crate::{
-    CheckedRecipe, Error, Features, Result, Session, extract,
+    CheckedRecipe, Error, Features, Result, Session, check_extension, check_out_file, extract,
     file::write_atomically,
     open_data_with,
     place::{BackboneSpec, Place},
@@ -61,6 +61,9 @@ pub struct EmbedAnswer {
 /// `classes` (arrays of text) and `taper` (how the features were computed). Of the recipe, only
 /// data, model, weights, cut, size, fit, precision, kernels, device and strict are used.
 ///
+/// The name of the file may have no other ending than `.safetensors`; a file that exists is refused, unless it may be
+/// overwritten.
+///
 /// # Errors
 /// If the data or the weights are not available, no picture can be used, or the file cannot be
 /// written.
@@ -68,9 +71,16 @@ pub fn embed(
     checked: &CheckedRecipe,
     through: Through,
     out: &Path,
+    overwrite: bool,
     session: &Session,
 ) -> Result<EmbedAnswer> {
     let start = Instant::now();
+    check_extension("out", out, &["safetensors", ""])?;
+    check_out_file("out", out, overwrite)?;
+    if through == Through::Candle && !WITH_CANDLE {
+        let remedy = "this build has no candle: build with the feature candle, or use plan";
+        return Err(OutOfRange::new("through", "candle", remedy).into());
+    }
     let recipe = checked.recipe();
     let place = Place::open(recipe.device)?;
     let dataset = open_data_with(&recipe.data, FolderUse::Evaluate, session)?;
@@ -98,8 +108,9 @@ pub fn embed(
             };
             crate::place::through_candle(&spec, &device)?
         }
+        // Refused above.
         #[cfg(not(feature = "candle"))]
-        Through::Candle => return Err(Error::no_candle()),
+        Through::Candle => place.backbone(&spec)?,
     };
     let dataset = Arc::new(dataset);
     let items = Item::untouched(&dataset.indices(None));

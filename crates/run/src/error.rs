@@ -41,6 +41,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The output file already exists.
+    #[error("the file '{}' exists: choose another, or give `overwrite`", path.display())]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A data set has pictures, but none of them can be decoded.
     #[error("{place}: none of the pictures can be used")]
     NothingUsable {
@@ -161,6 +167,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Json { .. }
             | Self::OutputExists { .. }
+            | Self::FileExists { .. }
             | Self::NothingUsable { .. }
             | Self::Diverged { .. }
             | Self::Resume { .. }
@@ -187,7 +194,10 @@ impl Fault for Error {
             Some(inner) => inner.is_usage(),
             None => matches!(
                 self,
-                Self::RecipeFile { .. } | Self::OutputExists { .. } | Self::Resume { .. }
+                Self::RecipeFile { .. }
+                    | Self::OutputExists { .. }
+                    | Self::FileExists { .. }
+                    | Self::Resume { .. }
             ),
         }
     }
