@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{QUICK, pictures, quick_with, run};
+use crate::support::{QUICK, pictures, quick_with, run, varied};
 
 /// Augmentation without a number of views is not dropped: there are two.
 #[test]
@@ -13,11 +13,8 @@ fn a_policy_alone_gives_two_views() {
     let folder = pictures();
     let here = folder.path();
     let train = |extra: &[&str], out: &str| -> Value {
-        let mut arguments = quick_with(extra);
-        arguments.truncate(arguments.len() - extra.len());
-        let at = arguments.iter().position(|a| *a == "run").unwrap();
-        arguments[at] = out;
-        run(here, &[&arguments[..], extra, &["--json"]].concat()).expect(0).json()
+        let arguments = quick_with(&[&["--out", out, "--json"], extra].concat());
+        run(here, &arguments).expect(0).json()
     };
     let plain = train(&[], "plain");
     assert_eq!(plain["pictures"][0], 24);
@@ -55,11 +52,7 @@ fn refused(command: &[&str], cases: &[Case<'_>]) {
     let folder = pictures();
     let here = folder.path();
     for (extra, words) in cases {
-        let given = |name: &str| extra.contains(&name);
-        let mut arguments = vec![command[0]];
-        arguments.extend(command[1..].chunks(2).filter(|pair| !given(pair[0])).flatten());
-        arguments.extend(*extra);
-        let ran = run(here, &arguments);
+        let ran = run(here, &varied(command, extra));
         assert!(!ran.stderr.contains("features:"), "before anything is computed: {ran:#?}");
         ran.complains(2, words);
         let mut left: Vec<_> = fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();

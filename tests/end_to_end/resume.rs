@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Ran, pictures, run, taper};
+use crate::support::{Ran, pictures, run, taper, varied};
 
 /// A training run that is long enough to be killed, with every component that has state.
 const LONG: [&str; 22] = [
@@ -156,7 +156,7 @@ fn only_what_was_interrupted_is_resumed() {
     // If pictures have changed since, training does not continue with the old weights.
     fs::remove_file(here.join("run/result.json")).unwrap();
     let long = ["--epochs", "5", "--checkpoint-every", "1", "--out", "changed"];
-    run(here, &[&quick[..], &long[..]].concat()).expect(0);
+    run(here, &varied(&quick, &long)).expect(0);
     fs::remove_file(here.join("changed/result.json")).unwrap();
     fs::remove_file(here.join("data/train/red/03.jpg")).unwrap();
     run(here, &["train", "--resume", "changed"]).complains(1, &["checkpoint", "pictures"]);
@@ -168,7 +168,7 @@ fn cached_features_give_the_same_model_and_damage_costs_only_time() {
     let here = folder.path();
     let arguments =
         ["train", "--data", "data", "--size", "64", "--epochs", "3", "--views", "2", "--json"];
-    let train = |more: &[&str]| run(here, &[&arguments[..], more].concat()).expect(0).json();
+    let train = |more: &[&str]| run(here, &varied(&arguments, more)).expect(0).json();
     let count = |answer: &Value| answer["cached"].as_u64().unwrap();
     let first = train(&["--out", "first"]);
     assert_eq!(count(&first), 0);

@@ -121,13 +121,19 @@ pub(crate) fn picture(class: &str, n: u32) -> RgbImage {
     })
 }
 
-/// [`QUICK`] with other values for some of its flags, and further arguments.
-pub(crate) fn quick_with<'a>(others: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![QUICK[0]];
+/// A command and its flags with other values for some of them, and further arguments: a flag that
+/// is given twice is an error.
+pub(crate) fn varied<'a>(command: &[&'a str], others: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![command[0]];
     let given = |name: &str| others.contains(&name);
-    arguments.extend(QUICK[1..].chunks(2).filter(|pair| !given(pair[0])).flatten());
+    arguments.extend(command[1..].chunks(2).filter(|pair| !given(pair[0])).flatten());
     arguments.extend(others);
     arguments
+}
+
+/// [`QUICK`] with other values for some of its flags, and further arguments.
+pub(crate) fn quick_with<'a>(others: &[&'a str]) -> Vec<&'a str> {
+    varied(&QUICK, others)
 }
 
 /// A short training on the pictures, at a small size.

@@ -53,8 +53,10 @@ pub(crate) enum Command {
     Augment(AugmentArgs),
     /// Evaluate a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
-    /// Classify pictures.
+    /// Classify pictures: print, write a table, or sort them into folders.
     Predict(PredictArgs),
+    /// Show what a trained model is: classes, network, figures, recipe, digests, licence.
+    Info(InfoArgs),
     /// Write the features of every picture to a file: for search, for clustering, for other
     /// programs.
     Embed(Box<EmbedArgs>),
@@ -286,6 +288,10 @@ pub(crate) struct EvaluateArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Write evaluation.json and the confusion matrix (confusion.png, confusion.svg) into this
+    /// folder; must not exist.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
@@ -299,6 +305,16 @@ pub(crate) struct EvaluateArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct InfoArgs {
+    /// The model.safetensors of a run folder.
+    #[arg(value_name = "MODEL")]
+    pub(crate) artefact: PathBuf,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// A pretrained network with its own ImageNet classifier, instead of a trained model.
     #[arg(long, value_name = "NAME")]
@@ -306,9 +322,32 @@ pub(crate) struct PredictArgs {
     /// The pretrained network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
-    /// The model.safetensors of a run folder (not with --model), then the pictures.
-    #[arg(required = true, value_name = "MODEL|PICTURE")]
+    /// The model.safetensors of a run folder (not with --model), then the pictures: files, folders
+    /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file with
+    /// a column of paths, or - for paths on standard input.
+    #[arg(required = true, value_name = "MODEL|PICTURES")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Write a table instead: path, label, probability and the probability of every class, as CSV
+    /// or JSONL as the name says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the table if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Copy the pictures into this folder, each into a folder named after its class. Files there
+    /// are never replaced.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "move_to")]
+    pub(crate) copy_to: Option<PathBuf>,
+    /// Move them there instead.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) move_to: Option<PathBuf>,
+    /// Only say what would be copied or moved where.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Copy or move pictures whose class is less probable than this into _unsure, 0 to 1 [default:
+    /// 0].
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) min_probability: Option<f64>,
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
@@ -318,9 +357,12 @@ pub(crate) struct PredictArgs {
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
-    /// Answer with one line of JSON per picture.
+    /// Answer with one line of JSON per picture; with --out, with one about all of them.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -418,6 +460,11 @@ pub(crate) struct ListArgs {
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "use a number from 0 to 1".into())
 }
 
 fn probability(text: &str) -> Result<f32, String> {

@@ -2,21 +2,22 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use serde_json::{Value, json};
 use taper_lr_finder::Method;
-use taper_run::{KNOWN_DATASETS, OutFolder, Session};
+use taper_run::{KNOWN_DATASETS, OutFolder, Session, check_present};
 
 use crate::{
     args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs},
     embed::embed,
     evaluate::evaluate,
     flags::{self, Given},
+    info::info,
     inspect::inspect,
     models::list_models,
     output::{Status, answer_json, answer_line, status},
     predict::predict,
     progress::Console,
-    runs::{next_run, present},
+    runs::next_run,
     summary::summary,
-    train::{present_data, train},
+    train::train,
 };
 
 /// Carries out a command.
@@ -33,7 +34,8 @@ pub(crate) fn run(
         Command::Inspect(args) => inspect(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Evaluate(args) => evaluate(&args, &cached(args.reply.quiet, &args.cache)?),
         Command::Augment(args) => augment(&args, given, &session(args.reply.quiet)),
-        Command::Predict(args) => predict(&args, given, &session(true)),
+        Command::Predict(args) => predict(&args, given, &session(args.quiet)),
+        Command::Info(args) => info(&args),
         Command::Embed(args) => embed(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Summary(args) => summary(&args),
         Command::Models(args) => list_models(&args),
@@ -52,7 +54,6 @@ fn cached(session: Session, args: &CacheArgs, given: &Given) -> anyhow::Result<S
 fn lr_find(args: &LrFindArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let recipe = args.resolve(args.recipe.read()?);
     flags::of_finder(given, &recipe)?;
-    present_data(&recipe)?;
     let recipe = recipe.check()?;
     let out = match &args.out {
         Some(out) => OutFolder::from(out),
@@ -80,7 +81,7 @@ fn lr_find(args: &LrFindArgs, given: &Given, session: &Session) -> anyhow::Resul
 fn augment(args: &AugmentArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let recipe = args.recipe();
     flags::augmentation(given, &recipe)?;
-    present(&recipe.data)?;
+    check_present(&recipe.data)?;
     let recipe = recipe.check()?;
     let augmented = taper_run::augment_sheet(&recipe, &args.out, args.overwrite, session)?;
     if args.reply.json {

@@ -1,16 +1,17 @@
-use taper_run::{PrecisionChoice, Recipe, Session, Through, embed as write_features};
+use taper_run::{
+    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
+};
 
 use crate::{
     args::{EmbedArgs, ThroughArg},
     flags::{self, Given},
     output::{Status, answer_json, answer_line, status},
-    runs::present,
 };
 
 pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let candle = matches!(args.through, ThroughArg::Candle);
     flags::of_embedding(given, candle, args.precision == PrecisionChoice::Auto)?;
-    present(&args.data)?;
+    check_present(&args.data)?;
     let recipe = Recipe {
         data: args.data.clone(),
         model: args.model.clone(),

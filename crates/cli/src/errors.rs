@@ -32,7 +32,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     let flags = Flags::get();
     let text = match known.and_then(Fault::setting) {
         Some(setting) => {
-            let flag = flags.of(&setting.field).unwrap_or_else(|| setting.field.to_string());
+            let flag = flags.refused(&setting.field).unwrap_or_else(|| setting.field.to_string());
             let named = format!("{} is {}", setting.field, setting.value);
             text.replacen(&named, &format!("{flag} is {}", setting.value), 1)
         }
@@ -68,6 +68,8 @@ pub(crate) fn in_flags(text: &str) -> String {
 /// The long flags of the command that was called, and those of the others, as command and flag.
 struct Flags {
     own: Vec<String>,
+    /// Those that the command refuses.
+    hidden: Vec<String>,
     others: Vec<(String, String)>,
 }
 
@@ -78,19 +80,25 @@ impl Flags {
     }
 
     fn of_command(called: &str) -> Self {
-        let (mut own, mut others) = (Vec::new(), Vec::new());
+        let (mut own, mut hidden, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for command in args::command().get_subcommands() {
-            // A hidden flag is one that the command refuses.
-            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            for argument in command.get_arguments() {
                 let Some(flag) = argument.get_long() else { continue };
-                if command.get_name() == called {
-                    own.push(flag.to_owned());
-                } else {
-                    others.push((command.get_name().to_owned(), flag.to_owned()));
+                match (command.get_name(), argument.is_hide_set()) {
+                    (name, false) if name == called => own.push(flag.to_owned()),
+                    (name, true) if name == called => hidden.push(flag.to_owned()),
+                    (_, true) => {}
+                    (name, false) => others.push((name.to_owned(), flag.to_owned())),
                 }
             }
         }
-        Self { own, others }
+        Self { own, hidden, others }
+    }
+
+    /// The flag that an error is about.
+    fn refused(&self, field: &str) -> Option<String> {
+        let name = flag_name(field);
+        self.of(field).or_else(|| self.hidden.contains(&name).then(|| format!("--{name}")))
     }
 
     /// The flag of a recipe's field, if the command has one.

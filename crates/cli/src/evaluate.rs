@@ -5,16 +5,21 @@ use taper_core::Split;
 use taper_data::FolderUse;
 use taper_model::OpenOptions;
 use taper_picture::Finding;
-use taper_run::{Session, open_classifier, open_data_with};
+use taper_run::{
+    OutFolder, Session, check_present, open_classifier, open_data_with, write_evaluation,
+};
 
 use crate::{
     args::EvaluateArgs,
-    output::{Status, answer_json, answer_line, status},
-    runs::present,
+    output::{Status, answer_json, answer_line, confused, per_class, status},
 };
 
 pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
-    present(&args.data)?;
+    check_present(&args.data)?;
+    let out = args.out.as_ref().map(OutFolder::from);
+    if let Some(out) = &out {
+        out.check()?;
+    }
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
@@ -30,12 +35,24 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
+    let split = split.map_or("all", Split::name);
+    let mut value = serde_json::to_value(&evaluation)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("split".into(), json!(split));
+        fields.insert("data".into(), json!(args.data));
+        fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
+        fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
+    }
+    let folder = match &out {
+        Some(out) => {
+            let title = format!("{} on {} ({split})", args.artefact.display(), args.data);
+            Some(write_evaluation(out, &title, &evaluation, &value)?)
+        }
+        None => None,
+    };
     if args.reply.json {
-        let mut value = serde_json::to_value(&evaluation)?;
-        if let Value::Object(fields) = &mut value {
-            fields.insert("split".into(), json!(split.map_or("all", Split::name)));
-            fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
-            fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
+        if let (Value::Object(fields), Some(folder)) = (&mut value, &folder) {
+            fields.insert("out".into(), json!(folder.display().to_string()));
         }
         answer_json(&value)?;
     } else {
@@ -43,11 +60,11 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             "accuracy {:.4}, loss {:.4}, {} pictures",
             evaluation.accuracy, evaluation.loss, evaluation.n
         ))?;
-        for class in evaluation.per_class.iter().filter(|c| c.support > 0.0) {
-            answer_line(&format!(
-                "{}: precision {:.4}, recall {:.4}, f1 {:.4}, {} pictures",
-                class.label, class.precision, class.recall, class.f1, class.support
-            ))?;
+        per_class(&evaluation)?;
+        confused(&evaluation)?;
+        if let Some(folder) = &folder {
+            answer_line(&format!("figures       {}", folder.join("evaluation.json").display()))?;
+            answer_line(&format!("confusion     {}", folder.join("confusion.png").display()))?;
         }
     }
     Ok(status(&unreadable))

@@ -3,14 +3,14 @@ use std::path::{Path, PathBuf};
 use taper_core::OutOfRange;
 use taper_data::FolderUse;
 use taper_health::{draw_sheets, fix};
-use taper_run::{EmbedWith, OutFolder, Session, open_data_with};
+use taper_run::{EmbedWith, OutFolder, Session, check_present, open_data_with};
 
 use crate::{
     args::InspectArgs,
     errors::in_flags,
     flags::{self, Given},
     output::{Status, answer_json, answer_line},
-    runs::{next_run, present},
+    runs::next_run,
 };
 
 pub(crate) fn inspect(
@@ -19,7 +19,7 @@ pub(crate) fn inspect(
     session: &Session,
 ) -> anyhow::Result<Status> {
     flags::of_inspection(given)?;
-    present(&args.data)?;
+    check_present(&args.data)?;
     let out = match &args.out {
         Some(out) => OutFolder::from(out),
         None => next_run(&args.data, "health", ""),

@@ -6,6 +6,7 @@ mod embed;
 mod errors;
 mod evaluate;
 mod flags;
+mod info;
 mod inspect;
 mod models;
 mod output;

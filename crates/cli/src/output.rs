@@ -46,7 +46,11 @@ pub(crate) fn per_class(evaluation: &Evaluation) -> anyhow::Result<()> {
             class.label, class.precision, class.recall, class.f1, class.support
         ))?;
     }
-    Ok(())
+    // As scikit-learn: over the classes that occur, in the pictures or among the predictions.
+    answer_line(&format!(
+        "{:width$}  balanced accuracy {:.4}, macro f1 {:.4}",
+        "all", evaluation.balanced_accuracy, evaluation.macro_f1
+    ))
 }
 
 /// The pair of classes that is confused most often, if any is.

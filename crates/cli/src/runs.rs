@@ -1,9 +1,8 @@
-//! Names of run folders, how to resume a run, and whether data are there at all.
+//! Names of run folders, and how to resume a run.
 
 use std::path::Path;
 
-use taper_core::OutOfRange;
-use taper_run::{Error, KNOWN_DATASETS, OutFolder};
+use taper_run::OutFolder;
 
 /// How to continue an interrupted run.
 pub(crate) fn go_on(run: &Path) -> String {
@@ -23,18 +22,6 @@ pub(crate) fn next_run(data: &str, model: &str, kind: &str) -> OutFolder {
         .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect();
     OutFolder::Next(format!("runs/{data}-{model}-{kind}").into())
-}
-
-/// Data on this machine must exist.
-pub(crate) fn present(data: &str) -> Result<(), Error> {
-    let elsewhere = data.starts_with("hf:") || KNOWN_DATASETS.iter().any(|set| set.name == data);
-    // What a pattern finds is for the source to say.
-    if elsewhere || data.contains(['*', '?', '[', '{']) || Path::new(data).symlink_metadata().is_ok()
-    {
-        return Ok(());
-    }
-    let remedy = "there is no such folder or file: check the spelling; `taper datasets` lists the data sets that have names";
-    Err(OutOfRange::new("data", format!("'{data}'"), remedy).into())
 }
 
 #[cfg(test)]

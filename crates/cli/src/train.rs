@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use taper_run::{
-    Answer, CrossValidation, Error, OutFolder, Outcome, OwnCallbacks, Recipe, Resumed, Session,
-};
+use taper_run::{Answer, CrossValidation, OutFolder, Outcome, OwnCallbacks, Resumed, Session};
 
 use crate::{
     args::TrainArgs,
     flags::{self, Given},
     output::{Status, answer_json, answer_line, confused, per_class, status},
-    runs::{go_on, next_run, present},
+    runs::{go_on, next_run},
 };
 
 /// The trained model in a run folder.
@@ -20,9 +18,6 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
     let answered = if let Some(run) = &args.resume {
         flags::of_resuming(given)?;
         let changes = args.recipe.changes();
-        if let Some(data) = &changes.data {
-            present(data)?;
-        }
         match taper_run::resume_changed(run, &changes, OwnCallbacks::new(), session)? {
             Resumed::Trained(answer) => *answer,
             Resumed::Complete(answer) => {
@@ -36,7 +31,6 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
     } else {
         let recipe = args.recipe.resolve(args.recipe.read()?);
         flags::of_training(given, &recipe)?;
-        present_data(&recipe)?;
         let recipe = recipe.check()?;
         let out = match &args.out {
             Some(out) => OutFolder::from(out),
@@ -66,14 +60,6 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
         return Ok(Status::Interrupted);
     }
     Ok(status(&answered.unreadable))
-}
-
-/// Data that a recipe names must be there, under one of their names.
-pub(crate) fn present_data(recipe: &Recipe) -> Result<(), Error> {
-    match &recipe.data_path {
-        Some(path) if Path::new(path).exists() => Ok(()),
-        _ => present(&recipe.data),
-    }
 }
 
 /// Which epoch the weights are of; people count from 1.

@@ -47,6 +47,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// There is nothing to classify.
+    #[error("{place}: there are no pictures in it that can be read, as {}", taper_picture::FORMATS)]
+    NoInput {
+        /// What was given.
+        place: String,
+    },
     /// A data set has pictures, but none of them can be decoded.
     #[error("{place}: none of the pictures can be used")]
     NothingUsable {
@@ -168,6 +174,7 @@ impl Error {
             | Self::Json { .. }
             | Self::OutputExists { .. }
             | Self::FileExists { .. }
+            | Self::NoInput { .. }
             | Self::NothingUsable { .. }
             | Self::Diverged { .. }
             | Self::Resume { .. }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, absolute};
 
-use crate::{KNOWN_DATASETS, Recipe};
+use taper_core::OutOfRange;
+
+use crate::{KNOWN_DATASETS, Recipe, Result};
 
 impl Recipe {
     /// The same recipe with the absolute paths of its data and weights, as it is written into a run
@@ -30,6 +32,20 @@ impl Recipe {
     pub(crate) fn weights_place(&self) -> &str {
         place(&self.weights, self.weights_path.as_deref())
     }
+}
+
+/// Finds out before any work whether data on this machine exist.
+///
+/// # Errors
+/// [`Error::Setting`](crate::Error::Setting) if there is nothing at the path.
+pub fn check_present(data: &str) -> Result<()> {
+    // What a pattern finds is for the source to say.
+    let pattern = data.contains(['*', '?', '[', '{']);
+    if !is_path(data) || pattern || Path::new(data).symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let remedy = "there is no such folder or file: check the spelling, or give a name that `taper datasets` lists";
+    Err(OutOfRange::new("data", format!("'{data}'"), remedy).into())
 }
 
 /// The recorded place where it still exists, unless it is the given one anyway.

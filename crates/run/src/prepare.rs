@@ -9,8 +9,8 @@ use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session, Views,
-    early, extract, open_data_with,
+    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session,
+    Views, check_present, early, extract, open_data_with,
     place::{BackboneSpec, Place},
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Tables {
 impl Prepared {
     pub(crate) fn new(mut checked: CheckedRecipe, session: &Session) -> Result<Self> {
         let recipe = &checked.recipe;
+        check_present(recipe.data_place())?;
         let progress = session.progress();
         let place = Place::open(recipe.device)?;
         if recipe.device == DeviceChoice::Auto {

@@ -4,7 +4,7 @@ use taper_core::OutOfRange;
 use taper_data::{Dataset, FolderUse};
 
 use crate::{
-    Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session,
+    Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session, check_present,
     cross_validation::go_on,
     data_record::DataRecord,
     open_data_with,
@@ -59,6 +59,10 @@ pub fn resume_changed(
     let start = Instant::now();
     let (folder, before) = RunFolder::open(run)?;
     let recipe = changes.apply(&before)?;
+    if changes.data.is_none() && check_present(recipe.data_place()).is_err() {
+        let remedy = "the data of the run are no longer there: if they have moved, say where to with `data`";
+        return Err(OutOfRange::new("data", format!("'{}'", recipe.data), remedy).into());
+    }
     let prolonged = recipe.epochs > before.epochs;
     if recipe.folds.is_some() && recipe.fold.is_none() {
         let whole = go_on(recipe.check()?, folder, changes, session)?;
@@ -68,6 +72,7 @@ pub fn resume_changed(
         && !prolonged
     {
         if changes.data.is_some() {
+            check_present(recipe.data_place())?;
             let dataset = open_data_with(recipe.data_place(), FolderUse::Train, session)?;
             same_pictures(&folder, &recipe, &dataset)?;
             folder.write_recipe(&recipe)?;

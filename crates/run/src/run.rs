@@ -9,7 +9,7 @@ use taper_data::{Dataset, Item};
 use taper_graph::Graph;
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::Evaluation;
-use taper_model::{Artefact, Origin};
+use taper_model::{Artefact, Figure, Figures, Origin};
 use taper_report::{Curves, confusion};
 use taper_train::{
     Batches, CheckpointFolder, HeadLearner, Learner, RowBatch, RowBatches, Table, Trained, Trainer,
@@ -224,6 +224,11 @@ impl Run<'_> {
             weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
             recipe: recipe.anywhere().to_toml()?,
             data: dataset.fingerprint(),
+            figures: Some(Figures {
+                validated_on: prepared.validated_on.clone(),
+                validation: figure(&validation),
+                test: test.as_ref().map(figure),
+            }),
         };
         let file = self.folder.file("model.safetensors");
         artefact.save(&file, weights.source.as_ref(), &ended.weights)?;
@@ -270,6 +275,11 @@ impl Run<'_> {
         write_json(&self.folder.file(RESULT), &answer)?;
         Ok(answer)
     }
+}
+
+fn figure(evaluation: &Evaluation) -> Figure {
+    let Evaluation { n, accuracy, loss, .. } = *evaluation;
+    Figure { pictures: n, accuracy, loss }
 }
 
 /// What a training came to.
