@@ -55,7 +55,8 @@ fn refused(command: &[&str], cases: &[Case<'_>]) {
         let ran = run(here, &varied(command, extra));
         assert!(!ran.stderr.contains("features:"), "before anything is computed: {ran:#?}");
         ran.complains(2, words);
-        let mut left: Vec<_> = fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();
         left.retain(|name| name != "data" && name != "features");
         assert!(left.is_empty(), "{extra:?} leaves {left:?}");
     }
@@ -245,7 +246,10 @@ fn a_class_that_vanishes_from_a_split_is_a_remark() {
         let place = format!("{split}/red");
         let found = remarks.iter().find(|remark| remark["path"] == *place);
         let reason = found.unwrap_or_else(|| panic!("{ran:#?}"))["reason"].as_str().unwrap();
-        assert!(reason.contains("class 'red'") && reason.contains(&format!("{count} pic")), "{reason}");
+        assert!(
+            reason.contains("class 'red'") && reason.contains(&format!("{count} pic")),
+            "{reason}"
+        );
         assert!(ran.stderr.contains(&place), "{ran:#?}");
     }
     // In train it is an error, and where some are left it is none.

@@ -85,7 +85,8 @@ fn names_are_taken_one_after_the_other() {
         }
     }
     let hidden = fs::read_dir(here.join("runs")).unwrap().flatten();
-    let hidden: Vec<_> = hidden.filter(|e| e.file_name().to_string_lossy().starts_with('.')).collect();
+    let hidden: Vec<_> =
+        hidden.filter(|e| e.file_name().to_string_lossy().starts_with('.')).collect();
     assert!(hidden.is_empty(), "{hidden:?}");
 }
 
@@ -145,7 +146,8 @@ fn same_bytes(here: &Path, a: &str, b: &str) {
 fn data_that_have_moved_are_recognised() {
     let folder = pictures_from([0, 20, 40]);
     let here = folder.path();
-    let long = [&QUICK[..], &["--epochs", "6", "--checkpoint-every", "2", "--cache", "off"]].concat();
+    let long =
+        [&QUICK[..], &["--epochs", "6", "--checkpoint-every", "2", "--cache", "off"]].concat();
     let train = |out: &str| run(here, &[&long[..], &["--out", out]].concat()).expect(0);
     train("whole");
     let recipe = fs::read_to_string(here.join("whole/recipe.toml")).unwrap();
@@ -264,13 +266,16 @@ fn a_script_does_not_go_on_after_an_interruption() {
     let folder = pictures();
     let here = folder.path();
     // A cross-validation, between and within folds, and a search.
-    let folds = [&QUICK[..], &["--epochs", "3000", "--folds", "2", "--out", "cross", "-q"]].concat();
+    let folds =
+        [&QUICK[..], &["--epochs", "3000", "--folds", "2", "--out", "cross", "-q"]].concat();
     let there = here.join("cross/fold-0/history.csv");
     let ran = interrupt(here, &folds, "-TERM", || there.exists()).expect(143);
     assert!(ran.stderr.contains("--resume cross"), "{ran:#?}");
-    let find = ["lr-find", "--data", "data", "--size", "64", "--steps", "1000000", "--out", "found"];
+    let find =
+        ["lr-find", "--data", "data", "--size", "64", "--steps", "1000000", "--out", "found"];
     let begun = Instant::now();
-    let ran = interrupt(here, &find, "-INT", || begun.elapsed() > Duration::from_secs(3)).expect(130);
+    let ran =
+        interrupt(here, &find, "-INT", || begun.elapsed() > Duration::from_secs(3)).expect(130);
     assert!(ran.stderr.contains("nothing was written"), "{ran:#?}");
     assert!(!here.join("found").exists());
     // What ends by itself before the signal arrives is done.

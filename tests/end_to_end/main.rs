@@ -13,6 +13,7 @@ mod interruptions;
 mod kernels;
 mod network;
 mod options;
+mod predict;
 mod resume;
 mod support;
 mod whole_line;

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use crate::support::{pictures, run};
 
-const QUICK: [&str; 8] =
-    ["train", "--data", "data", "--size", "64", "--head", "linear", "--json"];
+const QUICK: [&str; 8] = ["train", "--data", "data", "--size", "64", "--head", "linear", "--json"];
 const THREE: [&str; 2] = ["--epochs", "3"];
 
 fn train(here: &Path, extra: &[&str]) -> Value {

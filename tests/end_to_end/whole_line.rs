@@ -18,15 +18,8 @@ fn number(value: &Value, pointer: &str) -> f64 {
 fn trains_evaluates_and_predicts() {
     let folder = pictures();
     let here = folder.path();
-    let arguments = quick_with(&[
-        "--head",
-        "tutorial",
-        "--views",
-        "2",
-        "--batch-size",
-        "16",
-        "--json",
-    ]);
+    let arguments =
+        quick_with(&["--head", "tutorial", "--views", "2", "--batch-size", "16", "--json"]);
     let trained = run(here, &arguments).expect(0).json();
     assert_eq!(trained["run"], "run");
     assert_eq!(trained["model"], "efficientnet-lite0");

@@ -48,9 +48,13 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         .replace("give the weights as a file", "give the weights with --weights FILE")
         .replace("fetch the files by hand and open their folder", "give their folder with --data");
     match known {
-        Some(Error::OutputExists { .. }) => text.replace("another,", "another with --out,"),
+        Some(Error::Output(taper_outputs::Error::FolderExists { .. })) => {
+            text.replace("another,", "another with --out,")
+        }
         Some(Error::Interrupted) => {
-            format!("{text}: nothing was written; features computed so far are in the cache, if it is on")
+            format!(
+                "{text}: nothing was written; features computed so far are in the cache, if it is on"
+            )
         }
         Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {

@@ -18,7 +18,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     check_present(&args.data)?;
     let out = args.out.as_ref().map(OutFolder::from);
     if let Some(out) = &out {
-        out.check()?;
+        out.check().map_err(taper_run::Error::from)?;
     }
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;

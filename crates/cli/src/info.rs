@@ -3,7 +3,7 @@
 use taper_core::Fit;
 use taper_graph::grouped;
 use taper_model::Figure;
-use taper_run::ModelInfo;
+use taper_predict::ModelInfo;
 
 use crate::{
     args::InfoArgs,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
-    let info = taper_run::info(&args.artefact)?;
+    let info = taper_predict::info(&args.artefact)?;
     if args.json {
         answer_json(&info)?;
     } else {

@@ -27,7 +27,7 @@ pub(crate) fn inspect(
     if let Some(folder) = &args.fix {
         check_fix(folder)?;
     }
-    out.check()?;
+    out.check().map_err(taper_run::Error::from)?;
     let dataset = open_data_with(&args.data, FolderUse::Evaluate, session)?;
     if args.fix.is_some() && dataset.file(0).is_none() {
         let error = taper_health::Error::NoFiles { place: dataset.place() };
@@ -42,7 +42,7 @@ pub(crate) fn inspect(
     .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);
     let health = taper_run::inspect(&dataset, embed, session)?;
-    let (out, sheets) = out.make(|folder| {
+    let (out, sheets) = out.make(|folder| -> Result<_, taper_run::Error> {
         health.write(&folder.join("health.json"))?;
         Ok(draw_sheets(&health, &dataset, folder)?)
     })?;
@@ -98,5 +98,5 @@ fn check_fix(folder: &Path) -> Result<(), taper_run::Error> {
         let remedy = "this is a file: give a folder for manifest.csv";
         return Err(OutOfRange::new("fix", folder.display(), remedy).into());
     }
-    OutFolder::from(folder).check()
+    Ok(OutFolder::from(folder).check()?)
 }

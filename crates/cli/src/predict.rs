@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 use taper_core::OutOfRange;
 use taper_model::{Classifier, OpenOptions, Prediction};
 use taper_picture::Finding;
-use taper_run::{
-    Error, Inputs, PredictionTable, Session, Sorter, UNSURE, as_json, open_classifier,
-    pretrained_classifier, ranked,
-};
+use taper_predict::{Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
+use taper_run::{Error, Session, open_classifier, pretrained_classifier};
 use taper_zoo::WeightsChoice;
 
 use crate::{
@@ -57,8 +55,15 @@ pub(crate) fn predict(
     let muted = session.muted();
     let aside = table.is_some() || sorter.is_some() || !io::stdout().is_terminal();
     let shown = if inputs.len() >= MANY && aside { session } else { &muted };
-    let mut teller = Teller { args, inputs: &inputs, table, sorter, counts: BTreeMap::new(), unreadable: Vec::new() };
-    let outcome = taper_run::predict(&classifier, &inputs, shown, |index, predicted| {
+    let mut teller = Teller {
+        args,
+        inputs: &inputs,
+        table,
+        sorter,
+        counts: BTreeMap::new(),
+        unreadable: Vec::new(),
+    };
+    let outcome = taper_predict::predict(&classifier, &inputs, shown, |index, predicted| {
         teller.tell(index, predicted).map_err(Told)
     });
     match outcome {
@@ -121,11 +126,7 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn tell(
-        &mut self,
-        index: usize,
-        predicted: Result<Prediction, Finding>,
-    ) -> anyhow::Result<()> {
+    fn tell(&mut self, index: usize, predicted: Result<Prediction, Finding>) -> anyhow::Result<()> {
         let name = self.inputs.name(index);
         if let Some(table) = &mut self.table {
             table.add(name, &predicted)?;
@@ -189,7 +190,8 @@ impl Teller<'_> {
     }
 
     fn finish(self) -> anyhow::Result<Status> {
-        let (out, done) = (self.args.out.as_ref().map(|out| out.display().to_string()), self.done());
+        let (out, done) =
+            (self.args.out.as_ref().map(|out| out.display().to_string()), self.done());
         if let Some(table) = self.table {
             table.finish()?;
         }

@@ -11,10 +11,9 @@ use taper_data::{Augment, Dataset, FolderUse};
 use taper_picture::{Finding, Preparer};
 use taper_plot::{Sheet, Tile};
 
-use crate::{
-    CheckedRecipe, Error, Result, Session, Views, check_extension, check_out_file,
-    file::write_atomically, open_data_with,
-};
+use taper_outputs::{check_extension, check_out_file};
+
+use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
 /// How many classes are shown; the sheet is for a look, and the answer counts all classes.

@@ -66,7 +66,8 @@ impl DataRecord {
             a.pictures.keys().filter(|id| !b.pictures.contains_key(*id)).cloned().collect()
         };
         let changed = |field: fn(&(u32, Option<String>, Option<u64>)) -> String| -> Vec<String> {
-            let both = self.pictures.iter().filter_map(|(id, a)| Some((id, a, now.pictures.get(id)?)));
+            let both =
+                self.pictures.iter().filter_map(|(id, a)| Some((id, a, now.pictures.get(id)?)));
             both.filter(|(_, a, b)| field(a) != field(b)).map(|(id, ..)| id.clone()).collect()
         };
         for (ids, what) in [
@@ -76,7 +77,11 @@ impl DataRecord {
             (changed(|(_, split, _)| format!("{split:?}")), "in another split"),
         ] {
             if let Some(first) = ids.first() {
-                let named = if ids.len() == 1 { first.clone() } else { ids[..ids.len().min(NAMED)].join(", ") };
+                let named = if ids.len() == 1 {
+                    first.clone()
+                } else {
+                    ids[..ids.len().min(NAMED)].join(", ")
+                };
                 let more = if ids.len() > NAMED { ", …" } else { "" };
                 parts.push(format!("{} picture(s) {what} ({named}{more})", ids.len()));
             }

@@ -45,10 +45,8 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
 fn draws(prepared: &Prepared) -> bool {
     let Prepared { checked, dataset, splits, .. } = prepared;
     let drawn = |indices: &[usize]| indices.iter().any(|i| dataset.samples()[*i].split.is_none());
-    let of_train = splits
-        .val
-        .iter()
-        .any(|i| dataset.samples()[*i].split == Some(taper_core::Split::Train));
+    let of_train =
+        splits.val.iter().any(|i| dataset.samples()[*i].split == Some(taper_core::Split::Train));
     matches!(checked.recipe.val, ValChoice::Fraction(_))
         || of_train
         || drawn(&splits.train)

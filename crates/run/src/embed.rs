@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::json;
 use taper_core::{OutOfRange, Precision};
 use taper_data::{FolderUse, Item};
+use taper_outputs::{check_extension, check_out_file};
 use taper_picture::Finding;
 use taper_plan::Output;
 use taper_train::Table;
 use taper_zoo::resolve;
 
 use crate::{
-    CheckedRecipe, Error, Features, Result, Session, check_extension, check_out_file, extract,
+    CheckedRecipe, Error, Features, Result, Session, extract,
     file::write_atomically,
     open_data_with,
     place::{BackboneSpec, Place},

@@ -35,18 +35,6 @@ pub enum Error {
         /// Why not.
         source: serde_json::Error,
     },
-    /// The output folder already exists.
-    #[error("the output folder '{}' exists: choose another, or remove it", path.display())]
-    OutputExists {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The output file already exists.
-    #[error("the file '{}' exists: choose another, or give `overwrite`", path.display())]
-    FileExists {
-        /// The file.
-        path: PathBuf,
-    },
     /// There is nothing to classify.
     #[error("{place}: there are no pictures in it that can be read, as {}", taper_picture::FORMATS)]
     NoInput {
@@ -87,6 +75,9 @@ pub enum Error {
         /// The run's folder.
         run: PathBuf,
     },
+    /// The output exists already, or cannot be made.
+    #[error(transparent)]
+    Output(#[from] taper_outputs::Error),
     /// The training.
     #[error(transparent)]
     Train(taper_train::Error),
@@ -152,6 +143,7 @@ impl Error {
     fn inner(&self) -> Option<&dyn Fault> {
         Some(match self {
             Self::Setting(error) => error,
+            Self::Output(error) => error,
             Self::Train(error) => error,
             Self::Optim(error) => error,
             Self::Data(error) => error,
@@ -172,8 +164,6 @@ impl Error {
             Self::RecipeFile { .. }
             | Self::Io { .. }
             | Self::Json { .. }
-            | Self::OutputExists { .. }
-            | Self::FileExists { .. }
             | Self::NoInput { .. }
             | Self::NothingUsable { .. }
             | Self::Diverged { .. }
@@ -186,10 +176,8 @@ impl Error {
         })
     }
 
-    pub(crate) fn io(
-        doing: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    /// An I/O error while `doing` something with a path.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { doing, path, source }
     }
@@ -199,13 +187,7 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self.inner() {
             Some(inner) => inner.is_usage(),
-            None => matches!(
-                self,
-                Self::RecipeFile { .. }
-                    | Self::OutputExists { .. }
-                    | Self::FileExists { .. }
-                    | Self::Resume { .. }
-            ),
+            None => matches!(self, Self::RecipeFile { .. } | Self::Resume { .. }),
         }
     }
 

@@ -129,14 +129,14 @@ pub fn evaluate(
 /// confusion matrix as `confusion.png` and `confusion.svg`, as a training does. Returns the folder.
 ///
 /// # Errors
-/// [`Error::OutputExists`], [`Error::Io`], or if the picture cannot be drawn.
+/// [`Error::Output`], or if the picture cannot be drawn.
 pub fn write_evaluation(
     out: &OutFolder,
     title: &str,
     evaluation: &Evaluation,
     value: &impl serde::Serialize,
 ) -> Result<PathBuf> {
-    let (folder, ()) = out.make(|folder| {
+    let (folder, ()) = out.make(|folder| -> Result<()> {
         write_json(&folder.join("evaluation.json"), value)?;
         let picture = taper_report::confusion(title, evaluation)?;
         Ok(picture.save(folder, "confusion").map_err(taper_report::Error::from)?)

@@ -60,7 +60,8 @@ pub fn resume_changed(
     let (folder, before) = RunFolder::open(run)?;
     let recipe = changes.apply(&before)?;
     if changes.data.is_none() && check_present(recipe.data_place()).is_err() {
-        let remedy = "the data of the run are no longer there: if they have moved, say where to with `data`";
+        let remedy =
+            "the data of the run are no longer there: if they have moved, say where to with `data`";
         return Err(OutOfRange::new("data", format!("'{}'", recipe.data), remedy).into());
     }
     let prolonged = recipe.epochs > before.epochs;

@@ -3,11 +3,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    Error, OutFolder, Recipe, Result,
-    data_record::DataRecord,
-    out_folder::{remove_empty_parents, to_be_made},
-};
+use taper_outputs::remove_empty_parents;
+
+use crate::{Error, OutFolder, Recipe, Result, data_record::DataRecord};
 
 /// The folder that a run writes into. Removed again, with all that is in it, unless it is
 /// [kept](RunFolder::keep): a run that fails before there is anything to resume from leaves nothing
@@ -35,7 +33,7 @@ impl RunFolder {
         recipe: &Recipe,
         record: Option<&DataRecord>,
     ) -> Result<Self> {
-        let made = to_be_made(out);
+        let made = out.to_be_made();
         let (path, ()) = out.make(|folder| {
             recipe.located().write(&folder.join(RECIPE))?;
             record.map_or(Ok(()), |record| record.write(folder))
@@ -123,7 +121,7 @@ mod tests {
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         RunFolder::create(&(&path).into(), &recipe, None).unwrap().keep();
         assert!(path.is_dir());
-        assert!(matches!(RunFolder::create(&(&path).into(), &recipe, None), Err(Error::OutputExists { .. })));
+        assert!(matches!(RunFolder::create(&(&path).into(), &recipe, None), Err(Error::Output(_))));
         assert!(path.is_dir());
     }
 

@@ -37,7 +37,7 @@ impl Session {
 
     /// The same for a part of a piece of work, which advances the whole.
     #[must_use]
-    pub(crate) fn part(&self) -> Self {
+    pub fn part(&self) -> Self {
         Self { watch: self.watch.part(), cache: self.cache.clone() }
     }
 

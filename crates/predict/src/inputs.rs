@@ -13,7 +13,9 @@ use taper_core::OutOfRange;
 use taper_data::{Content, Dataset, FolderUse, PictureSource, Sample, is_archive};
 use taper_picture::{Defect, format_of_extension, read_file};
 
-use crate::{Error, Result, Session, open_data_with, path_list};
+use taper_run::{Error, Result, Session, open_data_with};
+
+use crate::path_list;
 
 /// The largest file that is read whole, in bytes.
 const LIMIT: u64 = 1 << 30;
@@ -50,11 +52,7 @@ impl Inputs {
     /// # Errors
     /// [`Error::NoInput`] if there is no picture in one of them, [`Error::Setting`] for a list
     /// without a column of paths, and any error of an archive.
-    pub fn find(
-        arguments: &[PathBuf],
-        stdin: &mut dyn BufRead,
-        session: &Session,
-    ) -> Result<Self> {
+    pub fn find(arguments: &[PathBuf], stdin: &mut dyn BufRead, session: &Session) -> Result<Self> {
         let mut found = Finder::new(session);
         for argument in arguments {
             if argument == Path::new("-") {
@@ -172,7 +170,11 @@ impl<'a> Finder<'a> {
         if !path.exists() {
             let shown = path.to_string_lossy();
             // A picture that is missing is reported as one that cannot be read.
-            return if shown.contains(['*', '?', '[']) { self.pattern(&shown) } else { self.file(path) };
+            return if shown.contains(['*', '?', '[']) {
+                self.pattern(&shown)
+            } else {
+                self.file(path)
+            };
         }
         if path_list::is_list(&extension) {
             for listed in path_list::read(path)? {

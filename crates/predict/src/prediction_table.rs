@@ -9,7 +9,8 @@ use taper_core::{ClassNames, OutOfRange, file::write_atomically_with};
 use taper_model::Prediction;
 use taper_picture::Finding;
 
-use crate::{Error, Result, check_extension, check_out_file};
+use taper_outputs::{check_extension, check_out_file};
+use taper_run::{Error, Result};
 
 /// A table of predictions, as CSV or JSONL: path, label, probability, and the probability of every
 /// class. The file appears when the table is [finished](PredictionTable::finish).
@@ -28,8 +29,8 @@ impl PredictionTable {
     /// Finds out before any picture is classified whether the table can be written.
     ///
     /// # Errors
-    /// [`Error::Setting`] for another ending than `.csv` or `.jsonl`, [`Error::FileExists`] unless
-    /// it may be overwritten, [`Error::Io`].
+    /// [`Error::Setting`] for another ending than `.csv` or `.jsonl`, an error unless it may be
+    /// overwritten if it exists, [`Error::Io`].
     pub fn check(path: &Path, overwrite: bool) -> Result<()> {
         let extension = path.extension().unwrap_or_default();
         if extension.eq_ignore_ascii_case("parquet") {
@@ -37,7 +38,7 @@ impl PredictionTable {
             return Err(OutOfRange::new("out", path.display(), remedy).into());
         }
         check_extension("out", path, &["csv", "jsonl"])?;
-        check_out_file("out", path, overwrite)
+        Ok(check_out_file("out", path, overwrite)?)
     }
 
     /// A table at its beginning.

@@ -4,12 +4,14 @@ use taper_data::Item;
 use taper_model::{Classifier, Prediction};
 use taper_picture::{DefectKind, Finding};
 
-use crate::{Error, Inputs, Result, Session, extract};
+use taper_run::{Error, Result, Session, extract};
+
+use crate::Inputs;
 
 /// How many pictures are classified before their predictions are handed on.
 const TOGETHER: usize = 2048;
 
-/// Classifies pictures as [`evaluate`](crate::evaluate()) does, in batches and on all processors,
+/// Classifies pictures as [`evaluate`](taper_run::evaluate()) does, in batches and on all processors,
 /// and hands each prediction, or what is wrong with the picture, to `each`, in the order of the
 /// inputs.
 ///
@@ -37,7 +39,8 @@ pub fn predict<E: From<Error>>(
             }
         };
         let width = features.table.width.max(1);
-        let mut rows = features.items.iter().zip(features.table.values.chunks_exact(width)).peekable();
+        let mut rows =
+            features.items.iter().zip(features.table.values.chunks_exact(width)).peekable();
         let handed = some.iter().try_for_each(|&index| {
             let row = rows.next_if(|(item, _)| item.sample == index);
             let predicted = match row {

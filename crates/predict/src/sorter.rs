@@ -7,7 +7,9 @@ use std::{
 use taper_core::OutOfRange;
 use taper_data::Content;
 
-use crate::{Error, Inputs, Result};
+use taper_run::{Error, Result};
+
+use crate::Inputs;
 
 /// The folder for pictures whose class is not certain enough.
 pub const UNSURE: &str = "_unsure";
@@ -79,7 +81,8 @@ impl Sorter {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let Some(file) = inputs.file(index) else {
-            let content = inputs.content(index).map_err(|defect| io::Error::other(defect.reason))?;
+            let content =
+                inputs.content(index).map_err(|defect| io::Error::other(defect.reason))?;
             return match content {
                 Content::Encoded(bytes) => write_new(target, &mut bytes.as_slice()),
                 _ => Err(io::Error::other("it is not a file")),

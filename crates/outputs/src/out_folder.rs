@@ -42,12 +42,12 @@ impl OutFolder {
     /// Finds out before any long work whether the folder can be made.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] if it exists, [`Error::Io`] if nothing can be written there.
+    /// [`Error::FolderExists`] if it exists, [`Error::Io`] if nothing can be written there.
     pub fn check(&self) -> Result<()> {
         if let Self::At(path) = self
             && path.symlink_metadata().is_ok()
         {
-            return Err(Error::OutputExists { path: path.clone() });
+            return Err(Error::FolderExists { path: path.clone() });
         }
         let parent = parent(self.path());
         let there = parent.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
@@ -59,8 +59,11 @@ impl OutFolder {
     /// parents are made too, and removed again if that fails.
     ///
     /// # Errors
-    /// [`Error::OutputExists`] if it exists, [`Error::Io`], and any error of `fill`.
-    pub fn make<T>(&self, fill: impl FnOnce(&Path) -> Result<T>) -> Result<(PathBuf, T)> {
+    /// [`Error::FolderExists`] if it exists, [`Error::Io`], and any error of `fill`.
+    pub fn make<T, E: From<Error>>(
+        &self,
+        fill: impl FnOnce(&Path) -> std::result::Result<T, E>,
+    ) -> std::result::Result<(PathBuf, T), E> {
         self.check()?;
         let made = topmost_missing(self.path());
         let folder = self.make_within(fill);
@@ -70,7 +73,10 @@ impl OutFolder {
         folder
     }
 
-    fn make_within<T>(&self, fill: impl FnOnce(&Path) -> Result<T>) -> Result<(PathBuf, T)> {
+    fn make_within<T, E: From<Error>>(
+        &self,
+        fill: impl FnOnce(&Path) -> std::result::Result<T, E>,
+    ) -> std::result::Result<(PathBuf, T), E> {
         let fail = || Error::io("make the output folder", self.path());
         let parent = parent(self.path());
         let partial = partial_in(parent).map_err(fail())?;
@@ -88,16 +94,17 @@ impl OutFolder {
                 }
                 // Another process was quicker: the temporary folder is still there.
                 Err(_) if path.symlink_metadata().is_ok() => {}
-                Err(error) => return Err(fail()(error)),
+                Err(error) => return Err(fail()(error).into()),
             }
         }
-        Err(match self {
-            Self::At(path) => Error::OutputExists { path: path.clone() },
+        let error: Error = match self {
+            Self::At(path) => Error::FolderExists { path: path.clone() },
             Self::Next(prefix) => {
                 let remedy = "all numbers up to that are taken: choose a folder with `out`";
                 OutOfRange::new("out", format!("{}{MOST}", prefix.display()), remedy).into()
             }
-        })
+        };
+        Err(error.into())
     }
 
     fn candidates(&self) -> Box<dyn Iterator<Item = PathBuf> + '_> {
@@ -109,6 +116,12 @@ impl OutFolder {
                 name.into()
             })),
         }
+    }
+
+    /// The topmost folder that [`OutFolder::make`] would make now: what a run that fails later
+    /// removes again, if it is empty.
+    pub fn to_be_made(&self) -> PathBuf {
+        topmost_missing(self.path())
     }
 
     /// The folder, or what its name begins with.
@@ -132,8 +145,7 @@ fn partial_in(parent: &Path) -> io::Result<tempfile::TempDir> {
     let mut attempts = 0;
     loop {
         fs::create_dir_all(parent)?;
-        let made =
-            tempfile::Builder::new().prefix(".taper-").suffix(".partial").tempdir_in(parent);
+        let made = tempfile::Builder::new().prefix(".taper-").suffix(".partial").tempdir_in(parent);
         attempts += 1;
         match made {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < 100 => {}
@@ -157,17 +169,12 @@ fn topmost_missing(path: &Path) -> PathBuf {
 }
 
 /// Removes the parents of `path` that were made for it, as far as they are empty.
-pub(crate) fn remove_empty_parents(path: &Path, made: &Path) {
+pub fn remove_empty_parents(path: &Path, made: &Path) {
     let mut parent = path.parent();
     while let Some(folder) = parent.filter(|p| p.starts_with(made)) {
         let _ = fs::remove_dir(folder);
         parent = folder.parent();
     }
-}
-
-/// The topmost folder that [`OutFolder::make`] would make: what a run that fails removes again.
-pub(crate) fn to_be_made(out: &OutFolder) -> PathBuf {
-    topmost_missing(out.path())
 }
 
 /// Finds out before any long work whether a file can be written: it must not exist, unless it may
@@ -227,7 +234,7 @@ mod tests {
     fn many_at_once_get_successive_numbers() {
         let root = tempfile::tempdir().unwrap();
         let out = OutFolder::Next(root.path().join("runs/photos-"));
-        let make = || out.make(|folder| Ok(fs::write(folder.join("file"), "").unwrap()));
+        let make = || out.make(|folder| Result::Ok(fs::write(folder.join("file"), "").unwrap()));
         let names: BTreeSet<PathBuf> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap().unwrap().0).collect()
@@ -243,11 +250,12 @@ mod tests {
     fn what_exists_is_left_alone_and_a_failure_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         let out = OutFolder::from(&root.path().join("a/b"));
-        let failed = out.make(|_| -> Result<()> { Err(Error::Interrupted) });
-        assert!(matches!(failed, Err(Error::Interrupted)));
+        let failed =
+            out.make(|_| -> Result<()> { Err(Error::io("write", "x")(io::Error::other("full"))) });
+        assert!(matches!(failed, Err(Error::Io { .. })));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
-        out.make(|_| Ok(())).unwrap();
-        assert!(matches!(out.make(|_| Ok(())), Err(Error::OutputExists { .. })));
+        out.make(|_| Result::Ok(())).unwrap();
+        assert!(matches!(out.make(|_| Result::Ok(())), Err(Error::FolderExists { .. })));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use taper_core::{Precision, Preprocessing, hex};
 use taper_graph::ParameterCount;
 use taper_model::{Artefact, Figures};
 
-use crate::{Error, Result};
+use taper_run::{Error, Result};
 
 /// What a trained model is: the answer of `taper info`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,9 +54,7 @@ pub struct ModelInfo {
 /// [`taper_model::Error::Artefact`] if the file is something else, [`Error::Io`].
 pub fn info(path: &Path) -> Result<ModelInfo> {
     let (artefact, _) = Artefact::open(path)?;
-    let mut file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let mut hash = Sha256::new();
-    let bytes = std::io::copy(&mut file, &mut hash).map_err(Error::io("read", path))?;
+    let content = std::fs::read(path).map_err(Error::io("read", path))?;
     let recipe: Option<toml::Table> = toml::from_str(&artefact.recipe).ok();
     let weights = recipe.as_ref().and_then(|recipe| recipe.get("weights")?.as_str());
     let published = weights.is_none_or(|weights| weights == "pretrained");
@@ -64,8 +62,8 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
     let count = |graph| ParameterCount::of(graph, false).total;
     Ok(ModelInfo {
         file: path.display().to_string(),
-        bytes,
-        sha256: hex(&hash.finalize()),
+        bytes: content.len() as u64,
+        sha256: hex(&Sha256::digest(&content)),
         classes: artefact.classes.iter().map(str::to_owned).collect(),
         features: artefact.backbone.feature_width(),
         backbone_parameters: count(&artefact.backbone),

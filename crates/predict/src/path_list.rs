@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use taper_core::OutOfRange;
 
-use crate::{Error, Result};
+use taper_run::{Error, Result};
 
 /// The names of the column that holds the paths, in this order.
 const COLUMNS: [&str; 7] =
