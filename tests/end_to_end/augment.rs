@@ -31,7 +31,7 @@ fn draws_a_sheet_and_counts() {
 
     // The same seed gives the same sheet, another seed and another policy another one.
     let bytes = |extra: &[&str]| {
-        drawn(&[&["--out", "b.png"], extra].concat()).expect(0);
+        drawn(&[&["--out", "b.png", "--overwrite"], extra].concat()).expect(0);
         fs::read(here.join("b.png")).unwrap()
     };
     let first = fs::read(here.join("a.png")).unwrap();
@@ -66,9 +66,9 @@ fn broken_pictures_are_named_and_nonsense_is_refused() {
     refuse(&["--views", "0"], &["--views"]);
     refuse(&["--augment", "none"], &["--views is 2", "use 1"]);
     refuse(&["--size", "16"], &["at least 32"]);
-    run(here, &["augment", "--data", "nowhere"]).complains(1, &["nowhere", "no such folder"]);
+    run(here, &["augment", "--data", "nowhere"]).complains(2, &["nowhere", "no such folder"]);
     run(here, &["augment", "--data", "synthetic", "--out", "no/folder/a.png"])
-        .complains(1, &["no/folder"]);
+        .complains(2, &["--out", "no/folder"]);
 }
 
 /// For rock-paper-scissors 2,520 and 5,040, the tutorial's figures.

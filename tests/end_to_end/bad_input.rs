@@ -10,7 +10,11 @@ use crate::support::{QUICK, pictures, run};
 /// Trains on `data` and expects a complaint; nothing may be left of the run.
 #[track_caller]
 fn refuses(here: &Path, extra: &[&str], code: i32, words: &[&str]) {
-    let mut arguments = QUICK.to_vec();
+    let given = |name: &str| extra.iter().any(|e| e.split('=').next() == Some(name));
+    // A flag that is given twice is an error of its own.
+    let pairs = QUICK[1..].chunks(2).filter(|pair| !given(pair[0]));
+    let mut arguments = vec![QUICK[0]];
+    arguments.extend(pairs.flatten());
     arguments.extend(extra);
     run(here, &arguments).complains(code, words);
     assert!(!here.join("run").exists(), "a failed run leaves nothing");
@@ -33,7 +37,7 @@ fn folders_that_cannot_be_trained_on() {
     fs::remove_dir_all(data.join("test/green")).unwrap();
 
     fs::rename(&data, here.join("other")).unwrap();
-    refuses(here, &[], 1, &["data", "no such folder"]);
+    refuses(here, &[], 2, &["--data", "no such folder"]);
     fs::create_dir(&data).unwrap();
     refuses(here, &[], 1, &["data", "no pictures"]);
     fs::remove_dir(&data).unwrap();

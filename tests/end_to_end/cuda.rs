@@ -34,6 +34,7 @@ fn features_at(here: &Path, model: &str, size: &str, device: &str, precision: &s
         precision,
         "--out",
         "out.safetensors",
+        "--overwrite",
         "--quiet",
     ]);
     if model != "efficientnet-lite0" {

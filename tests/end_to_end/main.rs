@@ -7,11 +7,14 @@ mod augment;
 mod bad_input;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod flags;
 mod inspect;
+mod interruptions;
 mod kernels;
 mod layouts;
 mod network;
 mod options;
+mod predict;
 mod resume;
 mod support;
 mod whole_line;

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Ran, pictures, run, taper};
+use crate::support::{Ran, pictures, run, taper, varied};
 
 /// A training run that is long enough to be killed, with every component that has state.
 const LONG: [&str; 22] = [
@@ -111,7 +111,7 @@ fn a_request_to_end_is_followed_within_two_seconds_and_the_run_goes_on() {
     let here = folder.path();
     run(here, &[&LONG[..], &["--out", "whole", "--cache", "off"]].concat()).expect(0);
     // While features are computed, and in training.
-    for (signal, wait) in [("-TERM", ""), ("-INT", "checkpoints")] {
+    for (signal, wait, code) in [("-TERM", "", 143), ("-INT", "checkpoints", 130)] {
         let name = format!("run{signal}");
         let child = spawn(here, &LONG, &format!("--cache off --out {name}"));
         let there = here.join(&name).join(wait);
@@ -128,6 +128,7 @@ fn a_request_to_end_is_followed_within_two_seconds_and_the_run_goes_on() {
         // The target is for the released program; this one is not optimised.
         assert!(took < Duration::from_secs(4), "{took:?} after {signal}: {ended:#?}");
         assert!(ended.stderr.contains(&format!("taper train --resume {name}")), "{ended:#?}");
+        assert_eq!(ended.code, Some(code), "{ended:#?}");
         let resumed = run(here, &["train", "--resume", &name, "--json"]).expect(0).json();
         assert_eq!(resumed["stopped"], "completed");
         same_bytes(here, "whole", &name);
@@ -149,11 +150,13 @@ fn only_what_was_interrupted_is_resumed() {
     assert_eq!(before, after);
     run(here, &["train", "--resume", "nowhere"]).complains(2, &["'nowhere'", "no such folder"]);
     run(here, &["train", "--resume", "data"]).complains(2, &["'data'", "no recipe.toml"]);
-    run(here, &["train", "--resume", "run", "--epochs", "9"]).complains(2, &["--resume"]);
+    run(here, &["train", "--resume", "run", "--views", "2"])
+        .complains(2, &["--views is 2", "--resume"]);
+    run(here, &["train", "--resume", "run", "--epochs", "1"]).complains(2, &["--epochs", "more"]);
     // If pictures have changed since, training does not continue with the old weights.
     fs::remove_file(here.join("run/result.json")).unwrap();
     let long = ["--epochs", "5", "--checkpoint-every", "1", "--out", "changed"];
-    run(here, &[&quick[..], &long[..]].concat()).expect(0);
+    run(here, &varied(&quick, &long)).expect(0);
     fs::remove_file(here.join("changed/result.json")).unwrap();
     fs::remove_file(here.join("data/train/red/03.jpg")).unwrap();
     run(here, &["train", "--resume", "changed"]).complains(1, &["checkpoint", "pictures"]);
@@ -165,7 +168,7 @@ fn cached_features_give_the_same_model_and_damage_costs_only_time() {
     let here = folder.path();
     let arguments =
         ["train", "--data", "data", "--size", "64", "--epochs", "3", "--views", "2", "--json"];
-    let train = |more: &[&str]| run(here, &[&arguments[..], more].concat()).expect(0).json();
+    let train = |more: &[&str]| run(here, &varied(&arguments, more)).expect(0).json();
     let count = |answer: &Value| answer["cached"].as_u64().unwrap();
     let first = train(&["--out", "first"]);
     assert_eq!(count(&first), 0);
@@ -184,7 +187,7 @@ fn cached_features_give_the_same_model_and_damage_costs_only_time() {
     assert_eq!(count(&train(&["--out", "size", "--size", "96"])), 0);
     assert_eq!(count(&train(&["--out", "precision", "--precision", "bf16"])), 0);
     // The finder and the evaluation read the same cache.
-    let rest = &arguments[1..7];
+    let rest = &arguments[1..5];
     let found = run(here, &[&["lr-find", "--views", "2", "--json"], rest].concat()).expect(0);
     assert_eq!(count(&found.json()), 48 + 8 + 10);
     let evaluate = ["evaluate", "first/model.safetensors", "--data", "data", "--json"];

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     process::{Command, Output},
 };
@@ -90,6 +91,24 @@ pub(crate) fn pictures_from([train, val, test]: [u32; 3]) -> TempDir {
     folder
 }
 
+/// All pictures of the splits in a folder, as a zip file.
+pub(crate) fn zip(folder: &Path, file: &Path) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(file).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    let options = options.compression_method(zip::CompressionMethod::Stored);
+    for split in ["train", "val", "test"] {
+        for class in ["blue", "red"] {
+            for entry in fs::read_dir(folder.join(split).join(class)).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                zip.start_file(name, options).unwrap();
+                zip.write_all(&fs::read(&path).unwrap()).unwrap();
+            }
+        }
+    }
+    zip.finish().unwrap();
+}
+
 /// Stripes of a class's colour; the number changes everything else.
 pub(crate) fn picture(class: &str, n: u32) -> RgbImage {
     RgbImage::from_fn(72 + n, 64 + 2 * n, |x, y| {
@@ -100,6 +119,21 @@ pub(crate) fn picture(class: &str, n: u32) -> RgbImage {
             _ => Rgb([noise, noise, stripe]),
         }
     })
+}
+
+/// A command and its flags with other values for some of them, and further arguments: a flag that
+/// is given twice is an error.
+pub(crate) fn varied<'a>(command: &[&'a str], others: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![command[0]];
+    let given = |name: &str| others.contains(&name);
+    arguments.extend(command[1..].chunks(2).filter(|pair| !given(pair[0])).flatten());
+    arguments.extend(others);
+    arguments
+}
+
+/// [`QUICK`] with other values for some of its flags, and further arguments.
+pub(crate) fn quick_with<'a>(others: &[&'a str]) -> Vec<&'a str> {
+    varied(&QUICK, others)
 }
 
 /// A short training on the pictures, at a small size.

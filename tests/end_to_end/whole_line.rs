@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::Value;
 use taper_testing::pictures::picture_sets;
 
-use crate::support::{QUICK, pictures, run, taper};
+use crate::support::{QUICK, pictures, quick_with, run, taper};
 
 fn number(value: &Value, pointer: &str) -> f64 {
     value
@@ -18,8 +18,8 @@ fn number(value: &Value, pointer: &str) -> f64 {
 fn trains_evaluates_and_predicts() {
     let folder = pictures();
     let here = folder.path();
-    let mut arguments = QUICK.to_vec();
-    arguments.extend(["--head", "tutorial", "--views", "2", "--batch-size", "16", "--json"]);
+    let arguments =
+        quick_with(&["--head", "tutorial", "--views", "2", "--batch-size", "16", "--json"]);
     let trained = run(here, &arguments).expect(0).json();
     assert_eq!(trained["run"], "run");
     assert_eq!(trained["model"], "efficientnet-lite0");
@@ -156,7 +156,7 @@ fn an_interruption_leaves_the_best_weights_so_far() {
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let asked = std::time::Instant::now();
-    let ended = crate::support::Ran::of(child.wait_with_output().unwrap()).expect(0);
+    let ended = crate::support::Ran::of(child.wait_with_output().unwrap()).expect(130);
     assert!(asked.elapsed() < Duration::from_secs(10));
     let answer = ended.json();
     assert_eq!(answer["stopped"], "interrupted");

@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 28] = [
+const CANDLE_FREE: [&str; 31] = [
     "taper",
     "taper-augment",
     "taper-callbacks",
@@ -23,11 +23,14 @@ const CANDLE_FREE: [&str; 28] = [
     "taper-kernels",
     "taper-lr-finder",
     "taper-metrics",
+    "taper-mixing",
     "taper-model",
     "taper-optim",
+    "taper-outputs",
     "taper-picture",
     "taper-plan",
     "taper-plot",
+    "taper-predict",
     "taper-report",
     "taper-run",
     "taper-simd",

@@ -155,22 +155,27 @@ impl StopReason {
 }
 
 impl fmt::Display for StopReason {
+    /// For people, who count epochs and steps from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopReason::EarlyStopping { monitor, patience, epoch, best, best_epoch } => {
                 let s = if *patience == 1 { "" } else { "s" };
+                let epoch = epoch + 1;
                 match (best, best_epoch) {
                     (Some(best), Some(best_epoch)) => write!(
                         f,
-                        "stopped after epoch {epoch}: {monitor} has not improved on {best:.4} of epoch {best_epoch} \
-                         (patience: {patience} epoch{s})"
+                        "stopped after epoch {epoch}: {monitor} has not improved on {best:.4} of epoch {} \
+                         (patience: {patience} epoch{s})",
+                        best_epoch + 1
                     ),
                     _ => write!(f, "stopped after epoch {epoch}: {monitor} was never a number"),
                 }
             }
             StopReason::NotFinite { epoch, step, loss } => write!(
                 f,
-                "stopped in epoch {epoch}: the loss of step {step} is {loss}: try a lower learning rate"
+                "stopped in epoch {}: the loss of step {} is {loss}: try a lower learning rate",
+                epoch + 1,
+                step + 1
             ),
             StopReason::Interrupted => f.write_str("interrupted"),
             StopReason::Other { reason } => f.write_str(reason),

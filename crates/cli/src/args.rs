@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_core::{DeviceChoice, Precision};
 use taper_feature_cache::FeatureCache;
@@ -21,6 +21,27 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// The program's arguments. Those of a training that `taper lr-find` refuses are not shown there.
+pub(crate) fn command() -> clap::Command {
+    const OF_TRAINING: [&str; 10] = [
+        "epochs",
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "reduce_lr",
+        "patience",
+        "min_delta",
+        "ema",
+        "tensorboard",
+        "checkpoint_every",
+    ];
+    Args::command().mut_subcommand("lr-find", |finder| {
+        OF_TRAINING
+            .into_iter()
+            .fold(finder, |finder, name| finder.mut_arg(name, |argument| argument.hide(true)))
+    })
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a classifier: frozen features once, then a head on them.
@@ -33,8 +54,10 @@ pub(crate) enum Command {
     Augment(AugmentArgs),
     /// Evaluate a trained model on labelled pictures.
     Evaluate(EvaluateArgs),
-    /// Classify pictures.
+    /// Classify pictures: print, write a table, or sort them into folders.
     Predict(PredictArgs),
+    /// Show what a trained model is: classes, network, figures, recipe, digests, licence.
+    Info(InfoArgs),
     /// Write the features of every picture to a file: for search, for clustering, for other
     /// programs.
     Embed(Box<EmbedArgs>),
@@ -47,7 +70,6 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
@@ -55,8 +77,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
     /// Continue the run in this folder; the result is the same, byte for byte, as without the
-    /// interruption.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["RecipeArgs", "out"])]
+    /// interruption. With --data, the data have moved; with --epochs, a run gets more of them.
+    #[arg(long, value_name = "RUN", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
@@ -65,7 +87,6 @@ pub(crate) struct TrainArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(crate) struct LrFindArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
@@ -151,12 +172,16 @@ pub(crate) struct CacheArgs {
 impl CacheArgs {
     /// The cache, unless there is none.
     pub(crate) fn open(&self) -> Option<FeatureCache> {
-        let folder = match &self.cache {
-            Some(off) if off == Path::new("off") => return None,
-            Some(folder) => folder.clone(),
-            None => folders::features()?,
-        };
-        Some(FeatureCache::new(folder, self.cache_size))
+        Some(FeatureCache::new(self.folder()?, self.cache_size))
+    }
+
+    /// Its folder, unless there is none.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(off) if off == Path::new("off") => None,
+            Some(folder) => Some(folder.clone()),
+            None => folders::features(),
+        }
     }
 }
 
@@ -227,9 +252,12 @@ pub(crate) struct AugmentArgs {
     /// How pictures become square: crop or squash [default: crop].
     #[arg(long, value_name = "FIT")]
     fit: Option<FitChoice>,
-    /// The contact sheet, a PNG file.
+    /// The contact sheet, a PNG or JPEG file as its name says.
     #[arg(long, value_name = "FILE", default_value = "augment.png")]
     pub(crate) out: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) reply: ReplyArgs,
 }
@@ -268,6 +296,10 @@ pub(crate) struct EvaluateArgs {
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Write evaluation.json and the confusion matrix (confusion.png, confusion.svg) into this
+    /// folder; must not exist.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
@@ -281,6 +313,16 @@ pub(crate) struct EvaluateArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct InfoArgs {
+    /// The model.safetensors of a run folder.
+    #[arg(value_name = "MODEL")]
+    pub(crate) artefact: PathBuf,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// A pretrained network with its own ImageNet classifier, instead of a trained model.
     #[arg(long, value_name = "NAME")]
@@ -288,9 +330,32 @@ pub(crate) struct PredictArgs {
     /// The pretrained network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
-    /// The model.safetensors of a run folder (not with --model), then the pictures.
-    #[arg(required = true, value_name = "MODEL|PICTURE")]
+    /// The model.safetensors of a run folder (not with --model), then the pictures: files, folders
+    /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file with
+    /// a column of paths, or - for paths on standard input.
+    #[arg(required = true, value_name = "MODEL|PICTURES")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Write a table instead: path, label, probability and the probability of every class, as CSV
+    /// or JSONL as the name says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the table if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Copy the pictures into this folder, each into a folder named after its class. Files there
+    /// are never replaced.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "move_to")]
+    pub(crate) copy_to: Option<PathBuf>,
+    /// Move them there instead.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) move_to: Option<PathBuf>,
+    /// Only say what would be copied or moved where.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Copy or move pictures whose class is less probable than this into _unsure, 0 to 1 [default:
+    /// 0].
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) min_probability: Option<f64>,
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
@@ -300,9 +365,12 @@ pub(crate) struct PredictArgs {
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
-    /// Answer with one line of JSON per picture.
+    /// Answer with one line of JSON per picture; with --out, with one about all of them.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print only warnings and the answer.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -326,6 +394,9 @@ pub(crate) struct EmbedArgs {
     /// The safetensors file to write: features (n × width), labels (n), paths in the metadata.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
@@ -386,6 +457,9 @@ pub(crate) struct SummaryArgs {
     /// Draw the network, block by block with shapes, into this SVG file.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Replace the file of --svg if it exists.
+    #[arg(long, requires = "svg")]
+    pub(crate) overwrite: bool,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -396,6 +470,11 @@ pub(crate) struct ListArgs {
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "use a number from 0 to 1".into())
 }
 
 fn probability(text: &str) -> Result<f32, String> {

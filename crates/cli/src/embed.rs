@@ -1,12 +1,18 @@
-use taper_run::{Recipe, Session, Through, embed as write_features};
+use taper_run::{
+    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
+};
 use taper_sources::SourceOptions;
 
 use crate::{
     args::{EmbedArgs, ThroughArg},
-    output::{Status, answer_json, answer_line},
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line, status},
 };
 
-pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Status> {
+pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
+    let candle = matches!(args.through, ThroughArg::Candle);
+    flags::of_embedding(given, candle, args.precision == PrecisionChoice::Auto)?;
+    check_present(&args.data)?;
     let recipe = Recipe {
         data: args.data.clone(),
         source: args.source.resolve(SourceOptions::default()),
@@ -25,7 +31,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Statu
         ThroughArg::Plan => Through::Plan,
         ThroughArg::Candle => Through::Candle,
     };
-    let answer = write_features(&recipe.check()?, through, &args.out, session)?;
+    let answer = write_features(&recipe.check()?, through, &args.out, args.overwrite, session)?;
     for finding in answer.unreadable.iter().chain(&answer.remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
@@ -35,5 +41,5 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> anyhow::Result<Statu
         answer_line(&format!("{} pictures, {} features each", answer.n, answer.width))?;
         answer_line(&format!("file {}", answer.out))?;
     }
-    Ok(if answer.unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable })
+    Ok(status(&answer.unreadable))
 }

@@ -2,11 +2,19 @@
 
 use std::sync::OnceLock;
 
-use clap::CommandFactory;
 use taper_core::Fault;
 use taper_run::Error;
 
-use crate::{args::Args, runs::go_on};
+use crate::{args, runs::go_on};
+
+/// The command that was called.
+static CALLED: OnceLock<String> = OnceLock::new();
+
+/// Says which command was called: messages name its options.
+pub(crate) fn called(command: &str) {
+    // Only main sets it, once.
+    let _ = CALLED.set(command.to_owned());
+}
 
 /// Whether it is a usage error: exit code 2 instead of 1.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
@@ -24,7 +32,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     let flags = Flags::get();
     let text = match known.and_then(Fault::setting) {
         Some(setting) => {
-            let flag = flags.of(&setting.field).unwrap_or_else(|| setting.field.to_string());
+            let flag = flags.refused(&setting.field).unwrap_or_else(|| setting.field.to_string());
             let named = format!("{} is {}", setting.field, setting.value);
             text.replacen(&named, &format!("{flag} is {}", setting.value), 1)
         }
@@ -40,7 +48,14 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         .replace("give the weights as a file", "give the weights with --weights FILE")
         .replace("fetch the files by hand and open their folder", "give their folder with --data");
     match known {
-        Some(Error::OutputExists { .. }) => text.replace("another,", "another with --out,"),
+        Some(Error::Output(taper_outputs::Error::FolderExists { .. })) => {
+            text.replace("another,", "another with --out,")
+        }
+        Some(Error::Interrupted) => {
+            format!(
+                "{text}: nothing was written; features computed so far are in the cache, if it is on"
+            )
+        }
         Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {
             format!("{text}: 'taper summary --model {network}' shows it")
@@ -54,42 +69,76 @@ pub(crate) fn in_flags(text: &str) -> String {
     if text.contains('`') { Flags::get().translate(text) } else { text.to_owned() }
 }
 
-/// The long flags of all commands.
-struct Flags(Vec<String>);
+/// The long flags of the command that was called, and those of the others, as command and flag.
+struct Flags {
+    own: Vec<String>,
+    /// Those that the command refuses.
+    hidden: Vec<String>,
+    others: Vec<(String, String)>,
+}
 
 impl Flags {
     fn get() -> &'static Self {
         static FLAGS: OnceLock<Flags> = OnceLock::new();
-        FLAGS.get_or_init(Self::new)
+        FLAGS.get_or_init(|| Self::of_command(CALLED.get().map_or("train", String::as_str)))
     }
 
-    fn new() -> Self {
-        let command = Args::command();
-        let all = command.get_subcommands().flat_map(|own| own.get_arguments());
-        Self(all.filter_map(|argument| argument.get_long().map(str::to_owned)).collect())
+    fn of_command(called: &str) -> Self {
+        let (mut own, mut hidden, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for command in args::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let Some(flag) = argument.get_long() else { continue };
+                match (command.get_name(), argument.is_hide_set()) {
+                    (name, false) if name == called => own.push(flag.to_owned()),
+                    (name, true) if name == called => hidden.push(flag.to_owned()),
+                    (_, true) => {}
+                    (name, false) => others.push((name.to_owned(), flag.to_owned())),
+                }
+            }
+        }
+        Self { own, hidden, others }
     }
 
-    /// The flag of a recipe's field, if it has one.
+    /// The flag that an error is about.
+    fn refused(&self, field: &str) -> Option<String> {
+        let name = flag_name(field);
+        self.of(field).or_else(|| self.hidden.contains(&name).then(|| format!("--{name}")))
+    }
+
+    /// The flag of a recipe's field, if the command has one.
     fn of(&self, field: &str) -> Option<String> {
-        let name = match field {
-            // In a table of its own in recipes.
-            "every" => "checkpoint-every".to_owned(),
-            other => other.replace('_', "-"),
-        };
-        self.0.contains(&name).then(|| format!("--{name}"))
+        let name = flag_name(field);
+        self.own.contains(&name).then(|| format!("--{name}"))
+    }
+
+    /// The flag, with the command that has it if it is another.
+    fn anywhere(&self, field: &str) -> Option<String> {
+        let name = flag_name(field);
+        let other = || self.others.iter().find(|(_, flag)| *flag == name);
+        self.of(field).or_else(|| other().map(|(command, _)| format!("taper {command} --{name}")))
     }
 
     /// Fields between backticks become flags.
     fn translate(&self, text: &str) -> String {
         let mut told = String::with_capacity(text.len());
         for (index, part) in text.split('`').enumerate() {
-            match self.of(part) {
+            match self.anywhere(part) {
                 _ if index % 2 == 0 => told += part,
                 Some(flag) => told += &flag,
                 None => told += &format!("`{part}`"),
             }
         }
         told
+    }
+}
+
+/// The name of a field's flag, if it has one.
+fn flag_name(field: &str) -> String {
+    match field {
+        // In a table of its own in recipes.
+        "every" => "checkpoint-every".to_owned(),
+        "warmup.over" => "warmup".to_owned(),
+        other => other.replace('_', "-"),
     }
 }
 
@@ -101,9 +150,13 @@ mod tests {
 
     #[test]
     fn fields_become_flags_where_there_is_one() {
-        let flags = Flags::new();
+        let flags = Flags::of_command("train");
         let told = flags.translate("use 2 or more `views`, or `fresh_views`, not `beta1` of `x`.");
         assert_eq!(told, "use 2 or more --views, or --fresh-views, not `beta1` of `x`.");
+        let told = flags.translate("`fix` DIR leaves them out");
+        assert_eq!(told, "taper inspect --fix DIR leaves them out");
+        let told = Flags::of_command("inspect").translate("`class_weights` balanced");
+        assert_eq!(told, "taper train --class-weights balanced");
         let error = Error::from(OutOfRange::new("batch_size", 0, "use 1 or more, e.g. 64"));
         let error = anyhow::Error::from(error);
         assert_eq!(super::told(&error), "--batch-size is 0: use 1 or more, e.g. 64");

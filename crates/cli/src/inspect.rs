@@ -1,22 +1,41 @@
-use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use taper_core::OutOfRange;
 use taper_health::{draw_sheets, fix};
-use taper_run::{EmbedWith, Session, open_data_with, remarks_of};
+use taper_run::{EmbedWith, OutFolder, Session, check_present, open_data_with, remarks_of};
 use taper_sources::FolderUse;
 
 use crate::{
     args::InspectArgs,
     errors::in_flags,
+    flags::{self, Given},
     output::{Status, answer_json, answer_line},
     runs::next_run,
 };
 
-pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<Status> {
+pub(crate) fn inspect(
+    args: &InspectArgs,
+    given: &Given,
+    session: &Session,
+) -> anyhow::Result<Status> {
+    flags::of_inspection(given)?;
+    check_present(&args.data)?;
+    let out = match &args.out {
+        Some(out) => OutFolder::from(out),
+        None => next_run(&args.data, "health", ""),
+    };
+    if let Some(folder) = &args.fix {
+        check_fix(folder)?;
+    }
+    out.check().map_err(taper_run::Error::from)?;
     let reading = args.source.reading(FolderUse::Evaluate);
     let dataset = open_data_with(&args.data, reading, session)?;
     for remark in dataset.remarks() {
         session.progress().warn(&in_flags(remark));
+    }
+    if args.fix.is_some() && dataset.file(0).is_none() {
+        let error = taper_health::Error::NoFiles { place: dataset.place() };
+        return Err(taper_run::Error::from(error).into());
     }
     let with = EmbedWith {
         model: args.model.clone(),
@@ -27,14 +46,14 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
     .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);
     let health = taper_run::inspect(&dataset, embed, session)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => next_run(&args.data, "health", "")?,
-    };
-    fs::create_dir_all(&out).with_context(|| format!("cannot make '{}'", out.display()))?;
+    let (out, sheets) = out.make(|folder| -> Result<_, taper_run::Error> {
+        health.write(&folder.join("health.json"))?;
+        Ok(draw_sheets(&health, &dataset, folder)?)
+    })?;
     let file = out.join("health.json");
-    health.write(&file).map_err(taper_run::Error::from)?;
-    let sheets = draw_sheets(&health, &dataset, &out).map_err(taper_run::Error::from)?;
+    // Drawn before the folder had its name.
+    let sheets: Vec<PathBuf> =
+        sheets.iter().filter_map(|sheet| Some(out.join(sheet.file_name()?))).collect();
     let fixed = match &args.fix {
         Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_run::Error::from)?),
         None => None,
@@ -68,4 +87,21 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
     }
     let unusable = !health.unreadable.is_empty();
     Ok(if unusable { Status::SomeInputUnusable } else { Status::Done })
+}
+
+/// Finds out before the inspection whether the manifest can be written.
+fn check_fix(folder: &Path) -> Result<(), taper_run::Error> {
+    for path in [folder.join("manifest.csv"), folder.join("left-out.csv")] {
+        if path.symlink_metadata().is_ok() {
+            return Err(taper_health::Error::Exists { path }.into());
+        }
+    }
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if folder.exists() {
+        let remedy = "this is a file: give a folder for manifest.csv";
+        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
+    }
+    Ok(OutFolder::from(folder).check()?)
 }

@@ -4,30 +4,35 @@ mod args;
 mod commands;
 mod embed;
 mod errors;
+mod evaluate;
+mod flags;
+mod info;
 mod inspect;
 mod models;
 mod output;
+mod predict;
 mod progress;
 mod recipe_args;
 mod runs;
+mod signals;
 mod source_args;
 mod summary;
+mod train;
 
-use std::{
-    io::IsTerminal,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use crate::{args::Args, output::Status};
+use crate::{args::Args, flags::Given, output::Status, signals::Signals};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let (name, given) = match matches.subcommand() {
+        Some((name, own)) => (name, Given::of(own)),
+        None => ("", Given::of(&matches)),
+    };
+    errors::called(name);
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
         // Refused certificates are in the error itself.
         .unwrap_or_else(|_| "warn,rustls_platform_verifier=off".into());
@@ -38,26 +43,18 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = on_signal(&interrupted) {
-        tracing::warn!("Ctrl-C cannot be caught ({error}): it will end the program immediately");
-    }
-    match commands::run(args.command, interrupted) {
+    let signals = Signals::catch();
+    let outcome = commands::run(args.command, &given, signals.arrived.clone());
+    match outcome {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::SomeInputUnusable) => ExitCode::from(3),
+        Ok(Status::Interrupted) => signals.exit_code().unwrap_or(ExitCode::FAILURE),
         Err(error) => {
             eprintln!("error: {}", errors::told(&error));
-            ExitCode::from(if errors::is_usage(&error) { 2 } else { 1 })
+            let usage = errors::is_usage(&error);
+            // An error after a signal is the signal's, whatever it broke off.
+            let failed = if usage { ExitCode::from(2) } else { ExitCode::FAILURE };
+            signals.exit_code().filter(|_| !usage).unwrap_or(failed)
         }
     }
-}
-
-/// The first signal asks for a clean end, the second one ends the program immediately.
-fn on_signal(interrupted: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
-    let interrupted = Arc::clone(interrupted);
-    ctrlc::set_handler(move || {
-        if interrupted.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
 }

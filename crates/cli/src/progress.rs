@@ -116,8 +116,9 @@ impl Progress for Console {
     fn epoch(&self, r: &EpochReport) {
         self.say(&format!(
             "epoch {:>3}/{}  loss {:.4}  accuracy {:.4}  val_loss {:.4}  val_accuracy {:.4}{}",
-            r.epoch,
-            r.epochs.saturating_sub(1),
+            // People count from 1; files keep their numbers.
+            r.epoch + 1,
+            r.epochs,
             r.loss,
             r.accuracy,
             r.val_loss,

@@ -2,14 +2,15 @@ use std::path::PathBuf;
 
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
-use taper_core::DeviceChoice;
+use taper_core::{DeviceChoice, OutOfRange};
 use taper_data::ValChoice;
 use taper_optim::{
     Algorithm, ClassWeights, LossConfig, OptimizerConfig, ScheduleConfig, Shape, Span, Warmup,
 };
 use taper_plan::Kernels;
 use taper_run::{
-    CheckpointSettings, FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe,
+    Changes, CheckpointSettings, Error, FitChoice, HeadChoice, LearningRate, MixChoice,
+    PrecisionChoice, Recipe,
 };
 use taper_train::Sampling;
 
@@ -17,11 +18,10 @@ use crate::source_args::SourceArgs;
 
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(crate) struct RecipeArgs {
-    /// A recipe file; arguments override it.
-    #[arg(value_name = "RECIPE.toml")]
-    pub(crate) recipe: Option<PathBuf>,
+    /// The data, as with --data; or a recipe file, which arguments override.
+    #[arg(value_name = "DATA|RECIPE.toml")]
+    recipe: Option<PathBuf>,
     /// Labelled pictures: a folder with train/, val/, test/ or class folders alone, a manifest, an
     /// archive, Parquet, hf:owner/name, or a name of `taper datasets` [default: synthetic].
     #[arg(long, value_name = "DATA")]
@@ -67,7 +67,8 @@ pub(crate) struct RecipeArgs {
     /// The fold to validate on, counted from 0.
     #[arg(long, value_name = "I")]
     fold: Option<usize>,
-    /// Views of each training picture; the first is the unchanged picture [default: 1].
+    /// Views of each training picture; the first is the unchanged picture [default: 1; with
+    /// --augment, 2].
     #[arg(long, value_name = "N")]
     views: Option<u32>,
     /// How the other views are changed: none, flip, light, standard, trivial-augment or
@@ -160,10 +161,50 @@ pub(crate) struct RecipeArgs {
 }
 
 impl RecipeArgs {
+    /// The recipe of the file that was given, or the default one with the data that were given.
+    pub(crate) fn read(&self) -> Result<Recipe, Error> {
+        let Some(given) = &self.recipe else { return Ok(Recipe::default()) };
+        let is_toml = given.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
+        if is_toml && !given.is_dir() {
+            return Recipe::read(given);
+        }
+        let shown = given.display();
+        if let Some(data) = &self.data {
+            let remedy = format!("'{shown}' names data too: give one of the two");
+            return Err(OutOfRange::new("data", data, remedy).into());
+        }
+        if given.join("recipe.toml").is_file() {
+            let remedy = format!(
+                "it is the folder of a run, not data: give {shown}/recipe.toml to repeat the run, or continue it with `resume` {shown}"
+            );
+            return Err(OutOfRange::new("data", shown, remedy).into());
+        }
+        Ok(Recipe { data: given.to_string_lossy().into_owned(), ..Recipe::default() })
+    }
+
+    /// What a run that goes on is given.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { data: self.data.clone(), epochs: self.epochs }
+    }
+
+    /// Views, where a policy was given for them.
+    fn views(&self, recipe: &Recipe) -> u32 {
+        let fresh = self.fresh_views || recipe.fresh_views;
+        let asked = self.augment.is_some_and(|policy| policy != Policy::None);
+        match self.views {
+            Some(views) => views,
+            None if asked && !fresh => recipe.views.max(2),
+            None => recipe.views,
+        }
+    }
+
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
         let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
         Recipe {
+            views: self.views(&recipe),
+            data_path: recipe.data_path.filter(|_| self.data.is_none()),
+            weights_path: recipe.weights_path.filter(|_| self.weights.is_none()),
             data: text(&self.data, recipe.data),
             model: text(&self.model, recipe.model),
             weights: text(&self.weights, recipe.weights),
@@ -176,7 +217,6 @@ impl RecipeArgs {
             group_by: self.group_by.clone().or(recipe.group_by),
             folds: self.folds.or(recipe.folds),
             fold: self.fold.or(recipe.fold),
-            views: self.views.unwrap_or(recipe.views),
             augment: self.augment.unwrap_or(recipe.augment),
             mix: self.mix.unwrap_or(recipe.mix),
             fresh_views: self.fresh_views || recipe.fresh_views,

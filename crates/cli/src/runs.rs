@@ -1,26 +1,42 @@
 //! Names of run folders, and how to resume a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::bail;
+use taper_run::OutFolder;
 
 /// How to continue an interrupted run.
 pub(crate) fn go_on(run: &Path) -> String {
-    format!("continue with: taper train --resume {}", run.display())
+    let shown = run.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "-_./:+@%,=~".contains(c);
+    match shown.chars().all(plain) {
+        true => format!("continue with: taper train --resume {shown}"),
+        false => format!("continue with: taper train --resume '{}'", shown.replace('\'', "'\\''")),
+    }
 }
 
-/// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist.
-pub(crate) fn next_run(data: &str, model: &str, kind: &str) -> anyhow::Result<PathBuf> {
+/// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist when the folder is made.
+pub(crate) fn next_run(data: &str, model: &str, kind: &str) -> OutFolder {
     let data = Path::new(data).file_name().map_or("data".into(), |name| name.to_string_lossy());
     let data: String = data
         .chars()
         .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect();
-    for n in 1..100_000 {
-        let path = PathBuf::from(format!("runs/{data}-{model}-{kind}{n}"));
-        if path.symlink_metadata().is_err() {
-            return Ok(path);
-        }
+    OutFolder::Next(format!("runs/{data}-{model}-{kind}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_go_on_can_be_pasted() {
+        assert!(go_on(Path::new("runs/a-1")).ends_with("--resume runs/a-1"));
+        assert!(go_on(Path::new("my runs/it's")).ends_with("--resume 'my runs/it'\\''s'"));
     }
-    bail!("there are 100,000 runs of {data} in runs/: choose a folder with --out")
+
+    #[test]
+    fn names_of_runs_have_no_odd_characters() {
+        let next = next_run("hf:owner/my set", "resnet50", "lr-");
+        assert_eq!(next, OutFolder::Next("runs/my-set-resnet50-lr-".into()));
+    }
 }

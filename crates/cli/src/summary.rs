@@ -2,6 +2,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use taper_core::{OutOfRange, file::write_atomically};
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
+use taper_outputs::{check_extension, check_out_file};
 use taper_run::{Error, HeadChoice};
 
 use crate::{
@@ -69,6 +70,8 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
     let summaries: Vec<Summary> =
         asked.iter().map(|asked| asked.summary(args.batch)).collect::<Result<_, _>>()?;
     if let Some(path) = &args.svg {
+        check_extension("svg", path, &["svg"]).map_err(Error::from)?;
+        check_out_file("svg", path, args.overwrite).map_err(Error::from)?;
         let [only] = &asked[..] else {
             let remedy = "only one network at a time can be drawn: give one --model";
             return Err(setting("svg", path.display(), remedy).into());

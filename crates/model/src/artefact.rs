@@ -31,6 +31,31 @@ struct Description {
     /// A string; in version 1, an object.
     recipe: Value,
     data: String,
+    /// Not in models of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    figures: Option<Figures>,
+}
+
+/// What a model was measured with when it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// What was validated on, in words: it decided which weights were kept.
+    pub validated_on: String,
+    /// On those pictures.
+    pub validation: Figure,
+    /// On pictures that were not used before; none if there were none.
+    pub test: Option<Figure>,
+}
+
+/// How well a model did on some pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// How many there were.
+    pub pictures: u64,
+    /// The share whose class was right, 0 to 1.
+    pub accuracy: f64,
+    /// The mean loss, without class weights.
+    pub loss: f64,
 }
 
 /// Where the backbone's weights came from.
@@ -66,6 +91,8 @@ pub struct Artefact {
     pub recipe: String,
     /// Fingerprint of the data set that it was trained on.
     pub data: String,
+    /// What it was measured with; none in models of earlier programs.
+    pub figures: Option<Figures>,
 }
 
 impl Artefact {
@@ -104,6 +131,7 @@ impl Artefact {
             weights: self.weights.clone(),
             recipe: Value::from(self.recipe.as_str()),
             data: self.data.clone(),
+            figures: self.figures.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|e| fail(e.to_string()))?;
         let bytes = tensors.into_bytes(Some((KEY, text)))?;
@@ -171,6 +199,7 @@ impl Artefact {
                 object => object.to_string(),
             },
             data: d.data,
+            figures: d.figures,
         };
         let weights = ArtefactWeights { file };
         check_weights(&artefact.backbone, &weights.backbone())?;

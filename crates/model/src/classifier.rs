@@ -209,6 +209,20 @@ impl Classifier {
         Ok(())
     }
 
+    /// Classifies a picture whose features are known: a row of the [backbone](Self::backbone), f32,
+    /// as many numbers as its width.
+    ///
+    /// # Errors
+    /// If the row has another length.
+    pub fn predict_features(&self, row: &[f32]) -> Result<Prediction> {
+        if row.len() != self.backbone.width() {
+            let problem =
+                format!("a row of {} features instead of {}", row.len(), self.backbone.width());
+            return Err(Error::Artefact { file: "classifier".into(), problem });
+        }
+        self.prediction(row)
+    }
+
     /// From a row of the backbone to probabilities.
     fn prediction(&self, row: &[f32]) -> Result<Prediction> {
         let mut logits = vec![0.0; self.classes.len()];

@@ -134,6 +134,18 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
+    /// Whether the rate of a step depends on how long the whole training is: then a longer
+    /// training differs from its first step on.
+    pub fn depends_on_length(&self) -> bool {
+        let share = |span: Span| matches!(span, Span::Fraction(_));
+        let shape = match self.shape {
+            Shape::Constant {} => false,
+            Shape::Step { every, .. } => share(every),
+            Shape::Cosine { .. } | Shape::OneCycle { .. } | Shape::Polynomial { .. } => true,
+        };
+        shape || self.warmup.is_some_and(|warmup| share(warmup.over))
+    }
+
     /// Checks every field against a training of `epochs` times `steps_per_epoch` steps.
     ///
     /// # Errors

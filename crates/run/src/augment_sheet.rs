@@ -12,6 +12,8 @@ use taper_picture::{Finding, Preparer};
 use taper_plot::{Sheet, Tile};
 use taper_sources::FolderUse;
 
+use taper_outputs::{check_extension, check_out_file};
+
 use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
@@ -49,13 +51,19 @@ pub struct AugmentAnswer {
 /// their views, in the network's size and crop. `recipe` gives the data, network, size, fit,
 /// policy, views and seed; with the same recipe, [`train`](crate::train()) makes the same views.
 ///
+/// The file is a PNG or a JPEG, as its name says; one that exists is refused, unless it may be
+/// overwritten.
+///
 /// # Errors
 /// If the data set cannot be opened or the file cannot be written.
 pub fn augment_sheet(
     recipe: &CheckedRecipe,
     out: &Path,
+    overwrite: bool,
     session: &Session,
 ) -> Result<AugmentAnswer> {
+    let kind = check_extension("out", out, &["png", "jpg", "jpeg"])?;
+    check_out_file("out", out, overwrite)?;
     let CheckedRecipe { recipe, preprocessing, .. } = recipe;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
     let mut training = dataset.indices(Some(Split::Train));
@@ -117,7 +125,7 @@ pub fn augment_sheet(
         }
     }
     let png = sheet.png().map_err(taper_report::Error::from)?;
-    write_atomically(out, &png)?;
+    write_atomically(out, &if kind == "png" { png } else { jpeg(&png)? })?;
     for finding in &drawing.unreadable {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
@@ -132,6 +140,18 @@ pub fn augment_sheet(
         classes: dataset.classes().iter().map(str::to_owned).zip(counts).collect(),
         unreadable: drawing.unreadable,
     })
+}
+
+/// A PNG as a JPEG, of a quality at which the views still look like themselves.
+fn jpeg(png: &[u8]) -> Result<Vec<u8>> {
+    let fail = |error: image::ImageError| {
+        Error::io("draw", "the contact sheet")(std::io::Error::other(error))
+    };
+    let pixels = image::load_from_memory(png).map_err(fail)?.into_rgb8();
+    let mut bytes = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 92);
+    pixels.write_with_encoder(encoder).map_err(fail)?;
+    Ok(bytes)
 }
 
 struct Drawing<'a> {

@@ -1,13 +1,11 @@
-use std::path::Path;
-
 use serde::Serialize;
 use taper_picture::Finding;
 
 use taper_core::OutOfRange;
 
 use crate::{
-    Answer, CheckedRecipe, Error, Outcome, Result, Resumed, Session, file::write_json, resume,
-    run_folder::RunFolder, train,
+    Answer, Changes, CheckedRecipe, Error, OutFolder, Outcome, OwnCallbacks, Result, Resumed,
+    Session, file::write_json, resume_changed, run_folder::RunFolder, train,
 };
 
 /// A figure over several training runs.
@@ -66,19 +64,23 @@ pub struct CrossValidation {
 /// [resumed](crate::resume).
 pub fn cross_validate(
     checked: CheckedRecipe,
-    out: &Path,
+    out: impl Into<OutFolder>,
     session: &Session,
 ) -> Result<CrossValidation> {
-    let folder = RunFolder::create(out, &checked.recipe)?;
-    go_on(checked, folder, session)
+    let folder = RunFolder::create(&out.into(), &checked.recipe, None)?;
+    go_on(checked, folder, &Changes::default(), session)
 }
 
 /// Trains the folds that are not there yet; the interrupted ones continue.
 pub(crate) fn go_on(
     checked: CheckedRecipe,
     mut folder: RunFolder,
+    changes: &Changes,
     session: &Session,
 ) -> Result<CrossValidation> {
+    if *changes != Changes::default() {
+        folder.write_recipe(&checked.recipe)?;
+    }
     let Some(folds) = checked.recipe.folds else {
         return Err(Error::from(OutOfRange::new(
             "folds",
@@ -92,7 +94,7 @@ pub(crate) fn go_on(
         let own_folder = out.join(format!("fold-{fold}"));
         session.progress().say(&format!("fold {fold} of {folds}, from 0"));
         let answered = if own_folder.exists() {
-            match resume(&own_folder, session) {
+            match resume_changed(&own_folder, changes, OwnCallbacks::new(), session) {
                 Ok(Resumed::Trained(answer) | Resumed::Complete(answer)) => Ok(*answer),
                 Ok(Resumed::CrossValidated(_)) => Err(Error::Resume {
                     path: own_folder.clone(),
@@ -103,7 +105,7 @@ pub(crate) fn go_on(
         } else {
             let mut own = checked.clone();
             own.recipe.fold = Some(fold);
-            train(own, &own_folder, session)
+            train(own, own_folder.as_path(), session)
         };
         if own_folder.exists() {
             folder.keep();

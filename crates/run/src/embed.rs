@@ -2,8 +2,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use serde_json::json;
-use taper_core::Precision;
+use taper_core::{OutOfRange, Precision};
 use taper_data::Item;
+use taper_outputs::{check_extension, check_out_file};
 use taper_picture::Finding;
 use taper_plan::Output;
 use taper_sources::FolderUse;
@@ -63,6 +64,9 @@ pub struct EmbedAnswer {
 /// `classes` (arrays of text) and `taper` (how the features were computed). Of the recipe, only
 /// data, model, weights, cut, size, fit, precision, kernels, device and strict are used.
 ///
+/// The name of the file may have no other ending than `.safetensors`; a file that exists is refused, unless it may be
+/// overwritten.
+///
 /// # Errors
 /// If the data or the weights are not available, no picture can be used, or the file cannot be
 /// written.
@@ -70,9 +74,16 @@ pub fn embed(
     checked: &CheckedRecipe,
     through: Through,
     out: &Path,
+    overwrite: bool,
     session: &Session,
 ) -> Result<EmbedAnswer> {
     let start = Instant::now();
+    check_extension("out", out, &["safetensors", ""])?;
+    check_out_file("out", out, overwrite)?;
+    if through == Through::Candle && !WITH_CANDLE {
+        let remedy = "this build has no candle: build with the feature candle, or use plan";
+        return Err(OutOfRange::new("through", "candle", remedy).into());
+    }
     let recipe = checked.recipe();
     let place = Place::open(recipe.device)?;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Evaluate), session)?;
@@ -100,8 +111,9 @@ pub fn embed(
             };
             crate::place::through_candle(&spec, &device)?
         }
+        // Refused above.
         #[cfg(not(feature = "candle"))]
-        Through::Candle => return Err(Error::no_candle()),
+        Through::Candle => place.backbone(&spec)?,
     };
     let dataset = Arc::new(dataset);
     let items = Item::untouched(&dataset.indices(None));

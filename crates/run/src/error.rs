@@ -35,11 +35,11 @@ pub enum Error {
         /// Why not.
         source: serde_json::Error,
     },
-    /// The output folder already exists.
-    #[error("the output folder '{}' exists: choose another, or remove it", path.display())]
-    OutputExists {
-        /// The folder.
-        path: PathBuf,
+    /// There is nothing to classify.
+    #[error("{place}: there are no pictures in it that can be read, as {}", taper_picture::FORMATS)]
+    NoInput {
+        /// What was given.
+        place: String,
     },
     /// A data set has pictures, but none of them can be decoded.
     #[error("{place}: none of the pictures can be used")]
@@ -75,6 +75,9 @@ pub enum Error {
         /// The run's folder.
         run: PathBuf,
     },
+    /// The output exists already, or cannot be made.
+    #[error(transparent)]
+    Output(#[from] taper_outputs::Error),
     /// The training.
     #[error(transparent)]
     Train(taper_train::Error),
@@ -143,6 +146,7 @@ impl Error {
     fn inner(&self) -> Option<&dyn Fault> {
         Some(match self {
             Self::Setting(error) => error,
+            Self::Output(error) => error,
             Self::Train(error) => error,
             Self::Optim(error) => error,
             Self::Data(error) => error,
@@ -164,7 +168,7 @@ impl Error {
             Self::RecipeFile { .. }
             | Self::Io { .. }
             | Self::Json { .. }
-            | Self::OutputExists { .. }
+            | Self::NoInput { .. }
             | Self::NothingUsable { .. }
             | Self::Diverged { .. }
             | Self::Resume { .. }
@@ -176,10 +180,8 @@ impl Error {
         })
     }
 
-    pub(crate) fn io(
-        doing: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    /// An I/O error while `doing` something with a path.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { doing, path, source }
     }
@@ -189,10 +191,7 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self.inner() {
             Some(inner) => inner.is_usage(),
-            None => matches!(
-                self,
-                Self::RecipeFile { .. } | Self::OutputExists { .. } | Self::Resume { .. }
-            ),
+            None => matches!(self, Self::RecipeFile { .. } | Self::Resume { .. }),
         }
     }
 

@@ -1,4 +1,7 @@
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use taper_core::{DeviceChoice, OutOfRange, Precision, Split};
 use taper_data::{Dataset, Item};
@@ -11,7 +14,8 @@ use taper_train::measure_head;
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
-    Error, Result, Session, extract,
+    Error, OutFolder, Result, Session, extract,
+    file::write_json,
     place::{BackboneSpec, Place},
     remarks_of,
 };
@@ -121,4 +125,23 @@ pub fn evaluate(
         }
     };
     Ok((metrics.evaluation(classifier.classes())?, findings))
+}
+
+/// Writes an evaluation into a new folder: `evaluation.json`, which holds `value`, and the
+/// confusion matrix as `confusion.png` and `confusion.svg`, as a training does. Returns the folder.
+///
+/// # Errors
+/// [`Error::Output`], or if the picture cannot be drawn.
+pub fn write_evaluation(
+    out: &OutFolder,
+    title: &str,
+    evaluation: &Evaluation,
+    value: &impl serde::Serialize,
+) -> Result<PathBuf> {
+    let (folder, ()) = out.make(|folder| -> Result<()> {
+        write_json(&folder.join("evaluation.json"), value)?;
+        let picture = taper_report::confusion(title, evaluation)?;
+        Ok(picture.save(folder, "confusion").map_err(taper_report::Error::from)?)
+    })?;
+    Ok(folder)
 }

@@ -6,13 +6,11 @@ use std::{
 use taper_core::{FrozenBackbone, Identity, PendingRows};
 use taper_data::{Augment, Batch, Dataset, Item, Loader, LoaderOptions, Screen};
 use taper_feature_cache::{FeatureSet, Key};
+use taper_mixing::{MixedViews, Mixing};
 use taper_picture::Finding;
 use taper_train::Table;
 
-use crate::{
-    Error, Result, Session,
-    mixing::{MixedViews, Mixing},
-};
+use crate::{Error, Result, Session};
 
 /// The features of pictures: one row each.
 #[derive(Debug, Clone, Default, PartialEq)]

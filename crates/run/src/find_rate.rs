@@ -1,4 +1,4 @@
-use std::{fs, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use serde::Serialize;
 use taper_lr_finder::{CheckedRangeTest, RangeTestResult, Suggestions};
@@ -6,7 +6,7 @@ use taper_picture::Finding;
 use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 
 use crate::{
-    CheckedRecipe, Error, Recipe, Result, Session,
+    CheckedRecipe, OutFolder, Recipe, Result, Session, early,
     place::Place,
     prepare::{Prepared, Tables},
     run::write_finding,
@@ -33,20 +33,28 @@ pub struct FoundRate {
     pub feature_seconds: f64,
     /// Seconds for the search itself.
     pub seconds: f64,
+    /// Remarks about the search as a whole, e.g. that it had too few pictures to mean anything.
+    pub about: Vec<String>,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
+    /// Remarks about pictures that were used anyway.
+    pub remarks: Vec<Finding>,
 }
 
 /// Finds a learning rate for a recipe and writes `lr_find.{json,png,svg}` into a new folder `out`.
 ///
 /// # Errors
-/// Any [`Error`]; nothing is left behind.
-pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<FoundRate> {
-    if out.symlink_metadata().is_ok() {
-        return Err(Error::OutputExists { path: out.into() });
-    }
+/// Any [`Error`](crate::Error); nothing is left behind.
+pub fn find_rate(
+    checked: CheckedRecipe,
+    out: impl Into<OutFolder>,
+    session: &Session,
+) -> Result<FoundRate> {
+    let out = out.into();
+    out.check()?;
     let mut prepared = Prepared::new(checked, session)?;
     prepared.introduce(session);
+    let about = early::warn_about_finder(&prepared, session);
     let start = std::time::Instant::now();
     let tables = prepared.features(session)?;
     let feature_seconds = start.elapsed().as_secs_f64();
@@ -54,8 +62,7 @@ pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Resul
     let start = std::time::Instant::now();
     let found = sweep(&prepared, &tables, session)?;
     let seconds = start.elapsed().as_secs_f64();
-    fs::create_dir_all(out).map_err(Error::io("make the output folder", out))?;
-    write_finding(out, recipe, &found)?;
+    let (out, ()) = out.make(|folder| write_finding(folder, recipe, &found))?;
     Ok(FoundRate {
         suggestions: found.suggestions,
         chosen: found.chosen,
@@ -66,7 +73,9 @@ pub fn find_rate(checked: CheckedRecipe, out: &Path, session: &Session) -> Resul
         cached: tables.cached,
         feature_seconds,
         seconds,
+        about: about.into_iter().collect(),
         unreadable: tables.unreadable,
+        remarks: tables.remarks,
     })
 }
 

@@ -164,7 +164,7 @@ fn listing(
         return Ok(listing);
     }
     if options.offline {
-        let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids network access";
+        let remedy = "it was not opened before, and HF_HUB_OFFLINE forbids network access: unset it, with HF_ENDPOINT set to a mirror where the Hub itself cannot be reached, or give the path of a folder";
         return Err(OutOfRange::new("data", format!("hf:{repository}"), remedy).into());
     }
     match hub_listing(RepositoryKind::Dataset, repository, revision, options) {

@@ -10,12 +10,15 @@ use std::{
 use taper_core::{DeviceChoice, Fit, Precision};
 use taper_data::{Dataset, Item};
 use taper_health::{Embeddings, Health, Watch};
+use taper_optim::ClassWeights;
 use taper_plan::{Kernels, Output};
+use taper_train::Sampling;
 use taper_zoo::{WeightsChoice, resolve};
 
 use crate::{
-    Error, Result, Session, extract,
+    Error, FitChoice, Recipe, Result, Session, extract,
     place::{BackboneSpec, Place},
+    prepare::Prepared,
 };
 
 /// The network whose features an inspection uses.
@@ -126,15 +129,39 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
     })
 }
 
+/// Advice as far as the recipe does not follow it already.
+fn to_follow(advice: &str, recipe: &Recipe) -> Option<String> {
+    let Recipe { loss, sampling, views, fresh_views, fit, group_by, .. } = recipe;
+    let balanced = loss.class_weights != ClassWeights::None || *sampling != Sampling::Shuffled;
+    // Unreadable pictures have been named already.
+    let named = ["unreadable:", "misnamed:"].iter().any(|kind| advice.starts_with(kind));
+    if named
+        || (balanced && advice.contains("`class_weights`"))
+        || (*fit == FitChoice::Squash && advice.contains("`fit` squash"))
+    {
+        return None;
+    }
+    // The finding remains, without what is done about it.
+    let followed = [
+        (*views > 1 || *fresh_views, "`views`", ", or "),
+        (group_by.is_some(), "`group_by`", "; "),
+    ];
+    let mut left = advice;
+    for (does, setting, before) in followed {
+        if let Some(at) = left.find(setting).filter(|_| does) {
+            left = left[..at].rfind(before).map_or(left, |at| &left[..at]);
+        }
+    }
+    Some(left.to_owned())
+}
+
 /// The quick checks of every training run: counts, imbalance, exact duplicates. Warns, and writes
 /// `health.json`.
-pub(crate) fn quick_check(dataset: &Dataset, file: &Path, session: &Session) -> Result<()> {
-    let health = taper_health::quick(dataset, &Watch::default())?;
-    // Unreadable pictures have been named already.
-    for advice in
-        health.advice.iter().filter(|a| !a.starts_with("unreadable") && !a.starts_with("misnamed"))
-    {
-        session.progress().warn(advice);
+pub(crate) fn quick_check(prepared: &Prepared, file: &Path, session: &Session) -> Result<()> {
+    let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
+    let recipe = &prepared.checked.recipe;
+    for advice in health.advice.iter().filter_map(|advice| to_follow(advice, recipe)) {
+        session.progress().warn(&advice);
     }
     Ok(health.write(file)?)
 }

@@ -3,7 +3,7 @@ use taper_graph::{Graph, WeightSource};
 use taper_model::PlanBackbone;
 use taper_plan::{Kernels, Output};
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// The opened device on which networks run: the requested one, or an error.
 #[derive(Debug, Clone)]
@@ -109,15 +109,6 @@ pub(crate) struct BackboneSpec<'a> {
     pub(crate) kernels: Kernels,
     /// Whether its identity is determined, which takes a pass over the weights.
     pub(crate) identified: bool,
-}
-
-impl Error {
-    /// The network should run through candle, but this build does not have it.
-    #[cfg(not(feature = "candle"))]
-    pub(crate) fn no_candle() -> Self {
-        let remedy = "this build has no candle: build with the feature candle, or use plan";
-        OutOfRange::new("through", "candle", remedy).into()
-    }
 }
 
 #[cfg(test)]

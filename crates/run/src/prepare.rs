@@ -1,7 +1,7 @@
 use std::{ops::Range, sync::Arc};
 
-use taper_augment::Augmenter;
-use taper_core::{DeviceChoice, FrozenBackbone, Identity, Precision, Split, hex};
+use taper_augment::{Augmenter, Policy};
+use taper_core::{DeviceChoice, FrozenBackbone, Identity, OutOfRange, Precision, Split, hex};
 use taper_data::{DEFAULT_FRACTION, Dataset, Item, Splits, ValChoice};
 use taper_picture::Finding;
 use taper_plan::Output;
@@ -10,8 +10,8 @@ use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    CheckedRecipe, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session, Views,
-    extract, open_data_with,
+    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session,
+    Views, check_present, early, extract, open_data_with,
     place::{BackboneSpec, Place},
     remarks_of,
 };
@@ -49,12 +49,14 @@ pub(crate) struct Tables {
 impl Prepared {
     pub(crate) fn new(mut checked: CheckedRecipe, session: &Session) -> Result<Self> {
         let recipe = &checked.recipe;
+        check_present(recipe.data_place())?;
         let progress = session.progress();
         let place = Place::open(recipe.device)?;
         if recipe.device == DeviceChoice::Auto {
             progress.say(&format!("device auto: {}", place.name()));
         }
-        let mut dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
+        let reading = recipe.reading(FolderUse::Train);
+        let mut dataset = open_data_with(recipe.data_place(), reading, session)?;
         if let Some(expression) = &recipe.group_by {
             dataset = dataset.group_by(expression)?;
         }
@@ -62,9 +64,10 @@ impl Prepared {
             progress.warn(remark);
         }
         let splits = match recipe.folds {
-            Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed)?,
-            None => dataset.splits(recipe.val, recipe.seed)?,
+            Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed),
+            None => dataset.splits(recipe.val, recipe.seed),
         };
+        let splits = splits.map_err(|error| too_many(recipe, error))?;
         let weights = resolve(checked.model, &checked.weights)?;
         // A cut may come after the network's own features.
         weights.check(&checked.backbone)?;
@@ -83,7 +86,7 @@ impl Prepared {
         let views = views(recipe, &dataset, &splits.train)?;
         // The measured choice becomes part of the recipe, so that the run can be repeated.
         checked.recipe.precision = PrecisionChoice::Fixed(precision);
-        Ok(Self {
+        let prepared = Self {
             place,
             dataset,
             splits,
@@ -93,7 +96,9 @@ impl Prepared {
             validated_on,
             views,
             checked,
-        })
+        };
+        early::check(&prepared)?;
+        Ok(prepared)
     }
 
     /// Says what there is.
@@ -121,6 +126,11 @@ impl Prepared {
             MixChoice::None => String::new(),
             mix => format!(", {mix}"),
         };
+        if *views == 1 && !fresh_views && !matches!(augment, Policy::None | Policy::Light) {
+            progress.warn(&format!(
+                "the recipe's augmentation, {augment}, has no effect with 1 of `views`, the unchanged picture: use 2 or more"
+            ));
+        }
         if *fresh_views {
             progress.say(&format!(
                 "augmentation: {augment}{mixed}, {views} fresh view(s) of each picture in every epoch: the backbone runs in every epoch"
@@ -151,16 +161,67 @@ impl Prepared {
         drop(shared);
         let splits = std::mem::take(&mut self.splits);
         self.splits = splits.without(&self.dataset, &extracted.findings)?;
+        let vanished = self.vanished(&splits, &extracted.findings);
         self.dataset.exclude(extracted.findings);
         let (mut train, cached) = (extracted.table, extracted.cached);
         let mut val = train.split_off(recipe.views as usize * self.splits.train.len());
         let test = val.split_off(self.splits.val.len());
-        let (mut remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
+        let (remarks, unreadable): (Vec<Finding>, Vec<Finding>) =
             self.dataset.findings().iter().cloned().partition(Finding::usable);
+        let mut remarks: Vec<Finding> = vanished.into_iter().chain(remarks).collect();
         report_findings(&unreadable, &remarks, session);
         // Said when the data set was opened.
         remarks.splice(0..0, remarks_of(&self.dataset));
         Ok(Tables { train: Arc::new(train), val, test, unreadable, remarks, cached })
+    }
+}
+
+impl Prepared {
+    /// Classes that had pictures in a split until none of them turned out to be usable.
+    fn vanished(&self, before: &Splits, findings: &[Finding]) -> Vec<Finding> {
+        let mut vanished = Vec::new();
+        for (name, before, after) in
+            [("val", &before.val, &self.splits.val), ("test", &before.test, &self.splits.test)]
+        {
+            let counts = self.dataset.counts(before).into_iter().zip(self.dataset.counts(after));
+            for (label, (had, has)) in counts.enumerate().filter(|(_, (had, has))| *had > *has) {
+                let of_class = |f: &&Finding| {
+                    f.sample.is_some_and(|i| {
+                        before.contains(&i) && self.dataset.samples()[i].label as usize == label
+                    })
+                };
+                let Some(first) = findings.iter().find(of_class).filter(|_| has == 0) else {
+                    continue;
+                };
+                let class = self.dataset.classes().name(label as u32).unwrap_or_default();
+                vanished.push(Finding {
+                    path: format!("{name}/{class}"),
+                    reason: format!(
+                        "none of the {had} picture(s) of class '{class}' in {name} can be used, so the figures on {name} say nothing about this class"
+                    ),
+                    kind: first.kind,
+                    sample: None,
+                });
+            }
+        }
+        vanished
+    }
+}
+
+/// Settings that ask for more than the data have are wrong settings.
+fn too_many(recipe: &Recipe, error: taper_data::Error) -> Error {
+    let setting = |field: &'static str, value: String, remedy: &str| {
+        OutOfRange::new(field, value, format!("{error}; {remedy}")).into()
+    };
+    match (&error, recipe.folds, &recipe.group_by) {
+        (taper_data::Error::TooFewGroups { .. }, _, Some(expression)) => {
+            let remedy = "use another expression, or leave it out";
+            setting("group_by", format!("'{expression}'"), remedy)
+        }
+        (taper_data::Error::TooFew { .. }, Some(folds), _) => {
+            setting("folds", folds.to_string(), "use fewer folds")
+        }
+        _ => error.into(),
     }
 }
 

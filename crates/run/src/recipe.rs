@@ -141,6 +141,21 @@ impl LrFinderSettings {
             return Err(Error::from(OutOfRange::new("sweeps", self.sweeps, "use 1 to 100")));
         }
         let steps = self.epochs.map_or(self.steps, |epochs| epochs.saturating_mul(steps_per_epoch));
+        let few = |needed: usize| match self.epochs {
+            None => OutOfRange::new(
+                "steps",
+                steps,
+                format!("the search for a learning rate needs at least {needed}"),
+            ),
+            Some(passes) => OutOfRange::new(
+                "passes",
+                passes,
+                format!(
+                    "a pass over the training pictures has {steps_per_epoch} step(s), and the search for a learning rate needs at least {needed}: use {} or more (in a recipe: epochs in lr_finder), or a smaller `batch_size`",
+                    needed.div_ceil(steps_per_epoch.max(1))
+                ),
+            ),
+        };
         let config = RangeTestConfig {
             start: self.start,
             end: self.end,
@@ -149,7 +164,10 @@ impl LrFinderSettings {
             seeds: (0..self.sweeps).collect(),
             ..RangeTestConfig::default()
         };
-        Ok(config.check()?)
+        config.check().map_err(|error| match error {
+            taper_lr_finder::Error::TooFewPoints { needed, .. } => few(needed).into(),
+            other => other.into(),
+        })
     }
 }
 
@@ -189,10 +207,17 @@ pub struct Recipe {
     /// A folder, a manifest, an archive, Parquet, `hf:owner/name[@revision]`, or a name of
     /// `KNOWN_DATASETS`. Default `synthetic`.
     pub data: String,
+    /// Where the data were when the recipe was written into a run folder: the absolute path of
+    /// `data`, if that is a path. It is used where it still exists, else `data` is. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<String>,
     /// The pretrained network. Default `efficientnet-lite0`.
     pub model: String,
     /// `pretrained`, `random` (for benchmarks) or a weight file. Default `pretrained`.
     pub weights: String,
+    /// The absolute path of `weights`, if that is a file; as `data_path`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_path: Option<String>,
     /// The layer, or group of layers, whose output the head starts from, e.g. `layer3`; a feature
     /// map is averaged over all positions. Default: the network's own features.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,7 +249,8 @@ pub struct Recipe {
     /// training run each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
-    /// Views of each training picture, 1 to 1000; view 0 is the unchanged picture. Default 1.
+    /// Views of each training picture, 1 to 1000; view 0 is the unchanged picture. Default 1; 2 in
+    /// a recipe file that names a policy in `augment` and leaves this out.
     pub views: u32,
     /// How the other views are changed: `none`, `flip`, `light`, `standard`, `trivial-augment` or
     /// `rand-augment:N,M`. Default `light`.
@@ -302,8 +328,10 @@ impl Default for Recipe {
         let training = Training::default();
         Self {
             data: "synthetic".into(),
+            data_path: None,
             model: taper_zoo::DEFAULT_MODEL.into(),
             weights: "pretrained".into(),
+            weights_path: None,
             cut: None,
             head: HeadChoice::default(),
             dropout: None,
@@ -355,9 +383,19 @@ impl Recipe {
     /// [`Error::Io`] if it cannot be read, [`Error::RecipeFile`] names the line and the field that
     /// is wrong.
     pub fn read(path: &Path) -> Result<Self> {
+        let fail = |problem: String| Error::RecipeFile { path: path.into(), problem };
+        if !path.is_file() {
+            let problem = "there is no such file: check the spelling".into();
+            return Err(fail(problem));
+        }
         let text = std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
-        toml::from_str(&text)
-            .map_err(|e| Error::RecipeFile { path: path.into(), problem: e.to_string() })
+        let recipe: Self = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let written: toml::Table = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let wanted = written.contains_key("augment") && recipe.augment != Policy::None;
+        if wanted && !written.contains_key("views") && !recipe.fresh_views {
+            return Ok(Self { views: 2, ..recipe });
+        }
+        Ok(recipe)
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {

@@ -4,6 +4,7 @@ use taper_augment::Policy;
 use taper_core::{Fit, OutOfRange, Preprocessing};
 use taper_data::ValChoice;
 use taper_graph::Graph;
+use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, Result};
@@ -57,7 +58,7 @@ impl Recipe {
     /// [`Error::Graph`](crate::Error::Graph) a size that is too small for the model.
     pub fn check(self) -> Result<CheckedRecipe> {
         let model = taper_zoo::find(&self.model)?;
-        let weights = match self.weights.as_str() {
+        let weights = match self.weights_place() {
             "pretrained" => WeightsChoice::Pretrained,
             "random" => WeightsChoice::Random,
             file => WeightsChoice::File(PathBuf::from(file)),
@@ -137,6 +138,15 @@ impl Recipe {
 
     /// The settings that steer training: callbacks and the learning-rate finder.
     fn check_steering(&self) -> Result<()> {
+        if let Some(Warmup { over: Span::Epochs(epochs), .. }) = self.schedule.warmup
+            && !(epochs > 0.0 && epochs < f64::from(self.epochs))
+        {
+            let remedy = format!(
+                "training has {} `epochs`: use more than 0 and fewer than that, or leave it out",
+                self.epochs
+            );
+            return fail("warmup", epochs, remedy);
+        }
         if self.patience == Some(0) {
             return fail("patience", 0, "use 1 or more epochs, or leave it out");
         }

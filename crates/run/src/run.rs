@@ -9,16 +9,17 @@ use taper_data::{Dataset, Item};
 use taper_graph::Graph;
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::Evaluation;
-use taper_model::{Artefact, Origin};
+use taper_model::{Artefact, Figure, Figures, Origin};
 use taper_report::{Curves, confusion};
 use taper_train::{
     Batches, CheckpointFolder, HeadLearner, Learner, RowBatch, RowBatches, Table, Trained, Trainer,
 };
 
 use crate::{
-    Answer, CheckedRecipe, Counted, Error, LearningRate, Outcome, Recipe, Result, Resumed, Session,
-    cross_validation::go_on,
-    extract,
+    Answer, CheckedRecipe, Counted, Error, LearningRate, OutFolder, Outcome, Recipe, Result,
+    Session,
+    data_record::DataRecord,
+    early, extract,
     file::write_json,
     place::Place,
     prepare::{Prepared, Tables, views_of},
@@ -27,7 +28,7 @@ use crate::{
 
 /// The answer of a run, in its folder. A run without it, or one that says that it was interrupted,
 /// can be resumed.
-const RESULT: &str = "result.json";
+pub(crate) const RESULT: &str = "result.json";
 
 /// The caller's own callbacks, in the order in which they receive events: after those that stop
 /// training and write histories, and before the one that asks for checkpoints, so that a checkpoint
@@ -37,14 +38,19 @@ pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 /// Carries out a recipe into a new folder `out`.
 ///
 /// The folder is made before the long work begins and removed again if the run fails before there
-/// is anything to resume from. At the end it holds `recipe.toml`, `health.json`, `history.csv`,
+/// is anything to resume from. At the end it holds `recipe.toml`, `dataset.json` (the pictures, by
+/// which data that have moved are recognised), `health.json`, `history.csv`,
 /// `history.jsonl`, `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
 /// `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
 /// was found.
 ///
 /// # Errors
 /// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](resume).
-pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<Answer> {
+pub fn train(
+    checked: CheckedRecipe,
+    out: impl Into<OutFolder>,
+    session: &Session,
+) -> Result<Answer> {
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
@@ -65,7 +71,7 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
 /// });
 /// let recipe = Recipe { data: "photos".into(), ..Recipe::default() }.check()?;
 /// let own: OwnCallbacks = vec![Box::new(deadline)];
-/// train_with(recipe, "runs/photos".as_ref(), own, &Session::quiet())?;
+/// train_with(recipe, std::path::Path::new("runs/photos"), own, &Session::quiet())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -73,66 +79,38 @@ pub fn train(checked: CheckedRecipe, out: &Path, session: &Session) -> Result<An
 /// As [`train`], and any error of the callbacks.
 pub fn train_with(
     checked: CheckedRecipe,
-    out: &Path,
+    out: impl Into<OutFolder>,
     own: OwnCallbacks,
     session: &Session,
 ) -> Result<Answer> {
     let start = Instant::now();
+    let out = out.into();
+    out.check()?;
     let prepared = Prepared::new(checked, session)?;
-    let folder = RunFolder::create(out, &prepared.checked.recipe)?;
+    let record = DataRecord::of(&prepared.dataset);
+    let folder = RunFolder::create(&out, &prepared.checked.recipe, Some(&record))?;
     Run { folder, start, session }.carry_out(prepared, own)
 }
 
-/// Continues a run that was interrupted, in whatever way; the result is byte for byte that of an
-/// uninterrupted run. In the folder of a cross-validation, complete folds are kept as they are.
-///
-/// # Errors
-/// [`Error::Resume`] if the folder is not a run folder or another process is using it,
-/// [`taper_train::Error::Checkpoint`] if pictures or weights have changed since, and everything
-/// that [`train`] can fail with.
-pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
-    resume_with(run, OwnCallbacks::new(), session)
-}
-
-/// As [`resume`], for a run that [`train_with`] began with these callbacks. A cross-validation has
-/// none.
-///
-/// # Errors
-/// As [`resume`].
-pub fn resume_with(run: &Path, own: OwnCallbacks, session: &Session) -> Result<Resumed> {
-    let start = Instant::now();
-    let (folder, recipe) = RunFolder::open(run)?;
-    if recipe.folds.is_some() && recipe.fold.is_none() {
-        let whole = go_on(recipe.check()?, folder, session)?;
-        return Ok(Resumed::CrossValidated(Box::new(whole)));
-    }
-    if let Ok(text) = std::fs::read_to_string(folder.file(RESULT))
-        && let Ok(result) = serde_json::from_str::<Answer>(&text)
-        && result.stopped != Outcome::Interrupted
-    {
-        return Ok(Resumed::Complete(Box::new(result)));
-    }
-    let prepared = Prepared::new(recipe.check()?, session)?;
-    let run = Run { folder, start, session };
-    run.carry_out(prepared, own).map(|answer| Resumed::Trained(Box::new(answer)))
-}
-
 /// A run that is being carried out.
-struct Run<'a> {
-    folder: RunFolder,
-    start: Instant,
-    session: &'a Session,
+pub(crate) struct Run<'a> {
+    pub(crate) folder: RunFolder,
+    pub(crate) start: Instant,
+    pub(crate) session: &'a Session,
 }
 
 impl Run<'_> {
-    fn carry_out(mut self, mut prepared: Prepared, own: OwnCallbacks) -> Result<Answer> {
+    pub(crate) fn carry_out(mut self, mut prepared: Prepared, own: OwnCallbacks) -> Result<Answer> {
         prepared.introduce(self.session);
+        if prepared.checked.recipe.learning_rate == LearningRate::Auto {
+            early::warn_about_finder(&prepared, self.session);
+        }
         let start = Instant::now();
         let tables = prepared.features(self.session);
         let tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
         let feature_seconds = start.elapsed().as_secs_f64();
         let health = self.folder.file("health.json");
-        crate::inspect::quick_check(&prepared.dataset, &health, self.session)?;
+        crate::inspect::quick_check(&prepared, &health, self.session)?;
 
         let recipe = &prepared.checked.recipe;
         let classes = prepared.dataset.classes().len();
@@ -244,8 +222,13 @@ impl Run<'_> {
             backbone: checked.backbone.clone(),
             head: head.clone(),
             weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
-            recipe: recipe.to_toml()?,
+            recipe: recipe.anywhere().to_toml()?,
             data: dataset.fingerprint(),
+            figures: Some(Figures {
+                validated_on: prepared.validated_on.clone(),
+                validation: figure(&validation),
+                test: test.as_ref().map(figure),
+            }),
         };
         let file = self.folder.file("model.safetensors");
         artefact.save(&file, weights.source.as_ref(), &ended.weights)?;
@@ -292,6 +275,11 @@ impl Run<'_> {
         write_json(&self.folder.file(RESULT), &answer)?;
         Ok(answer)
     }
+}
+
+fn figure(evaluation: &Evaluation) -> Figure {
+    let Evaluation { n, accuracy, loss, .. } = *evaluation;
+    Figure { pictures: n, accuracy, loss }
 }
 
 /// What a training came to.

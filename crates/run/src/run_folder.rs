@@ -3,7 +3,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Recipe, Result};
+use taper_outputs::remove_empty_parents;
+
+use crate::{Error, OutFolder, Recipe, Result, data_record::DataRecord};
 
 /// The folder that a run writes into. Removed again, with all that is in it, unless it is
 /// [kept](RunFolder::keep): a run that fails before there is anything to resume from leaves nothing
@@ -25,40 +27,21 @@ const RECIPE: &str = "recipe.toml";
 const LOCK: &str = ".lock";
 
 impl RunFolder {
-    /// Makes the folder, with the recipe in it.
-    pub(crate) fn create(path: &Path, recipe: &Recipe) -> Result<Self> {
-        if path.symlink_metadata().is_ok() {
-            return Err(Error::OutputExists { path: path.into() });
-        }
-        let mut made = path.to_path_buf();
-        while let Some(parent) = made.parent().filter(|p| *p != Path::new("") && !p.exists()) {
-            made = parent.to_path_buf();
-        }
-        let fail = || Error::io("make the output folder", path);
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let folder = (|| {
-            fs::create_dir_all(parent).map_err(fail())?;
-            let partial = tempfile::Builder::new()
-                .prefix(".taper-")
-                .suffix(".partial")
-                .tempdir_in(parent)
-                .map_err(fail())?;
-            recipe.write(&partial.path().join(RECIPE))?;
-            readable_by_all(partial.path()).map_err(fail())?;
-            // Another process may have been quicker: then this fails, and the temporary folder is
-            // removed.
-            fs::rename(partial.path(), path).map_err(fail())?;
-            drop(partial.keep());
-            let lock = lock(path)?;
-            Ok(Self { path: path.into(), made: made.clone(), kept: false, _lock: lock })
-        })();
-        if folder.is_err() {
-            remove_empty_parents(path, &made);
-        }
-        folder
+    /// Makes the folder, with the recipe and the list of pictures in it.
+    pub(crate) fn create(
+        out: &OutFolder,
+        recipe: &Recipe,
+        record: Option<&DataRecord>,
+    ) -> Result<Self> {
+        let made = out.to_be_made();
+        let (path, ()) = out.make(|folder| {
+            recipe.located().write(&folder.join(RECIPE))?;
+            record.map_or(Ok(()), |record| record.write(folder))
+        })?;
+        // What is made for the first of several numbers may be the folder itself.
+        let made = if path.starts_with(&made) { made } else { path.clone() };
+        let lock = lock(&path)?;
+        Ok(Self { path, made, kept: false, _lock: lock })
     }
 
     /// Opens the folder of a run that was interrupted.
@@ -75,6 +58,11 @@ impl RunFolder {
         let lock = lock(path)?;
         let recipe = Recipe::read(&file)?;
         Ok((Self { path: path.into(), made: path.into(), kept: true, _lock: lock }, recipe))
+    }
+
+    /// Writes the recipe of a run whose data have moved, or that goes on to more epochs.
+    pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<()> {
+        recipe.located().write(&self.file(RECIPE))
     }
 
     /// A file in it.
@@ -103,14 +91,6 @@ impl Drop for RunFolder {
     }
 }
 
-fn remove_empty_parents(path: &Path, made: &Path) {
-    let mut parent = path.parent();
-    while let Some(folder) = parent.filter(|p| p.starts_with(made)) {
-        let _ = fs::remove_dir(folder);
-        parent = folder.parent();
-    }
-}
-
 /// Two processes in one folder would overwrite each other's files.
 fn lock(path: &Path) -> Result<File> {
     let name = path.join(LOCK);
@@ -125,17 +105,6 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-#[cfg(unix)]
-fn readable_by_all(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +115,13 @@ mod tests {
         let path = root.path().join("a/b/run");
         let recipe = Recipe::default();
         {
-            let folder = RunFolder::create(&path, &recipe).unwrap();
+            let folder = RunFolder::create(&(&path).into(), &recipe, None).unwrap();
             fs::write(folder.file("history.csv"), "epoch\n").unwrap();
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
-        RunFolder::create(&path, &recipe).unwrap().keep();
+        RunFolder::create(&(&path).into(), &recipe, None).unwrap().keep();
         assert!(path.is_dir());
-        assert!(matches!(RunFolder::create(&path, &recipe), Err(Error::OutputExists { .. })));
+        assert!(matches!(RunFolder::create(&(&path).into(), &recipe, None), Err(Error::Output(_))));
         assert!(path.is_dir());
     }
 
@@ -161,7 +130,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("run");
         let recipe = Recipe { epochs: 7, ..Recipe::default() };
-        let mut first = RunFolder::create(&path, &recipe).unwrap();
+        let mut first = RunFolder::create(&(&path).into(), &recipe, None).unwrap();
         let error = RunFolder::open(&path).unwrap_err().to_string();
         assert!(error.contains("another process"), "{error}");
         first.keep();

@@ -35,6 +35,12 @@ impl Session {
         Self { watch: self.watch.muted(), cache: self.cache.clone() }
     }
 
+    /// The same for a part of a piece of work, which advances the whole.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { watch: self.watch.part(), cache: self.cache.clone() }
+    }
+
     /// The cache of features, if there is one.
     pub fn cache(&self) -> Option<&FeatureCache> {
         self.cache.as_ref()

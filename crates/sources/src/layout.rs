@@ -53,6 +53,17 @@ pub(crate) fn arrange(
     reading: &Reading,
     beside: &mut Beside,
 ) -> Result<Vec<Row>> {
+    if reading.purpose == FolderUse::Classify {
+        let unlabelled = |(id, slot)| Row {
+            id,
+            packaging: 0,
+            class: "unlabelled".into(),
+            split: None,
+            group: None,
+            slot,
+        };
+        return Ok(paths.pictures.into_iter().map(unlabelled).collect());
+    }
     let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
     let (root, packaging) = tree.without_packaging(reading.options.layout);
     let packaging: Vec<String> = packaging.into_iter().map(String::from).collect();

@@ -16,6 +16,9 @@ pub enum FolderUse {
     /// To evaluate a trained model on, or to inspect: any split will do, and so will a single
     /// class.
     Evaluate,
+    /// To classify the pictures of a folder or an archive: labels and splits do not count, and all
+    /// pictures have the same label, `unlabelled`.
+    Classify,
 }
 
 /// What the topmost folders of a data set are.

@@ -195,3 +195,10 @@ fn a_manifest_beside_loose_pictures_is_pointed_at() {
     assert!(matches!(error, Error::ManifestBeside { .. }), "{error}");
     assert!(error.to_string().contains("labels.csv"), "{error}");
 }
+
+#[test]
+fn to_classify_labels_and_splits_do_not_count() {
+    let root = folder(&["1.jpg", "test/2.jpg", "train/cat/3.jpg", "x/y/z/4.jpg"]);
+    let dataset = taper_sources::open_folder(root.path(), FolderUse::Classify).unwrap();
+    assert_eq!((dataset.len(), classes(&dataset)), (4, vec!["unlabelled"]));
+}

@@ -60,6 +60,23 @@ struct Quiet;
 
 impl Progress for Quiet {}
 
+/// Reports of a part of a piece of work.
+struct Part(Arc<dyn Progress>);
+
+impl Progress for Part {
+    fn say(&self, line: &str) {
+        self.0.say(line);
+    }
+
+    fn warn(&self, line: &str) {
+        self.0.warn(line);
+    }
+
+    fn advance(&self, n: u64) {
+        self.0.advance(n);
+    }
+}
+
 /// Where progress is reported for a piece of work, and whether it should stop.
 #[derive(Clone)]
 pub struct Watch {
@@ -88,6 +105,13 @@ impl Watch {
     #[must_use]
     pub fn muted(&self) -> Self {
         Self { progress: Arc::new(Quiet), ..self.clone() }
+    }
+
+    /// The same for a part of a piece of work: it advances the whole, without a beginning and an
+    /// end of its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { progress: Arc::new(Part(Arc::clone(&self.progress))), ..self.clone() }
     }
 
     /// Where progress is reported.

@@ -91,6 +91,15 @@ impl Sampling {
         }
     }
 
+    /// Whether the choice fits rows with these labels.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] unless there is one weight for each of the classes, and one above 0 among
+    /// those that have rows.
+    pub fn check_rows(&self, labels: &[u32], classes: usize) -> Result<(), OutOfRange> {
+        self.for_rows(labels, classes).map(|_| ())
+    }
+
     /// Applies the choice to rows with these labels.
     ///
     /// # Errors

@@ -22,6 +22,24 @@ pub(crate) fn dropout(seed: u64) -> Key {
     Key::new(seed, DROPOUT)
 }
 
+/// Settings, learner and batches, as a digest.
+fn identity<L, B>(
+    version: u64,
+    settings: Training,
+    learner: &L,
+    batches: &B,
+    validation: &L::Validation,
+) -> String
+where
+    L: Learner,
+    B: Batches<Batch = L::Batch>,
+{
+    // The base rate may come from the finder.
+    let form = Training { learning_rate: 1.0, ..settings };
+    let identity = Identity::new("taper/training", version).structure("settings", &form);
+    hex(&batches.identify(learner.identify(validation, identity)).finish())
+}
+
 /// How many steps on a device are reported together, if no callback must see each of them
 /// immediately.
 const TOGETHER: usize = 64;
@@ -96,14 +114,14 @@ where
         let settings = settings.settings().clone();
         let schedule =
             settings.schedule.check(u64::from(settings.epochs), batches.steps() as u64)?;
-        // The base rate may come from the finder.
-        let form = Training { learning_rate: 1.0, ..settings.clone() };
-        let identity = Identity::new("taper/training", 1).structure("settings", &form);
-        let identity = batches.identify(learner.identify(validation, identity));
+        // Training goes on to any number of epochs, unless the rates depend on it.
+        let epochs = if settings.schedule.depends_on_length() { settings.epochs } else { 0 };
+        let form = Training { epochs, ..settings.clone() };
+        let identity = identity(2, form, &learner, &batches, validation);
         Ok(Self {
             validation,
             schedule,
-            identity: hex(&identity.finish()),
+            identity,
             base_rate: settings.learning_rate,
             step: 0,
             epochs: 0,
@@ -148,7 +166,10 @@ where
         let Some((id, Checkpoint { moment, state, kept })) = found else {
             return Ok((false, problems));
         };
-        if moment.training != self.identity {
+        // As it was before version 2: with the number of epochs, whatever the schedule.
+        let earlier =
+            || identity(1, self.settings.clone(), &self.learner, &self.batches, self.validation);
+        if moment.training != self.identity && moment.training != earlier() {
             let path = folder.path().join(format!("{id}.safetensors"));
             let problem =
                 "it was made with different settings, pictures or weights: train into a new folder";

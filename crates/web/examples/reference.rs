@@ -58,6 +58,7 @@ fn write_model(path: &std::path::Path) -> Result<(), Box<dyn Error>> {
         weights: Origin { origin: "built in".into(), sha256: String::new() },
         recipe: String::new(),
         data: String::new(),
+        figures: None,
     };
     artefact.save(path, weights.source.as_ref(), &head)?;
     Ok(())

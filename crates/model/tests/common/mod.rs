@@ -40,6 +40,7 @@ pub(crate) fn artefact(precision: Precision) -> Artefact {
         weights: Origin { origin: "seeded".into(), sha256: "0".repeat(64) },
         recipe: "seed = 1\n".into(),
         data: "none".into(),
+        figures: None,
     }
 }
 

@@ -130,11 +130,12 @@ pub(crate) fn open_parts(
     let mut beside = Beside::default();
     let mut rows = Vec::new();
     for (path, split) in archives {
-        let mut own = match source.add(path, &mut beside)? {
+        let labelled = reading.purpose != FolderUse::Classify;
+        let mut own = match source.add(path, labelled, &mut beside)? {
             Contents::Paths(paths) => arrange(path, paths, reading, &mut beside)?,
             Contents::Labelled(rows) => rows,
         };
-        let unsplit = own.iter().all(|row| row.split.is_none());
+        let unsplit = labelled && own.iter().all(|row| row.split.is_none());
         if let Some(split) = split {
             for row in &mut own {
                 row.split = Some(*split);
@@ -197,7 +198,7 @@ struct Entry {
 
 impl Archives {
     /// Lists an archive.
-    fn add(&mut self, path: &Path, beside: &mut Beside) -> Result<Contents> {
+    fn add(&mut self, path: &Path, labelled: bool, beside: &mut Beside) -> Result<Contents> {
         let fail = |problem: String| Error::Archive { path: path.into(), problem };
         let file = File::open(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing { path: path.into() },
@@ -213,7 +214,7 @@ impl Archives {
             }
             None => return Err(fail(format!("this is not an archive ({ARCHIVES})"))),
         };
-        if webdataset::is_shard(&names) {
+        if labelled && webdataset::is_shard(&names) {
             let rows = webdataset::rows(self, &names, beside).map_err(fail)?;
             return Ok(Contents::Labelled(rows));
         }

@@ -18,7 +18,7 @@ use taper_core::{
 use taper_data::{Augment, Dataset, Item};
 use taper_picture::Preparer;
 
-use crate::{Error, Result};
+type Result<T> = std::result::Result<T, OutOfRange>;
 
 const PARTNER: Purpose = Purpose::new("train/mix-partner");
 
@@ -69,14 +69,14 @@ impl From<MixChoice> for String {
 }
 
 impl TryFrom<String> for MixChoice {
-    type Error = Error;
+    type Error = OutOfRange;
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
 }
 
 impl FromStr for MixChoice {
-    type Err = Error;
+    type Err = OutOfRange;
     fn from_str(text: &str) -> Result<Self> {
         let (name, alpha) = text.split_once(':').unwrap_or((text, "1"));
         let alpha = alpha.parse::<f32>().ok().filter(|a| (1e-3..=1000.0).contains(a));
@@ -84,11 +84,11 @@ impl FromStr for MixChoice {
             ("none", ..) => Ok(Self::None),
             (_, "mixup", Some(alpha)) => Ok(Self::MixUp { alpha }),
             (_, "cutmix", Some(alpha)) => Ok(Self::CutMix { alpha }),
-            _ => Err(Error::from(OutOfRange::new(
+            _ => Err(OutOfRange::new(
                 "mix",
                 format!("'{text}'"),
                 "use none, mixup, cutmix, or mixup:ALPHA with an α from 0.001 to 1000, e.g. mixup:0.2",
-            ))),
+            )),
         }
     }
 }
@@ -123,9 +123,8 @@ impl Mixing {
         training: &[usize],
     ) -> Result<Option<Self>> {
         let Some(mix) = choice.mix() else { return Ok(None) };
-        let mixer = Mixer::new(mix, seed).map_err(|_| {
-            Error::from(OutOfRange::new("mix", choice, "use an α from 0.001 to 1000"))
-        })?;
+        let mixer = Mixer::new(mix, seed)
+            .map_err(|_| OutOfRange::new("mix", choice, "use an α from 0.001 to 1000"))?;
         let samples = dataset.samples();
         let places = training.iter().enumerate().map(|(at, i)| (samples[*i].key(), at)).collect();
         Ok(Some(Self {
@@ -139,7 +138,7 @@ impl Mixing {
     }
 
     /// What determines how pictures are mixed, besides the pictures themselves.
-    pub(crate) fn identity(&self) -> &str {
+    pub fn identity(&self) -> &str {
         &self.identity
     }
 
@@ -162,7 +161,7 @@ impl Mixing {
 
     /// The second label of an item and its share, for pictures of this size; `usable` are the
     /// samples that could be read.
-    pub(crate) fn second(&self, item: Item, size: u32, usable: &HashSet<usize>) -> (u32, f32) {
+    pub fn second(&self, item: Item, size: u32, usable: &HashSet<usize>) -> (u32, f32) {
         let samples = self.dataset.samples();
         let own = &samples[item.sample];
         match self.partner(item).filter(|partner| usable.contains(partner)) {
@@ -176,9 +175,11 @@ impl Mixing {
 }
 
 /// Views that are mixed after they were made by `views`.
-pub(crate) struct MixedViews {
-    pub(crate) views: Arc<dyn Augment>,
-    pub(crate) mixing: Arc<Mixing>,
+pub struct MixedViews {
+    /// What makes the views.
+    pub views: Arc<dyn Augment>,
+    /// What they are mixed with.
+    pub mixing: Arc<Mixing>,
 }
 
 impl Augment for MixedViews {

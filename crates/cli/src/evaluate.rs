@@ -1,0 +1,72 @@
+//! `taper evaluate`.
+
+use serde_json::{Value, json};
+use taper_core::Split;
+use taper_model::OpenOptions;
+use taper_picture::Finding;
+use taper_run::{
+    OutFolder, Session, check_present, open_classifier, open_data_with, write_evaluation,
+};
+use taper_sources::FolderUse;
+
+use crate::{
+    args::EvaluateArgs,
+    output::{Status, answer_json, answer_line, confused, per_class, status},
+};
+
+pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
+    check_present(&args.data)?;
+    let out = args.out.as_ref().map(OutFolder::from);
+    if let Some(out) = &out {
+        out.check().map_err(taper_run::Error::from)?;
+    }
+    let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
+    let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
+    let reading = args.source.reading(FolderUse::Evaluate);
+    let dataset = open_data_with(&args.data, reading, session)?;
+    let split = match args.split.as_deref() {
+        Some("all") => None,
+        Some(name) => Some(name.parse::<Split>().map_err(taper_run::Error::from)?),
+        None if dataset.indices(Some(Split::Test)).is_empty() => None,
+        None => Some(Split::Test),
+    };
+    let (evaluation, findings) =
+        taper_run::evaluate(&classifier, dataset, split, args.strict, session)?;
+    let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
+    for finding in unreadable.iter().chain(&remarks) {
+        session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
+    }
+    let split = split.map_or("all", Split::name);
+    let mut value = serde_json::to_value(&evaluation)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("split".into(), json!(split));
+        fields.insert("data".into(), json!(args.data));
+        fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
+        fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
+    }
+    let folder = match &out {
+        Some(out) => {
+            let title = format!("{} on {} ({split})", args.artefact.display(), args.data);
+            Some(write_evaluation(out, &title, &evaluation, &value)?)
+        }
+        None => None,
+    };
+    if args.reply.json {
+        if let (Value::Object(fields), Some(folder)) = (&mut value, &folder) {
+            fields.insert("out".into(), json!(folder.display().to_string()));
+        }
+        answer_json(&value)?;
+    } else {
+        answer_line(&format!(
+            "accuracy {:.4}, loss {:.4}, {} pictures",
+            evaluation.accuracy, evaluation.loss, evaluation.n
+        ))?;
+        per_class(&evaluation)?;
+        confused(&evaluation)?;
+        if let Some(folder) = &folder {
+            answer_line(&format!("figures       {}", folder.join("evaluation.json").display()))?;
+            answer_line(&format!("confusion     {}", folder.join("confusion.png").display()))?;
+        }
+    }
+    Ok(status(&unreadable))
+}

@@ -1,0 +1,204 @@
+//! Flags that were given and would change nothing are refused, each with the flag that makes it so.
+
+use std::collections::BTreeMap;
+
+use clap::{ArgMatches, parser::ValueSource};
+use taper_augment::Policy;
+use taper_core::OutOfRange;
+use taper_run::{Error, Recipe};
+
+type Result = std::result::Result<(), Error>;
+
+/// The arguments that were given on the command line, by the names of their fields, with their
+/// values.
+#[derive(Debug)]
+pub(crate) struct Given(BTreeMap<String, String>);
+
+impl Given {
+    /// Those of a subcommand.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let given = matches.ids().map(|id| id.as_str()).filter(|id| {
+            matches.try_contains_id(id).unwrap_or(false)
+                && matches.value_source(id) == Some(ValueSource::CommandLine)
+        });
+        let value = |id: &str| {
+            let raw = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
+            raw.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        Self(given.map(|id| (id.to_owned(), value(id))).collect())
+    }
+
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    /// An error if the field was given.
+    fn refuse(&self, field: &'static str, remedy: impl Into<String>) -> Result {
+        match self.0.get(field) {
+            None => Ok(()),
+            Some(value) => Err(wrong(field, value, remedy)),
+        }
+    }
+}
+
+fn wrong(field: impl Into<String>, value: &str, remedy: impl Into<String>) -> Error {
+    // A switch has no value of its own.
+    let value = if matches!(value, "" | "true") { "set" } else { value };
+    OutOfRange::new(field.into(), value, remedy.into()).into()
+}
+
+/// The flags of `taper train`, beside the recipe that they gave.
+pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
+    augmentation(given, recipe)?;
+    if recipe.patience.is_none() {
+        let remedy = "only early stopping uses it: give `patience` as well, or leave it out";
+        given.refuse("min_delta", remedy)?;
+    }
+    let epochs = recipe.epochs;
+    let too_late = |what: &str| {
+        format!(
+            "training has {epochs} `epochs`, {what}: use fewer than that, use more `epochs`, or leave it out"
+        )
+    };
+    if recipe.patience.is_some_and(|patience| patience >= epochs) {
+        given.refuse("patience", too_late("so it could never stop early"))?;
+    }
+    if recipe.reduce_lr.as_ref().is_some_and(|reduce| reduce.patience >= u64::from(epochs)) {
+        given.refuse("reduce_lr", too_late("so the rate would never be lowered"))?;
+    }
+    let every = given.0.get("checkpoint_every").and_then(|every| every.parse::<u32>().ok());
+    if every.is_some_and(|every| every > epochs) {
+        given.refuse("checkpoint_every", too_late("so none would ever be written"))?;
+    }
+    Ok(())
+}
+
+/// The flags of `taper lr-find`: those that steer a training have no meaning there.
+pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
+    augmentation(given, recipe)?;
+    given.refuse(
+        "epochs",
+        "the finder does not train, it only searches: leave it out, or say with `steps` or `passes` how long to search",
+    )?;
+    let rate = "the finder tries all rates from `start` to `end`: leave it out";
+    for field in ["learning_rate", "schedule", "warmup", "reduce_lr"] {
+        given.refuse(field, rate)?;
+    }
+    let training = "it steers a training, and `taper lr-find` does not train: leave it out, and give it to `taper train`";
+    for field in ["patience", "min_delta", "ema", "tensorboard", "checkpoint_every"] {
+        given.refuse(field, training)?;
+    }
+    Ok(())
+}
+
+/// A policy for views that are not made.
+pub(crate) fn augmentation(given: &Given, recipe: &Recipe) -> Result {
+    let one = recipe.views == 1 && !recipe.fresh_views;
+    if one && recipe.augment != Policy::None {
+        let remedy = "view 0 is the unchanged picture, so with 1 of `views` nothing is augmented: use 2 or more `views`, or leave it out";
+        given.refuse("augment", remedy)?;
+    }
+    Ok(())
+}
+
+/// What `--resume` cannot be combined with: all but the data's new place, more epochs, and what
+/// belongs to this call rather than to the run.
+pub(crate) fn of_resuming(given: &Given) -> Result {
+    const FREE: [&str; 7] = ["resume", "data", "epochs", "cache", "cache_size", "json", "quiet"];
+    // Groups of arguments are among the names too, in capitals.
+    let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
+    match given.0.iter().find(|(name, _)| argument(name)) {
+        None => Ok(()),
+        Some((name, value)) => Err(wrong(
+            name,
+            value,
+            "a run that goes on with `resume` keeps the settings in its recipe.toml, apart from `data` (moved) and `epochs` (more): leave it out, or train into a new folder without `resume`",
+        )),
+    }
+}
+
+/// What belongs to the network that `taper inspect --no-embeddings` does not use.
+pub(crate) fn of_inspection(given: &Given) -> Result {
+    if !given.has("no_embeddings") {
+        return Ok(());
+    }
+    let remedy = "`no_embeddings` leaves the network out: leave out one of the two";
+    for field in ["model", "weights", "device", "kernels", "cache", "cache_size"] {
+        given.refuse(field, remedy)?;
+    }
+    Ok(())
+}
+
+/// What the reference implementation has no choice of.
+pub(crate) fn of_embedding(given: &Given, through_candle: bool, auto: bool) -> Result {
+    if !through_candle {
+        return Ok(());
+    }
+    let remedy = "with candle (`through`) there are no kernels to choose from: leave it out, or use `through` plan";
+    given.refuse("kernels", remedy)?;
+    if auto {
+        let remedy = "it measures the plan, which `through` candle does not use: use f32 or bf16";
+        given.refuse("precision", remedy)?;
+    }
+    Ok(())
+}
+
+/// The size of a cache that is off.
+pub(crate) fn of_cache(given: &Given, off: bool) -> Result {
+    if off {
+        let remedy = "the cache is off, so it has no size: leave it out, or give `cache` a folder";
+        given.refuse("cache_size", remedy)?;
+    }
+    Ok(())
+}
+
+/// What `taper predict` has no use for.
+pub(crate) fn of_prediction(given: &Given) -> Result {
+    if !given.has("copy_to") && !given.has("move_to") {
+        let remedy = "it belongs to `copy_to` or `move_to`: give one of them, or leave it out";
+        for field in ["dry_run", "min_probability"] {
+            given.refuse(field, remedy)?;
+        }
+    }
+    if given.has("dry_run") {
+        let remedy = "`dry_run` writes nothing: leave out one of the two";
+        given.refuse("out", remedy)?;
+    }
+    if given.has("out") {
+        let remedy = "the table that `out` writes has all classes: leave out one of the two";
+        given.refuse("top", remedy)?;
+    }
+    if !given.has("out") {
+        let remedy = "only the table that `out` writes could be overwritten: leave it out";
+        given.refuse("overwrite", remedy)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use taper_core::Fault;
+
+    use super::*;
+
+    fn given(line: &[&str]) -> Given {
+        let matches = crate::args::command().try_get_matches_from(line).unwrap();
+        Given::of(matches.subcommand().unwrap().1)
+    }
+
+    #[test]
+    fn defaults_are_not_given() {
+        let given = given(&["taper", "inspect", "--data", "x", "--kernels", "auto"]);
+        assert!(given.has("kernels") && given.has("data"));
+        assert!(!given.has("device") && !given.has("no_embeddings") && !given.has("quiet"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_its_value() {
+        let line = ["taper", "train", "--resume", "run", "--data", "x", "--tensorboard"];
+        let error = of_resuming(&given(&line)).unwrap_err();
+        assert!(error.is_usage());
+        assert!(error.to_string().starts_with("tensorboard is set: "), "{error}");
+        assert!(of_resuming(&given(&["taper", "train", "--resume", "run", "-q"])).is_ok());
+    }
+}

@@ -1,0 +1,83 @@
+//! `taper info`.
+
+use taper_core::Fit;
+use taper_graph::grouped;
+use taper_model::Figure;
+use taper_predict::ModelInfo;
+
+use crate::{
+    args::InfoArgs,
+    output::{Status, answer_json, answer_line},
+};
+
+pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
+    let info = taper_predict::info(&args.artefact)?;
+    if args.json {
+        answer_json(&info)?;
+    } else {
+        describe(&info)?;
+    }
+    Ok(Status::Done)
+}
+
+fn describe(info: &ModelInfo) -> anyhow::Result<()> {
+    let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
+    row("model", &format!("{} ({:.1} MB)", info.file, info.bytes as f64 / 1e6))?;
+    row("classes", &format!("{}: {}", info.classes.len(), info.classes.join(", ")))?;
+    row(
+        "network",
+        &format!(
+            "{} up to {} features, {} parameters; head of {}",
+            info.model,
+            info.features,
+            grouped(info.backbone_parameters as u64),
+            grouped(info.head_parameters as u64)
+        ),
+    )?;
+    let p = &info.preprocessing;
+    let fit = match p.fit {
+        Fit::Squash => "both sides scaled".to_owned(),
+        Fit::Crop { fraction } => format!("central {:.1} %", 100.0 * fraction),
+    };
+    row(
+        "pictures",
+        &format!(
+            "{0} × {0} pixels, {fit}, {1}, mean {2:?}, standard deviation {3:?}",
+            p.size,
+            format!("{:?}", p.interpolation).to_lowercase(),
+            p.mean,
+            p.std
+        ),
+    )?;
+    row("precision", &info.precision.to_string())?;
+    let figure = |f: &Figure| {
+        format!("accuracy {:.4}, loss {:.4} ({} pictures", f.accuracy, f.loss, f.pictures)
+    };
+    match &info.figures {
+        Some(figures) => {
+            let validation = figure(&figures.validation);
+            row("validation", &format!("{validation}: {})", figures.validated_on))?;
+            match &figures.test {
+                Some(test) => row("test", &format!("{}, untouched)", figure(test)))?,
+                None => row("test", "no untouched pictures")?,
+            }
+        }
+        None => row("measured", "not recorded: an earlier program wrote the model")?,
+    }
+    row("weights", &info.weights)?;
+    row(
+        "licence",
+        &match (&info.licence, &info.source) {
+            (Some(licence), Some(source)) => format!("{licence} (the network's weights: {source})"),
+            _ => "not known: the network's weights came from a file of your own".into(),
+        },
+    )?;
+    row("SHA-256", &format!("{} (model)", info.sha256))?;
+    row("", &format!("{} (the network's weights)", info.weights_sha256))?;
+    row("", &format!("{} (data)", info.data))?;
+    answer_line("recipe")?;
+    for line in info.recipe.trim_end().lines() {
+        answer_line(format!("  {line}").trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! `taper predict`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+
+use serde_json::{Value, json};
+use taper_core::OutOfRange;
+use taper_model::{Classifier, OpenOptions, Prediction};
+use taper_picture::Finding;
+use taper_predict::{Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
+use taper_run::{Error, Session, open_classifier, pretrained_classifier};
+use taper_zoo::WeightsChoice;
+
+use crate::{
+    args::PredictArgs,
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line},
+};
+
+/// From this many pictures on, progress is shown.
+const MANY: usize = 16;
+
+pub(crate) fn predict(
+    args: &PredictArgs,
+    given: &Given,
+    session: &Session,
+) -> anyhow::Result<Status> {
+    flags::of_prediction(given)?;
+    if let Some(out) = &args.out {
+        PredictionTable::check(out, args.overwrite)?;
+    }
+    let Some((artefact, pictures)) = split(args) else {
+        let remedy =
+            "give the model.safetensors of a run and then at least one picture, or `model`";
+        return Err(Error::from(OutOfRange::new("model", "missing", remedy)).into());
+    };
+    // Before the network is built: what is missing is known at once.
+    let inputs = Inputs::find(pictures, &mut io::stdin().lock(), session)?;
+    for remark in inputs.remarks() {
+        session.progress().warn(remark);
+    }
+    let sorter = match (&args.copy_to, &args.move_to) {
+        (Some(folder), _) => Some(Sorter::new(folder, false, args.dry_run, &inputs)?),
+        (None, Some(folder)) => Some(Sorter::new(folder, true, args.dry_run, &inputs)?),
+        (None, None) => None,
+    };
+    let classifier = open(args, artefact, session)?;
+    let table = match &args.out {
+        Some(out) => Some(PredictionTable::begin(out, classifier.classes(), args.overwrite)?),
+        None => None,
+    };
+    let muted = session.muted();
+    let aside = table.is_some() || sorter.is_some() || !io::stdout().is_terminal();
+    let shown = if inputs.len() >= MANY && aside { session } else { &muted };
+    let mut teller = Teller {
+        args,
+        inputs: &inputs,
+        table,
+        sorter,
+        counts: BTreeMap::new(),
+        unreadable: Vec::new(),
+    };
+    let outcome = taper_predict::predict(&classifier, &inputs, shown, |index, predicted| {
+        teller.tell(index, predicted).map_err(Told)
+    });
+    match outcome {
+        Ok(()) => teller.finish(),
+        Err(Told(error)) => {
+            let done = teller.done();
+            if teller.sorter.is_some() && done > 0 && !args.dry_run {
+                eprintln!("{done} of {} pictures were sorted before this", inputs.len());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// An error of either side.
+struct Told(anyhow::Error);
+
+impl From<Error> for Told {
+    fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+/// The model's file, unless a pretrained network is asked for, and the pictures.
+fn split(args: &PredictArgs) -> Option<(Option<&PathBuf>, &[PathBuf])> {
+    match &args.model {
+        Some(_) => Some((None, &args.paths)),
+        None => {
+            let (artefact, pictures) = args.paths.split_first()?;
+            (!pictures.is_empty()).then_some((Some(artefact), pictures))
+        }
+    }
+}
+
+fn open(
+    args: &PredictArgs,
+    artefact: Option<&PathBuf>,
+    session: &Session,
+) -> anyhow::Result<Classifier> {
+    let device = args.compute.device;
+    let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
+    if let Some(artefact) = artefact {
+        return Ok(open_classifier(artefact, device, &options, session)?);
+    }
+    let name = args.model.as_deref().unwrap_or_default();
+    let model = taper_zoo::find(name).map_err(Error::from)?;
+    let weights = args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
+    Ok(pretrained_classifier(model, &weights, device, &options)?)
+}
+
+/// Tells what was predicted: to people, to scripts, in a table, by sorting the pictures.
+struct Teller<'a> {
+    args: &'a PredictArgs,
+    inputs: &'a Inputs,
+    table: Option<PredictionTable>,
+    sorter: Option<Sorter>,
+    /// Pictures by class, or by the folder that they were sorted into.
+    counts: BTreeMap<String, usize>,
+    unreadable: Vec<Finding>,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, index: usize, predicted: Result<Prediction, Finding>) -> anyhow::Result<()> {
+        let name = self.inputs.name(index);
+        if let Some(table) = &mut self.table {
+            table.add(name, &predicted)?;
+        }
+        match predicted {
+            Ok(prediction) => self.sure_or_not(index, &prediction),
+            Err(finding) => {
+                if self.args.json && self.table.is_none() {
+                    answer_json(&json!({ "path": name, "error": finding.reason }))?;
+                } else {
+                    eprintln!("error: {name}: {}", finding.reason);
+                }
+                self.unreadable.push(finding);
+                Ok(())
+            }
+        }
+    }
+
+    fn sure_or_not(&mut self, index: usize, prediction: &Prediction) -> anyhow::Result<()> {
+        let name = self.inputs.name(index);
+        let sure = self.args.min_probability.is_none_or(|least| prediction.probability >= least);
+        let class = if sure { prediction.label.as_str() } else { UNSURE };
+        let target = match &mut self.sorter {
+            Some(sorter) => Some(sorter.put(self.inputs, index, class)?),
+            None => None,
+        };
+        *self.counts.entry(class.to_owned()).or_default() += 1;
+        if self.args.json && self.table.is_none() {
+            let most = self.args.top.map_or(usize::MAX, |k| k as usize);
+            let mut row = as_json(name, prediction, most);
+            if let Some(target) = &target {
+                row["to"] = target.display().to_string().into();
+            }
+            return answer_json(&row);
+        }
+        match &target {
+            Some(target) if self.args.dry_run => {
+                let does = if self.args.move_to.is_some() { "move" } else { "copy" };
+                answer_line(&format!(
+                    "would {does} {name} to {} ({:.1} %)",
+                    target.display(),
+                    100.0 * prediction.probability
+                ))
+            }
+            None if self.table.is_none() => {
+                // A thousand classes on one line are of no use.
+                let most = self.args.top.map_or(5, |k| k as usize);
+                let ranked: Vec<String> = ranked(prediction, most)
+                    .into_iter()
+                    .map(|(class, p)| format!("{class} {:.1} %", 100.0 * p))
+                    .collect();
+                answer_line(&format!("{name}: {}", ranked.join(", ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many pictures have been classified.
+    fn done(&self) -> usize {
+        self.counts.values().sum()
+    }
+
+    fn finish(self) -> anyhow::Result<Status> {
+        let (out, done) =
+            (self.args.out.as_ref().map(|out| out.display().to_string()), self.done());
+        if let Some(table) = self.table {
+            table.finish()?;
+        }
+        let folder = self.args.copy_to.as_ref().or(self.args.move_to.as_ref());
+        if self.args.json {
+            if out.is_some() {
+                answer_json(&json!({
+                    "out": out,
+                    "pictures": done,
+                    "classes": self.counts,
+                    "sorted_into": folder.map(|folder| folder.display().to_string()),
+                    "unreadable": serde_json::to_value(&self.unreadable).unwrap_or(Value::Null),
+                }))?;
+            }
+        } else if out.is_some() || folder.is_some() {
+            for (class, count) in &self.counts {
+                answer_line(&format!("{count:>8} {class}"))?;
+            }
+            if let Some(folder) = folder {
+                let did = match (self.args.dry_run, self.args.move_to.is_some()) {
+                    (true, _) => "would be sorted into",
+                    (false, true) => "moved into",
+                    (false, false) => "copied into",
+                };
+                answer_line(&format!("{done} pictures {did} {}", folder.display()))?;
+            }
+            if let Some(out) = out {
+                answer_line(&format!("table    {out}"))?;
+            }
+        }
+        Ok(if self.unreadable.is_empty() { Status::Done } else { Status::SomeInputUnusable })
+    }
+}

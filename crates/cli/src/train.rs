@@ -1,0 +1,127 @@
+//! `taper train`.
+
+use std::path::Path;
+
+use taper_run::{Answer, CrossValidation, OutFolder, Outcome, OwnCallbacks, Resumed, Session};
+
+use crate::{
+    args::TrainArgs,
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line, confused, per_class, status},
+    runs::{go_on, next_run},
+};
+
+/// The trained model in a run folder.
+const MODEL: &str = "model.safetensors";
+
+pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
+    let answered = if let Some(run) = &args.resume {
+        flags::of_resuming(given)?;
+        let changes = args.recipe.changes();
+        match taper_run::resume_changed(run, &changes, OwnCallbacks::new(), session)? {
+            Resumed::Trained(answer) => *answer,
+            Resumed::Complete(answer) => {
+                session.progress().say("the run is complete: there is nothing left to do");
+                *answer
+            }
+            Resumed::CrossValidated(answer) => {
+                return cross_validated(&answer, args.reply.json);
+            }
+        }
+    } else {
+        let recipe = args.recipe.resolve(args.recipe.read()?);
+        flags::of_training(given, &recipe)?;
+        let recipe = recipe.check()?;
+        let out = match &args.out {
+            Some(out) => OutFolder::from(out),
+            None => next_run(&recipe.recipe().data, recipe.model().name, ""),
+        };
+        if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
+            let answer = taper_run::cross_validate(recipe, out, session)?;
+            return cross_validated(&answer, args.reply.json);
+        }
+        taper_run::train(recipe, out, session)?
+    };
+    if args.reply.json {
+        answer_json(&answered)?;
+    } else {
+        describe(&answered)?;
+    }
+    if answered.stopped == Outcome::Interrupted {
+        // Said even with --quiet: whoever interrupts a training wants to know what is left of it.
+        let run = Path::new(&answered.run);
+        eprintln!(
+            "interrupted after {} epoch(s); saved: {} ({}) and a checkpoint; {}",
+            answered.epochs,
+            run.join(MODEL).display(),
+            weights_of(&answered),
+            go_on(run)
+        );
+        return Ok(Status::Interrupted);
+    }
+    Ok(status(&answered.unreadable))
+}
+
+/// Which epoch the weights are of; people count from 1.
+fn weights_of(answer: &Answer) -> String {
+    match answer.best_epoch {
+        Some(epoch) => format!("weights of epoch {}", epoch + 1),
+        None => "weights of an unfinished epoch".into(),
+    }
+}
+
+fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
+    if json {
+        answer_json(answer)?;
+    } else {
+        for (fold, own) in answer.folds.iter().enumerate() {
+            answer_line(&format!(
+                "fold {fold:<8} accuracy {:.4}, loss {:.4} ({} pictures)",
+                own.val_accuracy, own.val_loss, own.validation.n
+            ))?;
+        }
+        let mut spreads = vec![("accuracy", Some(answer.val_accuracy))];
+        spreads.push(("loss", Some(answer.val_loss)));
+        spreads.push(("on test", answer.test_accuracy));
+        for (name, spread) in spreads {
+            let Some(s) = spread else { continue };
+            answer_line(&format!(
+                "{name:13} {:.4} ± {:.4} ({:.4} to {:.4})",
+                s.mean, s.std, s.min, s.max
+            ))?;
+        }
+        answer_line(&format!("folds         {}", answer.run))?;
+    }
+    Ok(status(&answer.unreadable))
+}
+
+fn describe(t: &Answer) -> anyhow::Result<()> {
+    let ended = match t.stopped {
+        Outcome::Completed => "",
+        Outcome::Early => " (stopped early)",
+        Outcome::Nan => " (the loss became NaN)",
+        Outcome::Interrupted => " (interrupted)",
+    };
+    answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?;
+    answer_line(&format!(
+        "validation    accuracy {:.4}, loss {:.4} ({} pictures: {})",
+        t.val_accuracy, t.val_loss, t.validation.n, t.validated_on
+    ))?;
+    let honest = match &t.test {
+        Some(test) => {
+            answer_line(&format!(
+                "test          accuracy {:.4}, loss {:.4} ({} untouched pictures)",
+                test.accuracy, test.loss, test.n
+            ))?;
+            test
+        }
+        None => &t.validation,
+    };
+    per_class(honest)?;
+    confused(honest)?;
+    answer_line(&format!(
+        "time          {:.1} s: features {:.1} s, head {:.1} s",
+        t.total_seconds, t.feature_seconds, t.head_seconds
+    ))?;
+    answer_line(&format!("model         {}", Path::new(&t.run).join(MODEL).display()))
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod info;
+mod inputs;
+mod path_list;
+mod predict;
+mod prediction_table;
+mod sorter;
+
+pub use info::{ModelInfo, info};
+pub use inputs::Inputs;
+pub use predict::predict;
+pub use prediction_table::{PredictionTable, as_json, ranked};
+pub use sorter::{Sorter, UNSURE};

@@ -1,0 +1,120 @@
+//! Lists of pictures' paths: CSV with a column of paths, JSONL, or one path a line.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use taper_core::OutOfRange;
+
+use taper_run::{Error, Result};
+
+/// The names of the column that holds the paths, in this order.
+const COLUMNS: [&str; 7] =
+    ["path", "file_name", "filename", "file", "image", "image_path", "filepath"];
+
+/// Whether a file with this extension, in small letters, is a list.
+pub(crate) fn is_list(extension: &str) -> bool {
+    matches!(extension, "csv" | "tsv" | "jsonl" | "ndjson" | "txt")
+}
+
+/// The paths in a list; those that are relative are relative to its folder.
+pub(crate) fn read(list: &Path) -> Result<Vec<PathBuf>> {
+    let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_start_matches('\u{feff}');
+    let extension = list.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let paths = match extension.as_str() {
+        "csv" | "tsv" => of_table(list, text)?,
+        "txt" => text.lines().map(|line| line.trim().to_owned()).collect(),
+        _ => of_objects(list, text)?,
+    };
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let paths = paths.iter().filter(|path| !path.is_empty()).map(|path| folder.join(path));
+    let paths: Vec<PathBuf> = paths.collect();
+    match paths.is_empty() {
+        true => Err(Error::NoInput { place: list.display().to_string() }),
+        false => Ok(paths),
+    }
+}
+
+fn wrong(list: &Path, remedy: String) -> Error {
+    OutOfRange::new("input", format!("'{}'", list.display()), remedy).into()
+}
+
+fn of_table(list: &Path, text: &str) -> Result<Vec<String>> {
+    let header = text.lines().next().unwrap_or_default();
+    let count = |delimiter: u8| header.bytes().filter(|byte| *byte == delimiter).count();
+    let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|d| count(*d)).unwrap_or(b',');
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let fail = |error: csv::Error| wrong(list, format!("it is no valid CSV ({error})"));
+    let names: Vec<String> =
+        reader.headers().map_err(fail)?.iter().map(|name| name.trim().to_lowercase()).collect();
+    let column = COLUMNS.iter().find_map(|known| names.iter().position(|name| name == known));
+    let Some(column) = column else {
+        let remedy = format!(
+            "no column holds the paths; its columns are {}: name one of them {}",
+            names.join(", "),
+            COLUMNS[..2].join(" or ")
+        );
+        return Err(wrong(list, remedy));
+    };
+    let mut paths = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(fail)?;
+        paths.extend(record.get(column).map(|path| path.trim().to_owned()));
+    }
+    Ok(paths)
+}
+
+fn of_objects(list: &Path, text: &str) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value: Value = serde_json::from_str(line)
+            .map_err(|error| wrong(list, format!("line {number} is no valid JSON ({error})")))?;
+        let field = || COLUMNS.iter().find_map(|known| value.get(known)?.as_str());
+        let Some(path) = value.as_str().or_else(field) else {
+            let remedy = format!(
+                "line {number} has no path: give every object a field {}",
+                COLUMNS[..2].join(" or ")
+            );
+            return Err(wrong(list, remedy));
+        };
+        paths.push(path.to_owned());
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_every_kind_are_read_relative_to_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        for (name, text) in [
+            ("a.csv", "id,path\n1,x.jpg\n2,\"y,z.jpg\"\n"),
+            ("b.csv", "\u{feff}File_Name;label\nx.jpg;red\ny,z.jpg;blue\n"),
+            ("c.tsv", "image\tlabel\nx.jpg\tred\ny,z.jpg\tblue\n"),
+            ("d.jsonl", "{\"path\": \"x.jpg\"}\n\n\"y,z.jpg\"\n"),
+            ("e.txt", "x.jpg\ny,z.jpg\n"),
+        ] {
+            std::fs::write(here.join(name), text).unwrap();
+            let paths = read(&here.join(name)).unwrap();
+            assert_eq!(paths, [here.join("x.jpg"), here.join("y,z.jpg")], "{name}");
+        }
+        for (name, text, words) in [
+            ("f.csv", "a,b\n1,2\n", "its columns are a, b"),
+            ("g.jsonl", "{\"path\": 1}\n", "line 1 has no path"),
+            ("h.jsonl", "{\"path\"\n", "line 1 is no valid JSON"),
+            ("i.csv", "path\n", "no pictures"),
+        ] {
+            std::fs::write(here.join(name), text).unwrap();
+            let error = read(&here.join(name)).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be wrong with a recipe for these data, found before any features are computed.
+
+use taper_core::OutOfRange;
+use taper_data::ValChoice;
+use taper_train::batch_ranges;
+
+use crate::{LearningRate, Recipe, Result, Session, prepare::Prepared};
+
+/// Fewer training pictures than this, and the learning-rate finder sees each of them so often that
+/// its curve shows how fast they are memorised.
+const HANDFUL: usize = 50;
+
+/// Checks every setting that depends on the classes and on the number of pictures.
+///
+/// # Errors
+/// [`Error::Setting`](crate::Error::Setting) names the first one that does not fit.
+pub(crate) fn check(prepared: &Prepared) -> Result<()> {
+    let Prepared { checked, dataset, splits, .. } = prepared;
+    let recipe = &checked.recipe;
+    let classes = dataset.classes().len();
+    let views = recipe.views as usize;
+    let counts: Vec<usize> = dataset.counts(&splits.train).iter().map(|n| n * views).collect();
+    recipe.loss.check(&counts)?;
+    let labels: Vec<u32> = splits.train.iter().map(|i| dataset.samples()[*i].label).collect();
+    recipe.sampling.check_rows(&labels, classes)?;
+    let steps = steps(recipe, splits.train.len());
+    recipe.schedule.check(u64::from(recipe.epochs), steps as u64)?;
+    if recipe.learning_rate == LearningRate::Auto {
+        recipe.lr_finder.range_test(steps)?;
+    }
+    if let Some(expression) = &recipe.group_by
+        && recipe.folds.is_none()
+        && !draws(prepared)
+    {
+        let remedy = format!(
+            "no split is drawn here, since the data say what to train on and {} is validated on: draw one with `val` and a fraction, or with `folds`, or leave it out",
+            prepared.validated_on
+        );
+        return Err(OutOfRange::new("group_by", format!("'{expression}'"), remedy).into());
+    }
+    Ok(())
+}
+
+/// Whether any split was drawn at random.
+fn draws(prepared: &Prepared) -> bool {
+    let Prepared { checked, dataset, splits, .. } = prepared;
+    let drawn = |indices: &[usize]| indices.iter().any(|i| dataset.samples()[*i].split.is_none());
+    let of_train =
+        splits.val.iter().any(|i| dataset.samples()[*i].split == Some(taper_core::Split::Train));
+    matches!(checked.recipe.val, ValChoice::Fraction(_))
+        || of_train
+        || drawn(&splits.train)
+        || drawn(&splits.val)
+}
+
+/// Steps of the optimizer in an epoch of this many pictures.
+fn steps(recipe: &Recipe, pictures: usize) -> usize {
+    let rows = pictures * recipe.views as usize;
+    batch_ranges(rows, recipe.batch_size.saturating_mul(recipe.accumulate)).count()
+}
+
+/// What to say about a search for a learning rate on a handful of pictures.
+pub(crate) fn about_finder(prepared: &Prepared) -> Option<String> {
+    let pictures = prepared.splits.train.len();
+    if pictures >= HANDFUL {
+        return None;
+    }
+    let recipe = &prepared.checked.recipe;
+    let finder = &recipe.lr_finder;
+    let steps = steps(recipe, pictures).max(1);
+    let passes = finder.epochs.unwrap_or(finder.steps.div_ceil(steps));
+    Some(format!(
+        "the learning-rate finder has only {pictures} pictures, and sees each of them {passes} times: its curve shows how fast these few are memorised, and carries nothing about a good rate for training; keep the default rate, 0.001, or compare rates by the validation loss"
+    ))
+}
+
+/// Says it.
+pub(crate) fn warn_about_finder(prepared: &Prepared, session: &Session) -> Option<String> {
+    let remark = about_finder(prepared)?;
+    session.progress().warn(&remark);
+    Some(remark)
+}

@@ -1,0 +1,258 @@
+//! `taper predict` on many pictures, `taper info`, and what `taper evaluate` leaves behind.
+
+use std::{fs, io::Write as _, path::Path, process::Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{QUICK, Ran, pictures, run, taper, zip};
+
+const MODEL: &str = "run/model.safetensors";
+
+/// Pictures, and a model that was trained on them.
+fn trained() -> TempDir {
+    let folder = pictures();
+    run(folder.path(), &QUICK).expect(0);
+    folder
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn paths(ran: &Ran) -> Vec<String> {
+    lines(ran).iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn pictures_can_be_given_in_every_way() {
+    let folder = trained();
+    let here = folder.path();
+    zip(&here.join("data"), &here.join("data.zip"));
+    fs::write(here.join("data/list.csv"), "id;path\n1;test/red/00.jpg\n2;test/blue/01.jpg\n")
+        .unwrap();
+    fs::write(here.join("data/list.jsonl"), "{\"file_name\": \"test/red/00.jpg\"}\n").unwrap();
+    fs::write(here.join("data/test/notes.md"), "no picture").unwrap();
+    let predict = |inputs: &[&str]| {
+        let ran = run(here, &[&["predict", MODEL, "--json"], inputs].concat()).expect(0);
+        (paths(&ran), ran.stderr)
+    };
+    let (of_folder, remarks) = predict(&["data/test"]);
+    assert_eq!(of_folder.len(), 10);
+    assert_eq!(of_folder[0], "data/test/blue/00.jpg");
+    assert!(remarks.contains("notes.md"), "{remarks}");
+    let (all, _) = predict(&["data"]);
+    assert_eq!(all.len(), 24 + 8 + 10);
+    let (of_zip, _) = predict(&["data.zip"]);
+    assert_eq!(of_zip.len(), 42);
+    assert!(of_zip.contains(&"data.zip/test/red/00.jpg".to_owned()), "{of_zip:?}");
+    let (of_pattern, _) = predict(&["data/test/*/0[01].jpg"]);
+    assert_eq!(of_pattern.len(), 4);
+    let two = ["data/test/red/00.jpg", "data/test/blue/01.jpg"];
+    assert_eq!(predict(&["data/list.csv"]).0, two);
+    assert_eq!(predict(&["data/list.jsonl"]).0, two[..1]);
+    // In the given order, each once.
+    assert_eq!(predict(&[two[0], two[1], two[0]]).0, two);
+
+    let mut command = taper(here);
+    command.args(["predict", MODEL, "--json", "-"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"data/test/red/00.jpg\n\ndata/val\n").unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!(paths(&ran).len(), 1 + 8);
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let folder = trained();
+    let here = folder.path();
+    fs::create_dir(here.join("empty")).unwrap();
+    fs::write(here.join("columns.csv"), "name,label\na,b\n").unwrap();
+    for (inputs, code, words) in [
+        (&["empty"][..], 1, &["empty", "no pictures"][..]),
+        (&["none/*.jpg"], 2, &["none/*.jpg", "nothing has a name like this"]),
+        (&["columns.csv"], 2, &["columns.csv", "name, label", "path"]),
+        (&["data", "--top", "1", "--out", "a.csv"], 2, &["--top", "--out"]),
+        (&["data", "--dry-run"], 2, &["--dry-run", "--copy-to", "--move-to"]),
+        (&["data", "--min-probability", "0.5"], 2, &["--min-probability", "--copy-to"]),
+        (&["data", "--overwrite"], 2, &["--overwrite", "--out"]),
+        (&["data", "--copy-to", "a", "--move-to", "b"], 2, &["--copy-to", "--move-to"]),
+        (
+            &["data", "--copy-to", "a", "--min-probability", "2"],
+            2,
+            &["--min-probability", "0 to 1"],
+        ),
+        (&["data", "--copy-to", "a", "--dry-run", "--out", "a.csv"], 2, &["--out", "--dry-run"]),
+        (&["data", "--weights", "w"], 2, &["--model"]),
+    ] {
+        run(here, &[&["predict", MODEL], inputs].concat()).complains(code, words);
+    }
+    fs::write(here.join("text.jpg"), "no picture").unwrap();
+    let ran = run(here, &["predict", MODEL, "text.jpg", "data/test", "missing.jpg"]).expect(3);
+    assert_eq!(ran.stdout.lines().count(), 10);
+    assert!(ran.stderr.contains("error: text.jpg: "), "{ran:#?}");
+    assert!(ran.stderr.contains("error: missing.jpg: "), "{ran:#?}");
+}
+
+#[test]
+fn a_table_says_what_the_lines_say() {
+    let folder = trained();
+    let here = folder.path();
+    fs::write(here.join("data/test/red/zz.jpg"), "no picture").unwrap();
+    let said = run(here, &["predict", MODEL, "data/test", "--json"]).expect(3);
+    let said = lines(&said);
+    let table = |out: &str, more: &[&str]| {
+        run(here, &[&["predict", MODEL, "data/test", "--out", out], more].concat())
+    };
+    table("p.csv", &[]).expect(3);
+    let text = fs::read_to_string(here.join("p.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["path", "label", "probability", "blue", "red"]);
+    assert_eq!(rows.len(), 1 + 11);
+    for (row, line) in rows[1..].iter().zip(&said) {
+        assert_eq!(row[0], line["path"]);
+        if line["error"].is_string() {
+            assert_eq!(row[1..], ["", "", "", ""]);
+            continue;
+        }
+        assert_eq!(row[1], line["label"]);
+        let number = |text: &str| text.parse::<f64>().unwrap();
+        assert_eq!(number(row[2]), line["probability"].as_f64().unwrap());
+        assert_eq!(number(row[4]), line["probabilities"]["red"].as_f64().unwrap());
+    }
+    let answer = table("p.jsonl", &["--json"]).expect(3).json();
+    assert_eq!(answer["pictures"], 10);
+    assert_eq!(answer["unreadable"][0]["path"], "data/test/red/zz.jpg");
+    let text = fs::read_to_string(here.join("p.jsonl")).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows, said);
+
+    table("p.csv", &[]).complains(2, &["'p.csv' exists", "--overwrite"]);
+    table("p.csv", &["--overwrite"]).expect(3);
+    table("p.parquet", &[]).complains(2, &["--out is p.parquet", ".csv or .jsonl"]);
+    table("p.xlsx", &[]).complains(2, &["--out is p.xlsx", ".csv or .jsonl"]);
+    table("none/p.csv", &[]).complains(2, &["--out", "no folder none"]);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return all };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match entry.path().is_dir() {
+            true => all.extend(names(&entry.path()).iter().map(|below| format!("{name}/{below}"))),
+            false => all.push(name),
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn pictures_are_sorted_into_folders_and_nothing_is_replaced() {
+    let folder = trained();
+    let here = folder.path();
+    let all = names(&here.join("data"));
+    let sort = |more: &[&str]| run(here, &[&["predict", MODEL, "data/test"], more].concat());
+    let dry = sort(&["--copy-to", "sorted", "--dry-run"]).expect(0).stdout;
+    assert!(dry.contains("would copy data/test/red/00.jpg to sorted/red/00.jpg"), "{dry}");
+    assert!(!here.join("sorted").exists());
+
+    fs::create_dir_all(here.join("sorted/red")).unwrap();
+    fs::write(here.join("sorted/red/00.jpg"), "precious").unwrap();
+    sort(&["--copy-to", "sorted", "--out", "p.csv"]).expect(0);
+    assert_eq!(fs::read(here.join("sorted/red/00.jpg")).unwrap(), b"precious");
+    let copied = names(&here.join("sorted"));
+    assert_eq!(copied.len(), 11, "{copied:?}");
+    assert!(copied.contains(&"red/00-2.jpg".to_owned()), "{copied:?}");
+    let original = fs::read(here.join("data/test/red/00.jpg")).unwrap();
+    assert_eq!(fs::read(here.join("sorted/red/00-2.jpg")).unwrap(), original);
+    assert_eq!(names(&here.join("data")), all, "copying leaves the originals");
+
+    // Nothing is certain to 1: all of them are unsure. Names from several folders do not clash.
+    let every = ["--move-to", "moved", "--min-probability", "1", "--json"];
+    let moved = lines(&sort(&every).expect(0));
+    assert_eq!(moved.len(), 10);
+    assert!(moved[0]["to"].as_str().unwrap().starts_with("moved/_unsure/"), "{:?}", moved[0]);
+    assert_eq!(names(&here.join("moved")).len(), 10);
+    assert!(names(&here.join("data/test")).is_empty());
+    // What lies where it belongs stays there.
+    let again = ["predict", MODEL, "moved", "--move-to", "moved", "--min-probability", "1"];
+    let before = names(&here.join("moved"));
+    run(here, &again).expect(0);
+    assert_eq!(names(&here.join("moved")), before);
+
+    zip(&here.join("data"), &here.join("data.zip"));
+    let from_zip = |flag: &str| run(here, &["predict", MODEL, "data.zip", flag, "unpacked"]);
+    from_zip("--move-to").complains(2, &["--move-to", "data.zip/", "--copy-to"]);
+    from_zip("--copy-to").expect(0);
+    assert_eq!(names(&here.join("unpacked")).len(), 24 + 8);
+    fs::write(here.join("file"), "").unwrap();
+    run(here, &["predict", MODEL, "data", "--copy-to", "file"])
+        .complains(2, &["--copy-to is file"]);
+}
+
+#[test]
+fn a_model_says_what_it_is() {
+    let folder = trained();
+    let here = folder.path();
+    let info = run(here, &["info", MODEL, "--json"]).expect(0).json();
+    assert_eq!(info["classes"], serde_json::json!(["blue", "red"]));
+    assert_eq!(info["model"], "efficientnet-lite0");
+    assert_eq!(info["licence"], "Apache-2.0");
+    assert_eq!(info["preprocessing"]["size"], 64);
+    let figures = &info["figures"];
+    let evaluation = fs::read_to_string(here.join("run/evaluation.json")).unwrap();
+    let evaluation: Value = serde_json::from_str(&evaluation).unwrap();
+    for part in ["validation", "test"] {
+        assert_eq!(figures[part]["accuracy"], evaluation[part]["accuracy"], "{part}");
+        assert_eq!(figures[part]["pictures"], evaluation[part]["n"], "{part}");
+    }
+    let digest = info["sha256"].as_str().unwrap();
+    assert_eq!(digest.len(), 64);
+    let recipe = info["recipe"].as_str().unwrap();
+    // No path of this machine travels with a model.
+    assert!(recipe.contains("data = \"data\"") && !recipe.contains("data_path"), "{recipe}");
+    let said = run(here, &["info", MODEL]).expect(0).stdout;
+    for words in ["blue, red", "64 × 64 pixels", "Apache-2.0", digest, "  epochs = 3", "untouched"]
+    {
+        assert!(said.contains(words), "'{words}' is missing: {said}");
+    }
+    let foreign =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/assets/efficientnet-lite0-f16.safetensors");
+    run(here, &["info", foreign]).complains(1, &["not written by Taper"]);
+    run(here, &["info", "nowhere.safetensors"]).complains(1, &["nowhere.safetensors"]);
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/version-1.safetensors");
+    let said = run(here, &["info", old]).expect(0).stdout;
+    assert!(said.contains("not recorded"), "{said}");
+}
+
+#[test]
+fn an_evaluation_has_the_tables_and_pictures_of_a_training() {
+    let folder = trained();
+    let here = folder.path();
+    let evaluate = ["evaluate", MODEL, "--data", "data"];
+    let said = run(here, &[&evaluate[..], &["--out", "figures"]].concat()).expect(0).stdout;
+    for words in ["precision  recall     f1  pictures", "macro f1", "balanced accuracy"] {
+        assert!(said.contains(words), "'{words}' is missing: {said}");
+    }
+    for file in ["evaluation.json", "confusion.png", "confusion.svg"] {
+        assert!(fs::metadata(here.join("figures").join(file)).unwrap().len() > 100, "{file}");
+    }
+    let written = fs::read_to_string(here.join("figures/evaluation.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    let training = fs::read_to_string(here.join("run/evaluation.json")).unwrap();
+    let training: Value = serde_json::from_str(&training).unwrap();
+    for key in ["accuracy", "macro_f1", "confusion", "n"] {
+        assert_eq!(written[key], training["test"][key], "{key}");
+    }
+    for (split, n) in [("train", 24.0), ("val", 8.0), ("all", 42.0)] {
+        let out = format!("of-{split}");
+        let own = ["--split", split, "--out", &out, "--json"];
+        let answer = run(here, &[&evaluate[..], &own].concat()).expect(0).json();
+        assert_eq!((answer["n"].as_f64(), &answer["out"]), (Some(n), &Value::from(out.clone())));
+        assert!(here.join(out).join("confusion.png").is_file());
+    }
+    run(here, &[&evaluate[..], &["--out", "figures"]].concat())
+        .complains(2, &["'figures' exists", "--out"]);
+}
