@@ -2,7 +2,7 @@ use std::fs;
 
 use anyhow::Context as _;
 use taper_data::FolderUse;
-use taper_health::{draw_sheets, fix};
+use taper_health::{NearCopies, draw_sheets, fix};
 use taper_run::{EmbedWith, Session, open_data_with};
 
 use crate::{
@@ -32,7 +32,10 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session) -> anyhow::Result<S
     health.write(&file).map_err(taper_run::Error::from)?;
     let sheets = draw_sheets(&health, &dataset, &out).map_err(taper_run::Error::from)?;
     let fixed = match &args.fix {
-        Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_run::Error::from)?),
+        Some(folder) => {
+            let near = if args.fix_near { NearCopies::LeaveOut } else { NearCopies::Keep };
+            Some(fix(&health, &dataset, folder, near).map_err(taper_run::Error::from)?)
+        }
         None => None,
     };
     if args.reply.json {

@@ -36,6 +36,7 @@ pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<
     )?;
     draw("label-conflicts.png", pairs("The same picture with two labels", dataset, &conflicts))?;
     draw("duplicates-within-splits.png", pairs("The same picture twice", dataset, &within))?;
+    draw("near-copies.png", near_copies(health, dataset))?;
     draw("label-errors.png", label_errors(health, dataset))?;
     draw("drift.png", extremes(health, dataset))?;
     Ok(files)
@@ -45,13 +46,33 @@ fn pairs(title: &str, dataset: &Dataset, pairs: &[&Duplicate]) -> Sheet {
     let mut sheet = Sheet { title: title.into(), columns: 4, group: 2, ..Sheet::default() };
     sheet.subtitle = shown(pairs.len(), PAIRS, "pair", "pairs");
     for pair in pairs.iter().take(PAIRS) {
-        let how = format!("{:?}, distance {:.3}", pair.likeness, pair.distance).to_lowercase();
         let side = sheet.side();
-        sheet.tiles.push(tile(dataset, pair.pair.0, side, how));
+        let first = format!("{} · {}", class(dataset, pair.pair.0), pair.likeness);
+        sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
         let label = class(dataset, pair.pair.1);
         sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
     }
     sheet
+}
+
+/// What a person has to decide: in pairs, closest first.
+fn near_copies(health: &Health, dataset: &Dataset) -> Sheet {
+    let n = health.near_copies.len();
+    let mut sheet = Sheet {
+        title: "Nearly the same picture: copies, or two shots of one thing?".into(),
+        subtitle: format!("{}, closest first · nothing is left out for it", shown(n, PAIRS, "pair", "pairs")),
+        columns: 4,
+        group: 2,
+        ..Sheet::default()
+    };
+    for pair in health.near_copies.iter().take(PAIRS) {
+        let side = sheet.side();
+        let first = format!("{} · distance {:.3}", class(dataset, pair.pair.0), pair.distance);
+        sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
+        let label = class(dataset, pair.pair.1);
+        sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
+    }
+    if n == 0 { Sheet::default() } else { sheet }
 }
 
 fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
@@ -110,8 +131,7 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
                 .filter(|i| dataset.samples()[*i].label == label)
                 .collect();
             for k in 0..OF_EACH {
-                // Spread over the class, so as not to show only its first clip.
-                match members.get(k * members.len() / OF_EACH) {
+                match spread(k, OF_EACH, members.len()).and_then(|k| members.get(k)) {
                     Some(index) => {
                         let mut tile = tile(dataset, *index, side, String::new());
                         tile.caption = vec![format!("{split} {}", class(dataset, *index))];
@@ -123,6 +143,12 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
         }
     }
     sheet
+}
+
+/// Which of `n` pictures is the `k`-th of `shown` that are spread over them, so as not to show only
+/// the first clip; each at most once.
+fn spread(k: usize, shown: usize, n: usize) -> Option<usize> {
+    if n > shown { Some(k * n / shown) } else { (k < n).then_some(k) }
 }
 
 fn shown(n: usize, most: usize, one: &str, many: &str) -> String {
