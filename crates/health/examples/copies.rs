@@ -133,7 +133,7 @@ fn copies(set: &str, originals: &[RgbImage]) -> Vec<Kind> {
         compared: originals
             .par_iter()
             .enumerate()
-            .map(|(i, p)| compare(p, &make(p, &mut key.stream(n as u64, i as u64))))
+            .map(|(i, p)| compare(p, &make(p, &mut key.stream(n as u32, i as u64))))
             .collect(),
     };
     makes.iter().enumerate().map(kind).collect()
@@ -150,23 +150,24 @@ fn near(name: &str, pairs: usize, make: impl Fn(u64, &mut Stream) -> [RgbImage; 
 
 /// Shots of a fixed camera and of a product line.
 fn shots(n: usize) -> Vec<Kind> {
-    let pair = |parts: [u64; 2], most: i32, scratch: bool, noise: f32, s: &mut Stream| {
+    let pair = |parts: [u64; 2], most: i32, scratch: bool, noise: f32, side: u32, s: &mut Stream| {
         let shots = [false, scratch].map(|scratch| Shot { shift: pixels(s, most), scratch, noise });
-        [0, 1].map(|i| jpeg(&render(parts[i], &shots[i], 300, s), 92))
+        [0, 1].map(|i| jpeg(&render(parts[i], &shots[i], side, s), 92))
     };
     vec![
-        near("one part, ±3 pixels, noise 3, a scratch", n, |i, s| pair([i, i], 3, true, 3.0, s)),
-        near("one part, ±3 pixels, noise 3", n, |i, s| pair([i, i], 3, false, 3.0, s)),
-        near("one part, unmoved, noise 3, a scratch", n, |i, s| pair([i, i], 0, true, 3.0, s)),
-        near("one part, unmoved, noise 3", n, |i, s| pair([i, i], 0, false, 3.0, s)),
-        near("one part, unmoved, noise 1, a scratch", n, |i, s| pair([i, i], 0, true, 1.0, s)),
-        near("one part, unmoved, noise 1", n, |i, s| pair([i, i], 0, false, 1.0, s)),
-        near("one part, unmoved, no noise, a scratch", n, |i, s| pair([i, i], 0, true, 0.0, s)),
+        near("one part, 1200 pixels, unmoved, noise 3", 12, |i, s| pair([i, i], 0, false, 3.0, 1200, s)),
+        near("one part, ±3 pixels, noise 3, a scratch", n, |i, s| pair([i, i], 3, true, 3.0, 300, s)),
+        near("one part, ±3 pixels, noise 3", n, |i, s| pair([i, i], 3, false, 3.0, 300, s)),
+        near("one part, unmoved, noise 3, a scratch", n, |i, s| pair([i, i], 0, true, 3.0, 300, s)),
+        near("one part, unmoved, noise 3", n, |i, s| pair([i, i], 0, false, 3.0, 300, s)),
+        near("one part, unmoved, noise 1, a scratch", n, |i, s| pair([i, i], 0, true, 1.0, 300, s)),
+        near("one part, unmoved, noise 1", n, |i, s| pair([i, i], 0, false, 1.0, 300, s)),
+        near("one part, unmoved, no noise, a scratch", n, |i, s| pair([i, i], 0, true, 0.0, 300, s)),
         near("two parts of one design, unmoved, noise 3", n, |i, s| {
-            pair([i, i + 1000], 0, false, 3.0, s)
+            pair([i, i + 1000], 0, false, 3.0, 300, s)
         }),
         near("two parts of one design, unmoved, no noise", n, |i, s| {
-            pair([i, i + 1000], 0, false, 0.0, s)
+            pair([i, i + 1000], 0, false, 0.0, 300, s)
         }),
     ]
 }
@@ -204,7 +205,7 @@ fn frames(folder: &std::path::Path) -> Result<(Vec<RgbImage>, Vec<Kind>), Box<dy
         .iter()
         .enumerate()
         .flat_map(|(k, a)| clips[k + 1..].iter().map(move |b| (a, b)))
-        .flat_map(|(a, b)| (0..a.len().min(b.len())).step_by(8).map(move |i| [&a[i], &b[i]]))
+        .flat_map(|(a, b)| (0..a.len().min(b.len())).step_by(40).map(move |i| [&a[i], &b[i]]))
         .collect();
     let kinds = vec![
         kind("rock-paper-scissors: frames in a row", pairs(1, 2)),

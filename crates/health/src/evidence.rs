@@ -142,7 +142,7 @@ pub(crate) fn examine(a: &Detail, b: &Detail, pose: Pose, mirrored: bool) -> Opt
         [own_a, own_b, lossy_a, lossy_b].map(|plane| smooth(&plane.values, side as usize, 1));
     Some(Evidence {
         overhang: overhang(&pose),
-        local: local([&a, &b], [&lossy_a, &lossy_b], side as usize, &tiles),
+        local: local([&a, &b], [&lossy_a, &lossy_b], moves(&pose, side), side as usize, &tiles),
         grain: grain([&a, &b], side as usize, &tiles),
     })
 }
@@ -185,6 +185,14 @@ fn moved(other: &Plane, pose: &Pose, places: &[Option<(f32, f32)>], first: &Plan
     Plane::new(other.side, places.iter().zip(&first.values).map(value).collect())
 }
 
+/// Whether registration moves pixels by a part of a pixel somewhere, so that it interpolates.
+fn moves(pose: &Pose, side: u32) -> bool {
+    let pixels = side as f32 / 2.0;
+    (0..2).any(|axis| {
+        pixels * ((pose.scale[axis] - 1.0).abs() + pose.shift[axis].abs()) > 0.25
+    })
+}
+
 /// The corners of the tiles, half a tile apart, that both pictures cover.
 fn tiles(side: usize, places: &[Option<(f32, f32)>]) -> Vec<(usize, usize)> {
     let starts = || (0..=side - TILE).step_by(TILE / 2);
@@ -214,7 +222,13 @@ fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {
 }
 
 /// The largest difference of a tile, over what compression does to it in either picture.
-fn local(own: [&[f32]; 2], lossy: [&[f32]; 2], side: usize, tiles: &[(usize, usize)]) -> f32 {
+fn local(
+    own: [&[f32]; 2],
+    lossy: [&[f32]; 2],
+    interpolated: bool,
+    side: usize,
+    tiles: &[(usize, usize)],
+) -> f32 {
     let energy = |a: &[f32], b: &[f32]| {
         let difference = minus(a, b);
         means(&difference, &difference, side, tiles)
@@ -222,10 +236,13 @@ fn local(own: [&[f32]; 2], lossy: [&[f32]; 2], side: usize, tiles: &[(usize, usi
     let differences = energy(own[0], own[1]);
     let losses = [0, 1].map(|i| energy(own[i], lossy[i]));
     let overall = losses.each_ref().map(|l| l.iter().sum::<f32>() / l.len() as f32);
+    let blurred = energy(own[0], &smooth(own[0], side, 1));
+    let blur: f32 = std::env::var("TAPER_BLUR").ok().and_then(|v| v.parse().ok()).unwrap_or(0.5);
     let ratio = |(tile, difference): (usize, &f32)| {
         // A part of the loss may be elsewhere in a copy whose blocks lie differently.
         let expected = [0, 1].map(|i| 0.75 * losses[i][tile] + 0.25 * overall[i]);
-        difference / (expected[0].max(expected[1]) + ROUNDING)
+        let interpolation = if interpolated { blur * blurred[tile] } else { 0.0 };
+        difference / (expected[0].max(expected[1]) + interpolation + ROUNDING)
     };
     differences.iter().enumerate().map(ratio).fold(0.0, f32::max)
 }
@@ -240,7 +257,7 @@ fn grain(own: [&[f32]; 2], side: usize, tiles: &[(usize, usize)]) -> Option<f32>
         .iter()
         .zip(of_a.iter().zip(&of_b))
         .map(|(both, (a, b))| (a.min(*b), *both))
-        .filter(|(least, _)| *least >= LEAST_GRAIN)
+        .filter(|(least, _)| *least >= std::env::var("TAPER_FLOOR").ok().and_then(|v| v.parse().ok()).unwrap_or(LEAST_GRAIN))
         .collect();
     // A few tiles are chance.
     if plain.len() * 8 < tiles.len() || plain.len() < 4 {

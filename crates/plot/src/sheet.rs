@@ -2,8 +2,9 @@ use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::{
     Error, Result,
+    letters::has_right_to_left,
     style::{Anchor, FADED, GRID, INK, Type},
-    svg::{Svg, fitted},
+    svg::{Svg, fitted, fitted_end},
 };
 
 /// A photograph on a [`Sheet`].
@@ -115,13 +116,14 @@ impl Sheet {
     }
 }
 
-/// The end of a path says more than its beginning.
+/// The end of a caption's line. Folders of a path stay in their order, whatever the direction in
+/// which their names are written.
 fn shortened(text: &str, size: f64, room: f64) -> String {
-    if fitted(text, size, room) == text {
-        return text.into();
+    if has_right_to_left(text) {
+        let ordered = text.replace('/', "\u{200e}/\u{200e}");
+        return fitted_end(&ordered, size, room);
     }
-    let reversed: String = text.chars().rev().collect();
-    fitted(&reversed, size, room).chars().rev().collect()
+    fitted_end(text, size, room)
 }
 
 /// Copies a tile's pixels into the middle of its square.
