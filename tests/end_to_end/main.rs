@@ -8,6 +8,7 @@ mod bad_input;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod inspect;
+mod inspect_claims;
 mod kernels;
 mod network;
 mod options;

@@ -151,7 +151,8 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
         Outcome::Interrupted => " (interrupted)",
     };
     let from = match t.best_epoch {
-        Some(epoch) => format!("weights of epoch {epoch}"),
+        // Counted from 1, as in the lines of progress and the curves.
+        Some(epoch) => format!("weights of epoch {}", epoch + 1),
         None => "weights of an unfinished epoch".into(),
     };
     answer_line(&format!("epochs        {}{ended}, {from}", t.epochs))?;

@@ -34,8 +34,11 @@ const LOSSY: u8 = 35;
 const TILE: usize = 16;
 /// A difference that is never held against a pair: rounding, in squared grey levels.
 const ROUNDING: f32 = 0.15;
-/// Grain below this is none, in squared grey levels.
-const LEAST_GRAIN: f32 = 0.01;
+/// How much of what interpolation blurs may differ, where registration interpolates.
+const INTERPOLATION: f32 = 0.25;
+/// Grain below this is none, and from the second on it is clear, in squared grey levels.
+const FAINT: f32 = 0.01;
+const CLEAR: f32 = 0.03;
 
 /// What an examination of two pictures found. A copy is within the bounds of all three.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -56,7 +59,7 @@ impl Evidence {
     /// The largest local difference of a copy.
     pub const LOCAL: f32 = 4.0;
     /// The least agreement of a copy's grain.
-    pub const GRAIN: f32 = 0.2;
+    pub const GRAIN: f32 = 0.1;
 
     /// Whether the two are the same picture for certain.
     pub fn certain(&self) -> bool {
@@ -237,36 +240,38 @@ fn local(
     let losses = [0, 1].map(|i| energy(own[i], lossy[i]));
     let overall = losses.each_ref().map(|l| l.iter().sum::<f32>() / l.len() as f32);
     let blurred = energy(own[0], &smooth(own[0], side, 1));
-    let blur: f32 = std::env::var("TAPER_BLUR").ok().and_then(|v| v.parse().ok()).unwrap_or(0.5);
     let ratio = |(tile, difference): (usize, &f32)| {
         // A part of the loss may be elsewhere in a copy whose blocks lie differently.
         let expected = [0, 1].map(|i| 0.75 * losses[i][tile] + 0.25 * overall[i]);
-        let interpolation = if interpolated { blur * blurred[tile] } else { 0.0 };
+        let interpolation = if interpolated { INTERPOLATION * blurred[tile] } else { 0.0 };
         difference / (expected[0].max(expected[1]) + interpolation + ROUNDING)
     };
     differences.iter().enumerate().map(ratio).fold(0.0, f32::max)
 }
 
 /// How much of the finest structure of the plainest tiles is in both pictures: its covariance, over
-/// the smaller of the two variances, since a copy may have lost some of it.
+/// the smaller of the two variances, since a copy may have lost some of it. What is very faint may
+/// be the traces of compression, which differ in every copy: clearer grain counts too, at half its
+/// agreement.
 fn grain(own: [&[f32]; 2], side: usize, tiles: &[(usize, usize)]) -> Option<f32> {
     let [a, b] = own.map(|values| minus(values, &smooth(values, side, 8)));
     let both = means(&a, &b, side, tiles);
     let (of_a, of_b) = (means(&a, &a, side, tiles), means(&b, &b, side, tiles));
-    let mut plain: Vec<(f32, f32)> = both
-        .iter()
-        .zip(of_a.iter().zip(&of_b))
-        .map(|(both, (a, b))| (a.min(*b), *both))
-        .filter(|(least, _)| *least >= std::env::var("TAPER_FLOOR").ok().and_then(|v| v.parse().ok()).unwrap_or(LEAST_GRAIN))
-        .collect();
-    // A few tiles are chance.
-    if plain.len() * 8 < tiles.len() || plain.len() < 4 {
-        return None;
-    }
+    let mut plain: Vec<(f32, f32)> =
+        both.iter().zip(of_a.iter().zip(&of_b)).map(|(both, (a, b))| (a.min(*b), *both)).collect();
     plain.sort_by(|a, b| a.0.total_cmp(&b.0));
-    plain.truncate((plain.len() / 4).max(4));
-    let (least, both) = plain.iter().fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
-    Some(both / least)
+    let agreement = |from: f32| {
+        let mut plain = &plain[plain.partition_point(|(least, _)| *least < from)..];
+        // A few tiles are chance.
+        if plain.len() * 8 < tiles.len() || plain.len() < 4 {
+            return None;
+        }
+        plain = &plain[..(plain.len() / 4).max(4)];
+        let (least, both) = plain.iter().fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
+        Some(both / least)
+    };
+    let faint = agreement(FAINT)?;
+    Some(faint.max(agreement(CLEAR).map_or(faint, |clear| 0.5 * clear)))
 }
 
 /// Blurs a plane with the kernel 1, 2, 1 along both axes, several times.

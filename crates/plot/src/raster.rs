@@ -176,8 +176,8 @@ fn halved(picture: &Pixmap) -> Option<Pixmap> {
     for (i, to) in half.pixels_mut().iter_mut().enumerate() {
         let at = i / width as usize * 2 * stride + i % width as usize * 2;
         let four = [at, at + 1, at + stride, at + stride + 1].map(|k| from[k]);
-        let mean = |of: fn(&PremultipliedColorU8) -> u8| {
-            (four.iter().map(|p| u32::from(of(p))).sum::<u32>() / 4) as u8
+        let mean = |of: fn(PremultipliedColorU8) -> u8| {
+            (four.iter().map(|p| u32::from(of(*p))).sum::<u32>() / 4) as u8
         };
         let [r, g, b, a] = [
             mean(PremultipliedColorU8::red),
