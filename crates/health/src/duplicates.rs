@@ -154,6 +154,7 @@ pub(crate) fn find(
     let found = verify(dataset, pictures, &all, stop)?;
     let group: Vec<usize> = (0..pictures.len()).map(|i| group.root(i)).collect();
     let (certain, near): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|f| f.certain());
+    let certain = unrivalled(dataset, pictures, &pairs, certain);
     pairs.extend(certain.into_iter().map(|f| like(dataset, pictures, f, f.likeness)));
     let near = strongest(dataset, pictures, &group, &pairs, near);
     pairs.sort_by(|a, b| {
@@ -333,6 +334,38 @@ fn difference(a: &Scanned, b: &Scanned) -> f32 {
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
     grey.max(colour)
+}
+
+/// The copies without those that a far better one explains: the next frame of a slow clip passes
+/// for a cropped copy too, until the frame itself turns up.
+fn unrivalled(
+    dataset: &Dataset,
+    pictures: &[Scanned],
+    known: &[Duplicate],
+    mut copies: Vec<Found>,
+) -> Vec<Found> {
+    let split = |k: usize| dataset.samples()[pictures[k].index].split;
+    let local = |found: &Found| found.evidence.map_or(0.0, |evidence| evidence.local);
+    // Across splits it is the later picture that has found its original.
+    let judged = |(i, j): (usize, usize)| match split(i).cmp(&split(j)) {
+        std::cmp::Ordering::Equal => [i, j],
+        std::cmp::Ordering::Greater => [i, i],
+        std::cmp::Ordering::Less => [j, j],
+    };
+    let position = |index| pictures.binary_search_by_key(&index, |picture| picture.index).ok();
+    let known = known.iter().filter_map(|d| position(d.pair.0).zip(position(d.pair.1)));
+    let mut best: HashMap<usize, f32> = HashMap::new();
+    for (pair, local) in known.map(|p| (p, 0.0)).chain(copies.iter().map(|f| (f.pair, local(f)))) {
+        for end in judged(pair) {
+            let least = best.entry(end).or_insert(local);
+            *least = least.min(local);
+        }
+    }
+    copies.retain(|found| {
+        let bound = |end: usize| 2.0 * best.get(&end).copied().unwrap_or(0.0) + 0.5;
+        judged(found.pair).into_iter().all(|end| local(found) <= bound(end))
+    });
+    copies
 }
 
 /// Of a picture's near copies in other splits, the closest: the neighbouring frames of a clip are

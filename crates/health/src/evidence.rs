@@ -57,7 +57,7 @@ impl Evidence {
     /// The largest overhang of a copy: half a pixel in 256.
     pub const OVERHANG: f32 = 0.002;
     /// The largest local difference of a copy.
-    pub const LOCAL: f32 = 4.0;
+    pub const LOCAL: f32 = 6.0;
     /// The least agreement of a copy's grain.
     pub const GRAIN: f32 = 0.1;
 

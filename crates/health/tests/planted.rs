@@ -162,7 +162,7 @@ fn check(health: &Health, planted: &Planted) {
         .map(|(copy, original)| (copy.clone(), original.clone()))
         .collect();
     // Every copy with its own original, and no other picture.
-    assert_eq!(across, planted.copies);
+    assert_eq!(across, planted.copies, "{:#?}", health.near_copies);
 
     let mut conflicts: BTreeSet<&str> = BTreeSet::new();
     for (copy, original) in &planted.labels {
