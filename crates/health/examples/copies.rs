@@ -89,6 +89,21 @@ fn render(part: u64, shot: &Shot, side: u32, stream: &mut Stream) -> RgbImage {
     noisy(&picture, shot.noise, stream)
 }
 
+/// A small disc of a random colour somewhere on a busy background.
+fn on_background(background: u64, stream: &mut Stream) -> RgbImage {
+    let shot = Shot { shift: [0.0; 2], scratch: false, noise: 1.0 };
+    let mut picture = render(background, &shot, 300, stream);
+    let [x, y] = [0, 1].map(|_| stream.range(60.0, 240.0));
+    let radius = stream.range(10.0, 20.0);
+    let colour = [0, 1, 2].map(|_| stream.range(0.0, 255.0) as u8);
+    for (px, py, pixel) in picture.enumerate_pixels_mut() {
+        if (px as f32 - x).hypot(py as f32 - y) < radius {
+            *pixel = Rgb(colour);
+        }
+    }
+    picture
+}
+
 fn pixels(stream: &mut Stream, most: i32) -> [f32; 2] {
     [0, 1].map(|_| (stream.below((2 * most + 1) as u32) as i32 - most) as f32)
 }
@@ -158,6 +173,17 @@ fn shots(n: usize) -> Vec<Kind> {
         near("one part, 1200 pixels, unmoved, noise 3", 12, |i, s| pair([i, i], 0, false, 3.0, 1200, s)),
         near("one part, ±3 pixels, noise 3, a scratch", n, |i, s| pair([i, i], 3, true, 3.0, 300, s)),
         near("one part, ±3 pixels, noise 3", n, |i, s| pair([i, i], 3, false, 3.0, 300, s)),
+        near("one part, 1 to 6 pixels apart, no noise", n, |i, s| {
+            let mut shifts = [pixels(s, 3), pixels(s, 3)];
+            if shifts[0] == shifts[1] {
+                shifts[1][0] += 1.0;
+            }
+            let mut shot = |shift| render(i, &Shot { shift, scratch: false, noise: 0.0 }, 300, s);
+            shifts.map(|shift| jpeg(&shot(shift), 92))
+        }),
+        near("one background, unmoved, noise 1, another object", n, |i, s| {
+            [0, 1].map(|_| jpeg(&on_background(i, s), 92))
+        }),
         near("one part, unmoved, noise 3, a scratch", n, |i, s| pair([i, i], 0, true, 3.0, 300, s)),
         near("one part, unmoved, noise 3", n, |i, s| pair([i, i], 0, false, 3.0, 300, s)),
         near("one part, unmoved, noise 1, a scratch", n, |i, s| pair([i, i], 0, true, 1.0, 300, s)),
