@@ -37,7 +37,8 @@ fn noisy(picture: &RgbImage, deviation: f32, stream: &mut Stream) -> RgbImage {
         let grey = normal(stream);
         for channel in &mut pixel.0 {
             let own = 0.5 * normal(stream);
-            *channel = (f32::from(*channel) + deviation * (grey + own)).round().clamp(0.0, 255.0) as u8;
+            *channel =
+                (f32::from(*channel) + deviation * (grey + own)).round().clamp(0.0, 255.0) as u8;
         }
     }
     picture
@@ -58,7 +59,12 @@ fn render(part: u64, shot: &Shot, side: u32, stream: &mut Stream) -> RgbImage {
         .map(|_| {
             let frequency = own.range(6.0, 60.0);
             let angle = own.range(0.0, 6.3);
-            [frequency * angle.cos(), frequency * angle.sin(), own.range(0.0, 6.3), own.range(0.2, 0.8)]
+            [
+                frequency * angle.cos(),
+                frequency * angle.sin(),
+                own.range(0.0, 6.3),
+                own.range(0.2, 0.8),
+            ]
         })
         .collect();
     let from = [stream.range(0.35, 0.6), stream.range(0.35, 0.6)];
@@ -165,13 +171,19 @@ fn near(name: &str, pairs: usize, make: impl Fn(u64, &mut Stream) -> [RgbImage; 
 
 /// Shots of a fixed camera and of a product line.
 fn shots(n: usize) -> Vec<Kind> {
-    let pair = |parts: [u64; 2], most: i32, scratch: bool, noise: f32, side: u32, s: &mut Stream| {
-        let shots = [false, scratch].map(|scratch| Shot { shift: pixels(s, most), scratch, noise });
-        [0, 1].map(|i| jpeg(&render(parts[i], &shots[i], side, s), 92))
-    };
+    let pair =
+        |parts: [u64; 2], most: i32, scratch: bool, noise: f32, side: u32, s: &mut Stream| {
+            let shots =
+                [false, scratch].map(|scratch| Shot { shift: pixels(s, most), scratch, noise });
+            [0, 1].map(|i| jpeg(&render(parts[i], &shots[i], side, s), 92))
+        };
     vec![
-        near("one part, 1200 pixels, unmoved, noise 3", 12, |i, s| pair([i, i], 0, false, 3.0, 1200, s)),
-        near("one part, ±3 pixels, noise 3, a scratch", n, |i, s| pair([i, i], 3, true, 3.0, 300, s)),
+        near("one part, 1200 pixels, unmoved, noise 3", 12, |i, s| {
+            pair([i, i], 0, false, 3.0, 1200, s)
+        }),
+        near("one part, ±3 pixels, noise 3, a scratch", n, |i, s| {
+            pair([i, i], 3, true, 3.0, 300, s)
+        }),
         near("one part, ±3 pixels, noise 3", n, |i, s| pair([i, i], 3, false, 3.0, 300, s)),
         near("one part, 1 to 6 pixels apart, no noise", n, |i, s| {
             let mut shifts = [pixels(s, 3), pixels(s, 3)];
@@ -188,7 +200,9 @@ fn shots(n: usize) -> Vec<Kind> {
         near("one part, unmoved, noise 3", n, |i, s| pair([i, i], 0, false, 3.0, 300, s)),
         near("one part, unmoved, noise 1, a scratch", n, |i, s| pair([i, i], 0, true, 1.0, 300, s)),
         near("one part, unmoved, noise 1", n, |i, s| pair([i, i], 0, false, 1.0, 300, s)),
-        near("one part, unmoved, no noise, a scratch", n, |i, s| pair([i, i], 0, true, 0.0, 300, s)),
+        near("one part, unmoved, no noise, a scratch", n, |i, s| {
+            pair([i, i], 0, true, 0.0, 300, s)
+        }),
         near("two parts of one design, unmoved, noise 3", n, |i, s| {
             pair([i, i + 1000], 0, false, 3.0, 300, s)
         }),
@@ -202,11 +216,13 @@ fn shots(n: usize) -> Vec<Kind> {
 fn frames(folder: &std::path::Path) -> Result<(Vec<RgbImage>, Vec<Kind>), Box<dyn Error>> {
     let mut clips: Vec<Vec<PathBuf>> = Vec::new();
     for class in std::fs::read_dir(folder.join("train"))? {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(class?.path())?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(class?.path())?
+            .map(|e| Ok(e?.path()))
+            .collect::<std::io::Result<_>>()?;
         files.sort();
         let clip = |file: &PathBuf| {
-            let name = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            let name =
+                file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
             name.rsplit_once('-').map(|(clip, _)| clip.to_owned()).unwrap_or(name)
         };
         clips.extend(files.chunk_by(|a, b| clip(a) == clip(b)).map(<[PathBuf]>::to_vec));
@@ -306,7 +322,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = Key::new(15, Purpose::new("example/originals"));
     let parts: Vec<RgbImage> = (0..n)
         .map(|i| {
-            let shot = Shot { shift: [0.0; 2], scratch: i % 2 == 0, noise: [0.0, 1.0, 3.0][i as usize % 3] };
+            let shot = Shot {
+                shift: [0.0; 2],
+                scratch: i % 2 == 0,
+                noise: [0.0, 1.0, 3.0][i as usize % 3],
+            };
             jpeg(&render(i, &shot, 300, &mut key.stream(0, i)), 92)
         })
         .collect();
@@ -332,7 +352,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let overhangs = [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 1.0];
     curve(&kinds, "overhang, at most", &overhangs, |c, t| {
-        let all = Comparison { evidence: c.evidence.map(|e| Evidence { overhang: 0.0, ..e }), ..*c };
+        let all =
+            Comparison { evidence: c.evidence.map(|e| Evidence { overhang: 0.0, ..e }), ..*c };
         all.certain() && c.evidence.is_some_and(|e| e.overhang <= t)
     });
     Ok(())

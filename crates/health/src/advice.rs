@@ -13,8 +13,8 @@ const MONOTONOUS: f64 = 0.5;
 pub(crate) fn advice(health: &Health) -> Vec<String> {
     let mut advice = Vec::new();
     leaks(health, &mut advice);
-    near_copies(health, &mut advice);
     labels(health, &mut advice);
+    near_copies(health, &mut advice);
     drifts(health, &mut advice);
     unreadable(health, &mut advice);
     counts(health, &mut advice);

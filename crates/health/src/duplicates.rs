@@ -235,12 +235,7 @@ pub(crate) fn same_content(
     pairs
 }
 
-pub(crate) fn duplicate(
-    dataset: &Dataset,
-    a: usize,
-    b: usize,
-    likeness: Likeness,
-) -> Duplicate {
+pub(crate) fn duplicate(dataset: &Dataset, a: usize, b: usize, likeness: Likeness) -> Duplicate {
     let (first, second) = (&dataset.samples()[a], &dataset.samples()[b]);
     Duplicate {
         a: first.id.clone(),
@@ -430,8 +425,7 @@ fn like(dataset: &Dataset, pictures: &[Scanned], found: Found, likeness: Likenes
 
 fn variety(dataset: &Dataset, pictures: &[Scanned], group: &[usize]) -> Vec<Variety> {
     // By split and class: the members of each group.
-    let mut cells: BTreeMap<(Option<Split>, u32), BTreeMap<usize, usize>> =
-        BTreeMap::new();
+    let mut cells: BTreeMap<(Option<Split>, u32), BTreeMap<usize, usize>> = BTreeMap::new();
     for (position, picture) in pictures.iter().enumerate() {
         let sample = &dataset.samples()[picture.index];
         let cell = cells.entry((sample.split, sample.label)).or_default();

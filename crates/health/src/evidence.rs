@@ -191,9 +191,7 @@ fn moved(other: &Plane, pose: &Pose, places: &[Option<(f32, f32)>], first: &Plan
 /// Whether registration moves pixels by a part of a pixel somewhere, so that it interpolates.
 fn moves(pose: &Pose, side: u32) -> bool {
     let pixels = side as f32 / 2.0;
-    (0..2).any(|axis| {
-        pixels * ((pose.scale[axis] - 1.0).abs() + pose.shift[axis].abs()) > 0.25
-    })
+    (0..2).any(|axis| pixels * ((pose.scale[axis] - 1.0).abs() + pose.shift[axis].abs()) > 0.25)
 }
 
 /// The corners of the tiles, half a tile apart, that both pictures cover.

@@ -47,12 +47,7 @@ pub enum NearCopies {
 /// # Errors
 /// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder
 /// already has a manifest, [`Error::Write`].
-pub fn fix(
-    health: &Health,
-    dataset: &Dataset,
-    folder: &Path,
-    near: NearCopies,
-) -> Result<Fixed> {
+pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) -> Result<Fixed> {
     let manifest = folder.join("manifest.csv");
     let left_out_list = folder.join("left-out.csv");
     for path in [&manifest, &left_out_list] {
@@ -108,11 +103,7 @@ pub fn fix(
     Ok(fixed)
 }
 
-fn reasons(
-    health: &Health,
-    dataset: &Dataset,
-    near: NearCopies,
-) -> BTreeMap<usize, &'static str> {
+fn reasons(health: &Health, dataset: &Dataset, near: NearCopies) -> BTreeMap<usize, &'static str> {
     let mut reasons: BTreeMap<usize, &'static str> = BTreeMap::new();
     for finding in health.unreadable.iter().filter_map(|f| f.sample) {
         reasons.insert(finding, "unreadable");
@@ -129,8 +120,10 @@ fn reasons(
             }
         }
     }
-    let same_pixels =
-        health.duplicates.iter().filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels));
+    let same_pixels = health
+        .duplicates
+        .iter()
+        .filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels));
     for group in groups(same_pixels.map(|d| d.pair)) {
         let mut kept: HashSet<Option<Split>> = HashSet::new();
         for index in group {

@@ -165,7 +165,8 @@ pub fn inspect(
         Some(projected) => neighbours(dataset, &pictures, projected, &mut notes),
         None => Vec::new(),
     };
-    let Duplicates { pairs, near, variety } = duplicates::find(dataset, &pictures, &neighbours, stop)?;
+    let Duplicates { pairs, near, variety } =
+        duplicates::find(dataset, &pictures, &neighbours, stop)?;
     let mut health = counted(dataset, pictures.iter().map(|p| p.index), findings, pairs);
     health.notes = notes;
     health.near_copies = near;

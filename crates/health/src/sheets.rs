@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use taper_data::Dataset;
-use taper_plot::{Sheet, Tile};
+use taper_plot::{Sheet, Tile, isolated};
 
 use crate::{Duplicate, Health, Result, file::write_whole, look::scaled};
 
@@ -47,7 +47,7 @@ fn pairs(title: &str, dataset: &Dataset, pairs: &[&Duplicate]) -> Sheet {
     sheet.subtitle = shown(pairs.len(), PAIRS, "pair", "pairs");
     for pair in pairs.iter().take(PAIRS) {
         let side = sheet.side();
-        let first = format!("{} · {}", class(dataset, pair.pair.0), pair.likeness);
+        let first = format!("{} · {}", pair.likeness, isolated(&class(dataset, pair.pair.0)));
         sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
         let label = class(dataset, pair.pair.1);
         sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
@@ -60,14 +60,18 @@ fn near_copies(health: &Health, dataset: &Dataset) -> Sheet {
     let n = health.near_copies.len();
     let mut sheet = Sheet {
         title: "Nearly the same picture: copies, or two shots of one thing?".into(),
-        subtitle: format!("{}, closest first · nothing is left out for it", shown(n, PAIRS, "pair", "pairs")),
+        subtitle: format!(
+            "{}, closest first · kept unless asked otherwise",
+            shown(n, PAIRS, "pair", "pairs")
+        ),
         columns: 4,
         group: 2,
         ..Sheet::default()
     };
     for pair in health.near_copies.iter().take(PAIRS) {
         let side = sheet.side();
-        let first = format!("{} · distance {:.3}", class(dataset, pair.pair.0), pair.distance);
+        let of_first = isolated(&class(dataset, pair.pair.0));
+        let first = format!("distance {:.3} · {of_first}", pair.distance);
         sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
         let label = class(dataset, pair.pair.1);
         sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
@@ -85,8 +89,8 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
     for error in health.label_errors.iter().take(PAIRS) {
         let text = format!(
             "{}, looks like {} ({:.0} %)",
-            error.label,
-            error.looks_like,
+            isolated(&error.label),
+            isolated(&error.looks_like),
             100.0 * error.probability
         );
         let side = sheet.side();
@@ -134,7 +138,7 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
                 match spread(k, OF_EACH, members.len()).and_then(|k| members.get(k)) {
                     Some(index) => {
                         let mut tile = tile(dataset, *index, side, String::new());
-                        tile.caption = vec![format!("{split} {}", class(dataset, *index))];
+                        tile.caption = vec![class(dataset, *index)];
                         sheet.tiles.push(tile);
                     }
                     None => sheet.tiles.push(Tile::default()),

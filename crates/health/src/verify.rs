@@ -170,9 +170,8 @@ impl<T: Send> Store<T> {
 /// Registers thumbnails, unchanged and mirrored.
 fn thumbnails(a: &Thumbnail, b: &Thumbnail) -> Option<(Fit, bool)> {
     let alike = likeness(a, b);
-    let [a, b] = [a, b].map(|thumbnail| {
-        Plane::new(SIDE, thumbnail.luma.iter().map(|v| f32::from(*v)).collect())
-    });
+    let [a, b] = [a, b]
+        .map(|thumbnail| Plane::new(SIDE, thumbnail.luma.iter().map(|v| f32::from(*v)).collect()));
     // Only the orientation that looks alike, or both if neither does: then an embedding found them.
     let worth = |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
     let straight = worth(0).then(|| coarse(&a, &b)).flatten().map(|fit| (fit, false));

@@ -11,7 +11,9 @@ use std::{
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use taper_core::random::{Key, Purpose, Stream};
 use taper_data::{FolderUse, open_folder};
-use taper_health::{Health, Likeness, Strength, Watch, NearCopies, draw_sheets, fix, inspect, quick};
+use taper_health::{
+    Health, Likeness, NearCopies, Strength, Watch, draw_sheets, fix, inspect, quick,
+};
 use taper_picture::DefectKind;
 use taper_testing::pictures::{PictureSet, picture_sets};
 
@@ -228,7 +230,10 @@ fn what_is_planted_is_found(set: &PictureSet) {
     for path in planted.corrupt.keys().chain(planted.copies.values()).chain(planted.labels.keys()) {
         assert!(!manifest.contains(&format!("/{path},")), "{path}");
     }
-    assert!(fix(&health, &dataset, &out.path().join("clean"), NearCopies::Keep).is_err(), "overwritten");
+    assert!(
+        fix(&health, &dataset, &out.path().join("clean"), NearCopies::Keep).is_err(),
+        "overwritten"
+    );
 
     let quick = quick(&dataset, &Watch::default()).unwrap();
     assert!(quick.label_conflicts.len() >= 2 && quick.drift.is_empty());

@@ -65,12 +65,7 @@ struct Run {
     script: Script,
 }
 
-fn lay_out<'a>(
-    text: &str,
-    size: f32,
-    bold: bool,
-    fonts: impl FnOnce() -> &'a Fonts,
-) -> Letters {
+fn lay_out<'a>(text: &str, size: f32, bold: bool, fonts: impl FnOnce() -> &'a Fonts) -> Letters {
     let mut ink = Ink { path: PathBuilder::new(), pictures: Vec::new(), x: 0.0, size, bold };
     // Most texts: they look the same everywhere, and no font has to be searched for.
     if text.chars().all(typeface::has) {
@@ -79,8 +74,7 @@ fn lay_out<'a>(
     }
     let fonts = fonts();
     // Control characters have no form, and no direction.
-    let text: String =
-        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let paragraph = ParagraphBidiInfo::new(&text, None);
     let (levels, stretches) = paragraph.visual_runs(0..text.len());
     for stretch in stretches {
@@ -117,9 +111,7 @@ fn runs(text: &str, stretch: Range<usize>, bold: bool, fonts: &Fonts) -> Vec<Run
             None => last.unwrap_or(Source::Embedded),
             Some(_) if all(&typeface::has) => Source::Embedded,
             Some(first) => match last {
-                Some(Source::System(id))
-                    if all(&|c| fonts.shows(id, c)) && !is_emoji(first) =>
-                {
+                Some(Source::System(id)) if all(&|c| fonts.shows(id, c)) && !is_emoji(first) => {
                     Source::System(id)
                 }
                 _ => fonts.find(first, bold).map_or(Source::Nowhere, Source::System),
@@ -263,11 +255,14 @@ impl Ink {
         let number = format!("{:04X}", u32::from(letter));
         let number = if number.len() > 4 { format!("{number:0>6}") } else { number };
         let (upper, lower) = number.split_at(number.len() / 2);
-        let digits = 0.4 * self.size;
+        // Large enough to be read where the text is small, too.
+        let digits = (0.42 * self.size).max(6.0);
+        let (height, gap, rim) = (0.72 * digits, 0.24 * digits, 0.1 * digits);
         let widest = [upper, lower].map(|row| typeface::advance(row, digits, false));
-        let inside = widest[0].max(widest[1]) + 0.14 * self.size;
-        let (left, top, rim) = (self.x + 0.06 * self.size, -0.78 * self.size, 0.05 * self.size);
-        let (right, bottom) = (left + inside, 0.08 * self.size);
+        let inside = widest[0].max(widest[1]) + 2.0 * gap;
+        let left = self.x + 0.06 * self.size;
+        let (right, bottom) = (left + inside, gap);
+        let top = -(2.0 * height + 2.0 * gap);
         // The inner edge runs the other way round, so that the box is not filled.
         let corners = [(left, top), (right, top), (right, bottom), (left, bottom)];
         let inner = [
@@ -281,11 +276,11 @@ impl Ink {
             edge[1..].iter().for_each(|corner| self.path.line_to(corner.0, corner.1));
             self.path.close();
         }
-        for (row, width, y) in [(upper, widest[0], -0.41), (lower, widest[1], -0.02)] {
+        for (row, width, y) in [(upper, widest[0], -(height + gap)), (lower, widest[1], 0.0)] {
             let mut path = PathBuilder::new();
             let x = left + (inside - width) / 2.0;
             typeface::outline(row, digits, false, x, &mut path);
-            let place = Transform::from_translate(0.0, y * self.size);
+            let place = Transform::from_translate(0.0, y);
             if let Some(row) = path.finish().and_then(|path| path.transform(place)) {
                 self.path.push_path(&row);
             }

@@ -225,9 +225,5 @@ fn places_to_cut(text: &str) -> Vec<usize> {
 /// A name for use within a sentence: one that is written from right to left must not pull the words
 /// around it along.
 pub(crate) fn isolated(name: &str) -> String {
-    if letters::has_right_to_left(name) {
-        format!("\u{2068}{name}\u{2069}")
-    } else {
-        name.into()
-    }
+    if letters::has_right_to_left(name) { format!("\u{2068}{name}\u{2069}") } else { name.into() }
 }

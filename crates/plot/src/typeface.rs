@@ -25,7 +25,13 @@ pub(crate) fn has(letter: char) -> bool {
 
 /// Appends letters to a path, the first at `x` and in reading order from left to right; returns
 /// where the next one goes. Letters that the fonts do not have are passed over.
-pub(crate) fn outline(text: &str, size: f32, bold: bool, start: f32, path: &mut PathBuilder) -> f32 {
+pub(crate) fn outline(
+    text: &str,
+    size: f32,
+    bold: bool,
+    start: f32,
+    path: &mut PathBuilder,
+) -> f32 {
     let Some(face) = face(bold) else { return start };
     let scale = size / f32::from(face.units_per_em());
     let mut x = start;

@@ -75,7 +75,8 @@ fn verticals_cross_neither_headings_nor_legends() {
             .map(|l| (number(l, "y1"), number(l, "y2")))
             .collect();
         assert_eq!(lines.len(), 3 * count);
-        let headings = picture.svg().lines().filter(|l| l.starts_with("<text") && l.contains(">y<"));
+        let headings =
+            picture.svg().lines().filter(|l| l.starts_with("<text") && l.contains(">y<"));
         let headings: Vec<f64> = headings.map(|l| number(l, "y")).collect();
         assert_eq!(headings.len(), 3);
         for y in headings {

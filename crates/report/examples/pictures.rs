@@ -51,14 +51,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     one.draw().save(&folder, "curves-one")?;
 
     let scripts = [
-        "cat", "Größe", "Ελιά", "Берёза", "猫", "日本語の名前", "고양이", "قطة سوداء", "חתול שחור",
-        "बिल्ली", "แมว", "😺 emoji 👍🏽",
+        "cat",
+        "Größe",
+        "Ελιά",
+        "Берёза",
+        "猫",
+        "日本語の名前",
+        "고양이",
+        "قطة سوداء",
+        "חתול שחור",
+        "बिल्ली",
+        "แมว",
+        "😺 emoji 👍🏽",
     ];
     for k in [2, 3, 5, 12, 37, 40, 120, 1000] {
         let names = match k {
             2 => vec!["healthy".into(), "Phytophthora infestans (late blight)".into()],
             3 => ["paper", "rock", "scissors"].map(String::from).to_vec(),
-            5 => ["حجر", "ورقة", "مقص", "石头", "very ".repeat(60).trim_end()].map(String::from).to_vec(),
+            5 => ["حجر", "ورقة", "مقص", "石头", "very ".repeat(60).trim_end()]
+                .map(String::from)
+                .to_vec(),
             12 => scripts.map(String::from).to_vec(),
             40 => (0..k).map(|c| format!("{} {c}", scripts[c % scripts.len()])).collect(),
             _ => (0..k).map(|c| format!("species {c} & <kin>")).collect(),
