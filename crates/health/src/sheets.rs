@@ -1,6 +1,9 @@
 //! Contact sheets of the findings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use taper_data::Dataset;
 use taper_plot::{Sheet, Tile, isolated};
@@ -127,12 +130,14 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
         ..Sheet::default()
     };
     let side = sheet.side();
+    // No picture is shown twice, nor under two names.
+    let copies: HashSet<usize> = health.duplicates.iter().map(|d| d.pair.1).collect();
     for label in 0..dataset.classes().len().min(8) as u32 {
         for split in [Split::Train, other] {
             let members: Vec<usize> = dataset
                 .indices(Some(split))
                 .into_iter()
-                .filter(|i| dataset.samples()[*i].label == label)
+                .filter(|i| dataset.samples()[*i].label == label && !copies.contains(i))
                 .collect();
             for k in 0..OF_EACH {
                 match spread(k, OF_EACH, members.len()).and_then(|k| members.get(k)) {
@@ -187,5 +192,21 @@ fn tile(dataset: &Dataset, index: usize, side: u32, text: String) -> Tile {
             Tile { width, height, pixels, caption }
         }
         Err(_) => Tile { caption, ..Tile::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn each_of_few_pictures_is_shown_once() {
+        for n in 0..12 {
+            let mut shown: Vec<usize> = (0..4).filter_map(|k| spread(k, 4, n)).collect();
+            assert_eq!(shown.len(), n.min(4));
+            assert!(shown.iter().all(|k| *k < n));
+            shown.dedup();
+            assert_eq!(shown.len(), n.min(4));
+        }
     }
 }
