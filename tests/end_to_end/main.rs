@@ -9,6 +9,7 @@ mod bad_input;
 mod cuda;
 mod flags;
 mod inspect;
+mod inspect_claims;
 mod interruptions;
 mod kernels;
 mod layouts;

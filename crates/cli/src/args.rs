@@ -205,6 +205,9 @@ pub(crate) struct InspectArgs {
     /// Write a cleaned manifest into this folder; originals are never touched.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) fix: Option<PathBuf>,
+    /// With --fix, also leave out near copies, which may be two shots of one thing.
+    #[arg(long, requires = "fix")]
+    pub(crate) fix_near: bool,
     /// Where health.json and the contact sheets go [default: runs/DATA-health-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use taper_core::OutOfRange;
-use taper_health::{draw_sheets, fix};
+use taper_health::{NearCopies, draw_sheets, fix};
 use taper_run::{EmbedWith, OutFolder, Session, check_present, open_data_with, remarks_of};
 use taper_sources::FolderUse;
 
@@ -55,7 +55,10 @@ pub(crate) fn inspect(
     let sheets: Vec<PathBuf> =
         sheets.iter().filter_map(|sheet| Some(out.join(sheet.file_name()?))).collect();
     let fixed = match &args.fix {
-        Some(folder) => Some(fix(&health, &dataset, folder).map_err(taper_run::Error::from)?),
+        Some(folder) => {
+            let near = if args.fix_near { NearCopies::LeaveOut } else { NearCopies::Keep };
+            Some(fix(&health, &dataset, folder, near).map_err(taper_run::Error::from)?)
+        }
         None => None,
     };
     if args.reply.json {

@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     };
     errors::called(name);
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
-        // Refused certificates are in the error itself.
-        .unwrap_or_else(|_| "warn,rustls_platform_verifier=off".into());
+        // Refused certificates are in the error itself, and a damaged font is not the user's concern.
+        .unwrap_or_else(|_| "warn,rustls_platform_verifier=off,fontdb=off,rustybuzz=off".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use taper_train::{EpochReport, Progress};
 
 use crate::errors::in_flags;
@@ -45,6 +45,16 @@ impl Console {
     }
 }
 
+/// `104/s`, `3.2/s`, `0.05/s`: three digits at most before the rest is noise.
+fn per_second(rate: f64) -> String {
+    match rate {
+        rate if !rate.is_finite() => "–/s".into(),
+        rate if rate >= 10.0 => format!("{rate:.0}/s"),
+        rate if rate >= 1.0 => format!("{rate:.1}/s"),
+        rate => format!("{rate:.2}/s"),
+    }
+}
+
 impl Work {
     fn rate(&self) -> f64 {
         self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
@@ -68,9 +78,13 @@ impl Progress for Console {
         }
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::new(total);
-            let template = "{msg:9} {wide_bar} {pos}/{len} {prefix}, {per_sec}, {eta} left";
+            let template = "{msg:9} {wide_bar} {pos}/{len} {prefix}, {rate}, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("━━ "));
+                let rate = |state: &ProgressState, w: &mut dyn std::fmt::Write| {
+                    // Writing to the bar's line cannot fail.
+                    let _ = w.write_str(&per_second(state.per_sec()));
+                };
+                bar.set_style(style.with_key("rate", rate).progress_chars("━━ "));
             }
             bar.set_message(work.to_owned());
             bar.set_prefix(unit);
@@ -100,13 +114,12 @@ impl Progress for Console {
                 work.told = Instant::now();
                 let left = (work.total - work.done) as f64 / work.rate().max(1e-9);
                 eprintln!(
-                    "{}: {}/{} {}, {:.1} {}/s, {left:.0} s left",
+                    "{}: {}/{} {}, {}, {left:.0} s left",
                     work.name,
                     work.done,
                     work.total,
                     work.unit,
-                    work.rate(),
-                    work.unit
+                    per_second(work.rate()),
                 );
             }
             None => {}
@@ -135,12 +148,30 @@ impl Progress for Console {
         }
         let seconds = work.started.elapsed().as_secs_f64();
         eprintln!(
-            "{}: {} {} in {seconds:.1} s ({:.1} {}/s)",
+            "{}: {} {} in {seconds:.1} s ({})",
             work.name,
             work.done,
             work.unit,
-            work.rate(),
-            work.unit
+            per_second(work.rate()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::per_second;
+
+    #[test]
+    fn rates_are_short() {
+        for (rate, text) in [
+            (104.326_234_234, "104/s"),
+            (12_345.6, "12346/s"),
+            (9.96, "10.0/s"),
+            (3.21, "3.2/s"),
+            (0.051, "0.05/s"),
+            (f64::INFINITY, "–/s"),
+        ] {
+            assert_eq!(per_second(rate), text);
+        }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn advice(health: &Health) -> Vec<String> {
     let mut advice = Vec::new();
     leaks(health, &mut advice);
     labels(health, &mut advice);
+    near_copies(health, &mut advice);
     drifts(health, &mut advice);
     unreadable(health, &mut advice);
     counts(health, &mut advice);
@@ -47,7 +48,8 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
     let same = health
         .duplicates
         .iter()
-        .filter(|d| !d.across_splits && d.same_label && d.likeness == Likeness::Exact)
+        .filter(|d| !d.across_splits && d.same_label)
+        .filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels))
         .count();
     if same > 0 {
         let first = health.duplicates.iter().find(|d| !d.across_splits && d.same_label);
@@ -63,6 +65,17 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
             example(same, first.map(|d| &d.b)),
         ));
     }
+}
+
+fn near_copies(health: &Health, advice: &mut Vec<String>) {
+    let n = health.near_copies.len();
+    let Some(first) = health.near_copies.first() else { return };
+    advice.push(format!(
+        "near copies: {} nearly the same in two splits or with two labels ({} and {}): perhaps frames of one clip or shots of one object, so look at near-copies.png; keep shots that belong together in one split (`group_by` REGEX); `fix` DIR keeps them, and `fix_near` leaves them out",
+        plural(n, "pair of pictures is", "pairs of pictures are"),
+        first.a,
+        first.b,
+    ));
 }
 
 fn labels(health: &Health, advice: &mut Vec<String>) {

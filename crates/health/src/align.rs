@@ -37,7 +37,7 @@ impl Plane {
     }
 
     /// The value between pixels, and its slope along both axes; none outside.
-    fn at(&self, x: f32, y: f32) -> Option<[f32; 3]> {
+    pub(crate) fn at(&self, x: f32, y: f32) -> Option<[f32; 3]> {
         let last = (self.side - 1) as f32;
         if !(0.0..=last).contains(&x) || !(0.0..=last).contains(&y) {
             return None;
@@ -120,7 +120,7 @@ pub(crate) fn refine(a: &Plane, b: &Plane, mut pose: Pose, steps: usize) -> Opti
 }
 
 /// The largest side of a plane.
-pub(crate) const MAX_SIDE: usize = 128;
+pub(crate) const MAX_SIDE: usize = 256;
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 8];

@@ -1,27 +1,28 @@
-//! The same picture twice: byte for byte, or except for size, crop, encoding and mirroring.
+//! The same picture twice: byte for byte, or except for size, crop, encoding and mirroring; and
+//! pictures that are nearly the same without being copies for certain.
 //!
-//! Three stages, each more expensive and stricter than the one before: perceptual hashes and low
+//! Stages, each more expensive and stricter than the one before: perceptual hashes and low
 //! frequencies find candidates (and embeddings those that cropping hid from them), registration of
-//! thumbnails rejects those that merely look alike, and registration of the pictures themselves
-//! decides.
+//! thumbnails rejects those that merely look alike, registration of the pictures themselves finds
+//! near copies, and an examination in detail tells which of them are copies for certain.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rayon::prelude::*;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
+use taper_core::Split;
 use taper_data::Dataset;
 
 use crate::{
-    Error, Result,
-    align::{Fit, Plane, Pose, coarse, refine},
-    look::{SIDE, likeness, luma, scaled},
+    Error, Evidence, Result,
+    look::{SIDE, likeness},
     scan::Scanned,
+    verify::{Found, verify},
 };
 
 /// In what sense two pictures are the same.
@@ -30,15 +31,33 @@ use crate::{
 pub enum Likeness {
     /// The same content, byte for byte.
     Exact,
+    /// The same pixels in another file.
+    Pixels,
     /// The same picture, re-encoded or rescaled.
-    Near,
+    Reencoded,
     /// The same picture, and one of the two shows a part of the other.
     Crop,
     /// The same picture, mirrored left to right.
     Mirror,
+    /// Nearly the same picture, though not for certain: perhaps another shot of the same thing.
+    Near,
 }
 
-/// Two pictures that are the same.
+/// As people read it: "re-encoded", "mirrored".
+impl fmt::Display for Likeness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Likeness::Exact => "the same file",
+            Likeness::Pixels => "the same pixels",
+            Likeness::Reencoded => "re-encoded",
+            Likeness::Crop => "cropped",
+            Likeness::Mirror => "mirrored",
+            Likeness::Near => "nearly the same",
+        })
+    }
+}
+
+/// Two pictures that are the same, or nearly.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Duplicate {
     /// One picture.
@@ -48,6 +67,9 @@ pub struct Duplicate {
     /// The difference after registration, in standard deviations of the luma: 0 for the same
     /// pixels, about 1 for pictures that have nothing in common.
     pub distance: f32,
+    /// What the decision rests on; none if the pixels are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     /// Whether they are in different splits: a leak.
     pub across_splits: bool,
     /// How they are the same.
@@ -78,28 +100,22 @@ pub struct Variety {
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Duplicates {
-    /// Same content or same picture; across splits, across classes, or exact.
+    /// The same picture for certain; across splits, across classes, or with the same pixels.
     pub(crate) pairs: Vec<Duplicate>,
+    /// Nearly the same, closest first; across splits or across classes.
+    pub(crate) near: Vec<Duplicate>,
     pub(crate) variety: Vec<Variety>,
 }
 
 /// A pair is examined if its low frequencies are at least this similar, or its hashes differ in at
 /// most this many bits.
-const CANDIDATE_LIKENESS: f32 = 0.8;
+pub(crate) const CANDIDATE_LIKENESS: f32 = 0.8;
 const CANDIDATE_BITS: u32 = 26;
 /// How many candidates in earlier splits are examined for each picture.
 const CANDIDATES: usize = 12;
 /// Candidates of other classes in the same split, of which there are many more.
 const STRANGERS: usize = 4;
 const STRANGER_LIKENESS: f32 = 0.9;
-/// The largest difference of registered thumbnails for which the pictures themselves are compared.
-const COARSE: f32 = 0.35;
-/// Side at which pictures are compared.
-const FINE_SIDE: u32 = 128;
-/// The largest difference of registered pictures that count as the same. For rock-paper-scissors,
-/// copies that were re-encoded, scaled, cropped by up to 8 % a side or mirrored differ by at most
-/// 0.1, the most similar pictures of different hands by 0.36.
-const SAME: f32 = 0.16;
 /// How alike thumbnails within a split and class must be to count as nearly identical: likeness of
 /// the low frequencies, and root mean square of the difference in grey levels.
 const TWIN_LIKENESS: f32 = 0.995;
@@ -115,24 +131,33 @@ pub(crate) fn find(
     neighbours: &[(usize, usize)],
     stop: &AtomicBool,
 ) -> Result<Duplicates> {
-    let mut found = exact(dataset, pictures);
+    let mut pairs = exact(dataset, pictures);
+    let same: HashSet<(usize, usize)> = pairs.iter().map(|d| d.pair).collect();
+    pairs.extend(same_pixels(dataset, pictures, stop)?);
     let (candidates, twins) = candidates(dataset, pictures, stop)?;
     let mut group = UnionFind::new(pictures.len());
     for (a, b) in twins {
         group.join(a, b);
     }
-    let same: std::collections::HashSet<(usize, usize)> = found.iter().map(|d| d.pair).collect();
     let mut all: Vec<(usize, usize)> =
         candidates.into_iter().chain(neighbours.iter().copied()).collect();
     all.iter_mut().for_each(|pair| *pair = (pair.0.min(pair.1), pair.0.max(pair.1)));
     all.sort_unstable();
     all.dedup();
     // Pictures with the same content have the same neighbours: one of them stands for all.
-    all.retain(|(a, b)| pictures[*a].digest != pictures[*b].digest && !same.contains(&(*a, *b)));
-    let near = verify(dataset, pictures, &all, stop)?;
+    all.retain(|(a, b)| {
+        let indices = (pictures[*a].index, pictures[*b].index);
+        pictures[*a].digest != pictures[*b].digest
+            && !same.contains(&indices)
+            && !pairs.iter().any(|d| d.likeness == Likeness::Pixels && d.pair == indices)
+    });
+    let found = verify(dataset, pictures, &all, stop)?;
     let group: Vec<usize> = (0..pictures.len()).map(|i| group.root(i)).collect();
-    found.extend(strongest(dataset, pictures, &group, &found, near));
-    found.sort_by(|a, b| {
+    let (certain, near): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|f| f.certain());
+    let certain = unrivalled(dataset, pictures, &pairs, certain);
+    pairs.extend(certain.into_iter().map(|f| like(dataset, pictures, f, f.likeness)));
+    let near = strongest(dataset, pictures, &group, &pairs, near);
+    pairs.sort_by(|a, b| {
         (!a.across_splits, a.same_label, &a.a, &a.b).cmp(&(
             !b.across_splits,
             b.same_label,
@@ -141,7 +166,7 @@ pub(crate) fn find(
         ))
     });
     let variety = variety(dataset, pictures, &group);
-    Ok(Duplicates { pairs: found, variety })
+    Ok(Duplicates { pairs, near, variety })
 }
 
 /// Pairs with the same content.
@@ -149,8 +174,49 @@ fn exact(dataset: &Dataset, pictures: &[Scanned]) -> Vec<Duplicate> {
     let digests = pictures.iter().map(|p| (p.index, p.digest));
     same_content(digests)
         .into_iter()
-        .map(|(a, b)| duplicate(dataset, a, b, 0.0, Likeness::Exact))
+        .map(|(a, b)| duplicate(dataset, a, b, Likeness::Exact))
         .collect()
+}
+
+/// Pairs with the same pixels in different files: of each group, the first with every other. Only
+/// pictures whose thumbnails are equal are read again.
+fn same_pixels(
+    dataset: &Dataset,
+    pictures: &[Scanned],
+    stop: &AtomicBool,
+) -> Result<Vec<Duplicate>> {
+    let mut alike: HashMap<_, Vec<usize>> = HashMap::new();
+    let mut contents = HashSet::new();
+    for (position, picture) in pictures.iter().enumerate() {
+        // One picture of each content is enough.
+        if contents.insert(picture.digest) {
+            let size = (picture.width, picture.height);
+            alike.entry((size, *picture.thumbnail.luma)).or_default().push(position);
+        }
+    }
+    let mut again: Vec<usize> = alike.into_values().filter(|a| a.len() > 1).flatten().collect();
+    again.sort_unstable();
+    let digests: Vec<Option<(usize, [u8; 32])>> = again
+        .into_par_iter()
+        .map(|position| {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let index = pictures[position].index;
+            let picture = dataset.read(index).ok()?;
+            let mut digest = Sha256::new();
+            digest.update(picture.pixels.width().to_le_bytes());
+            digest.update(picture.pixels.as_raw());
+            Some((index, digest.finalize().into()))
+        })
+        .collect();
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    Ok(same_content(digests.into_iter().flatten())
+        .into_iter()
+        .map(|(a, b)| duplicate(dataset, a, b, Likeness::Pixels))
+        .collect())
 }
 
 /// Pairs of indices with the same digest: the first of each group with every other.
@@ -169,18 +235,13 @@ pub(crate) fn same_content(
     pairs
 }
 
-pub(crate) fn duplicate(
-    dataset: &Dataset,
-    a: usize,
-    b: usize,
-    distance: f32,
-    likeness: Likeness,
-) -> Duplicate {
+pub(crate) fn duplicate(dataset: &Dataset, a: usize, b: usize, likeness: Likeness) -> Duplicate {
     let (first, second) = (&dataset.samples()[a], &dataset.samples()[b]);
     Duplicate {
         a: first.id.clone(),
         b: second.id.clone(),
-        distance,
+        distance: 0.0,
+        evidence: None,
         across_splits: first.split != second.split,
         likeness,
         same_label: first.label == second.label,
@@ -270,143 +331,72 @@ fn difference(a: &Scanned, b: &Scanned) -> f32 {
     grey.max(colour)
 }
 
-/// Registers candidates: thumbnails first, then the pictures themselves.
-fn verify(
+/// The copies without those that a far better one explains: the next frame of a slow clip passes
+/// for a cropped copy too, until the frame itself turns up.
+fn unrivalled(
     dataset: &Dataset,
     pictures: &[Scanned],
-    pairs: &[(usize, usize)],
-    stop: &AtomicBool,
-) -> Result<Vec<(usize, usize, f32, Likeness)>> {
-    let passed: Vec<(usize, usize, Fit, bool)> = pairs
-        .par_iter()
-        .filter_map(|&(i, j)| {
-            if stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let [a, b] = [i, j].map(|k| {
-                let luma = pictures[k].thumbnail.luma.iter().map(|v| f32::from(*v)).collect();
-                Plane::new(SIDE, luma)
-            });
-            let alike = likeness(&pictures[i].thumbnail, &pictures[j].thumbnail);
-            // Only the orientation that looks alike, or both if neither does: then an embedding
-            // found them.
-            let worth =
-                |k: usize| alike[k] >= CANDIDATE_LIKENESS || alike[1 - k] < CANDIDATE_LIKENESS;
-            let straight = worth(0).then(|| coarse(&a, &b)).flatten().map(|fit| (fit, false));
-            let turned =
-                worth(1).then(|| coarse(&a, &b.mirrored())).flatten().map(|fit| (fit, true));
-            [straight, turned]
-                .into_iter()
-                .flatten()
-                .min_by(|x, y| x.0.distance.total_cmp(&y.0.distance))
-                .filter(|(fit, _)| fit.distance <= COARSE)
-                .map(|(fit, mirrored)| (i, j, fit, mirrored))
-        })
-        .collect();
-    let planes: Mutex<HashMap<usize, Colours>> = Mutex::default();
-    let mut found = Vec::new();
-    // In batches, so that memory stays bounded whatever the number of candidates.
-    for portion in passed.chunks(512) {
-        // A picture that resembles many others is decoded once for all of them.
-        let mut needed: Vec<usize> = portion.iter().flat_map(|p| [p.0, p.1]).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        {
-            let mut planes = planes.lock().unwrap_or_else(|e| e.into_inner());
-            planes.retain(|k, _| needed.binary_search(k).is_ok());
-            needed.retain(|k| !planes.contains_key(k));
+    known: &[Duplicate],
+    mut copies: Vec<Found>,
+) -> Vec<Found> {
+    let split = |k: usize| dataset.samples()[pictures[k].index].split;
+    let local = |found: &Found| found.evidence.map_or(0.0, |evidence| evidence.local);
+    // Across splits it is the later picture that has found its original.
+    let judged = |(i, j): (usize, usize)| match split(i).cmp(&split(j)) {
+        std::cmp::Ordering::Equal => [i, j],
+        std::cmp::Ordering::Greater => [i, i],
+        std::cmp::Ordering::Less => [j, j],
+    };
+    let position = |index| pictures.binary_search_by_key(&index, |picture| picture.index).ok();
+    let known = known.iter().filter_map(|d| position(d.pair.0).zip(position(d.pair.1)));
+    let mut best: HashMap<usize, f32> = HashMap::new();
+    for (pair, local) in known.map(|p| (p, 0.0)).chain(copies.iter().map(|f| (f.pair, local(f)))) {
+        for end in judged(pair) {
+            let least = best.entry(end).or_insert(local);
+            *least = least.min(local);
         }
-        needed.par_iter().for_each(|k| {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Ok(picture) = dataset.read(pictures[*k].index) {
-                let colours = Colours::new(&picture.pixels);
-                planes.lock().unwrap_or_else(|e| e.into_inner()).insert(*k, colours);
-            }
-        });
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        let planes = planes.lock().unwrap_or_else(|e| e.into_inner());
-        let fine: Vec<(usize, usize, f32, Likeness)> = portion
-            .par_iter()
-            .filter_map(|(i, j, fit, mirrored)| {
-                let (a, b) = (planes.get(i)?, planes.get(j)?);
-                let (distance, pose) = a.compare(b, fit.pose, *mirrored)?;
-                let moved = pose.scale.iter().any(|s| (s - 1.0).abs() > 0.015)
-                    || pose.shift.iter().any(|s| s.abs() > 0.015);
-                let likeness = match (mirrored, moved) {
-                    (true, _) => Likeness::Mirror,
-                    (false, true) => Likeness::Crop,
-                    (false, false) => Likeness::Near,
-                };
-                Some((*i, *j, distance, likeness))
-            })
-            .filter(|found| found.2 <= SAME)
-            .collect();
-        found.extend(fine);
     }
-    Ok(found)
+    copies.retain(|found| {
+        let bound = |end: usize| 2.0 * best.get(&end).copied().unwrap_or(0.0) + 0.5;
+        judged(found.pair).into_iter().all(|end| local(found) <= bound(end))
+    });
+    copies
 }
 
-/// A picture at the size at which pictures are compared.
-struct Colours {
-    luma: Plane,
-    channels: [Plane; 3],
-}
-
-impl Colours {
-    fn new(picture: &image::RgbImage) -> Self {
-        let small = scaled(picture, FINE_SIDE, FINE_SIDE);
-        let pixels = small.as_chunks::<3>().0;
-        let side = FINE_SIDE as usize;
-        let channel = |c: usize| Plane::new(side, pixels.iter().map(|p| f32::from(p[c])).collect());
-        let luma = Plane::new(side, pixels.iter().map(|p| luma(*p)).collect());
-        Self { luma, channels: [channel(0), channel(1), channel(2)] }
-    }
-
-    /// The distance after registration, and the position of the other: the worst of luma and colour
-    /// channels, so that the same shape in another colour counts as another picture.
-    fn compare(&self, other: &Self, start: Pose, mirrored: bool) -> Option<(f32, Pose)> {
-        let turned = |plane: &Plane| if mirrored { plane.mirrored() } else { plane.clone() };
-        let fit = refine(&self.luma, &turned(&other.luma), start, 12)?;
-        let mut worst = fit.distance;
-        for (a, b) in self.channels.iter().zip(&other.channels) {
-            worst = worst.max(refine(a, &turned(b), fit.pose, 0)?.distance);
-        }
-        Some((worst, fit.pose))
-    }
-}
-
-/// Of all matches of a picture in other splits, the closest: neighbouring frames of the original
-/// look like the copy too, and one pair is enough to fix it. Of contradicting labels, those that
-/// are not explained by a closer one.
+/// Of a picture's near copies in other splits, the closest: the neighbouring frames of a clip are
+/// all nearly the same. Of near copies with two labels, those that are not explained by a closer
+/// one. What is the same for certain is known already.
 fn strongest(
     dataset: &Dataset,
     pictures: &[Scanned],
     group: &[usize],
-    exact: &[Duplicate],
-    mut near: Vec<(usize, usize, f32, Likeness)>,
+    known: &[Duplicate],
+    mut near: Vec<Found>,
 ) -> Vec<Duplicate> {
-    near.sort_by(|a, b| a.2.total_cmp(&b.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+    near.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.pair.cmp(&b.pair)));
     let split = |k: usize| dataset.samples()[pictures[k].index].split;
-    // By picture of a later split: the earlier splits in which it has been found.
-    let mut found: std::collections::HashSet<(usize, Option<taper_core::Split>)> =
-        std::collections::HashSet::new();
+    // The picture of the later split, and the split of the other.
+    let later = |i: usize, j: usize| match split(i) > split(j) {
+        true => (i, split(j)),
+        false => (j, split(i)),
+    };
+    let mut found: HashSet<(usize, Option<Split>)> = HashSet::new();
     // By picture: the closest contradiction.
     let mut closest: HashMap<usize, (usize, f32)> = HashMap::new();
     let position = |index| pictures.binary_search_by_key(&index, |picture| picture.index).ok();
-    for pair in exact.iter().filter(|pair| !pair.same_label) {
+    for pair in known {
         if let (Some(i), Some(j)) = (position(pair.pair.0), position(pair.pair.1)) {
-            closest.insert(i, (j, 0.0));
-            closest.insert(j, (i, 0.0));
+            if pair.across_splits {
+                found.insert(later(i, j));
+            } else if !pair.same_label {
+                closest.insert(i, (j, 0.0));
+                closest.insert(j, (i, 0.0));
+            }
         }
     }
-    near.retain(|&(i, j, distance, _)| {
+    near.retain(|&Found { pair: (i, j), distance, .. }| {
         if split(i) != split(j) {
-            let (later, earlier) = if split(i) > split(j) { (i, j) } else { (j, i) };
-            return found.insert((later, split(earlier)));
+            return found.insert(later(i, j));
         }
         let explained = |end: usize, other: usize| {
             closest.get(&end).is_some_and(|(partner, least)| {
@@ -420,17 +410,22 @@ fn strongest(
         }
         keep
     });
-    near.into_iter()
-        .map(|(i, j, distance, likeness)| {
-            duplicate(dataset, pictures[i].index, pictures[j].index, distance, likeness)
-        })
-        .collect()
+    near.into_iter().map(|found| like(dataset, pictures, found, Likeness::Near)).collect()
+}
+
+/// What was found, as an answer.
+fn like(dataset: &Dataset, pictures: &[Scanned], found: Found, likeness: Likeness) -> Duplicate {
+    let (i, j) = found.pair;
+    Duplicate {
+        distance: found.distance,
+        evidence: found.evidence,
+        ..duplicate(dataset, pictures[i].index, pictures[j].index, likeness)
+    }
 }
 
 fn variety(dataset: &Dataset, pictures: &[Scanned], group: &[usize]) -> Vec<Variety> {
     // By split and class: the members of each group.
-    let mut cells: BTreeMap<(Option<taper_core::Split>, u32), BTreeMap<usize, usize>> =
-        BTreeMap::new();
+    let mut cells: BTreeMap<(Option<Split>, u32), BTreeMap<usize, usize>> = BTreeMap::new();
     for (position, picture) in pictures.iter().enumerate() {
         let sample = &dataset.samples()[picture.index];
         let cell = cells.entry((sample.split, sample.label)).or_default();
@@ -442,7 +437,7 @@ fn variety(dataset: &Dataset, pictures: &[Scanned], group: &[usize]) -> Vec<Vari
             let largest = groups.iter().max_by_key(|(root, n)| (**n, std::cmp::Reverse(**root)));
             let (root, largest) = largest.map_or((0, 0), |(root, n)| (*root, *n));
             Variety {
-                split: split.map_or("all", taper_core::Split::name).into(),
+                split: split.map_or("all", Split::name).into(),
                 class: dataset.classes().name(label).unwrap_or_default().into(),
                 pictures: groups.values().sum(),
                 distinct: groups.len(),

@@ -1,7 +1,7 @@
 //! A cleaned list of the pictures. The originals are only read.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -9,7 +9,7 @@ use std::{
 use taper_core::Split;
 use taper_data::Dataset;
 
-use crate::{Error, Health, Result, file::write_whole};
+use crate::{Error, Health, Likeness, Result, file::write_whole};
 
 /// What a cleaned manifest leaves out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,19 +24,30 @@ pub struct Fixed {
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
+/// What becomes of pictures that are nearly the same as another one ([`Health::near_copies`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NearCopies {
+    /// They are kept: they may be two shots of one thing.
+    #[default]
+    Keep,
+    /// They are left out, as copies are.
+    LeaveOut,
+}
+
 /// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder,
 /// which is created if necessary.
 ///
-/// Left out are: pictures that cannot be used; of a picture in two splits, the copy in the earlier
-/// one (train before val before test), so that the test split stays unchanged; both copies of a
-/// picture with two labels; all but the first of exact duplicates within a split. Probable label
-/// errors are kept: whether they are errors is for a person to decide. Paths are relative to the
-/// folder where that is possible, else absolute.
+/// Left out are: pictures that cannot be used; of a picture in two splits, the copies in the earlier
+/// ones (train before val before test), so that the test split stays unchanged; all copies of a
+/// picture with two labels; all but the first of copies with the same pixels within a split.
+/// Probable label errors are kept, and so are near copies unless `near` says otherwise: whether
+/// they are what they seem is for a person to decide. Paths are relative to the folder where that
+/// is possible, else absolute.
 ///
 /// # Errors
 /// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder
 /// already has a manifest, [`Error::Write`].
-pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
+pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) -> Result<Fixed> {
     let manifest = folder.join("manifest.csv");
     let left_out_list = folder.join("left-out.csv");
     for path in [&manifest, &left_out_list] {
@@ -47,7 +58,7 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
     if dataset.file(0).is_none() {
         return Err(Error::NoFiles { place: dataset.place() });
     }
-    let reasons = reasons(health, dataset);
+    let reasons = reasons(health, dataset, near);
     fs::create_dir_all(folder).map_err(Error::write(folder))?;
     let base = fs::canonicalize(folder).map_err(Error::write(folder))?;
 
@@ -92,36 +103,75 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path) -> Result<Fixed> {
     Ok(fixed)
 }
 
-fn reasons(health: &Health, dataset: &Dataset) -> BTreeMap<usize, &'static str> {
+fn reasons(health: &Health, dataset: &Dataset, near: NearCopies) -> BTreeMap<usize, &'static str> {
     let mut reasons: BTreeMap<usize, &'static str> = BTreeMap::new();
     for finding in health.unreadable.iter().filter_map(|f| f.sample) {
         reasons.insert(finding, "unreadable");
     }
-    for pair in &health.label_conflicts {
-        for index in [pair.pair.0, pair.pair.1] {
-            reasons.entry(index).or_insert("the same picture has two labels");
+    let sample = |i: usize| &dataset.samples()[i];
+    for group in groups(health.duplicates.iter().map(|d| d.pair)) {
+        let labels: HashSet<u32> = group.iter().map(|i| sample(*i).label).collect();
+        let last = group.iter().map(|i| sample(*i).split).max();
+        for index in group {
+            if labels.len() > 1 {
+                reasons.entry(index).or_insert("the same picture has two labels");
+            } else if Some(sample(index).split) != last {
+                reasons.entry(index).or_insert("the same picture is in a later split");
+            }
         }
     }
-    for pair in health.duplicates.iter().filter(|d| d.across_splits && d.same_label) {
-        let (a, b) = pair.pair;
-        let split = |i: usize| dataset.samples()[i].split;
-        let earlier = if split(a) < split(b) { a } else { b };
-        reasons.entry(earlier).or_insert("the same picture is in a later split");
-    }
-    // Each exact duplicate is paired with the first picture of its group, which may have been left
-    // out already.
-    let mut kept: HashSet<(usize, Option<Split>)> = HashSet::new();
-    for pair in health.duplicates.iter().filter(|d| d.same_label && d.distance == 0.0) {
-        let (first, other) = pair.pair;
-        let split = |i: usize| dataset.samples()[i].split;
-        if !reasons.contains_key(&first) {
-            kept.insert((first, split(first)));
+    let same_pixels = health
+        .duplicates
+        .iter()
+        .filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels));
+    for group in groups(same_pixels.map(|d| d.pair)) {
+        let mut kept: HashSet<Option<Split>> = HashSet::new();
+        for index in group {
+            if !reasons.contains_key(&index) && !kept.insert(sample(index).split) {
+                reasons.insert(index, "the same picture is already in this split");
+            }
         }
-        if !reasons.contains_key(&other) && !kept.insert((first, split(other))) {
-            reasons.insert(other, "the same picture is already in this split");
+    }
+    if near == NearCopies::LeaveOut {
+        for pair in &health.near_copies {
+            let (a, b) = pair.pair;
+            if !pair.same_label {
+                reasons.entry(a).or_insert("nearly the same picture has another label");
+                reasons.entry(b).or_insert("nearly the same picture has another label");
+            } else {
+                let earlier = if sample(a).split < sample(b).split { a } else { b };
+                reasons.entry(earlier).or_insert("nearly the same picture is in a later split");
+            }
         }
     }
     reasons
+}
+
+/// The groups that pairs form, each in ascending order.
+fn groups(pairs: impl Iterator<Item = (usize, usize)>) -> Vec<BTreeSet<usize>> {
+    let mut groups: Vec<BTreeSet<usize>> = Vec::new();
+    let mut group_of: BTreeMap<usize, usize> = BTreeMap::new();
+    for (a, b) in pairs {
+        let (into, from) = match (group_of.get(&a).copied(), group_of.get(&b).copied()) {
+            (Some(x), Some(y)) => (x.min(y), Some(x.max(y))),
+            (Some(x), None) | (None, Some(x)) => (x, None),
+            (None, None) => {
+                groups.push(BTreeSet::new());
+                (groups.len() - 1, None)
+            }
+        };
+        if let Some(from) = from.filter(|from| *from != into) {
+            for moved in std::mem::take(&mut groups[from]) {
+                group_of.insert(moved, into);
+                groups[into].insert(moved);
+            }
+        }
+        for index in [a, b] {
+            group_of.insert(index, into);
+            groups[into].insert(index);
+        }
+    }
+    groups
 }
 
 /// A path from `base`, with forward slashes, or the absolute one if they have nothing in common.

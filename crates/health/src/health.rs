@@ -82,10 +82,13 @@ pub struct Health {
     pub unreadable: Vec<Finding>,
     /// Pictures that are used with a remark: misnamed.
     pub remarks: Vec<Finding>,
-    /// The same picture twice.
+    /// The same picture twice, for certain.
     pub duplicates: Vec<Duplicate>,
     /// The duplicates with two different labels.
     pub label_conflicts: Vec<Duplicate>,
+    /// Pictures of two splits, or with two labels, that are nearly the same, closest first: perhaps
+    /// copies, perhaps two shots of one thing. A person has to look.
+    pub near_copies: Vec<Duplicate>,
     /// Other splits against the training split, by name, e.g. `train-test`.
     pub drift: BTreeMap<String, Drift>,
     /// Pictures whose labels are contradicted by the others; only with embeddings.
@@ -162,9 +165,11 @@ pub fn inspect(
         Some(projected) => neighbours(dataset, &pictures, projected, &mut notes),
         None => Vec::new(),
     };
-    let Duplicates { pairs, variety } = duplicates::find(dataset, &pictures, &neighbours, stop)?;
+    let Duplicates { pairs, near, variety } =
+        duplicates::find(dataset, &pictures, &neighbours, stop)?;
     let mut health = counted(dataset, pictures.iter().map(|p| p.index), findings, pairs);
     health.notes = notes;
+    health.near_copies = near;
     health.variety = variety;
     health.drift = drift(dataset, &pictures, projected.as_ref());
     if let Some(projected) = &projected {
@@ -212,7 +217,7 @@ pub fn quick(dataset: &Dataset, watch: &Watch<'_>) -> Result<Health> {
     }
     let pairs = duplicates::same_content(digests.into_iter().flatten())
         .into_iter()
-        .map(|(a, b)| duplicates::duplicate(dataset, a, b, 0.0, Likeness::Exact))
+        .map(|(a, b)| duplicates::duplicate(dataset, a, b, Likeness::Exact))
         .collect();
     let mut health = counted(dataset, indices.into_iter(), dataset.findings().to_vec(), pairs);
     health.notes = dataset.remarks().to_vec();
@@ -259,6 +264,7 @@ fn counted(
         remarks,
         label_conflicts: duplicates.iter().filter(|d| !d.same_label).cloned().collect(),
         duplicates,
+        near_copies: Vec::new(),
         drift: BTreeMap::new(),
         label_errors: Vec::new(),
         variety: Vec::new(),

@@ -1,9 +1,12 @@
 //! Contact sheets of the findings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use taper_data::Dataset;
-use taper_plot::{Sheet, Tile};
+use taper_plot::{Sheet, Tile, isolated};
 
 use crate::{Duplicate, Health, Result, file::write_whole, look::scaled};
 
@@ -36,6 +39,7 @@ pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<
     )?;
     draw("label-conflicts.png", pairs("The same picture with two labels", dataset, &conflicts))?;
     draw("duplicates-within-splits.png", pairs("The same picture twice", dataset, &within))?;
+    draw("near-copies.png", near_copies(health, dataset))?;
     draw("label-errors.png", label_errors(health, dataset))?;
     draw("drift.png", extremes(health, dataset))?;
     Ok(files)
@@ -45,13 +49,37 @@ fn pairs(title: &str, dataset: &Dataset, pairs: &[&Duplicate]) -> Sheet {
     let mut sheet = Sheet { title: title.into(), columns: 4, group: 2, ..Sheet::default() };
     sheet.subtitle = shown(pairs.len(), PAIRS, "pair", "pairs");
     for pair in pairs.iter().take(PAIRS) {
-        let how = format!("{:?}, distance {:.3}", pair.likeness, pair.distance).to_lowercase();
         let side = sheet.side();
-        sheet.tiles.push(tile(dataset, pair.pair.0, side, how));
+        let first = format!("{} · {}", pair.likeness, isolated(&class(dataset, pair.pair.0)));
+        sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
         let label = class(dataset, pair.pair.1);
         sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
     }
     sheet
+}
+
+/// What a person has to decide: in pairs, closest first.
+fn near_copies(health: &Health, dataset: &Dataset) -> Sheet {
+    let n = health.near_copies.len();
+    let mut sheet = Sheet {
+        title: "Nearly the same picture: copies, or two shots of one thing?".into(),
+        subtitle: format!(
+            "{}, closest first · kept unless asked otherwise",
+            shown(n, PAIRS, "pair", "pairs")
+        ),
+        columns: 4,
+        group: 2,
+        ..Sheet::default()
+    };
+    for pair in health.near_copies.iter().take(PAIRS) {
+        let side = sheet.side();
+        let of_first = isolated(&class(dataset, pair.pair.0));
+        let first = format!("distance {:.3} · {of_first}", pair.distance);
+        sheet.tiles.push(tile(dataset, pair.pair.0, side, first));
+        let label = class(dataset, pair.pair.1);
+        sheet.tiles.push(tile(dataset, pair.pair.1, side, label));
+    }
+    if n == 0 { Sheet::default() } else { sheet }
 }
 
 fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
@@ -64,8 +92,8 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
     for error in health.label_errors.iter().take(PAIRS) {
         let text = format!(
             "{}, looks like {} ({:.0} %)",
-            error.label,
-            error.looks_like,
+            isolated(&error.label),
+            isolated(&error.looks_like),
             100.0 * error.probability
         );
         let side = sheet.side();
@@ -102,19 +130,20 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
         ..Sheet::default()
     };
     let side = sheet.side();
+    // No picture is shown twice, nor under two names.
+    let copies: HashSet<usize> = health.duplicates.iter().map(|d| d.pair.1).collect();
     for label in 0..dataset.classes().len().min(8) as u32 {
         for split in [Split::Train, other] {
             let members: Vec<usize> = dataset
                 .indices(Some(split))
                 .into_iter()
-                .filter(|i| dataset.samples()[*i].label == label)
+                .filter(|i| dataset.samples()[*i].label == label && !copies.contains(i))
                 .collect();
             for k in 0..OF_EACH {
-                // Spread over the class, so as not to show only its first clip.
-                match members.get(k * members.len() / OF_EACH) {
+                match spread(k, OF_EACH, members.len()).and_then(|k| members.get(k)) {
                     Some(index) => {
                         let mut tile = tile(dataset, *index, side, String::new());
-                        tile.caption = vec![format!("{split} {}", class(dataset, *index))];
+                        tile.caption = vec![class(dataset, *index)];
                         sheet.tiles.push(tile);
                     }
                     None => sheet.tiles.push(Tile::default()),
@@ -123,6 +152,12 @@ fn extremes(health: &Health, dataset: &Dataset) -> Sheet {
         }
     }
     sheet
+}
+
+/// Which of `n` pictures is the `k`-th of `shown` that are spread over them, so as not to show only
+/// the first clip; each at most once.
+fn spread(k: usize, shown: usize, n: usize) -> Option<usize> {
+    if n > shown { Some(k * n / shown) } else { (k < n).then_some(k) }
 }
 
 fn shown(n: usize, most: usize, one: &str, many: &str) -> String {
@@ -157,5 +192,21 @@ fn tile(dataset: &Dataset, index: usize, side: u32, text: String) -> Tile {
             Tile { width, height, pixels, caption }
         }
         Err(_) => Tile { caption, ..Tile::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn each_of_few_pictures_is_shown_once() {
+        for n in 0..12 {
+            let mut shown: Vec<usize> = (0..4).filter_map(|k| spread(k, 4, n)).collect();
+            assert_eq!(shown.len(), n.min(4));
+            assert!(shown.iter().all(|k| *k < n));
+            shown.dedup();
+            assert_eq!(shown.len(), n.min(4));
+        }
     }
 }

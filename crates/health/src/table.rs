@@ -1,6 +1,6 @@
 use std::fmt::{self, Write};
 
-use crate::Health;
+use crate::{Health, Likeness};
 
 /// How many findings of each kind are listed.
 const SHOWN: usize = 8;
@@ -59,6 +59,12 @@ impl Health {
         listed(f, "the same picture with two labels", self.label_conflicts.iter().map(pair))?;
         let within = self.duplicates.iter().filter(|d| !d.across_splits && d.same_label).map(pair);
         listed(f, "the same picture twice in a split", within)?;
+        let near = |across: bool| {
+            let kind = self.near_copies.iter().filter(move |d| d.across_splits == across);
+            kind.map(|d| format!("{} ~ {} (distance {:.3})", d.a, d.b, d.distance))
+        };
+        listed(f, "nearly the same picture in two splits, perhaps not copies", near(true))?;
+        listed(f, "nearly the same picture with two labels, perhaps not copies", near(false))?;
         let errors = self.label_errors.iter().map(|e| {
             let probability = 100.0 * e.probability;
             format!("{}: {}, looks like {} ({probability:.0} %)", e.path, e.label, e.looks_like)
@@ -86,8 +92,10 @@ impl Health {
 }
 
 fn pair(d: &crate::Duplicate) -> String {
-    let how = format!("{:?}", d.likeness).to_lowercase();
-    format!("{} = {} ({how}, distance {:.3})", d.a, d.b, d.distance)
+    match d.likeness {
+        Likeness::Exact | Likeness::Pixels => format!("{} = {} ({})", d.a, d.b, d.likeness),
+        how => format!("{} = {} ({how}, distance {:.3})", d.a, d.b, d.distance),
+    }
 }
 
 fn listed(

@@ -10,7 +10,9 @@ use std::{
 
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use taper_core::random::{Key, Purpose, Stream};
-use taper_health::{Health, Likeness, Strength, Watch, draw_sheets, fix, inspect, quick};
+use taper_health::{
+    Health, Likeness, NearCopies, Strength, Watch, draw_sheets, fix, inspect, quick,
+};
 use taper_picture::DefectKind;
 use taper_sources::{FolderUse, open_folder};
 use taper_testing::pictures::{PictureSet, picture_sets};
@@ -162,7 +164,7 @@ fn check(health: &Health, planted: &Planted) {
         .map(|(copy, original)| (copy.clone(), original.clone()))
         .collect();
     // Every copy with its own original, and no other picture.
-    assert_eq!(across, planted.copies);
+    assert_eq!(across, planted.copies, "{:#?}", health.near_copies);
 
     let mut conflicts: BTreeSet<&str> = BTreeSet::new();
     for (copy, original) in &planted.labels {
@@ -220,7 +222,7 @@ fn what_is_planted_is_found(set: &PictureSet) {
     health.write(&out.path().join("health.json")).unwrap();
 
     // The cleaned manifest has the original pictures, but not the planted ones.
-    let fixed = fix(&health, &dataset, &out.path().join("clean")).unwrap();
+    let fixed = fix(&health, &dataset, &out.path().join("clean"), NearCopies::Keep).unwrap();
     let left_out: usize = fixed.left_out.values().sum();
     assert_eq!(fixed.kept + left_out, health.pictures);
     assert!((5 + 12 + 8..5 + 12 + 8 + 6).contains(&left_out), "{fixed:?}");
@@ -228,7 +230,10 @@ fn what_is_planted_is_found(set: &PictureSet) {
     for path in planted.corrupt.keys().chain(planted.copies.values()).chain(planted.labels.keys()) {
         assert!(!manifest.contains(&format!("/{path},")), "{path}");
     }
-    assert!(fix(&health, &dataset, &out.path().join("clean")).is_err(), "overwritten");
+    assert!(
+        fix(&health, &dataset, &out.path().join("clean"), NearCopies::Keep).is_err(),
+        "overwritten"
+    );
 
     let quick = quick(&dataset, &Watch::default()).unwrap();
     assert!(quick.label_conflicts.len() >= 2 && quick.drift.is_empty());

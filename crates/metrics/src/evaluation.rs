@@ -21,7 +21,8 @@ pub struct Evaluation {
     /// Mean recall of the classes that have samples, 0…1
     /// (`sklearn.metrics.balanced_accuracy_score`).
     pub balanced_accuracy: f64,
-    /// Mean F1 of all classes, 0…1 (`sklearn.metrics.f1_score(average="macro")`).
+    /// Mean F1 of the classes that occur as truth or as prediction, 0…1
+    /// (`sklearn.metrics.f1_score(average="macro", zero_division=0)`).
     pub macro_f1: f64,
     /// Number of samples with NaN or infinite outputs. They have no prediction, are counted as
     /// wrong, and are missing from `confusion`.

@@ -349,6 +349,14 @@ impl Metrics {
             .collect();
         let seen: Vec<f64> =
             per_class.iter().filter(|c| c.support > 0.0).map(|c| c.recall).collect();
+        // As scikit-learn has it: a class that occurs neither as truth nor as prediction does not
+        // count.
+        let present: Vec<f64> = per_class
+            .iter()
+            .enumerate()
+            .filter(|(class, c)| c.support > 0.0 || confusion.iter().any(|row| row[*class] > 0.0))
+            .map(|(_, c)| c.f1)
+            .collect();
         let mut most: Option<(f64, usize, usize)> = None;
         for (truth, row) in confusion.iter().enumerate() {
             for (predicted, &count) in row.iter().enumerate() {
@@ -372,7 +380,7 @@ impl Metrics {
                 .top_k
                 .map(|k| TopK { k, accuracy: share(self.top_k_correct, self.weight) }),
             balanced_accuracy: seen.iter().sum::<f64>() / seen.len() as f64,
-            macro_f1: per_class.iter().map(|c| c.f1).sum::<f64>() / k as f64,
+            macro_f1: present.iter().sum::<f64>() / present.len() as f64,
             not_finite: self.not_finite,
             most_confused,
             calibration: calibration::summarise(

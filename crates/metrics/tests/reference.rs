@@ -188,3 +188,36 @@ fn saved_within_an_epoch_it_goes_on_to_the_same_bits() {
         );
     }
 }
+
+#[derive(Deserialize)]
+struct MacroCase {
+    name: String,
+    classes: usize,
+    labels: Vec<u32>,
+    predicted: Vec<usize>,
+    weights: Option<Vec<f32>>,
+    macro_f1: f64,
+}
+
+#[derive(Deserialize)]
+struct MacroReference {
+    cases: Vec<MacroCase>,
+}
+
+#[test]
+fn macro_f1_leaves_out_classes_that_never_occur() {
+    let reference: MacroReference =
+        serde_json::from_str(include_str!("reference/macro_f1.json")).unwrap();
+    assert_eq!(reference.cases.len(), 7);
+    for case in reference.cases {
+        let mut logits = vec![0.0; case.labels.len() * case.classes];
+        for (row, predicted) in logits.chunks_exact_mut(case.classes).zip(&case.predicted) {
+            row[*predicted] = 4.0;
+        }
+        let mut metrics = Metrics::new(case.classes).unwrap();
+        metrics.update(Outputs::Logits(&logits), &case.labels, case.weights.as_deref()).unwrap();
+        let names = ClassNames::new((0..case.classes).map(|c| format!("c{c}")).collect()).unwrap();
+        let evaluation = metrics.evaluation(&names).unwrap();
+        close(&case.name, evaluation.macro_f1, case.macro_f1, 1e-12);
+    }
+}

@@ -160,43 +160,38 @@ impl Figure {
         // One row for each label, in an order in which no line crosses another line's label: labels
         // extend towards the middle.
         let middle = (left + right) / 2.0;
-        let mut tops: Vec<(&Vertical, f64, f64)> =
-            self.verticals.iter().filter_map(|v| Some((v, x_axis.at(v.x)?, 0.0))).collect();
+        let mut tops: Vec<(&Vertical, f64)> =
+            self.verticals.iter().filter_map(|v| Some((v, x_axis.at(v.x)?))).collect();
         tops.sort_by(|a, b| {
             let outwards = |x: f64| if x < middle { x } else { right - x + middle };
             outwards(a.1).total_cmp(&outwards(b.1))
         });
-        for top in &mut tops {
-            y += 17.0;
-            top.2 = y - 12.0;
-        }
-        if !tops.is_empty() {
-            y += 4.0;
-        }
 
-        let (mut grids, mut panels) = (Svg::default(), Svg::default());
+        let (mut grids, mut lines, mut panels) = (Svg::default(), Svg::default(), Svg::default());
         let mut bottom = y;
         for (i, panel) in self.panels.iter().enumerate() {
             y = self.legend(&mut panels, panel, y);
+            let top = y;
+            if i == 0 && !tops.is_empty() {
+                y += 17.0 * tops.len() as f64 + 3.0;
+            }
             let area = [left, y, right - left, panel.height];
             self.panel(&mut grids, &mut panels, i, panel, area, &x_axis);
             bottom = y + panel.height;
+            // Within the charts only, so that no line crosses a heading or a legend; on top of the
+            // first one stands what they mean.
+            for (row, (vertical, x)) in tops.iter().enumerate() {
+                let from = if i == 0 { top + 17.0 * row as f64 + 3.0 } else { y };
+                lines.line([*x, from, *x, bottom], vertical.colour, 1.8, vertical.style.dash());
+                if i == 0 {
+                    vertical_label(&mut panels, vertical, (*x, from + 11.5), *x < middle);
+                }
+            }
             y = bottom + GAP;
         }
         svg.append(grids);
         // Behind text and data, which matter more.
-        for (vertical, x, top) in &tops {
-            svg.line([*x, *top, *x, bottom], vertical.colour, 1.8, vertical.style.dash());
-        }
-        for (vertical, x, top) in tops {
-            let y = top + 12.0;
-            let text = Type::new(12.5, Anchor::Start).colour(vertical.colour).bold().rim();
-            if x < middle {
-                svg.text((x + 6.0, y), &vertical.label, text);
-            } else {
-                svg.text((x - 6.0, y), &vertical.label, Type { anchor: Anchor::End, ..text });
-            }
-        }
+        svg.append(lines);
         svg.append(panels);
         for (x, label) in x_axis.ticks(10).0 {
             if let Some(x) = x_axis.at(x) {
@@ -238,6 +233,7 @@ impl Figure {
         baseline + 10.0
     }
 
+    /// One of the stacked charts, in `[left, top, width, height]`.
     fn panel(
         &self,
         grid: &mut Svg,
@@ -284,7 +280,7 @@ impl Figure {
         grid.line([left, top, left, bottom], INK, 1.2, "");
 
         // Dots at the edge may extend beyond the chart; lines outside its range are clipped.
-        svg.clip(i, [left - 1.0, top - 4.0, w + 5.0, h + 8.0]);
+        svg.clip(i, [left - 4.0, top - 4.0, w + 8.0, h + 8.0]);
         for line in &panel.lines {
             let at: Vec<Option<(f64, f64)>> =
                 line.points.iter().map(|p| Some((x_axis.at(p.0)?, y_axis.at(p.1)?))).collect();
@@ -306,5 +302,15 @@ impl Figure {
             }
         }
         svg.end_clip();
+    }
+}
+
+/// Beside the upper end of its line, towards the middle.
+fn vertical_label(svg: &mut Svg, vertical: &Vertical, (x, y): (f64, f64), rightwards: bool) {
+    let style = Type::new(12.5, Anchor::Start).colour(vertical.colour).bold().rim();
+    if rightwards {
+        svg.text((x + 6.0, y), &vertical.label, style);
+    } else {
+        svg.text((x - 6.0, y), &vertical.label, Type { anchor: Anchor::End, ..style });
     }
 }

@@ -3,6 +3,7 @@
 mod axis;
 mod error;
 mod figure;
+mod letters;
 mod mark;
 mod matrix;
 mod picture;
@@ -10,6 +11,7 @@ mod raster;
 mod sheet;
 mod style;
 mod svg;
+mod system;
 mod typeface;
 
 pub use axis::Scale;
@@ -18,6 +20,17 @@ pub use figure::{Figure, Line, Marker, Panel, Style, Vertical};
 pub use matrix::Matrix;
 pub use picture::Picture;
 pub use sheet::{Sheet, Tile};
+
+/// A name for use within a sentence, for the texts of charts: one that is written from right to left
+/// must not pull the words around it along. Names in other scripts come back as they are.
+///
+/// ```
+/// assert_eq!(taper_plot::isolated("cat"), "cat");
+/// assert_eq!(taper_plot::isolated("قطة"), "\u{2068}قطة\u{2069}");
+/// ```
+pub fn isolated(name: &str) -> String {
+    svg::isolated(name)
+}
 
 /// Colours that go well together and can be distinguished by colour-blind readers.
 pub mod colour {

@@ -149,6 +149,11 @@ fn figures(svg: &mut Svg, [x, y, cell]: [f64; 3], value: f64, share: f64, ink: &
     let count = if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") };
     if cell >= 52.0 {
         let number = Type::new((cell * 0.2).clamp(14.0, 22.0), Anchor::Middle).bold();
+        if value == 0.0 {
+            // What never happened needs no percentage.
+            let nothing = Type::new(13.0, Anchor::Middle).colour(ink);
+            return svg.text((middle.0, middle.1 + 4.5), &count, nothing);
+        }
         svg.text((middle.0, middle.1 + 1.0), &count, number.colour(ink));
         let percent = format!("{:.1} %", share * 100.0);
         let size = (cell * 0.12).clamp(10.5, 13.0);

@@ -29,10 +29,10 @@ impl Picture {
     }
 
     /// The picture as a PNG file, 8-bit RGBA, `scale` pixels for each unit of the SVG. The same
-    /// bytes for the same picture.
+    /// bytes for the same picture and the same fonts.
     ///
-    /// Letters beyond Latin, Greek and Cyrillic are left out; the SVG shows them where the viewer
-    /// has a font.
+    /// Letters beyond Latin, Greek and Cyrillic come from the machine's fonts; one that no font has
+    /// is a box with its number in Unicode. In the SVG, the viewer's fonts show them.
     ///
     /// # Errors
     /// [`Error::Scale`] if it is not above 0 or asks for more than 16,384 pixels a side.

@@ -1,13 +1,13 @@
 //! From shapes to pixels, as a viewer of the SVG file draws them.
 
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap, Rect, Stroke, StrokeDash,
-    Transform,
+    Color, FillRule, FilterQuality, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap,
+    PixmapPaint, PremultipliedColorU8, Rect, Stroke, StrokeDash, Transform,
 };
 
 use crate::{
+    letters::{Letters, letters},
     style::{Anchor, Type, rgb},
-    typeface,
 };
 
 type Rgb = [u8; 3];
@@ -116,8 +116,7 @@ impl Canvas<'_> {
     }
 
     fn text(&mut self, (x, y): (f32, f32), text: &str, style: &Type) {
-        let (outline, width) = typeface::outline(text, style.size as f32, style.bold);
-        let Some(outline) = outline else { return };
+        let Letters { outline, pictures, width } = letters(text, style.size as f32, style.bold);
         let start = match style.anchor {
             Anchor::Start => 0.0,
             Anchor::Middle => -width / 2.0,
@@ -125,12 +124,31 @@ impl Canvas<'_> {
         };
         let place = Transform::from_rotate_at(style.turn as f32, x, y)
             .pre_concat(Transform::from_translate(x + start, y));
-        let outline = outline.transform(place);
-        if style.rim {
-            let rim = Stroke { width: 4.0, line_join: LineJoin::Round, ..Stroke::default() };
-            self.stroke(outline.as_ref(), [255; 3], &rim);
+        if let Some(outline) = outline {
+            let outline = outline.transform(place);
+            if style.rim {
+                let rim = Stroke { width: 4.0, line_join: LineJoin::Round, ..Stroke::default() };
+                self.stroke(outline.as_ref(), [255; 3], &rim);
+            }
+            self.fill(outline.as_ref(), rgb(style.colour));
         }
-        self.fill(outline.as_ref(), rgb(style.colour));
+        for (picture, own) in pictures {
+            self.picture(picture, place.pre_concat(own));
+        }
+    }
+
+    /// Draws a coloured letter, antialiased.
+    fn picture(&mut self, mut picture: Pixmap, mut place: Transform) {
+        // Bilinear interpolation alone would skip pixels of a picture that is much larger.
+        while self.scale.pre_concat(place).get_scale().0 < 0.6
+            && let Some(half) = halved(&picture)
+        {
+            picture = half;
+            place = place.pre_scale(2.0, 2.0);
+        }
+        let paint = PixmapPaint { quality: FilterQuality::Bilinear, ..PixmapPaint::default() };
+        let place = self.scale.pre_concat(place);
+        self.pixels.draw_pixmap(0, 0, picture.as_ref(), &paint, place, self.clip.as_ref());
     }
 
     fn fill(&mut self, path: Option<&tiny_skia::Path>, colour: Rgb) {
@@ -147,4 +165,27 @@ impl Canvas<'_> {
             self.pixels.stroke_path(path, &paint, stroke, self.scale, self.clip.as_ref());
         }
     }
+}
+
+/// Half as wide and high: the means of two by two pixels.
+fn halved(picture: &Pixmap) -> Option<Pixmap> {
+    let (width, height) = (picture.width() / 2, picture.height() / 2);
+    let mut half = Pixmap::new(width, height)?;
+    let from = picture.pixels();
+    let stride = picture.width() as usize;
+    for (i, to) in half.pixels_mut().iter_mut().enumerate() {
+        let at = i / width as usize * 2 * stride + i % width as usize * 2;
+        let four = [at, at + 1, at + stride, at + stride + 1].map(|k| from[k]);
+        let mean = |of: fn(PremultipliedColorU8) -> u8| {
+            (four.iter().map(|p| u32::from(of(*p))).sum::<u32>() / 4) as u8
+        };
+        let [r, g, b, a] = [
+            mean(PremultipliedColorU8::red),
+            mean(PremultipliedColorU8::green),
+            mean(PremultipliedColorU8::blue),
+            mean(PremultipliedColorU8::alpha),
+        ];
+        *to = PremultipliedColorU8::from_rgba(r, g, b, a)?;
+    }
+    Some(half)
 }

@@ -2,9 +2,10 @@ use tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use crate::{
     Error, Result,
+    letters::has_right_to_left,
     mark::marked,
     style::{Anchor, FADED, GRID, INK, Type},
-    svg::{Svg, fitted},
+    svg::{Svg, fitted, fitted_end},
 };
 
 /// A photograph on a [`Sheet`].
@@ -15,9 +16,10 @@ pub struct Tile {
     /// Height in pixels.
     pub height: u32,
     /// u8 RGB, rows from the top: `width · height · 3` bytes. Without any bytes, an empty frame is
-    /// drawn, for a picture that cannot be shown.
+    /// drawn, for a picture that cannot be shown; without a caption too, the place stays blank.
     pub pixels: Vec<u8>,
-    /// Lines below the picture; text that does not fit is truncated.
+    /// Lines below the picture; of text that does not fit, the beginning is shown, or of a path the
+    /// end.
     pub caption: Vec<String>,
 }
 
@@ -91,6 +93,10 @@ impl Sheet {
                 if column > 0 {
                     x += room + self.gap(column);
                 }
+                places.push((x.round() as u32, y.round() as u32));
+                if tile.pixels.is_empty() && tile.caption.is_empty() {
+                    continue;
+                }
                 svg.rect([x - 0.5, y - 0.5, room + 1.0, room + 1.0], "#f7f8f9", Some(GRID));
                 if tile.pixels.is_empty() {
                     let middle = (x + room / 2.0, y + room / 2.0 + 4.0);
@@ -103,7 +109,6 @@ impl Sheet {
                     let at = (x, y + room + LINE * (line + 1) as f64);
                     svg.text(at, &shortened(text, 11.0, room), style);
                 }
-                places.push((x.round() as u32, y.round() as u32));
             }
             let lines = row.iter().map(|tile| tile.caption.len()).max().unwrap_or(0);
             y += room + LINE * lines as f64 + 16.0;
@@ -116,13 +121,16 @@ impl Sheet {
     }
 }
 
-/// The end of a path says more than its beginning.
+/// A caption's line: the beginning of a name says more than its end, but the end of a path more than
+/// its beginning. Folders stay in their order, whatever the direction in which they are written.
 fn shortened(text: &str, size: f64, room: f64) -> String {
-    if fitted(text, size, room) == text {
-        return text.into();
+    if !text.contains('/') {
+        return fitted(text, size, room);
     }
-    let reversed: String = text.chars().rev().collect();
-    fitted(&reversed, size, room).chars().rev().collect()
+    if has_right_to_left(text) {
+        return fitted_end(&text.replace('/', "\u{200e}/\u{200e}"), size, room);
+    }
+    fitted_end(text, size, room)
 }
 
 /// Copies a tile's pixels into the middle of its square.

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    Picture,
+    Picture, letters,
     raster::Shape,
     style::{Anchor, Type, rgb},
 };
@@ -183,34 +183,48 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Roughly how wide a text is in Roboto. Wide enough for layout, since margins are generous.
+/// How wide a text is, with a little room for viewers that have another font.
 pub(crate) fn width(text: &str, size: f64) -> f64 {
-    text.chars()
-        .map(|c| match c {
-            'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|'
-            | '(' | ')' => 0.33,
-            'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.85,
-            c if c.is_ascii_uppercase() => 0.67,
-            c if u32::from(c) > 0x2e80 => 1.0,
-            _ => 0.56,
-        })
-        .sum::<f64>()
-        * size
+    1.03 * f64::from(letters::width(text, size as f32, false))
 }
 
-/// The text, or as much of it as fits, with an ellipsis.
+/// The text, or as much of its beginning as fits, with an ellipsis.
 pub(crate) fn fitted(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.into();
     }
-    let mut short = String::new();
-    for c in text.chars() {
-        if width(&short, size) + width("…", size) + width(c.encode_utf8(&mut [0; 4]), size) > room
-        {
-            break;
-        }
-        short.push(c);
+    let short = |end: usize| format!("{}…", text[..end].trim_end());
+    let ends = places_to_cut(text);
+    let fits = ends.partition_point(|end| width(&short(*end), size) <= room);
+    short(fits.checked_sub(1).map_or(0, |last| ends[last]))
+}
+
+/// The text, or as much of its end as fits, with an ellipsis: the end of a path says more than its
+/// beginning.
+pub(crate) fn fitted_end(text: &str, size: f64, room: f64) -> String {
+    if width(text, size) <= room {
+        return text.into();
     }
-    short.truncate(short.trim_end().len());
-    short + "…"
+    let short = |start: usize| format!("…{}", text[start..].trim_start());
+    let starts = places_to_cut(text);
+    let too_long = starts.partition_point(|start| width(&short(*start), size) > room);
+    short(starts.get(too_long).copied().unwrap_or(text.len()))
+}
+
+/// Where a text may be cut, in ascending order: not between a letter and its marks. Of a text that
+/// is far too long for any picture, only both ends.
+fn places_to_cut(text: &str) -> Vec<usize> {
+    const MOST: usize = 400;
+    let places = text.char_indices().filter(|(_, c)| !letters::belongs_to_previous(*c));
+    let places: Vec<usize> = places.map(|(at, _)| at).chain([text.len()]).collect();
+    if places.len() <= 2 * MOST {
+        return places;
+    }
+    [&places[..MOST], &places[places.len() - MOST..]].concat()
+}
+
+/// A name for use within a sentence: one that is written from right to left must not pull the words
+/// around it along.
+pub(crate) fn isolated(name: &str) -> String {
+    if letters::has_right_to_left(name) { format!("\u{2068}{name}\u{2069}") } else { name.into() }
 }

@@ -1,4 +1,4 @@
-//! Letters as outlines, from the embedded fonts alone: pictures look the same on every machine,
+//! Letters as outlines, from the embedded fonts: what they have looks the same on every machine,
 //! even on one without fonts.
 
 use std::sync::OnceLock;
@@ -12,40 +12,62 @@ use ttf_parser::{
 static REGULAR: &[u8] = include_bytes!("../fonts/Roboto-Regular.ttf");
 static BOLD: &[u8] = include_bytes!("../fonts/Roboto-Bold.ttf");
 
-/// The sources of the letters' outlines. Files are tried in order, so that a second one can fill
-/// the gaps of the first.
-fn faces(bold: bool) -> &'static [Face<'static>] {
-    static FACES: [OnceLock<Vec<Face<'static>>>; 2] = [OnceLock::new(), OnceLock::new()];
-    FACES[usize::from(bold)].get_or_init(|| {
-        let file = if bold { BOLD } else { REGULAR };
-        Face::parse(file, 0).into_iter().collect()
-    })
+fn face(bold: bool) -> Option<&'static Face<'static>> {
+    static FACES: [OnceLock<Option<Face<'static>>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let parse = || Face::parse(if bold { BOLD } else { REGULAR }, 0).ok();
+    FACES[usize::from(bold)].get_or_init(parse).as_ref()
 }
 
-/// A text from the origin to the right, and how far it goes. Letters missing from all fonts are
-/// left out; there is no outline if nothing remains.
-pub(crate) fn outline(text: &str, size: f32, bold: bool) -> (Option<Path>, f32) {
-    let mut path = PathBuilder::new();
-    let mut x = 0.0;
-    let mut before: Option<(usize, GlyphId)> = None;
-    for letter in text.chars() {
-        let mut found = faces(bold).iter().enumerate();
-        let found = found.find_map(|(i, face)| Some((i, face, face.glyph_index(letter)?)));
-        let Some((i, face, glyph)) = found else { continue };
-        let scale = size / f32::from(face.units_per_em());
-        if let Some((_, left)) = before.filter(|(file, _)| *file == i) {
+/// Whether the embedded fonts have this letter.
+pub(crate) fn has(letter: char) -> bool {
+    face(false).is_some_and(|face| face.glyph_index(letter).is_some())
+}
+
+/// Appends letters to a path, the first at `x` and in reading order from left to right; returns
+/// where the next one goes. Letters that the fonts do not have are passed over.
+pub(crate) fn outline(
+    text: &str,
+    size: f32,
+    bold: bool,
+    start: f32,
+    path: &mut PathBuilder,
+) -> f32 {
+    let Some(face) = face(bold) else { return start };
+    let scale = size / f32::from(face.units_per_em());
+    let mut x = start;
+    let mut before: Option<GlyphId> = None;
+    for glyph in text.chars().filter_map(|letter| face.glyph_index(letter)) {
+        if let Some(left) = before {
             x += f32::from(kerning(face, left, glyph)) * scale;
         }
-        let mut pen = Pen { path: PathBuilder::new() };
-        face.outline_glyph(glyph, &mut pen);
         let place = Transform::from_row(scale, 0.0, 0.0, -scale, x, 0.0);
-        if let Some(outline) = pen.path.finish().and_then(|outline| outline.transform(place)) {
+        if let Some(outline) = glyph_outline(face, glyph).and_then(|path| path.transform(place)) {
             path.push_path(&outline);
         }
         x += f32::from(face.glyph_hor_advance(glyph).unwrap_or(0)) * scale;
-        before = Some((i, glyph));
+        before = Some(glyph);
     }
-    (path.finish(), x)
+    x
+}
+
+/// How far a text goes, as [`outline`] draws it.
+pub(crate) fn advance(text: &str, size: f32, bold: bool) -> f32 {
+    let Some(face) = face(bold) else { return 0.0 };
+    let mut units = 0;
+    let mut before: Option<GlyphId> = None;
+    for glyph in text.chars().filter_map(|letter| face.glyph_index(letter)) {
+        units += before.map_or(0, |left| i32::from(kerning(face, left, glyph)));
+        units += i32::from(face.glyph_hor_advance(glyph).unwrap_or(0));
+        before = Some(glyph);
+    }
+    units as f32 * size / f32::from(face.units_per_em())
+}
+
+/// A letter in the font's units, y upwards; none if it has no outline.
+pub(crate) fn glyph_outline(face: &Face<'_>, glyph: GlyphId) -> Option<Path> {
+    let mut pen = Pen { path: PathBuilder::new() };
+    face.outline_glyph(glyph, &mut pen)?;
+    pen.path.finish()
 }
 
 /// The kerning of two letters, closer (negative) or wider, in the font's units.
@@ -107,12 +129,14 @@ mod tests {
 
     #[test]
     fn letters_have_widths_and_pairs_come_closer() {
-        let width = |text| outline(text, 100.0, false).1;
+        let width = |text| advance(text, 100.0, false);
         assert!(width("W") > 2.0 * width("i"));
         assert!(width("AV") < width("A") + width("V") - 1.0, "no kerning");
-        assert_eq!(width("漢"), 0.0);
-        assert!(outline("漢", 10.0, true).0.is_none() && outline(" ", 10.0, true).0.is_none());
-        let bounds = outline("H", 100.0, true).0.unwrap().bounds();
+        assert!(has('ß') && has('Ω') && has('Я') && !has('漢'));
+        let mut path = PathBuilder::new();
+        let end = outline("HAV", 100.0, true, 10.0, &mut path);
+        assert!((end - 10.0 - advance("HAV", 100.0, true)).abs() < 1e-3);
+        let bounds = path.finish().unwrap().bounds();
         assert!(bounds.top() < -60.0 && bounds.bottom() <= 0.0, "letters stand on the line");
     }
 }

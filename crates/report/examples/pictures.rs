@@ -50,10 +50,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         Curves { epochs: epochs[..1].to_vec(), best_epoch: Some(0), stopped_epoch: None, ..curves };
     one.draw().save(&folder, "curves-one")?;
 
-    for k in [2, 3, 12, 37, 120, 1000] {
+    let scripts = [
+        "cat",
+        "Größe",
+        "Ελιά",
+        "Берёза",
+        "猫",
+        "日本語の名前",
+        "고양이",
+        "قطة سوداء",
+        "חתול שחור",
+        "बिल्ली",
+        "แมว",
+        "😺 emoji 👍🏽",
+    ];
+    for k in [2, 3, 5, 12, 37, 40, 120, 1000] {
         let names = match k {
             2 => vec!["healthy".into(), "Phytophthora infestans (late blight)".into()],
             3 => ["paper", "rock", "scissors"].map(String::from).to_vec(),
+            5 => ["حجر", "ورقة", "مقص", "石头", "very ".repeat(60).trim_end()]
+                .map(String::from)
+                .to_vec(),
+            12 => scripts.map(String::from).to_vec(),
+            40 => (0..k).map(|c| format!("{} {c}", scripts[c % scripts.len()])).collect(),
             _ => (0..k).map(|c| format!("species {c} & <kin>")).collect(),
         };
         let mut metrics = Metrics::new(k)?;

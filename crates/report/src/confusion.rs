@@ -1,5 +1,5 @@
 use taper_metrics::Evaluation;
-use taper_plot::{Matrix, Picture};
+use taper_plot::{Matrix, Picture, isolated};
 
 use crate::Result;
 
@@ -16,8 +16,8 @@ pub fn confusion(title: &str, evaluation: &Evaluation) -> Result<Picture> {
     if let Some(pair) = &evaluation.most_confused {
         subtitle += &format!(
             "  ·  most confused: {} taken for {} ({} of {})",
-            pair.truth,
-            pair.predicted,
+            isolated(&pair.truth),
+            isolated(&pair.predicted),
             pair.count,
             (pair.count / pair.share).round()
         );

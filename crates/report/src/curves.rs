@@ -88,10 +88,10 @@ impl Curves {
     }
 
     /// Draws loss, accuracy and learning rate over the epochs, as far as they were measured, with
-    /// the best and the last epoch marked.
+    /// the best and the last epoch marked. The picture counts epochs from 1, as people do.
     pub fn draw(&self) -> Picture {
         let series = |of: fn(&EpochFigures) -> Option<f64>| -> Vec<(f64, f64)> {
-            self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect()
+            self.epochs.iter().filter_map(|e| Some((counted(e.epoch), of(e)?))).collect()
         };
         let few = self.epochs.len() <= 60;
         let line = |label: &str, colour, points: Vec<(f64, f64)>| Line {
@@ -103,7 +103,7 @@ impl Curves {
             if train.is_empty() && val.is_empty() {
                 return;
             }
-            let best = self.best_epoch.map(|e| e as f64);
+            let best = self.best_epoch.map(counted);
             let best = val.iter().find(|p| Some(p.0) == best && p.1.is_finite());
             let markers = best.map(|&at| Marker {
                 label: format!("best: {:.4}", at.1),
@@ -142,16 +142,16 @@ impl Curves {
         let mut verticals = Vec::new();
         if let Some(best) = self.best_epoch {
             verticals.push(Vertical {
-                label: format!("best weights: epoch {best}"),
-                x: best as f64,
+                label: format!("best weights: epoch {}", counted(best)),
+                x: counted(best),
                 colour: colour::GREEN,
                 style: Style::Dashed,
             });
         }
         if let Some(stopped) = self.stopped_epoch {
             verticals.push(Vertical {
-                label: format!("stopped after epoch {stopped}"),
-                x: stopped as f64,
+                label: format!("stopped after epoch {}", counted(stopped)),
+                x: counted(stopped),
                 colour: colour::RED,
                 style: Style::DashDotted,
             });
@@ -159,11 +159,16 @@ impl Curves {
         let figure = Figure {
             title: self.title.clone(),
             subtitle: self.subtitle.clone(),
-            x_label: "epoch (counted from 0)".into(),
+            x_label: "epoch".into(),
             x_scale: Scale::Whole,
             panels,
             verticals,
         };
         figure.draw()
     }
+}
+
+/// An epoch as people count, from 1.
+fn counted(epoch: u64) -> f64 {
+    epoch as f64 + 1.0
 }

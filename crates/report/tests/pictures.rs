@@ -59,8 +59,8 @@ fn curves_show_what_matters() {
         ">Learning rate<",
         ">training<",
         ">validation<",
-        "best weights: epoch 1",
-        "stopped after epoch 2",
+        "best weights: epoch 2",
+        "stopped after epoch 3",
         "best: 0.7500",
         "best: 0.7000",
     ] {
