@@ -35,7 +35,9 @@ pub(crate) fn command() -> clap::Command {
         "tensorboard",
         "checkpoint_every",
     ];
-    Args::command().mut_subcommand("lr-find", |finder| {
+    // `--epochs -1` is a number out of range, not an option.
+    let numbers = |command: clap::Command| command.allow_negative_numbers(true);
+    Args::command().mut_subcommands(numbers).mut_subcommand("lr-find", |finder| {
         OF_TRAINING
             .into_iter()
             .fold(finder, |finder, name| finder.mut_arg(name, |argument| argument.hide(true)))

@@ -291,3 +291,51 @@ fn shape(name: &str) -> Result<Shape, String> {
     };
     Ok(shape)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+
+    /// The defaults that the help states, by field, without those that are described in words.
+    fn stated() -> Vec<(String, String)> {
+        let command = args::command();
+        let train = command.find_subcommand("train").unwrap();
+        let mut stated = Vec::new();
+        for argument in train.get_arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            if let Some((_, rest)) = help.split_once("[default: ")
+                && let Some((default, _)) = rest.split_once(']')
+                && !default.contains(' ')
+            {
+                stated.push((argument.get_id().to_string(), default.to_owned()));
+            }
+        }
+        stated
+    }
+
+    #[test]
+    fn the_help_states_the_defaults_of_recipes() {
+        let text = Recipe::default().to_toml().unwrap();
+        let recipe: toml::Table = text.parse().unwrap();
+        let mut compared = 0;
+        for (field, default) in stated() {
+            let own = match field.as_str() {
+                "label_smoothing" | "focal_gamma" | "class_weights" => recipe["loss"].get(&field),
+                "checkpoint_every" => recipe["checkpoints"]["every"].get("epochs"),
+                "schedule" => recipe["schedule"]["shape"].get("kind"),
+                "optimizer" => recipe["optimizer"].get("algorithm").and_then(|a| a.get("kind")),
+                field => recipe.get(field),
+            };
+            let Some(own) = own else { continue };
+            let own = own.as_str().map_or_else(|| own.to_string(), String::from);
+            let same = match (own.parse::<f64>(), default.parse::<f64>()) {
+                (Ok(own), Ok(stated)) => own == stated,
+                _ => own == default,
+            };
+            assert!(same, "--{field}: the help says {default}, recipes {own}");
+            compared += 1;
+        }
+        assert!(compared >= 15, "only {compared} defaults were compared");
+    }
+}

@@ -134,7 +134,7 @@ impl Artefact {
             figures: self.figures.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|e| fail(e.to_string()))?;
-        let bytes = tensors.into_bytes(Some((KEY, text)))?;
+        let bytes = tensors.into_bytes([(KEY, text)])?;
         write_atomically(path, &bytes).map_err(|source| Error::Io { path: path.into(), source })
     }
 

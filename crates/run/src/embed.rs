@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use serde_json::json;
@@ -9,10 +9,11 @@ use taper_picture::Finding;
 use taper_plan::Output;
 use taper_sources::FolderUse;
 use taper_train::Table;
+use taper_weights::TensorWriter;
 use taper_zoo::resolve;
 
 use crate::{
-    CheckedRecipe, Error, Features, Result, Session, extract,
+    CheckedRecipe, Error, Result, Session, extract,
     file::write_atomically,
     open_data_with,
     place::{BackboneSpec, Place},
@@ -64,8 +65,8 @@ pub struct EmbedAnswer {
 /// `classes` (arrays of text) and `taper` (how the features were computed). Of the recipe, only
 /// data, model, weights, cut, size, fit, precision, kernels, device and strict are used.
 ///
-/// The name of the file may have no other ending than `.safetensors`; a file that exists is refused, unless it may be
-/// overwritten.
+/// The name of the file may have no other ending than `.safetensors`; a file that exists is
+/// refused, unless it may be overwritten.
 ///
 /// # Errors
 /// If the data or the weights are not available, no picture can be used, or the file cannot be
@@ -134,12 +135,17 @@ pub fn embed(
         "kernels": backbone.runs_on(),
         "data": dataset.fingerprint(),
     });
-    let metadata = BTreeMap::from([
+    let metadata = [
         ("paths", json!(paths).to_string()),
         ("classes", json!(classes).to_string()),
         ("taper", how.to_string()),
-    ]);
-    write_atomically(out, &file(&features, &metadata))?;
+    ];
+    let Table { width, values, labels, .. } = &features.table;
+    let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
+    let mut tensors = TensorWriter::new();
+    tensors.i64("labels", &[labels.len()], &labels);
+    tensors.f32("features", &[labels.len(), *width], values);
+    write_atomically(out, &tensors.into_bytes(metadata)?)?;
     let findings = dataset.findings().iter().chain(&features.findings).cloned();
     let (mut remarks, unreadable): (Vec<Finding>, _) = findings.partition(Finding::usable);
     remarks.splice(0..0, remarks_of(&dataset));
@@ -156,26 +162,4 @@ pub fn embed(
         unreadable,
         remarks,
     })
-}
-
-/// The bytes of the file. The header's keys are in a fixed order, so that the same features give
-/// the same bytes.
-fn file(features: &Features, metadata: &BTreeMap<&str, String>) -> Vec<u8> {
-    let Table { width, values, labels: own_labels, .. } = &features.table;
-    let (n, width) = (own_labels.len(), *width);
-    let (labels, all) = (8 * n, 4 * n * width);
-    // The labels first: both are then aligned.
-    let header = json!({
-        "__metadata__": metadata,
-        "labels": { "dtype": "I64", "shape": [n], "data_offsets": [0, labels] },
-        "features": { "dtype": "F32", "shape": [n, width], "data_offsets": [labels, labels + all] },
-    });
-    let mut header = header.to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut bytes = Vec::with_capacity(8 + header.len() + labels + all);
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header);
-    bytes.extend(own_labels.iter().flat_map(|label| i64::from(*label).to_le_bytes()));
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    bytes
 }

@@ -82,7 +82,7 @@ impl Checkpoint {
         }
         let text = serde_json::to_string(&self.moment)
             .map_err(|e| Error::Checkpoint { path: path.into(), problem: e.to_string() })?;
-        let bytes = tensors.into_bytes(Some((KEY, text)))?;
+        let bytes = tensors.into_bytes([(KEY, text)])?;
         write_atomically(path, &bytes).map_err(Error::io("write the checkpoint", path))
     }
 

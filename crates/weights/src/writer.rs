@@ -18,7 +18,7 @@ use crate::{
 ///
 /// let mut tensors = TensorWriter::new();
 /// tensors.f32("scale", &[2], &[1.5, -2.0]);
-/// let bytes = tensors.into_bytes(Some(("purpose", "example".into())))?;
+/// let bytes = tensors.into_bytes([("purpose", "example".into())])?;
 /// let file = WeightFile::from_bytes("example", bytes)?;
 /// assert_eq!(file.values("scale").as_deref(), Some(&[1.5, -2.0][..]));
 /// assert_eq!(file.metadata()["purpose"], "example");
@@ -36,6 +36,7 @@ enum Dtype {
     F16,
     U32,
     F32,
+    I64,
 }
 
 impl Dtype {
@@ -44,6 +45,7 @@ impl Dtype {
             Self::F16 => "F16",
             Self::U32 => "U32",
             Self::F32 => "F32",
+            Self::I64 => "I64",
         }
     }
 }
@@ -83,6 +85,12 @@ impl TensorWriter {
         self.push(name.into(), Dtype::U32, shape, bytes);
     }
 
+    /// Adds a tensor of 64-bit integers.
+    pub fn i64(&mut self, name: impl Into<String>, shape: &[usize], values: &[i64]) {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.push(name.into(), Dtype::I64, shape, bytes);
+    }
+
     /// Adds all tensors of `weights` as 32-bit floats, with `prefix` before their names.
     pub fn extend(&mut self, prefix: &str, weights: &Weights) {
         for name in weights.names() {
@@ -96,12 +104,15 @@ impl TensorWriter {
         self.tensors.push(Stored { name, dtype, shape: shape.to_vec(), bytes });
     }
 
-    /// The file's content. `text` is a key and a text for its header: at most one, since the
-    /// format's map has no order and the bytes must be the same every time.
+    /// The file's content, with these keys and texts in its header, in the order of the keys.
     ///
     /// # Errors
     /// [`Error::Write`] if shape and values of a tensor disagree, or two have the same name.
-    pub fn into_bytes(self, text: Option<(&str, String)>) -> Result<Vec<u8>> {
+    pub fn into_bytes<'a>(
+        self,
+        texts: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<Vec<u8>> {
+        let texts: BTreeMap<&str, String> = texts.into_iter().collect();
         let mut tensors = self.tensors;
         tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         let mut infos = Vec::with_capacity(tensors.len());
@@ -125,7 +136,7 @@ impl TensorWriter {
             return Err(Error::Write("two tensors have the same name".into()));
         }
 
-        let header = Header { text, infos };
+        let header = Header { texts, infos };
         let mut header =
             serde_json::to_vec(&header).map_err(|error| Error::Write(error.to_string()))?;
         header.resize(header.len().next_multiple_of(8), b' ');
@@ -141,15 +152,15 @@ impl TensorWriter {
 }
 
 struct Header<'a> {
-    text: Option<(&'a str, String)>,
+    texts: BTreeMap<&'a str, String>,
     infos: Vec<(&'a str, Info)>,
 }
 
 impl Serialize for Header<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let Some((key, text)) = &self.text {
-            map.serialize_entry(METADATA, &BTreeMap::from([(key, text)]))?;
+        if !self.texts.is_empty() {
+            map.serialize_entry(METADATA, &self.texts)?;
         }
         for (name, info) in &self.infos {
             map.serialize_entry(name, info)?;
