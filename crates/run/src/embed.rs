@@ -62,8 +62,8 @@ pub struct EmbedAnswer {
 /// `classes` (arrays of text) and `taper` (how the features were computed). Of the recipe, only
 /// data, model, weights, cut, size, fit, precision, kernels, device and strict are used.
 ///
-/// The name of the file may have no other ending than `.safetensors`; a file that exists is refused, unless it may be
-/// overwritten.
+/// The name of the file may have no other ending than `.safetensors`; a file that exists is
+/// refused, unless it may be overwritten.
 ///
 /// # Errors
 /// If the data or the weights are not available, no picture can be used, or the file cannot be

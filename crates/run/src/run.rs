@@ -45,7 +45,7 @@ pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 /// was found.
 ///
 /// # Errors
-/// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](resume).
+/// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](crate::resume()).
 pub fn train(
     checked: CheckedRecipe,
     out: impl Into<OutFolder>,
@@ -54,8 +54,8 @@ pub fn train(
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
-/// As [`train`], with the caller's own callbacks. Such a run is resumed with [`resume_with`] and
-/// the same callbacks.
+/// As [`train`], with the caller's own callbacks. Such a run is resumed with
+/// [`resume_with`](crate::resume_with) and the same callbacks.
 ///
 /// ```no_run
 /// use taper_callbacks::{Action, Event, StopReason, from_fn};
