@@ -185,8 +185,9 @@ fn data_that_have_moved_are_recognised() {
     fs::write(here.join("moved/train/red/03.jpg"), "other").unwrap();
     run(here, &["train", "--resume", "three", "--data", "moved"])
         .complains(2, &["another size (train/red/03.jpg)"]);
-    fs::remove_dir_all(here.join("moved/train/red")).unwrap();
-    run(here, &["train", "--resume", "whole", "--data", "moved"]).complains(2, &["train"]);
+    fs::remove_dir_all(here.join("moved/test")).unwrap();
+    run(here, &["train", "--resume", "whole", "--data", "moved"])
+        .complains(2, &["10 picture(s) missing"]);
 }
 
 #[test]

@@ -152,30 +152,50 @@ impl StopReason {
             StopReason::Interrupted => "interrupted",
         }
     }
+
+    /// The same with epochs and steps counted from 1, to be shown to people.
+    ///
+    /// ```
+    /// use taper_callbacks::StopReason;
+    /// let reason = StopReason::NotFinite { epoch: 0, step: 4, loss: f64::NAN };
+    /// let said = reason.counted_from_one().to_string();
+    /// assert!(said.starts_with("stopped in epoch 1: the loss of step 5 is NaN"), "{said}");
+    /// ```
+    #[must_use]
+    pub fn counted_from_one(&self) -> Self {
+        let mut reason = self.clone();
+        match &mut reason {
+            StopReason::EarlyStopping { epoch, best_epoch, .. } => {
+                *epoch += 1;
+                *best_epoch = best_epoch.map(|best| best + 1);
+            }
+            StopReason::NotFinite { epoch, step, .. } => {
+                *epoch += 1;
+                *step += 1;
+            }
+            StopReason::Interrupted | StopReason::Other { .. } => {}
+        }
+        reason
+    }
 }
 
 impl fmt::Display for StopReason {
-    /// For people, who count epochs and steps from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopReason::EarlyStopping { monitor, patience, epoch, best, best_epoch } => {
                 let s = if *patience == 1 { "" } else { "s" };
-                let epoch = epoch + 1;
                 match (best, best_epoch) {
                     (Some(best), Some(best_epoch)) => write!(
                         f,
-                        "stopped after epoch {epoch}: {monitor} has not improved on {best:.4} of epoch {} \
-                         (patience: {patience} epoch{s})",
-                        best_epoch + 1
+                        "stopped after epoch {epoch}: {monitor} has not improved on {best:.4} of epoch {best_epoch} \
+                         (patience: {patience} epoch{s})"
                     ),
                     _ => write!(f, "stopped after epoch {epoch}: {monitor} was never a number"),
                 }
             }
             StopReason::NotFinite { epoch, step, loss } => write!(
                 f,
-                "stopped in epoch {}: the loss of step {} is {loss}: try a lower learning rate",
-                epoch + 1,
-                step + 1
+                "stopped in epoch {epoch}: the loss of step {step} is {loss}: try a lower learning rate"
             ),
             StopReason::Interrupted => f.write_str("interrupted"),
             StopReason::Other { reason } => f.write_str(reason),

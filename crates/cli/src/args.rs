@@ -336,8 +336,8 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
     /// The model.safetensors of a run folder (not with --model), then the pictures: files, folders
-    /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file with
-    /// a column of paths, or - for paths on standard input.
+    /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file
+    /// with a column of paths, or - for paths on standard input.
     #[arg(required = true, value_name = "MODEL|PICTURES")]
     pub(crate) paths: Vec<PathBuf>,
     /// Write a table instead: path, label, probability and the probability of every class, as CSV

@@ -234,7 +234,11 @@ mod tests {
     fn many_at_once_get_successive_numbers() {
         let root = tempfile::tempdir().unwrap();
         let out = OutFolder::Next(root.path().join("runs/photos-"));
-        let make = || out.make(|folder| Result::Ok(fs::write(folder.join("file"), "").unwrap()));
+        let make = || {
+            out.make(|folder| {
+                fs::write(folder.join("file"), "").map_err(Error::io("write", folder))
+            })
+        };
         let names: BTreeSet<PathBuf> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap().unwrap().0).collect()

@@ -9,6 +9,6 @@ mod sorter;
 
 pub use info::{ModelInfo, info};
 pub use inputs::Inputs;
-pub use predict::predict;
+pub use predict::{Predicted, predict};
 pub use prediction_table::{PredictionTable, as_json, ranked};
 pub use sorter::{Sorter, UNSURE};

@@ -8,12 +8,15 @@ use taper_run::{Error, Result, Session, extract};
 
 use crate::Inputs;
 
+/// A picture's prediction, or what is wrong with the picture.
+pub type Predicted = std::result::Result<Prediction, Finding>;
+
 /// How many pictures are classified before their predictions are handed on.
 const TOGETHER: usize = 2048;
 
-/// Classifies pictures as [`evaluate`](taper_run::evaluate()) does, in batches and on all processors,
-/// and hands each prediction, or what is wrong with the picture, to `each`, in the order of the
-/// inputs.
+/// Classifies pictures as [`evaluate`](taper_run::evaluate()) does, in batches and on all
+/// processors, and hands each prediction, or what is wrong with the picture, to `each`, in the
+/// order of the inputs.
 ///
 /// # Errors
 /// [`Error::Interrupted`] if interrupted, any error of the network, and those of `each`.
@@ -21,7 +24,7 @@ pub fn predict<E: From<Error>>(
     classifier: &Classifier,
     inputs: &Inputs,
     session: &Session,
-    mut each: impl FnMut(usize, std::result::Result<Prediction, Finding>) -> std::result::Result<(), E>,
+    mut each: impl FnMut(usize, Predicted) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let dataset = Arc::new(inputs.dataset(classifier.classes())?);
     let part = session.part();

@@ -61,7 +61,7 @@ pub struct CrossValidation {
 /// # Errors
 /// Everything that [`train`](crate::train()) can fail with; folds that are already trained stay.
 /// [`Error::InterruptedRun`] if interrupted: the cross-validation can then be
-/// [resumed](crate::resume).
+/// [resumed](crate::resume()).
 pub fn cross_validate(
     checked: CheckedRecipe,
     out: impl Into<OutFolder>,

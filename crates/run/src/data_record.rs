@@ -20,15 +20,19 @@ pub(crate) struct DataRecord {
     /// [`Dataset::fingerprint`].
     fingerprint: String,
     classes: Vec<String>,
-    /// By id: class, split, size in bytes.
-    pictures: BTreeMap<String, (u32, Option<String>, Option<u64>)>,
+    /// By id.
+    pictures: BTreeMap<String, Recorded>,
 }
+
+/// What is recorded of a picture: class, split, size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Recorded(u32, Option<String>, Option<u64>);
 
 impl DataRecord {
     pub(crate) fn of(dataset: &Dataset) -> Self {
         let pictures = dataset.samples().iter().enumerate().map(|(index, sample)| {
             let split = sample.split.map(|split: Split| split.name().to_owned());
-            (sample.id.clone(), (sample.label, split, dataset.bytes(index)))
+            (sample.id.clone(), Recorded(sample.label, split, dataset.bytes(index)))
         });
         Self {
             fingerprint: dataset.fingerprint(),
@@ -65,7 +69,7 @@ impl DataRecord {
         let only = |a: &Self, b: &Self| -> Vec<String> {
             a.pictures.keys().filter(|id| !b.pictures.contains_key(*id)).cloned().collect()
         };
-        let changed = |field: fn(&(u32, Option<String>, Option<u64>)) -> String| -> Vec<String> {
+        let changed = |field: fn(&Recorded) -> String| -> Vec<String> {
             let both =
                 self.pictures.iter().filter_map(|(id, a)| Some((id, a, now.pictures.get(id)?)));
             both.filter(|(_, a, b)| field(a) != field(b)).map(|(id, ..)| id.clone()).collect()
@@ -73,8 +77,8 @@ impl DataRecord {
         for (ids, what) in [
             (only(self, now), "missing"),
             (only(now, self), "new"),
-            (changed(|(_, _, bytes)| format!("{bytes:?}")), "of another size"),
-            (changed(|(_, split, _)| format!("{split:?}")), "in another split"),
+            (changed(|Recorded(_, _, bytes)| format!("{bytes:?}")), "of another size"),
+            (changed(|Recorded(_, split, _)| format!("{split:?}")), "in another split"),
         ] {
             if let Some(first) = ids.first() {
                 let named = if ids.len() == 1 {

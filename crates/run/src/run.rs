@@ -45,7 +45,7 @@ pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 /// was found.
 ///
 /// # Errors
-/// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](resume).
+/// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](crate::resume()).
 pub fn train(
     checked: CheckedRecipe,
     out: impl Into<OutFolder>,
@@ -54,8 +54,8 @@ pub fn train(
     train_with(checked, out, OwnCallbacks::new(), session)
 }
 
-/// As [`train`], with the caller's own callbacks. Such a run is resumed with [`resume_with`] and
-/// the same callbacks.
+/// As [`train`], with the caller's own callbacks. Such a run is resumed with
+/// [`resume_with`](crate::resume_with) and the same callbacks.
 ///
 /// ```no_run
 /// use taper_callbacks::{Action, Event, StopReason, from_fn};
@@ -184,7 +184,10 @@ impl Run<'_> {
             && let Some(reason) =
                 trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
         {
-            return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
+            return Err(Error::Diverged {
+                reason: reason.counted_from_one().to_string(),
+                learning_rate,
+            });
         }
         self.folder.keep();
         let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
@@ -238,7 +241,7 @@ impl Run<'_> {
 
         let progress = self.session.progress();
         if let Some(reason) = &ended.stopped {
-            progress.say(&reason.to_string());
+            progress.say(&reason.counted_from_one().to_string());
         }
         let stopped = Outcome::of(ended.stopped.as_ref());
         if stopped == Outcome::Interrupted {
