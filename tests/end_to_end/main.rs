@@ -10,6 +10,7 @@ mod cuda;
 mod inspect;
 mod inspect_claims;
 mod kernels;
+mod names;
 mod network;
 mod options;
 mod resume;
