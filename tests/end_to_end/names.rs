@@ -1,5 +1,5 @@
-//! Class names in any script, with and without fonts on the machine: plots and sheets show them, and
-//! nothing is said about it.
+//! Class names in any script, with and without fonts on the machine: plots and sheets show them,
+//! and nothing is said about it.
 
 use std::{fs, path::Path};
 
