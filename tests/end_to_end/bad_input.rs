@@ -42,7 +42,7 @@ fn folders_that_cannot_be_trained_on() {
     refuses(here, &[], 1, &["data", "no pictures"]);
     fs::remove_dir(&data).unwrap();
     fs::write(&data, "a file").unwrap();
-    refuses(here, &[], 1, &["data", "this file"]);
+    refuses(here, &[], 2, &["data", "this file"]);
 }
 
 /// Four kinds of broken pictures and a giant one: named, counted and left out; refused with
@@ -221,7 +221,7 @@ fn models_and_pictures_that_cannot_be_predicted() {
     fs::rename(here.join("data/test/red"), here.join("data/test/rot")).unwrap();
     fs::rename(here.join("data/train/red"), here.join("data/train/rot")).unwrap();
     fs::rename(here.join("data/val/red"), here.join("data/val/rot")).unwrap();
-    run(here, &["evaluate", model, "--data", "data"]).complains(1, &["'rot'", "blue, red"]);
+    run(here, &["evaluate", model, "--data", "data"]).complains(2, &["'rot'", "blue, red"]);
 }
 
 /// A rate at which the loss soon becomes NaN: no model is written.

@@ -135,6 +135,45 @@ fn near_copies_are_left_out_on_request() {
     assert!(text.contains("--fix-near leaves them out"), "{text}");
 }
 
+/// Shots of one part on both sides of a split are no leak for certain; on request it is the
+/// training pictures that are left out.
+#[test]
+fn shots_in_two_splits_are_near_copies() {
+    for camera in [
+        Camera { shift: 3, noise: 3.0 },
+        Camera { shift: 0, noise: 2.0 },
+        Camera { shift: 6, noise: 1.0 },
+    ] {
+        let folder = camera.pictures();
+        let here = folder.path();
+        for class in ["good", "scratched"] {
+            for split in ["train", "test"] {
+                fs::create_dir_all(here.join("data").join(split).join(class)).unwrap();
+            }
+            let shots = fs::read_dir(here.join("data").join(class)).unwrap();
+            let mut shots: Vec<_> = shots.map(|shot| shot.unwrap().path()).collect();
+            shots.sort();
+            for (n, shot) in shots.iter().enumerate() {
+                let split = if n % 4 == 0 { "test" } else { "train" };
+                let name = shot.file_name().unwrap();
+                fs::rename(shot, here.join("data").join(split).join(class).join(name)).unwrap();
+            }
+            fs::remove_dir(here.join("data").join(class)).unwrap();
+        }
+        let answer = inspect(here, &["--fix", "clean"]);
+        assert_eq!(count(&answer, "duplicates"), 0, "{answer:#}");
+        assert_eq!(answer["kept"], 52);
+        let near = answer["near_copies"].as_array().unwrap();
+        assert!(near.iter().any(|pair| pair["across_splits"] == true), "{answer:#}");
+        assert!(!here.join("health/duplicates-across-splits.png").exists());
+        inspect(here, &["--fix", "strict", "--fix-near"]);
+        let list = fs::read_to_string(here.join("strict/left-out.csv")).unwrap();
+        let of_splits = list.lines().filter(|line| line.ends_with("is in a later split"));
+        assert!(of_splits.clone().count() > 0, "{list}");
+        assert!(of_splits.clone().all(|line| line.starts_with("train/")), "{list}");
+    }
+}
+
 /// What re-encoding, rescaling, cropping and mirroring make of a picture is the same picture.
 #[test]
 fn copies_with_two_labels_are_certain_and_left_out() {

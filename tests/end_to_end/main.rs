@@ -13,6 +13,7 @@ mod inspect_claims;
 mod interruptions;
 mod kernels;
 mod layouts;
+mod names;
 mod network;
 mod options;
 mod predict;

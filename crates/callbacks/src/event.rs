@@ -179,23 +179,32 @@ impl StopReason {
     }
 }
 
+/// In words for people, who count epochs from 1.
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |epoch: &u64| epoch.saturating_add(1);
         match self {
             StopReason::EarlyStopping { monitor, patience, epoch, best, best_epoch } => {
                 let s = if *patience == 1 { "" } else { "s" };
                 match (best, best_epoch) {
                     (Some(best), Some(best_epoch)) => write!(
                         f,
-                        "stopped after epoch {epoch}: {monitor} has not improved on {best:.4} of epoch {best_epoch} \
-                         (patience: {patience} epoch{s})"
+                        "stopped after epoch {}: {monitor} has not improved on {best:.4} of epoch {} \
+                         (patience: {patience} epoch{s})",
+                        counted(epoch),
+                        counted(best_epoch)
                     ),
-                    _ => write!(f, "stopped after epoch {epoch}: {monitor} was never a number"),
+                    _ => write!(
+                        f,
+                        "stopped after epoch {}: {monitor} was never a number",
+                        counted(epoch)
+                    ),
                 }
             }
             StopReason::NotFinite { epoch, step, loss } => write!(
                 f,
-                "stopped in epoch {epoch}: the loss of step {step} is {loss}: try a lower learning rate"
+                "stopped in epoch {}: the loss of step {step} is {loss}: try a lower learning rate",
+                counted(epoch)
             ),
             StopReason::Interrupted => f.write_str("interrupted"),
             StopReason::Other { reason } => f.write_str(reason),

@@ -61,8 +61,8 @@ fn the_tutorials_run_stops_after_16_and_restores_14() {
                     assert_eq!(epoch, 16);
                     assert_eq!(reason.keyword(), "early");
                     let said = reason.to_string();
-                    assert!(said.contains("after epoch 16"), "{said}");
-                    assert!(said.contains("0.3169 of epoch 14"), "{said}");
+                    assert!(said.contains("after epoch 17"), "{said}");
+                    assert!(said.contains("0.3169 of epoch 15"), "{said}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     };
     errors::called(name);
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
-        // Refused certificates are in the error itself, and a damaged font is not the user's concern.
+        // Refused certificates are in the error itself; damaged fonts are nobody's concern here.
         .unwrap_or_else(|_| "warn,rustls_platform_verifier=off,fontdb=off,rustybuzz=off".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -45,13 +45,15 @@ impl Console {
     }
 }
 
-/// `104/s`, `3.2/s`, `0.05/s`: three digits at most before the rest is noise.
-fn per_second(rate: f64) -> String {
+/// `104/s`, `3.2/s`, `0.05/s`: further digits are noise. What is counted has been named already,
+/// unless it is a unit of measurement: `3.2 MiB/s`.
+fn per_second(rate: f64, unit: &str) -> String {
+    let unit = if unit.ends_with("iB") { format!(" {unit}") } else { String::new() };
     match rate {
-        rate if !rate.is_finite() => "–/s".into(),
-        rate if rate >= 10.0 => format!("{rate:.0}/s"),
-        rate if rate >= 1.0 => format!("{rate:.1}/s"),
-        rate => format!("{rate:.2}/s"),
+        rate if !rate.is_finite() => format!("–{unit}/s"),
+        rate if rate >= 10.0 => format!("{rate:.0}{unit}/s"),
+        rate if rate >= 1.0 => format!("{rate:.1}{unit}/s"),
+        rate => format!("{rate:.2}{unit}/s"),
     }
 }
 
@@ -80,9 +82,9 @@ impl Progress for Console {
             let bar = ProgressBar::new(total);
             let template = "{msg:9} {wide_bar} {pos}/{len} {prefix}, {rate}, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
-                let rate = |state: &ProgressState, w: &mut dyn std::fmt::Write| {
+                let rate = move |state: &ProgressState, w: &mut dyn std::fmt::Write| {
                     // Writing to the bar's line cannot fail.
-                    let _ = w.write_str(&per_second(state.per_sec()));
+                    let _ = w.write_str(&per_second(state.per_sec(), unit));
                 };
                 bar.set_style(style.with_key("rate", rate).progress_chars("━━ "));
             }
@@ -119,7 +121,7 @@ impl Progress for Console {
                     work.done,
                     work.total,
                     work.unit,
-                    per_second(work.rate()),
+                    per_second(work.rate(), work.unit),
                 );
             }
             None => {}
@@ -152,7 +154,7 @@ impl Progress for Console {
             work.name,
             work.done,
             work.unit,
-            per_second(work.rate()),
+            per_second(work.rate(), work.unit),
         );
     }
 }
@@ -171,7 +173,8 @@ mod tests {
             (0.051, "0.05/s"),
             (f64::INFINITY, "–/s"),
         ] {
-            assert_eq!(per_second(rate), text);
+            assert_eq!(per_second(rate, "pictures"), text);
         }
+        assert_eq!(per_second(3.21, "MiB"), "3.2 MiB/s");
     }
 }

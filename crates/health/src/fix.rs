@@ -37,7 +37,7 @@ pub enum NearCopies {
 /// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder,
 /// which is created if necessary.
 ///
-/// Left out are: pictures that cannot be used; of a picture in two splits, the copies in the earlier
+/// Left out are: pictures that cannot be used; of a picture in two splits, the copies in earlier
 /// ones (train before val before test), so that the test split stays unchanged; all copies of a
 /// picture with two labels; all but the first of copies with the same pixels within a split.
 /// Probable label errors are kept, and so are near copies unless `near` says otherwise: whether

@@ -21,8 +21,8 @@ pub use matrix::Matrix;
 pub use picture::Picture;
 pub use sheet::{Sheet, Tile};
 
-/// A name for use within a sentence, for the texts of charts: one that is written from right to left
-/// must not pull the words around it along. Names in other scripts come back as they are.
+/// A name for use within a sentence, for the texts of charts: one that is written from right to
+/// left must not pull the words around it along. Names in other scripts come back as they are.
 ///
 /// ```
 /// assert_eq!(taper_plot::isolated("cat"), "cat");

@@ -135,7 +135,7 @@ impl Matrix {
 
 /// The colour of a cell's figures, which must be read on its fill.
 fn ink(is_right: bool, value: f64, share: f64) -> &'static str {
-    let dark = if is_right { share > 0.5 } else { share > 0.3 };
+    let dark = if is_right { share > 0.65 } else { share > 0.55 };
     match dark {
         _ if value == 0.0 => "#b3bac1",
         true => "#ffffff",
@@ -163,7 +163,7 @@ fn figures(svg: &mut Svg, [x, y, cell]: [f64; 3], value: f64, share: f64, ink: &
     }
     let size = (cell * 0.42).min(14.0);
     let size = size.min(size * (cell - 3.0) / width(&count, size));
-    if size >= 6.5 && (value > 0.0 || cell >= 24.0) {
+    if size >= 5.8 && (value > 0.0 || cell >= 24.0) {
         let style = Type::new(size, Anchor::Middle).colour(ink);
         svg.text((middle.0, middle.1 + size * 0.36), &count, style);
     }

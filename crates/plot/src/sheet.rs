@@ -121,8 +121,9 @@ impl Sheet {
     }
 }
 
-/// A caption's line: the beginning of a name says more than its end, but the end of a path more than
-/// its beginning. Folders stay in their order, whatever the direction in which they are written.
+/// A caption's line: the beginning of a name says more than its end, but the end of a path more
+/// than its beginning. Folders stay in their order, whatever the direction in which they are
+/// written.
 fn shortened(text: &str, size: f64, room: f64) -> String {
     if !text.contains('/') {
         return fitted(text, size, room);

@@ -16,8 +16,8 @@ pub fn confusion(title: &str, evaluation: &Evaluation) -> Result<Picture> {
     if let Some(pair) = &evaluation.most_confused {
         subtitle += &format!(
             "  ·  most confused: {} taken for {} ({} of {})",
-            isolated(&pair.truth),
-            isolated(&pair.predicted),
+            name(&pair.truth),
+            name(&pair.predicted),
             pair.count,
             (pair.count / pair.share).round()
         );
@@ -34,6 +34,15 @@ pub fn confusion(title: &str, evaluation: &Evaluation) -> Result<Picture> {
         values: evaluation.confusion.clone(),
     };
     Ok(matrix.draw()?)
+}
+
+/// A class's name within the subtitle, which must have room for two of them.
+fn name(label: &str) -> String {
+    const MOST: usize = 28;
+    match label.char_indices().nth(MOST) {
+        Some((end, _)) => isolated(&format!("{}…", label[..end].trim_end())),
+        None => isolated(label),
+    }
 }
 
 /// `12,345`.
