@@ -152,34 +152,15 @@ impl StopReason {
             StopReason::Interrupted => "interrupted",
         }
     }
-
-    /// The same with epochs and steps counted from 1, to be shown to people.
-    ///
-    /// ```
-    /// use taper_callbacks::StopReason;
-    /// let reason = StopReason::NotFinite { epoch: 0, step: 4, loss: f64::NAN };
-    /// let said = reason.counted_from_one().to_string();
-    /// assert!(said.starts_with("stopped in epoch 1: the loss of step 5 is NaN"), "{said}");
-    /// ```
-    #[must_use]
-    pub fn counted_from_one(&self) -> Self {
-        let mut reason = self.clone();
-        match &mut reason {
-            StopReason::EarlyStopping { epoch, best_epoch, .. } => {
-                *epoch += 1;
-                *best_epoch = best_epoch.map(|best| best + 1);
-            }
-            StopReason::NotFinite { epoch, step, .. } => {
-                *epoch += 1;
-                *step += 1;
-            }
-            StopReason::Interrupted | StopReason::Other { .. } => {}
-        }
-        reason
-    }
 }
 
-/// In words for people, who count epochs from 1.
+/// In words for people, who count epochs and steps from 1.
+///
+/// ```
+/// use taper_callbacks::StopReason;
+/// let said = StopReason::NotFinite { epoch: 0, step: 4, loss: f64::NAN }.to_string();
+/// assert!(said.starts_with("stopped in epoch 1: the loss of step 5 is NaN"), "{said}");
+/// ```
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = |epoch: &u64| epoch.saturating_add(1);
@@ -204,7 +185,8 @@ impl fmt::Display for StopReason {
             StopReason::NotFinite { epoch, step, loss } => write!(
                 f,
                 "stopped in epoch {}: the loss of step {step} is {loss}: try a lower learning rate",
-                counted(epoch)
+                counted(epoch),
+                step = counted(step)
             ),
             StopReason::Interrupted => f.write_str("interrupted"),
             StopReason::Other { reason } => f.write_str(reason),

@@ -298,7 +298,7 @@ fn a_loss_that_is_not_finite_ends_training() {
         let actions = tell(&mut TerminateOnNan, &batch(loss));
         let [Action::Stop { reason }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!(reason.keyword(), "nan");
-        assert!(reason.to_string().contains("step 7"), "{reason}");
+        assert!(reason.to_string().contains("step 8"), "{reason}");
         let json = serde_json::to_string(reason).unwrap();
         let back: StopReason = serde_json::from_str(&json).unwrap();
         assert_eq!(back.to_string(), reason.to_string());

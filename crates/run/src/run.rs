@@ -184,10 +184,7 @@ impl Run<'_> {
             && let Some(reason) =
                 trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
         {
-            return Err(Error::Diverged {
-                reason: reason.counted_from_one().to_string(),
-                learning_rate,
-            });
+            return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
         }
         self.folder.keep();
         let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
@@ -241,7 +238,7 @@ impl Run<'_> {
 
         let progress = self.session.progress();
         if let Some(reason) = &ended.stopped {
-            progress.say(&reason.counted_from_one().to_string());
+            progress.say(&reason.to_string());
         }
         let stopped = Outcome::of(ended.stopped.as_ref());
         if stopped == Outcome::Interrupted {
