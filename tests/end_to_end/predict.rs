@@ -73,6 +73,7 @@ fn what_cannot_be_read_is_named() {
         (&["none/*.jpg"], 2, &["none/*.jpg", "nothing has a name like this"]),
         (&["columns.csv"], 2, &["columns.csv", "name, label", "path"]),
         (&["data", "--top", "1", "--out", "a.csv"], 2, &["--top", "--out"]),
+        (&["data", "--top", "1", "--copy-to", "a"], 2, &["--top", "--copy-to", "--json"]),
         (&["data", "--dry-run"], 2, &["--dry-run", "--copy-to", "--move-to"]),
         (&["data", "--min-probability", "0.5"], 2, &["--min-probability", "--copy-to"]),
         (&["data", "--overwrite"], 2, &["--overwrite", "--out"]),

@@ -168,6 +168,12 @@ pub(crate) fn of_prediction(given: &Given) -> Result {
         let remedy = "the table that `out` writes has all classes: leave out one of the two";
         given.refuse("top", remedy)?;
     }
+    if !given.has("json") {
+        let remedy = "sorting (`copy_to`, `move_to`) names one class for each picture: leave it out, or give `json` as well";
+        if given.has("copy_to") || given.has("move_to") {
+            given.refuse("top", remedy)?;
+        }
+    }
     if !given.has("out") {
         let remedy = "only the table that `out` writes could be overwritten: leave it out";
         given.refuse("overwrite", remedy)?;
