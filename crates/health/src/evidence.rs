@@ -37,8 +37,8 @@ const ROUNDING: f32 = 0.15;
 /// How much of what interpolation blurs may differ, where registration interpolates.
 const INTERPOLATION: f32 = 0.25;
 /// Grain below this is none, and from the second on it is clear, in squared grey levels.
-const FAINT: f32 = 0.01;
-const CLEAR: f32 = 0.03;
+const FAINT: f32 = 0.005;
+const CLEAR: f32 = 0.015;
 
 /// What an examination of two pictures found. A copy is within the bounds of all three.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -252,7 +252,7 @@ fn local(
 /// be the traces of compression, which differ in every copy: clearer grain counts too, at half its
 /// agreement.
 fn grain(own: [&[f32]; 2], side: usize, tiles: &[(usize, usize)]) -> Option<f32> {
-    let [a, b] = own.map(|values| minus(values, &smooth(values, side, 8)));
+    let [a, b] = own.map(|values| minus(values, &smooth(values, side, 2)));
     let both = means(&a, &b, side, tiles);
     let (of_a, of_b) = (means(&a, &a, side, tiles), means(&b, &b, side, tiles));
     let mut plain: Vec<(f32, f32)> =
