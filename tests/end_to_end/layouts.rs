@@ -192,7 +192,8 @@ fn pictures_without_labels_in_test_are_passed_over_with_a_remark() {
 
 #[test]
 fn labels_come_from_names() {
-    let names: [(&str, fn(&str, u32) -> String); 3] = [
+    type Name = fn(&str, u32) -> String;
+    let names: [(&str, Name); 3] = [
         (r"([a-z]+)\.\d+\.jpg$", |class, n| format!("{class}.{n}.jpg")),
         (r"([A-Z]+)_\d+", |class, n| format!("{}_{n}.jpg", class.to_uppercase())),
         (r"\d+-([a-z]+)", |class, n| format!("deep/er/{n}-{class}.jpg")),
