@@ -247,11 +247,11 @@ fn frames(folder: &std::path::Path) -> Result<(Vec<RgbImage>, Vec<Kind>), Box<dy
         .iter()
         .enumerate()
         .flat_map(|(k, a)| clips[k + 1..].iter().map(move |b| (a, b)))
-        .flat_map(|(a, b)| (0..a.len().min(b.len())).step_by(40).map(move |i| [&a[i], &b[i]]))
+        .flat_map(|(a, b)| (0..a.len().min(b.len())).step_by(80).map(move |i| [&a[i], &b[i]]))
         .collect();
     let kinds = vec![
-        kind("rock-paper-scissors: frames in a row", pairs(1, 4)),
-        kind("rock-paper-scissors: five frames apart", pairs(5, 10)),
+        kind("rock-paper-scissors: frames in a row", pairs(1, 8)),
+        kind("rock-paper-scissors: five frames apart", pairs(5, 20)),
         kind("rock-paper-scissors: frames of two clips", strangers),
     ];
     let originals = clips.iter().flat_map(|c| c.iter().step_by(20)).map(open);
@@ -318,7 +318,7 @@ fn curve(kinds: &[Kind], name: &str, thresholds: &[f32], same: impl Fn(&Comparis
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let n = 60;
+    let n = 24;
     let key = Key::new(15, Purpose::new("example/originals"));
     let parts: Vec<RgbImage> = (0..n)
         .map(|i| {
@@ -345,7 +345,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let all = Comparison { evidence: c.evidence.map(|e| Evidence { local: 0.0, ..e }), ..*c };
         all.certain() && c.evidence.is_some_and(|e| e.local <= t)
     });
-    let grains = [-1.0, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3];
+    let grains = [-1.0, 0.0, 0.03, 0.06, 0.1, 0.2, 0.3];
     curve(&kinds, "agreement of the grain, at least", &grains, |c, t| {
         let all = Comparison { evidence: c.evidence.map(|e| Evidence { grain: None, ..e }), ..*c };
         all.certain() && c.evidence.is_some_and(|e| e.grain.is_none_or(|g| g >= t))

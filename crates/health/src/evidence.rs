@@ -37,8 +37,8 @@ const ROUNDING: f32 = 0.15;
 /// How much of what interpolation blurs may differ, where registration interpolates.
 const INTERPOLATION: f32 = 0.25;
 /// Grain below this is none, and from the second on it is clear, in squared grey levels.
-const FAINT: f32 = 0.005;
-const CLEAR: f32 = 0.015;
+const FAINT: f32 = 0.002;
+const CLEAR: f32 = 0.006;
 
 /// What an examination of two pictures found. A copy is within the bounds of all three.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
