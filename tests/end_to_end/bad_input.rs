@@ -203,7 +203,8 @@ fn models_and_pictures_that_cannot_be_predicted() {
     run(here, &QUICK).expect(0);
     let model = "run/model.safetensors";
     run(here, &["predict", model]).complains(2, &["picture"]);
-    run(here, &["predict", "nothing.safetensors", "a.jpg"]).complains(1, &["nothing.safetensors"]);
+    run(here, &["predict", "nothing.safetensors", "a.jpg"])
+        .complains(2, &["nothing.safetensors", "no such file"]);
     let foreign =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/assets/efficientnet-lite0-f16.safetensors");
     run(here, &["predict", foreign, "a.jpg"])

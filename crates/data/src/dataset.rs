@@ -337,7 +337,7 @@ impl Dataset {
     }
 
     /// The same samples under another list of classes, matched by name, or else by
-    /// [key](crate::class_key): the way to evaluate a model on a data set that lacks some of its
+    /// [key](crate::class_key()): the way to evaluate a model on a data set that lacks some of its
     /// classes or was indexed on its own.
     ///
     /// # Errors

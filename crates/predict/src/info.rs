@@ -6,7 +6,7 @@ use taper_core::{Precision, Preprocessing, hex};
 use taper_graph::ParameterCount;
 use taper_model::{Artefact, Figures};
 
-use taper_run::{Error, Result};
+use taper_run::{Error, Result, model_file};
 
 /// What a trained model is: the answer of `taper info`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,11 +48,13 @@ pub struct ModelInfo {
     pub recipe: String,
 }
 
-/// Describes an artefact, `model.safetensors` of a run folder.
+/// Describes an artefact, `model.safetensors` of a run folder, or the folder.
 ///
 /// # Errors
+/// [`OutOfRange`](taper_core::OutOfRange) if there is no such file,
 /// [`taper_model::Error::Artefact`] if the file is something else, [`Error::Io`].
 pub fn info(path: &Path) -> Result<ModelInfo> {
+    let path = &model_file(path)?;
     let (artefact, _) = Artefact::open(path)?;
     let content = std::fs::read(path).map_err(Error::io("read", path))?;
     let recipe: Option<toml::Table> = toml::from_str(&artefact.recipe).ok();

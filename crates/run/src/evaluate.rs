@@ -20,11 +20,14 @@ use crate::{
     remarks_of,
 };
 
-/// Opens an artefact, `model.safetensors` of a run folder, on a device. On the CPU without a cache,
+/// The trained model in a run folder.
+const MODEL: &str = "model.safetensors";
+
+/// Opens an artefact, `model.safetensors` of a run folder or the folder, on a device. On the CPU without a cache,
 /// it is what [`Classifier::open`] gives.
 ///
 /// # Errors
-/// [`taper_model::Error::Artefact`] if the file is something else, and any error that prevents the
+/// [`OutOfRange`] if there is no such file, [`taper_model::Error::Artefact`] if it is something else, and any error that prevents the
 /// network from being built.
 pub fn open_classifier(
     path: &Path,
@@ -33,7 +36,7 @@ pub fn open_classifier(
     session: &Session,
 ) -> Result<Classifier> {
     let place = Place::open(device)?;
-    let (artefact, weights) = Artefact::open(path)?;
+    let (artefact, weights) = Artefact::open(&model_file(path)?)?;
     let trained_in = if place.is_cpu() { artefact.cpu_precision() } else { artefact.precision };
     let precision = options.precision.unwrap_or(trained_in);
     if precision != artefact.precision {
@@ -54,6 +57,19 @@ pub fn open_classifier(
     let backbone = place.backbone(&spec)?;
     let head = Head::loaded(&artefact.head, &weights.head())?;
     Ok(Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?)
+}
+
+/// The file of a model: the path itself, or `model.safetensors` in it if it is a run folder.
+///
+/// # Errors
+/// [`OutOfRange`] if there is no such file.
+pub fn model_file(path: &Path) -> Result<PathBuf> {
+    let file = if path.is_dir() { path.join(MODEL) } else { path.to_path_buf() };
+    if file.is_file() {
+        return Ok(file);
+    }
+    let remedy = "there is no such file: give the model.safetensors of a run, or the run's folder";
+    Err(OutOfRange::new("model", format!("'{}'", path.display()), remedy).into())
 }
 
 /// A pretrained network with its own classifier and its own preprocessing: the thousand classes of

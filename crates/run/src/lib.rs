@@ -32,7 +32,9 @@ pub use augment_sheet::{AugmentAnswer, augment_sheet};
 pub use cross_validation::{CrossValidation, Spread, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
-pub use evaluate::{evaluate, open_classifier, pretrained_classifier, write_evaluation};
+pub use evaluate::{
+    evaluate, model_file, open_classifier, pretrained_classifier, write_evaluation,
+};
 pub use features::{Features, NamedViews, extract};
 pub use file_paths::check_present;
 pub use find_rate::{FoundRate, find_rate};
