@@ -308,7 +308,7 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
-    /// trained with].
+    /// trained with; on the CPU f32 instead of f16 and tf32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
@@ -365,7 +365,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
     /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
-    /// trained with].
+    /// trained with; on the CPU f32 instead of f16 and tf32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
     #[command(flatten)]
@@ -380,7 +380,8 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EmbedArgs {
-    /// A folder of pictures, or `synthetic`.
+    /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
+    /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
     pub(crate) data: String,
     #[command(flatten)]
@@ -453,7 +454,8 @@ pub(crate) struct SummaryArgs {
     /// How many classes a new head distinguishes [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     pub(crate) classes: Option<u32>,
-    /// The head's dropout probability in training, 0 to 1 [default: the head's own].
+    /// The head's dropout probability in training, 0 or more and less than 1 [default: the head's
+    /// own].
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) dropout: Option<f32>,
     /// The batch size for which the memory of activations is computed.

@@ -42,8 +42,8 @@ pub(crate) struct RecipeArgs {
     /// own features].
     #[arg(long, value_name = "LAYER")]
     cut: Option<String>,
-    /// The head's dropout probability in training, 0 to 1 [default: the head's own, 0.5; linear:
-    /// 0].
+    /// The head's dropout probability in training, 0 or more and less than 1 [default: the head's
+    /// own, 0.5; linear: 0].
     #[arg(long, value_name = "P")]
     dropout: Option<f32>,
     /// Side of the square input in pixels [default: the network's own].

@@ -14,7 +14,7 @@ use taper_train::measure_head;
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
-    Error, OutFolder, Result, Session, extract,
+    Error, OutFolder, PrecisionChoice, Result, Session, extract,
     file::write_json,
     place::{BackboneSpec, Place},
     remarks_of,
@@ -54,6 +54,10 @@ pub fn open_classifier(
         kernels: options.kernels,
         identified: session.cache().is_some(),
     };
+    if let Some(precision) = options.precision {
+        // Says so if there is a faster one.
+        PrecisionChoice::Fixed(precision).resolve(&place, &spec, session)?;
+    }
     let backbone = place.backbone(&spec)?;
     let head = Head::loaded(&artefact.head, &weights.head())?;
     Ok(Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?)

@@ -102,8 +102,12 @@ impl PrecisionChoice {
                     return Ok(chosen);
                 }
                 if gain < 1.0 {
+                    let why = match spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) {
+                        true => "without instructions for it",
+                        false => "on this processor",
+                    };
                     progress.warn(&format!(
-                        "bf16 is slower than f32 on this processor ({gain:.2} times as fast): f32 is faster and exact"
+                        "bf16 is slower than f32 {why} ({gain:.2} times as fast): f32 is faster and exact"
                     ));
                 }
                 Ok(Precision::Bf16)
