@@ -222,7 +222,7 @@ fn a_model_says_what_it_is() {
     let foreign =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/assets/efficientnet-lite0-f16.safetensors");
     run(here, &["info", foreign]).complains(1, &["not written by Taper"]);
-    run(here, &["info", "nowhere.safetensors"]).complains(1, &["nowhere.safetensors"]);
+    run(here, &["info", "nowhere.safetensors"]).complains(2, &["nowhere.safetensors"]);
     let old = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/version-1.safetensors");
     let said = run(here, &["info", old]).expect(0).stdout;
     assert!(said.contains("not recorded"), "{said}");
