@@ -80,7 +80,11 @@ fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
 
 fn inspect(here: &Path, more: &[&str]) -> Value {
     let mut arguments = vec!["inspect", "--data", "data", "--no-embeddings", "--json"];
+    arguments.extend(["--out", "health"]);
     arguments.extend(more);
+    if here.join("health").exists() {
+        fs::remove_dir_all(here.join("health")).unwrap();
+    }
     run(here, &arguments).expect(0).json()
 }
 
