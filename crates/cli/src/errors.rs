@@ -121,10 +121,26 @@ impl Flags {
     /// Fields between backticks become flags.
     fn translate(&self, text: &str) -> String {
         let mut told = String::with_capacity(text.len());
+        let mut command = None;
         for (index, part) in text.split('`').enumerate() {
             match self.anywhere(part) {
-                _ if index % 2 == 0 => told += part,
-                Some(flag) => told += &flag,
+                _ if index % 2 == 0 => {
+                    told += part;
+                    if part.contains(['.', ':', ';', '\n']) {
+                        command = None;
+                    }
+                }
+                // Several options of one other command: it is named once.
+                Some(flag) => match flag.rsplit_once(" --") {
+                    Some((own, name)) if command.as_deref() == Some(own) => {
+                        told += &format!("--{name}");
+                    }
+                    Some((own, _)) => {
+                        command = Some(own.to_owned());
+                        told += &flag;
+                    }
+                    None => told += &flag,
+                },
                 None => told += &format!("`{part}`"),
             }
         }

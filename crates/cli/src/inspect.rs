@@ -100,7 +100,12 @@ fn check_fix(folder: &Path) -> Result<(), taper_run::Error> {
         }
     }
     if folder.is_dir() {
-        return Ok(());
+        let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        if empty {
+            return Ok(());
+        }
+        let remedy = "there are files in it: give a new folder for manifest.csv";
+        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
     }
     if folder.exists() {
         let remedy = "this is a file: give a folder for manifest.csv";

@@ -7,8 +7,8 @@ pub(crate) struct SourceArgs {
     /// What the topmost folders are: auto, classes or splits [default: auto].
     #[arg(long, value_name = "LAYOUT")]
     layout: Option<LayoutChoice>,
-    /// Take labels from paths: what this expression's first pair of parentheses matches, e.g.
-    /// '([a-z]+)\.\d+\.jpg$' for cat.0.jpg.
+    /// Take labels from paths: what this expression's first pair of parentheses matches (without
+    /// any, all that it matches), e.g. '([a-z]+)\.\d+\.jpg$' for cat.0.jpg.
     #[arg(long, value_name = "REGEX")]
     label_from: Option<String>,
     /// The column of a manifest or of Parquet that holds the pictures or their paths.

@@ -495,10 +495,14 @@ impl Dataset {
             return if known(&digest) { Ok(None) } else { self.read(index).map(Some) };
         }
         let content = self.fetch(index)?;
-        if known(&self.remember(index, content_sha256(&content))) {
+        let digest = self.remember(index, content_sha256(&content));
+        // Features that are known may be those of a picture beyond stricter limits.
+        let strict = self.decode.max_pixels < DecodeOptions::default().max_pixels;
+        let picture = if strict { Some(self.decode(index, content.clone())?) } else { None };
+        if known(&digest) {
             return Ok(None);
         }
-        let picture = self.decode(index, content)?;
+        let picture = picture.map_or_else(|| self.decode(index, content), Ok)?;
         if let Some(cache) = &self.cache {
             cache.put(index, &picture);
         }

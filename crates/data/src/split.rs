@@ -127,8 +127,8 @@ impl Dataset {
     /// - The splits that the source assigns are kept; `choice` says what is used for validation.
     /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least
     ///   1 and at most n − 1.
-    /// - If the source assigns no splits (class folders alone), 0.15 of each class become `test`
-    ///   first; then `choice` is applied, where a fraction means a fraction of the whole class, so
+    /// - Pictures to which the source assigns no split are training pictures. If it assigns no test
+    ///   split either (class folders alone), 0.15 of each class of them become `test` first; then `choice` is applied, where a fraction means a fraction of the whole class, so
     ///   that the default gives 0.7, 0.15, 0.15.
     /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a
     ///   class whose random numbers, keyed by (seed, id), are smallest. Adding or removing a
@@ -152,12 +152,16 @@ impl Dataset {
             ..Splits::default()
         };
         let mut pool = self.unassigned();
-        let drawn = !pool.is_empty();
+        // A test split that is given stays the only one.
+        let drawn = !pool.is_empty() && splits.test.is_empty();
         if drawn {
             let key = Key::new(seed, SPLIT).part("test");
             let taken = self.draw(&pool, DEFAULT_FRACTION, &key, "train, val and test", 3)?;
             (splits.test, pool) = part(pool, &taken);
-            splits.train = pool;
+        }
+        if !pool.is_empty() {
+            splits.train.extend(pool);
+            splits.train.sort_unstable();
         }
         if splits.train.is_empty() {
             let found = self.samples().iter().find_map(|s| s.split).unwrap_or(Split::Test);

@@ -153,6 +153,8 @@ fn draw(title: &str, blocks: &[Block]) -> String {
          viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"13\">"
     ));
+    // As in all figures: not taken for a picture of a data set.
+    line("<!-- Taper figure -->".into());
     line(format!("<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"));
     line(text(24.0, 36.0, "start", "font-size=\"18\" font-weight=\"bold\"", title));
     let legend = [

@@ -22,7 +22,18 @@ pub const FORMATS: &str = if cfg!(feature = "tiff") {
 };
 
 /// Picture formats by extension that exist but cannot be decoded here.
-const FOREIGN: [(&str, &str); 14] = [
+const FOREIGN: [(&str, &str); 25] = [
+    ("pcx", "PCX"),
+    ("icns", "Apple icon"),
+    ("sgi", "SGI"),
+    ("eps", "PostScript"),
+    ("xbm", "XBM"),
+    ("dcm", "DICOM"),
+    ("jxr", "JPEG XR"),
+    ("cr3", "raw camera"),
+    ("raf", "raw camera"),
+    ("orf", "raw camera"),
+    ("rw2", "raw camera"),
     ("heic", "HEIC"),
     ("heif", "HEIC"),
     ("avif", "AVIF"),

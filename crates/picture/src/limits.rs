@@ -30,8 +30,8 @@ impl DecodeOptions {
             return Err(Defect::new(
                 DefectKind::TooLarge,
                 format!(
-                    "has {width} × {height} pixels, more than the limit of {} million: scale it down, or raise `max_pixels`",
-                    self.max_pixels / 1_000_000
+                    "has {width} × {height} pixels, more than the limit of {}: scale it down, or raise `max_pixels`",
+                    self.max_pixels
                 ),
             ));
         }

@@ -12,7 +12,7 @@ use std::{
 use taper_core::OutOfRange;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_picture::{Defect, format_of_extension, read_file};
-use taper_sources::{FolderUse, is_archive};
+use taper_sources::{FolderUse, is_archive, is_own_file};
 
 use taper_run::{Error, Result, Session, open_data_with};
 
@@ -220,7 +220,10 @@ impl<'a> Finder<'a> {
                     if !link {
                         below.push(path);
                     }
-                } else if format_of_extension(&extension(&path)).is_some() {
+                } else if format_of_extension(&extension(&path)).is_some()
+                    && path.is_file()
+                    && !is_own_file(&path)
+                {
                     self.file(&path)?;
                 } else {
                     passed.add(&name);

@@ -8,11 +8,16 @@ use taper_core::OutOfRange;
 use taper_data::Content;
 
 use taper_run::{Error, Result};
+use taper_sources::FOLDER_MARK;
 
 use crate::Inputs;
 
 /// The folder for pictures whose class is not certain enough.
 pub const UNSURE: &str = "_unsure";
+
+/// What the file says that marks the folder as output.
+const MARK_TEXT: &str = "Pictures that Taper sorted by class. Where this folder lies among a data set's class folders,\n\
+     it is passed over; to train on it, give it as the data set.\n";
 
 /// Sorts pictures into a folder for each class. A file that exists is never replaced: a picture
 /// whose name is taken gets a number behind it.
@@ -53,6 +58,10 @@ impl Sorter {
         let name = Path::new(inputs.name(index)).file_name().unwrap_or_default().to_owned();
         if !self.dry {
             fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+            let mark = self.folder.join(FOLDER_MARK);
+            if !mark.exists() {
+                fs::write(&mark, MARK_TEXT).map_err(Error::io("write", &mark))?;
+            }
         }
         let name = Path::new(&name);
         for number in 1u64.. {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use taper_augment::Augmenter;
 use taper_core::{
     Interpolation, Part, Split,
+    file::FIGURE_MARK,
     random::{Key, Purpose},
 };
 use taper_data::{Augment, Dataset};
@@ -151,6 +152,11 @@ fn jpeg(png: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 92);
     pixels.write_with_encoder(encoder).map_err(fail)?;
+    // A comment (COM) after the start of the picture (SOI) says who wrote it.
+    let mut comment = vec![0xff, 0xfe];
+    comment.extend((FIGURE_MARK.len() as u16 + 2).to_be_bytes());
+    comment.extend(FIGURE_MARK);
+    bytes.splice(2..2, comment);
     Ok(bytes)
 }
 

@@ -73,7 +73,7 @@ pub fn model_file(path: &Path) -> Result<PathBuf> {
         return Ok(file);
     }
     let remedy = "there is no such file: give the model.safetensors of a run, or the run's folder";
-    Err(OutOfRange::new("model", format!("'{}'", path.display()), remedy).into())
+    Err(OutOfRange::new("the model", format!("'{}'", path.display()), remedy).into())
 }
 
 /// A pretrained network with its own classifier and its own preprocessing: the thousand classes of

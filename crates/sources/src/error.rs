@@ -43,12 +43,14 @@ pub enum Error {
         example: String,
     },
     /// A folder of a class has no picture.
-    #[error("{}: class '{class}' has no pictures: add some or remove the folder", path.display())]
+    #[error("{}: class '{class}' has no pictures{}: add some or remove the folder", path.display(), foreign(unsupported.as_ref()))]
     EmptyClass {
         /// The class's folder.
         path: PathBuf,
         /// The class.
         class: String,
+        /// How many files it has in formats that cannot be decoded, and the first of them.
+        unsupported: Option<(usize, String)>,
     },
     /// Two folders or files mean the same split.
     #[error("{}: '{first}' and '{second}' both mean the split {split}: keep one, or set `layout` to classes if they are classes", path.display())]
@@ -77,6 +79,14 @@ pub enum Error {
         manifest: PathBuf,
         /// What is wrong with the folder.
         source: Box<Error>,
+    },
+    /// Several kinds of sources lie in one folder.
+    #[error("{}: it holds {found}: give one of them", path.display())]
+    Mixed {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
     },
     /// One of several folders is a data set of its own.
     #[error("{}: the data set seems to be one folder deeper: give {}", path.display(), inner.display())]
@@ -147,6 +157,14 @@ pub enum Error {
     Data(#[from] taper_data::Error),
 }
 
+fn foreign(unsupported: Option<&(usize, String)>) -> String {
+    unsupported.map_or_else(String::new, |(count, example)| {
+        format!(
+            " that can be read; {count} file(s), such as '{example}', are in formats that cannot"
+        )
+    })
+}
+
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
@@ -156,6 +174,7 @@ impl Fault for Error {
             | Self::NotAFolder { .. }
             | Self::NotASource { .. }
             | Self::Ambiguous { .. }
+            | Self::Mixed { .. }
             | Self::OneDeeper { .. }
             | Self::LabelFrom { .. }
             | Self::Columns { .. }

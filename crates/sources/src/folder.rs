@@ -15,10 +15,10 @@ use taper_picture::{
 };
 
 use crate::{
-    Error, Reading, Result,
+    Error, Reading, Result, is_archive,
     layout::{Paths, arrange},
     options::Kind,
-    own_files::{is_output_folder, is_own_file},
+    own_files::{has_own_name, is_output_folder, is_own_file},
     rows::{self, Beside, Row},
 };
 
@@ -86,12 +86,26 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     reading.options.check(Kind::Folders, &place)?;
     let mut scan = Scan { root: root.into(), ..Scan::default() };
     scan.walk(PathBuf::new(), &mut Vec::new())?;
-    let Scan { files, folder_of, real, linked, pictures, empty, own, mut beside, .. } = scan;
+    let Scan { files, folder_of, real, linked, pictures, empty, own, unread, mut beside, .. } =
+        scan;
+    if pictures.is_empty() && !unread.is_empty() {
+        let found = format!("{} and no pictures", listed(&unread));
+        return Err(Error::Mixed { path: root.into(), found });
+    }
     if pictures.is_empty() && beside.findings.is_empty() {
         return Err(taper_data::Error::NoPictures { path: root.into() }.into());
     }
     if !own.is_empty() {
-        beside.remarks.push(own_remark(&own));
+        beside.remarks.push(format!(
+            "{}: written by Taper, not part of the data set, and left out",
+            listed(&own)
+        ));
+    }
+    if !unread.is_empty() {
+        beside.remarks.push(format!(
+            "{}: archives and tables among folders of pictures are not read; to use one, give it alone",
+            listed(&unread)
+        ));
     }
     let paths = Paths { pictures, empty };
     let mut rows = arrange(root, paths, &reading, &mut beside)?;
@@ -102,13 +116,13 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     rows::dataset(&place, rows, None, source, beside, &reading)
 }
 
-fn own_remark(own: &[String]) -> String {
+/// The first few names.
+fn listed(names: &[String]) -> String {
     const SHOWN: usize = 3;
-    let more = own.len().saturating_sub(SHOWN);
+    let more = names.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let shown = own.iter().take(SHOWN).map(|name| format!("'{name}'"));
-    let shown = shown.collect::<Vec<_>>().join(", ");
-    format!("{shown}{more}: written by Taper, not part of the data set, and left out")
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+    format!("{}{more}", shown.join(", "))
 }
 
 /// Drops the pictures of folders that a class has twice, through links.
@@ -147,6 +161,8 @@ struct Scan {
     empty: Vec<String>,
     /// What Taper wrote.
     own: Vec<String>,
+    /// Archives and tables among the pictures.
+    unread: Vec<String>,
     beside: Beside,
 }
 
@@ -241,7 +257,7 @@ impl Scan {
             self.beside.ignore(&id_of(&relative));
             return Ok(Has::Nothing);
         }
-        if number == 0 && is_own_file(&path) {
+        if (number == 0 || has_own_name(name)) && is_own_file(&path) {
             self.own.push(id_of(&relative));
             return Ok(Has::Nothing);
         }
@@ -264,7 +280,12 @@ impl Scan {
                 );
                 self.report(&relative, DefectKind::Unsupported, reason);
             }
-            FileKind::Other => self.beside.ignore(&id_of(&relative)),
+            FileKind::Other => {
+                if is_archive(&path) || relative.extension().is_some_and(|e| e == "parquet") {
+                    self.unread.push(id_of(&relative));
+                }
+                self.beside.ignore(&id_of(&relative));
+            }
         }
         Ok(Has::Nothing)
     }

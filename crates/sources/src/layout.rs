@@ -11,7 +11,7 @@ use taper_core::Split;
 use crate::{
     Error, FolderUse, LayoutChoice, Reading, Result,
     rows::{Beside, Row},
-    split_words::split_named,
+    split_words::{is_plain, split_named},
     tree::Node,
 };
 
@@ -87,6 +87,10 @@ struct Arranger<'a> {
 }
 
 impl Arranger<'_> {
+    fn is_auto(&self) -> bool {
+        self.reading.options.layout == LayoutChoice::Auto
+    }
+
     fn ambiguous(&self, problem: String) -> Error {
         Error::Ambiguous { path: self.place.clone(), problem }
     }
@@ -139,7 +143,9 @@ impl Arranger<'_> {
             ));
             return self.splits(&nested).map(Layout::ClassesAndSplits);
         }
-        if kinds.len() == 1 && (flat_others >= 2 || !kinds.contains(&Split::Train)) {
+        let unlike = others.len() >= 2
+            && others.values().all(|node| node.folders.keys().all(|name| !inner.contains(name)));
+        if kinds.len() == 1 && (flat_others >= 2 || unlike || !kinds.contains(&Split::Train)) {
             let problem = format!(
                 "cannot tell what the folders are: {} has the name of a split and contains folders, but beside it lie {}; set `layout` to splits or to classes",
                 list(nested.keys()),
@@ -152,13 +158,14 @@ impl Arranger<'_> {
 
     /// No folder has the name of a split.
     fn without_split_names(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<Layout> {
-        let nested = folders.len() >= 2 && folders.values().all(|node| node.is_nested());
         let all_split = |node: &&Node<'_>| {
-            node.folders
-                .iter()
-                .all(|(name, inner)| split_named(name).is_some() && !inner.is_nested())
+            node.is_nested()
+                && node
+                    .folders
+                    .iter()
+                    .all(|(name, inner)| split_named(name).is_some() && !inner.is_nested())
         };
-        if nested && folders.values().all(all_split) {
+        if folders.len() >= 2 && folders.values().all(all_split) {
             return Ok(Layout::SplitsInClasses);
         }
         // One of several folders is a data set of its own.
@@ -170,19 +177,30 @@ impl Arranger<'_> {
             let inner = self.place.join(name);
             return Err(Error::OneDeeper { path: self.place.clone(), inner });
         }
-        if nested {
-            let sets: Vec<BTreeSet<&str>> =
-                folders.values().map(|node| node.folders.keys().copied().collect()).collect();
-            let all: BTreeSet<&str> = sets.iter().flatten().copied().collect();
-            let common: BTreeSet<&&str> =
-                all.iter().filter(|name| sets.iter().all(|set| set.contains(*name))).collect();
-            if common.len() >= 2 && 2 * common.len() >= all.len() {
-                return Err(self.ambiguous(format!(
-                    "cannot tell what the folders are: {} all contain the folders {}, so they look like splits rather than classes; rename them to train, val and test, or set `layout` to classes",
-                    list(folders.keys()),
-                    list(common)
-                )));
-            }
+        let with_split = folders.iter().find_map(|(name, node)| {
+            let inner = node.folders.keys().find(|inner| is_plain(inner))?;
+            Some(format!("'{name}' contains a folder '{inner}', which is the name of a split"))
+        });
+        if let Some(found) = with_split {
+            let problem = format!(
+                "cannot tell what the folders are: {found}, but not every folder is divided into splits; set `layout` to classes if {} are the classes",
+                list(folders.keys())
+            );
+            return Err(self.ambiguous(problem));
+        }
+        let alike = alike(folders);
+        if alike.len() >= 2 && 2 * alike.len() >= folders.len() {
+            return Err(self.ambiguous(format!(
+                "cannot tell what the folders are: {} contain the same folders, so they look like splits rather than classes; rename them to train, val and test, or set `layout` to classes",
+                list(&alike)
+            )));
+        }
+        let is_neutral = |name: &&&str| NEUTRAL.contains(&&*name.to_lowercase());
+        if folders.len() >= 2 && folders.keys().filter(is_neutral).count() == folders.len() {
+            return Err(self.ambiguous(format!(
+                "cannot tell what the classes are: the folders {} do not look like classes; set `layout` to classes if they are",
+                list(folders.keys())
+            )));
         }
         Ok(Layout::Classes)
     }
@@ -227,6 +245,14 @@ impl Arranger<'_> {
             }
             let (node, inner) = node.without_split_packaging();
             let labelled = !node.folders.is_empty();
+            let of_splits = node.folders.keys().filter(|inner| is_plain(inner)).count();
+            if of_splits >= 2 && of_splits == node.folders.len() && self.is_auto() {
+                let inner = list(node.folders.keys());
+                return Err(self.ambiguous(format!(
+                    "cannot tell what the folders are: '{name}' contains {inner}, which are names of splits; give '{}', or set `layout` to splits if they are classes",
+                    self.place.join(name).display()
+                )));
+            }
             found.insert((*name).to_owned(), SplitFolder { split, inner, labelled });
         }
         // A single folder of loose pictures beside labelled ones, as in `test/images/1.jpg`.
@@ -355,7 +381,17 @@ impl Arranger<'_> {
             let trains = matches!(split, None | Some(Split::Train));
             if trains && self.reading.purpose == FolderUse::Train {
                 let path = parts[self.depth..].iter().fold(self.place.clone(), |p, n| p.join(n));
-                return Err(Error::EmptyClass { path, class: class.into() });
+                let within = format!("{folder}/");
+                let foreign: Vec<&str> = beside
+                    .findings
+                    .iter()
+                    .map(|finding| finding.path.as_str())
+                    .filter(|path| path.starts_with(&within))
+                    .collect();
+                let class = class.into();
+                let example = foreign.first().map(|path| (*path).to_owned());
+                let unsupported = example.map(|example| (foreign.len(), example));
+                return Err(Error::EmptyClass { path, class, unsupported });
             }
             if split.is_none() {
                 beside
@@ -422,6 +458,52 @@ impl Arranger<'_> {
     }
 }
 
+/// The folders that have two folders or more in common with another one, below their packaging.
+fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
+    let inner: Vec<(&str, BTreeSet<&str>)> = folders
+        .iter()
+        .map(|(name, node)| {
+            let mut node = *node;
+            while let Some((_, only)) = node.only_folder() {
+                node = only;
+            }
+            (*name, node.folders.keys().copied().collect())
+        })
+        .collect();
+    let has_partner = |(name, own): &&(&'a str, BTreeSet<&str>)| {
+        inner.iter().any(|(other, theirs)| other != name && own.intersection(theirs).count() >= 2)
+    };
+    let small = |(name, own): &(&'a str, BTreeSet<&str>), found: &[&str]| {
+        // Part of a class list, such as a test split that lacks most classes.
+        !own.is_empty()
+            && inner.iter().any(|(other, theirs)| found.contains(other) && own.is_subset(theirs))
+            && !found.contains(name)
+    };
+    let mut found: Vec<&str> = inner.iter().filter(has_partner).map(|(name, _)| *name).collect();
+    let more: Vec<&str> =
+        inner.iter().filter(|one| small(one, &found)).map(|(name, _)| *name).collect();
+    found.extend(more);
+    found.sort_unstable();
+    found
+}
+
+/// Names of folders of which none is a class.
+const NEUTRAL: [&str; 14] = [
+    "images",
+    "image",
+    "img",
+    "imgs",
+    "pics",
+    "pictures",
+    "photos",
+    "thumbs",
+    "thumbnails",
+    "labels",
+    "masks",
+    "annotations",
+    "data",
+    "originals",
+];
 /// Names of folders that say nothing about what is in them.
 const GENERIC: [&str; 9] =
     ["images", "image", "img", "imgs", "pics", "pictures", "photos", "unknown", "unlabeled"];

@@ -24,6 +24,7 @@ pub use known::{KnownArchive, KnownSet};
 pub use manifest::{MANIFESTS, is_manifest, open_manifest};
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
+pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
 pub use split_words::split_named;

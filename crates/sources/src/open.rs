@@ -6,8 +6,8 @@ use std::{
 use taper_data::Dataset;
 
 use crate::{
-    Error, Reading, Result, is_archive, is_manifest, open_archive, open_archives, open_folder,
-    open_manifest,
+    Error, FolderUse, Reading, Result, is_archive, is_manifest, open_archive, open_archives,
+    open_folder, open_manifest, split_named,
 };
 
 /// A kind of file that contains a data set.
@@ -77,6 +77,9 @@ fn archives_in(folder: &Path) -> Vec<PathBuf> {
 /// file.
 pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<Dataset> {
     let (path, reading) = (path.as_ref(), reading.into());
+    if path.is_dir() {
+        refuse_mixture(path)?;
+    }
     if let Some(format) = FORMATS.iter().find(|format| (format.is)(path)) {
         return (format.open)(path, reading);
     }
@@ -87,6 +90,24 @@ pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<
         }
         other => other,
     }
+}
+
+/// Parquet is what a folder is read as if there is any: not while the rest is of another kind.
+fn refuse_mixture(folder: &Path) -> Result<()> {
+    if !(PARQUET.is)(folder) {
+        return Ok(());
+    }
+    let entries = || fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let other = entries().find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let own = name == "data" || split_named(name).is_some() || name.starts_with('.');
+        is_archive(path)
+            || (path.is_dir() && !own && open_folder(path, FolderUse::Classify).is_ok())
+    });
+    other.map_or(Ok(()), |other| {
+        let found = format!("Parquet files and '{}'", other.display());
+        Err(Error::Mixed { path: folder.into(), found })
+    })
 }
 
 /// Points at a manifest that lies in the folder.

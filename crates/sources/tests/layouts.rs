@@ -202,3 +202,65 @@ fn to_classify_labels_and_splits_do_not_count() {
     let dataset = taper_sources::open_folder(root.path(), FolderUse::Classify).unwrap();
     assert_eq!((dataset.len(), classes(&dataset)), (4, vec!["unlabelled"]));
 }
+
+#[test]
+fn layouts_that_are_split_in_part_are_refused() {
+    for paths in [
+        &["cat/train/1.jpg", "cat/test/2.jpg", "dog/3.jpg"][..],
+        &["cat/train/1.jpg", "cat/test/2.jpg", "cat/3.jpg", "dog/train/4.jpg", "dog/test/5.jpg"],
+        &["a/cat/1.jpg", "a/dog/2.jpg", "b/cat/3.jpg", "b/dog/4.jpg", "c/cat/5.jpg"],
+        &["a/cat/1.jpg", "a/dog/2.jpg", "b/cat/3.jpg", "b/dog/4.jpg", "other/5.jpg"],
+        &["a/x/cat/1.jpg", "a/x/dog/2.jpg", "b/x/cat/3.jpg", "b/x/dog/4.jpg"],
+        &["train/train/1.jpg", "train/test/2.jpg"],
+        &["images/1.jpg", "thumbs/1.jpg"],
+        &["images/1.jpg", "labels/1.jpg"],
+        &["train/steam/1.jpg", "train/electric/2.jpg", "bus/a/3.jpg", "car/b/4.jpg"],
+    ] {
+        let error = read(paths).map(|dataset| classes(&dataset).join(", ")).unwrap_err();
+        assert!(matches!(error, Error::Ambiguous { .. }), "{paths:?}: {error}");
+        assert!(error.to_string().contains("`layout`"), "{error}");
+    }
+}
+
+#[test]
+fn sources_of_several_kinds_in_one_folder_are_never_dropped_in_silence() {
+    let root = folder(&["train/cat/1.jpg", "train/dog/2.jpg"]);
+    fs::write(root.path().join("test.zip"), "").unwrap();
+    let dataset = open(root.path(), |_| {}).unwrap();
+    assert!(dataset.remarks()[0].contains("'test.zip'"), "{:?}", dataset.remarks());
+    let root = TempDir::new().unwrap();
+    fs::create_dir(root.path().join("train")).unwrap();
+    fs::write(root.path().join("train/cat.zip"), "").unwrap();
+    let error = open(root.path(), |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Mixed { .. }), "{error}");
+    assert!(error.to_string().contains("train/cat.zip"), "{error}");
+    let root = folder(&["cat/1.jpg", "dog/2.jpg"]);
+    fs::write(root.path().join("test-0.parquet"), "").unwrap();
+    if cfg!(feature = "parquet") {
+        let error = open(root.path(), |_| {}).unwrap_err();
+        assert!(matches!(error, Error::Mixed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_given_test_split_stays_the_only_one() {
+    let root = folder(&["1.jpg"]);
+    let mut text = String::from("path,label,split\n");
+    for n in 0..30 {
+        let class = ["cat", "dog"][n % 2];
+        let bytes = fixture::jpeg(&fixture::picture(n % 2, n, 24, 20)).unwrap();
+        fs::write(root.path().join(format!("p{n}.jpg")), bytes).unwrap();
+        text += &format!("p{n}.jpg,{class},{}\n", if n >= 24 { "test" } else { "" });
+    }
+    let list = root.path().join("list.csv");
+    fs::write(&list, &text).unwrap();
+    let dataset = open(&list, |_| {}).unwrap();
+    let splits = dataset.splits(taper_data::ValChoice::Auto, 0).unwrap();
+    assert_eq!(splits.test, dataset.indices(Some(Split::Test)));
+    assert_eq!(splits.train.len() + splits.val.len(), 24);
+    // The column is found by its values, too.
+    fs::write(&list, text.replace("label,split", "label,fold")).unwrap();
+    let dataset = open(&list, |_| {}).unwrap();
+    assert_eq!(dataset.indices(Some(Split::Test)).len(), 6);
+    assert!(dataset.remarks()[0].contains("'fold'"), "{:?}", dataset.remarks());
+}

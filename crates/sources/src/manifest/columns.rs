@@ -35,7 +35,7 @@ const LABELS: [&str; 12] = [
     "species",
     "breed",
 ];
-const SPLITS: [&str; 4] = ["split", "subset", "partition", "dataset"];
+const SPLITS: [&str; 3] = ["split", "subset", "partition"];
 const GROUPS: [&str; 1] = ["group"];
 /// Columns that number the rows.
 const INDEXES: [&str; 4] = ["", "index", "unnamed: 0", "row"];
@@ -68,8 +68,12 @@ pub(super) struct Columns {
 }
 
 /// Finds the columns, or says what is wrong.
+///
+/// `words` are the columns in which every value is a word for a split, or nothing: one of them is
+/// the split if no column is called so.
 pub(super) fn choose(
     names: &[String],
+    words: &[usize],
     wanted: &Wanted<'_>,
     remarks: &mut Vec<String>,
 ) -> Result<Columns, String> {
@@ -107,7 +111,19 @@ pub(super) fn choose(
         (None, [], ids) => return Err(several(ids, "paths", "image_column")),
         (None, paths, _) => return Err(several(paths, "paths", "image_column")),
     };
-    let split = split.or_else(|| among(&SPLITS).first().copied().filter(|at| *at != path));
+    let mut split = split.or_else(|| among(&SPLITS).first().copied().filter(|at| *at != path));
+    if split.is_none() {
+        let known = |at: &&usize| **at != path && label != Some(**at);
+        let found: Vec<usize> = words.iter().filter(known).copied().collect();
+        match found.as_slice() {
+            [] => {}
+            [at] => {
+                remarks.push(format!("the splits are taken from the column '{}'", names[*at]));
+                split = Some(*at);
+            }
+            found => return Err(several(found, "splits", "split_column")),
+        }
+    }
     let group = among(&GROUPS).first().copied();
     let label = match label {
         Some(at) => at,
@@ -147,7 +163,7 @@ mod tests {
 
     fn chosen(names: &str, wanted: &Wanted<'_>) -> Result<[Option<usize>; 4], String> {
         let names: Vec<String> = names.split(',').map(String::from).collect();
-        let c = choose(&names, wanted, &mut Vec::new())?;
+        let c = choose(&names, &[], wanted, &mut Vec::new())?;
         Ok([Some(c.path), Some(c.label), c.split, c.group])
     }
 

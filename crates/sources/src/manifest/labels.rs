@@ -1,6 +1,6 @@
 //! Several labels for one picture: refused by that name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::rows::Row;
 
@@ -11,20 +11,37 @@ pub(super) fn refusal(label: &str) -> String {
     )
 }
 
-/// The line of the first row with several labels, and what to say about it: a list in brackets, or
-/// names between `|`, `;` or `,` each of which is also a class of its own.
+/// The line of the first row with several labels, and what to say about it: a list in brackets;
+/// names between `|` or `;` of which one occurs in another label too; names between commas of which
+/// one is also a class of its own.
 pub(super) fn several(rows: &[Row], lines: &[u64]) -> Option<(u64, String)> {
     let classes: HashSet<&str> = rows.iter().map(|row| row.class.trim()).collect();
+    let parts = |class: &str, separator: char| -> Vec<String> {
+        let parts: Vec<String> = class.split(separator).map(|part| part.trim().into()).collect();
+        if parts.len() < 2 || parts.iter().any(String::is_empty) { Vec::new() } else { parts }
+    };
+    let mut uses: HashMap<(char, String), usize> = HashMap::new();
+    for class in &classes {
+        for separator in SEPARATORS {
+            for part in parts(class, separator) {
+                *uses.entry((separator, part)).or_default() += 1;
+            }
+        }
+    }
     let is_several = |class: &str| {
-        let class = class.trim();
         let bracketed = class.starts_with('[') && class.ends_with(']') && class.contains(',');
         bracketed
-            || ['|', ';', ','].into_iter().any(|separator| {
-                class.contains(separator)
-                    && class.split(separator).all(|part| classes.contains(part.trim()))
+            || SEPARATORS.into_iter().any(|separator| {
+                parts(class, separator).into_iter().any(|part| {
+                    classes.contains(part.as_str())
+                        || (separator != ',' && uses[&(separator, part)] > 1)
+                })
             })
     };
     let seen: HashSet<&str> = classes.iter().copied().filter(|class| is_several(class)).collect();
     let at = rows.iter().position(|row| seen.contains(row.class.trim()))?;
     Some((lines[at], refusal(&format!("'{}'", rows[at].class))))
 }
+
+/// What people put between several labels.
+const SEPARATORS: [char; 3] = ['|', ';', ','];

@@ -8,6 +8,7 @@ mod text;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    io::Cursor,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +21,7 @@ use crate::{
     Error, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
-    split_words::split_named,
+    split_words::{is_plain, split_named},
 };
 use columns::{Columns, Wanted};
 
@@ -132,6 +133,25 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     rows::dataset(&place, rows, None, source, beside, &reading)
 }
 
+/// In which columns every value is a word for a split, or nothing.
+struct SplitWords(Vec<Option<bool>>);
+
+impl SplitWords {
+    fn new(columns: usize) -> Self {
+        Self(vec![None; columns])
+    }
+
+    fn see(&mut self, column: usize, value: &str) {
+        if let Some(words) = self.0.get_mut(column).filter(|_| !value.is_empty()) {
+            *words = Some(words.unwrap_or(true) && is_plain(value));
+        }
+    }
+
+    fn columns(&self) -> Vec<usize> {
+        (0..self.0.len()).filter(|column| self.0[*column] == Some(true)).collect()
+    }
+}
+
 /// One line.
 #[derive(Default)]
 struct Entry {
@@ -161,10 +181,11 @@ impl Table {
     fn columns(
         &self,
         names: &[String],
+        words: &SplitWords,
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<Columns> {
-        let found = columns::choose(names, wanted, &mut beside.remarks);
+        let found = columns::choose(names, &words.columns(), wanted, &mut beside.remarks);
         found.map_err(|problem| Error::Columns { path: self.manifest.clone(), problem })
     }
 
@@ -178,10 +199,16 @@ impl Table {
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .delimiter(if tabs { b'\t' } else { text::delimiter(text) })
-            .from_reader(text.as_bytes());
+            .from_reader(Cursor::new(text.as_bytes()));
         let headers = reader.headers().map_err(|e| self.fail(1, e.to_string()))?.clone();
         let names: Vec<String> = headers.iter().map(String::from).collect();
-        let columns = self.columns(&names, wanted, beside)?;
+        let mut words = SplitWords::new(names.len());
+        let start = reader.position().clone();
+        for record in reader.records().flatten() {
+            record.iter().enumerate().for_each(|(column, value)| words.see(column, value));
+        }
+        reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
+        let columns = self.columns(&names, &words, wanted, beside)?;
         for record in reader.into_records() {
             let record = record.map_err(|e| {
                 let line = e.position().map_or(0, csv::Position::line);
@@ -229,7 +256,17 @@ impl Table {
             return Ok(());
         }
         let names: Vec<String> = names.into_iter().collect();
-        let columns = self.columns(&names, wanted, beside)?;
+        let mut words = SplitWords::new(names.len());
+        for object in objects() {
+            let (_, object) = object?;
+            for (column, name) in names.iter().enumerate() {
+                match object.get(name) {
+                    None | Some(Value::Null) => {}
+                    Some(value) => words.see(column, value.as_str().unwrap_or("-")),
+                }
+            }
+        }
+        let columns = self.columns(&names, &words, wanted, beside)?;
         let mut entries = Vec::new();
         for object in objects() {
             let (line, object) = object?;
@@ -240,6 +277,9 @@ impl Table {
                     Some(Value::String(text)) => Ok(text.clone()),
                     Some(Value::Number(number)) => Ok(number.to_string()),
                     Some(Value::Bool(value)) => Ok(value.to_string()),
+                    Some(Value::Array(values)) if column == columns.label && values.len() == 1 => {
+                        Ok(values[0].as_str().map_or_else(|| values[0].to_string(), String::from))
+                    }
                     Some(Value::Array(_)) if column == columns.label => {
                         Err(labels::refusal(&object[name].to_string()))
                     }

@@ -11,6 +11,8 @@ use crate::SourceOptions;
 
 /// Names of columns with labels, where no metadata name one; others end with `_label` or `_class`.
 const LABELS: [&str; 7] = ["label", "labels", "class", "classes", "category", "target", "fine"];
+/// Names of columns that say the split.
+const SPLITS: [&str; 6] = ["split", "subset", "partition", "set", "data_split", "dataset_split"];
 /// Names of columns with pictures that are not a group with `bytes`.
 const IMAGES: [&str; 4] = ["image", "img", "picture", "jpg"];
 
@@ -86,7 +88,11 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
             Some(split) => Some(split),
             None => return Err(missing(schema, name, "splits", "split_column")),
         },
-        None => find(schema, &["split"], binary),
+        None => {
+            let names = schema.columns().iter().map(|column| column.name().to_owned());
+            let split = names.filter(|name| SPLITS.contains(&name.to_lowercase().as_str()));
+            split.into_iter().find_map(|name| find(schema, &[&name], binary))
+        }
     };
     Ok(Columns { bytes, path, label, split, names: features.names(&name) })
 }
