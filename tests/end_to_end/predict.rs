@@ -140,6 +140,9 @@ fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return all };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
         match entry.path().is_dir() {
             true => all.extend(names(&entry.path()).iter().map(|below| format!("{name}/{below}"))),
             false => all.push(name),

@@ -23,7 +23,8 @@ use crate::{
 /// The trained model in a run folder.
 const MODEL: &str = "model.safetensors";
 
-/// Opens an artefact, `model.safetensors` of a run folder or the folder, on a device. On the CPU without a cache,
+/// [`OutOfRange`] if there is no such file, [`taper_model::Error::Artefact`] if it is something
+/// else, and any error that prevents the
 /// it is what [`Classifier::open`] gives.
 ///
 /// # Errors

@@ -342,6 +342,3 @@ impl Table {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,11 @@
-use super::*;
-use taper_core::Split;
-use taper_data::{ValChoice, fixture};
+//! Manifests: columns, encodings, places, and what is refused.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::{FolderUse, SourceOptions};
+use std::{fs, path::PathBuf};
+
+use taper_core::Split;
+use taper_data::{Dataset, ValChoice, fixture};
+use taper_sources::{Error, FolderUse, Reading, Result, SourceOptions, open_manifest};
 
 fn write(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
@@ -153,7 +156,8 @@ fn several_columns_of_labels_need_a_choice() {
     assert!(matches!(error, Error::Columns { .. }));
     assert!(error.to_string().contains("'fine_label', 'coarse_label'"), "{error}");
     let (_root, path) = write("x.csv", text);
-    let options = SourceOptions { label_column: Some("coarse_label".into()), ..Default::default() };
+    let mut options = SourceOptions::default();
+    options.label_column = Some("coarse_label".into());
     let dataset = open_manifest(&path, Reading::new(FolderUse::Train, options)).unwrap();
     assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["animal", "thing"]);
 }
