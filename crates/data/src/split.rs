@@ -128,8 +128,9 @@ impl Dataset {
     /// - A fraction of `train` is drawn class by class: of n pictures round(n · fraction), at least
     ///   1 and at most n − 1.
     /// - Pictures to which the source assigns no split are training pictures. If it assigns no test
-    ///   split either (class folders alone), 0.15 of each class of them become `test` first; then `choice` is applied, where a fraction means a fraction of the whole class, so
-    ///   that the default gives 0.7, 0.15, 0.15.
+    ///   split either (class folders alone), 0.15 of each class of them become `test` first; then
+    ///   `choice` is applied, where a fraction means a fraction of the whole class, so that the
+    ///   default gives 0.7, 0.15, 0.15.
     /// - What is drawn depends on the seed and the pictures' ids only: it is the k pictures of a
     ///   class whose random numbers, keyed by (seed, id), are smallest. Adding or removing a
     ///   picture hardly changes the draw.

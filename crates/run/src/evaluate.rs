@@ -23,13 +23,12 @@ use crate::{
 /// The trained model in a run folder.
 const MODEL: &str = "model.safetensors";
 
-/// [`OutOfRange`] if there is no such file, [`taper_model::Error::Artefact`] if it is something
-/// else, and any error that prevents the
-/// it is what [`Classifier::open`] gives.
+/// Opens an artefact, `model.safetensors` of a run folder or the folder, on a device. On the CPU
+/// without a cache, it is what [`Classifier::open`] gives.
 ///
 /// # Errors
-/// [`OutOfRange`] if there is no such file, [`taper_model::Error::Artefact`] if it is something else, and any error that prevents the
-/// network from being built.
+/// [`OutOfRange`] if there is no such file, [`taper_model::Error::Artefact`] if it is something
+/// else, and any error that prevents the network from being built.
 pub fn open_classifier(
     path: &Path,
     device: DeviceChoice,
