@@ -29,8 +29,8 @@ pub struct Changes {
 ///
 /// # Errors
 /// [`Error::Resume`] if the folder is not a run folder or another process is using it,
-/// [`taper_train::Error::Checkpoint`] if pictures or weights have changed since, and everything
-/// that [`train`](crate::train()) can fail with.
+/// [`Error::Setting`] if the pictures have changed since, [`taper_train::Error::Checkpoint`] if
+/// weights or settings have, and everything that [`train`](crate::train()) can fail with.
 pub fn resume(run: &Path, session: &Session) -> Result<Resumed> {
     resume_with(run, OwnCallbacks::new(), session)
 }
@@ -84,16 +84,16 @@ pub fn resume_changed(
     }
     let prepared = Prepared::new(recipe.check()?, session)?;
     let recipe = &prepared.checked.recipe;
-    if changes.data.is_some() {
-        same_pictures(&folder, recipe, &prepared.dataset)?;
-    }
+    same_pictures(&folder, recipe, &prepared.dataset)?;
     if prolonged {
         prolong(&folder, &before, recipe, session)?;
     }
     if before != *recipe {
         folder.write_recipe(recipe)?;
     }
-    DataRecord::of(&prepared.dataset).write(folder.path())?;
+    if DataRecord::read(folder.path()).is_none() {
+        DataRecord::of(&prepared.dataset).write(folder.path())?;
+    }
     let run = Run { folder, start, session };
     run.carry_out(prepared, own).map(|answer| Resumed::Trained(Box::new(answer)))
 }
