@@ -98,6 +98,42 @@ fn a_second_training_does_not_learn_the_output_of_the_first() {
     assert!(remarks(&answer).contains("written by Taper"), "{}", remarks(&answer));
 }
 
+#[test]
+fn what_other_commands_wrote_among_the_classes_is_passed_over() {
+    let root = splits(&[""], COLOURS);
+    let data = root.path().join("data");
+    let quick = ["--size", "64", "--quiet"];
+    run(&data, &[&["train", "--data", ".", "--epochs", "1", "--out", "r"][..], &quick].concat())
+        .expect(0);
+    let model = "r/model.safetensors";
+    run(&data, &["predict", model, "red", "--copy-to", "sorted", "--quiet"]).expect(0);
+    run(&data, &["evaluate", model, "--data", ".", "--out", "ev", "--quiet"]).expect(0);
+    run(&data, &["augment", "--data", ".", "--out", "b.jpg", "--quiet"]).expect(0);
+    run(&data, &["summary", "--svg", "net.svg"]).expect(0);
+    run(&data, &["inspect", "--data", ".", "--no-embeddings", "--fix", "fixed", "--quiet"])
+        .expect(0);
+    // Where a folder has files of the user's own, nothing is written into it.
+    run(&data, &["inspect", "--data", ".", "--no-embeddings", "--fix", "red", "--quiet"])
+        .complains(2, &["--fix"]);
+    let folds = ["train", "--data", ".", "--epochs", "1", "--folds", "2", "--json"];
+    let folds = run(&data, &[&folds[..], &quick].concat()).expect(0).json();
+    assert_eq!(classes(&folds["folds"][0]), COLOURS);
+    let again = ["train", "--data", ".", "--epochs", "1", "--json"];
+    let answer = run(&data, &[&again[..], &quick].concat()).expect(0).json();
+    assert_eq!(classes(&answer), COLOURS);
+    let pictures = answer["pictures"].as_array().unwrap();
+    assert_eq!(pictures.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 16);
+}
+
+#[test]
+fn a_limit_of_pixels_holds_for_cached_features_too() {
+    let root = splits(&[""], COLOURS);
+    let all = ["train", "--data", "data", "--size", "64", "--epochs", "1", "--quiet"];
+    run(root.path(), &all).expect(0);
+    let strict = [&all[..], &["--max-pixels", "10", "--strict"]].concat();
+    run(root.path(), &strict).complains(1, &["limit of 10", "--max-pixels"]);
+}
+
 fn zip(path: &Path, folder: &Path) {
     let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
     let options =

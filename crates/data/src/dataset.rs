@@ -57,7 +57,7 @@ pub(crate) fn hash_of(text: &str) -> u64 {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Content {
-    /// An encoded picture: JPEG, PNG, WebP, GIF, BMP or TIFF.
+    /// An encoded picture in one of [`taper_picture::FORMATS`].
     Encoded(Vec<u8>),
     /// Pixels, u8 RGB, rows from the top.
     Pixels(RgbImage),

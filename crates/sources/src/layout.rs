@@ -230,19 +230,26 @@ impl Arranger<'_> {
         Ok(Layout::Classes)
     }
 
-    fn splits(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<BTreeMap<String, SplitFolder>> {
-        let mut first: BTreeMap<Split, &str> = BTreeMap::new();
-        let mut found = BTreeMap::new();
-        for (name, node) in folders {
+    /// The folder of each split; two of one split are refused.
+    fn one_each<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<Split, &'a str>> {
+        let mut found: BTreeMap<Split, &str> = BTreeMap::new();
+        for name in names {
             let Some(split) = split_named(name) else { continue };
-            if let Some(first) = first.insert(split, name) {
-                return Err(Error::SplitTwice {
-                    path: self.place.clone(),
-                    split,
-                    first: first.into(),
-                    second: (*name).into(),
-                });
+            if let Some(first) = found.insert(split, name) {
+                let (path, first, second) = (self.place.clone(), first.into(), name.into());
+                return Err(Error::SplitTwice { path, split, first, second });
             }
+        }
+        Ok(found)
+    }
+
+    fn splits(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<BTreeMap<String, SplitFolder>> {
+        let mut found = BTreeMap::new();
+        for (split, name) in self.one_each(folders.keys().copied())? {
+            let node = folders[name];
             let (node, inner) = node.without_split_packaging();
             let labelled = !node.folders.is_empty();
             let of_splits = node.folders.keys().filter(|inner| is_plain(inner)).count();
@@ -253,7 +260,7 @@ impl Arranger<'_> {
                     self.place.join(name).display()
                 )));
             }
-            found.insert((*name).to_owned(), SplitFolder { split, inner, labelled });
+            found.insert(name.to_owned(), SplitFolder { split, inner, labelled });
         }
         // A single folder of loose pictures beside labelled ones, as in `test/images/1.jpg`.
         let classes: BTreeSet<&str> = folders
@@ -412,19 +419,8 @@ impl Arranger<'_> {
     ) -> Result<Vec<Row>> {
         let fail = |problem: String| Error::LabelFrom { expression: expression.into(), problem };
         let regex = Regex::new(expression).map_err(|error| fail(error.to_string()))?;
-        let mut first: BTreeMap<Split, &str> = BTreeMap::new();
-        for name in root.folders.keys() {
-            let Some(split) = split_named(name) else { continue };
-            if let Some(first) = first.insert(split, name) {
-                return Err(Error::SplitTwice {
-                    path: self.place.clone(),
-                    split,
-                    first: first.into(),
-                    second: (*name).into(),
-                });
-            }
-        }
-        let in_splits = !first.is_empty() && self.reading.options.layout != LayoutChoice::Classes;
+        let splits = self.one_each(root.folders.keys().copied())?;
+        let in_splits = !splits.is_empty() && self.reading.options.layout != LayoutChoice::Classes;
         let (mut rows, mut strangers) = (Vec::new(), BTreeSet::new());
         let (mut unmatched, mut example) = (0, "");
         for (id, slot) in &paths.pictures {
