@@ -5,7 +5,7 @@ use taper_core::Split;
 use taper_model::OpenOptions;
 use taper_picture::Finding;
 use taper_run::{
-    OutFolder, Session, check_present, open_classifier, open_data_with, write_evaluation,
+    OutFolder, Session, check_present, data_name, open_classifier, open_data_with, write_evaluation,
 };
 use taper_sources::FolderUse;
 
@@ -46,7 +46,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     }
     let folder = match &out {
         Some(out) => {
-            let title = format!("{} on {} ({split})", args.artefact.display(), args.data);
+            let title =
+                format!("{} on {} ({split})", args.artefact.display(), data_name(&args.data));
             Some(write_evaluation(out, &title, &evaluation, &value)?)
         }
         None => None,

@@ -1,8 +1,7 @@
-use anyhow::Context as _;
 use serde_json::{Value, json};
-use taper_core::{OutOfRange, file::write_atomically};
+use taper_core::OutOfRange;
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
-use taper_outputs::{check_extension, check_out_file};
+use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, HeadChoice};
 
 use crate::{
@@ -71,7 +70,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         asked.iter().map(|asked| asked.summary(args.batch)).collect::<Result<_, _>>()?;
     if let Some(path) = &args.svg {
         check_extension("svg", path, &["svg"]).map_err(Error::from)?;
-        check_out_file("svg", path, args.overwrite).map_err(Error::from)?;
+        let file = OutFile::check("svg", path, args.overwrite).map_err(Error::from)?;
         let [only] = &asked[..] else {
             let remedy = "only one network at a time can be drawn: give one --model";
             return Err(setting("svg", path.display(), remedy).into());
@@ -79,8 +78,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
         let (head, size) = (only.head.as_ref(), only.size);
         let svg = diagram(&only.backbone, only.trainable(), head, size, size)
             .map_err(taper_run::Error::from)?;
-        write_atomically(path, svg.as_bytes())
-            .with_context(|| format!("cannot write '{}'", path.display()))?;
+        file.write(svg.as_bytes()).map_err(Error::from)?;
     }
     match &summaries[..] {
         [one] if args.json => answer_json(one)?,

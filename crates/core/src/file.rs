@@ -31,6 +31,43 @@ pub fn write_atomically_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    place(path, write, |unfinished| {
+        fs::rename(&unfinished.path, path)?;
+        unfinished.kept = true;
+        Ok(())
+    })
+}
+
+/// As [`write_atomically_with`], for a file that must not exist: of several processes that write
+/// the same one at the same time, one succeeds.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if it exists by the time its content is complete; otherwise as
+/// [`write_atomically_with`].
+pub fn create_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    place(path, write, |unfinished| match fs::hard_link(&unfinished.path, path) {
+        // The other name is removed when this returns.
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without links.
+        Err(_) if path.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => {
+            fs::rename(&unfinished.path, path)?;
+            unfinished.kept = true;
+            Ok(())
+        }
+    })
+}
+
+/// Writes a file under a temporary name, and lets `name` give it its own.
+fn place(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    name: impl FnOnce(&mut Unfinished) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -39,8 +76,7 @@ pub fn write_atomically_with(
     write(&mut file)?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&unfinished.path, path)?;
-    unfinished.kept = true;
+    name(&mut unfinished)?;
     // The name itself must reach the disk too. Not every file system can sync a folder, which is
     // no reason to fail.
     if let Ok(folder) = File::open(folder) {
@@ -104,6 +140,27 @@ mod tests {
         assert!(write_atomically(&folder.join("none/a.txt"), b"").is_err());
         // Something stands in the way.
         assert!(write_atomically(&folder, b"").is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn one_of_many_creates_a_file() {
+        let folder = folder("create");
+        let path = folder.join("a.txt");
+        let create = |n: u32| {
+            let path = &path;
+            move || create_atomically_with(path, |file| write!(file, "{n}")).map(|()| n)
+        };
+        let created: Vec<io::Result<u32>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|n| scope.spawn(create(n))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let made: Vec<u32> = created.iter().filter_map(|n| n.as_ref().ok()).copied().collect();
+        assert_eq!(fs::read_to_string(&path).unwrap(), made[0].to_string());
+        assert_eq!(made.len(), 1);
+        let refused = created.iter().filter_map(|n| n.as_ref().err());
+        assert!(refused.into_iter().all(|e| e.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::remove_dir_all(folder).unwrap();
     }

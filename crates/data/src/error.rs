@@ -45,12 +45,12 @@ pub enum Error {
         /// The only class.
         class: String,
     },
-    /// There are split folders, but none to train on.
-    #[error("{}: there is {found}/ but no train/: add it, or give class folders only, which are split at random", path.display())]
+    /// There are splits, but none to train on.
+    #[error("{}: there is {found} but nothing to train on: add a split train, or give class folders only, which are split at random", path.display())]
     NoTrain {
         /// The data set.
         path: PathBuf,
-        /// The split folder that is there.
+        /// The splits that are there.
         found: String,
     },
     /// The data set has a class that the model does not know.
@@ -98,6 +98,22 @@ pub enum Error {
         needed: usize,
         /// What they are needed for, e.g. `train and val`.
         splits: String,
+    },
+    /// Not one of a class's pictures in a split can be used.
+    #[error(
+        "{place}: none of the {count} {split} picture(s) of class '{class}' can be used, such as {example}: repair or replace them, or remove the class"
+    )]
+    NoneUsable {
+        /// The data set.
+        place: String,
+        /// The class.
+        class: String,
+        /// The split.
+        split: Split,
+        /// How many pictures it has there.
+        count: usize,
+        /// The first of them, and what is wrong with it.
+        example: String,
     },
     /// Strict mode, and some pictures cannot be used.
     #[error("{place}: {}{} cannot be used and strict mode is on: repair or remove {}, or turn strict mode off", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
@@ -176,6 +192,7 @@ impl Fault for Error {
             | Self::OneClass { .. }
             | Self::NoTrain { .. }
             | Self::TooFew { .. }
+            | Self::NoneUsable { .. }
             | Self::Refused { .. }
             | Self::TooFewGroups { .. }
             | Self::NoSample { .. }

@@ -165,8 +165,10 @@ impl Dataset {
             splits.train.sort_unstable();
         }
         if splits.train.is_empty() {
-            let found = self.samples().iter().find_map(|s| s.split).unwrap_or(Split::Test);
-            return Err(Error::NoTrain { path: self.place().into(), found: found.name().into() });
+            let there = [(Split::Val, &splits.val), (Split::Test, &splits.test)];
+            let there = there.into_iter().filter(|(_, indices)| !indices.is_empty());
+            let found: Vec<&str> = there.map(|(split, _)| split.name()).collect();
+            return Err(Error::NoTrain { path: self.place().into(), found: found.join(" and ") });
         }
         self.check_classes(&splits)?;
 
@@ -415,8 +417,8 @@ impl Splits {
     /// first and decodes once, later. Nothing is drawn again.
     ///
     /// # Errors
-    /// [`Error::TooFew`] if a class of `dataset` loses its last training picture, or validation its
-    /// last picture.
+    /// [`Error::NoneUsable`] if a class of `dataset` loses its last training picture, or validation
+    /// its last picture.
     pub fn without(
         &self,
         dataset: &Dataset,
@@ -434,17 +436,33 @@ impl Splits {
             unused: keep(&self.unused),
             val_is_test: self.val_is_test,
         };
+        let none_usable = |split, indices: &[usize]| {
+            let first = unusable.iter().find(|f| f.sample.is_some_and(|s| indices.contains(&s)));
+            Error::NoneUsable {
+                place: dataset.place(),
+                class: indices.first().map_or_else(String::new, |index| {
+                    dataset.class_name(dataset.samples()[*index].label as usize)
+                }),
+                split,
+                count: indices.len(),
+                example: first.map_or_else(String::new, |f| format!("{}: {}", f.path, f.reason)),
+            }
+        };
+        let of_class = |indices: &[usize], label: usize| -> Vec<usize> {
+            let samples = dataset.samples();
+            indices.iter().copied().filter(|i| samples[*i].label as usize == label).collect()
+        };
         let before = dataset.counts(&self.train);
         for (label, (before, after)) in
             before.into_iter().zip(dataset.counts(&left.train)).enumerate()
         {
             if before > 0 && after == 0 {
-                return Err(dataset.too_few(label, 0, 1, "train"));
+                return Err(none_usable(Split::Train, &of_class(&self.train, label)));
             }
         }
         if left.val.is_empty() {
             let label = self.val.first().map_or(0, |i| dataset.samples()[*i].label as usize);
-            return Err(dataset.too_few(label, 0, 1, "val"));
+            return Err(none_usable(Split::Val, &of_class(&self.val, label)));
         }
         Ok(left)
     }

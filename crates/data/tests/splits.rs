@@ -166,7 +166,10 @@ fn splits_can_lose_what_is_unusable() {
     assert_eq!(left.train.len() + 1, splits.train.len());
     assert_eq!(left.val, splits.val);
     let only = splits.train.iter().copied().find(|i| data.samples()[*i].label == 0).unwrap();
-    assert!(matches!(splits.without(&data, &[lost(only)]), Err(Error::TooFew { .. })));
+    assert!(matches!(
+        splits.without(&data, &[lost(only)]),
+        Err(Error::NoneUsable { count: 1, .. })
+    ));
     let all: Vec<Finding> = splits.val.iter().map(|i| lost(*i)).collect();
     assert!(splits.without(&data, &all).is_err());
     let misnamed = Defect::new(DefectKind::Misnamed, "x").at(Some(some), "x");

@@ -68,11 +68,11 @@ impl Fault for Error {
             Self::Head(error) => error.is_usage(),
             Self::Core(error) => error.is_usage(),
             Self::Backbone(error) => error.is_usage(),
+            Self::Weights(error) => error.is_usage(),
             Self::Artefact { .. }
             | Self::File { .. }
             | Self::Bytes(_)
             | Self::Io { .. }
-            | Self::Weights(_)
             | Self::Plan(_)
             | Self::Picture(_) => false,
         }

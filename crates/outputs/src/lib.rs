@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod out_file;
 mod out_folder;
 
 pub use error::{Error, Result};
-pub use out_folder::{OutFolder, check_extension, check_out_file, remove_empty_parents};
+pub use out_file::{OutFile, check_extension};
+pub use out_folder::{OutFolder, remove_empty_parents};

@@ -132,7 +132,7 @@ impl OutFolder {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -155,7 +155,7 @@ fn partial_in(parent: &Path) -> io::Result<tempfile::TempDir> {
 }
 
 /// Whether files can be made in a folder.
-fn probe(folder: &Path) -> io::Result<()> {
+pub(crate) fn probe(folder: &Path) -> io::Result<()> {
     tempfile::Builder::new().prefix(".taper-").suffix(".partial").tempfile_in(folder).map(drop)
 }
 
@@ -175,42 +175,6 @@ pub fn remove_empty_parents(path: &Path, made: &Path) {
         let _ = fs::remove_dir(folder);
         parent = folder.parent();
     }
-}
-
-/// Finds out before any long work whether a file can be written: it must not exist, unless it may
-/// be overwritten, and its folder must.
-///
-/// # Errors
-/// [`Error::FileExists`], [`Error::Setting`] for the setting `field`, or [`Error::Io`].
-pub fn check_out_file(field: &'static str, path: &Path, overwrite: bool) -> Result<()> {
-    let wrong = |remedy: String| Err(OutOfRange::new(field, path.display(), remedy).into());
-    if path.is_dir() {
-        return wrong("this is a folder: give the name of a file".into());
-    }
-    if !overwrite && path.symlink_metadata().is_ok() {
-        return Err(Error::FileExists { path: path.into() });
-    }
-    let folder = parent(path);
-    if !folder.is_dir() {
-        return wrong(format!("there is no folder {}: make it first", folder.display()));
-    }
-    probe(folder).map_err(Error::io("write", path))
-}
-
-/// The extension of a file that is to be written, in small letters, if it is one of `known`, which
-/// may include the empty one.
-///
-/// # Errors
-/// [`Error::Setting`] for the setting `field` with any other one, or without one.
-pub fn check_extension(field: &'static str, path: &Path, known: &[&str]) -> Result<String> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    if known.contains(&extension.as_str()) {
-        return Ok(extension);
-    }
-    let known = known.iter().filter(|own| !own.is_empty());
-    let known: Vec<String> = known.map(|own| format!(".{own}")).collect();
-    let remedy = format!("the name decides what is written: let it end in {}", known.join(" or "));
-    Err(OutOfRange::new(field, path.display(), remedy).into())
 }
 
 #[cfg(unix)]
@@ -260,21 +224,5 @@ mod tests {
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         out.make(|_| Result::Ok(())).unwrap();
         assert!(matches!(out.make(|_| Result::Ok(())), Err(Error::FolderExists { .. })));
-    }
-
-    #[test]
-    fn files_are_checked_before_they_are_written() {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("a.csv");
-        check_out_file("out", &file, false).unwrap();
-        fs::write(&file, "").unwrap();
-        let error = check_out_file("out", &file, false).unwrap_err();
-        assert!(matches!(error, Error::FileExists { .. }), "{error}");
-        check_out_file("out", &file, true).unwrap();
-        assert!(check_out_file("out", root.path(), true).is_err());
-        assert!(check_out_file("out", &root.path().join("none/a.csv"), true).is_err());
-        assert_eq!(check_extension("out", Path::new("a.CSV"), &["csv", "jsonl"]).unwrap(), "csv");
-        let error = check_extension("out", Path::new("a.png"), &["csv", "jsonl"]).unwrap_err();
-        assert!(error.to_string().contains(".csv or .jsonl"), "{error}");
     }
 }

@@ -111,6 +111,9 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Defect> 
     };
     let (pixels, orientation) = match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, options)?,
+        ImageFormat::Ico if let Some(png) = png_in_icon(bytes) => {
+            decode_other(png, ImageFormat::Png, options)?
+        }
         _ => decode_other(bytes, format, options)?,
     };
     Ok(Picture { pixels: upright(pixels, orientation), format: Some(format), orientation })
@@ -284,6 +287,24 @@ fn decode_other(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).map_err(|e| defect(format, bytes, &e))?;
     Ok((to_rgb(picture), orientation))
+}
+
+/// The best picture of an icon, deepest first and then largest, if it is a PNG file: `image` reads
+/// those only with an alpha channel.
+fn png_in_icon(bytes: &[u8]) -> Option<&[u8]> {
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+    let count = usize::from(u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?));
+    let (entries, _) = bytes.get(6..)?.as_chunks::<16>();
+    let score = |entry: &&[u8; 16]| {
+        // 0 means 256.
+        let side = |byte: u8| u32::from(byte.wrapping_sub(1)) + 1;
+        (u16::from_le_bytes([entry[6], entry[7]]), side(entry[0]) * side(entry[1]))
+    };
+    // Of equals, the first.
+    let best = entries.iter().take(count).rev().max_by_key(score)?;
+    let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| best[at + i])) as usize;
+    let content = bytes.get(number(12)..)?.get(..number(8))?;
+    content.starts_with(PNG).then_some(content)
 }
 
 /// Any picture as RGB over white.

@@ -136,3 +136,22 @@ fn what_is_no_picture_is_named() {
         assert!(defect.reason.contains(word), "{defect}");
     }
 }
+
+#[test]
+fn an_icon_may_hold_a_png_without_alpha() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/pictures");
+    let png = fs::read(folder.join("rgb.png")).unwrap();
+    // A header that says one picture of 24 bits, whose content follows at once.
+    let mut icon = vec![0, 0, 1, 0, 1, 0, 48, 48, 0, 0, 1, 0, 24, 0];
+    icon.extend(u32::try_from(png.len()).unwrap().to_le_bytes());
+    icon.extend(22_u32.to_le_bytes());
+    icon.extend(&png);
+    let options = DecodeOptions::default();
+    let decoded = decode(&icon, &options).unwrap();
+    assert_eq!(decoded.pixels, decode(&png, &options).unwrap().pixels);
+    for end in 0..icon.len() {
+        if let Ok(cut) = decode(&icon[..end], &options) {
+            assert_eq!(cut.pixels, decoded.pixels);
+        }
+    }
+}

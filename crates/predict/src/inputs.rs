@@ -48,13 +48,22 @@ impl Inputs {
     /// `photos/*.jpg` that the shell did not expand; archives and Parquet files; lists of paths in
     /// a CSV or JSONL file, relative to it; and `-` for paths that `stdin` has, one a line.
     ///
-    /// A file that does not exist is among them: it is reported when its turn comes.
+    /// A file that does not exist is among them if others do: it is reported when its turn comes.
     ///
     /// # Errors
-    /// [`Error::NoInput`] if there is no picture in one of them, [`Error::Setting`] for a list
-    /// without a column of paths, and any error of an archive.
+    /// [`Error::NoInput`] if there is no picture in one of them, [`Error::Setting`] if none of the
+    /// arguments exists and for a list without a column of paths, and any error of an archive.
     pub fn find(arguments: &[PathBuf], stdin: &mut dyn BufRead, session: &Session) -> Result<Self> {
         let mut found = Finder::new(session);
+        let missing = |argument: &PathBuf| {
+            let special = argument == Path::new("-") || is_pattern(&argument.to_string_lossy());
+            !special && !argument.exists()
+        };
+        if let Some(first) = arguments.first().filter(|_| arguments.iter().all(missing)) {
+            let value = format!("'{}'", first.display());
+            let remedy = "there is no such file or folder: check the spelling";
+            return Err(OutOfRange::new("input", value, remedy).into());
+        }
         for argument in arguments {
             if argument == Path::new("-") {
                 let lines: std::io::Result<Vec<String>> = stdin.lines().collect();
@@ -171,11 +180,7 @@ impl<'a> Finder<'a> {
         if !path.exists() {
             let shown = path.to_string_lossy();
             // A picture that is missing is reported as one that cannot be read.
-            return if shown.contains(['*', '?', '[']) {
-                self.pattern(&shown)
-            } else {
-                self.file(path)
-            };
+            return if is_pattern(&shown) { self.pattern(&shown) } else { self.file(path) };
         }
         if path_list::is_list(&extension) {
             for listed in path_list::read(path)? {
@@ -292,6 +297,11 @@ impl Passed {
             )
         })
     }
+}
+
+/// Whether a name is a pattern that the shell did not expand.
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
 }
 
 fn extension(path: &Path) -> String {

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use taper_core::OutOfRange;
+use taper_sources::{decode_text, delimiter, path_column};
 
 use taper_run::{Error, Result};
-
-/// The names of the column that holds the paths, in this order.
-const COLUMNS: [&str; 7] =
-    ["path", "file_name", "filename", "file", "image", "image_path", "filepath"];
 
 /// Whether a file with this extension, in small letters, is a list.
 pub(crate) fn is_list(extension: &str) -> bool {
@@ -19,13 +16,12 @@ pub(crate) fn is_list(extension: &str) -> bool {
 /// The paths in a list; those that are relative are relative to its folder.
 pub(crate) fn read(list: &Path) -> Result<Vec<PathBuf>> {
     let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim_start_matches('\u{feff}');
+    let (text, _) = decode_text(&bytes);
     let extension = list.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let paths = match extension.as_str() {
-        "csv" | "tsv" => of_table(list, text)?,
+        "csv" | "tsv" => of_table(list, &text)?,
         "txt" => text.lines().map(|line| line.trim().to_owned()).collect(),
-        _ => of_objects(list, text)?,
+        _ => of_objects(list, &text)?,
     };
     let folder = list.parent().unwrap_or(Path::new(""));
     let paths = paths.iter().filter(|path| !path.is_empty()).map(|path| folder.join(path));
@@ -41,20 +37,16 @@ fn wrong(list: &Path, remedy: String) -> Error {
 }
 
 fn of_table(list: &Path, text: &str) -> Result<Vec<String>> {
-    let header = text.lines().next().unwrap_or_default();
-    let count = |delimiter: u8| header.bytes().filter(|byte| *byte == delimiter).count();
-    let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|d| count(*d)).unwrap_or(b',');
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter(text))
+        .flexible(true)
+        .from_reader(text.as_bytes());
     let fail = |error: csv::Error| wrong(list, format!("it is no valid CSV ({error})"));
-    let names: Vec<String> =
-        reader.headers().map_err(fail)?.iter().map(|name| name.trim().to_lowercase()).collect();
-    let column = COLUMNS.iter().find_map(|known| names.iter().position(|name| name == known));
-    let Some(column) = column else {
+    let names: Vec<String> = reader.headers().map_err(fail)?.iter().map(String::from).collect();
+    let Some(column) = path_column(names.iter().map(String::as_str)) else {
         let remedy = format!(
-            "no column holds the paths; its columns are {}: name one of them {}",
-            names.join(", "),
-            COLUMNS[..2].join(" or ")
+            "it has not exactly one column with the name of one of paths; its columns are {}: name one of them path",
+            names.join(", ")
         );
         return Err(wrong(list, remedy));
     };
@@ -74,12 +66,13 @@ fn of_objects(list: &Path, text: &str) -> Result<Vec<String>> {
         }
         let value: Value = serde_json::from_str(line)
             .map_err(|error| wrong(list, format!("line {number} is no valid JSON ({error})")))?;
-        let field = || COLUMNS.iter().find_map(|known| value.get(known)?.as_str());
+        let field = || {
+            let names: Vec<&String> = value.as_object()?.keys().collect();
+            let at = path_column(names.iter().map(|name| name.as_str()))?;
+            value[names[at]].as_str()
+        };
         let Some(path) = value.as_str().or_else(field) else {
-            let remedy = format!(
-                "line {number} has no path: give every object a field {}",
-                COLUMNS[..2].join(" or ")
-            );
+            let remedy = format!("line {number} has no path: give every object a field path");
             return Err(wrong(list, remedy));
         };
         paths.push(path.to_owned());
@@ -98,6 +91,7 @@ mod tests {
         for (name, text) in [
             ("a.csv", "id,path\n1,x.jpg\n2,\"y,z.jpg\"\n"),
             ("b.csv", "\u{feff}File_Name;label\nx.jpg;red\ny,z.jpg;blue\n"),
+            ("id.csv", "id,split\nx.jpg,a\n\"y,z.jpg\",b\n"),
             ("c.tsv", "image\tlabel\nx.jpg\tred\ny,z.jpg\tblue\n"),
             ("d.jsonl", "{\"path\": \"x.jpg\"}\n\n\"y,z.jpg\"\n"),
             ("e.txt", "x.jpg\ny,z.jpg\n"),
@@ -106,6 +100,9 @@ mod tests {
             let paths = read(&here.join(name)).unwrap();
             assert_eq!(paths, [here.join("x.jpg"), here.join("y,z.jpg")], "{name}");
         }
+        let utf16 = "\u{feff}Image\nä.jpg\n".encode_utf16().flat_map(u16::to_le_bytes);
+        std::fs::write(here.join("w.csv"), utf16.collect::<Vec<u8>>()).unwrap();
+        assert_eq!(read(&here.join("w.csv")).unwrap(), [here.join("ä.jpg")]);
         for (name, text, words) in [
             ("f.csv", "a,b\n1,2\n", "its columns are a, b"),
             ("g.jsonl", "{\"path\": 1}\n", "line 1 has no path"),

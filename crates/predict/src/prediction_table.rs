@@ -1,21 +1,21 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Seek, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::{Map, Value, json};
-use taper_core::{ClassNames, OutOfRange, file::write_atomically_with};
+use taper_core::{ClassNames, OutOfRange};
 use taper_model::Prediction;
 use taper_picture::Finding;
 
-use taper_outputs::{check_extension, check_out_file};
+use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, Result};
 
 /// A table of predictions, as CSV or JSONL: path, label, probability, and the probability of every
 /// class. The file appears when the table is [finished](PredictionTable::finish).
 pub struct PredictionTable {
-    path: PathBuf,
+    out: OutFile,
     rows: Rows,
     classes: usize,
 }
@@ -31,14 +31,14 @@ impl PredictionTable {
     /// # Errors
     /// [`Error::Setting`] for another ending than `.csv` or `.jsonl`, an error unless it may be
     /// overwritten if it exists, [`Error::Io`].
-    pub fn check(path: &Path, overwrite: bool) -> Result<()> {
+    pub fn check(path: &Path, overwrite: bool) -> Result<OutFile> {
         let extension = path.extension().unwrap_or_default();
         if extension.eq_ignore_ascii_case("parquet") {
             let remedy = "Parquet is read, but not written: use a name that ends in .csv or .jsonl, which pandas, polars and DuckDB convert";
             return Err(OutOfRange::new("out", path.display(), remedy).into());
         }
         check_extension("out", path, &["csv", "jsonl"])?;
-        Ok(check_out_file("out", path, overwrite)?)
+        Ok(OutFile::check("out", path, overwrite)?)
     }
 
     /// A table at its beginning.
@@ -46,7 +46,7 @@ impl PredictionTable {
     /// # Errors
     /// As [`PredictionTable::check`].
     pub fn begin(path: &Path, classes: &ClassNames, overwrite: bool) -> Result<Self> {
-        Self::check(path, overwrite)?;
+        let out = Self::check(path, overwrite)?;
         let file = tempfile::tempfile().map_err(Error::io("write", path))?;
         let file = BufWriter::new(file);
         let rows = if check_extension("out", path, &["csv", "jsonl"])? == "csv" {
@@ -62,7 +62,7 @@ impl PredictionTable {
         } else {
             Rows::Jsonl(file)
         };
-        Ok(Self { path: path.into(), rows, classes: classes.len() })
+        Ok(Self { out, rows, classes: classes.len() })
     }
 
     /// Adds a picture. One that could not be used has a row with its path alone, in JSONL also
@@ -95,27 +95,27 @@ impl PredictionTable {
                 writeln!(file, "{row}")
             }
         };
-        written.map_err(|error| failed(&self.path, error))
+        written.map_err(|error| failed(self.out.path(), error))
     }
 
     /// Writes the file: whole or not at all.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// An error if another process has made the file in the meantime, [`Error::Io`].
     pub fn finish(self) -> Result<()> {
-        let Self { path, rows, .. } = self;
+        let Self { out, rows, .. } = self;
+        let path = out.path();
         let file = match rows {
             Rows::Csv(table) => {
-                table.into_inner().map_err(|e| failed(&path, e.into_error()))?.into_inner()
+                table.into_inner().map_err(|e| failed(path, e.into_error()))?.into_inner()
             }
             Rows::Jsonl(file) => file.into_inner(),
         };
-        let mut file = file.map_err(|e| failed(&path, e.into_error()))?;
-        let copied = write_atomically_with(&path, |out| {
+        let mut file = file.map_err(|e| failed(path, e.into_error()))?;
+        Ok(out.write_with(|out| {
             file.rewind()?;
             io::copy(&mut file, out).map(|_| ())
-        });
-        copied.map_err(|error| failed(&path, error))
+        })?)
     }
 }
 

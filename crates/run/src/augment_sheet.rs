@@ -13,9 +13,9 @@ use taper_picture::{Finding, Preparer};
 use taper_plot::{Sheet, Tile};
 use taper_sources::FolderUse;
 
-use taper_outputs::{check_extension, check_out_file};
+use taper_outputs::{OutFile, check_extension};
 
-use crate::{CheckedRecipe, Error, Result, Session, Views, file::write_atomically, open_data_with};
+use crate::{CheckedRecipe, Error, Result, Session, Views, data_name, open_data_with};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
 /// How many classes are shown; the sheet is for a look, and the answer counts all classes.
@@ -64,7 +64,7 @@ pub fn augment_sheet(
     session: &Session,
 ) -> Result<AugmentAnswer> {
     let kind = check_extension("out", out, &["png", "jpg", "jpeg"])?;
-    check_out_file("out", out, overwrite)?;
+    let file = OutFile::check("out", out, overwrite)?;
     let CheckedRecipe { recipe, preprocessing, .. } = recipe;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
     let mut training = dataset.indices(Some(Split::Train));
@@ -85,10 +85,9 @@ pub fn augment_sheet(
     let per_row = (MOST_COLUMNS / shown_views as usize).max(1);
     let shown_classes = dataset.classes().len().min(MOST_CLASSES);
     let mut sheet = Sheet {
-        // Only the name: a long path would push the figures off the line.
         title: format!(
             "{}: {} pictures, {} with their views",
-            Path::new(&recipe.data).file_name().unwrap_or_default().to_string_lossy(),
+            data_name(&recipe.data),
             grouped(before),
             grouped(after)
         ),
@@ -126,7 +125,7 @@ pub fn augment_sheet(
         }
     }
     let png = sheet.png().map_err(taper_report::Error::from)?;
-    write_atomically(out, &if kind == "png" { png } else { jpeg(&png)? })?;
+    file.write(&if kind == "png" { png } else { jpeg(&png)? })?;
     for finding in &drawing.unreadable {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use taper_core::{OutOfRange, Precision};
 use taper_data::Item;
-use taper_outputs::{check_extension, check_out_file};
+use taper_outputs::{OutFile, check_extension};
 use taper_picture::Finding;
 use taper_plan::Output;
 use taper_sources::FolderUse;
@@ -13,9 +13,7 @@ use taper_weights::TensorWriter;
 use taper_zoo::resolve;
 
 use crate::{
-    CheckedRecipe, Error, Result, Session, extract,
-    file::write_atomically,
-    open_data_with,
+    CheckedRecipe, Error, Result, Session, extract, open_data_with,
     place::{BackboneSpec, Place},
     remarks_of,
 };
@@ -80,7 +78,7 @@ pub fn embed(
 ) -> Result<EmbedAnswer> {
     let start = Instant::now();
     check_extension("out", out, &["safetensors", ""])?;
-    check_out_file("out", out, overwrite)?;
+    let file = OutFile::check("out", out, overwrite)?;
     if through == Through::Candle && !WITH_CANDLE {
         let remedy = "this build has no candle: build with the feature candle, or use plan";
         return Err(OutOfRange::new("through", "candle", remedy).into());
@@ -145,7 +143,7 @@ pub fn embed(
     let mut tensors = TensorWriter::new();
     tensors.i64("labels", &[labels.len()], &labels);
     tensors.f32("features", &[labels.len(), *width], values);
-    write_atomically(out, &tensors.into_bytes(metadata)?)?;
+    file.write(&tensors.into_bytes(metadata)?)?;
     let findings = dataset.findings().iter().chain(&features.findings).cloned();
     let (mut remarks, unreadable): (Vec<Finding>, _) = findings.partition(Finding::usable);
     remarks.splice(0..0, remarks_of(&dataset));

@@ -47,7 +47,7 @@ pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;
 pub use source::{
-    KNOWN_DATASETS, KnownDataset, SyntheticSource, open_data, open_data_with, remarks_of,
+    KNOWN_DATASETS, KnownDataset, SyntheticSource, data_name, open_data, open_data_with, remarks_of,
 };
 pub use taper_mixing::{MixChoice, Mixing, Views};
 pub use taper_outputs::OutFolder;

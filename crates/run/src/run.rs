@@ -17,7 +17,7 @@ use taper_train::{
 
 use crate::{
     Answer, CheckedRecipe, Counted, Error, LearningRate, OutFolder, Outcome, Recipe, Result,
-    Session,
+    Session, data_name,
     data_record::DataRecord,
     early, extract,
     file::write_json,
@@ -367,7 +367,7 @@ fn draw(
     if trained.epochs > 0 {
         let text = std::fs::read_to_string(&history).map_err(Error::io("read", &history))?;
         let curves = Curves {
-            title: format!("{} on {}", recipe.model, recipe.data),
+            title: format!("{} on {}", recipe.model, data_name(&recipe.data)),
             subtitle: format!("{} head, seed {}", recipe.head, recipe.seed),
             epochs: Curves::epochs_from_csv(&text)?,
             best_epoch: trained.best_epoch,
@@ -375,14 +375,14 @@ fn draw(
         };
         curves.draw().save(folder.path(), "curves").map_err(taper_report::Error::from)?;
     }
-    let title = format!("{} on {}", recipe.model, recipe.data);
+    let title = format!("{} on {}", recipe.model, data_name(&recipe.data));
     let picture = confusion(&title, evaluation)?;
     Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
 }
 
 pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &RangeTestResult) -> Result<()> {
     write_json(&folder.join("lr_find.json"), found)?;
-    let title = format!("{} head of {} on {}", recipe.head, recipe.model, recipe.data);
+    let title = format!("{} head of {} on {}", recipe.head, recipe.model, data_name(&recipe.data));
     let picture = found.plot(&title);
     Ok(picture.save(folder, "lr_find").map_err(taper_report::Error::from)?)
 }

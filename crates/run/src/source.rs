@@ -57,6 +57,14 @@ const ROCK_PAPER_SCISSORS: KnownDataset = KnownDataset {
     ],
 };
 
+/// What figures call a data set: its name, or that of its folder or file, without the path that
+/// leads there.
+pub fn data_name(data: &str) -> String {
+    let path = Path::new(data).canonicalize().ok();
+    let name = path.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| data.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 /// [`open_data_with`], quietly.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ pub enum Error {
         /// The other one.
         second: String,
     },
-    /// It cannot be told which folders are classes and which are splits.
+    /// It cannot be told what the folders are.
     #[error("{}: {problem}", path.display())]
     Ambiguous {
         /// The folder in question.
@@ -174,15 +174,15 @@ impl Fault for Error {
             | Self::NotAFolder { .. }
             | Self::NotASource { .. }
             | Self::Ambiguous { .. }
+            | Self::SplitTwice { .. }
+            | Self::LoosePictures { .. }
             | Self::Mixed { .. }
             | Self::OneDeeper { .. }
             | Self::LabelFrom { .. }
             | Self::Columns { .. }
             | Self::Setting(_) => true,
             Self::Io { .. }
-            | Self::LoosePictures { .. }
             | Self::EmptyClass { .. }
-            | Self::SplitTwice { .. }
             | Self::Classes { .. }
             | Self::Manifest { .. }
             | Self::Archive { .. }

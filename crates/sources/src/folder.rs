@@ -15,7 +15,7 @@ use taper_picture::{
 };
 
 use crate::{
-    Error, Reading, Result, is_archive,
+    Error, Reading, Result, is_archive, is_manifest,
     layout::{Paths, arrange},
     options::Kind,
     own_files::{has_own_name, is_output_folder, is_own_file},
@@ -86,10 +86,10 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     reading.options.check(Kind::Folders, &place)?;
     let mut scan = Scan { root: root.into(), ..Scan::default() };
     scan.walk(PathBuf::new(), &mut Vec::new())?;
-    let Scan { files, folder_of, real, linked, pictures, empty, own, unread, mut beside, .. } =
-        scan;
-    if pictures.is_empty() && !unread.is_empty() {
-        let found = format!("{} and no pictures", listed(&unread));
+    let Scan { files, folder_of, real, linked, pictures, empty, own, .. } = scan;
+    let Scan { unread, tables, mut beside, .. } = scan;
+    if pictures.is_empty() && !(unread.is_empty() && tables.is_empty()) {
+        let found = format!("{} and no pictures", listed(&[unread, tables].concat()));
         return Err(Error::Mixed { path: root.into(), found });
     }
     if pictures.is_empty() && beside.findings.is_empty() {
@@ -161,8 +161,10 @@ struct Scan {
     empty: Vec<String>,
     /// What Taper wrote.
     own: Vec<String>,
-    /// Archives and tables among the pictures.
+    /// Archives and Parquet files among the pictures.
     unread: Vec<String>,
+    /// Files with the names of manifests.
+    tables: Vec<String>,
     beside: Beside,
 }
 
@@ -283,6 +285,8 @@ impl Scan {
             FileKind::Other => {
                 if is_archive(&path) || relative.extension().is_some_and(|e| e == "parquet") {
                     self.unread.push(id_of(&relative));
+                } else if is_manifest(&path) {
+                    self.tables.push(id_of(&relative));
                 }
                 self.beside.ignore(&id_of(&relative));
             }

@@ -216,10 +216,15 @@ impl Arranger<'_> {
         if others.is_empty() && kinds.len() != splits.len() && kinds.len() == 1 {
             // Such as bullet_train and freight_train.
         } else if others.is_empty() {
-            let problem = format!(
-                "{} contain(s) pictures and no class folders: move the pictures into class folders, give `label_from` if their names say the class, or set `layout` to classes if these folders are the classes",
-                list(splits.keys())
-            );
+            let names = list(splits.keys());
+            let problem = match splits.len() {
+                1 => format!(
+                    "{names} contains pictures and no class folders: move the pictures into class folders, or give `label_from` if their names say the class"
+                ),
+                _ => format!(
+                    "{names} contain pictures and no class folders: move the pictures into class folders, give `label_from` if their names say the class, or set `layout` to classes if these folders are the classes"
+                ),
+            };
             return Err(self.ambiguous(problem));
         }
         for name in splits.keys() {

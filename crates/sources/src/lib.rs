@@ -21,7 +21,7 @@ pub use archive::{ARCHIVES, is_archive, open_archive, open_archives};
 pub use error::{Error, Result};
 pub use folder::open_folder;
 pub use known::{KnownArchive, KnownSet};
-pub use manifest::{MANIFESTS, is_manifest, open_manifest};
+pub use manifest::{MANIFESTS, decode_text, delimiter, is_manifest, open_manifest, path_column};
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};

@@ -110,10 +110,17 @@ fn refuse_mixture(folder: &Path) -> Result<()> {
     })
 }
 
-/// Points at a manifest that lies in the folder.
+/// Points at a manifest that lies in the folder, or in one of its folders.
 fn with_manifest(folder: &Path, error: Error) -> Error {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    match entries.filter(|path| is_manifest(path)).min() {
+    let within = |folder: &Path| -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        paths.sort();
+        paths
+    };
+    let own = within(folder);
+    let deeper = own.iter().filter(|path| path.is_dir()).flat_map(|inner| within(inner));
+    match own.iter().cloned().chain(deeper).find(|path| is_manifest(path)) {
         Some(manifest) => Error::ManifestBeside { manifest, source: Box::new(error) },
         None => error,
     }

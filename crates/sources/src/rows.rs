@@ -104,8 +104,11 @@ fn check_training(place: &str, rows: &[Row], names: &ClassNames) -> Result<()> {
     let trains = |row: &&Row| matches!(row.split, None | Some(Split::Train));
     let known: BTreeSet<&str> = rows.iter().filter(trains).map(|r| r.class.as_str()).collect();
     if known.is_empty() {
-        let found = rows.iter().find_map(|row| row.split).unwrap_or(Split::Test);
-        return Err(taper_data::Error::NoTrain { path: path(), found: found.name().into() }.into());
+        let there = |split: &Split| rows.iter().any(|row| row.split == Some(*split));
+        let found: Vec<&str> =
+            [Split::Val, Split::Test].into_iter().filter(there).map(Split::name).collect();
+        let found = found.join(" and ");
+        return Err(taper_data::Error::NoTrain { path: path(), found }.into());
     }
     for row in rows {
         if !known.contains(row.class.as_str()) {

@@ -134,6 +134,30 @@ fn the_folder_beside_a_manifest_is_found_and_files_that_are_nowhere_are_named() 
 }
 
 #[test]
+fn of_several_folders_and_extensions_none_is_taken_in_silence() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["images", "thumbs"] {
+        fixture::write_folder(root.path().join(folder), &[("", 2)], &["a", "b"]).unwrap();
+    }
+    let path = root.path().join("list.csv");
+    fs::write(&path, "path,label\na/00.jpg,x\nb/00.jpg,y\n").unwrap();
+    let error = open_manifest(&path, FolderUse::Train).unwrap_err();
+    assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+    assert!(error.to_string().contains("images' as well as '"), "{error}");
+    // The one that is called like the manifest is the right one.
+    let named = root.path().join("thumbs.csv");
+    fs::rename(&path, &named).unwrap();
+    let dataset = open_manifest(&named, FolderUse::Train).unwrap();
+    assert!(dataset.file(0).unwrap().starts_with(root.path().join("thumbs")));
+
+    let (root, path) = write("list.csv", "id,label\na/00,x\nb/00,y\n");
+    fs::copy(root.path().join("a/00.jpg"), root.path().join("a/00.png")).unwrap();
+    let dataset = open_manifest(&path, FolderUse::Train).unwrap();
+    assert!(dataset.remarks()[0].contains("a/00.jpg and a/00.png"), "{:?}", dataset.remarks());
+    assert_eq!(dataset.samples()[0].id, "a/00.jpg");
+}
+
+#[test]
 fn several_labels_for_one_picture_are_refused_by_that_name() {
     for (name, text) in [
         ("x.csv", "path,label\na/00.jpg,cat|dog\nb/00.jpg,cat\na/01.jpg,dog\n"),

@@ -108,6 +108,20 @@ fn every_compression_and_null_is_understood() {
 }
 
 #[test]
+fn columns_that_cannot_be_the_labels_say_why() {
+    for (file, words) in [
+        ("lists", "multi-label"),
+        ("floats", "of the type DOUBLE"),
+        ("numbers-and-names", "'label', 'label_name' could all hold the labels"),
+    ] {
+        let path = folder().join(format!("../refused/{file}.parquet"));
+        let error = open_parquet(path, FolderUse::Train).unwrap_err();
+        assert!(matches!(error, Error::Columns { .. }), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn damage_is_named_and_never_a_panic() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("x.parquet");

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use taper_core::Fault;
+
 /// What can be wrong with a file of weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +73,21 @@ pub enum Error {
     /// Tensors that cannot be written as a file.
     #[error("cannot write tensors as safetensors: {0}")]
     Write(String),
+}
+
+impl Fault for Error {
+    /// Another file is meant: this one does not exist, is of another kind, or belongs to another
+    /// network.
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Format { .. } | Self::Mismatch { .. } => true,
+            Self::Damaged { .. }
+            | Self::Checkpoint { .. }
+            | Self::ElementType { .. }
+            | Self::Write(_) => false,
+        }
+    }
 }
 
 /// A result with this crate's [`enum@Error`].

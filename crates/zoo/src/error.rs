@@ -61,10 +61,8 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
             Self::UnknownModel { .. } => true,
-            Self::Weights(_)
-            | Self::Naming { .. }
-            | Self::Fetch { .. }
-            | Self::CachedDigest { .. } => false,
+            Self::Weights(error) => error.is_usage(),
+            Self::Naming { .. } | Self::Fetch { .. } | Self::CachedDigest { .. } => false,
         }
     }
 }

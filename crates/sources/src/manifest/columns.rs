@@ -58,6 +58,25 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Whether a name, in small letters, is that of a column of labels.
+pub(crate) fn is_label(name: &str) -> bool {
+    LABELS.contains(&name) || name.ends_with("_label") || name.ends_with("_class")
+}
+
+/// The column that holds the paths of pictures, by its name in any case of letters; none if there
+/// is none, or if several could be it.
+pub fn path_column<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<usize> {
+    let plain: Vec<String> = names.into_iter().map(|name| name.trim().to_lowercase()).collect();
+    let among = |list: &[&str]| {
+        let mut found = (0..plain.len()).filter(|at| list.contains(&plain[*at].as_str()));
+        (found.next(), found.next().is_some())
+    };
+    match (among(&PATHS), among(&IDS)) {
+        ((Some(at), false), _) | ((None, _), (Some(at), false)) => Some(at),
+        _ => None,
+    }
+}
+
 /// The numbers of the columns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns {
@@ -128,13 +147,9 @@ pub(super) fn choose(
     let label = match label {
         Some(at) => at,
         None => {
-            let mut found = among(&LABELS);
-            let ends = |at: usize| plain[at].ends_with("_label") || plain[at].ends_with("_class");
-            let more = (0..plain.len()).filter(|at| ends(*at) && split != Some(*at));
-            found.extend(more);
-            found.retain(|at| *at != path);
-            found.sort_unstable();
-            found.dedup();
+            let free = |at: &usize| split != Some(*at) && path != *at;
+            let found: Vec<usize> =
+                (0..plain.len()).filter(|at| free(at) && is_label(&plain[*at])).collect();
             let rest: Vec<usize> = (0..plain.len())
                 .filter(|at| ![Some(path), split, group].contains(&Some(*at)))
                 .filter(|at| !INDEXES.contains(&plain[*at].as_str()))

@@ -25,6 +25,11 @@ use crate::{
 };
 use columns::{Columns, Wanted};
 
+#[cfg(feature = "parquet")]
+pub(crate) use columns::is_label;
+pub use columns::path_column;
+pub use text::{decode as decode_text, delimiter};
+
 /// The extensions of manifests, for messages.
 pub const MANIFESTS: &str = ".csv, .tsv, .jsonl, .ndjson";
 

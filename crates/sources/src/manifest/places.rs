@@ -25,7 +25,9 @@ pub(super) fn find(
     if paths.is_empty() {
         return Ok(folder.into());
     }
-    if fill_in(folder, paths) {
+    let filled = fill_in(folder, paths);
+    if filled.any {
+        beside.remarks.extend(filled.remark());
         return Ok(folder.into());
     }
     let mut inner: Vec<PathBuf> =
@@ -35,17 +37,29 @@ pub(super) fn find(
         };
     // The folder that is named like the manifest comes first: train.csv, train/.
     inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
-    for inner in inner {
+    let holds = |inner: &PathBuf| {
         let mut first: Vec<Box<str>> = paths.iter().take(PROBED).cloned().collect();
-        let found = |path: &str| inner.join(path).is_file();
-        if fill_in(&inner, &mut first) && first.iter().all(|path| found(path)) {
-            fill_in(&inner, paths);
+        fill_in(inner, &mut first).any && first.iter().all(|p| inner.join(&**p).is_file())
+    };
+    let found: Vec<PathBuf> = inner.into_iter().filter(|inner| holds(inner)).collect();
+    match found.as_slice() {
+        [] => {}
+        [first, more @ ..] if !more.is_empty() && first.file_name() != manifest.file_stem() => {
+            let names: Vec<String> = found.iter().map(|f| format!("'{}'", f.display())).collect();
+            let problem = format!(
+                "its files are in {}: write the right folder into its paths, or move it there",
+                names.join(" as well as ")
+            );
+            return Err(Error::Ambiguous { path: manifest.into(), problem });
+        }
+        [inner, ..] => {
+            beside.remarks.extend(fill_in(inner, paths).remark());
             beside.remarks.push(format!(
                 "the paths of {} are relative to '{}'",
                 manifest.display(),
                 inner.display()
             ));
-            return Ok(inner);
+            return Ok(inner.clone());
         }
     }
     let problem = format!(
@@ -57,29 +71,53 @@ pub(super) fn find(
     Err(Error::Table { path: manifest.into(), problem })
 }
 
-/// Fills in extensions, and says whether any file exists. Files with an extension are looked at
-/// only until the first one that exists.
-fn fill_in(folder: &Path, paths: &mut [Box<str>]) -> bool {
-    let (mut any, mut last) = (false, None::<&str>);
+/// What filling in extensions has found.
+#[derive(Default)]
+struct Filled {
+    /// Whether any file exists.
+    any: bool,
+    /// How many names there are with several extensions, and the first of them.
+    several: usize,
+    example: String,
+}
+
+impl Filled {
+    fn remark(self) -> Option<String> {
+        let Self { several, example, .. } = self;
+        (several > 0).then(|| {
+            format!(
+                "{several} name(s) without an extension fit several files, such as {example}: the first is taken"
+            )
+        })
+    }
+}
+
+/// Fills in extensions. Files with an extension are looked at only until the first one that exists.
+fn fill_in(folder: &Path, paths: &mut [Box<str>]) -> Filled {
+    let (mut filled, mut last) = (Filled::default(), None::<&str>);
     for path in paths {
         let extension = Path::new(&**path).extension().and_then(|e| e.to_str());
         let named = extension.is_some_and(|e| format_of_extension(&e.to_lowercase()).is_some());
         if named {
-            any = any || folder.join(&**path).is_file();
+            filled.any = filled.any || folder.join(&**path).is_file();
             continue;
         }
         if folder.join(&**path).is_file() {
-            any = true;
+            filled.any = true;
             continue;
         }
-        let found = last
-            .into_iter()
-            .chain(EXTENSIONS)
-            .find(|extension| folder.join(format!("{path}.{extension}")).is_file());
-        if let Some(extension) = found {
-            *path = format!("{path}.{extension}").into();
-            (any, last) = (true, Some(extension));
+        let is_file = |extension: &str| folder.join(format!("{path}.{extension}")).is_file();
+        let first = last.into_iter().chain(EXTENSIONS).find(|extension| is_file(extension));
+        let Some(extension) = first else { continue };
+        let other = |own: &&str| !own.eq_ignore_ascii_case(extension) && is_file(own);
+        if let Some(other) = EXTENSIONS[..3].iter().find(|own| other(own)) {
+            if filled.several == 0 {
+                filled.example = format!("{path}.{extension} and {path}.{other}");
+            }
+            filled.several += 1;
         }
+        *path = format!("{path}.{extension}").into();
+        (filled.any, last) = (true, Some(extension));
     }
-    any
+    filled
 }

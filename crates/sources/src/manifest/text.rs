@@ -6,7 +6,7 @@ use encoding_rs::{UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Bytes as text, without a byte-order mark, and whether the encoding is a guess: UTF-16 with a
 /// mark, UTF-8, or else Windows-1252, in which every byte means something.
-pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+pub fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if bytes.starts_with(&[0xff, 0xfe]) {
         return (UTF_16LE.decode_with_bom_removal(bytes).0, false);
     }
@@ -22,7 +22,7 @@ pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
 
 /// The separator that occurs most often in the first line, outside quotation marks: a comma, a
 /// semicolon or a tab.
-pub(super) fn delimiter(text: &str) -> u8 {
+pub fn delimiter(text: &str) -> u8 {
     let (mut counts, mut quoted) = ([0; 3], false);
     for byte in text.lines().next().unwrap_or_default().bytes() {
         match byte {

@@ -7,10 +7,8 @@ use parquet::{
 };
 use serde_json::{Map, Value};
 
-use crate::SourceOptions;
+use crate::{SourceOptions, manifest::is_label};
 
-/// Names of columns with labels, where no metadata name one; others end with `_label` or `_class`.
-const LABELS: [&str; 7] = ["label", "labels", "class", "classes", "category", "target", "fine"];
 /// Names of columns that say the split.
 const SPLITS: [&str; 6] = ["split", "subset", "partition", "set", "data_split", "dataset_split"];
 /// Names of columns with pictures that are not a group with `bytes`.
@@ -81,7 +79,7 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
     let name = one(labels, schema, "labels", "label", "label_column")?;
     let kinds = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
     let Some(label) = find(schema, &[&name], &kinds) else {
-        return Err(missing(schema, &name, "labels", "label_column"));
+        return Err(no_label(schema, &name));
     };
     let split = match &options.split_column {
         Some(name) => match find(schema, &[name], binary) {
@@ -128,14 +126,23 @@ fn labels(schema: &SchemaDescriptor, features: &Features) -> Vec<String> {
     if !declared.is_empty() {
         return declared;
     }
-    let scalars = schema.columns().iter().filter(|c| c.path().parts().len() == 1);
-    let names = scalars.map(|column| column.name().to_owned());
-    names
-        .filter(|name| {
-            let name = name.to_lowercase();
-            LABELS.contains(&name.as_str()) || name.ends_with("_label") || name.ends_with("_class")
-        })
-        .collect()
+    let fields = schema.root_schema().get_fields().iter().map(|field| field.name().to_owned());
+    fields.filter(|name| is_label(&name.to_lowercase())).collect()
+}
+
+/// Why a column cannot be the labels.
+fn no_label(schema: &SchemaDescriptor, name: &str) -> String {
+    let parts = schema.columns().iter().find(|column| column.path().parts()[0] == name);
+    match parts {
+        Some(column) if column.max_rep_level() > 0 => format!(
+            "'{name}' holds lists, several labels for one picture (multi-label), which is not supported: keep one label for each picture, or name another column with `label_column`"
+        ),
+        Some(column) if column.path().parts().len() == 1 => format!(
+            "'{name}' holds values of the type {}, which are no labels (text, whole numbers or booleans are): say which column holds the labels with `label_column`",
+            column.physical_type()
+        ),
+        _ => missing(schema, name, "labels", "label_column"),
+    }
 }
 
 fn one(

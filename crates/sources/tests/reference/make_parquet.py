@@ -54,7 +54,17 @@ def plain(file, labels, kind, **options):
     listed(file, labels, contents)
 
 
+def refused(file, **labels):
+    """Columns of labels that cannot be taken as they are."""
+    table = pa.table({"image": pa.array([b"", b""], pa.binary()), **labels})
+    pq.write_table(table, HERE / "refused" / file)
+
+
 OUT.mkdir(exist_ok=True)
+(HERE / "refused").mkdir(exist_ok=True)
+refused("lists.parquet", label=pa.array([[0, 1], [1]], pa.list_(pa.int64())))
+refused("floats.parquet", label=pa.array([0.5, 1.0], pa.float64()))
+refused("numbers-and-names.parquet", label=pa.array([0, 1]), label_name=pa.array(["a", "b"]))
 hub("train-00000-of-00002.parquet", 90, 0)
 hub("train-00001-of-00002.parquet", 3, 90)
 hub("test-00000-of-00001.parquet", 12, 200)
