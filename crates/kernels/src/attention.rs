@@ -1,5 +1,6 @@
 //! Multi-head self-attention (Vaswani et al., *Attention is all you need*, 2017).
 
+use crate::ending::Ending;
 use crate::error::product;
 use crate::error::{bad_shape, check_len};
 use crate::scratch::{table, table_len};
@@ -324,11 +325,10 @@ impl Task for Attend<'_> {
                     len: depth,
                     filter: place.keys.cast_const(),
                     bias: place.zeros.cast_const(),
-                    residual: std::ptr::null(),
                     out: place.scores,
                     ldc: padded,
                     width: panel,
-                    activation: None,
+                    ending: Ending::none(),
                 };
                 for row in 0..count {
                     *place.table.add(row) = queries.add(row * depth);

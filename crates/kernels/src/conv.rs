@@ -1,7 +1,8 @@
 //! Convolution: packing filters for an algorithm, and running it; the direct algorithm.
 
-use crate::error::{check_len, product};
-use crate::filter::{Epilogue, PackedFilter};
+use crate::ending::Ending;
+use crate::error::{bad_shape, check_len, product};
+use crate::filter::{Epilogue, Order, PackedFilter};
 use crate::scratch::{table, table_len};
 use crate::team::SharedMut;
 use crate::tile::Tile;
@@ -45,50 +46,101 @@ impl<E: Element> PackedFilter<E> {
         weights: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<Self, KernelError> {
-        shape.output()?;
+        Self::pack_ordered(class, shape, algorithm, Order::Plain, weights, bias)
+    }
+
+    /// Packs the filters of another convolution such that this one computes the gradient of that
+    /// one's input from the gradient of its output: the same taps, turned by 180°, with input and
+    /// output channels exchanged.
+    ///
+    /// `shape`: from the other's output to its input, with stride 1; `weights`: as the other has
+    /// them, `[in_channels, out_channels / groups, kernel height, kernel width]` in terms of
+    /// `shape`.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack).
+    pub fn pack_turned(
+        class: KernelClass,
+        shape: &Conv2dShape,
+        weights: &[f32],
+    ) -> Result<Self, KernelError> {
+        let algorithm = Algorithm::for_shape(shape);
+        Self::pack_ordered(class, shape, algorithm, Order::Turned, weights, None)
+    }
+
+    fn pack_ordered(
+        class: KernelClass,
+        shape: &Conv2dShape,
+        algorithm: Algorithm,
+        order: Order,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self, KernelError> {
+        let mut filter = Self::empty(class, shape, algorithm)?;
+        filter.order = order;
+        let per_group = shape.in_channels / shape.groups;
+        match algorithm {
+            Algorithm::Direct => filter.lay_out(shape.window.taps(), per_group),
+            Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
+                let mut transformed = PackedFilter::<f32>::empty(class, shape, algorithm)?;
+                transformed.lay_out(algorithm.positions(), per_group);
+                transformed.order = order;
+                filter.transformed = Some(Box::new(transformed));
+            }
+            Algorithm::Depthwise => {
+                filter.depthwise = AlignedBuffer::new(shape.window.taps() * shape.out_channels);
+                filter.bias = AlignedBuffer::new(shape.out_channels);
+            }
+        }
+        filter.repack(&mut Team::serial(&mut []), weights, bias)?;
+        Ok(filter)
+    }
+
+    /// Packs other weights for the same shape and algorithm, in the memory of the old ones.
+    /// `weights` and `bias` as they were given when the filter was made; no scratch is needed.
+    ///
+    /// # Errors
+    /// [`KernelError::BufferLength`]; the old weights are still there then.
+    pub fn repack(
+        &mut self,
+        team: &mut Team<'_>,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<(), KernelError> {
+        let (shape, order) = (self.shape, self.order);
         check_len(OPERATION, "weights", weights.len(), shape.filter_len())?;
         if let Some(bias) = bias {
             check_len(OPERATION, "bias", bias.len(), shape.out_channels)?;
         }
-        let mut filter = Self::empty(class, shape, algorithm)?;
-        let per_group = shape.in_channels / shape.groups;
-        let taps = shape.window.taps();
-        match algorithm {
+        let (taps, channels) = (shape.window.taps(), shape.out_channels);
+        match self.algorithm {
             Algorithm::Direct => {
-                filter.pack_panels(weights, bias, taps, per_group, |row, out, tap, channel| {
-                    row[(out * per_group + channel) * taps + tap]
+                let per_group = shape.in_channels / shape.groups;
+                self.fill_panels(team, taps, per_group, |out, tap, channel| {
+                    weights[order.index(&shape, out, tap, channel)]
                 });
+                self.fill_bias(bias);
             }
             Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
-                let positions = algorithm.positions();
-                let values = winograd::transform_filters(shape, weights, positions);
-                let mut transformed = PackedFilter::<f32>::empty(class, shape, algorithm)?;
-                transformed.pack_panels(
-                    &values,
-                    bias,
-                    positions,
-                    per_group,
-                    |values, out, position, channel| {
-                        values[(out * positions + position) * per_group + channel]
-                    },
-                );
-                filter.transformed = Some(Box::new(transformed));
+                if let Some(transformed) = &mut self.transformed {
+                    winograd::fill(transformed, team, weights);
+                    transformed.fill_bias(bias);
+                }
             }
             Algorithm::Depthwise => {
-                let channels = shape.out_channels;
-                filter.depthwise = AlignedBuffer::new(taps * channels);
                 for channel in 0..channels {
                     for tap in 0..taps {
-                        filter.depthwise[tap * channels + channel] = weights[channel * taps + tap];
+                        let weight = weights[order.index(&shape, channel, tap, 0)];
+                        self.depthwise[tap * channels + channel] = weight;
                     }
                 }
-                filter.bias = AlignedBuffer::new(channels);
-                if let Some(bias) = bias {
-                    filter.bias.copy_from_slice(bias);
+                match bias {
+                    Some(bias) => self.bias.copy_from_slice(bias),
+                    None => self.bias.fill(0.0),
                 }
             }
         }
-        Ok(filter)
+        Ok(())
     }
 
     /// Scratch values (f32) that each thread of the team needs.
@@ -125,6 +177,13 @@ impl<E: Element> PackedFilter<E> {
         check_len(OPERATION, "output", out.len(), out_len)?;
         if let Some(residual) = epilogue.residual {
             check_len(OPERATION, "residual", residual.len(), out_len)?;
+        }
+        if let Some(mask) = epilogue.mask {
+            check_len(OPERATION, "mask", mask.len(), out_len)?;
+            if epilogue.activation == Some(Activation::Gelu) {
+                let reason = "the derivative of GELU does not follow from its output".to_owned();
+                return Err(bad_shape(OPERATION, reason));
+            }
         }
         team.check(OPERATION, self.scratch_len())?;
         if n == 0 {
@@ -176,9 +235,8 @@ impl<E: Element> PackedFilter<E> {
             let task = DirectBlock {
                 filter: self,
                 input: input.as_ptr(),
-                residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
                 out: out.get(),
-                activation: epilogue.activation,
+                ending: Ending::new(epilogue),
                 first,
                 count: block.pixels.min(pixels - first),
                 panels: (share * per_share, self.panels.len().min((share + 1) * per_share)),
@@ -243,9 +301,8 @@ fn direct_block<E: Element>(filter: &PackedFilter<E>) -> Block {
 struct DirectBlock<'a, E: Element> {
     filter: &'a PackedFilter<E>,
     input: *const E,
-    residual: *const E,
     out: *mut E,
-    activation: Option<Activation>,
+    ending: Ending<E>,
     /// First output pixel, counted through the batch.
     first: usize,
     count: usize,
@@ -301,8 +358,6 @@ impl<E: Element> Task for DirectBlock<'_, E> {
                 // the group takes `in_channels / groups`; filter and bias are packed for the panel;
                 // the output pixels exist.
                 unsafe {
-                    let residual =
-                        if self.residual.is_null() { self.residual } else { self.residual.add(at) };
                     Tile {
                         pointers: self.table.add(tile * taps * mr),
                         pointers_stride: mr,
@@ -310,11 +365,10 @@ impl<E: Element> Task for DirectBlock<'_, E> {
                         len: shape.in_channels / shape.groups,
                         filter: filter.weights.as_ptr().add(panel.weights),
                         bias: filter.bias.as_ptr().add(panel.bias),
-                        residual,
                         out: self.out.add(at),
                         ldc: channels,
                         width: panel.width,
-                        activation: self.activation,
+                        ending: self.ending.from(at),
                     }
                     .run::<S>(mr.min(self.count - tile * mr), panel.vectors);
                 }

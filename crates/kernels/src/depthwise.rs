@@ -3,11 +3,11 @@
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
+use crate::ending::Ending;
 use crate::filter::{Epilogue, PackedFilter};
 use crate::scratch::{table, table_len};
 use crate::team::SharedMut;
-use crate::tile::activate;
-use crate::{Activation, Element, Team};
+use crate::{Element, Team};
 use taper_simd::{Simd, Task, dispatch};
 
 /// Output columns of the register tile for any window.
@@ -43,9 +43,8 @@ pub(crate) fn run<E: Element>(
             let task = Row {
                 filter,
                 input: input.as_ptr(),
-                residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
                 out: out.get(),
-                activation: epilogue.activation,
+                ending: Ending::new(epilogue),
                 row,
                 table,
             };
@@ -61,9 +60,8 @@ pub(crate) fn run<E: Element>(
 struct Row<'a, E: Element> {
     filter: &'a PackedFilter<E>,
     input: *const E,
-    residual: *const E,
     out: *mut E,
-    activation: Option<Activation>,
+    ending: Ending<E>,
     /// Output row, counted through the batch.
     row: usize,
     table: *mut *const E,
@@ -77,10 +75,7 @@ impl<E: Element> Task for Row<'_, E> {
         let window = &self.filter.shape.window;
         // SAFETY: passed on to the caller.
         unsafe {
-            if window.dilation != [1, 1]
-                || self.filter.output[1] < UNROLLED
-                || !self.residual.is_null()
-            {
+            if window.dilation != [1, 1] || self.filter.output[1] < UNROLLED {
                 return self.any_window::<S>();
             }
             match (window.kernel, window.stride) {
@@ -136,7 +131,7 @@ impl<E: Element> Row<'_, E> {
                     weights: filter.depthwise.as_ptr(),
                     bias: filter.bias.as_ptr(),
                     out: self.out.add((self.row * ow + tile) * channels),
-                    activation: self.activation,
+                    ending: self.ending.from((self.row * ow + tile) * channels),
                 });
             }
             if tile + UNROLLED >= ow {
@@ -147,7 +142,7 @@ impl<E: Element> Row<'_, E> {
         }
     }
 
-    /// Any kernel, stride and dilation, with or without a residual.
+    /// Any kernel, stride and dilation.
     ///
     /// # Safety
     /// As for `run`.
@@ -196,13 +191,8 @@ impl<E: Element> Row<'_, E> {
                     channels,
                     weights: filter.depthwise.as_ptr(),
                     bias: filter.bias.as_ptr(),
-                    residual: if self.residual.is_null() {
-                        self.residual
-                    } else {
-                        self.residual.add(at)
-                    },
                     out: self.out.add(at),
-                    activation: self.activation,
+                    ending: self.ending.from(at),
                 };
                 match columns {
                     6 => S::enter(Sized::<E, 6>(tile)),
@@ -227,9 +217,8 @@ struct Columns<E: Element> {
     /// `[tap][channels]`.
     weights: *const f32,
     bias: *const f32,
-    residual: *const E,
     out: *mut E,
-    activation: Option<Activation>,
+    ending: Ending<E>,
 }
 
 #[derive(Clone, Copy)]
@@ -261,12 +250,7 @@ impl<E: Element, const T: usize> Task for Sized<E, T> {
                 for (t, sum) in sums.iter().enumerate() {
                     for (v, &sum) in sum.iter().enumerate() {
                         let at = t * c.channels + channel + v * lanes;
-                        let sum = if c.residual.is_null() {
-                            sum
-                        } else {
-                            S::add(sum, S::load(c.residual.add(at)))
-                        };
-                        S::store(c.out.add(at), activate::<S>(c.activation, sum));
+                        S::store(c.out.add(at), c.ending.apply::<S>(sum, at, lanes));
                     }
                 }
                 channel += 2 * lanes;
@@ -282,12 +266,7 @@ impl<E: Element, const T: usize> Task for Sized<E, T> {
                 }
                 for (t, &sum) in sums.iter().enumerate() {
                     let at = t * c.channels + channel;
-                    let sum = if c.residual.is_null() {
-                        sum
-                    } else {
-                        S::add(sum, S::load(c.residual.add(at)))
-                    };
-                    S::store(c.out.add(at), activate::<S>(c.activation, sum));
+                    S::store(c.out.add(at), c.ending.apply::<S>(sum, at, lanes));
                 }
                 channel += lanes;
             }
@@ -303,12 +282,7 @@ impl<E: Element, const T: usize> Task for Sized<E, T> {
                 }
                 for (t, &sum) in sums.iter().enumerate() {
                     let at = t * c.channels + channel;
-                    let sum = if c.residual.is_null() {
-                        sum
-                    } else {
-                        S::add(sum, S::load_n(c.residual.add(at), rest))
-                    };
-                    S::store_n(c.out.add(at), activate::<S>(c.activation, sum), rest);
+                    S::store_n(c.out.add(at), c.ending.apply::<S>(sum, at, rest), rest);
                 }
             }
         }
@@ -325,7 +299,7 @@ struct Unrolled<'a, E: Element, const K: usize, const STEP: usize> {
     weights: *const f32,
     bias: *const f32,
     out: *mut E,
-    activation: Option<Activation>,
+    ending: Ending<E>,
 }
 
 impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, STEP> {
@@ -364,10 +338,8 @@ impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, 
                     }
                 }
                 for t in 0..UNROLLED {
-                    S::store(
-                        self.out.add(t * self.channels + channel),
-                        activate::<S>(self.activation, sums[t]),
-                    );
+                    let at = t * self.channels + channel;
+                    S::store(self.out.add(at), self.ending.apply::<S>(sums[t], at, S::LANES));
                 }
                 channel += S::LANES;
             }
@@ -385,11 +357,8 @@ impl<E: Element, const K: usize, const STEP: usize> Task for Unrolled<'_, E, K, 
                             sum = S::fma(x, w, sum);
                         }
                     }
-                    S::store_n(
-                        self.out.add(t * self.channels + channel),
-                        activate::<S>(self.activation, sum),
-                        n,
-                    );
+                    let at = t * self.channels + channel;
+                    S::store_n(self.out.add(at), self.ending.apply::<S>(sum, at, n), n);
                 }
             }
         }

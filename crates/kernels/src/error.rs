@@ -47,7 +47,11 @@ pub enum KernelError {
     },
 }
 
-pub(crate) fn check_len(
+/// Whether a buffer is as long as the shape says.
+///
+/// # Errors
+/// [`KernelError::BufferLength`], which names the operation and the buffer.
+pub fn check_len(
     operation: &'static str,
     buffer: &'static str,
     actual: usize,
@@ -60,11 +64,17 @@ pub(crate) fn check_len(
     }
 }
 
-pub(crate) fn bad_shape(operation: &'static str, reason: String) -> KernelError {
+/// A shape that no kernel can compute, and why.
+#[must_use]
+pub fn bad_shape(operation: &'static str, reason: String) -> KernelError {
     KernelError::BadShape { operation, reason }
 }
 
-pub(crate) fn product(a: usize, b: usize) -> Result<usize, KernelError> {
+/// The length of a batch.
+///
+/// # Errors
+/// [`KernelError::BadShape`] if it overflows.
+pub fn product(a: usize, b: usize) -> Result<usize, KernelError> {
     a.checked_mul(b)
         .ok_or_else(|| bad_shape("convolution", format!("a batch of {a} does not fit into memory")))
 }

@@ -2,7 +2,8 @@
 
 use taper_simd::{AlignedBuffer, Tiling};
 
-use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError};
+use crate::team::SharedMut;
+use crate::{Activation, Algorithm, Conv2dShape, Element, KernelClass, KernelError, Team};
 
 /// The filters of one convolution with its bias, laid out for one class of kernels and one
 /// algorithm. Packed once, used often.
@@ -13,6 +14,8 @@ pub struct PackedFilter<E: Element> {
     pub(crate) shape: Conv2dShape,
     pub(crate) output: [usize; 2],
     pub(crate) algorithm: Algorithm,
+    /// How the weights are read.
+    pub(crate) order: Order,
     pub(crate) weights: AlignedBuffer<E>,
     /// Transformed filters, if the algorithm is one of Winograd's.
     pub(crate) transformed: Option<Box<PackedFilter<f32>>>,
@@ -23,6 +26,38 @@ pub struct PackedFilter<E: Element> {
     pub(crate) panels: Vec<Panel>,
     /// The zeros that a tap outside the map points to.
     pub(crate) zeros: AlignedBuffer<E>,
+}
+
+/// How the weights that are packed lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// `[out, in / groups, taps]`.
+    Plain,
+    /// `[in, out / groups, taps]`, the taps in reverse: those of the convolution whose gradient
+    /// this one computes.
+    Turned,
+}
+
+impl Order {
+    /// Where the weight of an output channel and an input channel, counted within its group, is.
+    #[inline(always)]
+    pub(crate) fn index(
+        self,
+        shape: &Conv2dShape,
+        out: usize,
+        tap: usize,
+        channel: usize,
+    ) -> usize {
+        let (taps, per_group) = (shape.window.taps(), shape.in_channels / shape.groups);
+        match self {
+            Self::Plain => (out * per_group + channel) * taps + tap,
+            Self::Turned => {
+                let group_out = shape.out_channels / shape.groups;
+                let (group, out) = (out / group_out, out % group_out);
+                ((group * per_group + channel) * group_out + out) * taps + taps - 1 - tap
+            }
+        }
+    }
 }
 
 /// A block of output channels that are computed together.
@@ -49,13 +84,18 @@ pub struct Epilogue<'a, E: Element> {
     pub residual: Option<&'a [E]>,
     /// Applied last.
     pub activation: Option<Activation>,
+    /// Outputs of the activation, with shape and layout of the output. If they are given, the
+    /// derivative of the activation is applied in its place: a sum stays where the output lies
+    /// strictly within the activation's range, and is 0 elsewhere. For gradients; not for GELU,
+    /// whose derivative does not follow from its output.
+    pub mask: Option<&'a [E]>,
 }
 
 impl<E: Element> Epilogue<'_, E> {
     /// Only an activation.
     #[must_use]
     pub fn activation(activation: Activation) -> Self {
-        Self { residual: None, activation: Some(activation) }
+        Self { activation: Some(activation), ..Self::default() }
     }
 }
 
@@ -74,6 +114,7 @@ impl<E: Element> PackedFilter<E> {
             shape: *shape,
             output,
             algorithm,
+            order: Order::Plain,
             weights: AlignedBuffer::new(0),
             transformed: None,
             depthwise: AlignedBuffer::new(0),
@@ -83,16 +124,8 @@ impl<E: Element> PackedFilter<E> {
         })
     }
 
-    /// Packs `[runs][len]` filters per output channel into panels; `at(weights, out channel, run,
-    /// position)` reads one value.
-    pub(crate) fn pack_panels(
-        &mut self,
-        weights: &[f32],
-        bias: Option<&[f32]>,
-        runs: usize,
-        len: usize,
-        at: impl Fn(&[f32], usize, usize, usize) -> f32,
-    ) {
+    /// Divides the output channels into panels of `[runs][len]` filters, all zeros yet.
+    pub(crate) fn lay_out(&mut self, runs: usize, len: usize) {
         let Tiling { lanes, step, .. } = self.tiling;
         let Conv2dShape { in_channels, out_channels, groups, .. } = self.shape;
         let (group_in, group_out) = (in_channels / groups, out_channels / groups);
@@ -119,21 +152,43 @@ impl<E: Element> PackedFilter<E> {
         self.weights = AlignedBuffer::new(size);
         // After the bias, two vectors of zeros, for sums without a bias.
         self.bias = AlignedBuffer::new(bias_size + 2 * lanes);
-        for panel in &self.panels {
+    }
+
+    /// Fills the panels; `at(out channel, run, position)` reads one value.
+    pub(crate) fn fill_panels(
+        &mut self,
+        team: &mut Team<'_>,
+        runs: usize,
+        len: usize,
+        at: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) {
+        let Tiling { lanes, step, .. } = self.tiling;
+        let padded = len.next_multiple_of(step);
+        let panels = &self.panels;
+        let weights = SharedMut::new(&mut self.weights);
+        team.run(panels.len() * runs, &|item, _| {
+            let (panel, run) = (&panels[item / runs], item % runs);
             let row = panel.vectors * lanes;
-            for lane in 0..panel.width {
-                let out = panel.first + lane;
-                if let Some(bias) = bias {
-                    self.bias[panel.bias + lane] = bias[out];
-                }
-                for run in 0..runs {
-                    for position in 0..len {
-                        let k = run * padded + position;
-                        let index = panel.weights + (k / step * row + lane) * step + k % step;
-                        self.weights[index] = E::from_f32(at(weights, out, run, position));
-                    }
+            for position in 0..len {
+                let k = run * padded + position;
+                let start = panel.weights + k / step * row * step + k % step;
+                for lane in 0..panel.width {
+                    let value = E::from_f32(at(panel.first + lane, run, position));
+                    // SAFETY: `lay_out` has made room for `runs · padded · row` values of each
+                    // panel, and this item alone fills this run of this panel.
+                    unsafe { weights.get().add(start + lane * step).write(value) };
                 }
             }
+        });
+    }
+
+    /// Sets the bias, or zeros.
+    pub(crate) fn fill_bias(&mut self, bias: Option<&[f32]>) {
+        self.bias.fill(0.0);
+        let Some(bias) = bias else { return };
+        for panel in &self.panels {
+            let values = &bias[panel.first..panel.first + panel.width];
+            self.bias[panel.bias..panel.bias + panel.width].copy_from_slice(values);
         }
     }
 

@@ -81,12 +81,24 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     unsafe {
         // Clamped from below, or −∞ · 6e-8 would give −∞.
         let x = S::max(S::splat(-LIMIT), x);
-        let inside = S::min(S::splat(LIMIT), x);
+        S::mul(normal::<S>(x), x)
+    }
+}
+
+/// Φ, the distribution function of the standard normal distribution, to 1.2e-7.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub unsafe fn normal<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let inside = S::min(S::splat(LIMIT), S::max(S::splat(-LIMIT), x));
         let u = S::fma(S::mul(inside, inside), S::splat(2.0 / (LIMIT * LIMIT)), S::splat(-1.0));
         let mut sum = S::splat(POLYNOMIAL[14]);
         for &coefficient in POLYNOMIAL[..14].iter().rev() {
             sum = S::fma(sum, u, S::splat(coefficient));
         }
-        S::mul(S::fma(inside, sum, S::splat(0.5)), x)
+        S::fma(inside, sum, S::splat(0.5))
     }
 }

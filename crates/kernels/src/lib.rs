@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod convert;
 mod depthwise;
+mod ending;
 mod error;
 mod filter;
 mod gelu;
@@ -19,6 +20,17 @@ mod team;
 mod tile;
 mod tokens;
 mod winograd;
+
+/// What kernels of other crates are built from: `taper-backward` has the gradients.
+pub mod parts {
+    pub use crate::ending::Ending;
+    pub use crate::error::{bad_shape, check_len, product};
+    pub use crate::gelu::normal;
+    pub use crate::scratch::{table, table_len};
+    pub use crate::softmax::{exp, softmax};
+    pub use crate::team::SharedMut;
+    pub use crate::tile::Tile;
+}
 
 pub use algorithm::Algorithm;
 pub use attention::Attention;

@@ -1,5 +1,6 @@
 //! The first layer of a network, straight from 8-bit pixels.
 
+use crate::ending::Ending;
 use crate::error::product;
 use crate::error::{bad_shape, check_len};
 use crate::filter::PackedFilter;
@@ -99,9 +100,11 @@ impl<E: Element> PixelFilter<E> {
         // Packed as a convolution whose runs are whole rows of taps: they are contiguous in a
         // padded row of pixels.
         let mut filter = PackedFilter::empty(class, shape, Algorithm::Direct)?;
-        filter.pack_panels(&weights, Some(&bias), kh, kw * channels, |weights, out, ky, at| {
+        filter.lay_out(kh, kw * channels);
+        filter.fill_panels(&mut Team::serial(&mut []), kh, kw * channels, |out, ky, at| {
             weights[((out * channels + at % channels) * kh + ky) * kw + at / channels]
         });
+        filter.fill_bias(Some(&bias));
         let values = shape.input[1] * channels;
         let mut packed = Self {
             filter,
@@ -325,11 +328,10 @@ impl<E: Element> Task for Band<'_, E> {
                         len: window.kernel[1] * channels,
                         filter: filter.weights.as_ptr().add(panel.weights),
                         bias: filter.bias.as_ptr().add(panel.bias),
-                        residual: std::ptr::null(),
                         out: self.out.add(tile * mr * shape.out_channels + panel.first),
                         ldc: shape.out_channels,
                         width: panel.width,
-                        activation: self.activation,
+                        ending: Ending { activation: self.activation, ..Ending::none() },
                     }
                     .run::<S>(mr.min(pixels - tile * mr), panel.vectors);
                 }

@@ -1,12 +1,13 @@
 //! Tables of pointers in scratch memory.
 
 /// How many f32 values are needed to hold this many pointers, wherever they start.
-pub(crate) fn table_len(pointers: usize) -> usize {
+#[must_use]
+pub fn table_len(pointers: usize) -> usize {
     (pointers + 8) * (size_of::<usize>() / size_of::<f32>())
 }
 
 /// Carves a table of pointers out of scratch memory.
-pub(crate) fn table<E>(scratch: &mut [f32], pointers: usize) -> *mut *const E {
+pub fn table<E>(scratch: &mut [f32], pointers: usize) -> *mut *const E {
     // SAFETY: any bits are a valid `usize`, and pointers are only written there before they are
     // read.
     let (_, middle, _) = unsafe { scratch.align_to_mut::<usize>() };

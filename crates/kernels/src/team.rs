@@ -39,7 +39,11 @@ impl<'a> Team<'a> {
         self.threads
     }
 
-    pub(crate) fn check(&self, operation: &'static str, needed: usize) -> Result<(), KernelError> {
+    /// Whether each thread has `needed` values of scratch memory.
+    ///
+    /// # Errors
+    /// [`KernelError::ScratchTooSmall`], which names the operation.
+    pub fn check(&self, operation: &'static str, needed: usize) -> Result<(), KernelError> {
         let actual = self.scratch.len() / self.threads;
         if actual < needed {
             Err(KernelError::ScratchTooSmall { operation, needed, actual })
@@ -49,8 +53,9 @@ impl<'a> Team<'a> {
     }
 
     /// Calls `work(item, scratch)` once for each item below `items`, in any order, on any thread of
-    /// the team.
-    pub(crate) fn run(&mut self, items: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    /// the team; `scratch` is that thread's share. A kernel whose sums must not depend on the number
+    /// of threads gives each item a fixed part of them, and adds up the parts in a fixed order.
+    pub fn run(&mut self, items: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let threads = self.threads.min(items).max(1);
         if threads == 1 {
             let share = self.scratch.len() / self.threads;
@@ -82,15 +87,19 @@ fn fork(threads: usize, share: usize, scratch: &mut [f32], work: &(dyn Fn(&mut [
 }
 
 /// A pointer to output that several threads write, each to places of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut<T>(*mut T);
+#[derive(Debug, Clone, Copy)]
+pub struct SharedMut<T>(*mut T);
 
 impl<T> SharedMut<T> {
-    pub(crate) fn new(slice: &mut [T]) -> Self {
+    /// Of a slice that outlives all uses of the pointer.
+    #[must_use]
+    pub fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
-    pub(crate) fn get(self) -> *mut T {
+    /// The address of the first value.
+    #[must_use]
+    pub fn get(self) -> *mut T {
         self.0
     }
 }

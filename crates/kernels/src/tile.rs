@@ -3,33 +3,36 @@
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
+use crate::ending::{Ending, activate, keep};
 use crate::gelu::gelu;
 use crate::{Activation, Element};
 use taper_simd::{Simd, Task};
 
 /// One register tile. The pixels lie `ldc` values apart in the output, starting at `out`.
-#[derive(Clone, Copy)]
-pub(crate) struct Tile<E: Element> {
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<E: Element> {
     /// For each run, `runs_stride` pointers apart, one pointer per pixel to `len` input values.
-    pub(crate) pointers: *const *const E,
-    pub(crate) pointers_stride: usize,
+    pub pointers: *const *const E,
+    /// See `pointers`.
+    pub pointers_stride: usize,
     /// Runs of consecutive input values: the taps, or the rows of taps where their columns are
     /// contiguous.
-    pub(crate) runs: usize,
+    pub runs: usize,
     /// Values per run.
-    pub(crate) len: usize,
+    pub len: usize,
     /// Filters `[runs][len / STEP][vectors × LANES][STEP]`, zero where `len` or the panel is filled
     /// up.
-    pub(crate) filter: *const E,
+    pub filter: *const E,
     /// `vectors × LANES` sums to start from.
-    pub(crate) bias: *const f32,
-    /// Null, or values to add, laid out as the output.
-    pub(crate) residual: *const E,
-    pub(crate) out: *mut E,
-    pub(crate) ldc: usize,
+    pub bias: *const f32,
+    /// Where the output starts, and the distance between its pixels.
+    pub out: *mut E,
+    /// See `out`.
+    pub ldc: usize,
     /// Valid output channels of the panel.
-    pub(crate) width: usize,
-    pub(crate) activation: Option<Activation>,
+    pub width: usize,
+    /// What happens to the sums; its pointers are laid out as the output.
+    pub ending: Ending<E>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,12 +57,14 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
                 for n in 0..N {
                     let at = m * t.ldc + n * S::LANES;
                     S::prefetch(t.out.wrapping_add(at));
-                    if !t.residual.is_null() {
-                        S::prefetch(t.residual.wrapping_add(at));
+                    if !t.ending.residual.is_null() {
+                        S::prefetch(t.ending.residual.wrapping_add(at));
+                    }
+                    if !t.ending.mask.is_null() {
+                        S::prefetch(t.ending.mask.wrapping_add(at));
                     }
                 }
             }
-            let (low, high) = limits(t.activation);
             for run in 0..t.runs {
                 let row = t.pointers.add(run * t.pointers_stride);
                 let pixels: [*const E; M] = std::array::from_fn(|m| *row.add(m));
@@ -90,28 +95,40 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             }
             // The sums leave the registers by constant indices only, in loops small enough to be
             // unrolled: otherwise the compiler would keep them in memory all along.
-            let (low, high) = (S::splat(low), S::splat(high));
             // Conversion to bf16 makes the loops too long for that: those sums go through memory
             // once. GELU is too long as well.
-            let is_gelu = t.activation == Some(Activation::Gelu);
+            let is_gelu = t.ending.activation == Some(Activation::Gelu);
             if t.width == N * S::LANES && S::STEP == 1 && !is_gelu {
-                if t.residual.is_null() {
+                if t.ending.is_plain() {
                     for m in 0..M {
                         for n in 0..N {
-                            let sum = S::min(high, S::max(low, sums[m][n]));
+                            let sum = activate::<S>(t.ending.activation, sums[m][n]);
                             S::store(t.out.add(m * t.ldc + n * S::LANES), sum);
                         }
                     }
-                } else {
+                    return;
+                }
+                if t.ending.mask.is_null() {
                     for m in 0..M {
                         for n in 0..N {
                             let at = m * t.ldc + n * S::LANES;
-                            let sum = S::add(sums[m][n], S::load(t.residual.add(at)));
-                            S::store(t.out.add(at), S::min(high, S::max(low, sum)));
+                            let sum = S::add(sums[m][n], S::load(t.ending.residual.add(at)));
+                            S::store(t.out.add(at), activate::<S>(t.ending.activation, sum));
                         }
                     }
+                    return;
                 }
-                return;
+                if t.ending.residual.is_null() {
+                    for m in 0..M {
+                        for n in 0..N {
+                            let at = m * t.ldc + n * S::LANES;
+                            let mask = S::load(t.ending.mask.add(at));
+                            let sum = keep::<S>(t.ending.activation, sums[m][n], mask);
+                            S::store(t.out.add(at), sum);
+                        }
+                    }
+                    return;
+                }
             }
             let mut stored = [[S::splat(0.0); N]; M];
             for m in 0..M {
@@ -121,9 +138,9 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             }
             let stored = std::hint::black_box(&stored);
             if is_gelu {
-                leave::<E, S, M, N, true>(&t, stored, low, high);
+                leave::<E, S, M, N, true>(&t, stored);
             } else {
-                leave::<E, S, M, N, false>(&t, stored, low, high);
+                leave::<E, S, M, N, false>(&t, stored);
             }
         }
     }
@@ -138,51 +155,23 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
 unsafe fn leave<E: Element, S: Simd<Elem = E>, const M: usize, const N: usize, const GELU: bool>(
     t: &Tile<E>,
     sums: &[[S::V; N]; M],
-    low: S::V,
-    high: S::V,
 ) {
     for (m, sums) in sums.iter().enumerate() {
         for (n, &sum) in sums.iter().enumerate() {
             let at = m * t.ldc + n * S::LANES;
-            let mut sum = sum;
+            let left = t.width.saturating_sub(n * S::LANES);
             // SAFETY: passed on to the caller.
             unsafe {
-                if t.width >= (n + 1) * S::LANES {
-                    if !t.residual.is_null() {
-                        sum = S::add(sum, S::load(t.residual.add(at)));
-                    }
-                    let sum = if GELU { gelu::<S>(sum) } else { S::min(high, S::max(low, sum)) };
-                    S::store(t.out.add(at), sum);
-                } else if t.width > n * S::LANES {
-                    let left = t.width - n * S::LANES;
-                    if !t.residual.is_null() {
-                        sum = S::add(sum, S::load_n(t.residual.add(at), left));
-                    }
-                    let sum = if GELU { gelu::<S>(sum) } else { S::min(high, S::max(low, sum)) };
-                    S::store_n(t.out.add(at), sum, left);
+                if left >= S::LANES {
+                    let sum = t.ending.apply::<S>(sum, at, S::LANES);
+                    S::store(t.out.add(at), if GELU { gelu::<S>(sum) } else { sum });
+                } else if left > 0 {
+                    let sum = t.ending.apply::<S>(sum, at, left);
+                    S::store_n(t.out.add(at), if GELU { gelu::<S>(sum) } else { sum }, left);
                 }
             }
         }
     }
-}
-
-/// An activation as a clamp; GELU is none.
-#[inline(always)]
-pub(crate) fn limits(activation: Option<Activation>) -> (f32, f32) {
-    match activation {
-        None | Some(Activation::Gelu) => (f32::NEG_INFINITY, f32::INFINITY),
-        Some(Activation::Relu) => (0.0, f32::INFINITY),
-        Some(Activation::Relu6) => (0.0, 6.0),
-    }
-}
-
-/// # Safety
-/// The processor has the instructions of `S`.
-#[inline(always)]
-pub(crate) unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S::V) -> S::V {
-    let (low, high) = limits(activation);
-    // SAFETY: arithmetic only.
-    unsafe { S::min(S::splat(high), S::max(S::splat(low), value)) }
 }
 
 impl<E: Element> Tile<E> {
@@ -191,7 +180,7 @@ impl<E: Element> Tile<E> {
     /// # Safety
     /// The processor has the instructions of `S`; the pointers are valid as the fields say.
     #[inline(always)]
-    pub(crate) unsafe fn run<S: Simd<Elem = E>>(self, pixels: usize, vectors: usize) {
+    pub unsafe fn run<S: Simd<Elem = E>>(self, pixels: usize, vectors: usize) {
         macro_rules! pick {
             ($n:literal: $($m:literal)*) => {
                 match pixels {

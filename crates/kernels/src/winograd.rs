@@ -10,10 +10,11 @@
 //! bits again would lose too much, and a quarter of the multiplications at f32's speed still takes
 //! less time than all of them at twice that speed.
 
+use crate::ending::Ending;
 use crate::filter::{Epilogue, PackedFilter};
 use crate::team::SharedMut;
-use crate::tile::{Tile, activate};
-use crate::{Activation, Conv2dShape, Element, Team};
+use crate::tile::Tile;
+use crate::{Element, Team};
 use taper_simd::{Simd, Task, dispatch};
 
 /// Bytes of transformed tiles that a block should not exceed by much.
@@ -37,38 +38,104 @@ fn outputs(positions: usize) -> usize {
     if positions == 36 { 4 } else { 2 }
 }
 
-/// Filters `[out, in, 3, 3]` transformed, in f64: `[out][position][in]`.
-pub(crate) fn transform_filters(
-    shape: &Conv2dShape,
-    weights: &[f32],
-    positions: usize,
-) -> Vec<f32> {
-    const G4: [[f64; 3]; 6] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    let g: &[[f64; 3]] = if positions == 36 { &G4 } else { &G2 };
-    let channels = shape.in_channels;
-    let mut transformed = vec![0.0; shape.out_channels * positions * channels];
-    for (index, filter) in weights.chunks(9).enumerate() {
-        let (out, channel) = (index / channels, index % channels);
-        for (i, row) in g.iter().enumerate() {
-            let half: [f64; 3] = std::array::from_fn(|x| {
-                (0..3).map(|y| row[y] * f64::from(filter[y * 3 + x])).sum()
-            });
-            for (j, column) in g.iter().enumerate() {
-                let value: f64 = (0..3).map(|x| half[x] * column[x]).sum();
-                transformed[(out * positions + i * g.len() + j) * channels + channel] =
-                    value as f32;
+const G4: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+/// Fills the panels with transformed filters, computed in f64 and rounded once.
+pub(crate) fn fill(filter: &mut PackedFilter<f32>, team: &mut Team<'_>, weights: &[f32]) {
+    let packed = SharedMut::new(&mut filter.weights);
+    let filter = &*filter;
+    let channels = filter.shape.in_channels;
+    let parts = channels.div_ceil(FILL);
+    team.run(filter.panels.len() * parts, &|item, _| {
+        let (panel, part) = (item / parts, item % parts);
+        let range = (part * FILL, channels.min((part + 1) * FILL));
+        let (to, weights) = (packed.get(), weights.as_ptr());
+        // SAFETY: the weights are `[out, in, 3, 3]` in either order, as `repack` has checked;
+        // `lay_out` has made room for the panel, and this item alone fills these channels of it.
+        unsafe {
+            if filter.algorithm.positions() == 36 {
+                dispatch(filter.class, Fill { filter, g: &G4, panel, range, weights, to });
+            } else {
+                dispatch(filter.class, Fill { filter, g: &G2, panel, range, weights, to });
+            }
+        }
+    });
+}
+
+/// Input channels that are transformed at a time.
+const FILL: usize = 32;
+
+/// Filters that are transformed side by side.
+const LANES: usize = 16;
+
+#[derive(Clone, Copy)]
+struct Fill<'a, const A: usize> {
+    filter: &'a PackedFilter<f32>,
+    g: &'a [[f64; 3]; A],
+    panel: usize,
+    /// First input channel and the one after the last.
+    range: (usize, usize),
+    weights: *const f32,
+    to: *mut f32,
+}
+
+impl<const A: usize> Task for Fill<'_, A> {
+    type Elem = f32;
+
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // loops that become vectors
+    unsafe fn run<S: Simd<Elem = f32>>(self) {
+        let Self { filter, g, range, weights, to, .. } = self;
+        let (shape, panel) = (&filter.shape, &filter.panels[self.panel]);
+        let row = panel.vectors * filter.tiling.lanes;
+        for channel in range.0..range.1 {
+            for first in (0..panel.width).step_by(LANES) {
+                let count = LANES.min(panel.width - first);
+                let mut taps = [[0.0; LANES]; 9];
+                for lane in 0..count {
+                    for (tap, values) in taps.iter_mut().enumerate() {
+                        let out = panel.first + first + lane;
+                        let at = filter.order.index(shape, out, tap, channel);
+                        // SAFETY: within the weights.
+                        values[lane] = f64::from(unsafe { *weights.add(at) });
+                    }
+                }
+                let mut half = [[[0.0; LANES]; 3]; A];
+                for i in 0..A {
+                    for x in 0..3 {
+                        for lane in 0..LANES {
+                            half[i][x][lane] = 0.0
+                                + g[i][0] * taps[x][lane]
+                                + g[i][1] * taps[3 + x][lane]
+                                + g[i][2] * taps[6 + x][lane];
+                        }
+                    }
+                }
+                for i in 0..A {
+                    for j in 0..A {
+                        let start = (i * A + j) * shape.in_channels + channel;
+                        let start = panel.weights + start * row + first;
+                        for lane in 0..count {
+                            let value = 0.0
+                                + half[i][0][lane] * g[j][0]
+                                + half[i][1][lane] * g[j][1]
+                                + half[i][2][lane] * g[j][2];
+                            // SAFETY: within the panel.
+                            unsafe { *to.add(start + lane) = value as f32 };
+                        }
+                    }
+                }
             }
         }
     }
-    transformed
 }
 
 /// The layout of transformed tiles in scratch memory.
@@ -152,9 +219,8 @@ pub(crate) fn run<E: Element>(
             zeros: zeros.as_ptr(),
             layout,
             input: input.as_ptr(),
-            residual: epilogue.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
             out: out.get(),
-            activation: epilogue.activation,
+            ending: Ending::new(epilogue),
             first,
             count: layout.tiles.min(tiles - first),
             panels: (share * per_share, filter.panels.len().min((share + 1) * per_share)),
@@ -185,9 +251,8 @@ struct Block<'a, E: Element> {
     zeros: *const E,
     layout: Layout,
     input: *const E,
-    residual: *const E,
     out: *mut E,
-    activation: Option<Activation>,
+    ending: Ending<E>,
     /// First tile, counted through the batch.
     first: usize,
     count: usize,
@@ -381,13 +446,12 @@ impl Task for Multiply<'_> {
                             len,
                             filter: filter.weights.as_ptr().add(panel.weights + position * size),
                             bias: filter.bias.as_ptr().add(filter.bias.len() - 2 * S::LANES),
-                            residual: std::ptr::null(),
                             out: block
                                 .products
                                 .add((position * tiles + tile) * output_pitch + panel.first),
                             ldc: output_pitch,
                             width: panel.width,
-                            activation: None,
+                            ending: Ending::none(),
                         }
                         .run::<S>(rows, panel.vectors);
                     }
@@ -458,24 +522,11 @@ impl<E: Element, const A: usize, const M: usize> Backward<'_, E, A, M> {
                     for (i, row) in sums.iter().enumerate().take(rows) {
                         for (j, &sum) in row.iter().enumerate().take(columns) {
                             let at = corner + (i * ow + j) * channels + channel;
+                            let sum = block.ending.apply::<S>(sum, at, n);
                             if n == S::LANES {
-                                let sum = if block.residual.is_null() {
-                                    sum
-                                } else {
-                                    S::add(sum, S::load(block.residual.add(at)))
-                                };
-                                S::store(block.out.add(at), activate::<S>(block.activation, sum));
+                                S::store(block.out.add(at), sum);
                             } else {
-                                let sum = if block.residual.is_null() {
-                                    sum
-                                } else {
-                                    S::add(sum, S::load_n(block.residual.add(at), n))
-                                };
-                                S::store_n(
-                                    block.out.add(at),
-                                    activate::<S>(block.activation, sum),
-                                    n,
-                                );
+                                S::store_n(block.out.add(at), sum, n);
                             }
                         }
                     }

@@ -36,7 +36,7 @@ fn convolve<E: Element>(
         let mut out = Guarded::new(&vec![E::default(); len], at_end);
         let mut scratch = Guarded::new(&vec![0.0; filter.scratch_len()], at_end);
         let residual: Option<&[E]> = if random.range(0, 1) == 1 { Some(&residual) } else { None };
-        let epilogue = Epilogue { residual, activation: Some(Activation::Relu) };
+        let epilogue = Epilogue { residual, ..Epilogue::activation(Activation::Relu) };
         filter.run(&mut Team::serial(&mut scratch), n, &input, epilogue, &mut out).unwrap();
     }
 }

@@ -54,7 +54,7 @@ fn conv_error<E: Element>(
         PackedFilter::<E>::pack_for(class, shape, algorithm, &weights, Some(&bias)).unwrap();
     let mut scratch = vec![f32::NAN; filter.scratch_len()];
     let mut out = vec![E::from_f32(f32::NAN); out_len];
-    let epilogue = Epilogue { residual: residual.as_deref(), activation };
+    let epilogue = Epilogue { residual: residual.as_deref(), activation, mask: None };
     filter.run(&mut Team::serial(&mut scratch), n, &input, epilogue, &mut out).unwrap();
 
     let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();

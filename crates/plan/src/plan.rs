@@ -498,7 +498,7 @@ impl<E: Element> Compiled<E> {
             }
             Kernel::Conv { filter, activation, .. } => {
                 self.on_maps(step, arena, pictures, |from, residual, to| {
-                    let epilogue = Epilogue { residual, activation: *activation };
+                    let epilogue = Epilogue { residual, activation: *activation, mask: None };
                     filter.run(team, n, from, epilogue, to)
                 })
             }
@@ -542,7 +542,7 @@ impl<E: Element> Compiled<E> {
                 self.on_wide(step, arena, pictures, out, |from, to| norm.run(team, n, from, to))
             }
             Kernel::Wide { filter, activation } => {
-                let epilogue = Epilogue { residual: None, activation: *activation };
+                let epilogue = Epilogue { activation: *activation, ..Epilogue::default() };
                 self.on_wide(step, arena, pictures, out, |from, to| {
                     filter.run(team, n, from, epilogue, to)
                 })

@@ -94,6 +94,12 @@ macro_rules! avx2_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn select_le(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
+            // SAFETY: the processor has AVX2.
+            unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) }
+        }
+
+        #[inline(always)]
         unsafe fn scale(a: __m256, n: __m256) -> __m256 {
             // SAFETY: the processor has AVX2.
             unsafe {

@@ -92,6 +92,12 @@ macro_rules! avx512_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn select_le(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+            // SAFETY: the processor has AVX-512.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), y, x) }
+        }
+
+        #[inline(always)]
         unsafe fn scale(a: __m512, n: __m512) -> __m512 {
             // SAFETY: the processor has AVX-512.
             unsafe { _mm512_scalef_ps(a, n) }

@@ -85,6 +85,8 @@ pub trait Simd: Copy + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// `a < b ? a : b`: a NaN in `b` survives.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// `a ≤ b ? x : y`; where `a` or `b` is a NaN, `y`.
+    unsafe fn select_le(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// `a · 2ⁿ` for a whole `n` in [−126, 127].
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
 

@@ -116,6 +116,11 @@ macro_rules! portable_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn select_le(a: Chunk, b: Chunk, x: Chunk, y: Chunk) -> Chunk {
+            std::array::from_fn(|i| if a[i] <= b[i] { x[i] } else { y[i] })
+        }
+
+        #[inline(always)]
         unsafe fn scale(a: Chunk, n: Chunk) -> Chunk {
             std::array::from_fn(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
         }
