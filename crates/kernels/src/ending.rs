@@ -42,12 +42,6 @@ impl<E: Element> Ending<E> {
         Self { residual: step(self.residual), mask: step(self.mask), ..self }
     }
 
-    /// Neither added values nor a mask.
-    #[inline(always)]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.residual.is_null() && self.mask.is_null()
-    }
-
     /// The sum for `n ≤ LANES` values from `at` on, as it is to be stored. GELU is left out.
     ///
     /// # Safety
@@ -57,25 +51,32 @@ impl<E: Element> Ending<E> {
     pub unsafe fn apply<S: Simd<Elem = E>>(&self, sum: S::V, at: usize, n: usize) -> S::V {
         // SAFETY: passed on to the caller.
         unsafe {
-            let load = |pointer: *const E| {
-                if n == S::LANES { S::load(pointer.add(at)) } else { S::load_n(pointer.add(at), n) }
-            };
             let mut sum = sum;
             if !self.residual.is_null() {
-                sum = S::add(sum, load(self.residual));
+                sum = S::add(sum, load::<S>(self.residual.add(at), n));
             }
             if self.mask.is_null() {
                 activate::<S>(self.activation, sum)
             } else {
-                keep::<S>(self.activation, sum, load(self.mask))
+                keep::<S>(self.activation, sum, load::<S>(self.mask.add(at), n))
             }
         }
     }
 }
 
+/// No closure does this: it would not have the instructions of `S`.
+///
+/// # Safety
+/// The processor has the instructions of `S`; `n ≤ LANES` values are readable.
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const S::Elem, n: usize) -> S::V {
+    // SAFETY: as the caller's.
+    unsafe { if n == S::LANES { S::load(from) } else { S::load_n(from, n) } }
+}
+
 /// An activation as a clamp; GELU is none.
 #[inline(always)]
-fn limits(activation: Option<Activation>) -> (f32, f32) {
+pub(crate) fn limits(activation: Option<Activation>) -> (f32, f32) {
     match activation {
         None | Some(Activation::Gelu) => (f32::NEG_INFINITY, f32::INFINITY),
         Some(Activation::Relu) => (0.0, f32::INFINITY),
@@ -86,7 +87,7 @@ fn limits(activation: Option<Activation>) -> (f32, f32) {
 /// # Safety
 /// The processor has the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S::V) -> S::V {
+unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S::V) -> S::V {
     let (low, high) = limits(activation);
     // SAFETY: arithmetic only.
     unsafe { S::min(S::splat(high), S::max(S::splat(low), value)) }
@@ -98,11 +99,7 @@ pub(crate) unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S:
 /// # Safety
 /// The processor has the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn keep<S: Simd>(
-    activation: Option<Activation>,
-    value: S::V,
-    output: S::V,
-) -> S::V {
+unsafe fn keep<S: Simd>(activation: Option<Activation>, value: S::V, output: S::V) -> S::V {
     // Nothing is beyond a NaN.
     let (low, high) = match activation {
         None | Some(Activation::Gelu) => (f32::NAN, f32::NAN),

@@ -30,6 +30,7 @@ pub mod parts {
     pub use crate::softmax::{exp, softmax};
     pub use crate::team::SharedMut;
     pub use crate::tile::Tile;
+    pub use crate::winograd::{G4, input_transform};
 }
 
 pub use algorithm::Algorithm;

@@ -3,7 +3,7 @@
 // Loops over registers count with constants, so that the compiler unrolls them.
 #![allow(clippy::needless_range_loop)]
 
-use crate::ending::{Ending, activate, keep};
+use crate::ending::{Ending, limits};
 use crate::gelu::gelu;
 use crate::{Activation, Element};
 use taper_simd::{Simd, Task};
@@ -95,40 +95,30 @@ impl<E: Element, const M: usize, const N: usize> Task for Sized<E, M, N> {
             }
             // The sums leave the registers by constant indices only, in loops small enough to be
             // unrolled: otherwise the compiler would keep them in memory all along.
-            // Conversion to bf16 makes the loops too long for that: those sums go through memory
-            // once. GELU is too long as well.
+            let (low, high) = limits(t.ending.activation);
+            let (low, high) = (S::splat(low), S::splat(high));
+            // Conversion to bf16 makes the loops too long for that, and so does a mask: those sums
+            // go through memory once. GELU is too long as well.
             let is_gelu = t.ending.activation == Some(Activation::Gelu);
-            if t.width == N * S::LANES && S::STEP == 1 && !is_gelu {
-                if t.ending.is_plain() {
+            let short = S::STEP == 1 && !is_gelu && t.ending.mask.is_null();
+            if t.width == N * S::LANES && short {
+                if t.ending.residual.is_null() {
                     for m in 0..M {
                         for n in 0..N {
-                            let sum = activate::<S>(t.ending.activation, sums[m][n]);
+                            let sum = S::min(high, S::max(low, sums[m][n]));
                             S::store(t.out.add(m * t.ldc + n * S::LANES), sum);
                         }
                     }
-                    return;
-                }
-                if t.ending.mask.is_null() {
+                } else {
                     for m in 0..M {
                         for n in 0..N {
                             let at = m * t.ldc + n * S::LANES;
                             let sum = S::add(sums[m][n], S::load(t.ending.residual.add(at)));
-                            S::store(t.out.add(at), activate::<S>(t.ending.activation, sum));
+                            S::store(t.out.add(at), S::min(high, S::max(low, sum)));
                         }
                     }
-                    return;
                 }
-                if t.ending.residual.is_null() {
-                    for m in 0..M {
-                        for n in 0..N {
-                            let at = m * t.ldc + n * S::LANES;
-                            let mask = S::load(t.ending.mask.add(at));
-                            let sum = keep::<S>(t.ending.activation, sums[m][n], mask);
-                            S::store(t.out.add(at), sum);
-                        }
-                    }
-                    return;
-                }
+                return;
             }
             let mut stored = [[S::splat(0.0); N]; M];
             for m in 0..M {

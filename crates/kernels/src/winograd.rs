@@ -38,7 +38,8 @@ fn outputs(positions: usize) -> usize {
     if positions == 36 { 4 } else { 2 }
 }
 
-const G4: [[f64; 3]; 6] = [
+/// The filter's transform of F(4 × 4, 3 × 3).
+pub const G4: [[f64; 3]; 6] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -353,9 +354,12 @@ impl<E: Element, const A: usize, const M: usize> Forward<'_, E, A, M> {
     }
 }
 
-/// `Bᵀ x` along one axis.
+/// `Bᵀ x` along one axis of a tile of 6 or 4 pixels.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
 #[inline(always)]
-unsafe fn input_transform<S: Simd, const A: usize>(x: [S::V; A]) -> [S::V; A] {
+pub unsafe fn input_transform<S: Simd, const A: usize>(x: [S::V; A]) -> [S::V; A] {
     let mut y = x;
     // SAFETY: arithmetic only.
     unsafe {
