@@ -1,7 +1,7 @@
 //! Batch normalisation with the batch's statistics or with fixed ones (Ioffe and Szegedy, *Batch
 //! Normalization*, 2015).
 
-use taper_kernels::parts::{Ending, SharedMut, bad_shape, check_len, product};
+use taper_kernels::parts::{Ending, SharedMut, bad_shape, check_len};
 use taper_kernels::{Activation, Epilogue, KernelClass, KernelError, Team};
 use taper_simd::{Simd, Task, dispatch};
 
@@ -108,17 +108,17 @@ impl BatchNorm {
         &self,
         team: &mut Team<'_>,
         shared: &mut [f32],
-        rows: usize,
         input: &[f32],
         mean: &mut [f32],
         variance: &mut [f32],
     ) -> Result<(), KernelError> {
         let channels = self.channels;
+        let rows = input.len() / channels;
         if rows == 0 {
             return Err(bad_shape(OPERATION, "no rows".to_owned()));
         }
         self.check(&[
-            ("input", input.len(), product(rows, channels)?),
+            ("input", input.len(), rows * channels),
             ("mean", mean.len(), channels),
             ("variance", variance.len(), channels),
         ])?;
