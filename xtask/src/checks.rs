@@ -8,9 +8,10 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 31] = [
+const CANDLE_FREE: [&str; 32] = [
     "taper",
     "taper-augment",
+    "taper-backward",
     "taper-callbacks",
     "taper-core",
     "taper-cuda-emulator",

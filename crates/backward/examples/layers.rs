@@ -75,8 +75,9 @@ fn time(flops: f64, mut run: impl FnMut()) -> f64 {
     best
 }
 
-/// Seconds of forward pass, data gradient and weight gradient.
-fn bench(layer: &Layer, class: KernelClass, batch: usize) -> Result<[f64; 3]> {
+/// Seconds of forward pass, data gradient, weight gradient, and of packing the filters anew for the
+/// first two.
+fn bench(layer: &Layer, class: KernelClass, batch: usize) -> Result<[f64; 4]> {
     let shape = &layer.shape;
     let flops = shape.flops()? as f64 * batch as f64;
     let threads = rayon::current_num_threads();
@@ -84,7 +85,7 @@ fn bench(layer: &Layer, class: KernelClass, batch: usize) -> Result<[f64; 3]> {
     let input = values(batch * shape.input_len(), 1.0);
     let mut output = values(batch * shape.output_len()?, 1.0);
 
-    let filter = PackedFilter::<f32>::pack(class, shape, &weights, None)?;
+    let mut filter = PackedFilter::<f32>::pack(class, shape, &weights, None)?;
     let mut scratch = AlignedBuffer::new(threads * filter.scratch_len());
     let forward = time(flops, || {
         let team = &mut Team::current(&mut scratch);
@@ -92,15 +93,22 @@ fn bench(layer: &Layer, class: KernelClass, batch: usize) -> Result<[f64; 3]> {
         filter.run(team, batch, &input, epilogue, &mut output).expect("shapes fit");
     });
 
+    let mut packing = time(1e10, || {
+        filter.repack(&mut Team::current(&mut []), &weights, None).expect("shapes fit");
+    });
+
     let mut data = 0.0;
     if !layer.first {
-        let kernel = DataGradient::new(class, shape, &weights)?;
+        let mut kernel = DataGradient::new(class, shape, &weights)?;
         let mut scratch = AlignedBuffer::new(threads * kernel.scratch_len());
         let mut out = AlignedBuffer::new(input.len());
         let epilogue = Epilogue { mask: Some(&input), ..Epilogue::activation(Activation::Relu) };
         data = time(flops, || {
             let team = &mut Team::current(&mut scratch);
             kernel.run(team, batch, &output, epilogue, &mut out).expect("shapes fit");
+        });
+        packing += time(1e10, || {
+            kernel.repack(&mut Team::current(&mut []), &weights).expect("shapes fit");
         });
     }
 
@@ -113,31 +121,38 @@ fn bench(layer: &Layer, class: KernelClass, batch: usize) -> Result<[f64; 3]> {
         let into = Gradients { weights: &mut gradient, bias: Some(&mut bias), accumulate: false };
         kernel.run(team, &mut shared, batch, &input, &output, into).expect("shapes fit");
     });
-    Ok([forward, data, weights])
+    Ok([forward, data, weights, packing])
 }
 
 fn run(layers: &[Layer], class: KernelClass, batch: usize) -> Result<()> {
-    println!("     forward          data          weights       ratio");
-    println!("    ms GFLOP/s     ms GFLOP/s     ms GFLOP/s");
-    let mut total = [0.0; 3];
+    println!("     forward          data          weights       ratio  packing");
+    println!("    ms GFLOP/s     ms GFLOP/s     ms GFLOP/s                ms");
+    let mut total = [0.0; 4];
     for layer in layers {
         let seconds = bench(layer, class, batch)?;
         let flops = layer.shape.flops()? as f64 * batch as f64;
         for (total, seconds) in total.iter_mut().zip(seconds) {
             *total += seconds * layer.count as f64;
         }
-        let columns = seconds.map(|s| {
+        let columns = [0, 1, 2].map(|i| {
+            let s: f64 = seconds[i];
             let rate = if s > 0.0 { flops / s / 1e9 } else { 0.0 };
             format!("{:>7.2} {rate:>6.0}", s * 1e3)
         });
-        let ratio = seconds.iter().sum::<f64>() / seconds[0];
-        println!("{} {ratio:>6.2}  × {} {}", columns.join(" "), layer.count, layer.shape);
+        let ratio = seconds[..3].iter().sum::<f64>() / seconds[0];
+        let packing = seconds[3] * 1e3;
+        println!(
+            "{} {ratio:>6.2} {packing:>8.2}  × {} {}",
+            columns.join(" "),
+            layer.count,
+            layer.shape
+        );
     }
-    let ratio = total.iter().sum::<f64>() / total[0];
-    let [forward, data, weights] = total.map(|s| s * 1e3);
+    let ratio = total[..3].iter().sum::<f64>() / total[0];
+    let [forward, data, weights, packing] = total.map(|s| s * 1e3);
     println!(
         "forward {forward:.1} ms, data {data:.1} ms, weights {weights:.1} ms, all / forward \
-         {ratio:.2}"
+         {ratio:.2}; packing filters {packing:.1} ms"
     );
     Ok(())
 }

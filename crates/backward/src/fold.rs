@@ -29,8 +29,8 @@ pub struct ConvolutionMut<'a> {
 
 impl BatchNorm {
     /// The convolution that computes what a convolution and then this norm with fixed statistics
-    /// compute: with `s = scale / √(variance + ε)`, weights `W · s` and bias `bias + (b − mean) · s`
-    /// per output channel.
+    /// compute: with `s = scale / √(variance + ε)` per output channel, weights `W · s` and bias
+    /// `bias + (b − mean) · s`.
     ///
     /// # Errors
     /// [`KernelError::BufferLength`].

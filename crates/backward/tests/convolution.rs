@@ -185,7 +185,7 @@ fn winograd_gradients_are_as_accurate_as_the_forward_pass() {
 #[cfg_attr(miri, ignore = "hours of interpretation")]
 fn gradients_of_layers_larger_than_a_block_match_the_reference() {
     let same = Window::square(3).padding(Border::uniform(1));
-    // Several blocks of channels, several parts of the pixels, many panels, a network's first layer.
+    // Several blocks of channels, several parts of the pixels, many panels, a first layer.
     let shapes = [
         (3, Conv2dShape::new([40, 40], 24, 40, Window::square(1))),
         (3, Conv2dShape::new([7, 7], 600, 530, Window::square(1))),

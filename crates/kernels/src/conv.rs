@@ -68,6 +68,25 @@ impl<E: Element> PackedFilter<E> {
         Self::pack_ordered(class, shape, algorithm, Order::Turned, weights, None)
     }
 
+    /// The same for a convolution whose window is the whole map, so that its output is one pixel: a
+    /// linear layer from that to `taps` pixels of `channels`.
+    ///
+    /// `weights`: as the other convolution has them, `[out_channels, channels, taps]`, where
+    /// `out_channels` follows from their number.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack).
+    pub fn pack_spread(
+        class: KernelClass,
+        [taps, channels]: [usize; 2],
+        weights: &[f32],
+    ) -> Result<Self, KernelError> {
+        let len = product(taps, channels)?;
+        let shape = Conv2dShape::linear(weights.len().checked_div(len).unwrap_or(0), len);
+        let order = Order::Spread { taps };
+        Self::pack_ordered(class, &shape, Algorithm::Direct, order, weights, None)
+    }
+
     fn pack_ordered(
         class: KernelClass,
         shape: &Conv2dShape,
@@ -113,12 +132,17 @@ impl<E: Element> PackedFilter<E> {
             check_len(OPERATION, "bias", bias.len(), shape.out_channels)?;
         }
         let (taps, channels) = (shape.window.taps(), shape.out_channels);
+        let index = order.index(&shape);
         match self.algorithm {
             Algorithm::Direct => {
                 let per_group = shape.in_channels / shape.groups;
-                self.fill_panels(team, taps, per_group, |out, tap, channel| {
-                    weights[order.index(&shape, out, tap, channel)]
-                });
+                if let Order::Spread { taps } = order {
+                    self.fill_spread(team, taps, weights);
+                } else {
+                    self.fill_panels(team, taps, per_group, |out, tap, channel| {
+                        weights[index(out, tap, channel)]
+                    });
+                }
                 self.fill_bias(bias);
             }
             Algorithm::WinogradF2 | Algorithm::WinogradF4 => {
@@ -130,7 +154,7 @@ impl<E: Element> PackedFilter<E> {
             Algorithm::Depthwise => {
                 for channel in 0..channels {
                     for tap in 0..taps {
-                        let weight = weights[order.index(&shape, channel, tap, 0)];
+                        let weight = weights[index(channel, tap, 0)];
                         self.depthwise[tap * channels + channel] = weight;
                     }
                 }

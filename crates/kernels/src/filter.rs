@@ -36,25 +36,37 @@ pub(crate) enum Order {
     /// `[in, out / groups, taps]`, the taps in reverse: those of the convolution whose gradient
     /// this one computes.
     Turned,
+    /// `[in, channels, taps]` of a linear layer to `taps` pixels of `channels`.
+    Spread {
+        /// Pixels.
+        taps: usize,
+    },
 }
 
+/// Positions of a panel that are filled at a time.
+const FILL: usize = 64;
+
 impl Order {
-    /// Where the weight of an output channel and an input channel, counted within its group, is.
-    #[inline(always)]
+    /// A function that says where the weight of an output channel, a tap and an input channel,
+    /// counted within its group, is.
     pub(crate) fn index(
         self,
         shape: &Conv2dShape,
-        out: usize,
-        tap: usize,
-        channel: usize,
-    ) -> usize {
-        let (taps, per_group) = (shape.window.taps(), shape.in_channels / shape.groups);
-        match self {
+    ) -> impl Fn(usize, usize, usize) -> usize + use<> {
+        let (taps, groups) = (shape.window.taps(), shape.groups);
+        let (per_group, group_out) = (shape.in_channels / groups, shape.out_channels / groups);
+        let (order, out_channels) = (self, shape.out_channels);
+        move |out, tap, channel| match order {
             Self::Plain => (out * per_group + channel) * taps + tap,
             Self::Turned => {
-                let group_out = shape.out_channels / shape.groups;
-                let (group, out) = (out / group_out, out % group_out);
+                // A division for each value would take longer than all the rest.
+                let (group, out) =
+                    if groups == 1 { (0, out) } else { (out / group_out, out % group_out) };
                 ((group * per_group + channel) * group_out + out) * taps + taps - 1 - tap
+            }
+            Self::Spread { taps } => {
+                let channels = out_channels / taps;
+                (channel * channels + out % channels) * taps + out / channels
             }
         }
     }
@@ -154,7 +166,8 @@ impl<E: Element> PackedFilter<E> {
         self.bias = AlignedBuffer::new(bias_size + 2 * lanes);
     }
 
-    /// Fills the panels; `at(out channel, run, position)` reads one value.
+    /// Fills the panels of `[runs][len]` filters; `at(out channel, run, position)` reads one value,
+    /// the values of all runs being neighbours.
     pub(crate) fn fill_panels(
         &mut self,
         team: &mut Team<'_>,
@@ -166,17 +179,64 @@ impl<E: Element> PackedFilter<E> {
         let padded = len.next_multiple_of(step);
         let panels = &self.panels;
         let weights = SharedMut::new(&mut self.weights);
-        team.run(panels.len() * runs, &|item, _| {
-            let (panel, run) = (&panels[item / runs], item % runs);
-            let row = panel.vectors * lanes;
-            for position in 0..len {
-                let k = run * padded + position;
-                let start = panel.weights + k / step * row * step + k % step;
-                for lane in 0..panel.width {
-                    let value = E::from_f32(at(panel.first + lane, run, position));
-                    // SAFETY: `lay_out` has made room for `runs · padded · row` values of each
-                    // panel, and this item alone fills this run of this panel.
-                    unsafe { weights.get().add(start + lane * step).write(value) };
+        // A few positions at a time, whose rows stay in the first-level cache; along them, or along
+        // the lanes, whichever way the values lie in memory.
+        let block = (128 / runs).clamp(1, 16);
+        // Both are powers of two; divisions would take longer than all the rest.
+        let (shift, step) = (step.trailing_zeros(), 1 << step.trailing_zeros());
+        let along_lanes = self.order == Order::Turned;
+        team.run(len.div_ceil(FILL), &|item, _| {
+            for panel in panels {
+                let row = panel.vectors * lanes;
+                let fill = |lane: usize, position: usize| {
+                    for run in 0..runs {
+                        let k = run * padded + position;
+                        let to = panel.weights + ((k >> shift) * row + lane) * step + k % step;
+                        let value = E::from_f32(at(panel.first + lane, run, position));
+                        // SAFETY: `lay_out` has made room for `runs · padded · row` values of each
+                        // panel, and this item alone fills these positions.
+                        unsafe { weights.get().add(to).write(value) };
+                    }
+                };
+                let end = len.min((item + 1) * FILL);
+                for first in (item * FILL..end).step_by(block) {
+                    let last = end.min(first + block);
+                    if along_lanes {
+                        (first..last).for_each(|k| (0..panel.width).for_each(|lane| fill(lane, k)));
+                    } else {
+                        (0..panel.width).for_each(|lane| (first..last).for_each(|k| fill(lane, k)));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Fills the panels of a linear layer to `taps` pixels from filters in the order
+    /// [`Order::Spread`], each of which is read once.
+    pub(crate) fn fill_spread(&mut self, team: &mut Team<'_>, taps: usize, values: &[f32]) {
+        let Tiling { lanes, step, .. } = self.tiling;
+        let (panels, out_channels) = (&self.panels, self.shape.out_channels);
+        let channels = out_channels / taps;
+        let weights = SharedMut::new(&mut self.weights);
+        // A power of two.
+        let shift = (2 * lanes).trailing_zeros();
+        team.run(self.shape.in_channels.div_ceil(step), &|item, _| {
+            for k in item * step..self.shape.in_channels.min((item + 1) * step) {
+                let values = &values[k * out_channels..][..out_channels];
+                let (rows, rest) = (k / step * step, k % step);
+                for first in (0..channels).step_by(2 * lanes) {
+                    for tap in 0..taps {
+                        for channel in first..channels.min(first + 2 * lanes) {
+                            let out = tap * channels + channel;
+                            let panel = &panels[out >> shift];
+                            let (row, lane) = (panel.vectors * lanes, out % (1 << shift));
+                            let to = panel.weights + rows * row + lane * step + rest;
+                            let value = E::from_f32(values[channel * taps + tap]);
+                            // SAFETY: `lay_out` has made room for `in_channels` rows of each panel,
+                            // and this item alone fills these rows.
+                            unsafe { weights.get().add(to).write(value) };
+                        }
+                    }
                 }
             }
         });

@@ -52,9 +52,10 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// Calls `work(item, scratch)` once for each item below `items`, in any order, on any thread of
-    /// the team; `scratch` is that thread's share. A kernel whose sums must not depend on the number
-    /// of threads gives each item a fixed part of them, and adds up the parts in a fixed order.
+    /// Calls `work(item, scratch)` once for each item below `items`, on any thread of the team;
+    /// `scratch` is that thread's share. Items are begun in ascending order, so that one may wait
+    /// for another with a lower number. A kernel whose sums must not depend on the number of
+    /// threads gives each item a fixed part of them, and adds up the parts in a fixed order.
     pub fn run(&mut self, items: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let threads = self.threads.min(items).max(1);
         if threads == 1 {

@@ -11,7 +11,7 @@
 //! less time than all of them at twice that speed.
 
 use crate::ending::Ending;
-use crate::filter::{Epilogue, PackedFilter};
+use crate::filter::{Epilogue, Order, PackedFilter};
 use crate::team::SharedMut;
 use crate::tile::Tile;
 use crate::{Element, Team};
@@ -97,16 +97,25 @@ impl<const A: usize> Task for Fill<'_, A> {
         let Self { filter, g, range, weights, to, .. } = self;
         let (shape, panel) = (&filter.shape, &filter.panels[self.panel]);
         let row = panel.vectors * filter.tiling.lanes;
+        let turned = filter.order == Order::Turned;
         for channel in range.0..range.1 {
             for first in (0..panel.width).step_by(LANES) {
                 let count = LANES.min(panel.width - first);
                 let mut taps = [[0.0; LANES]; 9];
                 for lane in 0..count {
-                    for (tap, values) in taps.iter_mut().enumerate() {
-                        let out = panel.first + first + lane;
-                        let at = filter.order.index(shape, out, tap, channel);
-                        // SAFETY: within the weights.
-                        values[lane] = f64::from(unsafe { *weights.add(at) });
+                    let out = panel.first + first + lane;
+                    // SAFETY: the nine weights of a filter are neighbours, in this order or in
+                    // reverse.
+                    unsafe {
+                        let filter = weights.add(if turned {
+                            (channel * shape.out_channels + out) * 9
+                        } else {
+                            (out * shape.in_channels + channel) * 9
+                        });
+                        for tap in 0..9 {
+                            let from = if turned { 8 - tap } else { tap };
+                            taps[tap][lane] = f64::from(*filter.add(from));
+                        }
                     }
                 }
                 let mut half = [[[0.0; LANES]; 3]; A];

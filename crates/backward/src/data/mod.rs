@@ -18,7 +18,7 @@ const OPERATION: &str = "data gradient";
 /// 180° and input and output channels exchanged: the forward kernels compute it, Winograd's
 /// included. With larger strides, the input pixels fall into `stride²` phases, each of which only
 /// some of the taps have read; each phase is a convolution with those taps. Depthwise ones have a
-/// kernel of their own there.
+/// kernel of their own there. A window as large as the map makes a linear layer.
 ///
 /// What the gradient goes through next is fused ([`Epilogue`]): the gradient of another path to the
 /// same map is added (`residual`), and `mask` with `activation` applies the derivative of the
@@ -70,7 +70,12 @@ impl DataGradient {
     ) -> Result<Self, KernelError> {
         let output = shape.output()?;
         check_len(OPERATION, "weights", weights.len(), shape.filter_len())?;
+        let taps = shape.window.kernel[0] * shape.window.kernel[1];
         let kind = match turned(shape, output) {
+            _ if whole(shape) && taps > 1 => {
+                let size = [taps, shape.in_channels];
+                Kind::Turned(Box::new(PackedFilter::pack_spread(class, size, weights)?))
+            }
             Some(turned) => {
                 Kind::Turned(Box::new(PackedFilter::pack_turned(class, &turned, weights)?))
             }
@@ -156,6 +161,15 @@ impl DataGradient {
         }
         Ok(())
     }
+}
+
+/// Whether the window is the whole map: then the layer is a linear one, whatever its name.
+pub(crate) fn whole(shape: &Conv2dShape) -> bool {
+    let window = &shape.window;
+    shape.groups == 1
+        && window.kernel == shape.input
+        && window.dilation == [1, 1]
+        && window.padding == Border::default()
 }
 
 /// The convolution that computes the gradient, if one with stride 1 does.

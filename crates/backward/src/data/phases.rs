@@ -5,6 +5,8 @@ use taper_kernels::parts::{Ending, SharedMut, Tile, table, table_len};
 use taper_kernels::{Conv2dShape, Epilogue, KernelClass, Team};
 use taper_simd::{AlignedBuffer, Simd, Task, Tiling, dispatch};
 
+use crate::rows::clear;
+
 /// Pixels of an item, at least (if a phase has as many): they share the reading of the filters.
 const PIXELS: usize = 112;
 
@@ -217,6 +219,19 @@ impl Task for Rows<'_> {
         let taps = phase.taps.len();
         let tiles = phase.count[1].div_ceil(S::MR);
         let stride = shape.window.stride;
+        if taps == 0 && self.ending.residual.is_null() {
+            // No tap has read these pixels, whatever the mask.
+            for row in self.rows.0..self.rows.1 {
+                let y = phase.first[0] + row * stride[0];
+                for column in 0..phase.count[1] {
+                    let x = phase.first[1] + column * stride[1];
+                    let pixel = (self.picture * height + y) * width + x;
+                    // SAFETY: the pixel exists.
+                    unsafe { clear::<S>(self.out.add(pixel * channels), channels) };
+                }
+            }
+            return;
+        }
         // SAFETY: there is room for the table.
         unsafe { self.fill_table::<S>() };
         let mut group = 0;

@@ -165,6 +165,22 @@ pub(super) fn run(
     });
 }
 
+/// From `[n][taps][channels]` to `[n][channels][taps]`.
+pub(super) fn exchange(
+    team: &mut Team<'_>,
+    from: &[f32],
+    [taps, channels]: [usize; 2],
+    to: &mut [f32],
+) {
+    let len = taps * channels;
+    let to = SharedMut::new(to);
+    team.run(from.len() / len, &|picture, _| {
+        // SAFETY: both hold `n` pictures, and this item alone writes this one.
+        let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(picture * len), len) };
+        untangle(&from[picture * len..][..len], taps, false, to);
+    });
+}
+
 /// From `[taps][channels]` to `[channels][taps]`.
 fn untangle(sums: &[f32], taps: usize, accumulate: bool, out: &mut [f32]) {
     let channels = sums.len() / taps;

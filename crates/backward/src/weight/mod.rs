@@ -8,6 +8,7 @@ use taper_kernels::parts::{check_len, product};
 use taper_kernels::{Algorithm, Conv2dShape, KernelClass, KernelError, Team};
 
 use crate::checks::check_shared;
+use crate::data::whole;
 
 const OPERATION: &str = "weight gradient";
 
@@ -101,6 +102,16 @@ impl WeightGradient {
         Ok(Self { class, shape: *shape, output, algorithm })
     }
 
+    /// The linear layer that a window as large as the map makes.
+    fn linear(&self) -> Option<Self> {
+        let shape = &self.shape;
+        let direct = self.algorithm == Algorithm::Direct && shape.window.kernel != [1, 1];
+        (direct && whole(shape)).then(|| Self {
+            shape: Conv2dShape::linear(shape.input_len(), shape.out_channels),
+            ..self.clone()
+        })
+    }
+
     /// The shape of the layer.
     #[must_use]
     pub fn shape(&self) -> &Conv2dShape {
@@ -119,7 +130,7 @@ impl WeightGradient {
         match self.algorithm {
             Algorithm::Depthwise => depthwise::scratch_len(self),
             Algorithm::WinogradF4 => 0,
-            _ => direct::scratch_len(self),
+            _ => direct::scratch_len(self.linear().as_ref().unwrap_or(self)),
         }
     }
 
@@ -129,6 +140,10 @@ impl WeightGradient {
     /// [`KernelError::BadShape`] if the batch does not fit into memory.
     pub fn shared_len(&self, n: usize) -> Result<usize, KernelError> {
         product(n, product(self.output[0] * self.output[1], self.shape.out_channels)?)?;
+        if let Some(linear) = self.linear() {
+            let input = product(n, self.shape.input_len())?;
+            return Ok(input + direct::shared_len(&linear, n));
+        }
         Ok(match self.algorithm {
             Algorithm::Depthwise => depthwise::shared_len(self, n),
             Algorithm::WinogradF4 => winograd::shared_len(self, n),
@@ -173,6 +188,14 @@ impl WeightGradient {
             return Ok(());
         }
         let shared = &mut shared[..needed];
+        if let Some(linear) = self.linear() {
+            // The input in the order of the filters.
+            let (turned, shared) = shared.split_at_mut(input.len());
+            let taps = shape.window.kernel[0] * shape.window.kernel[1];
+            direct::exchange(team, input, [taps, shape.in_channels], turned);
+            direct::run(&linear, team, shared, n, [turned, gradient], into);
+            return Ok(());
+        }
         match self.algorithm {
             Algorithm::Depthwise => depthwise::run(self, team, shared, n, [input, gradient], into),
             Algorithm::WinogradF4 => winograd::run(self, team, shared, n, [input, gradient], into),

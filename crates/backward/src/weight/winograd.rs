@@ -1,9 +1,11 @@
 //! 3 × 3 with stride 1: Winograd's F(3 × 3, 4 × 4), the transpose of F(4 × 4, 3 × 3).
 //!
 //! The forward pass is `Y = Aᵀ [(G W Gᵀ) ⊙ (Bᵀ X B)] A` for each tile of 4 × 4 outputs and 6 × 6
-//! inputs (Lavin & Gray, *Fast algorithms for convolutional neural networks*, 2015). It is linear in
-//! `W`, so that `dW = Gᵀ [Σ (A dY Aᵀ) ⊙ (Bᵀ X B)] G`, summed over the tiles: 36 matrix products
+//! inputs (Lavin & Gray, *Fast algorithms for convolutional neural networks*, 2015). It is linear
+//! in `W`, so that `dW = Gᵀ [Σ (A dY Aᵀ) ⊙ (Bᵀ X B)] G`, summed over the tiles: 36 matrix products
 //! with the number of tiles as the inner length.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use taper_kernels::Team;
 use taper_kernels::parts::{G4, SharedMut, input_transform};
@@ -21,7 +23,11 @@ const SUM: usize = 7;
 
 /// Values of transformed tiles that a block may have, where that does not make the blocks so small
 /// that the sums are read and written too often.
-const BLOCK: usize = 2 << 20;
+const BLOCK: usize = 1 << 20;
+
+/// Blocks that are in memory at a time: while the last products of one are computed, the next is
+/// transformed.
+const BUFFERS: usize = 2;
 
 /// Tiles that a thread transforms at a time.
 const TILES: usize = 4;
@@ -32,6 +38,7 @@ const TILES: usize = 4;
 struct Layout {
     /// Tiles of a block, and of the batch.
     block: usize,
+    buffers: usize,
     tiles: usize,
     /// Tiles of a picture along both axes.
     grid: [usize; 2],
@@ -52,11 +59,25 @@ impl Layout {
         let grid = kernel.output.map(|len| len.div_ceil(4));
         let tiles = n * grid[0] * grid[1];
         let sums = rows * columns;
-        Self { block: block.min(tiles), tiles, grid, pitch, sums, zeros: pitch[0].max(pitch[1]) }
+        let buffers = tiles.div_ceil(block).min(BUFFERS);
+        Self {
+            block: block.min(tiles),
+            buffers,
+            tiles,
+            grid,
+            pitch,
+            sums,
+            zeros: pitch[0].max(pitch[1]),
+        }
+    }
+
+    /// Values of a block of transformed gradients or inputs.
+    fn size(&self, side: usize) -> usize {
+        POSITIONS * self.block * self.pitch[side]
     }
 
     fn len(&self) -> usize {
-        let transformed = POSITIONS * self.block * (self.pitch[0] + self.pitch[1]);
+        let transformed = self.buffers * (self.size(0) + self.size(1));
         transformed + POSITIONS * self.sums + self.zeros + self.pitch[0] + 16
     }
 }
@@ -75,9 +96,8 @@ pub(super) fn run(
 ) {
     let layout = Layout::new(kernel, n);
     let start = shared.as_ptr().align_offset(64).min(16);
-    let size = POSITIONS * layout.block;
-    let (gradients, rest) = shared[start..].split_at_mut(size * layout.pitch[0]);
-    let (inputs, rest) = rest.split_at_mut(size * layout.pitch[1]);
+    let (gradients, rest) = shared[start..].split_at_mut(layout.buffers * layout.size(0));
+    let (inputs, rest) = rest.split_at_mut(layout.buffers * layout.size(1));
     let (sums, rest) = rest.split_at_mut(POSITIONS * layout.sums);
     let (zeros, rest) = rest.split_at_mut(layout.zeros);
     let bias = &mut rest[..kernel.shape.out_channels];
@@ -86,42 +106,62 @@ pub(super) fn run(
     let (gradients, inputs) = (SharedMut::new(gradients), SharedMut::new(inputs));
     let (sums, bias_sums) = (SharedMut::new(sums), SharedMut::new(bias));
     let zeros = SharedMut::new(zeros);
-    for first in (0..layout.tiles).step_by(layout.block) {
-        let count = layout.block.min(layout.tiles - first);
-        team.run(count.div_ceil(TILES), &|item, _| {
+    let products = POSITIONS + usize::from(into.bias.is_some());
+    let per_block = layout.block.div_ceil(TILES) + products;
+    let blocks = layout.tiles.div_ceil(layout.block);
+    let last = layout.tiles - (blocks - 1) * layout.block;
+    let stages = Stages::default();
+    team.run((blocks - 1) * per_block + last.div_ceil(TILES) + products, &|item, _| {
+        let (index, item) = (item / per_block, item % per_block);
+        let count = if index + 1 == blocks { last } else { layout.block };
+        let transforms = count.div_ceil(TILES);
+        let (buffer, before) = (index % layout.buffers, index / layout.buffers);
+        let gradients = gradients.get().wrapping_add(buffer * layout.size(0));
+        let inputs = inputs.get().wrapping_add(buffer * layout.size(1));
+        if item < transforms {
+            // What was in the buffer must have been used.
+            stages.products[buffer].wait(before * products);
             let task = Transform {
                 kernel,
                 layout,
                 zeros: zeros.get(),
                 input: input.as_ptr(),
                 gradient: gradient.as_ptr(),
-                first,
+                first: index * layout.block,
                 tiles: (item * TILES, count.min((item + 1) * TILES)),
-                gradients: gradients.get(),
-                inputs: inputs.get(),
+                gradients,
+                inputs,
             };
             // SAFETY: `WeightGradient::run` has checked that the input holds `n` pictures, the
-            // gradient `n` maps; the blocks have room for `count` tiles, of which each item writes
+            // gradient `n` maps; the buffer has room for `count` tiles, of which each item writes
             // its own.
             unsafe { dispatch(kernel.class, task) }
-        });
-        team.run(POSITIONS + usize::from(into.bias.is_some()), &|position, _| {
-            let task = Product {
-                kernel,
-                layout,
-                position,
-                count,
-                add: first > 0,
-                gradients: gradients.get(),
-                inputs: inputs.get(),
-                sums: sums.get(),
-                bias: bias_sums.get(),
-            };
-            // SAFETY: `count` tiles have been transformed; each item writes the sums of a position,
-            // and one those of the gradients.
-            unsafe { dispatch(kernel.class, task) }
-        });
-    }
+            stages.transforms[buffer].done();
+            return;
+        }
+        // The block must be complete, and the sums those of all blocks before it.
+        stages.transforms[buffer].wait(before * layout.block.div_ceil(TILES) + transforms);
+        if let Some(previous) = index.checked_sub(1) {
+            let rounds = previous / layout.buffers + 1;
+            stages.products[previous % layout.buffers].wait(rounds * products);
+        }
+        let task = Product {
+            kernel,
+            layout,
+            position: item - transforms,
+            count,
+            add: index > 0,
+            gradients,
+            inputs,
+            sums: sums.get(),
+            bias: bias_sums.get(),
+        };
+        // SAFETY: `count` tiles have been transformed, and the sums of the blocks before are
+        // complete; each item of this block writes the sums of a position, and one those of the
+        // gradients.
+        unsafe { dispatch(kernel.class, task) }
+        stages.products[buffer].done();
+    });
     if let Some(bias) = into.bias {
         let sums = &rest[..bias.len()];
         add_up(kernel.class, team, sums, 1, into.accumulate, bias);
@@ -140,6 +180,40 @@ pub(super) fn run(
         // one output channel.
         unsafe { dispatch(kernel.class, task) }
     });
+}
+
+/// What has been done, for each buffer of transformed tiles. One region for all blocks, in which
+/// items wait for others, instead of two for each block: a block takes less than a millisecond, and
+/// on a busy machine a thread may take longer to wake up.
+#[derive(Default)]
+struct Stages {
+    transforms: [Progress; BUFFERS],
+    products: [Progress; BUFFERS],
+}
+
+/// A number of finished items.
+#[derive(Default)]
+struct Progress(AtomicUsize);
+
+impl Progress {
+    /// What the item has written can be read by those that wait for it.
+    fn done(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Waits for items that have a lower number than the one that waits. A team begins items in
+    /// ascending order, so that each of them is finished or runs on another thread.
+    fn wait(&self, items: usize) {
+        let mut spins = 0;
+        while self.0.load(Ordering::Acquire) < items {
+            spins += 1;
+            if spins < 1000 {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    }
 }
 
 /// Transforms some tiles of a block.
