@@ -5,6 +5,9 @@
 //! in `W`, so that `dW = Gᵀ [Σ (A dY Aᵀ) ⊙ (Bᵀ X B)] G`, summed over the tiles: 36 matrix products
 //! with the number of tiles as the inner length.
 
+// Columns become rows, by constant indices.
+#![allow(clippy::needless_range_loop)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use taper_kernels::Team;
