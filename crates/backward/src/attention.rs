@@ -87,6 +87,10 @@ impl AttentionGradient {
         check_len(OPERATION, "gradient", gradient.len(), product(n, queries)?)?;
         check_len(OPERATION, "output", out.len(), input.len())?;
         team.check(OPERATION, self.scratch_len())?;
+        if self.queries == 0 {
+            out.fill(0.0);
+            return Ok(());
+        }
         let out = SharedMut::new(out);
         team.run(n * self.heads, &|item, scratch| {
             let (index, head) = (item / self.heads, item % self.heads);

@@ -1,4 +1,6 @@
 //! Depthwise convolutions with a stride: each input pixel sums over the taps that have read it.
+// Loops over registers count with constants, so that the compiler unrolls them.
+#![allow(clippy::needless_range_loop)]
 
 use taper_kernels::parts::{Ending, SharedMut};
 use taper_kernels::{Conv2dShape, Epilogue, KernelClass, Team};
@@ -11,6 +13,8 @@ pub(super) struct Filter {
     class: KernelClass,
     shape: Conv2dShape,
     output: [usize; 2],
+    /// For both axes, how far the taps that have read one input, and their outputs, are apart.
+    steps: [[usize; 2]; 2],
     /// `[tap][channel]`.
     weights: AlignedBuffer<f32>,
 }
@@ -20,9 +24,20 @@ fn pointers(shape: &Conv2dShape) -> usize {
     2 * shape.window.kernel[0] * shape.window.kernel[1]
 }
 
+/// The greatest common divisor.
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 impl Filter {
     pub(super) fn new(class: KernelClass, shape: &Conv2dShape, output: [usize; 2]) -> Self {
-        Self { class, shape: *shape, output, weights: AlignedBuffer::new(shape.filter_len()) }
+        let steps = [0, 1].map(|axis| {
+            let (stride, dilation) = (shape.window.stride[axis], shape.window.dilation[axis]);
+            let common = common_divisor(stride, dilation);
+            [stride / common, dilation / common]
+        });
+        let weights = AlignedBuffer::new(shape.filter_len());
+        Self { class, shape: *shape, output, steps, weights }
     }
 
     pub(super) fn fill(&mut self, weights: &[f32]) {
@@ -77,14 +92,28 @@ struct Row<'a> {
     ending: Ending<f32>,
 }
 
-/// The output along one axis whose tap `k` has read input `at`.
+/// The taps along one axis that have read input `at`: each tap, and the output that it belongs to,
+/// of `len`. They are evenly spaced, so that one division finds all of them.
 #[inline(always)]
-fn source(shape: &Conv2dShape, len: usize, axis: usize, at: usize, k: usize) -> Option<usize> {
-    let window = &shape.window;
-    let before = [window.padding.top, window.padding.left][axis];
-    let from = (at + before).checked_sub(k * window.dilation[axis])?;
+fn taps(
+    filter: &Filter,
+    axis: usize,
+    len: usize,
+    at: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let window = &filter.shape.window;
+    let (kernel, dilation) = (window.kernel[axis], window.dilation[axis]);
+    let from = at + [window.padding.top, window.padding.left][axis];
     let stride = window.stride[axis];
-    (from % stride == 0 && from / stride < len).then_some(from / stride)
+    let first = (0..kernel.min(stride))
+        .find(|k| from >= k * dilation && (from - k * dilation).is_multiple_of(stride));
+    let [tap_step, output_step] = filter.steps[axis];
+    let start = first.map(|k| (k, (from - k * dilation) / stride));
+    std::iter::successors(start, move |&(k, output)| {
+        (k + tap_step < kernel && output >= output_step)
+            .then(|| (k + tap_step, output - output_step))
+    })
+    .filter(move |&(_, output)| output < len)
 }
 
 impl Task for Row<'_> {
@@ -96,33 +125,53 @@ impl Task for Row<'_> {
         let shape = &filter.shape;
         let ([height, width], [oh, ow]) = (shape.input, filter.output);
         let (picture, iy) = (self.row / height, self.row % height);
-        let [kh, kw] = shape.window.kernel;
+        let kw = shape.window.kernel[1];
         let channels = shape.in_channels;
         for ix in 0..width {
-            let mut taps = 0;
-            for ky in 0..kh {
-                let Some(y) = source(shape, oh, 0, iy, ky) else { continue };
-                for kx in 0..kw {
-                    let Some(x) = source(shape, ow, 1, ix, kx) else { continue };
+            let mut count = 0;
+            for (kx, x) in taps(filter, 1, ow, ix) {
+                for (ky, y) in taps(filter, 0, oh, iy) {
                     let pixel = (picture * oh + y) * ow + x;
                     // SAFETY: the table has room for a pair per tap, and output pixel and tap
                     // exist.
                     unsafe {
-                        *table.add(2 * taps) = self.gradient.add(pixel * channels);
+                        *table.add(2 * count) = self.gradient.add(pixel * channels);
                         let weights = filter.weights.as_ptr().add((ky * kw + kx) * channels);
-                        *table.add(2 * taps + 1) = weights;
+                        *table.add(2 * count + 1) = weights;
                     }
-                    taps += 1;
+                    count += 1;
                 }
             }
             let at = (self.row * width + ix) * channels;
             let mut channel = 0;
+            while channel + 2 * S::LANES <= channels {
+                // SAFETY: all pointers lead to `channels` values.
+                unsafe {
+                    let mut sums = [S::splat(0.0); 2];
+                    for tap in 0..count {
+                        let gradient = (*table.add(2 * tap)).add(channel);
+                        let weights = (*table.add(2 * tap + 1)).add(channel);
+                        for v in 0..2 {
+                            let (gradient, weight) = (
+                                S::load(gradient.add(v * S::LANES)),
+                                S::load(weights.add(v * S::LANES)),
+                            );
+                            sums[v] = S::fma(gradient, weight, sums[v]);
+                        }
+                    }
+                    for v in 0..2 {
+                        let at = at + channel + v * S::LANES;
+                        S::store(self.out.add(at), self.ending.apply::<S>(sums[v], at, S::LANES));
+                    }
+                }
+                channel += 2 * S::LANES;
+            }
             while channel < channels {
                 let n = S::LANES.min(channels - channel);
                 // SAFETY: all pointers lead to `channels` values.
                 unsafe {
                     let mut sum = S::splat(0.0);
-                    for tap in 0..taps {
+                    for tap in 0..count {
                         let gradient = load::<S>((*table.add(2 * tap)).add(channel), n);
                         let weight = load::<S>((*table.add(2 * tap + 1)).add(channel), n);
                         sum = S::fma(gradient, weight, sum);
