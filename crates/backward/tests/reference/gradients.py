@@ -41,7 +41,9 @@ def stored(x, limit=400):
     return {"step": step, "values": [float(f"{v:.9g}") for v in values[::step].tolist()]}
 
 
-def conv(n, size, cin, cout, kernel, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), groups=1):
+def conv(
+    n, size, cin, cout, kernel, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), groups=1
+):
     """padding: top, bottom, left, right."""
     x = nhwc(n, *size, cin, phase=0.1)
     w = fill(cout, cin // groups, *kernel, phase=0.2).requires_grad_()

@@ -1,7 +1,7 @@
 """Forward pass and both gradients of single convolutions in PyTorch beside taper-backward's.
 
-python layers.py target/release/examples/layers NETWORK BATCH [ROUNDS]: runs the example and torch
-in turns, two threads each, and prints the medians of the rounds in ms. Torch may take NCHW or
+python gradients.py target/release/examples/gradients NETWORK BATCH [ROUNDS]: runs the example and
+torch in turns, two threads each, and prints the medians of the rounds in ms. Torch may take NCHW or
 channels last, whichever is faster for a shape.
 """
 

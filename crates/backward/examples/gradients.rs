@@ -1,8 +1,9 @@
 //! Milliseconds and GFLOP/s of forward pass, data gradient and weight gradient of every
 //! convolution of a network, and how much longer than the forward pass all three take.
 //!
-//! `cargo run --release -p taper-backward --example layers -- [resnet50|vgg16|efficientnet_lite0|
-//! mobilenet_v2] [batch] [auto|avx512|avx2|portable] [threads] [size]`
+//! `cargo run --release -p taper-backward --example gradients --
+//! [resnet50|vgg16|efficientnet_lite0|mobilenet_v2] [batch] [auto|avx512|avx2|portable] [threads]
+//! [size]`
 //!
 //! FLOPs are those of the direct convolution, whatever the algorithm; the best of several runs
 //! counts. The first layer has no data gradient.
