@@ -119,8 +119,12 @@ impl Graph {
         self.up_to(self.features)
     }
 
-    /// The layers that the given one depends on; it becomes features and output.
-    pub(crate) fn up_to(&self, last: NodeId) -> Graph {
+    /// The layers that the given one depends on; it becomes features and output. Names are kept, so
+    /// that the same weights fit.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn up_to(&self, last: NodeId) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
         needed[last] = true;
         for id in (0..self.nodes.len()).rev() {

@@ -58,6 +58,11 @@ pub(crate) enum Kernel<E: Element> {
         /// Tokens and width.
         shape: [usize; 2],
     },
+    /// A feature map, or tokens, as the plan's output: to f32.
+    Output {
+        /// Values.
+        len: usize,
+    },
     /// To a sequence of one token.
     FirstToken {
         /// Tokens and width.
@@ -102,6 +107,7 @@ impl<E: Element> Step<E> {
             | Kernel::Attention(_)
             | Kernel::ClassToken { .. }
             | Kernel::FirstToken { .. }
+            | Kernel::Output { .. }
             | Kernel::Round => 0,
         }
     }
@@ -119,6 +125,7 @@ impl<E: Element> Step<E> {
             | Kernel::PatchTokens { .. }
             | Kernel::ClassToken { .. }
             | Kernel::FirstToken { .. }
+            | Kernel::Output { .. }
             | Kernel::LayerNorm(_)
             | Kernel::WideNorm(_)
             | Kernel::Round => 0,
@@ -158,6 +165,7 @@ impl<E: Element> Step<E> {
             | Kernel::FirstToken { shape: [tokens, width] } => {
                 ("first token", format!("of {tokens} × {width}"))
             }
+            Kernel::Output { len } => ("output", format!("of {len} values")),
             Kernel::Round => ("round", "to bf16".to_owned()),
         }
     }
@@ -221,14 +229,26 @@ pub(crate) fn lower<E: Element>(
     for layer in &layers {
         lowering.layer(layer)?;
     }
-    let is_vector = matches!(lowering.shapes[graph.output()], Shape::Vector(_));
     // If the graph ends with a dropout, the output is that of the layer before it.
     let end = layers.last().map_or(graph.output(), |layer| layer.end);
-    lowering.lowered.output = match lowering.value_of[end] {
-        Some(value) if is_vector => value,
-        _ => {
-            return Err(lowering
-                .unsupported(graph.output(), "a plan ends with a vector, not with a feature map"));
+    let Some(value) = lowering.value_of[end] else {
+        return Err(lowering.unsupported(graph.output(), "no layer computes the output"));
+    };
+    lowering.lowered.output = match lowering.shapes[graph.output()] {
+        Shape::Vector(_) => value,
+        shape @ (Shape::Map { .. } | Shape::Tokens { .. }) => {
+            // The last map in f32 is thin and wide; it is rounded as if a layer followed.
+            let value = lowering.rounded(end, value);
+            let len = shape.elements();
+            let name = graph.nodes()[end].name.clone();
+            lowering.emit(
+                name,
+                Vec::new(),
+                Value::Wide(len),
+                Kernel::Output { len },
+                Some(value),
+                0,
+            )
         }
     };
     Ok(lowering.lowered)

@@ -528,6 +528,9 @@ impl<E: Element> Compiled<E> {
                 };
                 class_token(n, *shape, from, to)
             }
+            Kernel::Output { len } => {
+                class_token(n, [1, *len], &arena.maps[slot(input)][part(input)], out)
+            }
             Kernel::GlobalAvgPool { pixels, channels } => {
                 let from = &arena.maps[slot(input)][part(input)];
                 let shape = [*pixels, *channels];
