@@ -13,7 +13,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Its values, row-major.
     pub values: Vec<f32>,
-    /// The loss's gradient with respect to the values; empty for running statistics.
+    /// The loss's gradient with respect to the values; empty for running statistics
+    /// and whatever else is not trained.
     pub gradient: Vec<f32>,
 }
 
@@ -34,12 +35,23 @@ impl Parameters {
         graph: &Graph,
         values: impl Fn(&taper_graph::Parameter) -> Result<Vec<f32>, E>,
     ) -> Result<Self, E> {
-        let all = graph.parameters().into_iter().map(|p| {
-            let values = values(&p)?;
-            let gradient = if p.kind.is_learnable() { vec![0.0; values.len()] } else { Vec::new() };
-            Ok(Parameter { name: p.name, kind: p.kind, shape: p.shape, values, gradient })
+        let tensors = graph.parameters().into_iter().map(|p| {
+            let (values, trained) = (values(&p)?, p.kind.is_learnable());
+            Ok((p, values, trained))
         });
-        Ok(Self { all: all.collect::<Result<_, E>>()?, adding: false })
+        Ok(Self::from_tensors(tensors.collect::<Result<Vec<_>, E>>()?))
+    }
+
+    /// Tensors with their values, and whether they are trained; those that are not have no
+    /// gradient, and an optimizer leaves them alone.
+    pub fn from_tensors(
+        tensors: impl IntoIterator<Item = (taper_graph::Parameter, Vec<f32>, bool)>,
+    ) -> Self {
+        let all = tensors.into_iter().map(|(p, values, trained)| {
+            let gradient = if trained { vec![0.0; values.len()] } else { Vec::new() };
+            Parameter { name: p.name, kind: p.kind, shape: p.shape, values, gradient }
+        });
+        Self { all: all.collect(), adding: false }
     }
 
     /// Whether a backward pass adds to the gradients (true), or sets them, as the first one after a
