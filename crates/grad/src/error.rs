@@ -30,6 +30,21 @@ pub enum Error {
     /// A kernel.
     #[error(transparent)]
     Kernel(#[from] taper_kernels::KernelError),
+    /// The processor lacks the kernels that were asked for.
+    #[error(transparent)]
+    Class(#[from] taper_kernels::ClassError),
+}
+
+#[cfg(feature = "network")]
+impl Error {
+    /// The error of a kernel at a layer.
+    pub(crate) fn of_kernel(
+        network: &str,
+        layer: &str,
+        source: taper_kernels::KernelError,
+    ) -> Self {
+        Self::Layer { network: network.into(), layer: layer.into(), problem: source.to_string() }
+    }
 }
 
 impl Fault for Error {
@@ -37,6 +52,7 @@ impl Fault for Error {
         match self {
             Self::Graph(error) => error.is_usage(),
             Self::Layer { .. } | Self::Length { .. } | Self::Kernel(_) => false,
+            Self::Class(_) => true,
         }
     }
 }

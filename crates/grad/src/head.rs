@@ -1,6 +1,6 @@
 use taper_core::random::Key;
 use taper_graph::{Activation, BatchNorm, Dropout, Graph, Linear, Op, WeightSource, check_weights};
-use taper_optim::{Parameters, initial_values};
+use taper_optim::{Parameter, Parameters, initial_values};
 
 use crate::{
     Error, Result,
@@ -13,10 +13,17 @@ use crate::{
 /// allocate next to nothing.
 #[derive(Debug, Clone)]
 pub struct Head {
+    layers: HeadLayers,
+    parameters: Parameters,
+}
+
+/// The layers of a head, without their tensors: those are handed to every pass, in the graph's
+/// order.
+#[derive(Debug, Clone)]
+pub(crate) struct HeadLayers {
     graph: Graph,
     width: usize,
     classes: usize,
-    parameters: Parameters,
     layers: Vec<Layer>,
     /// The output of each layer in the last training pass, `[n, its width]`.
     maps: Vec<Vec<f32>>,
@@ -70,12 +77,92 @@ impl Head {
         graph: &Graph,
         values: impl Fn(&taper_graph::Parameter) -> Result<Vec<f32>>,
     ) -> Result<Self> {
+        Ok(Self { layers: HeadLayers::new(graph)?, parameters: Parameters::of(graph, values)? })
+    }
+
+    /// The architecture.
+    pub fn graph(&self) -> &Graph {
+        &self.layers.graph
+    }
+
+    /// Numbers per row of features.
+    pub fn width(&self) -> usize {
+        self.layers.width
+    }
+
+    /// Logits per row.
+    pub fn classes(&self) -> usize {
+        self.layers.classes
+    }
+
+    /// All tensors, running statistics included, in the graph's order.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The same, for optimizers and averages.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// Restores a copy of all tensors.
+    ///
+    /// # Errors
+    /// [`taper_graph::Error::Weights`] if the copy belongs to another network.
+    pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
+        check_weights(&self.layers.graph, weights)?;
+        self.parameters.restore(weights);
+        Ok(())
+    }
+
+    /// The training pass over `n` rows of features, which `fill` writes into the slice that it is
+    /// given, f32 `[n, width]`: dropout is drawn from the streams of `dropout` and `step`,
+    /// BatchNorm uses the batch's statistics and updates the running ones. Returns the logits,
+    /// `[n, classes]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if BatchNorm would see a single row.
+    pub fn forward(
+        &mut self,
+        n: usize,
+        fill: impl FnOnce(&mut [f32]),
+        dropout: Key,
+        step: u32,
+    ) -> Result<&[f32]> {
+        self.layers.forward(&mut self.parameters, n, fill, dropout, step)
+    }
+
+    /// The backward pass of the last [`Head::forward`] from the loss's gradient with respect to its
+    /// logits. The parameters' gradients are set by the first backward pass after a step of the
+    /// optimizer, and added to by further ones.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the gradient does not fit the last pass.
+    pub fn backward(&mut self, gradient: &[f32]) -> Result<()> {
+        let add = self.parameters.begin_backward();
+        self.layers.backward(&mut self.parameters, gradient, add, false)?;
+        Ok(())
+    }
+
+    /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing,
+    /// BatchNorm uses its running statistics.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a buffer has the wrong length.
+    pub fn evaluate(&self, rows: &[f32], out: &mut [f32]) -> Result<()> {
+        self.layers.evaluate(&self.parameters, rows, out)
+    }
+}
+
+impl HeadLayers {
+    /// # Errors
+    /// [`Error::Layer`] names a layer that is not part of a head.
+    pub(crate) fn new(graph: &Graph) -> Result<Self> {
         let shapes = graph.shapes(0, 0)?;
         let mut first = vec![None; graph.nodes().len()];
         for (position, p) in graph.parameters().iter().enumerate() {
             first[p.node].get_or_insert(position);
         }
-        let parameters = Parameters::of(graph, values)?;
         let first = |id: usize| first[id].unwrap_or_default();
         let mut width = 0;
         let mut layers = Vec::new();
@@ -130,7 +217,6 @@ impl Head {
             graph: graph.clone(),
             width,
             classes: shapes[graph.output()].channels(),
-            parameters,
             maps: vec![Vec::new(); layers.len() + 1],
             layers,
             rows: 0,
@@ -138,50 +224,18 @@ impl Head {
         })
     }
 
-    /// The architecture.
-    pub fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    /// Numbers per row of features.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    /// Logits per row.
-    pub fn classes(&self) -> usize {
+    pub(crate) fn classes(&self) -> usize {
         self.classes
     }
 
-    /// All tensors, running statistics included, in the graph's order.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// The same, for optimizers and averages.
-    pub fn parameters_mut(&mut self) -> &mut Parameters {
-        &mut self.parameters
-    }
-
-    /// Restores a copy of all tensors.
-    ///
-    /// # Errors
-    /// [`taper_graph::Error::Weights`] if the copy belongs to another network.
-    pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
-        check_weights(&self.graph, weights)?;
-        self.parameters.restore(weights);
-        Ok(())
-    }
-
-    /// The training pass over `n` rows of features, which `fill` writes into the slice that it is
-    /// given, f32 `[n, width]`: dropout is drawn from the streams of `dropout` and `step`,
-    /// BatchNorm uses the batch's statistics and updates the running ones. Returns the logits,
-    /// `[n, classes]`.
-    ///
-    /// # Errors
-    /// [`Error::Layer`] if BatchNorm would see a single row.
-    pub fn forward(
+    /// As [`Head::forward`].
+    pub(crate) fn forward(
         &mut self,
+        parameters: &mut [Parameter],
         n: usize,
         fill: impl FnOnce(&mut [f32]),
         dropout: Key,
@@ -196,8 +250,8 @@ impl Head {
             y.resize(n * layer.width, 0.0);
             match &mut layer.kind {
                 Kind::Linear { inputs, weight, bias } => {
-                    let bias = bias.map(|b| self.parameters[b].values.as_slice());
-                    let weight = &self.parameters[*weight].values;
+                    let bias = bias.map(|b| parameters[b].values.as_slice());
+                    let weight = &parameters[*weight].values;
                     layer::linear(x, weight, bias, [n, *inputs, layer.width], y)?;
                 }
                 Kind::BatchNorm { scale, eps, momentum, unbiased, batch } => {
@@ -210,7 +264,7 @@ impl Head {
                                     .into(),
                         });
                     }
-                    let own = &mut self.parameters[*scale..*scale + 4];
+                    let own = &mut parameters[*scale..*scale + 4];
                     layer::batch_norm(x, (&own[0].values, &own[1].values), *eps, batch, y);
                     let correction =
                         if *unbiased { (n as f64 / (n - 1) as f64) as f32 } else { 1.0 };
@@ -246,16 +300,17 @@ impl Head {
         Ok(&self.maps[self.layers.len()])
     }
 
-    /// The backward pass of the last [`Head::forward`] from the loss's gradient with respect to its
-    /// logits. The parameters' gradients are set by the first backward pass after a step of the
-    /// optimizer, and added to by further ones.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if the gradient does not fit the last pass.
-    pub fn backward(&mut self, gradient: &[f32]) -> Result<()> {
+    /// As [`Head::backward`]; with `wanted` it returns the gradient of the rows of features too,
+    /// `[n, width]`.
+    pub(crate) fn backward(
+        &mut self,
+        parameters: &mut [Parameter],
+        gradient: &[f32],
+        add: bool,
+        wanted: bool,
+    ) -> Result<&[f32]> {
         let n = self.rows;
         check_length("gradient", gradient.len(), n * self.classes)?;
-        let add = self.parameters.begin_backward();
         let [mut d_y, mut d_x] = std::mem::take(&mut self.gradients);
         d_y.clear();
         d_y.extend_from_slice(gradient);
@@ -265,7 +320,7 @@ impl Head {
             .position(|l| matches!(l.kind, Kind::Linear { .. } | Kind::BatchNorm { .. }));
         for (i, layer) in self.layers.iter_mut().enumerate().rev() {
             // Below the lowest layer with parameters, no gradient is needed.
-            let wanted = lowest.is_some_and(|lowest| i > lowest);
+            let wanted = wanted || lowest.is_some_and(|lowest| i > lowest);
             let x = self.maps[i].as_slice();
             if wanted {
                 d_x.resize(x.len(), 0.0);
@@ -274,7 +329,7 @@ impl Head {
             match &mut layer.kind {
                 Kind::Linear { inputs, weight, bias } => {
                     let dims = [n, *inputs, layer.width];
-                    let (before, own) = self.parameters.split_at_mut(*weight);
+                    let (before, own) = parameters.split_at_mut(*weight);
                     debug_assert_eq!(before.len(), *weight);
                     let (w, rest) = own.split_at_mut(1);
                     let gradients = LinearGradients {
@@ -288,7 +343,7 @@ impl Head {
                     layer::linear_backward(x, &w[0].values, &d_y, dims, gradients)?;
                 }
                 Kind::BatchNorm { scale, batch, .. } => {
-                    let (s, rest) = self.parameters[*scale..].split_at_mut(1);
+                    let (s, rest) = parameters[*scale..].split_at_mut(1);
                     let gradients = (s[0].gradient.as_mut_slice(), rest[0].gradient.as_mut_slice());
                     layer::batch_norm_backward(x, &d_y, batch, gradients, into, add);
                 }
@@ -311,15 +366,16 @@ impl Head {
             std::mem::swap(&mut d_y, &mut d_x);
         }
         self.gradients = [d_y, d_x];
-        Ok(())
+        Ok(&self.gradients[0])
     }
 
-    /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing,
-    /// BatchNorm uses its running statistics.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if a buffer has the wrong length.
-    pub fn evaluate(&self, rows: &[f32], out: &mut [f32]) -> Result<()> {
+    /// As [`Head::evaluate`].
+    pub(crate) fn evaluate(
+        &self,
+        parameters: &[Parameter],
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<()> {
         let n = rows.len() / self.width.max(1);
         check_length("rows", rows.len(), n * self.width)?;
         check_length("output", out.len(), n * self.classes)?;
@@ -328,14 +384,14 @@ impl Head {
             match &layer.kind {
                 Kind::Linear { inputs, weight, bias } => {
                     let mut y = vec![0.0; n * layer.width];
-                    let bias = bias.map(|b| self.parameters[b].values.as_slice());
-                    let weight = &self.parameters[*weight].values;
+                    let bias = bias.map(|b| parameters[b].values.as_slice());
+                    let weight = &parameters[*weight].values;
                     layer::linear(&x, weight, bias, [n, *inputs, layer.width], &mut y)?;
                     x = y.into();
                 }
                 Kind::BatchNorm { scale, eps, .. } => {
                     let [scale, bias, mean, variance] =
-                        [0, 1, 2, 3].map(|i| self.parameters[scale + i].values.as_slice());
+                        [0, 1, 2, 3].map(|i| parameters[scale + i].values.as_slice());
                     let factor: Vec<f32> = scale
                         .iter()
                         .zip(variance)

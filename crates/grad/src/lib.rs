@@ -1,8 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod boundary;
 mod error;
 mod head;
 mod layer;
+#[cfg(feature = "network")]
+mod network;
+#[cfg(feature = "network")]
+mod suffix;
 
+pub use boundary::{Boundary, Unfreeze};
 pub use error::{Error, Result};
 pub use head::Head;
+#[cfg(feature = "network")]
+pub use network::Network;
+#[cfg(feature = "network")]
+pub use suffix::{BatchNormMode, Suffix, SuffixOptions};

@@ -50,6 +50,18 @@ impl LayerNorm {
         Ok(Self { class, scale: copy(scale), bias: copy(bias), eps })
     }
 
+    /// Other scales and biases, `[channels]` each, in the memory of the old ones.
+    ///
+    /// # Errors
+    /// [`KernelError::BufferLength`]; the old ones are still there then.
+    pub fn set(&mut self, scale: &[f32], bias: &[f32]) -> Result<(), KernelError> {
+        check_len(OPERATION, "scale", scale.len(), self.scale.len())?;
+        check_len(OPERATION, "bias", bias.len(), self.bias.len())?;
+        self.scale.copy_from_slice(scale);
+        self.bias.copy_from_slice(bias);
+        Ok(())
+    }
+
     /// Values per row.
     #[must_use]
     pub fn channels(&self) -> usize {
