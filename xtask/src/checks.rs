@@ -10,6 +10,7 @@ use crate::{cargo, root, run};
 /// own.
 const CANDLE_FREE: [&str; 32] = [
     "taper",
+    "taper-archive",
     "taper-augment",
     "taper-backward",
     "taper-callbacks",

@@ -22,7 +22,9 @@ pub const FORMATS: &str = if cfg!(feature = "tiff") {
 };
 
 /// Picture formats by extension that exist but cannot be decoded here.
-const FOREIGN: [(&str, &str); 25] = [
+const FOREIGN: [(&str, &str); 27] = [
+    ("pfm", "floating-point PNM"),
+    ("ff", "farbfeld"),
     ("pcx", "PCX"),
     ("icns", "Apple icon"),
     ("sgi", "SGI"),
@@ -191,7 +193,10 @@ fn not_a_picture(bytes: &[u8]) -> Defect {
     if let Some(brand) = heif_brand(bytes) {
         return Defect::new(
             DefectKind::Unsupported,
-            format!("is a {brand} picture, which is not supported: convert it to JPEG or PNG"),
+            format!(
+                "is {} {brand} picture, which is not supported: convert it to JPEG or PNG",
+                if brand.starts_with('A') { "an" } else { "a" }
+            ),
         );
     }
     let found = if bytes.iter().all(|b| *b == 0) {

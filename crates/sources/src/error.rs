@@ -80,6 +80,14 @@ pub enum Error {
         /// What is wrong with the folder.
         source: Box<Error>,
     },
+    /// Something is missing, and something was passed over.
+    #[error("{source} (passed over: {passed})")]
+    PassedOver {
+        /// What was passed over, and why.
+        passed: String,
+        /// What is wrong with the rest.
+        source: Box<Error>,
+    },
     /// Several kinds of sources lie in one folder.
     #[error("{}: it holds {found}: give one of them", path.display())]
     Mixed {
@@ -146,6 +154,18 @@ pub enum Error {
         /// What is wrong, with the columns that there are.
         problem: String,
     },
+    /// None of the files that a table lists exists.
+    #[error("{}: none of its {count} file(s) exists; the first is '{first}', which was looked for in '{}' and the folders in it: correct the paths, or say with `image_column` which column has them", path.display(), folder.display())]
+    NoFiles {
+        /// The table.
+        path: PathBuf,
+        /// How many files it lists.
+        count: usize,
+        /// The first of them.
+        first: String,
+        /// Where they were looked for.
+        folder: PathBuf,
+    },
     /// A file could not be fetched.
     #[error("{0}, or fetch the files by hand and open their folder")]
     Fetch(#[from] taper_fetch::Error),
@@ -155,6 +175,17 @@ pub enum Error {
     /// The data set as a whole.
     #[error(transparent)]
     Data(#[from] taper_data::Error),
+}
+
+impl From<taper_archive::Error> for Error {
+    fn from(error: taper_archive::Error) -> Self {
+        match error {
+            taper_archive::Error::Missing { path } => Self::Missing { path },
+            taper_archive::Error::Io { path, source } => Self::Io { path, source },
+            taper_archive::Error::Archive { path, problem } => Self::Archive { path, problem },
+            other => Self::Archive { path: PathBuf::new(), problem: other.to_string() },
+        }
+    }
 }
 
 fn foreign(unsupported: Option<&(usize, String)>) -> String {
@@ -169,7 +200,9 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
-            Self::ManifestBeside { source, .. } => source.is_usage(),
+            Self::ManifestBeside { source, .. } | Self::PassedOver { source, .. } => {
+                source.is_usage()
+            }
             Self::Missing { .. }
             | Self::NotAFolder { .. }
             | Self::NotASource { .. }
@@ -180,6 +213,7 @@ impl Fault for Error {
             | Self::OneDeeper { .. }
             | Self::LabelFrom { .. }
             | Self::Columns { .. }
+            | Self::NoFiles { .. }
             | Self::Setting(_) => true,
             Self::Io { .. }
             | Self::EmptyClass { .. }
@@ -195,6 +229,9 @@ impl Fault for Error {
         match self {
             Self::Data(error) => error.setting(),
             Self::Setting(setting) => Some(setting),
+            Self::ManifestBeside { source, .. } | Self::PassedOver { source, .. } => {
+                source.setting()
+            }
             _ => None,
         }
     }

@@ -10,16 +10,16 @@ use std::{
 
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_picture::{
-    Defect, DefectKind, Finding, foreign_format, format_of_extension, looks_like_picture, read_file,
-};
+use taper_picture::{Defect, DefectKind, Finding, read_file};
 
 use crate::{
-    Error, Reading, Result, is_archive, is_manifest,
+    Error, FileKind, Reading, Result, is_archive, is_hidden, is_manifest,
     layout::{Paths, arrange},
     options::Kind,
-    own_files::{has_own_name, is_output_folder, is_own_file},
+    own_files::{Output, has_own_name, is_own_file, output_folder},
     rows::{self, Beside, Row},
+    sets::listed,
+    unsupported,
 };
 
 /// How deep folders are followed. Far beyond any real data set.
@@ -86,20 +86,15 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     reading.options.check(Kind::Folders, &place)?;
     let mut scan = Scan { root: root.into(), ..Scan::default() };
     scan.walk(PathBuf::new(), &mut Vec::new())?;
-    let Scan { files, folder_of, real, linked, pictures, empty, own, .. } = scan;
+    let Scan { files, folder_of, real, linked, pictures, empty, .. } = scan;
     let Scan { unread, tables, mut beside, .. } = scan;
     if pictures.is_empty() && !(unread.is_empty() && tables.is_empty()) {
         let found = format!("{} and no pictures", listed(&[unread, tables].concat()));
-        return Err(Error::Mixed { path: root.into(), found });
+        return Err(beside.passed.with(Error::Mixed { path: root.into(), found }));
     }
     if pictures.is_empty() && beside.findings.is_empty() {
-        return Err(taper_data::Error::NoPictures { path: root.into() }.into());
-    }
-    if !own.is_empty() {
-        beside.remarks.push(format!(
-            "{}: written by Taper, not part of the data set, and left out",
-            listed(&own)
-        ));
+        let error = taper_data::Error::NoPictures { path: root.into() };
+        return Err(beside.passed.with(error.into()));
     }
     if !unread.is_empty() {
         beside.remarks.push(format!(
@@ -108,21 +103,13 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
         ));
     }
     let paths = Paths { pictures, empty };
-    let mut rows = arrange(root, paths, &reading, &mut beside)?;
+    let arranged = arrange(root, paths, &reading, &mut beside);
+    let mut rows = arranged.map_err(|error| beside.passed.with(error))?;
     if linked {
         drop_twice(&mut rows, &folder_of, &real, &mut beside);
     }
     let source = Arc::new(Folder { root: root.into(), files });
     rows::dataset(&place, rows, None, source, beside, &reading)
-}
-
-/// The first few names.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let more = names.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
-    format!("{}{more}", shown.join(", "))
 }
 
 /// Drops the pictures of folders that a class has twice, through links.
@@ -159,8 +146,6 @@ struct Scan {
     pictures: Vec<(String, usize)>,
     ids: HashSet<String>,
     empty: Vec<String>,
-    /// What Taper wrote.
-    own: Vec<String>,
     /// Archives and Parquet files among the pictures.
     unread: Vec<String>,
     /// Files with the names of manifests.
@@ -206,8 +191,9 @@ impl Scan {
         // The operating system lists in any order.
         names.sort_unstable_by(|a, b| a.0.as_encoded_bytes().cmp(b.0.as_encoded_bytes()));
         let number = self.real.len() as u32;
-        if number > 0 && is_output_folder(names.iter().map(|(name, _)| name.as_os_str())) {
-            self.own.push(format!("{}/", id_of(&folder)));
+        let output = output_folder(names.iter().map(|(name, _)| name.as_os_str()));
+        if let Some(output) = output.filter(|_| number > 0) {
+            self.beside.passed.add(output, format!("{}/", id_of(&folder)));
             return Ok(Has::Own);
         }
         self.real.push(real.clone());
@@ -260,10 +246,10 @@ impl Scan {
             return Ok(Has::Nothing);
         }
         if (number == 0 || has_own_name(name)) && is_own_file(&path) {
-            self.own.push(id_of(&relative));
+            self.beside.passed.add(Output::Taper, id_of(&relative));
             return Ok(Has::Nothing);
         }
-        match kind_of(&path, name) {
+        match FileKind::of_file(&path) {
             FileKind::Picture => {
                 let mut id = id_of(&relative);
                 // Only names that are not UTF-8 can clash, namely with one that spells out the
@@ -277,10 +263,8 @@ impl Scan {
                 return Ok(Has::Pictures);
             }
             FileKind::Foreign(format) => {
-                let reason = format!(
-                    "is a {format} file, which is not supported: convert it to JPEG or PNG"
-                );
-                self.report(&relative, DefectKind::Unsupported, reason);
+                let Defect { kind, reason } = unsupported(format);
+                self.report(&relative, kind, reason);
             }
             FileKind::Other => {
                 if is_archive(&path) || relative.extension().is_some_and(|e| e == "parquet") {
@@ -300,45 +284,8 @@ impl Scan {
     }
 }
 
-/// Files and folders that systems and tools leave behind.
-fn is_hidden(name: &OsStr) -> bool {
-    let bytes = name.as_encoded_bytes();
-    bytes.starts_with(b".")
-        || bytes == b"__MACOSX"
-        || bytes.eq_ignore_ascii_case(b"thumbs.db")
-        || bytes.eq_ignore_ascii_case(b"desktop.ini")
-}
-
-enum FileKind {
-    Picture,
-    Foreign(&'static str),
-    Other,
-}
-
-fn kind_of(path: &Path, name: &OsStr) -> FileKind {
-    let extension = Path::new(name).extension().and_then(OsStr::to_str).map(str::to_lowercase);
-    if let Some(extension) = extension.as_deref() {
-        if format_of_extension(extension).is_some() {
-            return FileKind::Picture;
-        }
-        if let Some(format) = foreign_format(extension) {
-            return FileKind::Foreign(format);
-        }
-    }
-    // The name says nothing, so the first bytes must.
-    let mut head = [0; 16];
-    let read = fs::File::open(path).and_then(|mut file| {
-        use io::Read;
-        file.read(&mut head)
-    });
-    match read {
-        Ok(n) if looks_like_picture(&head[..n]) => FileKind::Picture,
-        _ => FileKind::Other,
-    }
-}
-
 /// A relative path as an id: forward slashes; bytes that are not UTF-8 as `\xHH`.
 pub(crate) fn id_of(path: &Path) -> String {
-    let text = |name: &OsStr| crate::text::with_escapes(name.as_encoded_bytes());
+    let text = |name: &OsStr| taper_archive::with_escapes(name.as_encoded_bytes());
     path.iter().map(text).collect::<Vec<_>>().join("/")
 }

@@ -7,9 +7,10 @@ use std::{
 
 use regex::Regex;
 use taper_core::Split;
+use taper_data::class_key;
 
 use crate::{
-    Error, FolderUse, LayoutChoice, Reading, Result,
+    Error, FolderUse, LayoutChoice, Reading, Result, is_archive,
     rows::{Beside, Row},
     split_words::{is_plain, split_named},
     tree::Node,
@@ -117,7 +118,7 @@ impl Arranger<'_> {
             LayoutChoice::Auto => {}
         }
         if splits.is_empty() {
-            return self.without_split_names(&others);
+            return self.without_split_names(&others, beside);
         }
         let nested: BTreeMap<&str, &Node<'_>> = splits
             .iter()
@@ -145,9 +146,19 @@ impl Arranger<'_> {
         }
         let unlike = others.len() >= 2
             && others.values().all(|node| node.folders.keys().all(|name| !inner.contains(name)));
-        if kinds.len() == 1 && (flat_others >= 2 || unlike || !kinds.contains(&Split::Train)) {
+        // As bus/a, car/a, train/a: classes with a folder in each.
+        let single = others.len() >= 2
+            && nested.values().all(|node| node.without_split_packaging().0.folders.len() == 1);
+        let trains = kinds.contains(&Split::Train);
+        if kinds.len() == 1 && (flat_others >= 2 || unlike || single || !trains) {
+            let remedy = match trains {
+                true => "set `layout` to splits or to classes",
+                false => {
+                    "rename the folder of the training pictures to train if these are splits, or set `layout` to classes"
+                }
+            };
             let problem = format!(
-                "cannot tell what the folders are: {} has the name of a split and contains folders, but beside it lie {}; set `layout` to splits or to classes",
+                "cannot tell what the folders are: {} has the name of a split and contains folders, but beside it lie {}; {remedy}",
                 list(nested.keys()),
                 list(others.keys())
             );
@@ -157,7 +168,11 @@ impl Arranger<'_> {
     }
 
     /// No folder has the name of a split.
-    fn without_split_names(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<Layout> {
+    fn without_split_names(
+        &self,
+        folders: &BTreeMap<&str, &Node<'_>>,
+        beside: &mut Beside,
+    ) -> Result<Layout> {
         let all_split = |node: &&Node<'_>| {
             node.is_nested()
                 && node
@@ -194,6 +209,12 @@ impl Arranger<'_> {
                 "cannot tell what the folders are: {} contain the same folders, so they look like splits rather than classes; rename them to train, val and test, or set `layout` to classes",
                 list(&alike)
             )));
+        }
+        if let Some((names, common)) = in_common(folders) {
+            beside.remarks.push(format!(
+                "the folders {} are taken as classes, although they contain folders of the same name, '{common}', as splits do; if they are splits, rename them to train, val and test",
+                list(&names)
+            ));
         }
         let is_neutral = |name: &&&str| NEUTRAL.contains(&&*name.to_lowercase());
         if folders.len() >= 2 && folders.keys().filter(is_neutral).count() == folders.len() {
@@ -350,9 +371,13 @@ impl Arranger<'_> {
             match folder {
                 Some((name, split)) if split != Split::Train && !labelled.is_empty() => {
                     let path = self.place.join(&name);
+                    let how = match path.ancestors().any(|path| is_archive(path) && path.is_file())
+                    {
+                        true => "unpack them and give taper predict MODEL their folder".into(),
+                        false => format!("taper predict MODEL {}", path.display()),
+                    };
                     beside.remarks.push(format!(
-                        "'{name}' has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: taper predict MODEL {}",
-                        path.display()
+                        "'{name}' has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: {how}"
                     ));
                 }
                 folder => {
@@ -459,22 +484,25 @@ impl Arranger<'_> {
     }
 }
 
-/// The folders that have two folders or more in common with another one, below their packaging.
+/// The folders in each folder, below its packaging, by what is the same in all spellings of a name.
+fn inner_names<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<(&'a str, BTreeSet<String>)> {
+    let below = |node: &Node<'_>| {
+        let mut node = node;
+        while let Some((_, only)) = node.only_folder() {
+            node = only;
+        }
+        node.folders.keys().map(|name| class_key(name)).collect()
+    };
+    folders.iter().map(|(name, node)| (*name, below(node))).collect()
+}
+
+/// The folders that have two folders or more in common with another one.
 fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
-    let inner: Vec<(&str, BTreeSet<&str>)> = folders
-        .iter()
-        .map(|(name, node)| {
-            let mut node = *node;
-            while let Some((_, only)) = node.only_folder() {
-                node = only;
-            }
-            (*name, node.folders.keys().copied().collect())
-        })
-        .collect();
-    let has_partner = |(name, own): &&(&'a str, BTreeSet<&str>)| {
+    let inner = inner_names(folders);
+    let has_partner = |(name, own): &&(&'a str, BTreeSet<String>)| {
         inner.iter().any(|(other, theirs)| other != name && own.intersection(theirs).count() >= 2)
     };
-    let small = |(name, own): &(&'a str, BTreeSet<&str>), found: &[&str]| {
+    let small = |(name, own): &(&'a str, BTreeSet<String>), found: &[&str]| {
         // Part of a class list, such as a test split that lacks most classes.
         !own.is_empty()
             && inner.iter().any(|(other, theirs)| found.contains(other) && own.is_subset(theirs))
@@ -486,6 +514,33 @@ fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
     found.extend(more);
     found.sort_unstable();
     found
+}
+
+/// Folders that have one folder in common, and its name. What every folder has as its only one is
+/// packaging, as `images` is in `n01/images` and `n02/images`.
+fn in_common<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Option<(Vec<&'a str>, String)> {
+    let mut holders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut several: BTreeSet<String> = BTreeSet::new();
+    for (name, node) in folders {
+        let mut node = *node;
+        while node.is_nested() {
+            for inner in node.folders.keys().map(|name| class_key(name)) {
+                if node.folders.len() > 1 {
+                    several.insert(inner.clone());
+                }
+                holders.entry(inner).or_default().push(*name);
+            }
+            match node.only_folder() {
+                Some((_, only)) => node = only,
+                None => break,
+            }
+        }
+    }
+    holders.into_iter().find_map(|(inner, mut names)| {
+        names.dedup();
+        let generic = GENERIC.contains(&inner.as_str()) || NEUTRAL.contains(&inner.as_str());
+        (names.len() > 1 && several.contains(&inner) && !generic).then_some((names, inner))
+    })
 }
 
 /// Names of folders of which none is a class.

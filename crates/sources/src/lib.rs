@@ -2,6 +2,7 @@
 
 mod archive;
 mod error;
+mod file_kind;
 mod folder;
 mod known;
 mod layout;
@@ -12,19 +13,23 @@ mod own_files;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod rows;
+mod sets;
 mod spelling;
 mod split_words;
-mod text;
 mod tree;
 
-pub use archive::{ARCHIVES, is_archive, open_archive, open_archives};
+pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
+pub use file_kind::{FileKind, is_hidden, unsupported};
 pub use folder::open_folder;
 pub use known::{KnownArchive, KnownSet};
-pub use manifest::{MANIFESTS, decode_text, delimiter, is_manifest, open_manifest, path_column};
+pub use manifest::{
+    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_column,
+};
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
 pub use split_words::split_named;
+pub use taper_archive::{ARCHIVES, is_archive};

@@ -120,8 +120,23 @@ fn with_manifest(folder: &Path, error: Error) -> Error {
     };
     let own = within(folder);
     let deeper = own.iter().filter(|path| path.is_dir()).flat_map(|inner| within(inner));
-    match own.iter().cloned().chain(deeper).find(|path| is_manifest(path)) {
+    let mut found: Vec<PathBuf> =
+        own.iter().cloned().chain(deeper).filter(|path| is_manifest(path)).collect();
+    found.sort_by_key(|path| unlikely(path));
+    match found.into_iter().next() {
         Some(manifest) => Error::ManifestBeside { manifest, source: Box::new(error) },
         None => error,
+    }
+}
+
+/// How unlikely it is that a manifest lists the pictures to train on, by its name: competitions have
+/// `train.csv` beside `sample_submission.csv` and `test.csv`.
+fn unlikely(manifest: &Path) -> u8 {
+    let name = manifest.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    match split_named(&name) {
+        _ if name.contains("submission") || name.contains("sample") => 3,
+        Some(taper_core::Split::Train) => 0,
+        Some(_) => 2,
+        None => 1,
     }
 }

@@ -10,7 +10,7 @@ use taper_core::{ClassNames, Split, nearest};
 use taper_data::{Dataset, Ignored, PictureSource, Sample};
 use taper_picture::Finding;
 
-use crate::{Error, FolderUse, Reading, Result, spelling};
+use crate::{Error, FolderUse, Reading, Result, own_files::Passed, spelling};
 
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;
@@ -33,6 +33,8 @@ pub(crate) struct Beside {
     pub(crate) findings: Vec<Finding>,
     pub(crate) remarks: Vec<String>,
     pub(crate) ignored: Ignored,
+    /// What Taper wrote, and folders of caches.
+    pub(crate) passed: Passed,
 }
 
 impl Beside {
@@ -47,6 +49,30 @@ impl Beside {
 /// Makes a data set from rows. Classes are in the order of `classes`, as a schema declares them, or
 /// sorted by the bytes of their names; then spellings of one name become one class.
 pub(crate) fn dataset(
+    place: &str,
+    rows: Vec<Row>,
+    classes: Option<Vec<String>>,
+    source: Arc<dyn PictureSource>,
+    mut beside: Beside,
+    reading: &Reading,
+) -> Result<Dataset> {
+    let passed = std::mem::take(&mut beside.passed);
+    beside.remarks.extend(passed.remarks());
+    build(place, rows, classes, source, beside, reading).map_err(|error| match error {
+        // Another column would settle it.
+        Error::Data(taper_data::Error::OneClass { path, class })
+            if let Some(column) = &reading.options.label_column =>
+        {
+            let problem = format!(
+                "the column '{column}' has the same value '{class}' for every training picture: name another one with `label_column`"
+            );
+            Error::Columns { path, problem }
+        }
+        error => passed.with(error),
+    })
+}
+
+fn build(
     place: &str,
     mut rows: Vec<Row>,
     classes: Option<Vec<String>>,
@@ -93,7 +119,7 @@ pub(crate) fn dataset(
         });
         samples.push(sample);
     }
-    let Beside { findings, mut remarks, ignored } = beside;
+    let Beside { findings, mut remarks, ignored, .. } = beside;
     remarks.extend(gaps(&samples, &names));
     let dataset = Dataset::new(names, samples, source)?;
     Ok(reading.options.limits(dataset).with_index_report(findings, remarks, ignored))

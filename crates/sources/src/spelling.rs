@@ -58,9 +58,19 @@ fn remark(name: &str, spellings: &[(String, usize)]) -> String {
         all.len() > 1
     };
     let mut differences = Vec::new();
+    let plain = |s: &str| -> String {
+        let blanks = s.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+        blanks.filter(|c| !is_unseen(*c)).collect()
+    };
     // Without blanks and in one Unicode form, only case is left.
-    if distinct(|s| s.trim().nfc().collect()) {
+    if spellings.iter().any(|(s, _)| {
+        plain(s).trim().nfc().collect::<String>()
+            != plain(&spellings[0].0).trim().nfc().collect::<String>()
+    }) {
         differences.push("case");
+    }
+    if distinct(|s| s.chars().filter(|c| is_unseen(*c)).collect()) {
+        differences.push("characters that cannot be seen");
     }
     if spellings.iter().any(|(s, _)| s.trim() != s) {
         differences.push("surrounding blanks");
@@ -78,7 +88,7 @@ fn remark(name: &str, spellings: &[(String, usize)]) -> String {
 /// A name with everything visible that would otherwise look the same: combining marks as code
 /// points.
 fn shown(name: &str) -> String {
-    if name.nfc().eq(name.chars()) {
+    if name.nfc().eq(name.chars()) && !name.chars().any(is_unseen) {
         return format!("'{name}'");
     }
     let escaped: String = name
@@ -86,6 +96,11 @@ fn shown(name: &str) -> String {
         .map(|c| if c.is_ascii() || c.is_alphanumeric() { c.into() } else { escape(c) })
         .collect();
     format!("'{escaped}'")
+}
+
+/// Characters without a width, and blanks that are not the usual one.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{ad}') || (c.is_whitespace() && c != ' ')
 }
 
 fn escape(c: char) -> String {
@@ -122,6 +137,11 @@ mod tests {
         let (names, remarks) = united(&[" dog", "dog", "dog "]);
         assert_eq!(names, ["dog"; 3]);
         assert!(remarks[0].contains("surrounding blanks"), "{}", remarks[0]);
+        let (names, remarks) = united(&["a\u{a0}b", "a b", "a b", "a\u{200b} b"]);
+        assert_eq!(names, ["a b"; 4]);
+        assert!(remarks[0].contains("cannot be seen") && remarks[0].contains("\\u{a0}"));
+        assert!(!remarks[0].contains("case"), "{}", remarks[0]);
+        let (_, remarks) = united(&[" dog", "dog", "dog "]);
         assert!(!remarks[0].contains("case"), "{}", remarks[0]);
     }
 

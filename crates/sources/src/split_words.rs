@@ -3,52 +3,71 @@
 use taper_core::Split;
 
 /// The words, as Hugging Face's `datasets` knows them (`data_files.py`), and a few more.
-const WORDS: [(&str, Split); 20] = [
+const WORDS: [(&str, Split); 15] = [
     ("train", Split::Train),
     ("training", Split::Train),
-    ("trainset", Split::Train),
     ("val", Split::Val),
     ("valid", Split::Val),
     ("validate", Split::Val),
     ("validation", Split::Val),
-    ("valset", Split::Val),
     ("dev", Split::Val),
-    ("devset", Split::Val),
     ("test", Split::Test),
     ("testing", Split::Test),
     ("tests", Split::Test),
-    ("testset", Split::Test),
     ("eval", Split::Test),
     ("evaluate", Split::Test),
     ("evaluation", Split::Test),
-    ("evalset", Split::Test),
     ("holdout", Split::Test),
     ("heldout", Split::Test),
 ];
 
+/// What people write behind the word without a separator: `traindata`, `testset`.
+const ENDINGS: [&str; 16] = [
+    "data", "dataset", "datasets", "set", "sets", "image", "images", "img", "imgs", "pic", "pics",
+    "picture", "pictures", "photos", "split", "files",
+];
+
+/// The split that a word in small letters means.
+fn split_of_word(word: &str) -> Option<Split> {
+    let of = |word: &str| WORDS.iter().find(|(own, _)| *own == word).map(|(_, split)| *split);
+    of(word).or_else(|| ENDINGS.iter().filter_map(|e| word.strip_suffix(e)).find_map(of))
+}
+
 /// The split that a name means: one of the words above, in any case of letters, alone or between
 /// separators (anything that is neither a letter nor a digit), digits, or changes from small to
-/// capital letters: `Training`, `seg_train`, `rps-test-set`, `train2017`, `TestImages`, `hold_out`.
-/// None if there is no such word, or words of different splits, as in `train_val`.
+/// capital letters: `Training`, `seg_train`, `rps-test-set`, `train2017`, `TestImages`, `hold_out`;
+/// also with a word for pictures behind it, as in `traindata` and `testset`. None if there is no such word, or words of different splits, as in `train_val`.
 pub fn split_named(name: &str) -> Option<Split> {
     let words = words_of(name);
     let mut found: Option<Split> = None;
     let pairs = words.windows(2).map(|pair| format!("{}{}", pair[0], pair[1]));
     let held_out = pairs.filter(|pair| matches!(pair.as_str(), "holdout" | "heldout"));
     for word in words.iter().cloned().chain(held_out) {
-        let Some((_, split)) = WORDS.iter().find(|(own, _)| *own == word) else { continue };
-        if found.is_some_and(|before| before != *split) {
+        let Some(split) = split_of_word(&word) else { continue };
+        if found.is_some_and(|before| before != split) {
             return None;
         }
-        found = Some(*split);
+        found = Some(split);
     }
     found
 }
 
 /// Whether a name is a word for a split and nothing else.
 pub(crate) fn is_plain(name: &str) -> bool {
+    split_of_word(&name.to_lowercase()).is_some()
+}
+
+/// The split that a part of a name hints at, without being a word of its own: `xtrain`, `mytest`.
+/// It says something only of several names together: `contest` alone has nothing to do with splits.
+pub(crate) fn hints_at_split(name: &str) -> Option<Split> {
+    const HINTS: [(&str, Split); 4] = [
+        ("train", Split::Train),
+        ("valid", Split::Val),
+        ("test", Split::Test),
+        ("eval", Split::Test),
+    ];
     let name = name.to_lowercase();
-    WORDS.iter().any(|(word, _)| *word == name)
+    HINTS.into_iter().find(|(hint, _)| name.contains(hint)).map(|(_, split)| split)
 }
 
 fn words_of(name: &str) -> Vec<String> {
@@ -95,11 +114,26 @@ mod tests {
             ("evaluation", Split::Test),
             ("Holdout", Split::Test),
             ("hold_out", Split::Test),
+            ("traindata", Split::Train),
+            ("trainset", Split::Train),
+            ("TESTIMAGES", Split::Test),
+            ("my_valdata", Split::Val),
+            ("evalset", Split::Test),
         ];
         for (name, split) in names {
             assert_eq!(split_named(name), Some(split), "{name}");
         }
-        for name in ["contest", "restrain", "devil", "cat", "", "train_val", "evaluated", "2017"] {
+        for name in [
+            "contest",
+            "restrain",
+            "devil",
+            "cat",
+            "",
+            "train_val",
+            "evaluated",
+            "2017",
+            "testpilot",
+        ] {
             assert_eq!(split_named(name), None, "{name}");
         }
         assert!(is_plain("Test") && !is_plain("test_tube"));

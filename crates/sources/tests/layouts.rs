@@ -161,7 +161,7 @@ fn what_taper_wrote_is_passed_over() {
     assert_eq!(classes(&dataset), ["cat", "dog", "runs"]);
     // A run folder alone is no data set.
     let error = open(&root.path().join("runs"), |_| {}).unwrap_err();
-    assert!(matches!(error, Error::Data(taper_data::Error::NoPictures { .. })), "{error}");
+    assert!(error.to_string().contains("no pictures found"), "{error}");
 }
 
 #[test]
@@ -214,12 +214,69 @@ fn layouts_that_are_split_in_part_are_refused() {
         &["train/train/1.jpg", "train/test/2.jpg"],
         &["images/1.jpg", "thumbs/1.jpg"],
         &["images/1.jpg", "labels/1.jpg"],
+        &["bus/a/1.jpg", "car/a/2.jpg", "train/a/3.jpg"],
+        &["learning/cat/1.jpg", "learning/dog/2.jpg", "test/cat/3.jpg", "test/dog/4.jpg"],
+        &["train_val/cat/1.jpg", "train_val/dog/2.jpg", "test/cat/3.jpg", "test/dog/4.jpg"],
         &["train/steam/1.jpg", "train/electric/2.jpg", "bus/a/3.jpg", "car/b/4.jpg"],
     ] {
         let error = read(paths).map(|dataset| classes(&dataset).join(", ")).unwrap_err();
         assert!(matches!(error, Error::Ambiguous { .. }), "{paths:?}: {error}");
         assert!(error.to_string().contains("`layout`"), "{error}");
     }
+}
+
+#[test]
+fn folders_in_common_are_compared_as_classes_are_spelled() {
+    for [train, test] in
+        [["Ja,Nein", "ja,nein"], ["neg,pos", "neg ,POS"], ["caf\u{e9},x1", "cafe\u{301},x1"]]
+    {
+        let of = |name: &str, inner: &str| -> Vec<String> {
+            inner.split(',').map(|class| format!("{name}/{class}/1.jpg")).collect()
+        };
+        let paths = [of("tren", train), of("pr\u{fc}f", test)].concat();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let error = read(&paths).unwrap_err();
+        assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+    }
+    // One in common says little, but not nothing.
+    for paths in [
+        &["treino/good/1.jpg", "teste/good/2.jpg", "teste/scratch/3.jpg"][..],
+        &["2021/cat/1.jpg", "2021/dog/2.jpg", "2022/cat/3.jpg", "2022/emu/4.jpg"],
+        &["entreno/neg/1.jpg", "entreno/pos/2.jpg", "prueba/Pos/3.jpg"],
+    ] {
+        let dataset = read(paths).unwrap();
+        assert!(dataset.remarks()[0].contains("as splits do"), "{:?}", dataset.remarks());
+    }
+    for paths in [
+        &["n01/images/1.jpg", "n02/images/2.jpg"][..],
+        &["cat/2020/1.jpg", "dog/2021/2.jpg"],
+        &["cat/images/1.jpg", "dog/images/2.jpg", "dog/more/3.jpg"],
+    ] {
+        assert!(read(paths).unwrap().remarks().is_empty(), "{paths:?}");
+    }
+}
+
+#[test]
+fn errors_say_what_was_passed_over() {
+    let root = folder(&["cat/1.jpg", "dog/2.jpg"]);
+    for (place, mark) in [("dog", ".taper-output"), ("cat", "CACHEDIR.TAG")] {
+        fs::write(root.path().join(place).join(mark), "").unwrap();
+        let error = open(root.path(), |_| {}).unwrap_err().to_string();
+        assert!(error.contains(&format!("'{place}/'")), "{error}");
+    }
+    let error = open(root.path(), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("no pictures") && error.contains("'dog/': written by Taper"), "{error}");
+    assert!(error.contains("'cat/': marked as a cache"), "{error}");
+}
+
+#[test]
+fn the_manifest_of_the_training_pictures_is_pointed_at() {
+    let root = folder(&["train/1.jpg", "test/2.jpg"]);
+    for name in ["sample_submission.csv", "test.csv", "train.csv"] {
+        fs::write(root.path().join(name), "id,label\n1,a\n").unwrap();
+    }
+    let error = open(root.path(), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("/train.csv'"), "{error}");
 }
 
 #[test]

@@ -192,3 +192,91 @@ fn fields_of_later_lines_count_too() {
     let dataset = open("x.jsonl", text);
     assert_eq!(dataset.unwrap().indices(Some(Split::Test)).len(), 1);
 }
+
+/// Four pictures of two classes with a further column.
+fn with_column(header: &str, values: [&str; 4]) -> Result<Dataset> {
+    let mut text = format!("{header}\n");
+    for (n, value) in values.iter().enumerate() {
+        let class = ["a", "b"][n % 2];
+        text += &format!("{class}/0{}.jpg,{class},{value}\n", n / 2);
+    }
+    let (_root, path) = write("list.csv", &text);
+    open_manifest(&path, FolderUse::Train)
+}
+
+#[test]
+fn a_column_that_looks_like_splits_is_remarked() {
+    for (column, values) in [
+        ("Usage", ["Training", "Training", "PublicTest", "PublicTest"]),
+        ("stage", ["train", "train", "extra", "test"]),
+        ("source", ["my_train", "my_train", "my_test", "my_test"]),
+    ] {
+        let dataset = with_column(&format!("path,label,{column}"), values).unwrap();
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains(column) && remark.contains("`split_column`"), "{remark}");
+    }
+    let dataset = with_column("path,label,colour", ["red", "test", "blue", "green"]).unwrap();
+    assert!(dataset.remarks().is_empty(), "{:?}", dataset.remarks());
+}
+
+#[test]
+fn test_pictures_without_labels_are_passed_over() {
+    for split in ["test", "val", "Testing"] {
+        let text =
+            format!("path,label,split\na/00.jpg,x,train\nb/00.jpg,y,train\nb/01.jpg,,{split}\n");
+        let (_root, path) = write("list.csv", &text);
+        let dataset = open_manifest(&path, FolderUse::Train).unwrap();
+        assert_eq!(dataset.len(), 2);
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains("b/01.jpg") && remark.contains("taper predict"), "{remark}");
+    }
+}
+
+#[test]
+fn several_labels_are_refused_by_that_name_and_a_list_of_one_is_taken() {
+    for (name, text) in [
+        ("list.csv", "path,label\na/00.jpg,\"cat,x\"\nb/00.jpg,\"dog,x\"\n"),
+        ("list.csv", "path,cat,dog\na/00.jpg,1,0\nb/00.jpg,0,1\n"),
+        ("list.csv", "path,label\na/00.jpg,\"['cat', 'dog']\"\nb/00.jpg,cat\n"),
+        ("list.jsonl", "{\"path\": \"a/00.jpg\", \"label\": [\"a\", \"b\"]}\n"),
+    ] {
+        let (_root, path) = write(name, text);
+        let error = open_manifest(&path, FolderUse::Train).unwrap_err().to_string();
+        assert!(error.contains("multi-label"), "{error}");
+    }
+    for list in ["\"[\"\"LABEL\"\"]\"", "['LABEL']", "LABEL"] {
+        let text = format!(
+            "path,label\na/00.jpg,{}\nb/00.jpg,{}\n",
+            list.replace("LABEL", "cat"),
+            list.replace("LABEL", "dog")
+        );
+        let (_root, path) = write("list.csv", &text);
+        let dataset = open_manifest(&path, FolderUse::Train).unwrap();
+        assert_eq!(dataset.classes().iter().collect::<Vec<_>>(), ["cat", "dog"]);
+    }
+    // Names with commas are names.
+    let text = "path,label\na/00.jpg,\"tench, Tinca tinca\"\nb/00.jpg,\"goldfish, Carassius\"\n";
+    let (_root, path) = write("list.csv", text);
+    assert_eq!(open_manifest(&path, FolderUse::Train).unwrap().classes().len(), 2);
+}
+
+#[test]
+fn what_another_argument_would_settle_is_wrong_usage() {
+    use taper_core::Fault;
+    let list = "path,label,split,same\na/00.jpg,x,train,1\nb/00.jpg,y,train,1\n";
+    type Change = fn(&mut SourceOptions);
+    let cases: [(&str, Change); 4] = [
+        (list, |options| options.split_column = Some("label".into())),
+        (list, |options| options.image_column = Some("label".into())),
+        (list, |options| options.label_column = Some("same".into())),
+        ("path,label,split\na/00.jpg,x,1\nb/00.jpg,y,2\n", |_| {}),
+    ];
+    for (text, change) in cases {
+        let (_root, path) = write("list.csv", text);
+        let mut options = SourceOptions::default();
+        change(&mut options);
+        let error = open_manifest(&path, Reading::new(FolderUse::Train, options)).unwrap_err();
+        assert!(error.is_usage(), "{error}");
+        assert!(error.to_string().contains("_column`"), "{error}");
+    }
+}

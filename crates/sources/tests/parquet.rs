@@ -189,3 +189,80 @@ fn batches_do_not_depend_on_threads() {
     assert_eq!(one.iter().map(Batch::len).sum::<usize>(), 90);
     assert!(batches(2) == one && batches(8) == one);
 }
+
+fn splits_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference/splits").join(name)
+}
+
+/// The plain file with other pictures is not needed: rows are told apart by their file.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(splits_file(content), path).unwrap();
+    }
+    root
+}
+
+#[test]
+fn files_that_may_be_splits_are_never_one_set_in_silence() {
+    let open = |names: [&str; 2]| {
+        let root = folder_of(&names.map(|name| (name, "plain.parquet")));
+        open_path(root.path(), FolderUse::Train)
+    };
+    for names in [
+        ["traindata.parquet", "testdata.parquet"],
+        ["default/train/0000.parquet", "default/test/0000.parquet"],
+        ["partial-train/0.parquet", "partial-test/0.parquet"],
+    ] {
+        let dataset = open(names).unwrap();
+        assert_eq!(dataset.indices(Some(Split::Test)).len(), 4, "{names:?}");
+    }
+    for names in [
+        ["train.parquet", "unlabelled.parquet"],
+        ["text-train.parquet", "text-unsupervised.parquet"],
+        ["xtrain.parquet", "xtest.parquet"],
+    ] {
+        let error = open(names).unwrap_err();
+        assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+    }
+    for names in [["entrenamiento.parquet", "prueba.parquet"], ["a.parquet", "b.parquet"]] {
+        let dataset = open(names).unwrap();
+        assert!(dataset.remarks()[0].contains("read as one set"), "{:?}", dataset.remarks());
+    }
+    for names in [["0000.parquet", "0001.parquet"], ["part-1.parquet", "part-2.parquet"]] {
+        assert!(open(names).unwrap().remarks().is_empty(), "{names:?}");
+    }
+}
+
+#[test]
+fn a_column_that_looks_like_splits_is_used_or_remarked() {
+    let open = |name: &str| open_path(splits_file(name), FolderUse::Train);
+    let dataset = open("phase.parquet").unwrap();
+    assert_eq!(dataset.indices(Some(Split::Test)).len(), 2);
+    assert!(dataset.remarks()[0].contains("'phase'"), "{:?}", dataset.remarks());
+    for (name, column) in [("usage.parquet", "'Usage'"), ("extra.parquet", "'part'")] {
+        let dataset = open(name).unwrap();
+        assert!(dataset.indices(Some(Split::Test)).is_empty());
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains(column) && remark.contains("`split_column`"), "{remark}");
+    }
+    assert!(open("plain.parquet").unwrap().remarks().is_empty());
+    let error = open("both.parquet").unwrap_err().to_string();
+    assert!(error.contains("'split', 'subset'") && error.contains("`split_column`"), "{error}");
+}
+
+#[test]
+fn a_test_file_without_labels_is_passed_over() {
+    for name in ["test.parquet", "my-test.parquet", "test/0000.parquet"] {
+        let root = folder_of(&[("train.parquet", "plain.parquet"), (name, "unlabelled.parquet")]);
+        let dataset = open_path(root.path(), FolderUse::Train).unwrap();
+        assert_eq!(dataset.len(), 4, "{name}");
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains("taper predict MODEL") && remark.contains(name), "{remark}");
+    }
+    let root = folder_of(&[("train.parquet", "unlabelled.parquet")]);
+    let error = open_path(root.path(), FolderUse::Train).unwrap_err();
+    assert!(matches!(error, Error::Columns { .. }), "{error}");
+}

@@ -1,88 +1,29 @@
-//! Archives as sources: zip and tar are read in place; nothing is unpacked to disk, except
-//! compressed tar archives.
+//! Archives as sources.
 
-mod names;
-mod tar;
-mod unpack;
 mod webdataset;
-mod zip;
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    ffi::OsStr,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use ::zip::{CompressionMethod, ZipArchive};
-use flate2::{Crc, read::DeflateDecoder};
+use taper_archive::{Archives, stem};
 use taper_core::Split;
-use taper_data::{Content, Dataset, PictureSource, Sample, Window};
-use taper_picture::{Defect, DefectKind, Finding, foreign_format, format_of_extension};
+use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_picture::Defect;
 
 use crate::{
-    Error, FolderUse, Reading, Result,
+    Error, FileKind, FolderUse, Reading, Result, SourceOptions, is_hidden,
     layout::{Paths, arrange},
     options::Kind as SourceKind,
+    own_files::{HEAD, Output, has_own_name, is_own_head, is_within, may_be_own, output_folders},
     rows::{self, Beside, Row},
+    sets,
     split_words::split_named,
+    unsupported,
 };
-use unpack::Packing;
-
-/// The extensions of archives, for messages.
-pub const ARCHIVES: &str = if cfg!(feature = "zstd") {
-    ".zip, .tar, .tar.gz, .tar.xz, .tar.bz2, .tar.zst"
-} else {
-    ".zip, .tar, .tar.gz, .tar.xz, .tar.bz2"
-};
-
-/// An archive with more entries than this is unlikely to be a data set, and the list may not fit
-/// into memory.
-const MOST_ENTRIES: usize = 20_000_000;
-
-/// Whether a file's name is that of an archive: `.zip`, `.tar`, or `.tar` packed with gzip, xz,
-/// bzip2 or zstd (`.tar.gz`, `.tgz`, `.tar.xz`, `.txz`, `.tar.bz2`, `.tbz2`, `.tbz`, `.tar.zst`,
-/// `.tzst`).
-pub fn is_archive(path: &Path) -> bool {
-    kind(path).is_some()
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Zip,
-    Tar,
-    Packed(Packing),
-}
-
-const ENDINGS: [(&str, Kind); 11] = [
-    (".zip", Kind::Zip),
-    (".tar", Kind::Tar),
-    (".tar.gz", Kind::Packed(Packing::Gzip)),
-    (".tgz", Kind::Packed(Packing::Gzip)),
-    (".tar.xz", Kind::Packed(Packing::Xz)),
-    (".txz", Kind::Packed(Packing::Xz)),
-    (".tar.bz2", Kind::Packed(Packing::Bzip2)),
-    (".tbz2", Kind::Packed(Packing::Bzip2)),
-    (".tbz", Kind::Packed(Packing::Bzip2)),
-    (".tar.zst", Kind::Packed(Packing::Zstd)),
-    (".tzst", Kind::Packed(Packing::Zstd)),
-];
-
-fn kind(path: &Path) -> Option<Kind> {
-    ending(path).map(|(_, kind)| kind)
-}
-
-fn ending(path: &Path) -> Option<(&'static str, Kind)> {
-    let name = path.file_name()?.to_str()?.to_lowercase();
-    ENDINGS.into_iter().find(|(ending, _)| name.ends_with(ending))
-}
-
-/// An archive's name without its ending.
-fn stem(path: &Path) -> String {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let length = ending(path).map_or(0, |(ending, _)| ending.len());
-    name[..name.len().saturating_sub(length)].to_owned()
-}
+use webdataset::Problem;
 
 /// Opens an archive of pictures, in the layouts of [`open_folder`](crate::open_folder), under any
 /// number of common parent folders; or a WebDataset shard, in which files of one sample share a
@@ -93,10 +34,12 @@ fn stem(path: &Path) -> String {
 /// ones, `..`) are refused anyway, as such an archive is not what it claims to be. Links and other
 /// special entries are ignored and counted. A picture that unpacks to more than the decoding limit
 /// is a [finding](taper_picture::Finding), and is not unpacked further. Names in zip archives that
-/// are not UTF-8 are Shift-JIS if all of them are Japanese in it, else CP437, as in `unzip`;
-/// backslashes separate folders. A compressed tar has no index and cannot be read from the middle:
-/// it is unpacked once, as a whole, into an unnamed temporary file (in `TMPDIR`), which is removed
-/// with the data set. It may grow to 20 times its size and 1 GiB.
+/// are not UTF-8 are Shift-JIS if all of them together are Japanese in it, else CP437, as in
+/// `unzip`, with a remark; backslashes separate folders. A compressed tar has no index and cannot
+/// be read from the middle: it is unpacked once, as a whole, into an unnamed temporary file (in
+/// `TMPDIR`), which is removed with the data set. It may grow to 20 times its size and 1 GiB.
+///
+/// What Taper wrote is passed over as in a folder, and so a file counts as a picture.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is damaged, encrypted, or has paths that lead out of it; otherwise as
@@ -109,7 +52,7 @@ pub fn open_archive(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Resu
 /// if it has one; otherwise its name may say so, as in `train.zip` and `my-test-set.tar`.
 ///
 /// # Errors
-/// As [`open_archive`].
+/// As [`open_archive`]; [`Error::Ambiguous`] if only some of the names say a split.
 pub fn open_archives(
     archives: &[(&Path, Option<Split>)],
     reading: impl Into<Reading>,
@@ -125,15 +68,38 @@ pub(crate) fn open_parts(
     archives: &[(&Path, Option<Split>)],
     reading: &Reading,
 ) -> Result<Dataset> {
-    reading.options.check(SourceKind::Folders, name)?;
-    let mut source = Archives::default();
+    // Shards have fields for labels; whether it is one shows when it is listed.
+    let options = &reading.options;
+    SourceOptions { label_column: None, ..options.clone() }.check(SourceKind::Folders, name)?;
+    let mut shards = options.label_column.is_none();
+    let mut source = Source { place: name.into(), ..Source::default() };
     let mut beside = Beside::default();
     let mut rows = Vec::new();
+    let mut splits: Vec<(String, Option<Split>)> = Vec::new();
+    let trains = |path: &Path| matches!(split_named(&stem(path)), None | Some(Split::Train));
     for (path, split) in archives {
         let labelled = reading.purpose != FolderUse::Classify;
-        let mut own = match source.add(path, labelled, &mut beside)? {
-            Contents::Paths(paths) => arrange(path, paths, reading, &mut beside)?,
-            Contents::Labelled(rows) => rows,
+        let column = labelled.then_some(options.label_column.as_deref());
+        let arranged = match source.add(path, column, &mut beside)? {
+            Contents::Paths(paths) => arrange(path, paths, reading, &mut beside),
+            Contents::Labelled(rows) => {
+                shards = true;
+                Ok(rows)
+            }
+        };
+        let mut own = match arranged {
+            // As an unlabelled folder `test` beside `train`.
+            Err(Error::LoosePictures { count, example, .. })
+                if !trains(path) && archives.iter().any(|(other, _)| trains(other)) =>
+            {
+                beside.remarks.push(format!(
+                    "{} has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: taper predict MODEL {}",
+                    path.display(),
+                    path.display()
+                ));
+                continue;
+            }
+            other => other?,
         };
         let unsplit = labelled && own.iter().all(|row| row.split.is_none());
         if let Some(split) = split {
@@ -148,6 +114,8 @@ pub(crate) fn open_parts(
                 // Different archives may have the same names in them.
                 row.id = format!("{}/{}", stem(path), row.id);
             }
+            let known = split.or_else(|| own.iter().find_map(|row| row.split));
+            splits.push((stem(path), known));
         } else if let Some(split) = split_named(&stem(path)).filter(|_| unsplit) {
             if split == Split::Train || reading.purpose == FolderUse::Evaluate {
                 own.iter_mut().for_each(|row| row.split = Some(split));
@@ -160,7 +128,15 @@ pub(crate) fn open_parts(
         }
         rows.extend(own);
     }
-    source.place = name.into();
+    if !shards {
+        options.check(SourceKind::Folders, name)?;
+    }
+    if reading.purpose != FolderUse::Classify {
+        let judged = sets::judge("archives", &splits);
+        let place = archives.first().and_then(|(path, _)| path.parent()).map(PathBuf::from);
+        let path = place.unwrap_or_else(|| name.into());
+        beside.remarks.extend(judged.map_err(|problem| Error::Ambiguous { path, problem })?);
+    }
     rows::dataset(name, rows, None, Arc::new(source), beside, reading)
 }
 
@@ -173,148 +149,94 @@ enum Contents {
 }
 
 #[derive(Debug, Default)]
-struct Archives {
+struct Source {
     place: String,
-    files: Vec<Opened>,
-    /// By slot.
-    entries: Vec<Entry>,
+    archives: Archives,
 }
 
-#[derive(Debug)]
-enum Opened {
-    Zip(ZipArchive<Window>),
-    Tar(Window),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Which archive.
-    file: u32,
-    /// Zip: the entry's number. Tar: the offset of its content.
-    at: u64,
-    /// The unpacked size in bytes, as claimed by the archive.
-    size: u64,
-}
-
-impl Archives {
-    /// Lists an archive.
-    fn add(&mut self, path: &Path, labelled: bool, beside: &mut Beside) -> Result<Contents> {
-        let fail = |problem: String| Error::Archive { path: path.into(), problem };
-        let file = File::open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::Missing { path: path.into() },
-            _ => Error::Io { path: path.into(), source },
-        })?;
-        let window = Window::new(file).map_err(|source| Error::Io { path: path.into(), source })?;
-        let names = match kind(path) {
-            Some(Kind::Zip) => self.add_zip(window, beside).map_err(fail)?,
-            Some(Kind::Tar) => self.add_tar(window, beside).map_err(fail)?,
-            Some(Kind::Packed(packing)) => {
-                let unpacked = packing.unpack(window).map_err(fail)?;
-                self.add_tar(unpacked, beside).map_err(fail)?
-            }
-            None => return Err(fail(format!("this is not an archive ({ARCHIVES})"))),
-        };
-        if labelled && webdataset::is_shard(&names) {
-            let rows = webdataset::rows(self, &names, beside).map_err(fail)?;
-            return Ok(Contents::Labelled(rows));
+impl Source {
+    /// Lists an archive. If labels count, a shard has its own, perhaps in a column that was asked
+    /// for.
+    fn add(
+        &mut self,
+        path: &Path,
+        labels: Option<Option<&str>>,
+        beside: &mut Beside,
+    ) -> Result<Contents> {
+        let listing = self.archives.add(path)?;
+        listing.special.iter().for_each(|name| beside.ignore(name));
+        beside.remarks.extend(listing.remarks);
+        let files = listing.files;
+        if let Some(column) = labels.filter(|_| webdataset::is_shard(&files)) {
+            let rows = webdataset::rows(&self.archives, &files, column, beside);
+            return rows.map(Contents::Labelled).map_err(|problem| match problem {
+                Problem::Choice(problem) => Error::Columns { path: path.into(), problem },
+                Problem::Damaged(problem) => Error::Archive { path: path.into(), problem },
+            });
         }
         let mut paths = Paths::default();
-        for (name, slot) in names {
-            match file_kind(&name) {
-                FileKind::Picture => paths.pictures.push((tidied(&name), slot)),
-                FileKind::Foreign(format) => beside.findings.push(Finding {
-                    path: name,
-                    kind: DefectKind::Unsupported,
-                    reason: format!(
-                        "is a {format} file, which is not supported: convert it to JPEG or PNG"
-                    ),
-                    sample: None,
-                }),
-                FileKind::Other => beside.ignore(&name),
+        let mut foreign: Vec<(String, &'static str)> = Vec::new();
+        for (name, slot) in &files {
+            match self.kind_of(name, *slot) {
+                FileKind::Picture => paths.pictures.push((tidied(name), *slot)),
+                FileKind::Foreign(format) => foreign.push((tidied(name), format)),
+                FileKind::Other => beside.ignore(name),
             }
         }
+        self.pass_over_own(&files, &mut paths, &mut foreign, beside);
+        let findings = foreign.into_iter().map(|(path, format)| unsupported(format).at(None, path));
+        beside.findings.extend(findings);
         Ok(Contents::Paths(paths))
     }
 
-    fn read(&self, entry: Entry, limit: u64) -> std::result::Result<Vec<u8>, Defect> {
-        let io = |e: String| Defect::new(DefectKind::Io, format!("cannot be read: {e}"));
-        if entry.size > limit {
-            return Err(too_large(limit));
+    /// Leaves out what Taper wrote, as in a folder.
+    fn pass_over_own(
+        &self,
+        files: &[(String, usize)],
+        paths: &mut Paths,
+        foreign: &mut Vec<(String, &'static str)>,
+        beside: &mut Beside,
+    ) {
+        let all: Vec<String> = files.iter().map(|(name, _)| tidied(name)).collect();
+        let pictures: Vec<&str> = paths.pictures.iter().map(|(id, _)| id.as_str()).collect();
+        let folders: Vec<(String, Output)> =
+            output_folders(all.iter().map(String::as_str), &pictures)
+                .into_iter()
+                .map(|(folder, output)| (folder.to_owned(), output))
+                .collect();
+        let in_own = |id: &str| folders.iter().any(|(folder, _)| is_within(id, folder));
+        for (folder, output) in &folders {
+            beside.passed.add(*output, format!("{folder}/"));
         }
-        let mut bytes = Vec::with_capacity(entry.size as usize);
-        match self.files.get(entry.file as usize) {
-            Some(Opened::Zip(archive)) => {
-                // Cheap: the list of entries is shared.
-                let mut archive = archive.clone();
-                let file =
-                    archive.by_index_raw(entry.at as usize).map_err(|e| io(e.to_string()))?;
-                let (method, promised) = (file.compression(), file.crc32());
-                let damaged = |what: &str| {
-                    Defect::new(
-                        DefectKind::Corrupt,
-                        format!("is damaged within the archive: {what}"),
-                    )
-                };
-                // The archive may claim less than it contains.
-                let read = match method {
-                    CompressionMethod::Stored => file.take(limit + 1).read_to_end(&mut bytes),
-                    CompressionMethod::DEFLATE => {
-                        DeflateDecoder::new(file).take(limit + 1).read_to_end(&mut bytes)
-                    }
-                    other => {
-                        return Err(Defect::new(
-                            DefectKind::Unsupported,
-                            format!(
-                                "is compressed in a way that is not supported ({other}): use deflate, or no compression"
-                            ),
-                        ));
-                    }
-                };
-                read.map_err(|e| damaged(&e.to_string()))?;
-                let mut sum = Crc::new();
-                sum.update(&bytes);
-                if bytes.len() as u64 <= limit && sum.sum() != promised {
-                    return Err(damaged("its checksum does not match"));
-                }
+        foreign.retain(|(id, _)| !in_own(id));
+        paths.pictures.retain(|(id, slot)| {
+            if in_own(id) {
+                return false;
             }
-            Some(Opened::Tar(window)) => {
-                let mut window = window.clone();
-                window.seek(SeekFrom::Start(entry.at)).map_err(|e| io(e.to_string()))?;
-                window.take(entry.size).read_to_end(&mut bytes).map_err(|e| io(e.to_string()))?;
+            let figure = self.is_figure(id, *slot);
+            if figure {
+                beside.passed.add(Output::Taper, id.clone());
             }
-            None => return Err(io("there is no such archive".into())),
+            !figure
+        });
+    }
+
+    /// Whether a member is a figure of Taper's, as far as its place makes that likely.
+    fn is_figure(&self, id: &str, slot: usize) -> bool {
+        let name = id.rsplit('/').next().unwrap_or(id);
+        (!id.contains('/') || has_own_name(OsStr::new(name)))
+            && may_be_own(Path::new(name))
+            && self.archives.head(slot, HEAD as usize).is_ok_and(|head| is_own_head(&head))
+    }
+
+    /// What a member is.
+    fn kind_of(&self, name: &str, slot: usize) -> FileKind {
+        if name.split('/').any(|part| part != "." && is_hidden(OsStr::new(part))) {
+            return FileKind::Other;
         }
-        if bytes.len() as u64 > limit {
-            return Err(too_large(limit));
-        }
-        Ok(bytes)
+        let last = name.rsplit('/').next().unwrap_or(name);
+        FileKind::of(last, || self.archives.head(slot, 16).unwrap_or_default())
     }
-}
-
-fn too_large(limit: u64) -> Defect {
-    Defect::new(
-        DefectKind::TooLarge,
-        format!("unpacks to more than the limit of {} MiB: save it smaller", limit >> 20),
-    )
-}
-
-/// What a name in an archive says about the file.
-enum FileKind {
-    Picture,
-    Foreign(&'static str),
-    Other,
-}
-
-fn file_kind(name: &str) -> FileKind {
-    if name.split('/').any(|part| part.starts_with('.') && part != "." || part == "__MACOSX") {
-        return FileKind::Other;
-    }
-    let Some((_, extension)) = name.rsplit_once('.') else { return FileKind::Other };
-    let extension = extension.to_lowercase();
-    if format_of_extension(&extension).is_some() {
-        return FileKind::Picture;
-    }
-    foreign_format(&extension).map_or(FileKind::Other, FileKind::Foreign)
 }
 
 /// A path without empty parts and dots.
@@ -323,12 +245,9 @@ fn tidied(name: &str) -> String {
     parts.join("/")
 }
 
-impl PictureSource for Archives {
+impl PictureSource for Source {
     fn fetch(&self, sample: &Sample, limit: u64) -> std::result::Result<Content, Defect> {
-        let entry = self.entries.get(sample.slot).ok_or_else(|| {
-            Defect::new(DefectKind::Io, "is not a picture in this archive".to_string())
-        })?;
-        self.read(*entry, limit).map(Content::Encoded)
+        self.archives.read(sample.slot, limit).map(Content::Encoded)
     }
 
     fn place(&self) -> String {
@@ -336,9 +255,6 @@ impl PictureSource for Archives {
     }
 
     fn bytes(&self, sample: &Sample) -> Option<u64> {
-        self.entries.get(sample.slot).map(|entry| entry.size)
+        self.archives.size(sample.slot)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,22 +1,33 @@
 //! WebDataset shards: tar archives in which the files of a sample share a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use taper_archive::Archives;
+use taper_picture::format_of_extension;
 
-use super::{Archives, FileKind, file_kind, tidied};
-use crate::rows::{Beside, Row};
+use super::tidied;
+use crate::{
+    manifest::{is_label, multi_label},
+    rows::{Beside, Row},
+};
 
 /// The largest label file in bytes; a label is one line, or a small JSON object.
 const MOST_LABEL: u64 = 1 << 20;
-/// The fields of a JSON file that may hold the label, the first one first.
-const FIELDS: [&str; 5] = ["label", "class", "cls", "label_name", "class_name"];
+
+/// What is wrong with a shard.
+pub(super) enum Problem {
+    /// Another argument would settle it.
+    Choice(String),
+    Damaged(String),
+}
 
 /// The files of one sample, by slot.
 #[derive(Default)]
 struct Files<'a> {
     picture: Option<(&'a str, usize)>,
-    cls: Option<usize>,
+    /// Label files by the field that they are: `cls`, or `label` for `0001.label.cls`.
+    cls: Vec<(&'a str, usize)>,
     json: Option<usize>,
 }
 
@@ -32,10 +43,11 @@ fn samples(names: &[(String, usize)]) -> BTreeMap<&str, Files<'_>> {
     for (name, slot) in names {
         let Some((key, extension)) = key(name) else { continue };
         let files = samples.entry(key).or_default();
-        match extension.to_lowercase().as_str() {
-            "cls" => files.cls = Some(*slot),
+        let (field, last) = extension.rsplit_once('.').unwrap_or((extension, extension));
+        match last.to_lowercase().as_str() {
+            "cls" => files.cls.push((field, *slot)),
             "json" => files.json = Some(*slot),
-            _ if matches!(file_kind(name), FileKind::Picture) => {
+            last if format_of_extension(last).is_some() => {
                 files.picture.get_or_insert((name, *slot));
             }
             _ => {}
@@ -53,7 +65,7 @@ pub(super) fn is_shard(names: &[(String, usize)]) -> bool {
     let pictures = samples.values().filter(|files| files.picture.is_some()).count();
     let labelled = samples
         .values()
-        .filter(|files| files.picture.is_some() && (files.cls.is_some() || files.json.is_some()))
+        .filter(|files| files.picture.is_some() && (!files.cls.is_empty() || files.json.is_some()))
         .count();
     labelled > 0 && 2 * labelled >= pictures
 }
@@ -62,12 +74,34 @@ pub(super) fn is_shard(names: &[(String, usize)]) -> bool {
 pub(super) fn rows(
     archives: &Archives,
     names: &[(String, usize)],
+    column: Option<&str>,
     beside: &mut Beside,
-) -> Result<Vec<Row>, String> {
-    let (mut rows, mut without, mut example) = (Vec::new(), 0, "");
+) -> Result<Vec<Row>, Problem> {
+    let mut labelled = Vec::new();
+    let mut fields: BTreeSet<String> = BTreeSet::new();
+    let mut differ = false;
     for (key, files) in samples(names) {
         let Some((name, slot)) = files.picture else { continue };
-        let Some(class) = label(archives, key, &files)? else {
+        let labels = labels(archives, key, &files, column)?;
+        fields.extend(labels.keys().cloned());
+        differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
+        labelled.push((name, slot, labels));
+    }
+    if let Some(column) = column.filter(|_| fields.is_empty()) {
+        return Err(Problem::Choice(format!(
+            "no sample of the shard has a label '{column}', which `label_column` asks for"
+        )));
+    }
+    if fields.len() > 1 && differ {
+        let names: Vec<String> = fields.iter().map(|field| format!("'{field}'")).collect();
+        return Err(Problem::Choice(format!(
+            "the samples of the shard have several labels, {}: say which with `label_column`",
+            names.join(", ")
+        )));
+    }
+    let (mut rows, mut without, mut example) = (Vec::new(), 0, "");
+    for (name, slot, labels) in labelled {
+        let Some(class) = labels.into_values().next() else {
             without += 1;
             example = name;
             continue;
@@ -83,22 +117,64 @@ pub(super) fn rows(
     Ok(rows)
 }
 
-fn label(archives: &Archives, key: &str, files: &Files<'_>) -> Result<Option<String>, String> {
-    let text = |slot: usize| {
-        let bytes = archives.read(archives.entries[slot], MOST_LABEL);
+/// The labels of a sample by the names of their fields; only that of `column` if it is given.
+fn labels(
+    archives: &Archives,
+    key: &str,
+    files: &Files<'_>,
+    column: Option<&str>,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let text = |slot: usize| -> Result<String, String> {
+        let bytes = archives.read(slot, MOST_LABEL);
         let bytes = bytes.map_err(|defect| format!("the label of '{key}' {}", defect.reason))?;
         String::from_utf8(bytes).map_err(|_| format!("the label of '{key}' is not text"))
     };
-    if let Some(slot) = files.cls {
-        let label = text(slot)?.trim().to_owned();
-        return Ok(Some(label).filter(|label| !label.is_empty()));
+    let wanted = |field: &str| match column {
+        Some(column) => field == column,
+        None => field == "cls" || is_label(&field.to_lowercase()),
+    };
+    let mut labels = BTreeMap::new();
+    for (field, slot) in files.cls.iter().filter(|(field, _)| wanted(field)) {
+        labels
+            .insert((*field).to_owned(), text(*slot).map_err(Problem::Damaged)?.trim().to_owned());
     }
-    let Some(slot) = files.json else { return Ok(None) };
-    let value: Value = serde_json::from_str(&text(slot)?)
-        .map_err(|error| format!("'{key}.json' is not valid JSON: {error}"))?;
-    Ok(FIELDS.into_iter().find_map(|field| match value.get(field)? {
-        Value::String(label) => Some(label.trim().to_owned()).filter(|label| !label.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
+    if let Some(slot) = files.json {
+        let text = text(slot).map_err(Problem::Damaged)?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            Problem::Damaged(format!("'{key}.json' is not valid JSON: {error}"))
+        })?;
+        for (field, value) in value.as_object().into_iter().flatten() {
+            if wanted(field)
+                && let Some(label) = of_value(key, value)?
+            {
+                // The same name as that of a label file.
+                let field = if labels.contains_key(field) {
+                    format!("json.{field}")
+                } else {
+                    field.clone()
+                };
+                labels.insert(field, label);
+            }
+        }
+    }
+    labels.retain(|_, label| !label.is_empty());
+    Ok(labels)
+}
+
+fn of_value(key: &str, value: &Value) -> Result<Option<String>, Problem> {
+    Ok(match value {
+        Value::String(label) => Some(label.trim().to_owned()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Array(values) if values.len() > 1 => {
+            return Err(Problem::Damaged(format!(
+                "'{key}.json': {}",
+                multi_label(&value.to_string())
+            )));
+        }
+        Value::Array(values) => match values.first() {
+            Some(value) => of_value(key, value)?,
+            None => None,
+        },
         _ => None,
-    }))
+    })
 }

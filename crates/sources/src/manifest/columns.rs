@@ -1,6 +1,7 @@
 //! Which column is which.
 
-use crate::SourceOptions;
+use super::values::Values;
+use crate::{SourceOptions, sets::listed};
 
 /// Names of columns with paths. An `id` counts only where there is no other.
 const PATHS: [&str; 14] = [
@@ -88,11 +89,11 @@ pub(super) struct Columns {
 
 /// Finds the columns, or says what is wrong.
 ///
-/// `words` are the columns in which every value is a word for a split, or nothing: one of them is
-/// the split if no column is called so.
+/// A column in which every value is a word for a split, or nothing, is the split if no column is
+/// called so.
 pub(super) fn choose(
     names: &[String],
-    words: &[usize],
+    values: &Values,
     wanted: &Wanted<'_>,
     remarks: &mut Vec<String>,
 ) -> Result<Columns, String> {
@@ -130,10 +131,15 @@ pub(super) fn choose(
         (None, [], ids) => return Err(several(ids, "paths", "image_column")),
         (None, paths, _) => return Err(several(paths, "paths", "image_column")),
     };
-    let mut split = split.or_else(|| among(&SPLITS).first().copied().filter(|at| *at != path));
+    let mut split = match (split, among(&SPLITS).as_slice()) {
+        (Some(at), _) => Some(at),
+        (None, [at]) => Some(*at).filter(|at| *at != path),
+        (None, []) => None,
+        (None, found) => return Err(several(found, "splits", "split_column")),
+    };
     if split.is_none() {
-        let known = |at: &&usize| **at != path && label != Some(**at);
-        let found: Vec<usize> = words.iter().filter(known).copied().collect();
+        let known = |at: &usize| *at != path && label != Some(*at);
+        let found: Vec<usize> = values.words().into_iter().filter(known).collect();
         match found.as_slice() {
             [] => {}
             [at] => {
@@ -160,6 +166,13 @@ pub(super) fn choose(
                     remarks.push(format!("the labels are taken from the column '{}'", names[*at]));
                     *at
                 }
+                ([], rest) if rest.len() > 1 && rest.iter().all(|at| values.is_binary(*at)) => {
+                    let columns: Vec<&str> = rest.iter().map(|at| names[*at].as_str()).collect();
+                    return Err(format!(
+                        "the columns {} hold only 0 and 1, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
+                        listed(&columns)
+                    ));
+                }
                 ([], _) => {
                     return Err(format!(
                         "there is no column 'label': found '{there}'; say which holds the labels with `label_column`"
@@ -169,6 +182,15 @@ pub(super) fn choose(
             }
         }
     };
+    if split.is_none() {
+        let free = |at: &usize| ![Some(path), Some(label), group].contains(&Some(*at));
+        remarks.extend(values.look_like_splits().into_iter().filter(free).map(|at| {
+            format!(
+                "the column '{0}' looks like splits, but is not used: if it says them, give `split_column` '{0}'",
+                names[at]
+            )
+        }));
+    }
     Ok(Columns { path, label, split, group })
 }
 
@@ -178,7 +200,7 @@ mod tests {
 
     fn chosen(names: &str, wanted: &Wanted<'_>) -> Result<[Option<usize>; 4], String> {
         let names: Vec<String> = names.split(',').map(String::from).collect();
-        let c = choose(&names, &[], wanted, &mut Vec::new())?;
+        let c = choose(&names, &Values::new(0), wanted, &mut Vec::new())?;
         Ok([Some(c.path), Some(c.label), c.split, c.group])
     }
 
@@ -199,6 +221,8 @@ mod tests {
         assert!(error.contains("'fine_label', 'coarse_label'"), "{error}");
         assert!(of("image,path,label").unwrap_err().contains("image_column"));
         assert!(of("a,b,c").unwrap_err().contains("no column 'path'"));
+        let error = of("path,label,split,subset").unwrap_err();
+        assert!(error.contains("'split', 'subset'") && error.contains("split_column"), "{error}");
     }
 
     #[test]

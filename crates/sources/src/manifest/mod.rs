@@ -4,6 +4,7 @@ mod columns;
 mod labels;
 mod places;
 mod text;
+mod values;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,6 +15,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_picture::{Defect, DefectKind, read_file};
 
@@ -21,13 +23,15 @@ use crate::{
     Error, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
-    split_words::{is_plain, split_named},
+    split_words::split_named,
 };
 use columns::{Columns, Wanted};
+use values::Values;
 
-#[cfg(feature = "parquet")]
 pub(crate) use columns::is_label;
 pub use columns::path_column;
+pub(crate) use labels::refusal as multi_label;
+pub use places::find_files;
 pub use text::{decode as decode_text, delimiter};
 
 /// The extensions of manifests, for messages.
@@ -90,14 +94,15 @@ fn is_json_lines(path: &Path) -> bool {
 /// Opens a manifest: a table with a column of paths, one of labels, and perhaps ones of splits and
 /// groups, as CSV with a header line (separated by commas, semicolons or tabs) or as JSON Lines.
 ///
-/// - Text is UTF-8, UTF-16 with a byte-order mark, or else Windows-1252.
+/// - Text is UTF-8, UTF-16, or else Windows-1252.
 /// - The columns are found by their names (`path`, `file_name`, `image`, `id` and others; `label`,
 ///   `class` and others; `split`; `group`), or named by the
 ///   [options](crate::SourceOptions); other columns are ignored.
 /// - Paths have forward slashes and are relative to the manifest's folder, or else to the one
 ///   folder beside it that has the first files; absolute ones are used unchanged. An extension that
 ///   is missing is filled in. Whether all files exist is found out when they are read.
-/// - `split` is empty or a word for a split. Pictures of one `group` stay in one split when splits
+/// - `split` is empty or a word for a split; outside `train`, pictures without a label are left
+///   out. Pictures of one `group` stay in one split when splits
 ///   are [drawn](Dataset::splits).
 /// - Classes are sorted by the bytes of their names.
 ///
@@ -128,33 +133,18 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     if let Some((line, problem)) = labels::several(&table.rows, &table.lines) {
         return Err(table.fail(line, problem));
     }
+    if let Some((count, example)) = &table.unlabelled {
+        beside.remarks.push(format!(
+            "{count} picture(s) of val or test, such as '{example}', have no label and are left out; to classify them with the trained model, give taper predict MODEL a list of them"
+        ));
+    }
     let Table { mut rows, mut paths, .. } = table;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let folder = places::find(path, folder, &mut paths, &mut beside)?;
+    let folder = find_files(path, &mut paths, &mut beside.remarks)?;
     for row in &mut rows {
         row.id = paths[row.slot].to_string();
     }
     let source = Arc::new(Manifest { place: place.clone(), folder, paths });
     rows::dataset(&place, rows, None, source, beside, &reading)
-}
-
-/// In which columns every value is a word for a split, or nothing.
-struct SplitWords(Vec<Option<bool>>);
-
-impl SplitWords {
-    fn new(columns: usize) -> Self {
-        Self(vec![None; columns])
-    }
-
-    fn see(&mut self, column: usize, value: &str) {
-        if let Some(words) = self.0.get_mut(column).filter(|_| !value.is_empty()) {
-            *words = Some(words.unwrap_or(true) && is_plain(value));
-        }
-    }
-
-    fn columns(&self) -> Vec<usize> {
-        (0..self.0.len()).filter(|column| self.0[*column] == Some(true)).collect()
-    }
 }
 
 /// One line.
@@ -176,6 +166,8 @@ struct Table {
     paths: Vec<Box<str>>,
     /// The line of each path.
     seen: HashMap<String, u64>,
+    /// How many pictures outside train have no label, and the first of them.
+    unlabelled: Option<(usize, String)>,
 }
 
 impl Table {
@@ -186,11 +178,11 @@ impl Table {
     fn columns(
         &self,
         names: &[String],
-        words: &SplitWords,
+        words: &Values,
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<Columns> {
-        let found = columns::choose(names, &words.columns(), wanted, &mut beside.remarks);
+        let found = columns::choose(names, words, wanted, &mut beside.remarks);
         found.map_err(|problem| Error::Columns { path: self.manifest.clone(), problem })
     }
 
@@ -201,13 +193,16 @@ impl Table {
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<()> {
+        let header = text.lines().next().unwrap_or_default();
+        // Some write commas whatever the name says.
+        let delimiter = if tabs && header.contains('\t') { b'\t' } else { text::delimiter(text) };
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
-            .delimiter(if tabs { b'\t' } else { text::delimiter(text) })
+            .delimiter(delimiter)
             .from_reader(Cursor::new(text.as_bytes()));
         let headers = reader.headers().map_err(|e| self.fail(1, e.to_string()))?.clone();
         let names: Vec<String> = headers.iter().map(String::from).collect();
-        let mut words = SplitWords::new(names.len());
+        let mut words = Values::new(names.len());
         let start = reader.position().clone();
         for record in reader.records().flatten() {
             record.iter().enumerate().for_each(|(column, value)| words.see(column, value));
@@ -261,7 +256,7 @@ impl Table {
             return Ok(());
         }
         let names: Vec<String> = names.into_iter().collect();
-        let mut words = SplitWords::new(names.len());
+        let mut words = Values::new(names.len());
         for object in objects() {
             let (_, object) = object?;
             for (column, name) in names.iter().enumerate() {
@@ -310,9 +305,6 @@ impl Table {
         if entry.path.is_empty() {
             return Err(self.fail(line, "the path is empty"));
         }
-        if entry.label.trim().is_empty() {
-            return Err(self.fail(line, format!("'{}' has no label", entry.path)));
-        }
         if entry.path.contains("://") {
             let problem = format!(
                 "'{}' is a URL: download the files first, and give their paths",
@@ -329,18 +321,27 @@ impl Table {
                 Some(split) => Some(split),
                 None => {
                     let problem = format!(
-                        "the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
+                        "line {line}: the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
                     );
-                    return Err(self.fail(line, problem));
+                    return Err(Error::Columns { path: self.manifest.clone(), problem });
                 }
             },
         };
+        if entry.label.trim().is_empty() {
+            if split.is_none_or(|split| split == Split::Train) {
+                return Err(self.fail(line, format!("'{}' has no label", entry.path)));
+            }
+            // As competitions have it.
+            self.unlabelled.get_or_insert_with(|| (0, entry.path)).0 += 1;
+            return Ok(());
+        }
         let id = entry.path.replace('\\', "/");
         let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
         if let Some(first) = self.seen.insert(id.clone(), line) {
             return Err(self.fail(line, format!("'{id}' is already in line {first}: keep one")));
         }
-        let (class, group, slot) = (entry.label, given(entry.group), self.paths.len());
+        let (class, group, slot) =
+            (labels::single(entry.label), given(entry.group), self.paths.len());
         self.paths.push(id.into());
         self.lines.push(line);
         self.rows.push(Row { id: String::new(), packaging: 0, class, split, group, slot });

@@ -7,7 +7,7 @@ use std::{
 
 use taper_picture::format_of_extension;
 
-use crate::{Error, Result, rows::Beside};
+use crate::{Error, Result};
 
 /// Extensions that are tried where there is none, the most frequent first.
 const EXTENSIONS: [&str; 10] =
@@ -15,19 +15,24 @@ const EXTENSIONS: [&str; 10] =
 /// How many of the first files must be in a folder beside the manifest for it to be the right one.
 const PROBED: usize = 3;
 
-/// The folder that the paths are relative to. Extensions that are missing are filled in.
-pub(super) fn find(
+/// The folder that the paths of a list are relative to: its own, or the one folder beside it that
+/// has the first files. Extensions that are missing are filled in. `remarks` says what is unusual.
+///
+/// # Errors
+/// [`Error::NoFiles`] if none of the files exists, [`Error::Ambiguous`] if several folders have
+/// them.
+pub fn find_files(
     manifest: &Path,
-    folder: &Path,
     paths: &mut [Box<str>],
-    beside: &mut Beside,
+    remarks: &mut Vec<String>,
 ) -> Result<PathBuf> {
+    let folder = manifest.parent().unwrap_or(Path::new(""));
     if paths.is_empty() {
         return Ok(folder.into());
     }
     let filled = fill_in(folder, paths);
     if filled.any {
-        beside.remarks.extend(filled.remark());
+        remarks.extend(filled.remark());
         return Ok(folder.into());
     }
     let mut inner: Vec<PathBuf> =
@@ -53,8 +58,8 @@ pub(super) fn find(
             return Err(Error::Ambiguous { path: manifest.into(), problem });
         }
         [inner, ..] => {
-            beside.remarks.extend(fill_in(inner, paths).remark());
-            beside.remarks.push(format!(
+            remarks.extend(fill_in(inner, paths).remark());
+            remarks.push(format!(
                 "the paths of {} are relative to '{}'",
                 manifest.display(),
                 inner.display()
@@ -62,13 +67,12 @@ pub(super) fn find(
             return Ok(inner.clone());
         }
     }
-    let problem = format!(
-        "none of its {} file(s) exists; the first is '{}', which was looked for in '{}' and the folders in it",
-        paths.len(),
-        paths[0],
-        if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
-    );
-    Err(Error::Table { path: manifest.into(), problem })
+    Err(Error::NoFiles {
+        path: manifest.into(),
+        count: paths.len(),
+        first: paths[0].to_string(),
+        folder: if folder.as_os_str().is_empty() { ".".into() } else { folder.into() },
+    })
 }
 
 /// What filling in extensions has found.

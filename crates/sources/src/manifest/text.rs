@@ -5,13 +5,23 @@ use std::borrow::Cow;
 use encoding_rs::{UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Bytes as text, without a byte-order mark, and whether the encoding is a guess: UTF-16 with a
-/// mark, UTF-8, or else Windows-1252, in which every byte means something.
+/// mark or with a zero in most of the even or odd bytes, UTF-8, or else Windows-1252, in which
+/// every byte means something.
 pub fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if bytes.starts_with(&[0xff, 0xfe]) {
         return (UTF_16LE.decode_with_bom_removal(bytes).0, false);
     }
     if bytes.starts_with(&[0xfe, 0xff]) {
         return (UTF_16BE.decode_with_bom_removal(bytes).0, false);
+    }
+    // Separators and names of columns are ASCII, which has a zero in every other byte.
+    let head = &bytes[..bytes.len().min(4096) & !1];
+    let zeros = |first: usize| head.iter().skip(first).step_by(2).filter(|b| **b == 0).count();
+    if head.len() >= 4 && 4 * zeros(1) > head.len() && zeros(0) == 0 {
+        return (UTF_16LE.decode_without_bom_handling(bytes).0, false);
+    }
+    if head.len() >= 4 && 4 * zeros(0) > head.len() && zeros(1) == 0 {
+        return (UTF_16BE.decode_without_bom_handling(bytes).0, false);
     }
     match str::from_utf8(bytes) {
         // Spreadsheets begin a file with a byte-order mark.
@@ -52,6 +62,8 @@ mod tests {
         assert_eq!(decode(&utf16), ("path,Käse".into(), false));
         assert_eq!(decode(&swapped), ("path,Käse".into(), false));
         assert_eq!(decode("\u{feff}Käse".as_bytes()), ("Käse".into(), false));
+        assert_eq!(decode(&utf16[2..]), ("path,Käse".into(), false));
+        assert_eq!(decode(&swapped[2..]), ("path,Käse".into(), false));
         assert_eq!(decode(b"K\xe4se \x80"), ("Käse €".into(), true));
     }
 

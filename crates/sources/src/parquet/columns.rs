@@ -56,8 +56,22 @@ impl Features {
     }
 }
 
+/// What is wrong with the columns.
+pub(super) enum Wrong {
+    /// One is missing or has values of another kind, or several could be meant.
+    Column(String),
+    /// Nothing looks like labels.
+    NoLabels(String),
+}
+
+impl From<String> for Wrong {
+    fn from(problem: String) -> Self {
+        Self::Column(problem)
+    }
+}
+
 /// Finds the columns, or says which there are.
-pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result<Columns, String> {
+pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result<Columns, Wrong> {
     let features = Features::of(metadata);
     let schema = metadata.schema_descr();
     let images = match &options.image_column {
@@ -70,26 +84,38 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
         find(schema, &[&image, "bytes"], binary).or_else(|| find(schema, &[&image], binary));
     let path = find(schema, &[&image, "path"], binary);
     if bytes.is_none() && path.is_none() {
-        return Err(missing(schema, &image, "picture bytes", "image_column"));
+        return Err(missing(schema, &image, "picture bytes", "image_column").into());
     }
     let labels = match &options.label_column {
         Some(name) => vec![name.clone()],
         None => labels(schema, &features),
     };
+    if labels.is_empty() {
+        return Err(Wrong::NoLabels(missing(schema, "label", "labels", "label_column")));
+    }
     let name = one(labels, schema, "labels", "label", "label_column")?;
     let kinds = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
     let Some(label) = find(schema, &[&name], &kinds) else {
-        return Err(no_label(schema, &name));
+        return Err(no_label(schema, &name).into());
     };
     let split = match &options.split_column {
         Some(name) => match find(schema, &[name], binary) {
             Some(split) => Some(split),
-            None => return Err(missing(schema, name, "splits", "split_column")),
+            None => return Err(missing(schema, name, "splits", "split_column").into()),
         },
         None => {
             let names = schema.columns().iter().map(|column| column.name().to_owned());
-            let split = names.filter(|name| SPLITS.contains(&name.to_lowercase().as_str()));
-            split.into_iter().find_map(|name| find(schema, &[&name], binary))
+            let found: Vec<String> = names
+                .filter(|name| SPLITS.contains(&name.to_lowercase().as_str()))
+                .filter(|name| find(schema, &[name], binary).is_some())
+                .collect();
+            match found.is_empty() {
+                true => None,
+                false => {
+                    let name = one(found, schema, "splits", "split", "split_column")?;
+                    find(schema, &[&name], binary)
+                }
+            }
         }
     };
     Ok(Columns { bytes, path, label, split, names: features.names(&name) })

@@ -1,12 +1,14 @@
 //! Parquet in the layout of the Hugging Face Hub as a source.
 
 mod columns;
+mod files;
+mod splits;
 mod thrift;
 
 use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Component, Path, PathBuf},
@@ -29,9 +31,12 @@ use crate::{
     Error, FolderUse, Reading, Result, SourceOptions,
     options::Kind,
     rows::{self, Beside, Row},
-    split_words::{is_plain, split_named},
+    sets,
+    split_words::split_named,
 };
-use columns::Columns;
+use columns::{Columns, Wrong};
+pub use files::is_parquet;
+use files::{files_in, split_of};
 use thrift::Walker;
 
 /// How many neighbouring pictures are read together, since a page of the file holds several.
@@ -98,45 +103,6 @@ pub fn open_parquet_files(
     open_parts(place, &parts, &reading, beside)
 }
 
-/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`]
-/// looks for them.
-pub fn is_parquet(path: &Path) -> bool {
-    if path.is_dir() { !files_in(path).is_empty() } else { has_extension(path) }
-}
-
-fn has_extension(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
-}
-
-/// The Parquet files in a folder, its folder `data`, and its folders named like splits. Nowhere
-/// else: searching a folder of pictures would take long.
-fn files_in(folder: &Path) -> Vec<PathBuf> {
-    let list = |folder: &Path| -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        paths
-    };
-    let mut files = Vec::new();
-    for path in list(folder) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if has_extension(&path) && path.is_file() {
-            files.push(path);
-        } else if (name == "data" || split_named(name).is_some()) && path.is_dir() {
-            let inner = list(&path).into_iter();
-            files.extend(inner.filter(|path| has_extension(path) && path.is_file()));
-        }
-    }
-    files
-}
-
-/// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.
-fn split_of(path: &Path) -> Option<Split> {
-    let own = split_named(path.file_stem()?.to_str()?);
-    let parent = || path.parent()?.file_name()?.to_str().filter(|name| is_plain(name));
-    own.or_else(|| parent().and_then(split_named))
-}
-
 fn open_parts(
     place: &str,
     parts: &[(PathBuf, Option<Split>)],
@@ -147,6 +113,7 @@ fn open_parts(
     let mut source = Tables { place: place.into(), ..Tables::default() };
     let mut rows = Vec::new();
     let mut names: Option<Vec<String>> = None;
+    let mut splits: Vec<(String, Option<Split>)> = Vec::new();
     for (path, split) in parts {
         let fail = |problem: String| Error::Table { path: path.clone(), problem };
         let file = File::open(path).map_err(|source| match source.kind() {
@@ -162,12 +129,27 @@ fn open_parts(
         };
         let listed = catch_unwind(AssertUnwindSafe(list))
             .unwrap_or_else(|_| Err(Problem::Damaged("the reader failed".into())));
-        let (listed, table) = listed.map_err(|problem| match problem {
-            Problem::Columns(problem) => Error::Columns { path: path.clone(), problem },
+        let others_train =
+            || parts.iter().any(|(_, split)| matches!(split, None | Some(Split::Train)));
+        let (listed, table) = match listed {
+            // As an unlabelled folder `test` beside `train`.
+            Err(Problem::NoLabels(_))
+                if split.is_some_and(|split| split != Split::Train) && others_train() =>
+            {
+                beside.remarks.push(format!(
+                    "{} has no labels and is left out; to classify its pictures with the trained model: taper predict MODEL {}",
+                    path.display(),
+                    path.display()
+                ));
+                continue;
+            }
+            other => other.map_err(|problem| match problem {
+            Problem::Columns(problem) | Problem::NoLabels(problem) => Error::Columns { path: path.clone(), problem },
             Problem::Damaged(problem) => fail(format!(
                 "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
             )),
-        })?;
+        })?,
+        };
         match (&names, &table.names) {
             (Some(before), Some(own)) if before != own => {
                 return Err(fail(
@@ -185,6 +167,10 @@ fn open_parts(
             None => stem,
         };
         let mut without_label = 0;
+        let first_row = rows.len();
+        beside
+            .remarks
+            .extend(table.remarks.iter().map(|remark| format!("{}: {remark}", path.display())));
         for row in listed {
             let Some(class) = row.class else {
                 without_label += 1;
@@ -201,11 +187,12 @@ fn open_parts(
                 row: row.row,
             });
             let split = match row.split {
-                Some(word) => Some(split_named(&word).ok_or_else(|| {
-                    fail(format!(
+                Some(word) => Some(split_named(&word).ok_or_else(|| Error::Columns {
+                    path: path.clone(),
+                    problem: format!(
                         "row {} has the split '{word}': use train, val, test or nothing, or name another column with `split_column`",
                         row.number
-                    ))
+                    ),
                 })?),
                 None => *split,
             };
@@ -217,8 +204,14 @@ fn open_parts(
                 path.display()
             ));
         }
+        let known = split.or_else(|| rows[first_row..].iter().find_map(|row: &Row| row.split));
+        splits.push((stem, known));
         source.tables.push(table);
     }
+    let several = splits.len() > 1 && reading.purpose != FolderUse::Classify;
+    let judged = if several { sets::judge("Parquet files", &splits) } else { Ok(None) };
+    let ambiguous = |problem| Error::Ambiguous { path: place.into(), problem };
+    beside.remarks.extend(judged.map_err(ambiguous)?);
     // Classes without a picture are neither learned nor required.
     let used: std::collections::HashSet<&str> = rows.iter().map(|r| r.class.as_str()).collect();
     let names = names.map(|names| {
@@ -338,12 +331,16 @@ struct Table {
     split: Option<usize>,
     /// Class names, if the schema's metadata have them.
     names: Option<Vec<String>>,
+    /// What was decided about the columns, or could be.
+    remarks: Vec<String>,
 }
 
 /// What is wrong with a file.
 enum Problem {
     /// It lacks a column, or leaves a choice.
     Columns(String),
+    /// It has no column of labels.
+    NoLabels(String),
     Damaged(String),
 }
 
@@ -389,7 +386,10 @@ impl Table {
             let problem = format!("it claims {} rows", metadata.num_rows().max(rows));
             return Err(Problem::Damaged(problem));
         }
-        let columns = columns::choose(metadata, options).map_err(Problem::Columns)?;
+        let columns = columns::choose(metadata, options).map_err(|wrong| match wrong {
+            Wrong::Column(problem) => Problem::Columns(problem),
+            Wrong::NoLabels(problem) => Problem::NoLabels(problem),
+        })?;
         let Columns { bytes, path: file, label, split, names } = columns;
         for group in reader.metadata().row_groups() {
             for column in [bytes, file, Some(label), split].into_iter().flatten() {
@@ -398,7 +398,12 @@ impl Table {
             }
         }
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Self { bytes, path: file, label, split, names, folder, reader })
+        let remarks = Vec::new();
+        let mut table = Self { bytes, path: file, label, split, names, folder, reader, remarks };
+        if split.is_none() {
+            table.find_split(&pages).map_err(Problem::Damaged)?;
+        }
+        Ok(table)
     }
 
     /// All rows, without their pictures.

@@ -60,6 +60,21 @@ def refused(file, **labels):
     pq.write_table(table, HERE / "refused" / file)
 
 
+def splits(file, labelled=True, **columns):
+    """Four rows of two classes, and columns that may say the split."""
+    images = pa.array([picture(n) for n in range(4)], pa.binary())
+    labels = {"label": pa.array(["a", "b", "a", "b"])} if labelled else {}
+    (HERE / "splits").mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": images, **labels, **columns}), HERE / "splits" / file)
+
+
+splits("phase.parquet", phase=pa.array(["train", "train", "test", "test"]))
+splits("usage.parquet", Usage=pa.array(["Training", "Training", "Training", "PublicTest"]))
+splits("extra.parquet", part=pa.array(["train", "train", "extra", "test"]))
+splits("caption.parquet", caption=pa.array(["a test", "b", "train", "z"]))
+splits("both.parquet", split=pa.array(["train"] * 4), subset=pa.array(["train", "train", "test", "test"]))
+splits("plain.parquet")
+splits("unlabelled.parquet", labelled=False)
 OUT.mkdir(exist_ok=True)
 (HERE / "refused").mkdir(exist_ok=True)
 refused("lists.parquet", label=pa.array([[0, 1], [1]], pa.list_(pa.int64())))

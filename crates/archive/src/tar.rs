@@ -4,22 +4,21 @@ use std::io::{self, BufReader};
 
 use taper_data::Window;
 
-use super::{Archives, Entry, MOST_ENTRIES, Opened, names::check_name};
-use crate::{rows::Beside, text::with_escapes};
+use crate::{
+    Archives, Listing,
+    archives::{Entry, MOST_ENTRIES, Opened},
+    names::{check_name, with_escapes},
+};
 
 impl Archives {
-    /// Lists a tar archive: names and slots of its files.
-    pub(super) fn add_tar(
-        &mut self,
-        window: Window,
-        beside: &mut Beside,
-    ) -> Result<Vec<(String, usize)>, String> {
+    /// Lists a tar archive.
+    pub(crate) fn add_tar(&mut self, window: Window) -> Result<Listing, String> {
         let damaged =
             |e: io::Error| format!("the tar archive is damaged ({e}): fetch or copy it again");
         let number = self.files.len() as u32;
         let length = window.length();
         let mut archive = ::tar::Archive::new(BufReader::new(window.clone()));
-        let mut names = Vec::new();
+        let mut listing = Listing::default();
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
             let name = with_escapes(&entry.path_bytes());
@@ -27,7 +26,7 @@ impl Archives {
                 ::tar::EntryType::Directory => continue,
                 ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {}
                 _ => {
-                    beside.ignore(&name);
+                    listing.special.push(name);
                     continue;
                 }
             }
@@ -41,10 +40,10 @@ impl Archives {
             if self.entries.len() >= MOST_ENTRIES {
                 return Err(format!("it has more than {MOST_ENTRIES} files: split it"));
             }
-            names.push((name, self.entries.len()));
+            listing.files.push((name, self.entries.len()));
             self.entries.push(Entry { file: number, at, size });
         }
         self.files.push(Opened::Tar(window));
-        Ok(names)
+        Ok(listing)
     }
 }

@@ -19,7 +19,7 @@ const MOST_MEMORY: u32 = 128 << 10;
 
 /// How a tar archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     Gzip,
     Xz,
     Bzip2,
@@ -53,7 +53,7 @@ impl Packing {
     }
 
     /// Unpacks into a file that no other process can see.
-    pub(super) fn unpack(self, window: Window) -> Result<Window, String> {
+    pub(crate) fn unpack(self, window: Window) -> Result<Window, String> {
         let most = window.length().saturating_mul(MOST_GROWTH).saturating_add(ROOM);
         let name = self.name();
         let place = || std::env::temp_dir().display().to_string();
@@ -86,5 +86,27 @@ impl Packing {
             }
             out.write_all(&buffer[..n]).map_err(room)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Write};
+
+    use crate::Archives;
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("bomb.tgz");
+        let fast = flate2::Compression::fast();
+        let mut bomb = flate2::write::GzEncoder::new(File::create(&path).unwrap(), fast);
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..32 {
+            bomb.write_all(&zeros).unwrap();
+        }
+        bomb.finish().unwrap();
+        let error = Archives::default().add(&path).unwrap_err().to_string();
+        assert!(error.contains("malicious"), "{error}");
     }
 }

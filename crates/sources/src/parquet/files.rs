@@ -1,0 +1,51 @@
+//! Where the Parquet files of a data set are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use taper_core::Split;
+
+use crate::split_words::split_named;
+
+/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`]
+/// looks for them.
+pub fn is_parquet(path: &Path) -> bool {
+    if path.is_dir() { !files_in(path).is_empty() } else { has_extension(path) }
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+}
+
+/// The Parquet files in a folder, its folders `data` and `default`, and the folders named like
+/// splits in it and in `default`. Nowhere else: searching a folder of pictures would take long.
+pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    let mut files = Vec::new();
+    for path in list(folder) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if has_extension(&path) && path.is_file() {
+            files.push(path);
+        } else if name == "default" && path.is_dir() {
+            files.extend(files_in(&path));
+        } else if (name == "data" || split_named(name).is_some()) && path.is_dir() {
+            let inner = list(&path).into_iter();
+            files.extend(inner.filter(|path| has_extension(path) && path.is_file()));
+        }
+    }
+    files
+}
+
+/// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.
+pub(super) fn split_of(path: &Path) -> Option<Split> {
+    let own = split_named(path.file_stem()?.to_str()?);
+    let parent = || path.parent()?.file_name()?.to_str().and_then(split_named);
+    own.or_else(parent)
+}

@@ -1,0 +1,96 @@
+//! Several files as one data set: archives or Parquet files in a folder.
+
+use std::collections::BTreeSet;
+
+use taper_core::Split;
+
+use crate::split_words::hints_at_split;
+
+/// What the names of several files say about splits: a remark if they are read as one set although
+/// they may not be one, or why it cannot be told.
+///
+/// `files` are names without their endings, and the splits that they have by their names or by what
+/// is in them.
+pub(crate) fn judge(
+    what: &str,
+    files: &[(String, Option<Split>)],
+) -> Result<Option<String>, String> {
+    let named = |split: bool| -> Vec<&str> {
+        let own = files.iter().filter(|(_, own)| own.is_some() == split);
+        own.map(|(name, _)| name.as_str()).collect()
+    };
+    let (with, without) = (named(true), named(false));
+    if !with.is_empty() && !without.is_empty() {
+        return Err(format!(
+            "cannot tell what the {what} are: {} {} the name of a split, but {} {} not: write train, val or test into every name, or give one of them",
+            listed(&with),
+            if with.len() == 1 { "has" } else { "have" },
+            listed(&without),
+            if without.len() == 1 { "has" } else { "have" },
+        ));
+    }
+    if !with.is_empty() || without.len() < 2 || are_shards(&without) {
+        return Ok(None);
+    }
+    let hints: BTreeSet<Split> = without.iter().filter_map(|name| hints_at_split(name)).collect();
+    if hints.len() > 1 {
+        return Err(format!(
+            "the {what} {} look like splits: write train, val or test into their names as words of their own, such as my-train and my-test",
+            listed(&without)
+        ));
+    }
+    Ok(Some(format!(
+        "the {what} {} are read as one set, from which the splits are drawn; if they are splits, write train, val or test into their names",
+        listed(&without)
+    )))
+}
+
+/// Whether names differ only in numbers: `part-1` and `part-2`, `0000` and `0001`.
+fn are_shards(names: &[&str]) -> bool {
+    let plain = |name: &str| -> String {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        name.chars().filter(|c| !c.is_ascii_digit()).collect::<String>().to_lowercase()
+    };
+    let numbered = |name: &&str| name.bytes().any(|byte| byte.is_ascii_digit());
+    names.iter().map(|name| plain(name)).collect::<BTreeSet<_>>().len() == 1
+        && names.iter().filter(|name| numbered(name)).count() + 1 >= names.len()
+}
+
+/// The first few names.
+pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 3;
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown: Vec<String> =
+        names.iter().take(SHOWN).map(|name| format!("'{}'", name.as_ref())).collect();
+    format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split_named;
+
+    fn judged(names: &[&str]) -> Result<Option<String>, String> {
+        let files: Vec<_> =
+            names.iter().map(|name| ((*name).to_string(), split_named(name))).collect();
+        judge("archives", &files)
+    }
+
+    #[test]
+    fn files_that_may_be_splits_are_never_one_set_in_silence() {
+        for names in [&["traindata", "testdata"][..], &["a-train", "b-val"], &["one"]] {
+            assert_eq!(judged(names), Ok(None), "{names:?}");
+        }
+        for names in [&["0000", "0001"][..], &["part-1", "part-2"], &["set", "set2", "set3"]] {
+            assert_eq!(judged(names), Ok(None), "{names:?}");
+        }
+        for names in [&["train", "unseen"][..], &["test", "labelled"], &["xtrain", "xtest"]] {
+            assert!(judged(names).is_err(), "{names:?}");
+        }
+        for names in [&["entrenamiento", "prueba"][..], &["A", "B"], &["cats", "dogs1"]] {
+            let remark = judged(names).unwrap().unwrap();
+            assert!(remark.contains(names[0]) && remark.contains("one set"), "{remark}");
+        }
+    }
+}
