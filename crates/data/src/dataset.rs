@@ -9,7 +9,7 @@ use std::{
 use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use taper_core::{ClassNames, OutOfRange, Split, hex};
+use taper_core::{ClassNames, OutOfRange, Split, file::FIGURE_MARK, hex};
 
 use crate::{CacheOptions, Error, Result, class_key, picture_cache::PictureCache};
 use taper_picture::{DecodeOptions, Defect, DefectKind, Finding, Picture, decode, misnamed};
@@ -138,6 +138,13 @@ pub struct Dataset {
     cache: Option<Arc<PictureCache>>,
     /// The digest of each sample's content, as far as it is known: no picture is read twice for it.
     digests: Arc<[OnceLock<[u8; 32]>]>,
+}
+
+/// Whether these are the bytes of a figure of Taper's, which says so at its beginning.
+fn is_figure(content: &Content) -> bool {
+    let Content::Encoded(bytes) = content else { return false };
+    let head = &bytes[..bytes.len().min(256)];
+    head.windows(FIGURE_MARK.len()).any(|bytes| bytes == FIGURE_MARK)
 }
 
 impl Dataset {
@@ -333,6 +340,19 @@ impl Dataset {
             let example = self.samples.first().map_or("", |s| s.id.as_str());
             return Err(fail(format!("it matches no picture; ids are like '{example}'")));
         }
+        let alone = self.samples.iter().filter(|sample| sample.group.is_none()).count();
+        if names.len() + alone == self.samples.len() && self.samples.len() > 1 {
+            let example = &self.samples[0].id;
+            return Err(fail(format!(
+                "it makes every picture a group of its own, so that it keeps none together; ids are like '{example}'"
+            )));
+        }
+        if alone > 0 {
+            self.remarks.push(format!(
+                "{alone} of {} pictures do not match `group_by` '{expression}': each of them is a group of its own",
+                self.samples.len()
+            ));
+        }
         Ok(self)
     }
 
@@ -366,12 +386,19 @@ impl Dataset {
     /// The undecoded content of a sample.
     ///
     /// # Errors
-    /// A [`Finding`] if it is not available.
+    /// A [`Finding`] if it is not available, or a figure that Taper drew.
     pub fn fetch(&self, index: usize) -> std::result::Result<Content, Finding> {
         let sample = self.sample(index)?;
-        self.source
-            .fetch(sample, self.decode.max_bytes)
-            .map_err(|defect| defect.at(Some(index), sample.id.clone()))
+        let content = self.source.fetch(sample, self.decode.max_bytes);
+        let content = content.and_then(|content| match is_figure(&content) {
+            // Looked for here, where the content is at hand, and not when files are listed.
+            true => Err(Defect::new(
+                DefectKind::NotAPicture,
+                "is a figure that Taper drew, not a picture to learn from: take it out of the folder",
+            )),
+            false => Ok(content),
+        });
+        content.map_err(|defect| defect.at(Some(index), sample.id.clone()))
     }
 
     /// Reads and decodes a sample: u8 RGB, upright, at its own size.
