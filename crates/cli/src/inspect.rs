@@ -57,10 +57,19 @@ pub(crate) fn inspect(
     let fixed = match &args.fix {
         Some(folder) => {
             let near = if args.fix_near { NearCopies::LeaveOut } else { NearCopies::Keep };
-            Some(fix(&health, &dataset, folder, near).map_err(taper_run::Error::from)?)
+            Some(fix(&health, &dataset, folder, near))
         }
         None => None,
     };
+    // The report is shown whether or not there is something to keep.
+    let (fixed, failed) = match fixed.transpose() {
+        Ok(fixed) => (fixed, None),
+        Err(error) => (None, Some(taper_run::Error::from(error))),
+    };
+    let lost = fixed.as_ref().map_or(&[][..], |fixed| fixed.lost.as_slice());
+    for class in lost {
+        session.progress().warn(&format!("the manifest has no picture of the class '{class}'"));
+    }
     if args.reply.json {
         let mut value = serde_json::to_value(&health)?;
         value["remarks"] = serde_json::to_value(remarks_of(&dataset))?;
@@ -69,6 +78,7 @@ pub(crate) fn inspect(
         if let Some(fixed) = &fixed {
             value["manifest"] = fixed.manifest.display().to_string().into();
             value["kept"] = fixed.kept.into();
+            value["classes_left_out"] = fixed.lost.clone().into();
         }
         answer_json(&value)?;
     } else {
@@ -87,6 +97,9 @@ pub(crate) fn inspect(
                 fixed.left_out_list.display()
             ))?;
         }
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     let unusable = !health.unreadable.is_empty();
     Ok(if unusable { Status::SomeInputUnusable } else { Status::Done })

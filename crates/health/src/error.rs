@@ -30,6 +30,14 @@ pub enum Error {
         /// The data set.
         place: String,
     },
+    /// All pictures would be left out.
+    #[error(
+        "{place}: every picture would be left out, so no manifest is written: see the findings, and correct the labels or splits first"
+    )]
+    NothingKept {
+        /// The data set.
+        place: String,
+    },
     /// A file or folder could not be written.
     #[error("cannot write '{}': {source}: check the disk's free space and the folder's permissions", path.display())]
     Write {

@@ -20,6 +20,8 @@ pub struct Fixed {
     pub left_out_list: PathBuf,
     /// How many pictures are kept.
     pub kept: usize,
+    /// Classes of which no picture is kept.
+    pub lost: Vec<String>,
     /// How many are left out, by reason.
     pub left_out: BTreeMap<&'static str, usize>,
 }
@@ -45,7 +47,8 @@ pub enum NearCopies {
 /// is possible, else absolute.
 ///
 /// # Errors
-/// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::Exists`] if the folder
+/// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::NothingKept`] if all of
+/// them would be left out, [`Error::Exists`] if the folder
 /// already has a manifest, [`Error::Write`].
 pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) -> Result<Fixed> {
     let manifest = folder.join("manifest.csv");
@@ -59,6 +62,15 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
         return Err(Error::NoFiles { place: dataset.place() });
     }
     let reasons = reasons(health, dataset, near);
+    let kept = |index: &usize| !reasons.contains_key(index);
+    let of_class = |index: usize| dataset.samples()[index].label;
+    let all: BTreeSet<u32> = (0..dataset.len()).map(of_class).collect();
+    let left: BTreeSet<u32> = (0..dataset.len()).filter(kept).map(of_class).collect();
+    if left.is_empty() {
+        return Err(Error::NothingKept { place: dataset.place() });
+    }
+    let lost = all.difference(&left).filter_map(|label| dataset.classes().name(*label));
+    let lost: Vec<String> = lost.map(String::from).collect();
     fs::create_dir_all(folder).map_err(Error::write(folder))?;
     let base = fs::canonicalize(folder).map_err(Error::write(folder))?;
 
@@ -73,7 +85,7 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
         if with_splits { &["path", "label", "split"] } else { &["path", "label"] };
     rows.write_record(header).map_err(fail(&manifest))?;
     gone.write_record(["path", "reason"]).map_err(fail(&left_out_list))?;
-    let mut fixed = Fixed { manifest, left_out_list, ..Fixed::default() };
+    let mut fixed = Fixed { manifest, left_out_list, lost, ..Fixed::default() };
     for (index, sample) in dataset.samples().iter().enumerate() {
         if let Some(reason) = reasons.get(&index) {
             *fixed.left_out.entry(reason).or_default() += 1;
