@@ -2,6 +2,10 @@
 
 use std::{fs, io::Write as _, path::Path, process::Stdio};
 
+use parquet::{
+    file::reader::{FileReader, SerializedFileReader},
+    record::{Field, Row, RowAccessor},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -69,7 +73,7 @@ fn what_cannot_be_read_is_named() {
     fs::create_dir(here.join("empty")).unwrap();
     fs::write(here.join("columns.csv"), "name,label\na,b\n").unwrap();
     for (inputs, code, words) in [
-        (&["empty"][..], 1, &["empty", "no pictures"][..]),
+        (&["empty"][..], 2, &["empty", "no pictures"][..]),
         (&["none/*.jpg"], 2, &["none/*.jpg", "nothing has a name like this"]),
         (&["columns.csv"], 2, &["columns.csv", "name, label", "path"]),
         (&["data", "--top", "1", "--out", "a.csv"], 2, &["--top", "--out"]),
@@ -128,10 +132,27 @@ fn a_table_says_what_the_lines_say() {
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows, said);
 
+    table("p.parquet", &[]).expect(3);
+    let file = fs::File::open(here.join("p.parquet")).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let rows: Vec<Row> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), said.len());
+    for (row, line) in rows.iter().zip(&said) {
+        let names: Vec<&String> = row.get_column_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["path", "label", "probability", "blue", "red"]);
+        assert_eq!(row.get_string(0).unwrap(), line["path"].as_str().unwrap());
+        if line["error"].is_string() {
+            assert!(row.get_column_iter().skip(1).all(|(_, field)| *field == Field::Null));
+            continue;
+        }
+        assert_eq!(row.get_string(1).unwrap(), line["label"].as_str().unwrap());
+        assert_eq!(row.get_double(2).unwrap(), line["probability"].as_f64().unwrap());
+        assert_eq!(row.get_double(4).unwrap(), line["probabilities"]["red"].as_f64().unwrap());
+    }
+
     table("p.csv", &[]).complains(2, &["'p.csv' exists", "--overwrite"]);
     table("p.csv", &["--overwrite"]).expect(3);
-    table("p.parquet", &[]).complains(2, &["--out is p.parquet", ".csv or .jsonl"]);
-    table("p.xlsx", &[]).complains(2, &["--out is p.xlsx", ".csv or .jsonl"]);
+    table("p.xlsx", &[]).complains(2, &["--out is p.xlsx", ".parquet"]);
     table("none/p.csv", &[]).complains(2, &["--out", "no folder none"]);
 }
 
@@ -259,4 +280,79 @@ fn an_evaluation_has_the_tables_and_pictures_of_a_training() {
     }
     run(here, &[&evaluate[..], &["--out", "figures"]].concat())
         .complains(2, &["'figures' exists", "--out"]);
+}
+
+#[test]
+fn the_users_own_folder_is_not_marked_and_nothing_is_copied_twice() {
+    let folder = trained();
+    let here = folder.path();
+    // Into a class's own folder, an empty folder, and one below the data.
+    for target in ["data/train/red", "ready", "data/more"] {
+        fs::create_dir_all(here.join(target)).unwrap();
+        let sort = ["predict", MODEL, "data/test", "--copy-to", target, "--quiet"];
+        run(here, &sort).expect(0);
+        assert!(!here.join(target).join(".taper-output").exists(), "{target}");
+        let once = names(&here.join(target));
+        run(here, &sort).expect(0);
+        assert_eq!(names(&here.join(target)), once, "{target}");
+        fs::remove_dir_all(here.join(target).join("blue")).unwrap();
+    }
+    let fresh = ["predict", MODEL, "data/test", "--copy-to", "fresh", "--quiet"];
+    run(here, &fresh).expect(0);
+    assert!(here.join("fresh/.taper-output").exists());
+    let once = names(&here.join("fresh"));
+    run(here, &fresh).expect(0);
+    assert_eq!(names(&here.join("fresh")), once);
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_rows_wherever_they_lie() {
+    let folder = trained();
+    let here = folder.path();
+    let odd = ["x.heic", "x.avif", "x.pfm", "x.ff"];
+    fs::create_dir(here.join("odd")).unwrap();
+    let jpeg = fs::read(here.join("data/test/red/00.jpg")).unwrap();
+    let mut zip = zip::ZipWriter::new(fs::File::create(here.join("odd.zip")).unwrap());
+    for (name, content) in odd.map(|name| (name, &b"whatever"[..])).into_iter().chain([
+        ("noext", jpeg.as_slice()),
+        ("y.jpg.bak", jpeg.as_slice()),
+        ("notes", b"text"),
+    ]) {
+        fs::write(here.join("odd").join(name), content).unwrap();
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap();
+    for input in ["odd", "odd.zip"] {
+        let ran = run(here, &["predict", MODEL, input, "--json"]).expect(3);
+        let rows = lines(&ran);
+        assert_eq!(rows.len(), 6, "{ran:#?}");
+        for name in odd {
+            let own = rows.iter().find(|row| row["path"] == format!("{input}/{name}")).unwrap();
+            assert!(own["error"].as_str().unwrap().contains("not supported"), "{own}");
+        }
+        assert!(ran.stderr.contains("notes"), "{ran:#?}");
+    }
+    // One that is too large: the advice names an option that there is.
+    let ran = run(here, &["predict", MODEL, "odd/noext", "--max-pixels", "10", "--json"]).expect(3);
+    assert!(ran.stdout.contains("--max-pixels"), "{ran:#?}");
+    let evaluate = ["evaluate", MODEL, "--data", "data", "--max-pixels", "5000", "--json"];
+    let answer = run(here, &evaluate).expect(3).json();
+    let reason = answer["unreadable"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("--max-pixels") && !reason.contains('`'), "{reason}");
+}
+
+#[test]
+fn lists_are_read_as_manifests_are() {
+    let folder = trained();
+    let here = folder.path();
+    for (name, text, found) in [
+        ("ids.csv", "id\ndata/test/red/00\n", "data/test/red/00.jpg"),
+        ("list.csv", "path\ntest/red/00.jpg\n", "data/test/red/00.jpg"),
+        ("list.txt", "test/red/01.jpg\n", "data/test/red/01.jpg"),
+    ] {
+        fs::write(here.join(name), text).unwrap();
+        let ran = run(here, &["predict", MODEL, name, "--json"]).expect(0);
+        assert_eq!(paths(&ran), [found], "{name}");
+    }
 }

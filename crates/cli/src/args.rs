@@ -340,8 +340,8 @@ pub(crate) struct PredictArgs {
     /// with a column of paths, or - for paths on standard input.
     #[arg(required = true, value_name = "MODEL|PICTURES")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Write a table instead: path, label, probability and the probability of every class, as CSV
-    /// or JSONL as the name says.
+    /// Write a table instead: path, label, probability and the probability of every class, as CSV,
+    /// JSONL or Parquet as the name says.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the table if it exists.
@@ -361,6 +361,10 @@ pub(crate) struct PredictArgs {
     /// 0].
     #[arg(long, value_name = "P", value_parser = share)]
     pub(crate) min_probability: Option<f64>,
+    /// The largest number of pixels that a picture may have; larger ones count as unreadable
+    /// [default: 178956970].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_pixels: Option<u64>,
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,

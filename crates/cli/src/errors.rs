@@ -10,6 +10,15 @@ use crate::{args, runs::go_on};
 /// The command that was called.
 static CALLED: OnceLock<String> = OnceLock::new();
 
+/// What an interrupted command had done by then.
+static DONE: OnceLock<String> = OnceLock::new();
+
+/// Says what an interrupted command has done that stays.
+pub(crate) fn already_done(text: String) {
+    // Only the first interruption counts.
+    let _ = DONE.set(text);
+}
+
 /// Says which command was called: messages name its options.
 pub(crate) fn called(command: &str) {
     // Only main sets it, once.
@@ -51,6 +60,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         Some(Error::Output(taper_outputs::Error::FolderExists { .. })) => {
             text.replace("another,", "another with --out,")
         }
+        Some(Error::Interrupted) if let Some(done) = DONE.get() => format!("{text}: {done}"),
         Some(Error::Interrupted) => {
             format!(
                 "{text}: nothing was written; features computed so far are in the cache, if it is on"

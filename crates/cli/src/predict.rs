@@ -16,6 +16,7 @@ use taper_zoo::WeightsChoice;
 
 use crate::{
     args::PredictArgs,
+    errors::{already_done, in_flags},
     flags::{self, Given},
     output::{Status, answer_json, answer_line},
 };
@@ -39,8 +40,12 @@ pub(crate) fn predict(
     };
     // Before the network is built: what is missing is known at once.
     let inputs = Inputs::find(pictures, &mut io::stdin().lock(), session)?;
+    let inputs = match args.max_pixels {
+        Some(max_pixels) => inputs.with_max_pixels(max_pixels),
+        None => inputs,
+    };
     for remark in inputs.remarks() {
-        session.progress().warn(remark);
+        session.progress().warn(&in_flags(remark));
     }
     let sorter = match (&args.copy_to, &args.move_to) {
         (Some(folder), _) => Some(Sorter::new(folder, false, args.dry_run, &inputs)?),
@@ -48,6 +53,7 @@ pub(crate) fn predict(
         (None, None) => None,
     };
     let classifier = open(args, artefact, session)?;
+    let sorter = sorter.map(|sorter| sorter.with_classes(classifier.classes()));
     let table = match &args.out {
         Some(out) => Some(PredictionTable::begin(out, classifier.classes(), args.overwrite)?),
         None => None,
@@ -71,7 +77,13 @@ pub(crate) fn predict(
         Err(Told(error)) => {
             let done = teller.done();
             if teller.sorter.is_some() && done > 0 && !args.dry_run {
-                eprintln!("{done} of {} pictures were sorted before this", inputs.len());
+                let sorted = format!("{done} of {} pictures were sorted before this", inputs.len());
+                match error.downcast_ref::<Error>() {
+                    Some(Error::Interrupted) => already_done(format!(
+                        "{sorted}; the same command again goes on, without copying them twice"
+                    )),
+                    _ => eprintln!("{sorted}"),
+                }
             }
             Err(error)
         }
@@ -137,7 +149,7 @@ impl Teller<'_> {
                 if self.args.json && self.table.is_none() {
                     answer_json(&json!({ "path": name, "error": finding.reason }))?;
                 } else {
-                    eprintln!("error: {name}: {}", finding.reason);
+                    eprintln!("error: {name}: {}", in_flags(&finding.reason));
                 }
                 self.unreadable.push(finding);
                 Ok(())
@@ -202,6 +214,7 @@ impl Teller<'_> {
                     "out": out,
                     "pictures": done,
                     "classes": self.counts,
+                    "remarks": self.inputs.remarks(),
                     "sorted_into": folder.map(|folder| folder.display().to_string()),
                     "unreadable": serde_json::to_value(&self.unreadable).unwrap_or(Value::Null),
                 }))?;

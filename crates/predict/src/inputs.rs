@@ -11,8 +11,8 @@ use std::{
 
 use taper_core::OutOfRange;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_picture::{Defect, format_of_extension, read_file};
-use taper_sources::{FolderUse, is_archive, is_own_file};
+use taper_picture::{DecodeOptions, Defect, read_file};
+use taper_sources::{FileKind, FolderUse, is_archive, is_hidden, is_own_file, unsupported};
 
 use taper_run::{Error, Result, Session, open_data_with};
 
@@ -28,6 +28,7 @@ pub struct Inputs {
     entries: Arc<Vec<Entry>>,
     /// Remarks about what was passed over, one sentence each.
     remarks: Vec<String>,
+    limits: DecodeOptions,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ struct Entry {
 enum Place {
     File(PathBuf),
     Member(Arc<Dataset>, usize),
+    /// A picture that is known not to be usable.
+    Unusable(Defect),
 }
 
 impl Inputs {
@@ -78,7 +81,15 @@ impl Inputs {
         if found.entries.is_empty() {
             return Err(Error::NoInput { place: "the list of paths".into() });
         }
-        Ok(Self { entries: Arc::new(found.entries), remarks: found.remarks })
+        let limits = DecodeOptions::default();
+        Ok(Self { entries: Arc::new(found.entries), remarks: found.remarks, limits })
+    }
+
+    /// The same pictures; those with more pixels than this count as unreadable.
+    #[must_use]
+    pub fn with_max_pixels(mut self, max_pixels: u64) -> Self {
+        self.limits.max_pixels = max_pixels;
+        self
     }
 
     /// How many pictures there are.
@@ -101,7 +112,7 @@ impl Inputs {
     pub fn file(&self, index: usize) -> Option<&Path> {
         match &self.entries.get(index)?.place {
             Place::File(path) => Some(path),
-            Place::Member(..) => None,
+            Place::Member(..) | Place::Unusable(_) => None,
         }
     }
 
@@ -127,7 +138,8 @@ impl Inputs {
         };
         let samples = self.entries.iter().enumerate().map(sample).collect();
         let source = Arc::new(Pictures(Arc::clone(&self.entries)));
-        Ok(Dataset::new(classes.clone(), samples, source)?)
+        let dataset = Dataset::new(classes.clone(), samples, source)?;
+        Ok(dataset.with_decode_options(self.limits))
     }
 }
 
@@ -142,6 +154,7 @@ impl Pictures {
             Some(Place::Member(dataset, index)) => {
                 dataset.fetch(*index).map_err(|finding| Defect::new(finding.kind, finding.reason))
             }
+            Some(Place::Unusable(defect)) => Err(defect.clone()),
             None => Err(Defect::new(taper_picture::DefectKind::Io, "is not among the pictures")),
         }
     }
@@ -183,7 +196,7 @@ impl<'a> Finder<'a> {
             return if is_pattern(&shown) { self.pattern(&shown) } else { self.file(path) };
         }
         if path_list::is_list(&extension) {
-            for listed in path_list::read(path)? {
+            for listed in path_list::read(path, &mut self.remarks)? {
                 self.file(&listed)?;
             }
             return Ok(());
@@ -202,6 +215,13 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
+    /// A picture in a format that cannot be read: it is named in its turn.
+    fn unusable(&mut self, shown: String, defect: Defect) {
+        if self.seen.insert(shown.clone().into()) {
+            self.entries.push(Entry { shown, place: Place::Unusable(defect) });
+        }
+    }
+
     fn folder(&mut self, root: &Path) -> Result<()> {
         let before = self.entries.len();
         let mut passed = Passed::default();
@@ -215,8 +235,8 @@ impl<'a> Finder<'a> {
             paths.sort();
             let mut below = Vec::new();
             for path in paths {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if name.starts_with('.') || name == "__MACOSX" {
+                let name = path.file_name().unwrap_or_default();
+                if is_hidden(name) {
                     continue;
                 }
                 // Links to folders may lead in a circle.
@@ -225,13 +245,16 @@ impl<'a> Finder<'a> {
                     if !link {
                         below.push(path);
                     }
-                } else if format_of_extension(&extension(&path)).is_some()
-                    && path.is_file()
-                    && !is_own_file(&path)
-                {
-                    self.file(&path)?;
+                } else if !path.is_file() || is_own_file(&path) {
+                    passed.add(&name.to_string_lossy());
                 } else {
-                    passed.add(&name);
+                    match FileKind::of_file(&path) {
+                        FileKind::Picture => self.file(&path)?,
+                        FileKind::Foreign(format) => {
+                            self.unusable(path.display().to_string(), unsupported(format));
+                        }
+                        FileKind::Other => passed.add(&name.to_string_lossy()),
+                    }
                 }
             }
             folders.extend(below.into_iter().rev());
@@ -268,6 +291,14 @@ impl<'a> Finder<'a> {
                 self.entries.push(Entry { shown, place });
             }
         }
+        for finding in dataset.findings().iter().filter(|finding| !finding.usable()) {
+            let defect = Defect::new(finding.kind, finding.reason.clone());
+            self.unusable(format!("{place}/{}", finding.path), defect);
+        }
+        self.remarks.extend(dataset.remarks().iter().map(|remark| format!("{place}: {remark}")));
+        let ignored = dataset.ignored();
+        let first = ignored.examples.first().cloned().unwrap_or_default();
+        self.remarks.extend(Passed { count: ignored.count, first }.remark(path));
         Ok(())
     }
 }
@@ -290,7 +321,7 @@ impl Passed {
     fn remark(&self, root: &Path) -> Option<String> {
         (self.count > 0).then(|| {
             format!(
-                "{}: {} file(s) that are not pictures, or in a format that cannot be read, are passed over, such as {}",
+                "{}: {} file(s) that are not pictures are passed over, such as {}",
                 root.display(),
                 self.count,
                 self.first

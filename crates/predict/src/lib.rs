@@ -2,6 +2,8 @@
 
 mod info;
 mod inputs;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod path_list;
 mod predict;
 mod prediction_table;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use taper_core::OutOfRange;
-use taper_sources::{decode_text, delimiter, path_column};
+use taper_sources::{decode_text, delimiter, find_files, path_column};
 
 use taper_run::{Error, Result};
 
@@ -13,23 +13,32 @@ pub(crate) fn is_list(extension: &str) -> bool {
     matches!(extension, "csv" | "tsv" | "jsonl" | "ndjson" | "txt")
 }
 
-/// The paths in a list; those that are relative are relative to its folder.
-pub(crate) fn read(list: &Path) -> Result<Vec<PathBuf>> {
+/// The paths in a list, found as those of a manifest: relative to its folder or the one folder
+/// beside it that has them, with extensions filled in. `remarks` says what is unusual.
+pub(crate) fn read(list: &Path, remarks: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    let (text, _) = decode_text(&bytes);
+    let (text, guessed) = decode_text(&bytes);
+    if guessed {
+        remarks.push(format!("{} is not UTF-8 and is read as Windows-1252", list.display()));
+    }
     let extension = list.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let paths = match extension.as_str() {
         "csv" | "tsv" => of_table(list, &text)?,
         "txt" => text.lines().map(|line| line.trim().to_owned()).collect(),
         _ => of_objects(list, &text)?,
     };
-    let folder = list.parent().unwrap_or(Path::new(""));
-    let paths = paths.iter().filter(|path| !path.is_empty()).map(|path| folder.join(path));
-    let paths: Vec<PathBuf> = paths.collect();
-    match paths.is_empty() {
-        true => Err(Error::NoInput { place: list.display().to_string() }),
-        false => Ok(paths),
+    let mut paths: Vec<Box<str>> =
+        paths.into_iter().filter(|path| !path.is_empty()).map(Box::from).collect();
+    if paths.is_empty() {
+        return Err(Error::NoInput { place: list.display().to_string() });
     }
+    let folder = match find_files(list, &mut paths, remarks) {
+        Ok(folder) => folder,
+        // Each is reported in its turn.
+        Err(taper_sources::Error::NoFiles { .. }) => list.parent().unwrap_or(Path::new("")).into(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(paths.iter().map(|path| folder.join(&**path)).collect())
 }
 
 fn wrong(list: &Path, remedy: String) -> Error {
@@ -97,12 +106,12 @@ mod tests {
             ("e.txt", "x.jpg\ny,z.jpg\n"),
         ] {
             std::fs::write(here.join(name), text).unwrap();
-            let paths = read(&here.join(name)).unwrap();
+            let paths = read(&here.join(name), &mut Vec::new()).unwrap();
             assert_eq!(paths, [here.join("x.jpg"), here.join("y,z.jpg")], "{name}");
         }
         let utf16 = "\u{feff}Image\nä.jpg\n".encode_utf16().flat_map(u16::to_le_bytes);
         std::fs::write(here.join("w.csv"), utf16.collect::<Vec<u8>>()).unwrap();
-        assert_eq!(read(&here.join("w.csv")).unwrap(), [here.join("ä.jpg")]);
+        assert_eq!(read(&here.join("w.csv"), &mut Vec::new()).unwrap(), [here.join("ä.jpg")]);
         for (name, text, words) in [
             ("f.csv", "a,b\n1,2\n", "its columns are a, b"),
             ("g.jsonl", "{\"path\": 1}\n", "line 1 has no path"),
@@ -110,8 +119,29 @@ mod tests {
             ("i.csv", "path\n", "no pictures"),
         ] {
             std::fs::write(here.join(name), text).unwrap();
-            let error = read(&here.join(name)).unwrap_err().to_string();
+            let error = read(&here.join(name), &mut Vec::new()).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_are_looked_for_as_those_of_a_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        std::fs::create_dir(here.join("photos")).unwrap();
+        for name in ["a.jpg", "b.png", "photos/c.jpg", "photos/d.jpg"] {
+            std::fs::write(here.join(name), "").unwrap();
+        }
+        for (name, text, found) in [
+            ("1.csv", "id\na\nb\n", ["a.jpg", "b.png"]),
+            ("2.txt", "c.jpg\nd.jpg\n", ["photos/c.jpg", "photos/d.jpg"]),
+            ("3.jsonl", "{\"path\": \"c\"}\n{\"path\": \"d\"}\n", ["photos/c.jpg", "photos/d.jpg"]),
+        ] {
+            std::fs::write(here.join(name), text).unwrap();
+            let mut remarks = Vec::new();
+            let paths = read(&here.join(name), &mut remarks).unwrap();
+            assert_eq!(paths, found.map(|path| here.join(path)), "{name}");
+            assert_eq!(remarks.len(), usize::from(found[0].contains('/')), "{remarks:?}");
         }
     }
 }

@@ -5,14 +5,18 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use taper_core::{ClassNames, OutOfRange};
+use taper_core::ClassNames;
 use taper_model::Prediction;
 use taper_picture::Finding;
 
 use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, Result};
 
-/// A table of predictions, as CSV or JSONL: path, label, probability, and the probability of every
+/// The endings of tables.
+const ENDINGS: &[&str] =
+    if cfg!(feature = "parquet") { &["csv", "jsonl", "parquet"] } else { &["csv", "jsonl"] };
+
+/// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, and the probability of every
 /// class. The file appears when the table is [finished](PredictionTable::finish).
 pub struct PredictionTable {
     out: OutFile,
@@ -23,21 +27,18 @@ pub struct PredictionTable {
 enum Rows {
     Csv(Box<csv::Writer<BufWriter<File>>>),
     Jsonl(BufWriter<File>),
+    #[cfg(feature = "parquet")]
+    Parquet(crate::parquet_rows::ParquetRows),
 }
 
 impl PredictionTable {
     /// Finds out before any picture is classified whether the table can be written.
     ///
     /// # Errors
-    /// [`Error::Setting`] for another ending than `.csv` or `.jsonl`, an error unless it may be
+    /// [`Error::Setting`] for another ending than `.csv`, `.jsonl` or `.parquet`, an error unless it may be
     /// overwritten if it exists, [`Error::Io`].
     pub fn check(path: &Path, overwrite: bool) -> Result<OutFile> {
-        let extension = path.extension().unwrap_or_default();
-        if extension.eq_ignore_ascii_case("parquet") {
-            let remedy = "Parquet is read, but not written: use a name that ends in .csv or .jsonl, which pandas, polars and DuckDB convert";
-            return Err(OutOfRange::new("out", path.display(), remedy).into());
-        }
-        check_extension("out", path, &["csv", "jsonl"])?;
+        check_extension("out", path, ENDINGS)?;
         Ok(OutFile::check("out", path, overwrite)?)
     }
 
@@ -48,19 +49,25 @@ impl PredictionTable {
     pub fn begin(path: &Path, classes: &ClassNames, overwrite: bool) -> Result<Self> {
         let out = Self::check(path, overwrite)?;
         let file = tempfile::tempfile().map_err(Error::io("write", path))?;
-        let file = BufWriter::new(file);
-        let rows = if check_extension("out", path, &["csv", "jsonl"])? == "csv" {
-            let mut table = csv::Writer::from_writer(file);
-            let own = ["path", "label", "probability"];
-            let column = |class: &str| match own.contains(&class) {
-                true => format!("class {class}"),
-                false => class.to_owned(),
-            };
-            let header = own.into_iter().map(str::to_owned).chain(classes.iter().map(column));
-            table.write_record(header).map_err(|e| failed(path, e.into()))?;
-            Rows::Csv(Box::new(table))
-        } else {
-            Rows::Jsonl(file)
+        let own = ["path", "label", "probability"];
+        let column = |class: &str| match own.contains(&class) {
+            true => format!("class {class}"),
+            false => class.to_owned(),
+        };
+        let header: Vec<String> =
+            own.into_iter().map(str::to_owned).chain(classes.iter().map(column)).collect();
+        let rows = match check_extension("out", path, ENDINGS)?.as_str() {
+            "csv" => {
+                let mut table = csv::Writer::from_writer(BufWriter::new(file));
+                table.write_record(header).map_err(|e| failed(path, e.into()))?;
+                Rows::Csv(Box::new(table))
+            }
+            #[cfg(feature = "parquet")]
+            "parquet" => {
+                let rows = crate::parquet_rows::ParquetRows::begin(file, &header);
+                Rows::Parquet(rows.map_err(|error| failed(path, error))?)
+            }
+            _ => Rows::Jsonl(BufWriter::new(file)),
         };
         Ok(Self { out, rows, classes: classes.len() })
     }
@@ -94,6 +101,8 @@ impl PredictionTable {
                 };
                 writeln!(file, "{row}")
             }
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.add(name, predicted.as_ref().ok()),
         };
         written.map_err(|error| failed(self.out.path(), error))
     }
@@ -105,13 +114,14 @@ impl PredictionTable {
     pub fn finish(self) -> Result<()> {
         let Self { out, rows, .. } = self;
         let path = out.path();
+        let unbuffered = |file: BufWriter<File>| file.into_inner().map_err(|e| e.into_error());
         let file = match rows {
-            Rows::Csv(table) => {
-                table.into_inner().map_err(|e| failed(path, e.into_error()))?.into_inner()
-            }
-            Rows::Jsonl(file) => file.into_inner(),
+            Rows::Csv(table) => table.into_inner().map_err(|e| e.into_error()).and_then(unbuffered),
+            Rows::Jsonl(file) => unbuffered(file),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.finish(),
         };
-        let mut file = file.map_err(|e| failed(path, e.into_error()))?;
+        let mut file = file.map_err(|error| failed(path, error))?;
         Ok(out.write_with(|out| {
             file.rewind()?;
             io::copy(&mut file, out).map(|_| ())

@@ -1,10 +1,10 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
-use taper_core::OutOfRange;
+use taper_core::{ClassNames, OutOfRange};
 use taper_data::Content;
 
 use taper_run::{Error, Result};
@@ -20,13 +20,18 @@ const MARK_TEXT: &str = "Pictures that Taper sorted by class. Where this folder 
      it is passed over; to train on it, give it as the data set.\n";
 
 /// Sorts pictures into a folder for each class. A file that exists is never replaced: a picture
-/// whose name is taken gets a number behind it.
+/// whose name is taken gets a number behind it. A copy that an earlier run has made is not made
+/// again.
 #[derive(Debug)]
 pub struct Sorter {
     folder: PathBuf,
     moves: bool,
     dry: bool,
-    /// Names that a dry run would have taken.
+    /// Whether the folder is made by this command, and thus to be marked as output.
+    fresh: bool,
+    /// The folders of classes whose names alone are not enough.
+    folders: HashMap<String, String>,
+    /// Names that were taken in this run, or would have been.
     taken: HashSet<PathBuf>,
 }
 
@@ -46,7 +51,34 @@ impl Sorter {
             let remedy = format!("'{member}' is in an archive: use `copy_to`");
             return Err(OutOfRange::new(field, folder.display(), remedy).into());
         }
-        Ok(Self { folder: folder.into(), moves, dry, taken: HashSet::new() })
+        let fresh = folder.symlink_metadata().is_err();
+        Ok(Self {
+            folder: folder.into(),
+            moves,
+            dry,
+            fresh,
+            folders: HashMap::new(),
+            taken: HashSet::new(),
+        })
+    }
+
+    /// Gives every class a folder of its own, also where two names differ only in characters that
+    /// a folder's name cannot have.
+    #[must_use]
+    pub fn with_classes(mut self, classes: &ClassNames) -> Self {
+        let mut used = HashSet::from([UNSURE.to_owned()]);
+        for class in classes.iter() {
+            let name = folder_name(class);
+            let free = (1..).map(|number| match number {
+                1 => name.clone(),
+                number => format!("{name}-{number}"),
+            });
+            if let Some(own) = free.into_iter().find(|own| !used.contains(own)) {
+                used.insert(own.clone());
+                self.folders.insert(class.to_owned(), own);
+            }
+        }
+        self
     }
 
     /// Puts a picture into the folder of a class; returns where it is now.
@@ -54,12 +86,14 @@ impl Sorter {
     /// # Errors
     /// [`Error::Io`].
     pub fn put(&mut self, inputs: &Inputs, index: usize, class: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(folder_name(class));
+        let own = self.folders.get(class).filter(|_| class != UNSURE);
+        let folder = self.folder.join(own.cloned().unwrap_or_else(|| folder_name(class)));
         let name = Path::new(inputs.name(index)).file_name().unwrap_or_default().to_owned();
         if !self.dry {
             fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
-            let mark = self.folder.join(FOLDER_MARK);
-            if !mark.exists() {
+            // A folder that was there is the user's own, perhaps one of a data set.
+            if std::mem::take(&mut self.fresh) {
+                let mark = self.folder.join(FOLDER_MARK);
                 fs::write(&mark, MARK_TEXT).map_err(Error::io("write", &mark))?;
             }
         }
@@ -69,6 +103,10 @@ impl Sorter {
             if inputs.file(index).is_some_and(|file| same(file, &target)) {
                 return Ok(target);
             }
+            if !self.moves && !self.taken.contains(&target) && is_copy(inputs, index, &target) {
+                self.taken.insert(target.clone());
+                return Ok(target);
+            }
             if self.dry {
                 if target.symlink_metadata().is_err() && self.taken.insert(target.clone()) {
                     return Ok(target);
@@ -76,7 +114,10 @@ impl Sorter {
                 continue;
             }
             match self.carry(inputs, index, &target) {
-                Ok(()) => return Ok(target),
+                Ok(()) => {
+                    self.taken.insert(target.clone());
+                    return Ok(target);
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("write", &target)(error)),
             }
@@ -122,6 +163,19 @@ fn write_new(target: &Path, content: &mut dyn io::Read) -> io::Result<()> {
     })
 }
 
+/// Whether a target exists that has the content of a picture.
+fn is_copy(inputs: &Inputs, index: usize, target: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(target) else { return false };
+    let size = inputs.file(index).and_then(|file| fs::metadata(file).ok()).map(|data| data.len());
+    if size.is_some_and(|size| size != metadata.len()) {
+        return false;
+    }
+    match inputs.content(index) {
+        Ok(Content::Encoded(bytes)) => fs::read(target).is_ok_and(|own| own == bytes),
+        _ => false,
+    }
+}
+
 fn same(file: &Path, target: &Path) -> bool {
     matches!((fs::canonicalize(file), fs::canonicalize(target)), (Ok(a), Ok(b)) if a == b)
 }
@@ -165,5 +219,22 @@ mod tests {
         }
         assert_eq!(numbered(Path::new("a.b.jpg"), 2), Path::new("a.b-2.jpg"));
         assert_eq!(numbered(Path::new("a"), 2), Path::new("a-2"));
+    }
+
+    #[test]
+    fn every_class_has_a_folder_of_its_own() {
+        let classes = ["_unsure", "a/b", "a:b", "a_b"].map(String::from);
+        let sorter = Sorter {
+            folder: "x".into(),
+            moves: false,
+            dry: true,
+            fresh: false,
+            folders: HashMap::new(),
+            taken: HashSet::new(),
+        };
+        let sorter = sorter.with_classes(&ClassNames::new(classes.to_vec()).unwrap());
+        let mut folders: Vec<&String> = sorter.folders.values().collect();
+        folders.sort();
+        assert_eq!(folders, ["_unsure-2", "a_b", "a_b-2", "a_b-3"]);
     }
 }
