@@ -259,3 +259,26 @@ fn a_class_that_vanishes_from_a_split_is_a_remark() {
     let answer = run(here, &[&QUICK[..], &["--json"]].concat()).expect(3).json();
     assert_eq!(answer["remarks"], serde_json::json!([]));
 }
+
+#[test]
+fn settings_that_could_never_act_are_refused() {
+    refused(
+        &QUICK,
+        &[
+            (&["--ema", "0"], &["--ema is 0"]),
+            (&["--reduce-lr", "2", "--patience", "1"], &["--reduce-lr", "--patience"]),
+            (&["--accumulate", "2", "--batch-size", "64"], &["--accumulate is 2", "one batch"]),
+            (&["--data", "synthetic", "--max-pixels", "9"], &["--max-pixels is 9"]),
+            (&["--group-by", "(.*)", "--val", "0.2"], &["--group-by", "group of its own"]),
+        ],
+    );
+}
+
+#[test]
+fn a_group_expression_that_matches_only_some_says_so() {
+    let folder = pictures();
+    let some = ["--group-by", r"red/(\d)\d", "--val", "0.3", "--json"];
+    let answer = run(folder.path(), &quick_with(&some)).expect(0).json();
+    let remarks = answer["remarks"].to_string();
+    assert!(remarks.contains("do not match --group-by"), "{remarks}");
+}

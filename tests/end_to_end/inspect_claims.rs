@@ -265,3 +265,28 @@ fn the_same_pixels_in_other_files_are_certain() {
     // One of four is kept, and neither of the two that contradict each other.
     assert_eq!(answer["kept"], 24 + 4 - 3 - 2, "{answer:#}");
 }
+
+#[test]
+fn a_manifest_without_pictures_is_not_written_and_a_lost_class_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let shot = |n| Camera { shift: 3, noise: 1.0 }.shot(false, n);
+    for class in ["a", "b"] {
+        fs::create_dir_all(here.join("data").join(class)).unwrap();
+        for n in 0..3 {
+            shot(n).save(here.join("data").join(class).join(format!("{n}.png"))).unwrap();
+        }
+    }
+    let fix = |out: &str| {
+        let all = ["inspect", "--data", "data", "--no-embeddings", "--fix", out, "--json", "-q"];
+        run(here, &all)
+    };
+    let ran = fix("fixed").expect(1);
+    assert!(ran.stderr.contains("every picture would be left out"), "{ran:#?}");
+    assert!(ran.stdout.contains("duplicates"), "the report is shown: {ran:#?}");
+    assert!(!here.join("fixed").exists());
+    shot(9).save(here.join("data/a/9.png")).unwrap();
+    let ran = fix("again").expect(0);
+    assert!(ran.stderr.contains("no picture of the class 'b'"), "{ran:#?}");
+    assert_eq!(ran.json()["classes_left_out"], serde_json::json!(["b"]));
+}

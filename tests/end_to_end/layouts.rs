@@ -310,8 +310,63 @@ fn manifests_as_people_write_them_are_read() {
     assert_eq!(classes(&list(&root).expect(0).json()), ["blueé", "redé"]);
     // Files that are nowhere.
     let root = table("path,label", |class, path| format!("nowhere/{},{class}", path.display()));
-    list(&root).complains(1, &["none of its 16 file(s) exists", "nowhere/data/blue/00.jpg"]);
+    list(&root).complains(2, &["none of its 16 file(s) exists", "nowhere/data/blue/00.jpg"]);
     // Several labels.
     let root = table("path,label", |_, path| format!("{},\"['blue', 'red']\"", path.display()));
     list(&root).complains(1, &["line 2", "multi-label"]);
+}
+
+#[test]
+fn archives_that_may_be_splits_are_refused_or_remarked() {
+    for ([first, second], refused) in [
+        (["train.zip", "unseen.zip"], true),
+        (["xtrain.zip", "xtest.zip"], true),
+        (["entrenamiento.zip", "prueba.zip"], false),
+    ] {
+        let root = splits(&["Training", "Testing"], COLOURS);
+        let data = root.path().join("data");
+        zip(&root.path().join(first), &data.join("Training"));
+        zip(&root.path().join(second), &data.join("Testing"));
+        fs::remove_dir_all(&data).unwrap();
+        fs::create_dir(&data).unwrap();
+        for name in [first, second] {
+            fs::rename(root.path().join(name), data.join(name)).unwrap();
+        }
+        if refused {
+            train(root.path(), &[])
+                .complains(2, &[first.trim_end_matches(".zip"), "train, val or test"]);
+        } else {
+            let answer = train(root.path(), &[]).expect(0).json();
+            assert!(remarks(&answer).contains("read as one set"), "{}", remarks(&answer));
+        }
+    }
+}
+
+#[test]
+fn a_sheet_among_the_pictures_of_a_class_is_not_learned() {
+    for name in ["sheet.jpg", "sheet.png", "z/sheet.jpeg"] {
+        let root = splits(&[""], COLOURS);
+        fs::create_dir_all(root.path().join("data/red/z")).unwrap();
+        let out = format!("data/red/{name}");
+        run(root.path(), &["augment", "--data", "data", "--size", "64", "--out", &out, "-q"])
+            .expect(0);
+        fs::write(
+            root.path().join("data/red/z/0.jpg"),
+            fs::read(root.path().join("data/red/00.jpg")).unwrap(),
+        )
+        .unwrap();
+        let answer = train(root.path(), &[]).expect(3).json();
+        let named = &answer["unreadable"][0];
+        assert!(named["path"].as_str().unwrap().ends_with(name), "{named}");
+        assert!(named["reason"].as_str().unwrap().contains("figure that Taper drew"), "{named}");
+    }
+}
+
+#[test]
+fn an_output_folder_where_none_can_be_made_is_wrong_usage() {
+    let root = splits(&[""], COLOURS);
+    fs::write(root.path().join("file"), "").unwrap();
+    for out in ["/proc/none/run", "file/run", "file/a/b"] {
+        train(root.path(), &["--out", out]).complains(2, &[out, "choose another place"]);
+    }
 }

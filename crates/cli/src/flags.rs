@@ -66,6 +66,14 @@ pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
     if recipe.reduce_lr.as_ref().is_some_and(|reduce| reduce.patience >= u64::from(epochs)) {
         given.refuse("reduce_lr", too_late("so the rate would never be lowered"))?;
     }
+    if let (Some(reduce), Some(patience)) = (&recipe.reduce_lr, recipe.patience)
+        && reduce.patience >= u64::from(patience)
+    {
+        let remedy = format!(
+            "training stops after {patience} epochs without improvement (`patience`), before the rate would be lowered: use fewer than that, a larger `patience`, or leave it out"
+        );
+        given.refuse("reduce_lr", remedy)?;
+    }
     let every = given.0.get("checkpoint_every").and_then(|every| every.parse::<u32>().ok());
     if every.is_some_and(|every| every > epochs) {
         given.refuse("checkpoint_every", too_late("so none would ever be written"))?;

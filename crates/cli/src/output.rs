@@ -1,8 +1,14 @@
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use serde::Serialize;
+use serde_json::Value;
 use taper_metrics::Evaluation;
 use taper_picture::Finding;
+
+use crate::errors::in_flags;
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +25,47 @@ pub(crate) enum Status {
 /// Writes a line of the answer to standard output. A closed pipe (`taper … | head`) is not an
 /// error: the reader has seen enough.
 pub(crate) fn answer_line(line: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{line}") {
+    match writeln!(io::stdout().lock(), "{}", visible(line)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }
 
+/// A text with control characters as escapes, so that a class or a file cannot steer the terminal.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown.into()
+}
+
 /// Writes an answer as one line of JSON.
 pub(crate) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
-    answer_line(&serde_json::to_string(value)?)
+    let text = serde_json::to_string(value)?;
+    if !text.contains('`') {
+        return answer_line(&text);
+    }
+    // Texts of the libraries name fields between backticks.
+    let mut value: Value = serde_json::from_str(&text)?;
+    translate(&mut value);
+    answer_line(&value.to_string())
+}
+
+/// Puts flags in place of fields in the sentences of an answer; names and paths have no translation.
+fn translate(value: &mut Value) {
+    match value {
+        Value::String(text) if text.matches('`').count().is_multiple_of(2) => {
+            *text = in_flags(text);
+        }
+        Value::Array(values) => values.iter_mut().for_each(translate),
+        Value::Object(fields) => fields.values_mut().for_each(translate),
+        _ => {}
+    }
 }
 
 /// How a command that did its work ended.

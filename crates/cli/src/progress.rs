@@ -7,7 +7,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use taper_train::{EpochReport, Progress};
 
-use crate::errors::in_flags;
+use crate::{errors::in_flags, output::visible};
 
 /// Progress on standard error: bars on a terminal, plain lines elsewhere.
 pub(crate) struct Console {
@@ -37,6 +37,7 @@ impl Console {
 
     fn line(&self, text: &str) {
         let text = in_flags(text);
+        let text = visible(&text);
         let current = self.current.lock();
         match current.ok().as_ref().and_then(|c| c.as_ref()).and_then(|w| w.bar.as_ref()) {
             Some(bar) => bar.println(&text),

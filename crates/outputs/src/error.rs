@@ -21,6 +21,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// No folder can be made at this path.
+    #[error("the output folder '{}' cannot be made ({source}): choose another place", path.display())]
+    NoPlace {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file or folder could not be made.
     #[error("cannot {doing} '{}': {source}", path.display())]
     Io {

@@ -42,7 +42,7 @@ impl OutFolder {
     /// Finds out before any long work whether the folder can be made.
     ///
     /// # Errors
-    /// [`Error::FolderExists`] if it exists, [`Error::Io`] if nothing can be written there.
+    /// [`Error::FolderExists`] if it exists, [`Error::NoPlace`] if nothing can be written there.
     pub fn check(&self) -> Result<()> {
         if let Self::At(path) = self
             && path.symlink_metadata().is_ok()
@@ -52,7 +52,8 @@ impl OutFolder {
         let parent = parent(self.path());
         let there = parent.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
         let there = if there == Path::new("") { Path::new(".") } else { there };
-        probe(there).map_err(Error::io("make the output folder", self.path()))
+        let path = self.path().to_path_buf();
+        probe(there).map_err(|source| Error::NoPlace { path, source })
     }
 
     /// Makes the folder with everything that `fill` writes into it: whole or not at all. Missing

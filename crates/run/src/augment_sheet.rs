@@ -15,7 +15,7 @@ use taper_sources::FolderUse;
 
 use taper_outputs::{OutFile, check_extension};
 
-use crate::{CheckedRecipe, Error, Result, Session, Views, data_name, open_data_with};
+use crate::{CheckedRecipe, Error, Result, Session, Views, data_name, open_data_with, remarks_of};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
 /// How many classes are shown; the sheet is for a look, and the answer counts all classes.
@@ -44,8 +44,10 @@ pub struct AugmentAnswer {
     pub size: u32,
     /// Training pictures of each class.
     pub classes: BTreeMap<String, usize>,
-    /// Pictures that should be shown but cannot be used.
+    /// Pictures that should be shown but cannot be used, and those in formats that cannot be read.
     pub unreadable: Vec<Finding>,
+    /// Remarks about the data set.
+    pub remarks: Vec<Finding>,
 }
 
 /// Draws a contact sheet of what the network will see: unchanged pictures of each class beside
@@ -67,6 +69,9 @@ pub fn augment_sheet(
     let file = OutFile::check("out", out, overwrite)?;
     let CheckedRecipe { recipe, preprocessing, .. } = recipe;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
+    for remark in dataset.remarks() {
+        session.progress().warn(remark);
+    }
     let mut training = dataset.indices(Some(Split::Train));
     if training.is_empty() {
         training = dataset.indices(None);
@@ -79,7 +84,7 @@ pub fn augment_sheet(
         dataset: &dataset,
         views: Views(Augmenter::of(recipe.augment, recipe.seed)),
         preparer: Preparer::new(*preprocessing)?,
-        unreadable: Vec::new(),
+        unreadable: dataset.findings().iter().filter(|f| !f.usable()).cloned().collect(),
     };
     let shown_views = recipe.views.min(MOST_VIEWS);
     let per_row = (MOST_COLUMNS / shown_views as usize).max(1);
@@ -139,6 +144,7 @@ pub fn augment_sheet(
         size: preprocessing.size,
         classes: dataset.classes().iter().map(str::to_owned).zip(counts).collect(),
         unreadable: drawing.unreadable,
+        remarks: remarks_of(&dataset),
     })
 }
 

@@ -28,6 +28,13 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
     if recipe.learning_rate == LearningRate::Auto {
         recipe.lr_finder.range_test(steps)?;
     }
+    let rows = splits.train.len() * views;
+    if recipe.accumulate > 1 && rows <= recipe.batch_size {
+        let remedy = format!(
+            "an epoch has only one batch of {rows} rows, so there is nothing to accumulate: use a smaller `batch_size`, or leave it out"
+        );
+        return Err(OutOfRange::new("accumulate", recipe.accumulate, remedy).into());
+    }
     if let Some(expression) = &recipe.group_by
         && recipe.folds.is_none()
         && !draws(prepared)

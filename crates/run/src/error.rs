@@ -36,7 +36,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// There is nothing to classify.
-    #[error("{place}: there are no pictures in it that can be read, as {}", taper_picture::FORMATS)]
+    #[error("{place}: there are no pictures in it that can be read ({})", taper_picture::FORMATS)]
     NoInput {
         /// What was given.
         place: String,
@@ -191,7 +191,9 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self.inner() {
             Some(inner) => inner.is_usage(),
-            None => matches!(self, Self::RecipeFile { .. } | Self::Resume { .. }),
+            None => {
+                matches!(self, Self::RecipeFile { .. } | Self::Resume { .. } | Self::NoInput { .. })
+            }
         }
     }
 

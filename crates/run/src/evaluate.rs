@@ -13,6 +13,8 @@ use taper_plan::Output;
 use taper_train::measure_head;
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
+use taper_sources::FileKind;
+
 use crate::{
     Error, OutFolder, PrecisionChoice, Result, Session, extract,
     file::write_json,
@@ -69,6 +71,10 @@ pub fn open_classifier(
 /// [`OutOfRange`] if there is no such file.
 pub fn model_file(path: &Path) -> Result<PathBuf> {
     let file = if path.is_dir() { path.join(MODEL) } else { path.to_path_buf() };
+    if FileKind::of_file(&file) != FileKind::Other && file.is_file() {
+        let remedy = "this is a picture: give the model.safetensors of a run, or the run's folder";
+        return Err(OutOfRange::new("the model", format!("'{}'", path.display()), remedy).into());
+    }
     if file.is_file() {
         return Ok(file);
     }

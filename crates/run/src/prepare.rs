@@ -160,7 +160,9 @@ impl Prepared {
             extract(self.backbone.as_ref(), &shared, items, views, recipe.strict, session)?;
         drop(shared);
         let splits = std::mem::take(&mut self.splits);
-        self.splits = splits.without(&self.dataset, &extracted.findings)?;
+        self.splits = splits
+            .without(&self.dataset, &extracted.findings)
+            .map_err(|error| too_small_a_limit(&self.checked.recipe, error))?;
         let vanished = self.vanished(&splits, &extracted.findings);
         self.dataset.exclude(extracted.findings);
         let (mut train, cached) = (extracted.table, extracted.cached);
@@ -222,6 +224,18 @@ fn too_many(recipe: &Recipe, error: taper_data::Error) -> Error {
             setting("folds", folds.to_string(), "use fewer folds")
         }
         _ => error.into(),
+    }
+}
+
+/// A limit of pixels that leaves nothing to train on is a wrong setting.
+fn too_small_a_limit(recipe: &Recipe, error: taper_data::Error) -> Error {
+    let limit = recipe.reading(FolderUse::Train).options.max_pixels;
+    match limit.filter(|_| matches!(error, taper_data::Error::NoneUsable { .. })) {
+        Some(limit) => {
+            let remedy = format!("{error}; raise the limit, or leave it out");
+            OutOfRange::new("max_pixels", limit, remedy).into()
+        }
+        None => error.into(),
     }
 }
 

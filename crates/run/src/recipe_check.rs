@@ -147,6 +147,13 @@ impl Recipe {
             );
             return fail("warmup", epochs, remedy);
         }
+        if self.ema == Some(0.0) {
+            return fail(
+                "ema",
+                0,
+                "0 keeps no average: use more than 0, e.g. 0.99, or leave it out",
+            );
+        }
         if self.patience == Some(0) {
             return fail("patience", 0, "use 1 or more epochs, or leave it out");
         }

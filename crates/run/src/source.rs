@@ -89,6 +89,10 @@ pub fn open_data_with(
     match data {
         "synthetic" => {
             reading.options.refuse_all(data)?;
+            if let Some(max_pixels) = reading.options.max_pixels {
+                let remedy = "rendered pictures are small: leave it out";
+                return Err(OutOfRange::new("max_pixels", max_pixels, remedy).into());
+            }
             SyntheticSource::dataset(SyntheticConfig::default())
         }
         "rock-paper-scissors" => {
