@@ -95,7 +95,8 @@ fn speaks_for(part: &str) -> Option<bool> {
 fn is_common(c: char) -> bool {
     let mut buffer = [0; 4];
     let (bytes, _, _) = SHIFT_JIS.encode(c.encode_utf8(&mut buffer));
-    matches!(*bytes, [lead, trail] if (0x889f..=0x9872).contains(&u16::from_be_bytes([lead, trail])))
+    let [lead, trail] = *bytes else { return false };
+    (0x889f..=0x9872).contains(&u16::from_be_bytes([lead, trail]))
 }
 
 fn second_is_letter(c: char) -> bool {

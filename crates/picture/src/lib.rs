@@ -5,6 +5,7 @@ mod bilinear;
 mod decode;
 mod defect;
 mod error;
+mod file_kind;
 #[cfg(feature = "warp")]
 mod fill;
 #[cfg(feature = "warp")]
@@ -24,6 +25,7 @@ pub use decode::{
 };
 pub use defect::{Defect, DefectKind, Finding};
 pub use error::{Error, Result};
+pub use file_kind::{FileKind, unsupported};
 #[cfg(feature = "warp")]
 pub use fill::Fill;
 #[cfg(feature = "warp")]

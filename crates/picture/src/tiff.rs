@@ -29,6 +29,7 @@ pub(crate) fn unusual(bytes: &[u8]) -> Option<String> {
         };
         match (tag, value) {
             (259, value) => found.extend(compression(value)),
+            (262, 3) => found.push("a palette".into()),
             (262, 5) => found.push("CMYK colours".into()),
             (262, 6) => found.push("YCbCr colours".into()),
             (262, 8 | 9) => found.push("CIELAB colours".into()),

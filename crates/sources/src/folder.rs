@@ -10,16 +10,15 @@ use std::{
 
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_picture::{Defect, DefectKind, Finding, read_file};
+use taper_picture::{Defect, DefectKind, FileKind, Finding, read_file, unsupported};
 
 use crate::{
-    Error, FileKind, Reading, Result, is_archive, is_hidden, is_manifest,
+    Error, Reading, Result, is_archive, is_manifest,
     layout::{Paths, arrange},
     options::Kind,
     own_files::{Output, has_own_name, is_own_file, output_folder},
     rows::{self, Beside, Row},
     sets::listed,
-    unsupported,
 };
 
 /// How deep folders are followed. Far beyond any real data set.
@@ -282,6 +281,14 @@ impl Scan {
         let path = id_of(relative);
         self.beside.findings.push(Finding { path, kind, reason, sample: None });
     }
+}
+
+/// Whether a file or folder has the name of one that systems and tools leave behind.
+pub fn is_hidden(name: &OsStr) -> bool {
+    const NAMES: [&[u8]; 6] =
+        [b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"lost+found", b"thumbs.db", b"desktop.ini"];
+    let bytes = name.as_encoded_bytes();
+    bytes.starts_with(b".") || NAMES.iter().any(|own| bytes.eq_ignore_ascii_case(own))
 }
 
 /// A relative path as an id: forward slashes; bytes that are not UTF-8 as `\xHH`.

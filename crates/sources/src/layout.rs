@@ -516,19 +516,15 @@ fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
     found
 }
 
-/// Folders that have one folder in common, and its name. What every folder has as its only one is
-/// packaging, as `images` is in `n01/images` and `n02/images`.
+/// Folders that have a folder of the same name in them, and that name, unless it says nothing, as
+/// `images` in `n01/images` and `n02/images`.
 fn in_common<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Option<(Vec<&'a str>, String)> {
-    let mut holders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    let mut several: BTreeSet<String> = BTreeSet::new();
+    let mut holders: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (name, node) in folders {
         let mut node = *node;
         while node.is_nested() {
-            for inner in node.folders.keys().map(|name| class_key(name)) {
-                if node.folders.len() > 1 {
-                    several.insert(inner.clone());
-                }
-                holders.entry(inner).or_default().push(*name);
+            for inner in node.folders.keys() {
+                holders.entry(class_key(inner)).or_default().insert(*name);
             }
             match node.only_folder() {
                 Some((_, only)) => node = only,
@@ -536,10 +532,9 @@ fn in_common<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Option<(Vec<&'a str>
             }
         }
     }
-    holders.into_iter().find_map(|(inner, mut names)| {
-        names.dedup();
+    holders.into_iter().find_map(|(inner, names)| {
         let generic = GENERIC.contains(&inner.as_str()) || NEUTRAL.contains(&inner.as_str());
-        (names.len() > 1 && several.contains(&inner) && !generic).then_some((names, inner))
+        (names.len() > 1 && !generic).then(|| (names.into_iter().collect(), inner))
     })
 }
 

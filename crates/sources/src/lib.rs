@@ -2,7 +2,6 @@
 
 mod archive;
 mod error;
-mod file_kind;
 mod folder;
 mod known;
 mod layout;
@@ -20,8 +19,7 @@ mod tree;
 
 pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
-pub use file_kind::{FileKind, is_hidden, unsupported};
-pub use folder::open_folder;
+pub use folder::{is_hidden, open_folder};
 pub use known::{KnownArchive, KnownSet};
 pub use manifest::{
     MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_column,

@@ -129,8 +129,8 @@ fn with_manifest(folder: &Path, error: Error) -> Error {
     }
 }
 
-/// How unlikely it is that a manifest lists the pictures to train on, by its name: competitions have
-/// `train.csv` beside `sample_submission.csv` and `test.csv`.
+/// How unlikely it is that a manifest lists the pictures to train on, by its name: competitions
+/// have `train.csv` beside `sample_submission.csv` and `test.csv`.
 fn unlikely(manifest: &Path) -> u8 {
     let name = manifest.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     match split_named(&name) {

@@ -36,7 +36,8 @@ fn split_of_word(word: &str) -> Option<Split> {
 /// The split that a name means: one of the words above, in any case of letters, alone or between
 /// separators (anything that is neither a letter nor a digit), digits, or changes from small to
 /// capital letters: `Training`, `seg_train`, `rps-test-set`, `train2017`, `TestImages`, `hold_out`;
-/// also with a word for pictures behind it, as in `traindata` and `testset`. None if there is no such word, or words of different splits, as in `train_val`.
+/// also with a word for pictures behind it, as in `traindata` and `testset`. None if there is no
+/// such word, or words of different splits, as in `train_val`.
 pub fn split_named(name: &str) -> Option<Split> {
     let words = words_of(name);
     let mut found: Option<Split> = None;
@@ -88,54 +89,4 @@ fn words_of(name: &str) -> Vec<String> {
         words.push(word);
     }
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_found_between_separators_in_any_case() {
-        let names = [
-            ("Training", Split::Train),
-            ("TRAIN", Split::Train),
-            ("seg_train", Split::Train),
-            ("training_set", Split::Train),
-            ("train2017", Split::Train),
-            ("TrainImages", Split::Train),
-            ("train-00000-of-00002", Split::Train),
-            ("rps-train", Split::Train),
-            ("Valid", Split::Val),
-            ("my.validation.set", Split::Val),
-            ("dev", Split::Val),
-            ("Testing", Split::Test),
-            ("seg test", Split::Test),
-            ("eval-00000-of-00001", Split::Test),
-            ("evaluation", Split::Test),
-            ("Holdout", Split::Test),
-            ("hold_out", Split::Test),
-            ("traindata", Split::Train),
-            ("trainset", Split::Train),
-            ("TESTIMAGES", Split::Test),
-            ("my_valdata", Split::Val),
-            ("evalset", Split::Test),
-        ];
-        for (name, split) in names {
-            assert_eq!(split_named(name), Some(split), "{name}");
-        }
-        for name in [
-            "contest",
-            "restrain",
-            "devil",
-            "cat",
-            "",
-            "train_val",
-            "evaluated",
-            "2017",
-            "testpilot",
-        ] {
-            assert_eq!(split_named(name), None, "{name}");
-        }
-        assert!(is_plain("Test") && !is_plain("test_tube"));
-    }
 }

@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 
 use taper_core::Split;
 use taper_data::{Dataset, fixture};
-use taper_sources::{Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions, open_path};
+use taper_sources::{
+    Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions, open_path, split_named,
+};
 use tempfile::TempDir;
 
 /// A folder with these pictures, by path.
@@ -242,6 +244,7 @@ fn folders_in_common_are_compared_as_classes_are_spelled() {
     for paths in [
         &["treino/good/1.jpg", "teste/good/2.jpg", "teste/scratch/3.jpg"][..],
         &["2021/cat/1.jpg", "2021/dog/2.jpg", "2022/cat/3.jpg", "2022/emu/4.jpg"],
+        &["part1/cat/1.jpg", "part2/cat/2.jpg"],
         &["entreno/neg/1.jpg", "entreno/pos/2.jpg", "prueba/Pos/3.jpg"],
     ] {
         let dataset = read(paths).unwrap();
@@ -320,4 +323,40 @@ fn a_given_test_split_stays_the_only_one() {
     let dataset = open(&list, |_| {}).unwrap();
     assert_eq!(dataset.indices(Some(Split::Test)).len(), 6);
     assert!(dataset.remarks()[0].contains("'fold'"), "{:?}", dataset.remarks());
+}
+
+#[test]
+fn words_are_found_between_separators_in_any_case() {
+    let names = [
+        ("Training", Split::Train),
+        ("TRAIN", Split::Train),
+        ("seg_train", Split::Train),
+        ("training_set", Split::Train),
+        ("train2017", Split::Train),
+        ("TrainImages", Split::Train),
+        ("train-00000-of-00002", Split::Train),
+        ("rps-train", Split::Train),
+        ("Valid", Split::Val),
+        ("my.validation.set", Split::Val),
+        ("dev", Split::Val),
+        ("Testing", Split::Test),
+        ("seg test", Split::Test),
+        ("eval-00000-of-00001", Split::Test),
+        ("evaluation", Split::Test),
+        ("Holdout", Split::Test),
+        ("hold_out", Split::Test),
+        ("traindata", Split::Train),
+        ("trainset", Split::Train),
+        ("TESTIMAGES", Split::Test),
+        ("my_valdata", Split::Val),
+        ("evalset", Split::Test),
+    ];
+    for (name, split) in names {
+        assert_eq!(split_named(name), Some(split), "{name}");
+    }
+    for name in
+        ["contest", "restrain", "devil", "cat", "", "train_val", "evaluated", "2017", "testpilot"]
+    {
+        assert_eq!(split_named(name), None, "{name}");
+    }
 }

@@ -5,7 +5,9 @@ use std::{fs, path::PathBuf};
 
 use taper_core::Split;
 use taper_data::{Dataset, ValChoice, fixture};
-use taper_sources::{Error, FolderUse, Reading, Result, SourceOptions, open_manifest};
+use taper_sources::{
+    Error, FolderUse, Reading, Result, SourceOptions, decode_text, delimiter, open_manifest,
+};
 
 fn write(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
@@ -265,7 +267,9 @@ fn what_another_argument_would_settle_is_wrong_usage() {
     use taper_core::Fault;
     let list = "path,label,split,same\na/00.jpg,x,train,1\nb/00.jpg,y,train,1\n";
     type Change = fn(&mut SourceOptions);
-    let cases: [(&str, Change); 4] = [
+    let twice = "path,label\na/00.jpg,x\na/01.jpg,x\nb/00.jpg,y\n";
+    let cases: [(&str, Change); 5] = [
+        (twice, |options| options.image_column = Some("label".into())),
         (list, |options| options.split_column = Some("label".into())),
         (list, |options| options.image_column = Some("label".into())),
         (list, |options| options.label_column = Some("same".into())),
@@ -278,5 +282,32 @@ fn what_another_argument_would_settle_is_wrong_usage() {
         let error = open_manifest(&path, Reading::new(FolderUse::Train, options)).unwrap_err();
         assert!(error.is_usage(), "{error}");
         assert!(error.to_string().contains("_column`"), "{error}");
+    }
+}
+
+#[test]
+fn encodings_are_recognised() {
+    let utf16: Vec<u8> =
+        "\u{feff}path,Käse".encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();
+    let swapped: Vec<u8> = utf16.chunks(2).flat_map(|pair| [pair[1], pair[0]]).collect();
+    assert_eq!(decode_text(&utf16), ("path,Käse".into(), false));
+    assert_eq!(decode_text(&swapped), ("path,Käse".into(), false));
+    assert_eq!(decode_text("\u{feff}Käse".as_bytes()), ("Käse".into(), false));
+    assert_eq!(decode_text(&utf16[2..]), ("path,Käse".into(), false));
+    assert_eq!(decode_text(&swapped[2..]), ("path,Käse".into(), false));
+    assert_eq!(decode_text(b"K\xe4se \x80"), ("Käse €".into(), true));
+}
+
+#[test]
+fn separators_are_recognised() {
+    for (text, separator) in [
+        ("path,label\n", b','),
+        ("path;label;split\na,b;c;d", b';'),
+        ("path\tlabel", b'\t'),
+        ("\"a;b;c\",label", b','),
+        ("path", b','),
+        ("", b','),
+    ] {
+        assert_eq!(delimiter(text), separator, "{text}");
     }
 }

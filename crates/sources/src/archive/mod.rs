@@ -11,17 +11,17 @@ use std::{
 use taper_archive::{Archives, stem};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_picture::Defect;
+use taper_picture::{Defect, FileKind, unsupported};
 
 use crate::{
-    Error, FileKind, FolderUse, Reading, Result, SourceOptions, is_hidden,
+    Error, FolderUse, Reading, Result, SourceOptions,
+    folder::is_hidden,
     layout::{Paths, arrange},
     options::Kind as SourceKind,
     own_files::{HEAD, Output, has_own_name, is_own_head, is_within, may_be_own, output_folders},
     rows::{self, Beside, Row},
     sets,
     split_words::split_named,
-    unsupported,
 };
 use webdataset::Problem;
 

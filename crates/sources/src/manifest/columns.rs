@@ -87,6 +87,21 @@ pub(super) struct Columns {
     pub(super) group: Option<usize>,
 }
 
+impl Columns {
+    /// What looks like splits, but is not taken for them.
+    fn unused_splits(&self, names: &[String], values: &Values) -> Vec<String> {
+        let taken = [Some(self.path), Some(self.label), self.group];
+        let free = values.look_like_splits().into_iter().filter(|at| !taken.contains(&Some(*at)));
+        free.map(|at| {
+            format!(
+                "the column '{0}' looks like splits, but is not used: if it says them, give `split_column` '{0}'",
+                names[at]
+            )
+        })
+        .collect()
+    }
+}
+
 /// Finds the columns, or says what is wrong.
 ///
 /// A column in which every value is a word for a split, or nothing, is the split if no column is
@@ -182,16 +197,11 @@ pub(super) fn choose(
             }
         }
     };
+    let columns = Columns { path, label, split, group };
     if split.is_none() {
-        let free = |at: &usize| ![Some(path), Some(label), group].contains(&Some(*at));
-        remarks.extend(values.look_like_splits().into_iter().filter(free).map(|at| {
-            format!(
-                "the column '{0}' looks like splits, but is not used: if it says them, give `split_column` '{0}'",
-                names[at]
-            )
-        }));
+        remarks.extend(columns.unused_splits(names, values));
     }
-    Ok(Columns { path, label, split, group })
+    Ok(columns)
 }
 
 #[cfg(test)]

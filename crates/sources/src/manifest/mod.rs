@@ -122,7 +122,11 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     if guessed {
         beside.remarks.push(format!("{place} is not UTF-8 and is read as Windows-1252"));
     }
-    let mut table = Table { manifest: path.into(), ..Table::default() };
+    let mut table = Table {
+        manifest: path.into(),
+        image_column: reading.options.image_column.clone(),
+        ..Table::default()
+    };
     let wanted = Wanted::of(&reading.options);
     if is_json_lines(path) {
         table.read_json_lines(&text, &wanted, &mut beside)?;
@@ -166,6 +170,8 @@ struct Table {
     paths: Vec<Box<str>>,
     /// The line of each path.
     seen: HashMap<String, u64>,
+    /// The column of paths, if it was asked for.
+    image_column: Option<String>,
     /// How many pictures outside train have no label, and the first of them.
     unlabelled: Option<(usize, String)>,
 }
@@ -332,13 +338,23 @@ impl Table {
                 return Err(self.fail(line, format!("'{}' has no label", entry.path)));
             }
             // As competitions have it.
-            self.unlabelled.get_or_insert_with(|| (0, entry.path)).0 += 1;
+            self.unlabelled.get_or_insert((0, entry.path)).0 += 1;
             return Ok(());
         }
         let id = entry.path.replace('\\', "/");
         let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
         if let Some(first) = self.seen.insert(id.clone(), line) {
-            return Err(self.fail(line, format!("'{id}' is already in line {first}: keep one")));
+            let problem = format!("'{id}' is already in line {first}: keep one");
+            return Err(match self.image_column.take() {
+                None => self.fail(line, problem),
+                // Labels, for example, are no paths.
+                Some(column) => Error::Columns {
+                    path: self.manifest.clone(),
+                    problem: format!(
+                        "line {line}: {problem}, or name another column than '{column}' with `image_column`"
+                    ),
+                },
+            });
         }
         let (class, group, slot) =
             (labels::single(entry.label), given(entry.group), self.paths.len());

@@ -40,6 +40,12 @@ pub fn find_files(
             Ok(entries) => entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect(),
             Err(_) => Vec::new(),
         };
+    // As the user would write them.
+    for path in &mut inner {
+        if let Ok(plain) = path.strip_prefix(".") {
+            *path = plain.to_path_buf();
+        }
+    }
     // The folder that is named like the manifest comes first: train.csv, train/.
     inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
     let holds = |inner: &PathBuf| {

@@ -49,35 +49,3 @@ pub fn delimiter(text: &str) -> u8 {
         _ => b',',
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn encodings_are_recognised() {
-        let utf16: Vec<u8> =
-            "\u{feff}path,Käse".encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();
-        let swapped: Vec<u8> = utf16.chunks(2).flat_map(|pair| [pair[1], pair[0]]).collect();
-        assert_eq!(decode(&utf16), ("path,Käse".into(), false));
-        assert_eq!(decode(&swapped), ("path,Käse".into(), false));
-        assert_eq!(decode("\u{feff}Käse".as_bytes()), ("Käse".into(), false));
-        assert_eq!(decode(&utf16[2..]), ("path,Käse".into(), false));
-        assert_eq!(decode(&swapped[2..]), ("path,Käse".into(), false));
-        assert_eq!(decode(b"K\xe4se \x80"), ("Käse €".into(), true));
-    }
-
-    #[test]
-    fn separators_are_recognised() {
-        for (text, separator) in [
-            ("path,label\n", b','),
-            ("path;label;split\na,b;c;d", b';'),
-            ("path\tlabel", b'\t'),
-            ("\"a;b;c\",label", b','),
-            ("path", b','),
-            ("", b','),
-        ] {
-            assert_eq!(delimiter(text), separator, "{text}");
-        }
-    }
-}

@@ -6,7 +6,7 @@ mod splits;
 mod thrift;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     fmt,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
@@ -116,39 +116,28 @@ fn open_parts(
     let mut splits: Vec<(String, Option<Split>)> = Vec::new();
     for (path, split) in parts {
         let fail = |problem: String| Error::Table { path: path.clone(), problem };
-        let file = File::open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::Missing { path: path.clone() },
-            _ => Error::Io { path: path.clone(), source },
-        })?;
-        let window =
-            Window::new(file).map_err(|source| Error::Io { path: path.clone(), source })?;
-        // The reader trusts a file's own claims in more places than it checks them.
-        let list = || {
-            let table = Table::open(path, window, &reading.options)?;
-            Ok((table.list().map_err(Problem::Damaged)?, table))
-        };
-        let listed = catch_unwind(AssertUnwindSafe(list))
-            .unwrap_or_else(|_| Err(Problem::Damaged("the reader failed".into())));
         let others_train =
             || parts.iter().any(|(_, split)| matches!(split, None | Some(Split::Train)));
-        let (listed, table) = match listed {
+        let (listed, table) = match open_and_list(path, reading)? {
             // As an unlabelled folder `test` beside `train`.
             Err(Problem::NoLabels(_))
                 if split.is_some_and(|split| split != Split::Train) && others_train() =>
             {
                 beside.remarks.push(format!(
-                    "{} has no labels and is left out; to classify its pictures with the trained model: taper predict MODEL {}",
-                    path.display(),
+                    "{0} has no labels and is left out; to classify its pictures with the trained model: taper predict MODEL {0}",
                     path.display()
                 ));
                 continue;
             }
-            other => other.map_err(|problem| match problem {
-            Problem::Columns(problem) | Problem::NoLabels(problem) => Error::Columns { path: path.clone(), problem },
-            Problem::Damaged(problem) => fail(format!(
-                "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
-            )),
-        })?,
+            Err(Problem::Columns(problem) | Problem::NoLabels(problem)) => {
+                return Err(Error::Columns { path: path.clone(), problem });
+            }
+            Err(Problem::Damaged(problem)) => {
+                return Err(fail(format!(
+                    "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
+                )));
+            }
+            Ok(opened) => opened,
         };
         match (&names, &table.names) {
             (Some(before), Some(own)) if before != own => {
@@ -212,22 +201,39 @@ fn open_parts(
     let judged = if several { sets::judge("Parquet files", &splits) } else { Ok(None) };
     let ambiguous = |problem| Error::Ambiguous { path: place.into(), problem };
     beside.remarks.extend(judged.map_err(ambiguous)?);
-    // Classes without a picture are neither learned nor required.
-    let used: std::collections::HashSet<&str> = rows.iter().map(|r| r.class.as_str()).collect();
-    let names = names.map(|names| {
-        let (used, unused): (Vec<String>, Vec<String>) =
-            names.into_iter().partition(|name| used.contains(name.as_str()));
-        if !unused.is_empty() {
-            beside.remarks.push(format!(
-                "{} class(es) have no pictures, such as '{}'",
-                unused.len(),
-                unused[0]
-            ));
-        }
-        used
-    });
-    drop(used);
+    let names = names.map(|names| used_names(names, &rows, &mut beside));
     rows::dataset(place, rows, names, Arc::new(source), beside, reading)
+}
+
+/// Opens a file and lists its rows; what is wrong with its content is the inner error.
+fn open_and_list(
+    path: &Path,
+    reading: &Reading,
+) -> Result<std::result::Result<(Vec<Listed>, Table), Problem>> {
+    let file = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.into() },
+        _ => Error::Io { path: path.into(), source },
+    })?;
+    let window = Window::new(file).map_err(|source| Error::Io { path: path.into(), source })?;
+    // The reader trusts a file's own claims in more places than it checks them.
+    let list = || {
+        let table = Table::open(path, window, &reading.options)?;
+        Ok((table.list().map_err(Problem::Damaged)?, table))
+    };
+    Ok(catch_unwind(AssertUnwindSafe(list))
+        .unwrap_or_else(|_| Err(Problem::Damaged("the reader failed".into()))))
+}
+
+/// Classes without a picture are neither learned nor required.
+fn used_names(names: Vec<String>, rows: &[Row], beside: &mut Beside) -> Vec<String> {
+    let used: HashSet<&str> = rows.iter().map(|row| row.class.as_str()).collect();
+    let (used, unused): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| used.contains(name.as_str()));
+    if let Some(first) = unused.first() {
+        let count = unused.len();
+        beside.remarks.push(format!("{count} class(es) have no pictures, such as '{first}'"));
+    }
+    used
 }
 
 /// A file that several threads read at positions of their own: unlike `File`, whose clones share

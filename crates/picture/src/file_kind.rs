@@ -1,8 +1,8 @@
 //! What a file is, by its name or else by its first bytes.
 
-use std::{ffi::OsStr, fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
-use taper_picture::{Defect, DefectKind, foreign_format, format_of_extension, looks_like_picture};
+use crate::{Defect, DefectKind, foreign_format, format_of_extension, looks_like_picture};
 
 /// What a file in a folder or in an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum FileKind {
 impl FileKind {
     /// The kind of a file with this name. `head` gives its first bytes, at least 16 if it has them;
     /// it is asked where the name says nothing.
-    pub(crate) fn of(name: &str, head: impl FnOnce() -> Vec<u8>) -> Self {
+    pub fn of(name: &str, head: impl FnOnce() -> Vec<u8>) -> Self {
         if let Some((_, extension)) = name.rsplit_once('.') {
             let extension = extension.to_lowercase();
             if format_of_extension(&extension).is_some() {
@@ -49,12 +49,4 @@ pub fn unsupported(format: &str) -> Defect {
     let reason =
         format!("is {article} {format} file, which is not supported: convert it to JPEG or PNG");
     Defect::new(DefectKind::Unsupported, reason)
-}
-
-/// Whether a file or folder has the name of one that systems and tools leave behind.
-pub fn is_hidden(name: &OsStr) -> bool {
-    const NAMES: [&[u8]; 6] =
-        [b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"lost+found", b"thumbs.db", b"desktop.ini"];
-    let bytes = name.as_encoded_bytes();
-    bytes.starts_with(b".") || NAMES.iter().any(|own| bytes.eq_ignore_ascii_case(own))
 }
