@@ -31,12 +31,12 @@ pub enum Error {
         place: String,
     },
     /// All pictures would be left out.
-    #[error(
-        "{place}: every picture would be left out, so no manifest is written: see the findings, and correct the labels or splits first"
-    )]
+    #[error("{place}: every picture would be left out, so no manifest is written: see '{}' for the reasons, and correct the labels or splits first", list.display())]
     NothingKept {
         /// The data set.
         place: String,
+        /// The list of the pictures with the reasons.
+        list: PathBuf,
     },
     /// A file or folder could not be written.
     #[error("cannot write '{}': {source}: check the disk's free space and the folder's permissions", path.display())]

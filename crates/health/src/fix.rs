@@ -48,8 +48,8 @@ pub enum NearCopies {
 ///
 /// # Errors
 /// [`Error::NoFiles`] if the pictures are not files of their own, [`Error::NothingKept`] if all of
-/// them would be left out, [`Error::Exists`] if the folder
-/// already has a manifest, [`Error::Write`].
+/// them would be left out (there is a list of them then, and no manifest), [`Error::Exists`] if the
+/// folder already has a manifest, [`Error::Write`].
 pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) -> Result<Fixed> {
     let manifest = folder.join("manifest.csv");
     let left_out_list = folder.join("left-out.csv");
@@ -66,9 +66,6 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
     let of_class = |index: usize| dataset.samples()[index].label;
     let all: BTreeSet<u32> = (0..dataset.len()).map(of_class).collect();
     let left: BTreeSet<u32> = (0..dataset.len()).filter(kept).map(of_class).collect();
-    if left.is_empty() {
-        return Err(Error::NothingKept { place: dataset.place() });
-    }
     let lost = all.difference(&left).filter_map(|label| dataset.classes().name(*label));
     let lost: Vec<String> = lost.map(String::from).collect();
     fs::create_dir_all(folder).map_err(Error::write(folder))?;
@@ -106,13 +103,20 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
         rows.write_record(record).map_err(fail(&fixed.manifest))?;
         fixed.kept += 1;
     }
-    for (writer, path) in [(rows, &fixed.manifest), (gone, &fixed.left_out_list)] {
+    let mut files = vec![(gone, &fixed.left_out_list)];
+    if fixed.kept > 0 {
+        files.push((rows, &fixed.manifest));
+    }
+    for (writer, path) in files {
         let bytes = writer
             .into_inner()
             .map_err(|e| Error::Write { path: path.clone(), source: e.into_error() })?;
         write_whole(path, &bytes)?;
     }
-    Ok(fixed)
+    match fixed.kept {
+        0 => Err(Error::NothingKept { place: dataset.place(), list: fixed.left_out_list }),
+        _ => Ok(fixed),
+    }
 }
 
 fn reasons(health: &Health, dataset: &Dataset, near: NearCopies) -> BTreeMap<usize, &'static str> {
