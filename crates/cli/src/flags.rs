@@ -117,6 +117,11 @@ pub(crate) fn of_resuming(given: &Given) -> Result {
     let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
     match given.0.iter().find(|(name, _)| argument(name)) {
         None => Ok(()),
+        Some((name, value)) if name == "recipe" => Err(wrong(
+            "the argument",
+            &format!("'{value}'"),
+            "a run that goes on with `resume` has data and settings in its recipe.toml: leave it out, or give `data` if the pictures have moved",
+        )),
         Some((name, value)) => Err(wrong(
             name,
             value,

@@ -56,7 +56,8 @@ pub(crate) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
     answer_line(&value.to_string())
 }
 
-/// Puts flags in place of fields in the sentences of an answer; names and paths have no translation.
+/// Puts flags in place of fields in the sentences of an answer. Names and paths have no backticks
+/// around a field.
 fn translate(value: &mut Value) {
     match value {
         Value::String(text) if text.matches('`').count().is_multiple_of(2) => {

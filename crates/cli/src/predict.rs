@@ -39,7 +39,12 @@ pub(crate) fn predict(
         return Err(Error::from(OutOfRange::new("model", "missing", remedy)).into());
     };
     // Before the network is built: what is missing is known at once.
-    let inputs = Inputs::find(pictures, &mut io::stdin().lock(), session)?;
+    let inputs = Inputs::find(pictures, &mut io::stdin().lock(), session);
+    if let (Err(_), Some(artefact)) = (&inputs, artefact) {
+        // A model that cannot be used comes first, as it is given first.
+        taper_predict::info(artefact)?;
+    }
+    let inputs = inputs?;
     let inputs = match args.max_pixels {
         Some(max_pixels) => inputs.with_max_pixels(max_pixels),
         None => inputs,

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
@@ -14,6 +15,8 @@ pub(crate) struct Console {
     terminal: bool,
     quiet: bool,
     current: Mutex<Option<Work>>,
+    /// The warnings so far.
+    warned: Mutex<HashSet<String>>,
 }
 
 struct Work {
@@ -32,7 +35,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 impl Console {
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), quiet, current: Mutex::new(None) }
+        let terminal = std::io::stderr().is_terminal();
+        Self { terminal, quiet, current: Mutex::new(None), warned: Mutex::default() }
     }
 
     fn line(&self, text: &str) {
@@ -72,7 +76,11 @@ impl Progress for Console {
     }
 
     fn warn(&self, line: &str) {
-        self.line(&format!("warning: {line}"));
+        // The folds of a cross-validation have the same data, and would all say the same.
+        let new = self.warned.lock().map_or(true, |mut warned| warned.insert(line.to_owned()));
+        if new {
+            self.line(&format!("warning: {line}"));
+        }
     }
 
     fn begin(&self, work: &str, total: u64, unit: &'static str) {

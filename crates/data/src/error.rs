@@ -116,7 +116,7 @@ pub enum Error {
         example: String,
     },
     /// Strict mode, and some pictures cannot be used.
-    #[error("{place}: {}{} cannot be used and strict mode is on: repair or remove {}, or turn strict mode off", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
+    #[error("{place}: {}{}; in strict mode nothing is left out: repair or remove {}, or turn strict mode off", findings.first().map_or(String::new(), |f| format!("{}: {}", f.path, f.reason)), more(findings.len()), if findings.len() == 1 { "it" } else { "them" })]
     Refused {
         /// The data set.
         place: String,

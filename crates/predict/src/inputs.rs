@@ -11,8 +11,8 @@ use std::{
 
 use taper_core::OutOfRange;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_picture::{DecodeOptions, Defect, read_file};
-use taper_sources::{FileKind, FolderUse, is_archive, is_hidden, is_own_file, unsupported};
+use taper_picture::{DecodeOptions, Defect, FileKind, read_file, unsupported};
+use taper_sources::{FolderUse, is_archive, is_hidden, is_own_file};
 
 use taper_run::{Error, Result, Session, open_data_with};
 

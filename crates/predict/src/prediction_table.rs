@@ -16,8 +16,8 @@ use taper_run::{Error, Result};
 const ENDINGS: &[&str] =
     if cfg!(feature = "parquet") { &["csv", "jsonl", "parquet"] } else { &["csv", "jsonl"] };
 
-/// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, and the probability of every
-/// class. The file appears when the table is [finished](PredictionTable::finish).
+/// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, and the probability
+/// of every class. The file appears when the table is [finished](PredictionTable::finish).
 pub struct PredictionTable {
     out: OutFile,
     rows: Rows,
@@ -35,8 +35,8 @@ impl PredictionTable {
     /// Finds out before any picture is classified whether the table can be written.
     ///
     /// # Errors
-    /// [`Error::Setting`] for another ending than `.csv`, `.jsonl` or `.parquet`, an error unless it may be
-    /// overwritten if it exists, [`Error::Io`].
+    /// [`Error::Setting`] for another ending than `.csv`, `.jsonl` or `.parquet`, an error unless
+    /// it may be overwritten if it exists, [`Error::Io`].
     pub fn check(path: &Path, overwrite: bool) -> Result<OutFile> {
         check_extension("out", path, ENDINGS)?;
         Ok(OutFile::check("out", path, overwrite)?)

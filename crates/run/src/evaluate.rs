@@ -8,12 +8,10 @@ use taper_data::{Dataset, Item};
 use taper_grad::Head;
 use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Classifier, OpenOptions};
-use taper_picture::Finding;
+use taper_picture::{FileKind, Finding};
 use taper_plan::Output;
 use taper_train::measure_head;
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
-
-use taper_sources::FileKind;
 
 use crate::{
     Error, OutFolder, PrecisionChoice, Result, Session, extract,
