@@ -137,21 +137,23 @@ fn weights_that_do_not_fit() {
     weights(&|tensors| {
         tensors.remove("blocks.2.0.conv_dw.weight");
     });
-    refuses(here, &flags, 1, &["w.safetensors", "missing", "blocks.2.0.conv_dw.weight"]);
+    refuses(here, &flags, 2, &["w.safetensors", "missing", "blocks.2.0.conv_dw.weight"]);
 
     weights(&|tensors| {
         let (_, shape, _) = tensors.get_mut("conv_stem.weight").unwrap();
         *shape = vec![3, 32, 3, 3];
     });
-    refuses(here, &flags, 1, &["conv_stem.weight", "[3, 32, 3, 3]", "[32, 3, 3, 3]"]);
+    refuses(here, &flags, 2, &["conv_stem.weight", "[3, 32, 3, 3]", "[32, 3, 3, 3]"]);
 
     weights(&|_| {});
     let whole = fs::read(here.join("w.safetensors")).unwrap();
     for length in [whole.len() / 2, 100, 8, 0] {
         fs::write(here.join("w.safetensors"), &whole[..length]).unwrap();
-        refuses(here, &flags, 1, &["w.safetensors"]);
+        // An empty file is one of another kind, not a damaged one.
+        let code = if length == 0 { 2 } else { 1 };
+        refuses(here, &flags, code, &["w.safetensors"]);
     }
-    refuses(here, &["--weights", "nowhere.safetensors"], 1, &["nowhere.safetensors"]);
+    refuses(here, &["--weights", "nowhere.safetensors"], 2, &["nowhere.safetensors"]);
     fs::write(here.join("w.safetensors"), &whole).unwrap();
     let mut arguments = QUICK.to_vec();
     arguments.extend(flags);
