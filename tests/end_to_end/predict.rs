@@ -292,6 +292,8 @@ fn the_users_own_folder_is_not_marked_and_nothing_is_copied_twice() {
         let sort = ["predict", MODEL, "data/test", "--copy-to", target, "--quiet"];
         run(here, &sort).expect(0);
         assert!(!here.join(target).join(".taper-output").exists(), "{target}");
+        // What is sorted into it does not become part of the class that it is, nor a class.
+        assert!(here.join(target).join("blue/.taper-output").exists(), "{target}");
         let once = names(&here.join(target));
         run(here, &sort).expect(0);
         assert_eq!(names(&here.join(target)), once, "{target}");
@@ -300,6 +302,7 @@ fn the_users_own_folder_is_not_marked_and_nothing_is_copied_twice() {
     let fresh = ["predict", MODEL, "data/test", "--copy-to", "fresh", "--quiet"];
     run(here, &fresh).expect(0);
     assert!(here.join("fresh/.taper-output").exists());
+    assert!(!here.join("fresh/blue/.taper-output").exists());
     let once = names(&here.join("fresh"));
     run(here, &fresh).expect(0);
     assert_eq!(names(&here.join("fresh")), once);

@@ -27,8 +27,9 @@ pub struct Sorter {
     folder: PathBuf,
     moves: bool,
     dry: bool,
-    /// Whether the folder is made by this command, and thus to be marked as output.
-    fresh: bool,
+    /// Whether the folder is the command's own, of this run or an earlier one: it is marked as a
+    /// whole. In a folder of the user's, each folder that is made is marked.
+    own: bool,
     /// The folders of classes whose names alone are not enough.
     folders: HashMap<String, String>,
     /// Names that were taken in this run, or would have been.
@@ -51,12 +52,12 @@ impl Sorter {
             let remedy = format!("'{member}' is in an archive: use `copy_to`");
             return Err(OutOfRange::new(field, folder.display(), remedy).into());
         }
-        let fresh = folder.symlink_metadata().is_err();
+        let own = folder.symlink_metadata().is_err() || folder.join(FOLDER_MARK).exists();
         Ok(Self {
             folder: folder.into(),
             moves,
             dry,
-            fresh,
+            own,
             folders: HashMap::new(),
             taken: HashSet::new(),
         })
@@ -90,10 +91,11 @@ impl Sorter {
         let folder = self.folder.join(own.cloned().unwrap_or_else(|| folder_name(class)));
         let name = Path::new(inputs.name(index)).file_name().unwrap_or_default().to_owned();
         if !self.dry {
+            let made = !folder.exists();
             fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
             // A folder that was there is the user's own, perhaps one of a data set.
-            if std::mem::take(&mut self.fresh) {
-                let mark = self.folder.join(FOLDER_MARK);
+            if made {
+                let mark = if self.own { &self.folder } else { &folder }.join(FOLDER_MARK);
                 fs::write(&mark, MARK_TEXT).map_err(Error::io("write", &mark))?;
             }
         }

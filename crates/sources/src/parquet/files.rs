@@ -9,8 +9,8 @@ use taper_core::Split;
 
 use crate::split_words::split_named;
 
-/// Whether a file's name is that of a Parquet file, or a folder holds some where [`open_parquet`]
-/// looks for them.
+/// Whether a file's name is that of a Parquet file, or a folder holds some where
+/// [`open_parquet`](super::open_parquet) looks for them.
 pub fn is_parquet(path: &Path) -> bool {
     if path.is_dir() { !files_in(path).is_empty() } else { has_extension(path) }
 }
