@@ -13,7 +13,7 @@ use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_picture::{Defect, DefectKind, FileKind, Finding, read_file, unsupported};
 
 use crate::{
-    Error, Reading, Result, is_archive, is_manifest,
+    Error, FolderUse, Reading, Result, is_archive, is_manifest,
     layout::{Paths, arrange},
     options::Kind,
     own_files::{Output, has_own_name, is_own_file, output_folder},
@@ -94,6 +94,14 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     if pictures.is_empty() && beside.findings.is_empty() {
         let error = taper_data::Error::NoPictures { path: root.into() };
         return Err(beside.passed.with(error.into()));
+    }
+    // Those in class folders are often notes about each picture.
+    let lists: Vec<String> = tables.into_iter().filter(|table| !table.contains('/')).collect();
+    if !lists.is_empty() && reading.purpose == FolderUse::Train {
+        beside.remarks.push(format!(
+            "{} beside the folders is not read; if it lists the pictures and their labels, give it instead",
+            listed(&lists)
+        ));
     }
     if !unread.is_empty() {
         beside.remarks.push(format!(

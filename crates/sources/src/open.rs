@@ -85,9 +85,11 @@ pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<
     }
     match open_folder(path, reading) {
         Err(Error::NotAFolder { path }) => Err(Error::NotASource { path }),
-        Err(error @ (Error::LoosePictures { .. } | Error::Ambiguous { .. })) => {
-            Err(with_manifest(path, error))
-        }
+        Err(
+            error @ (Error::LoosePictures { .. }
+            | Error::Ambiguous { .. }
+            | Error::Data(taper_data::Error::OneClass { .. })),
+        ) => Err(with_manifest(path, error)),
         other => other,
     }
 }

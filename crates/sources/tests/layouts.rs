@@ -360,3 +360,16 @@ fn words_are_found_between_separators_in_any_case() {
         assert_eq!(split_named(name), None, "{name}");
     }
 }
+
+#[test]
+fn a_table_beside_the_folders_is_pointed_at() {
+    let root = tempfile::tempdir().unwrap();
+    fixture::write_folder(root.path(), &[("", 4)], &["part_1", "part_2"]).unwrap();
+    std::fs::write(root.path().join("labels.csv"), "path,label\npart_1/00.jpg,x\n").unwrap();
+    let dataset = taper_sources::open_path(root.path(), FolderUse::Train).unwrap();
+    let remarks = dataset.remarks().join("\n");
+    assert!(remarks.contains("'labels.csv' beside the folders is not read"), "{remarks}");
+    std::fs::remove_dir_all(root.path().join("part_2")).unwrap();
+    let error = taper_sources::open_path(root.path(), FolderUse::Train).unwrap_err().to_string();
+    assert!(error.contains("only one class") && error.contains("labels.csv"), "{error}");
+}

@@ -266,3 +266,16 @@ fn a_test_file_without_labels_is_passed_over() {
     let error = open_path(root.path(), FolderUse::Train).unwrap_err();
     assert!(matches!(error, Error::Columns { .. }), "{error}");
 }
+
+#[test]
+fn parquet_files_in_other_folders_are_remarked() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("old")).unwrap();
+    for to in ["train.parquet", "old/train.parquet"] {
+        fs::copy(folder().join("snappy.parquet"), root.path().join(to)).unwrap();
+    }
+    let dataset = open_parquet(root.path(), FolderUse::Train).unwrap();
+    let remarks = dataset.remarks().join("\n");
+    assert!(remarks.contains("old': Parquet files in folders that are no splits"), "{remarks}");
+    assert_eq!(dataset.len(), 70);
+}

@@ -43,6 +43,23 @@ pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A remark about folders with Parquet files that [`files_in`] does not look into.
+pub(super) fn left_out(folder: &Path, read: &[PathBuf]) -> Option<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let holds = |path: &PathBuf| {
+        let inner = fs::read_dir(path).into_iter().flatten().flatten();
+        inner.map(|entry| entry.path()).any(|file| has_extension(&file) && file.is_file())
+    };
+    let unread = |path: &PathBuf| !read.iter().any(|file| file.starts_with(path)) && holds(path);
+    let mut names: Vec<String> =
+        entries.filter(unread).map(|path| format!("'{}'", path.display())).collect();
+    names.sort();
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| {
+        format!("{names}: Parquet files in folders that are no splits are not read; to use them, give the folder alone")
+    })
+}
+
 /// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.
 pub(super) fn split_of(path: &Path) -> Option<Split> {
     let own = split_named(path.file_stem()?.to_str()?);

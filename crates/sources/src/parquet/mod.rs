@@ -72,8 +72,13 @@ const MOST_CLASSES: usize = 1_000_000;
 /// [`open_folder`](crate::open_folder).
 pub fn open_parquet(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<Dataset> {
     let path = path.as_ref();
-    let files = if path.is_dir() { files_in(path) } else { vec![path.to_path_buf()] };
-    open_parquet_files(&path.display().to_string(), &files, reading)
+    let mut beside = Beside::default();
+    let mut files = vec![path.to_path_buf()];
+    if path.is_dir() {
+        files = files_in(path);
+        beside.remarks.extend(files::left_out(path, &files));
+    }
+    open_files(&path.display().to_string(), &files, reading.into(), beside)
 }
 
 /// Opens Parquet files as one data set of this name; their splits follow from their names or
@@ -86,8 +91,15 @@ pub fn open_parquet_files(
     files: &[PathBuf],
     reading: impl Into<Reading>,
 ) -> Result<Dataset> {
-    let reading = reading.into();
-    let mut beside = Beside::default();
+    open_files(place, files, reading.into(), Beside::default())
+}
+
+fn open_files(
+    place: &str,
+    files: &[PathBuf],
+    reading: Reading,
+    mut beside: Beside,
+) -> Result<Dataset> {
     let mut parts: Vec<(PathBuf, Option<Split>)> =
         files.iter().map(|file| (file.clone(), split_of(file))).collect();
     let trains = |split: &Option<Split>| matches!(split, None | Some(Split::Train));
