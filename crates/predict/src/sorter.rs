@@ -230,7 +230,7 @@ mod tests {
             folder: "x".into(),
             moves: false,
             dry: true,
-            fresh: false,
+            own: true,
             folders: HashMap::new(),
             taken: HashSet::new(),
         };

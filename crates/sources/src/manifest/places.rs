@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Extensions that are tried where there is none, the most frequent first.
 const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "webp", "bmp", "tif", "gif"];
-/// How many of the first files must be in a folder beside the manifest for it to be the right one.
+/// Of how many of the first files more than half must be in a folder for it to be the right one.
 const PROBED: usize = 3;
 
 /// The folder that the paths of a list are relative to: its own, or the one folder beside it that
@@ -50,7 +50,8 @@ pub fn find_files(
     inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
     let holds = |inner: &PathBuf| {
         let mut first: Vec<Box<str>> = paths.iter().take(PROBED).cloned().collect();
-        fill_in(inner, &mut first).any && first.iter().all(|p| inner.join(&**p).is_file())
+        let any = fill_in(inner, &mut first).any;
+        any && 2 * first.iter().filter(|p| inner.join(&***p).is_file()).count() > first.len()
     };
     let found: Vec<PathBuf> = inner.into_iter().filter(|inner| holds(inner)).collect();
     match found.as_slice() {

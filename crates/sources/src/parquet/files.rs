@@ -66,3 +66,14 @@ pub(super) fn split_of(path: &Path) -> Option<Split> {
     let parent = || path.parent()?.file_name()?.to_str().and_then(split_named);
     own.or_else(parent)
 }
+
+/// What the ids of a file's rows begin with: its name and, among several files, the split folder
+/// that it lies in, since files of different folders may have the same name.
+pub(super) fn stem(path: &Path, several: bool) -> String {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    match parent.filter(|name| several && split_named(name).is_some()) {
+        Some(parent) => format!("{parent}/{stem}"),
+        None => stem,
+    }
+}

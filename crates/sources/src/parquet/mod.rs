@@ -160,7 +160,7 @@ fn open_parts(
             (_, Some(own)) => names = Some(own.clone()),
             (_, None) => {}
         }
-        let stem = stem(path, parts.len() > 1);
+        let stem = files::stem(path, parts.len() > 1);
         let mut without_label = 0;
         let first_row = rows.len();
         beside
@@ -209,17 +209,6 @@ fn open_parts(
     beside.remarks.extend(judged.map_err(ambiguous)?);
     let names = names.map(|names| used_names(names, &rows, &mut beside));
     rows::dataset(place, rows, names, Arc::new(source), beside, reading)
-}
-
-/// What the ids of a file's rows begin with: its name and, among several files, the split folder
-/// that it lies in, since files of different folders may have the same name.
-fn stem(path: &Path, several: bool) -> String {
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-    match parent.filter(|name| several && split_named(name).is_some()) {
-        Some(parent) => format!("{parent}/{stem}"),
-        None => stem,
-    }
 }
 
 /// Opens a file and lists its rows; what is wrong with its content is the inner error.
