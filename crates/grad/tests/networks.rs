@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use taper_grad::{BatchNormMode, Boundary, Suffix, SuffixOptions, Unfreeze};
-use taper_graph::{Graph, Weights, networks};
+use taper_graph::{Graph, WeightSource, Weights, networks};
 use taper_optim::Parameters;
 use taper_testing::picture;
 
@@ -214,4 +214,40 @@ fn parts_of_a_batch_add_up() {
     // More pictures than there is room for.
     let error = suffix.forward(&mut parameters, 4, |_| {}).unwrap_err().to_string();
     assert!(error.contains("batch has 4"), "{error}");
+}
+
+#[test]
+fn statistics_below_the_boundary_never_move() {
+    let case = &cases()["resnet18"];
+    let boundary = Boundary::find(&case.graph, &Unfreeze::From("layer4.1.conv2".into())).unwrap();
+    let batch_norm = BatchNormMode::Trained;
+    let options = SuffixOptions { batch_norm, ..SuffixOptions::new(case.size, 2) };
+    let mut suffix = Suffix::new(&case.graph, boundary, &options).unwrap();
+    let weights = Weights::seeded(&case.graph);
+    let mut parameters = suffix.parameters(&case.graph, &weights).unwrap();
+    let before = parameters.weights();
+    suffix.load(&parameters).unwrap();
+    let maps: Vec<f32> = factors(2 * suffix.input_len()).map(|f| f as f32).collect();
+    let fill = |rows: &mut [f32]| rows.copy_from_slice(&maps);
+    suffix.forward(&mut parameters, 2, fill).unwrap();
+    let moved: Vec<&str> = parameters
+        .iter()
+        .filter(|p| *before.values(&p.name).unwrap() != p.values)
+        .map(|p| p.name.as_str())
+        .collect();
+    assert_eq!(moved, ["layer4.1.bn2.running_mean", "layer4.1.bn2.running_var"]);
+}
+
+#[test]
+fn one_value_of_each_channel_has_no_statistics() {
+    let case = &cases()["resnet18"];
+    let boundary = Boundary::find(&case.graph, &Unfreeze::From("layer4".into())).unwrap();
+    let batch_norm = BatchNormMode::Trained;
+    let options = SuffixOptions { batch_norm, ..SuffixOptions::new([32, 32], 2) };
+    let mut suffix = Suffix::new(&case.graph, boundary, &options).unwrap();
+    let mut parameters = suffix.parameters(&case.graph, &Weights::seeded(&case.graph)).unwrap();
+    suffix.load(&parameters).unwrap();
+    let error = suffix.forward(&mut parameters, 1, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("'layer4.0.bn1'") && error.contains("larger batches"), "{error}");
+    suffix.forward(&mut parameters, 2, |_| {}).unwrap();
 }

@@ -9,7 +9,8 @@ use taper_backward::{
 use taper_graph::{Activation, Shape};
 use taper_kernels::{
     AlignedBuffer, Attention, Conv2dShape, Epilogue, KernelClass, KernelError, LayerNorm,
-    PackedFilter, Pool, PoolKind, Team, class_token, global_average_pool, patch_tokens,
+    PackedFilter, Pool, PoolKind, Team, class_token, global_average_pool, parts::bad_shape,
+    patch_tokens,
 };
 use taper_optim::Parameter;
 
@@ -364,6 +365,11 @@ impl Kernel {
                 let Kind::BatchNorm { scale, norm } = &step.kind else { return Ok(()) };
                 let rows = input.len() / norm.channels;
                 if training {
+                    if rows < 2 {
+                        let reason = "BatchNorm cannot be trained on one value of each channel: \
+                                      use larger batches, or frozen statistics";
+                        return Err(bad_shape("batch normalisation", reason.into()));
+                    }
                     kernel.statistics(team, shared, input, mean, variance)?;
                     let own = &mut parameters[*scale..*scale + 4];
                     update_statistics(own, norm, rows, mean, variance);

@@ -170,7 +170,8 @@ impl Suffix {
     /// features, `[n, width]`.
     ///
     /// # Errors
-    /// [`Error::Length`] for too many pictures.
+    /// [`Error::Length`] for too many pictures; [`Error::Layer`] if a BatchNorm that is trained
+    /// would see a single value of each channel.
     pub fn forward(
         &mut self,
         parameters: &mut [Parameter],

@@ -117,6 +117,7 @@ impl Program {
             shapes,
             readers,
             batch_norm,
+            first: boundary.first,
             value_of: vec![None; nodes.len()],
             done: vec![false; nodes.len()],
             program: Self { steps: Vec::new(), values: Vec::new(), tensors: tensors.collect() },
@@ -140,6 +141,8 @@ struct Compiler<'a> {
     /// The layers that read each layer.
     readers: Vec<Vec<NodeId>>,
     batch_norm: BatchNormMode,
+    /// The first layer that is trained.
+    first: NodeId,
     value_of: Vec<Option<ValueId>>,
     done: Vec<bool>,
     program: Program,
@@ -162,6 +165,11 @@ impl Compiler<'_> {
         let value = self.program.values.len() - 1;
         self.value_of[id] = Some(value);
         value
+    }
+
+    /// What a BatchNorm does: below the boundary, statistics never move.
+    fn mode(&self, id: NodeId) -> BatchNormMode {
+        if id < self.first { BatchNormMode::Frozen } else { self.batch_norm }
     }
 
     /// The index of the first tensor of a layer.
@@ -187,7 +195,7 @@ impl Compiler<'_> {
                 };
                 self.product(id, shape, bias)
             }
-            Op::BatchNorm(norm) => match self.batch_norm {
+            Op::BatchNorm(norm) => match self.mode(id) {
                 BatchNormMode::Trained => Kind::BatchNorm { scale: self.tensor(id), norm },
                 BatchNormMode::Frozen => {
                     return Err(self.refuse(
@@ -277,7 +285,7 @@ impl Compiler<'_> {
         while let Some(next) = self.only_reader(end).filter(|_| open && activation.is_none()) {
             match nodes[next].op {
                 Op::BatchNorm(BatchNorm { eps, .. })
-                    if self.batch_norm == BatchNormMode::Frozen && residual.is_none() =>
+                    if self.mode(next) == BatchNormMode::Frozen && residual.is_none() =>
                 {
                     let Kind::Conv { folded, .. } = &mut kind else { break };
                     folded.push(Affine::BatchNorm { scale: self.tensor(next), eps });
