@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 33] = [
+const CANDLE_FREE: [&str; 34] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -33,6 +33,7 @@ const CANDLE_FREE: [&str; 33] = [
     "taper-plan",
     "taper-plot",
     "taper-predict",
+    "taper-recipe",
     "taper-report",
     "taper-run",
     "taper-simd",

@@ -166,7 +166,7 @@ impl RecipeArgs {
         let Some(given) = &self.recipe else { return Ok(Recipe::default()) };
         let is_toml = given.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
         if is_toml && !given.is_dir() {
-            return Recipe::read(given);
+            return Ok(Recipe::read(given)?);
         }
         let shown = given.display();
         if let Some(data) = &self.data {

@@ -67,7 +67,7 @@ pub fn augment_sheet(
 ) -> Result<AugmentAnswer> {
     let kind = check_extension("out", out, &["png", "jpg", "jpeg"])?;
     let file = OutFile::check("out", out, overwrite)?;
-    let CheckedRecipe { recipe, preprocessing, .. } = recipe;
+    let (preprocessing, recipe) = (*recipe.preprocessing(), recipe.recipe());
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Train), session)?;
     for remark in dataset.remarks() {
         session.progress().warn(remark);
@@ -83,7 +83,7 @@ pub fn augment_sheet(
     let mut drawing = Drawing {
         dataset: &dataset,
         views: Views(Augmenter::of(recipe.augment, recipe.seed)),
-        preparer: Preparer::new(*preprocessing)?,
+        preparer: Preparer::new(preprocessing)?,
         unreadable: dataset.findings().iter().filter(|f| !f.usable()).cloned().collect(),
     };
     let shown_views = recipe.views.min(MOST_VIEWS);

@@ -67,7 +67,7 @@ pub fn cross_validate(
     out: impl Into<OutFolder>,
     session: &Session,
 ) -> Result<CrossValidation> {
-    let folder = RunFolder::create(&out.into(), &checked.recipe, None)?;
+    let folder = RunFolder::create(&out.into(), checked.recipe(), None)?;
     go_on(checked, folder, &Changes::default(), session)
 }
 
@@ -79,9 +79,9 @@ pub(crate) fn go_on(
     session: &Session,
 ) -> Result<CrossValidation> {
     if *changes != Changes::default() {
-        folder.write_recipe(&checked.recipe)?;
+        folder.write_recipe(checked.recipe())?;
     }
-    let Some(folds) = checked.recipe.folds else {
+    let Some(folds) = checked.recipe().folds else {
         return Err(Error::from(OutOfRange::new(
             "folds",
             "missing",
@@ -104,7 +104,7 @@ pub(crate) fn go_on(
             }
         } else {
             let mut own = checked.clone();
-            own.recipe.fold = Some(fold);
+            own = own.with_fold(fold);
             train(own, own_folder.as_path(), session)
         };
         if own_folder.exists() {

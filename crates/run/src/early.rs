@@ -16,7 +16,7 @@ const HANDFUL: usize = 50;
 /// [`Error::Setting`](crate::Error::Setting) names the first one that does not fit.
 pub(crate) fn check(prepared: &Prepared) -> Result<()> {
     let Prepared { checked, dataset, splits, .. } = prepared;
-    let recipe = &checked.recipe;
+    let recipe = checked.recipe();
     let classes = dataset.classes().len();
     let views = recipe.views as usize;
     let counts: Vec<usize> = dataset.counts(&splits.train).iter().map(|n| n * views).collect();
@@ -54,7 +54,7 @@ fn draws(prepared: &Prepared) -> bool {
     let drawn = |indices: &[usize]| indices.iter().any(|i| dataset.samples()[*i].split.is_none());
     let of_train =
         splits.val.iter().any(|i| dataset.samples()[*i].split == Some(taper_core::Split::Train));
-    matches!(checked.recipe.val, ValChoice::Fraction(_))
+    matches!(checked.recipe().val, ValChoice::Fraction(_))
         || of_train
         || drawn(&splits.train)
         || drawn(&splits.val)
@@ -72,7 +72,7 @@ pub(crate) fn about_finder(prepared: &Prepared) -> Option<String> {
     if pictures >= HANDFUL {
         return None;
     }
-    let recipe = &prepared.checked.recipe;
+    let recipe = prepared.checked.recipe();
     let finder = &recipe.lr_finder;
     let steps = steps(recipe, pictures).max(1);
     let passes = finder.epochs.unwrap_or(finder.steps.div_ceil(steps));

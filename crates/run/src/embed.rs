@@ -15,6 +15,7 @@ use taper_zoo::resolve;
 use crate::{
     CheckedRecipe, Error, Result, Session, extract, open_data_with,
     place::{BackboneSpec, Place},
+    precision::resolve_precision,
     remarks_of,
 };
 
@@ -86,7 +87,7 @@ pub fn embed(
     let recipe = checked.recipe();
     let place = Place::open(recipe.device)?;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Evaluate), session)?;
-    let weights = resolve(checked.model(), &checked.weights)?;
+    let weights = resolve(checked.model(), checked.weights())?;
     weights.check(checked.backbone())?;
     let preprocessing = *checked.preprocessing();
     let spec = BackboneSpec {
@@ -98,7 +99,7 @@ pub fn embed(
         kernels: recipe.kernels,
         identified: session.cache().is_some(),
     };
-    let precision = recipe.precision.resolve(&place, &spec, session)?;
+    let precision = resolve_precision(recipe.precision, &place, &spec, session)?;
     let spec = BackboneSpec { precision, ..spec };
     let backbone = match through {
         Through::Plan => place.backbone(&spec)?,

@@ -202,6 +202,24 @@ impl Fault for Error {
     }
 }
 
+impl From<taper_recipe::Error> for Error {
+    fn from(error: taper_recipe::Error) -> Self {
+        use taper_recipe::Error as Of;
+        match error {
+            Of::Setting(error) => Self::Setting(error),
+            Of::RecipeFile { path, problem } => Self::RecipeFile { path, problem },
+            Of::Io { doing, path, source } => Self::Io { doing, path, source },
+            Of::Zoo(error) => Self::Zoo(error),
+            Of::Graph(error) => Self::Graph(error),
+            Of::Train(error) => error.into(),
+            Of::Finder(error) => Self::Finder(error),
+            Of::Callback(error) => Self::Callback(error),
+            Of::Core(error) => Self::Core(error),
+            other => Self::Backbone(AnyFault::new(other)),
+        }
+    }
+}
+
 impl From<taper_train::Error> for Error {
     fn from(error: taper_train::Error) -> Self {
         match error {

@@ -17,6 +17,7 @@ use crate::{
     Error, OutFolder, PrecisionChoice, Result, Session, extract,
     file::write_json,
     place::{BackboneSpec, Place},
+    precision::resolve_precision,
     remarks_of,
 };
 
@@ -56,7 +57,7 @@ pub fn open_classifier(
     };
     if let Some(precision) = options.precision {
         // Says so if there is a faster one.
-        PrecisionChoice::Fixed(precision).resolve(&place, &spec, session)?;
+        resolve_precision(PrecisionChoice::Fixed(precision), &place, &spec, session)?;
     }
     let backbone = place.backbone(&spec)?;
     let head = Head::loaded(&artefact.head, &weights.head())?;

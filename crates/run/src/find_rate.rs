@@ -58,7 +58,7 @@ pub fn find_rate(
     let start = std::time::Instant::now();
     let tables = prepared.features(session)?;
     let feature_seconds = start.elapsed().as_secs_f64();
-    let recipe = &prepared.checked.recipe;
+    let recipe = prepared.checked.recipe();
     let start = std::time::Instant::now();
     let found = sweep(&prepared, &tables, session)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -80,7 +80,7 @@ pub fn find_rate(
 }
 
 fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<RangeTestResult> {
-    let recipe = &prepared.checked.recipe;
+    let recipe = prepared.checked.recipe();
     let classes = prepared.dataset.classes().len();
     let graph = recipe.head_graph(prepared.backbone.width(), classes);
     let settings = recipe.training().check()?;

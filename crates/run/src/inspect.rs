@@ -159,7 +159,7 @@ fn to_follow(advice: &str, recipe: &Recipe) -> Option<String> {
 /// `health.json`.
 pub(crate) fn quick_check(prepared: &Prepared, file: &Path, session: &Session) -> Result<()> {
     let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
-    let recipe = &prepared.checked.recipe;
+    let recipe = prepared.checked.recipe();
     for advice in health.advice.iter().filter_map(|advice| to_follow(advice, recipe)) {
         session.progress().warn(&advice);
     }

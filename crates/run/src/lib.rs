@@ -10,17 +10,13 @@ mod error;
 mod evaluate;
 mod features;
 mod file;
-mod file_paths;
 mod find_rate;
-mod head_choice;
 #[cfg(feature = "download")]
 mod hub_data;
 mod inspect;
 mod place;
 mod precision;
 mod prepare;
-mod recipe;
-mod recipe_check;
 mod resume;
 mod run;
 mod run_folder;
@@ -36,18 +32,15 @@ pub use evaluate::{
     evaluate, model_file, open_classifier, pretrained_classifier, write_evaluation,
 };
 pub use features::{Features, NamedViews, extract};
-pub use file_paths::check_present;
 pub use find_rate::{FoundRate, find_rate};
-pub use head_choice::HeadChoice;
 pub use inspect::{EmbedWith, inspect};
-pub use precision::PrecisionChoice;
-pub use recipe::{CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, Recipe};
-pub use recipe_check::CheckedRecipe;
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;
-pub use source::{
-    KNOWN_DATASETS, KnownDataset, SyntheticSource, data_name, open_data, open_data_with, remarks_of,
-};
-pub use taper_mixing::{MixChoice, Mixing, Views};
+pub use source::{SyntheticSource, data_name, open_data, open_data_with, remarks_of};
+pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
+pub use taper_recipe::{
+    CheckedRecipe, CheckpointSettings, FitChoice, HeadChoice, KNOWN_DATASETS, KnownDataset,
+    LearningRate, LrFinderSettings, MixChoice, PrecisionChoice, Recipe, check_present,
+};

@@ -1,65 +1,11 @@
-use std::{fmt, str::FromStr, time::Instant};
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-use taper_core::{OutOfRange, Precision};
+use taper_core::Precision;
 
 use crate::{
-    Error, Result, Session,
+    Error, PrecisionChoice, Result, Session,
     place::{BackboneSpec, Place},
 };
-
-/// The precision of a frozen backbone: a given one, or the faster one on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum PrecisionChoice {
-    /// Measures f32 and bf16 with the network at hand, and takes bf16 if it is faster by a tenth or
-    /// more.
-    Auto,
-    /// This one.
-    Fixed(Precision),
-}
-
-impl Default for PrecisionChoice {
-    fn default() -> Self {
-        Self::Fixed(Precision::default())
-    }
-}
-
-impl fmt::Display for PrecisionChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.pad("auto"),
-            Self::Fixed(precision) => precision.fmt(f),
-        }
-    }
-}
-
-impl FromStr for PrecisionChoice {
-    type Err = OutOfRange;
-
-    fn from_str(text: &str) -> std::result::Result<Self, OutOfRange> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            other => other.parse().map(Self::Fixed).map_err(|_: OutOfRange| {
-                let remedy = "use f32, bf16 or auto, or f16 or tf32 on CUDA";
-                OutOfRange::new("precision", format!("'{other}'"), remedy)
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for PrecisionChoice {
-    type Error = OutOfRange;
-    fn try_from(text: String) -> std::result::Result<Self, OutOfRange> {
-        text.parse()
-    }
-}
-
-impl From<PrecisionChoice> for String {
-    fn from(choice: PrecisionChoice) -> Self {
-        choice.to_string()
-    }
-}
 
 /// By how much bf16 must be faster to be worth its 8 significant bits.
 const WORTH: f64 = 1.1;
@@ -67,51 +13,49 @@ const WORTH: f64 = 1.1;
 /// Rounds of a measurement, of which the fastest counts.
 const ROUNDS: usize = 3;
 
-impl PrecisionChoice {
-    /// The precision that the choice results in here. On the CPU, bf16 is measured against f32:
-    /// some processors multiply it at twice the rate of f32, others at the same rate or half of it,
-    /// and no list says which. Without instructions for bf16 `auto` is f32. Choosing bf16 without
-    /// any gain causes a warning.
-    ///
-    /// # Errors
-    /// If the network cannot be built.
-    pub(crate) fn resolve(
-        self,
-        place: &Place,
-        spec: &BackboneSpec<'_>,
-        session: &Session,
-    ) -> Result<Precision> {
-        let progress = session.progress();
-        match self {
-            Self::Auto if !place.is_cpu() => Ok(Precision::Bf16),
-            Self::Fixed(precision) if !place.is_cpu() || precision != Precision::Bf16 => {
-                Ok(precision)
+/// The precision that the choice results in here. On the CPU, bf16 is measured against f32:
+/// some processors multiply it at twice the rate of f32, others at the same rate or half of it,
+/// and no list says which. Without instructions for bf16 `auto` is f32. Choosing bf16 without
+/// any gain causes a warning.
+///
+/// # Errors
+/// If the network cannot be built.
+pub(crate) fn resolve_precision(
+    choice: PrecisionChoice,
+    place: &Place,
+    spec: &BackboneSpec<'_>,
+    session: &Session,
+) -> Result<Precision> {
+    let progress = session.progress();
+    match choice {
+        PrecisionChoice::Auto if !place.is_cpu() => Ok(Precision::Bf16),
+        PrecisionChoice::Fixed(precision) if !place.is_cpu() || precision != Precision::Bf16 => {
+            Ok(precision)
+        }
+        PrecisionChoice::Auto if spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) => {
+            progress.say("precision auto: f32, since bf16 would be computed in f32 here");
+            Ok(Precision::F32)
+        }
+        PrecisionChoice::Auto | PrecisionChoice::Fixed(_) => {
+            let gain =
+                seconds(place, spec, Precision::F32)? / seconds(place, spec, Precision::Bf16)?;
+            if choice == PrecisionChoice::Auto {
+                let chosen = if gain >= WORTH { Precision::Bf16 } else { Precision::F32 };
+                progress.say(&format!(
+                    "precision auto: bf16 is {gain:.2} times as fast as f32 here, so {chosen}"
+                ));
+                return Ok(chosen);
             }
-            Self::Auto if spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) => {
-                progress.say("precision auto: f32, since bf16 would be computed in f32 here");
-                Ok(Precision::F32)
+            if gain < 1.0 {
+                let why = match spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) {
+                    true => "without instructions for it",
+                    false => "on this processor",
+                };
+                progress.warn(&format!(
+                    "bf16 is slower than f32 {why} ({gain:.2} times as fast): f32 is faster and exact"
+                ));
             }
-            Self::Auto | Self::Fixed(_) => {
-                let gain =
-                    seconds(place, spec, Precision::F32)? / seconds(place, spec, Precision::Bf16)?;
-                if self == Self::Auto {
-                    let chosen = if gain >= WORTH { Precision::Bf16 } else { Precision::F32 };
-                    progress.say(&format!(
-                        "precision auto: bf16 is {gain:.2} times as fast as f32 here, so {chosen}"
-                    ));
-                    return Ok(chosen);
-                }
-                if gain < 1.0 {
-                    let why = match spec.kernels.resolve().is_ok_and(|class| !class.has_bf16()) {
-                        true => "without instructions for it",
-                        false => "on this processor",
-                    };
-                    progress.warn(&format!(
-                        "bf16 is slower than f32 {why} ({gain:.2} times as fast): f32 is faster and exact"
-                    ));
-                }
-                Ok(Precision::Bf16)
-            }
+            Ok(Precision::Bf16)
         }
     }
 }
@@ -141,15 +85,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_parsed_and_written_alike() {
-        for text in ["auto", "f32", "bf16", "f16", "tf32"] {
-            assert_eq!(text.parse::<PrecisionChoice>().unwrap().to_string(), text);
-        }
-        let error = "f8".parse::<PrecisionChoice>().unwrap_err().to_string();
-        assert!(error.contains("precision is 'f8'") && error.contains("auto"), "{error}");
-    }
-
-    #[test]
     fn auto_measures_and_decides() {
         let model = taper_zoo::find("efficientnet-lite0").unwrap();
         let weights = taper_zoo::resolve(model, &taper_zoo::WeightsChoice::Pretrained).unwrap();
@@ -163,12 +98,14 @@ mod tests {
             identified: false,
         };
         let session = Session::quiet();
-        let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &spec, &session).unwrap();
+        let chosen =
+            resolve_precision(PrecisionChoice::Auto, &Place::Cpu, &spec, &session).unwrap();
         assert!(chosen.is_for_cpu());
         let portable = BackboneSpec { kernels: Kernels::Portable, ..spec };
-        let chosen = PrecisionChoice::Auto.resolve(&Place::Cpu, &portable, &session).unwrap();
+        let chosen =
+            resolve_precision(PrecisionChoice::Auto, &Place::Cpu, &portable, &session).unwrap();
         assert_eq!(chosen, Precision::F32);
         let fixed = PrecisionChoice::Fixed(Precision::F32);
-        assert_eq!(fixed.resolve(&Place::Cpu, &spec, &session).unwrap(), Precision::F32);
+        assert_eq!(resolve_precision(fixed, &Place::Cpu, &spec, &session).unwrap(), Precision::F32);
     }
 }

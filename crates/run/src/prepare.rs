@@ -10,9 +10,10 @@ use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve};
 
 use crate::{
-    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, PrecisionChoice, Recipe, Result, Session,
-    Views, check_present, early, extract, open_data_with,
+    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, Recipe, Result, Session, Views,
+    check_present, early, extract, open_data_with,
     place::{BackboneSpec, Place},
+    precision::resolve_precision,
     remarks_of,
 };
 
@@ -47,8 +48,8 @@ pub(crate) struct Tables {
 }
 
 impl Prepared {
-    pub(crate) fn new(mut checked: CheckedRecipe, session: &Session) -> Result<Self> {
-        let recipe = &checked.recipe;
+    pub(crate) fn new(checked: CheckedRecipe, session: &Session) -> Result<Self> {
+        let recipe = checked.recipe();
         check_present(recipe.data_place())?;
         let progress = session.progress();
         let place = Place::open(recipe.device)?;
@@ -68,24 +69,24 @@ impl Prepared {
             None => dataset.splits(recipe.val, recipe.seed),
         };
         let splits = splits.map_err(|error| too_many(recipe, error))?;
-        let weights = resolve(checked.model, &checked.weights)?;
+        let weights = resolve(checked.model(), checked.weights())?;
         // A cut may come after the network's own features.
-        weights.check(&checked.backbone)?;
+        weights.check(checked.backbone())?;
         let spec = BackboneSpec {
-            graph: &checked.backbone,
+            graph: checked.backbone(),
             weights: weights.source.as_ref(),
-            preprocessing: checked.preprocessing,
+            preprocessing: *checked.preprocessing(),
             output: Output::Features,
             precision: Precision::F32,
             kernels: recipe.kernels,
             identified: session.cache().is_some(),
         };
-        let precision = recipe.precision.resolve(&place, &spec, session)?;
+        let precision = resolve_precision(recipe.precision, &place, &spec, session)?;
         let backbone = place.backbone(&BackboneSpec { precision, ..spec })?;
         let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
         let views = views(recipe, &dataset, &splits.train)?;
         // The measured choice becomes part of the recipe, so that the run can be repeated.
-        checked.recipe.precision = PrecisionChoice::Fixed(precision);
+        let checked = checked.with_precision(precision);
         let prepared = Self {
             place,
             dataset,
@@ -106,14 +107,14 @@ impl Prepared {
         let progress = session.progress();
         progress.say(&format!(
             "{} on {}: {} training, {} validation ({}), {} test pictures",
-            self.checked.model.name,
-            self.checked.recipe.data,
+            self.checked.model().name,
+            self.checked.recipe().data,
             self.splits.train.len(),
             self.splits.val.len(),
             self.validated_on,
             self.splits.test.len(),
         ));
-        if let Some(layer) = &self.checked.recipe.cut {
+        if let Some(layer) = &self.checked.recipe().cut {
             progress.say(&format!("features: {} from '{layer}'", self.backbone.width()));
         }
         progress.say(&format!(
@@ -121,7 +122,7 @@ impl Prepared {
             self.weights.origin,
             self.backbone.runs_on()
         ));
-        let Recipe { augment, mix, views, fresh_views, .. } = &self.checked.recipe;
+        let Recipe { augment, mix, views, fresh_views, .. } = self.checked.recipe();
         let mixed = match mix {
             MixChoice::None => String::new(),
             mix => format!(", {mix}"),
@@ -150,7 +151,7 @@ impl Prepared {
     /// Every picture is decoded and passed through the backbone once, in one sweep, unless its
     /// features are cached.
     pub(crate) fn features(&mut self, session: &Session) -> Result<Tables> {
-        let recipe = &self.checked.recipe;
+        let recipe = self.checked.recipe();
         let mut items = Item::views(&self.splits.train, views_of(recipe, 0));
         items.extend(Item::untouched(&self.splits.val));
         items.extend(Item::untouched(&self.splits.test));
@@ -162,7 +163,7 @@ impl Prepared {
         let splits = std::mem::take(&mut self.splits);
         self.splits = splits
             .without(&self.dataset, &extracted.findings)
-            .map_err(|error| too_small_a_limit(&self.checked.recipe, error))?;
+            .map_err(|error| too_small_a_limit(self.checked.recipe(), error))?;
         let vanished = self.vanished(&splits, &extracted.findings);
         self.dataset.exclude(extracted.findings);
         let (mut train, cached) = (extracted.table, extracted.cached);

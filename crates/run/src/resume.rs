@@ -83,7 +83,7 @@ pub fn resume_changed(
         return Ok(Resumed::Complete(Box::new(result)));
     }
     let prepared = Prepared::new(recipe.check()?, session)?;
-    let recipe = &prepared.checked.recipe;
+    let recipe = prepared.checked.recipe();
     same_pictures(&folder, recipe, &prepared.dataset)?;
     if prolonged {
         prolong(&folder, &before, recipe, session)?;

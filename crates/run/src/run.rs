@@ -88,7 +88,7 @@ pub fn train_with(
     out.check()?;
     let prepared = Prepared::new(checked, session)?;
     let record = DataRecord::of(&prepared.dataset);
-    let folder = RunFolder::create(&out, &prepared.checked.recipe, Some(&record))?;
+    let folder = RunFolder::create(&out, prepared.checked.recipe(), Some(&record))?;
     Run { folder, start, session }.carry_out(prepared, own)
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     pub(crate) fn carry_out(mut self, mut prepared: Prepared, own: OwnCallbacks) -> Result<Answer> {
         prepared.introduce(self.session);
-        if prepared.checked.recipe.learning_rate == LearningRate::Auto {
+        if prepared.checked.recipe().learning_rate == LearningRate::Auto {
             early::warn_about_finder(&prepared, self.session);
         }
         let start = Instant::now();
@@ -112,7 +112,7 @@ impl Run<'_> {
         let health = self.folder.file("health.json");
         crate::inspect::quick_check(&prepared, &health, self.session)?;
 
-        let recipe = &prepared.checked.recipe;
+        let recipe = prepared.checked.recipe();
         let classes = prepared.dataset.classes().len();
         let graph = recipe.head_graph(prepared.backbone.width(), classes);
         let Tables { train, val, test, .. } = &tables;
@@ -210,16 +210,16 @@ impl Run<'_> {
         feature_seconds: f64,
     ) -> Result<Answer> {
         let Prepared { checked, dataset, weights, .. } = prepared;
-        let recipe = &checked.recipe;
+        let recipe = checked.recipe();
         let classes = dataset.classes();
         let validation = ended.validation.evaluation(classes)?;
         let test = ended.test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
         let artefact = Artefact {
-            model: checked.model.name.into(),
+            model: checked.model().name.into(),
             classes: classes.clone(),
-            preprocessing: checked.preprocessing,
+            preprocessing: *checked.preprocessing(),
             precision: prepared.precision,
-            backbone: checked.backbone.clone(),
+            backbone: checked.backbone().clone(),
             head: head.clone(),
             weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
             recipe: recipe.anywhere().to_toml()?,
@@ -246,7 +246,7 @@ impl Run<'_> {
         }
         let answer = Answer {
             run: self.folder.path().display().to_string(),
-            model: checked.model.name.into(),
+            model: checked.model().name.into(),
             data: recipe.data.clone(),
             head: recipe.head.to_string(),
             weights: weights.origin.clone(),
@@ -267,7 +267,7 @@ impl Run<'_> {
             feature_seconds,
             head_seconds: ended.seconds,
             total_seconds: self.start.elapsed().as_secs_f64(),
-            parameters: Counted::of(&checked.backbone, head),
+            parameters: Counted::of(checked.backbone(), head),
             unreadable: tables.unreadable.clone(),
             remarks: tables.remarks.clone(),
             validation,
@@ -302,7 +302,7 @@ fn fresh_views<'a>(
 ) -> impl FnMut(u32) -> taper_train::Result<Table> + 'a {
     let muted = session.muted();
     move |epoch| {
-        let recipe = &prepared.checked.recipe;
+        let recipe = prepared.checked.recipe();
         let items = Item::views(&prepared.splits.train, views_of(recipe, epoch));
         let views = prepared.views.clone();
         let backbone = prepared.backbone.as_ref();

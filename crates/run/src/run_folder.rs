@@ -62,7 +62,7 @@ impl RunFolder {
 
     /// Writes the recipe of a run whose data have moved, or that goes on to more epochs.
     pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<()> {
-        recipe.located().write(&self.file(RECIPE))
+        Ok(recipe.located().write(&self.file(RECIPE))?)
     }
 
     /// A file in it.

@@ -188,7 +188,8 @@ impl Default for CheckpointSettings {
 }
 
 impl CheckpointSettings {
-    pub(crate) fn callback(self) -> ModelCheckpointConfig {
+    /// The callback with these settings.
+    pub fn callback(self) -> ModelCheckpointConfig {
         ModelCheckpointConfig {
             every: self.every,
             keep_last: Some(self.keep),
@@ -373,7 +374,7 @@ impl Default for Recipe {
 
 impl Recipe {
     /// The data's options, for a purpose.
-    pub(crate) fn reading(&self, purpose: FolderUse) -> Reading {
+    pub fn reading(&self, purpose: FolderUse) -> Reading {
         Reading::new(purpose, self.source.clone())
     }
 
@@ -398,7 +399,11 @@ impl Recipe {
         Ok(recipe)
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    /// Writes it as TOML, completely or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
         write_atomically(path, self.to_toml()?.as_bytes())
             .map_err(Error::io("write the recipe", path))
     }

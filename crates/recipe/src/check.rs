@@ -1,22 +1,22 @@
 use std::path::PathBuf;
 
 use taper_augment::Policy;
-use taper_core::{Fit, OutOfRange, Preprocessing};
+use taper_core::{Fit, OutOfRange, Precision, Preprocessing};
 use taper_data::ValChoice;
 use taper_graph::Graph;
 use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
-use crate::{FitChoice, HeadChoice, LearningRate, MixChoice, Recipe, Result};
+use crate::{FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe, Result};
 
 /// A recipe whose fields are in range, with the model that it names.
 #[derive(Debug, Clone)]
 pub struct CheckedRecipe {
-    pub(crate) recipe: Recipe,
-    pub(crate) model: &'static ModelSpec,
-    pub(crate) backbone: Graph,
-    pub(crate) weights: WeightsChoice,
-    pub(crate) preprocessing: Preprocessing,
+    recipe: Recipe,
+    model: &'static ModelSpec,
+    backbone: Graph,
+    weights: WeightsChoice,
+    preprocessing: Preprocessing,
 }
 
 impl CheckedRecipe {
@@ -33,6 +33,25 @@ impl CheckedRecipe {
     /// The network up to the features that the head starts from.
     pub fn backbone(&self) -> &Graph {
         &self.backbone
+    }
+
+    /// Where its weights come from.
+    pub fn weights(&self) -> &WeightsChoice {
+        &self.weights
+    }
+
+    /// The same with a precision that was measured, so that the recipe repeats the run.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.recipe.precision = PrecisionChoice::Fixed(precision);
+        self
+    }
+
+    /// The same for one fold of a cross-validation.
+    #[must_use]
+    pub fn with_fold(mut self, fold: usize) -> Self {
+        self.recipe.fold = Some(fold);
+        self
     }
 
     /// How pictures will be prepared.

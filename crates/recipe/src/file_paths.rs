@@ -9,7 +9,7 @@ use crate::{KNOWN_DATASETS, Recipe, Result};
 impl Recipe {
     /// The same recipe with the absolute paths of its data and weights, as it is written into a run
     /// folder: it can then be run from any folder.
-    pub(crate) fn located(&self) -> Self {
+    pub fn located(&self) -> Self {
         Self {
             data_path: full_path(self.data_place()).filter(|_| is_path(&self.data)),
             weights_path: full_path(self.weights_place()).filter(|_| is_file(&self.weights)),
@@ -19,17 +19,17 @@ impl Recipe {
 
     /// The same recipe without absolute paths, as it is written into a model: models go elsewhere,
     /// and the same training gives the same bytes in any folder.
-    pub(crate) fn anywhere(&self) -> Self {
+    pub fn anywhere(&self) -> Self {
         Self { data_path: None, weights_path: None, ..self.clone() }
     }
 
     /// Where the data are.
-    pub(crate) fn data_place(&self) -> &str {
+    pub fn data_place(&self) -> &str {
         place(&self.data, self.data_path.as_deref())
     }
 
     /// Where the weights are, or the word for them.
-    pub(crate) fn weights_place(&self) -> &str {
+    pub fn weights_place(&self) -> &str {
         place(&self.weights, self.weights_path.as_deref())
     }
 }

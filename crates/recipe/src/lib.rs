@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod check;
+mod error;
+mod file_paths;
+mod head_choice;
+mod known_data;
+mod precision_choice;
+mod recipe;
+
+pub use check::CheckedRecipe;
+pub use error::{Error, Result};
+pub use file_paths::check_present;
+pub use head_choice::HeadChoice;
+pub use known_data::{KNOWN_DATASETS, KnownDataset};
+pub use precision_choice::PrecisionChoice;
+pub use recipe::{CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, Recipe};
+pub use taper_mixing::MixChoice;
