@@ -88,7 +88,7 @@ impl DeviceLearner {
             Some(soft) => Targets::Soft(&soft[part.start * classes..part.end * classes]),
         };
         let weight = self.loss.weight(targets(0..labels.len()));
-        let rows = self.rows(&batch.table)?;
+        let rows = self.rows(&batch.all)?;
         let own = self.settings.settings();
         let mut sum: Option<Gradients> = None;
         let mut outcome = Vec::new();

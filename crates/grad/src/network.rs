@@ -1,9 +1,11 @@
+use std::ops::Range;
+
 use taper_core::random::Key;
 use taper_graph::{Graph, WeightSource, check_weights};
 use taper_optim::Parameters;
 
 use crate::{
-    Boundary, Error, Result, Suffix, SuffixOptions, error::check_length, head::HeadLayers,
+    BatchNormMode, Boundary, Error, Result, Suffix, SuffixOptions, error::check_length, head::HeadLayers,
 };
 
 /// What the names of a network's own tensors begin with.
@@ -24,6 +26,8 @@ pub struct Network {
     parameters: Parameters,
     /// Whether the suffix has the parameters' present values.
     loaded: bool,
+    /// Features, and then their gradient, of a batch that is done in parts.
+    rows: Vec<f32>,
 }
 
 impl Network {
@@ -59,7 +63,7 @@ impl Network {
             tensors.push((tensor, values, trained));
         }
         let parameters = Parameters::from_tensors(tensors);
-        Ok(Self { suffix, head: layers, graph: head.clone(), own, parameters, loaded: false })
+        Ok(Self { suffix, head: layers, graph: head.clone(), own, parameters, loaded: false, rows: Vec::new() })
     }
 
     /// The layers above the boundary.
@@ -127,6 +131,81 @@ impl Network {
         let own = &mut self.parameters[self.own..];
         let features = self.head.backward(own, gradient, add, true)?;
         self.suffix.backward(&mut self.parameters, features, add)
+    }
+
+    /// A training pass over `n` pictures, however many: forward, the loss, and backward. `read`
+    /// writes what the frozen part gives for some of them, f32 `[part, input_len]`; `loss` gets the
+    /// logits of all, `[n, classes]`, and writes its gradient with respect to them.
+    ///
+    /// More pictures than the suffix has room for go through it in parts, most of them twice: first
+    /// for the features of all, from which the head is computed in one piece, and again for their
+    /// gradients. The result is that of one piece but for rounding, since sums over pictures are
+    /// then sums of sums; it does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// Those of `read` and `loss`; [`Error::Length`] if a batch in parts meets a BatchNorm whose
+    /// statistics are trained, as it needs all pictures at once.
+    pub fn pass<E: From<Error>>(
+        &mut self,
+        n: usize,
+        mut read: impl FnMut(Range<usize>, &mut [f32]) -> std::result::Result<(), E>,
+        (dropout, step): (Key, u32),
+        loss: impl FnOnce(&[f32], &mut [f32]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.load()?;
+        let room = self.suffix.batch();
+        if n > room && self.suffix.batch_norm() == BatchNormMode::Trained {
+            return Err(Error::Length { what: "batch", found: n, needed: room }.into());
+        }
+        let parts: Vec<Range<usize>> =
+            (0..n).step_by(room).map(|start| start..n.min(start + room)).collect();
+        let width = self.suffix.width();
+        self.rows.resize(n * width, 0.0);
+        // The last part goes first in the backward pass: what it keeps is still there.
+        for part in &parts {
+            let mut outcome = Ok(());
+            let fill = |rows: &mut [f32]| outcome = read(part.clone(), rows);
+            let features = self.suffix.forward(&mut self.parameters, part.len(), fill)?;
+            self.rows[part.start * width..part.end * width].copy_from_slice(features);
+            outcome?;
+        }
+        let add = self.parameters.begin_backward();
+        let own = &mut self.parameters[self.own..];
+        let fill = |rows: &mut [f32]| rows.copy_from_slice(&self.rows);
+        let logits = self.head.forward(own, n, fill, dropout, step)?;
+        let mut gradient = vec![0.0; logits.len()];
+        loss(logits, &mut gradient)?;
+        self.rows.copy_from_slice(self.head.backward(own, &gradient, add, true)?);
+        for (i, part) in parts.iter().rev().enumerate() {
+            if i > 0 {
+                let mut outcome = Ok(());
+                let fill = |rows: &mut [f32]| outcome = read(part.clone(), rows);
+                self.suffix.forward(&mut self.parameters, part.len(), fill)?;
+                outcome?;
+            }
+            let rows = &self.rows[part.start * width..part.end * width];
+            self.suffix.backward(&mut self.parameters, rows, add || i > 0)?;
+        }
+        Ok(())
+    }
+
+    /// Restores a copy of all tensors.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] names a tensor that the copy lacks, or has with another length.
+    pub fn restore(&mut self, weights: &dyn WeightSource) -> Result<()> {
+        for parameter in self.parameters.iter() {
+            let values = weights.values(&parameter.name);
+            if values.is_none_or(|values| values.len() != parameter.values.len()) {
+                return Err(Error::Layer {
+                    network: self.graph.name().into(),
+                    layer: parameter.name.clone(),
+                    problem: "it is missing in these weights, or of another size".into(),
+                });
+            }
+        }
+        self.parameters_mut().restore(weights);
+        Ok(())
     }
 
     /// The logits of `n` pictures, `[n, classes]`: dropout does nothing, BatchNorm uses its running

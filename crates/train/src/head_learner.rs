@@ -8,7 +8,7 @@ use taper_metrics::Metrics;
 use taper_optim::{Average, Loss, Optimizer, Targets};
 
 use crate::{
-    CheckedTraining, Learner, Result, RowBatch, RowBatches, State, StepContext, StepOutcome, Table,
+    CheckedTraining, Learner, Result, RowBatch, RowBatches, Rows, State, StepContext, StepOutcome, Table,
     Trained, Trainer, Watch, batches::batch_ranges,
 };
 
@@ -96,9 +96,11 @@ impl Learner for HeadLearner {
         let weight = self.loss.weight(targets(0..labels.len()));
         let (mut total, mut all) = (0.0, Vec::with_capacity(labels.len() * classes));
         for part in batch_ranges(labels.len(), own.batch_size) {
-            let gather = |x: &mut [f32]| batch.gather(part.clone(), x);
+            let mut read = Ok(());
+            let fill = |x: &mut [f32]| read = batch.read(part.clone(), x);
             let key = part_key(context.dropout, part.start);
-            let logits = self.head.forward(part.len(), gather, key, context.number)?;
+            let logits = self.head.forward(part.len(), fill, key, context.number)?;
+            read?;
             all.extend_from_slice(logits);
             self.gradient.resize(logits.len(), 0.0);
             total += self.loss.evaluate(logits, targets(part), weight, &mut self.gradient)?;

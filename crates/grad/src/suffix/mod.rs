@@ -61,6 +61,7 @@ pub struct Suffix {
     program: Program,
     schedule: Schedule,
     batch: usize,
+    batch_norm: BatchNormMode,
     /// Pictures in the last pass.
     rows: usize,
     kernels: Vec<Kernel>,
@@ -93,7 +94,8 @@ impl Suffix {
         }
         let buffers = schedule.sizes.iter().map(|len| AlignedBuffer::new(len * batch)).collect();
         let network = graph.name().to_owned();
-        Ok(Self { network, program, schedule, batch, rows: 0, kernels, buffers, memory })
+        let batch_norm = options.batch_norm;
+        Ok(Self { network, program, schedule, batch, batch_norm, rows: 0, kernels, buffers, memory })
     }
 
     /// The tensors of these layers, with values from `weights`: those that are trained have
@@ -137,6 +139,25 @@ impl Suffix {
     /// The most pictures in a pass.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// What BatchNorm does.
+    pub fn batch_norm(&self) -> BatchNormMode {
+        self.batch_norm
+    }
+
+    /// Bytes that the values and gradients of one picture take in a pass, without building
+    /// anything. Filters and scratch memory, which do not grow with the batch, are not counted.
+    ///
+    /// # Errors
+    /// As [`Suffix::new`].
+    pub fn bytes_per_picture(
+        graph: &Graph,
+        boundary: Boundary,
+        options: &SuffixOptions,
+    ) -> Result<usize> {
+        let program = Program::new(graph, options.size, boundary, options.batch_norm)?;
+        Ok(Schedule::new(&program).sizes.iter().sum::<usize>() * size_of::<f32>())
     }
 
     /// Bytes of the arena, the packed filters and all scratch memory.
