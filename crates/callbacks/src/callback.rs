@@ -92,6 +92,11 @@ impl Callbacks {
         self
     }
 
+    /// All of them, in order.
+    pub fn into_boxed(self) -> Vec<Box<dyn Callback>> {
+        self.0
+    }
+
     /// Their names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|c| c.name())

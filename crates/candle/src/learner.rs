@@ -6,8 +6,8 @@ use taper_graph::{Graph, Weights};
 use taper_metrics::Metrics;
 use taper_optim::{Loss, Targets};
 use taper_train::{
-    CheckedTraining, Learner, RowBatch, State, StepContext, StepOutcome, Table, batch_ranges,
-    part_key,
+    CheckedTraining, Learner, RowBatch, Rows as _, State, StepContext, StepOutcome, Table,
+    batch_ranges, part_key,
 };
 
 use crate::{Average, Error, Gradients, Network, Optimizer, Pass, Result, weighted_cross_entropy};

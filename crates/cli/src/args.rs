@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Embed(Box<EmbedArgs>),
     /// Show a network's layers, shapes, parameters and cost.
     Summary(SummaryArgs),
+    /// List the recipes known by name, or print one of them.
+    Recipes(RecipesArgs),
     /// List the networks.
     Models(ListArgs),
     /// List the data sets known by name.
@@ -86,6 +88,16 @@ pub(crate) struct TrainArgs {
     pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) reply: ReplyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipesArgs {
+    /// The recipe to print, as a file for `taper train`.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,10 +2,10 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use serde_json::{Value, json};
 use taper_lr_finder::Method;
-use taper_run::{KNOWN_DATASETS, OutFolder, Session, check_present};
+use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present};
 
 use crate::{
-    args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs},
+    args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
     embed::embed,
     evaluate::evaluate,
     flags::{self, Given},
@@ -38,6 +38,7 @@ pub(crate) fn run(
         Command::Info(args) => info(&args),
         Command::Embed(args) => embed(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Summary(args) => summary(&args),
+        Command::Recipes(args) => recipes(&args),
         Command::Models(args) => list_models(&args),
         Command::Datasets(args) => list_datasets(&args),
     }
@@ -49,6 +50,29 @@ fn cached(session: Session, args: &CacheArgs, given: &Given) -> anyhow::Result<S
         Some(cache) => session.with_cache(cache),
         None => session,
     })
+}
+
+fn recipes(args: &RecipesArgs) -> anyhow::Result<Status> {
+    match &args.name {
+        Some(name) => {
+            let recipe = NamedRecipe::find(name)?;
+            if args.json {
+                answer_json(&json!({ "name": recipe.name, "toml": recipe.toml }))?;
+            } else {
+                answer_line(recipe.toml.trim_end())?;
+            }
+        }
+        None if args.json => {
+            let entry = |r: &NamedRecipe| json!({ "name": r.name, "description": r.description });
+            answer_json(&NAMED_RECIPES.iter().map(entry).collect::<Vec<Value>>())?;
+        }
+        None => {
+            for recipe in &NAMED_RECIPES {
+                answer_line(&format!("{:10} {}", recipe.name, recipe.description))?;
+            }
+        }
+    }
+    Ok(Status::Done)
 }
 
 fn lr_find(args: &LrFindArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {

@@ -164,6 +164,11 @@ fn flag_name(field: &str) -> String {
         // In a table of its own in recipes.
         "every" => "checkpoint-every".to_owned(),
         "warmup.over" => "warmup".to_owned(),
+        "fine_tune.learning_rate" => "fine-tune-rate".to_owned(),
+        "fine_tune.batch_size" => "fine-tune-batch".to_owned(),
+        "fine_tune.epochs" => "fine-tune-epochs".to_owned(),
+        "fine_tune.patience" => "fine-tune-patience".to_owned(),
+        "fine_tune.layer_decay" => "layer-decay".to_owned(),
         other => other.replace('_', "-"),
     }
 }

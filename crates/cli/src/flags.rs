@@ -7,6 +7,8 @@ use taper_augment::Policy;
 use taper_core::OutOfRange;
 use taper_run::{Error, Recipe};
 
+use crate::fine_tune_args::OF_FINE_TUNING;
+
 type Result = std::result::Result<(), Error>;
 
 /// The arguments that were given on the command line, by the names of their fields, with their
@@ -50,6 +52,7 @@ fn wrong(field: impl Into<String>, value: &str, remedy: impl Into<String>) -> Er
 /// The flags of `taper train`, beside the recipe that they gave.
 pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
+    fine_tuning(given, recipe)?;
     if recipe.patience.is_none() {
         let remedy = "only early stopping uses it: give `patience` as well, or leave it out";
         given.refuse("min_delta", remedy)?;
@@ -81,9 +84,25 @@ pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
     Ok(())
 }
 
+/// What only fine-tuning uses.
+fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
+    if recipe.fine_tune.is_none() {
+        let remedy = "only fine-tuning uses it: give `unfreeze` with a layer or all as well, or leave it out";
+        for field in OF_FINE_TUNING {
+            given.refuse(field, remedy)?;
+        }
+    }
+    Ok(())
+}
+
 /// The flags of `taper lr-find`: those that steer a training have no meaning there.
 pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
+    fine_tuning(given, recipe)?;
+    let searched = "the finder does not train, it only searches: leave it out";
+    for field in ["fine_tune_epochs", "fine_tune_rate", "fine_tune_patience"] {
+        given.refuse(field, searched)?;
+    }
     given.refuse(
         "epochs",
         "the finder does not train, it only searches: leave it out, or say with `steps` or `passes` how long to search",

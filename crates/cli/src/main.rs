@@ -5,6 +5,7 @@ mod commands;
 mod embed;
 mod errors;
 mod evaluate;
+mod fine_tune_args;
 mod flags;
 mod info;
 mod inspect;

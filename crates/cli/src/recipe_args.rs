@@ -14,11 +14,14 @@ use taper_run::{
 };
 use taper_train::Sampling;
 
-use crate::source_args::SourceArgs;
+use crate::{fine_tune_args::FineTuneArgs, source_args::SourceArgs};
 
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecipeArgs {
+    /// A recipe by name, which arguments override: see `taper recipes`.
+    #[arg(long = "recipe", value_name = "NAME")]
+    named: Option<String>,
     /// The data, as with --data; or a recipe file, which arguments override.
     #[arg(value_name = "DATA|RECIPE.toml")]
     recipe: Option<PathBuf>,
@@ -155,6 +158,8 @@ pub(crate) struct RecipeArgs {
     /// [default: auto].
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<Kernels>,
+    #[command(flatten)]
+    fine_tune: FineTuneArgs,
     /// Where to compute: auto, cpu, cuda or cuda:N [default: cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceChoice>,
@@ -163,9 +168,14 @@ pub(crate) struct RecipeArgs {
 impl RecipeArgs {
     /// The recipe of the file that was given, or the default one with the data that were given.
     pub(crate) fn read(&self) -> Result<Recipe, Error> {
-        let Some(given) = &self.recipe else { return Ok(Recipe::default()) };
+        let named = self.named.as_deref().map(Recipe::named).transpose()?;
+        let Some(given) = &self.recipe else { return Ok(named.unwrap_or_default()) };
         let is_toml = given.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
         if is_toml && !given.is_dir() {
+            if let Some(name) = &self.named {
+                let remedy = format!("'{}' is a recipe too: give one of the two", given.display());
+                return Err(OutOfRange::new("recipe", name, remedy).into());
+            }
             return Ok(Recipe::read(given)?);
         }
         let shown = given.display();
@@ -179,7 +189,8 @@ impl RecipeArgs {
             );
             return Err(OutOfRange::new("data", shown, remedy).into());
         }
-        Ok(Recipe { data: given.to_string_lossy().into_owned(), ..Recipe::default() })
+        let data = given.to_string_lossy().into_owned();
+        Ok(Recipe { data, ..named.unwrap_or_default() })
     }
 
     /// What a run that goes on is given.
@@ -254,6 +265,7 @@ impl RecipeArgs {
                     .as_deref()
                     .map_or(recipe.loss.class_weights, ClassWeights::from),
             },
+            fine_tune: self.fine_tune.resolve(recipe.fine_tune),
             lr_finder: recipe.lr_finder,
             source: self.source.resolve(recipe.source),
             checkpoints: CheckpointSettings {
@@ -318,12 +330,23 @@ mod tests {
     fn the_help_states_the_defaults_of_recipes() {
         let text = Recipe::default().to_toml().unwrap();
         let recipe: toml::Table = text.parse().unwrap();
+        let text = toml::to_string(&taper_run::FineTune::lp_ft().unwrap()).unwrap();
+        let fine_tune: toml::Table = text.parse().unwrap();
         let mut compared = 0;
         for (field, default) in stated() {
             let own = match field.as_str() {
                 "label_smoothing" | "focal_gamma" | "class_weights" => recipe["loss"].get(&field),
                 "checkpoint_every" => recipe["checkpoints"]["every"].get("epochs"),
                 "schedule" => recipe["schedule"]["shape"].get("kind"),
+                "cache_precision" | "batch_norm" | "layer_decay" => fine_tune.get(&field),
+                field if field.starts_with("fine_tune_") => {
+                    let field = field.trim_start_matches("fine_tune_");
+                    fine_tune.get(match field {
+                        "rate" => "learning_rate",
+                        "batch" => "batch_size",
+                        other => other,
+                    })
+                }
                 "optimizer" => recipe["optimizer"].get("algorithm").and_then(|a| a.get("kind")),
                 field => recipe.get(field),
             };

@@ -39,6 +39,11 @@ impl FeatureCache {
         &self.root
     }
 
+    /// The most bytes it takes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Opens the rows of `width` numbers computed as `key` identifies: weights, graph,
     /// preprocessing, precision, kernels.
     ///

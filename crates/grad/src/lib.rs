@@ -2,6 +2,8 @@
 
 mod boundary;
 mod error;
+#[cfg(feature = "network")]
+mod groups;
 mod head;
 mod layer;
 #[cfg(feature = "network")]
@@ -11,6 +13,8 @@ mod suffix;
 
 pub use boundary::{Boundary, Unfreeze};
 pub use error::{Error, Result};
+#[cfg(feature = "network")]
+pub use groups::{layer_decay, layer_groups};
 pub use head::Head;
 #[cfg(feature = "network")]
 pub use network::Network;

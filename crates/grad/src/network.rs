@@ -5,11 +5,12 @@ use taper_graph::{Graph, WeightSource, check_weights};
 use taper_optim::Parameters;
 
 use crate::{
-    BatchNormMode, Boundary, Error, Result, Suffix, SuffixOptions, error::check_length, head::HeadLayers,
+    BatchNormMode, Boundary, Error, Result, Suffix, SuffixOptions, error::check_length,
+    head::HeadLayers,
 };
 
 /// What the names of a network's own tensors begin with.
-const BACKBONE: &str = "backbone.";
+pub(crate) const BACKBONE: &str = "backbone.";
 /// What the names of its head's tensors begin with.
 const HEAD: &str = "head.";
 
@@ -63,7 +64,15 @@ impl Network {
             tensors.push((tensor, values, trained));
         }
         let parameters = Parameters::from_tensors(tensors);
-        Ok(Self { suffix, head: layers, graph: head.clone(), own, parameters, loaded: false, rows: Vec::new() })
+        Ok(Self {
+            suffix,
+            head: layers,
+            graph: head.clone(),
+            own,
+            parameters,
+            loaded: false,
+            rows: Vec::new(),
+        })
     }
 
     /// The layers above the boundary.

@@ -3,11 +3,14 @@ use std::path::PathBuf;
 use taper_augment::Policy;
 use taper_core::{Fit, OutOfRange, Precision, Preprocessing};
 use taper_data::ValChoice;
+use taper_grad::Boundary;
 use taper_graph::Graph;
 use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
-use crate::{FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe, Result};
+use crate::{
+    FineTune, FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe, Result,
+};
 
 /// A recipe whose fields are in range, with the model that it names.
 #[derive(Debug, Clone)]
@@ -17,6 +20,7 @@ pub struct CheckedRecipe {
     backbone: Graph,
     weights: WeightsChoice,
     preprocessing: Preprocessing,
+    boundary: Option<Boundary>,
 }
 
 impl CheckedRecipe {
@@ -54,6 +58,11 @@ impl CheckedRecipe {
         self
     }
 
+    /// Where the trained part of the network begins, if any of it is trained.
+    pub fn boundary(&self) -> Option<Boundary> {
+        self.boundary
+    }
+
     /// How pictures will be prepared.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
@@ -86,6 +95,7 @@ impl Recipe {
         self.check_views()?;
         self.check_folds()?;
         self.check_steering()?;
+        self.check_fine_tuning()?;
         let backbone = match &self.cut {
             Some(layer) => model.graph().cut(layer)?,
             None => model.backbone(),
@@ -103,7 +113,10 @@ impl Recipe {
             backbone.shapes(size as usize, size as usize)?;
         }
         preprocessing.check()?;
-        Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing })
+        let trained = self.fine_tune.as_ref().and_then(FineTune::unfreeze);
+        let boundary = trained.map(|from| Boundary::find(&backbone, from)).transpose();
+        let boundary = boundary.map_err(taper_train::Error::from)?;
+        Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing, boundary })
     }
 
     fn check_head(&self) -> Result<()> {
@@ -152,6 +165,20 @@ impl Recipe {
             }
             (None, Some(fold)) => fail("fold", fold, "the number of folds is missing: set `folds`"),
             _ => Ok(()),
+        }
+    }
+
+    fn check_fine_tuning(&self) -> Result<()> {
+        let Some(fine_tune) = self.fine_tune.as_ref().filter(|_| self.trains_network()) else {
+            return Ok(());
+        };
+        fine_tune.check(self)?;
+        match self.precision {
+            PrecisionChoice::Auto | PrecisionChoice::Fixed(Precision::F32) => Ok(()),
+            PrecisionChoice::Fixed(other) => {
+                let remedy = "a network is fine-tuned in f32: leave it out";
+                fail("precision", other, remedy)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use taper_plan::Kernels;
 use taper_sources::{FolderUse, Reading, SourceOptions};
 use taper_train::{Sampling, Training};
 
-use crate::{Error, HeadChoice, MixChoice, PrecisionChoice, Result};
+use crate::{Error, FineTune, HeadChoice, MixChoice, PrecisionChoice, Result};
 
 /// How pictures of any aspect ratio are fitted to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,7 +265,8 @@ pub struct Recipe {
     /// How often the training pictures of each class are drawn: `shuffled`, `balanced`, `weighted`
     /// or `weighted:W,W,…`. Default `shuffled`: each once.
     pub sampling: Sampling,
-    /// Passes over the training pictures, from 1. Default 30.
+    /// Passes over the training pictures, from 1; 0 leaves the head untrained before `fine_tune`.
+    /// Default 30.
     pub epochs: u32,
     /// Pictures per step, from 1. Default 64.
     pub batch_size: usize,
@@ -318,6 +319,9 @@ pub struct Recipe {
     /// Lowers the learning rate where the validation loss no longer falls. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduce_lr: Option<ReduceLrOnPlateauConfig>,
+    /// What is trained after the head: the table `[fine_tune]`. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTune>,
     /// How the data are to be read where they leave a choice: the table `[source]`. Default: as
     /// the data say.
     #[serde(skip_serializing_if = "SourceOptions::is_default")]
@@ -367,6 +371,7 @@ impl Default for Recipe {
             lr_finder: LrFinderSettings::default(),
             checkpoints: CheckpointSettings::default(),
             reduce_lr: None,
+            fine_tune: None,
             source: SourceOptions::default(),
         }
     }
@@ -390,8 +395,14 @@ impl Recipe {
             return Err(fail(problem));
         }
         let text = std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
-        let recipe: Self = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
-        let written: toml::Table = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a recipe file.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        let fail = |problem: String| Error::RecipeFile { path: path.into(), problem };
+        let recipe: Self = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
+        let written: toml::Table = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
         let wanted = written.contains_key("augment") && recipe.augment != Policy::None;
         if wanted && !written.contains_key("views") && !recipe.fresh_views {
             return Ok(Self { views: 2, ..recipe });
@@ -421,7 +432,8 @@ impl Recipe {
     pub fn training(&self) -> Training {
         let default = Training::default();
         Training {
-            epochs: self.epochs,
+            // An untrained head still has its settings.
+            epochs: if self.trains_network() { self.epochs.max(1) } else { self.epochs },
             batch_size: self.batch_size,
             accumulate: self.accumulate,
             learning_rate: match self.learning_rate {
@@ -436,6 +448,11 @@ impl Recipe {
             ema: self.ema,
             seed: self.seed,
         }
+    }
+
+    /// Whether layers of the network are trained too.
+    pub fn trains_network(&self) -> bool {
+        self.fine_tune.as_ref().is_some_and(|fine_tune| fine_tune.unfreeze().is_some())
     }
 
     /// The head for this many features and classes.

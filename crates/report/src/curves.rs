@@ -32,6 +32,8 @@ pub struct Curves {
     pub best_epoch: Option<u64>,
     /// The last epoch, if training ended early, counted from 0.
     pub stopped_epoch: Option<u64>,
+    /// The first epoch of a second phase, counted from 0, e.g. of fine-tuning.
+    pub phase_change: Option<u64>,
 }
 
 impl Curves {
@@ -140,6 +142,14 @@ impl Curves {
             });
         }
         let mut verticals = Vec::new();
+        if let Some(change) = self.phase_change {
+            verticals.push(Vertical {
+                label: "fine-tuning begins".into(),
+                x: counted(change) - 0.5,
+                colour: colour::PURPLE,
+                style: Style::Solid,
+            });
+        }
         if let Some(best) = self.best_epoch {
             verticals.push(Vertical {
                 label: format!("best weights: epoch {}", counted(best)),

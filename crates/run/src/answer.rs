@@ -5,7 +5,7 @@ use taper_graph::{Graph, ParameterCount};
 use taper_metrics::Evaluation;
 use taper_picture::Finding;
 
-use crate::CrossValidation;
+use crate::{CrossValidation, FineTuned};
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,9 +77,9 @@ pub struct Answer {
     pub head: String,
     /// Where the backbone's weights came from.
     pub weights: String,
-    /// Epochs that were finished.
+    /// Epochs of the head that were finished.
     pub epochs: u64,
-    /// The epoch (from 0) whose weights were kept; `null` if none was finished.
+    /// The epoch of the head (from 0) whose weights were kept; `null` if none was finished.
     pub best_epoch: Option<u64>,
     /// How training ended.
     pub stopped: Outcome,
@@ -91,7 +91,7 @@ pub struct Answer {
     pub validated_on: String,
     /// The honest figures: on test pictures that were not used before. `null` if there are none.
     pub test: Option<Evaluation>,
-    /// The optimizer's learning rate at the end.
+    /// The learning rate of the head's optimizer at the end.
     pub learning_rate: f64,
     /// The seed.
     pub seed: u64,
@@ -114,6 +114,9 @@ pub struct Answer {
     pub total_seconds: f64,
     /// Parameters.
     pub parameters: Counted,
+    /// What the second phase came to, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTuned>,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
     /// Remarks about pictures that were used anyway.

@@ -4,7 +4,7 @@ use taper_core::OutOfRange;
 use taper_data::ValChoice;
 use taper_train::batch_ranges;
 
-use crate::{LearningRate, Recipe, Result, Session, prepare::Prepared};
+use crate::{LearningRate, Recipe, Result, Session, fine_tune, prepare::Prepared};
 
 /// Fewer training pictures than this, and the learning-rate finder sees each of them so often that
 /// its curve shows how fast they are memorised.
@@ -29,6 +29,17 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
         recipe.lr_finder.range_test(steps)?;
     }
     let rows = splits.train.len() * views;
+    if let (Some(own), Some(boundary)) = (&recipe.fine_tune, checked.boundary()) {
+        if !prepared.place.is_cpu() {
+            let remedy =
+                "the layers of a network are trained on the CPU: use cpu, or leave out `unfreeze`";
+            return Err(OutOfRange::new("device", prepared.place.name(), remedy).into());
+        }
+        let settings = fine_tune::settings(own, recipe, checked.backbone(), boundary, rows)?;
+        let training = settings.settings();
+        let steps = batch_ranges(rows, own.batch_size.saturating_mul(own.accumulate)).count();
+        training.schedule.check(u64::from(training.epochs), steps as u64)?;
+    }
     if recipe.accumulate > 1 && rows <= recipe.batch_size {
         let remedy = format!(
             "an epoch has only one batch of {rows} rows, so there is nothing to accumulate: use a smaller `batch_size`, or leave it out"

@@ -40,7 +40,7 @@ pub struct NamedViews {
 
 impl NamedViews {
     /// What the loader is given.
-    fn augment(&self) -> Arc<dyn Augment> {
+    pub(crate) fn augment(&self) -> Arc<dyn Augment> {
         let views = Arc::clone(&self.augment);
         match &self.mixing {
             Some(mixing) => Arc::new(MixedViews { views, mixing: Arc::clone(mixing) }),

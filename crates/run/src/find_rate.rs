@@ -6,7 +6,7 @@ use taper_picture::Finding;
 use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 
 use crate::{
-    CheckedRecipe, OutFolder, Recipe, Result, Session, early,
+    CheckedRecipe, OutFolder, Recipe, Result, Session, data_name, early,
     place::Place,
     prepare::{Prepared, Tables},
     run::write_finding,
@@ -62,7 +62,8 @@ pub fn find_rate(
     let start = std::time::Instant::now();
     let found = sweep(&prepared, &tables, session)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (out, ()) = out.make(|folder| write_finding(folder, recipe, &found))?;
+    let title = format!("{} head of {} on {}", recipe.head, recipe.model, data_name(&recipe.data));
+    let (out, ()) = out.make(|folder| write_finding(folder, &title, &found))?;
     Ok(FoundRate {
         suggestions: found.suggestions,
         chosen: found.chosen,

@@ -11,9 +11,11 @@ mod evaluate;
 mod features;
 mod file;
 mod find_rate;
+mod fine_tune;
 #[cfg(feature = "download")]
 mod hub_data;
 mod inspect;
+mod maps;
 mod place;
 mod precision;
 mod prepare;
@@ -33,6 +35,7 @@ pub use evaluate::{
 };
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
+pub use fine_tune::FineTuned;
 pub use inspect::{EmbedWith, inspect};
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
@@ -41,6 +44,7 @@ pub use source::{SyntheticSource, data_name, open_data, open_data_with, remarks_
 pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
 pub use taper_recipe::{
-    CheckedRecipe, CheckpointSettings, FitChoice, HeadChoice, KNOWN_DATASETS, KnownDataset,
-    LearningRate, LrFinderSettings, MixChoice, PrecisionChoice, Recipe, check_present,
+    BatchNormChoice, CheckedRecipe, CheckpointSettings, FineTune, FitChoice, HeadChoice,
+    KNOWN_DATASETS, KnownDataset, LearningRate, LrFinderSettings, MapPrecision, MixChoice,
+    NAMED_RECIPES, NamedRecipe, PrecisionChoice, Recipe, UnfreezeChoice, check_present,
 };

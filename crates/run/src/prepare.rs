@@ -81,7 +81,11 @@ impl Prepared {
             kernels: recipe.kernels,
             identified: session.cache().is_some(),
         };
-        let precision = resolve_precision(recipe.precision, &place, &spec, session)?;
+        let precision = match recipe.trains_network() {
+            // Its layers are trained in f32.
+            true => Precision::F32,
+            false => resolve_precision(recipe.precision, &place, &spec, session)?,
+        };
         let backbone = place.backbone(&BackboneSpec { precision, ..spec })?;
         let validated_on = validated_on(recipe, splits.val_is_test, &dataset, &splits.val);
         let views = views(recipe, &dataset, &splits.train)?;

@@ -1,26 +1,32 @@
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callback, Callbacks, CsvHistory, EarlyStopping,
-    EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, StopReason, TensorBoard,
-    TerminateOnNan,
+    EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, ReduceLrOnPlateauConfig,
+    StopReason, TensorBoard, TerminateOnNan,
 };
 use taper_data::{Dataset, Item};
-use taper_graph::Graph;
+use taper_graph::{Graph, Weights};
 use taper_lr_finder::RangeTestResult;
-use taper_metrics::Evaluation;
+use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Figure, Figures, Origin};
-use taper_report::{Curves, confusion};
+use taper_report::{Curves, EpochFigures, confusion};
 use taper_train::{
-    Batches, CheckpointFolder, HeadLearner, Learner, RowBatch, RowBatches, Table, Trained, Trainer,
+    Batches, CheckpointFolder, HeadLearner, Learner, RowBatches, Table, Trained, Trainer,
 };
 
 use crate::{
-    Answer, CheckedRecipe, Counted, Error, LearningRate, OutFolder, Outcome, Recipe, Result,
-    Session, data_name,
+    Answer, CheckedRecipe, Counted, Error, FineTuned, LearningRate, OutFolder, Outcome, Recipe,
+    Result, Session, data_name,
     data_record::DataRecord,
     early, extract,
     file::write_json,
+    fine_tune::{FINE_TUNE, Layered, Tuned},
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
@@ -115,45 +121,68 @@ impl Run<'_> {
         let recipe = prepared.checked.recipe();
         let classes = prepared.dataset.classes().len();
         let graph = recipe.head_graph(prepared.backbone.width(), classes);
-        let Tables { train, val, test, .. } = &tables;
+        let mut own = own;
+        let head = match recipe.epochs {
+            // Only where the network is trained after it.
+            0 => untrained(&prepared, &graph, &tables)?,
+            _ => self.train_head(&prepared, &graph, &tables, &mut own)?,
+        };
+        let tuned = match prepared.checked.boundary() {
+            Some(_) if head.stopped != Some(StopReason::Interrupted) => {
+                Some(self.fine_tune(&prepared, &graph, &head, own)?)
+            }
+            _ => None,
+        };
+        self.finish(&prepared, &tables, &graph, head, tuned, feature_seconds)
+    }
+
+    /// The first phase: the head on the frozen network's features.
+    fn train_head(
+        &mut self,
+        prepared: &Prepared,
+        graph: &Graph,
+        tables: &Tables,
+        own: &mut OwnCallbacks,
+    ) -> Result<Ended> {
+        let recipe = prepared.checked.recipe();
+        let classes = prepared.dataset.classes().len();
+        let Tables { train, val, test, .. } = tables;
         let shared = Arc::new(prepared.dataset.clone());
         let settings = recipe.training().check()?;
         let mut batches = RowBatches::new(Arc::clone(train), classes, &settings)?;
         if recipe.fresh_views {
-            batches = batches.fresh(fresh_views(&prepared, &shared, self.session));
+            batches = batches.fresh(fresh_views(prepared, &shared, self.session));
         }
         let counts = train.counts(classes);
-        let ended = match &prepared.place {
+        let phase = Phase::head(recipe, self.folder.path());
+        match &prepared.place {
             Place::Cpu => {
-                let learner = HeadLearner::new(&graph, &counts, &settings)?;
+                let learner = HeadLearner::new(graph, &counts, &settings)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                self.learn(trainer, recipe, own, val, test)?
+                Ended::of(self.learn(trainer, &phase, own)?, val, test)
             }
             #[cfg(feature = "candle")]
             Place::Gpu(device, _) => {
-                let learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
+                let learner = taper_candle::DeviceLearner::new(graph, &counts, &settings, device)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                self.learn(trainer, recipe, own, val, test)?
+                Ended::of(self.learn(trainer, &phase, own)?, val, test)
             }
-        };
-        self.finish(&prepared, &tables, &graph, ended, feature_seconds)
+        }
     }
 
-    /// Finds the learning rate, trains, and evaluates the weights that were kept.
-    fn learn<L, B>(
+    /// Finds the learning rate and trains: one phase.
+    pub(crate) fn learn<L, B>(
         &mut self,
         mut trainer: Trainer<'_, L, B>,
-        recipe: &Recipe,
-        own: OwnCallbacks,
-        val: &Table,
-        test: &Table,
-    ) -> Result<Ended>
+        phase: &Phase<'_>,
+        own: &mut OwnCallbacks,
+    ) -> Result<Trained<L>>
     where
-        L: Learner<Batch = RowBatch, Validation = Table>,
-        B: Batches<Batch = RowBatch>,
+        L: Learner,
+        B: Batches<Batch = L::Batch>,
     {
         let progress = self.session.progress();
-        let checkpoints = self.folder.file("checkpoints");
+        let checkpoints = phase.folder.join("checkpoints");
         trainer.checkpoints(CheckpointFolder::new(&checkpoints));
         let (resumed, problems) = trainer.resume()?;
         for problem in problems {
@@ -161,11 +190,11 @@ impl Run<'_> {
         }
         if resumed {
             progress.say("training continues from the last checkpoint");
-        } else if recipe.learning_rate == LearningRate::Auto {
-            let range = recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
+        } else if phase.learning_rate == LearningRate::Auto {
+            let range = phase.recipe.lr_finder.range_test(trainer.steps_per_epoch())?;
             let found = trainer.find_rate(&range, self.session.watch());
             let found = found.map_err(|error| resumable(error.into(), &mut self.folder))?;
-            write_finding(self.folder.path(), recipe, &found)?;
+            write_finding(&phase.folder, &phase.trained(), &found)?;
             progress.say(&format!(
                 "learning rate {:.2e} ({}; lr_find.png)",
                 found.chosen, found.method
@@ -173,31 +202,23 @@ impl Run<'_> {
             trainer.set_learning_rate(found.chosen);
         }
         let learning_rate = trainer.learning_rate();
-        let mut callbacks = callbacks(recipe, &self.folder, own)?;
+        let (mut callbacks, place) = callbacks(phase, std::mem::take(own))?;
         let trained = trainer.train(&mut callbacks, self.session.watch()).inspect_err(|_| {
             // What was trained before a disk became full is not lost.
             if checkpoints.exists() {
                 self.folder.keep();
             }
         })?;
+        own.extend(callbacks.into_boxed().drain(place));
         if trained.best_epoch.is_none()
+            && !phase.may_fail
             && let Some(reason) =
                 trained.stopped.as_ref().filter(|r| **r != StopReason::Interrupted)
         {
             return Err(Error::Diverged { reason: reason.to_string(), learning_rate });
         }
         self.folder.keep();
-        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
-        Ok(Ended {
-            weights: learner.weights()?,
-            validation: learner.measure(val)?,
-            test: if test.is_empty() { None } else { Some(learner.measure(test)?) },
-            epochs,
-            best_epoch,
-            stopped,
-            learning_rate,
-            seconds,
-        })
+        Ok(trained)
     }
 
     /// Writes the artefact, the figures and the charts.
@@ -206,14 +227,17 @@ impl Run<'_> {
         prepared: &Prepared,
         tables: &Tables,
         head: &Graph,
-        ended: Ended,
+        mut ended: Ended,
+        tuned: Option<Tuned>,
         feature_seconds: f64,
     ) -> Result<Answer> {
         let Prepared { checked, dataset, weights, .. } = prepared;
         let recipe = checked.recipe();
         let classes = dataset.classes();
-        let validation = ended.validation.evaluation(classes)?;
-        let test = ended.test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
+        let Final { weights: own, layers, validation, test, stopped, about } =
+            Final::of(&mut ended, tuned);
+        let validation = validation.evaluation(classes)?;
+        let test = test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
         let artefact = Artefact {
             model: checked.model().name.into(),
             classes: classes.clone(),
@@ -231,16 +255,18 @@ impl Run<'_> {
             }),
         };
         let file = self.folder.file("model.safetensors");
-        artefact.save(&file, weights.source.as_ref(), &ended.weights)?;
+        let backbone = Layered { own: &layers, rest: weights.source.as_ref() };
+        artefact.save(&file, &backbone, &own)?;
         let evaluation = serde_json::json!({ "validation": validation, "test": test });
         write_json(&self.folder.file("evaluation.json"), &evaluation)?;
-        draw(&self.folder, recipe, &ended, test.as_ref().unwrap_or(&validation))?;
+        let shown = test.as_ref().unwrap_or(&validation);
+        draw(&self.folder, recipe, &ended, about.as_ref(), shown)?;
 
         let progress = self.session.progress();
-        if let Some(reason) = &ended.stopped {
+        if let Some(reason) = &stopped {
             progress.say(&reason.to_string());
         }
-        let stopped = Outcome::of(ended.stopped.as_ref());
+        let stopped = Outcome::of(stopped.as_ref());
         if stopped == Outcome::Interrupted {
             progress.say(&format!("{} can be resumed", self.folder.path().display()));
         }
@@ -268,6 +294,7 @@ impl Run<'_> {
             head_seconds: ended.seconds,
             total_seconds: self.start.elapsed().as_secs_f64(),
             parameters: Counted::of(checked.backbone(), head),
+            fine_tune: about,
             unreadable: tables.unreadable.clone(),
             remarks: tables.remarks.clone(),
             validation,
@@ -282,16 +309,127 @@ fn figure(evaluation: &Evaluation) -> Figure {
     Figure { pictures: n, accuracy, loss }
 }
 
-/// What a training came to.
-struct Ended {
-    weights: taper_graph::Weights,
-    validation: taper_metrics::Metrics,
-    test: Option<taper_metrics::Metrics>,
+/// What the training of the head came to.
+pub(crate) struct Ended {
+    pub(crate) weights: Weights,
+    pub(crate) validation: Metrics,
+    pub(crate) test: Option<Metrics>,
     epochs: u64,
     best_epoch: Option<u64>,
     stopped: Option<StopReason>,
     learning_rate: f64,
     seconds: f64,
+}
+
+impl Ended {
+    fn of<L>(trained: Trained<L>, val: &Table, test: &Table) -> Result<Self>
+    where
+        L: Learner<Validation = Table>,
+    {
+        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
+        Ok(Self {
+            weights: learner.weights()?,
+            validation: learner.measure(val)?,
+            test: if test.is_empty() { None } else { Some(learner.measure(test)?) },
+            epochs,
+            best_epoch,
+            stopped,
+            learning_rate,
+            seconds,
+        })
+    }
+}
+
+/// A head with its fresh weights, where only the second phase trains it.
+fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ended> {
+    let recipe = prepared.checked.recipe();
+    let settings = recipe.training().check()?;
+    let counts = tables.train.counts(prepared.dataset.classes().len());
+    let mut learner = HeadLearner::new(graph, &counts, &settings)?;
+    if recipe.fine_tune.as_ref().is_some_and(|own| own.zero_head) {
+        let mut weights = learner.weights()?;
+        let last = graph.parameters().into_iter().filter(|p| p.node == graph.output());
+        for tensor in last {
+            let zeros = vec![0.0; tensor.shape.iter().product()];
+            weights.insert(tensor.name, tensor.shape, zeros);
+        }
+        learner.set_weights(&weights)?;
+    }
+    let learning_rate = settings.settings().learning_rate;
+    let nothing = Trained {
+        learner,
+        epochs: 0,
+        best_epoch: None,
+        stopped: None,
+        learning_rate,
+        seconds: 0.0,
+    };
+    Ended::of(nothing, &tables.val, &tables.test)
+}
+
+/// What goes into the artefact.
+struct Final {
+    /// The head's.
+    weights: Weights,
+    /// The backbone's tensors that were trained.
+    layers: Weights,
+    validation: Metrics,
+    test: Option<Metrics>,
+    stopped: Option<StopReason>,
+    about: Option<FineTuned>,
+}
+
+impl Final {
+    fn of(head: &mut Ended, tuned: Option<Tuned>) -> Self {
+        match tuned {
+            Some(Tuned { head, layers, validation, test, stopped, about }) => {
+                Self { weights: head, layers, validation, test, stopped, about: Some(about) }
+            }
+            None => Self {
+                weights: std::mem::take(&mut head.weights),
+                layers: Weights::new(),
+                validation: head.validation.clone(),
+                test: head.test.take(),
+                stopped: head.stopped.clone(),
+                about: None,
+            },
+        }
+    }
+}
+
+/// One phase of a training.
+pub(crate) struct Phase<'a> {
+    pub(crate) recipe: &'a Recipe,
+    /// Where its files go.
+    pub(crate) folder: PathBuf,
+    pub(crate) learning_rate: LearningRate,
+    pub(crate) patience: Option<u32>,
+    pub(crate) min_delta: f64,
+    pub(crate) reduce_lr: Option<&'a ReduceLrOnPlateauConfig>,
+    /// Whether there is something to keep if not even one epoch ends well.
+    pub(crate) may_fail: bool,
+    /// The part that is trained, in words.
+    pub(crate) part: String,
+}
+
+impl<'a> Phase<'a> {
+    fn head(recipe: &'a Recipe, folder: &Path) -> Self {
+        Self {
+            recipe,
+            folder: folder.to_path_buf(),
+            learning_rate: recipe.learning_rate,
+            patience: recipe.patience,
+            min_delta: recipe.min_delta,
+            reduce_lr: recipe.reduce_lr.as_ref(),
+            may_fail: false,
+            part: format!("{} head", recipe.head),
+        }
+    }
+
+    /// The headline of its plots.
+    fn trained(&self) -> String {
+        format!("{} of {} on {}", self.part, self.recipe.model, data_name(&self.recipe.data))
+    }
 }
 
 /// The rows of an epoch that has views of its own.
@@ -316,7 +454,7 @@ fn fresh_views<'a>(
 }
 
 /// An interruption leaves a folder that can be resumed.
-fn resumable(error: Error, folder: &mut RunFolder) -> Error {
+pub(crate) fn resumable(error: Error, folder: &mut RunFolder) -> Error {
     match error {
         Error::Interrupted => {
             folder.keep();
@@ -328,50 +466,72 @@ fn resumable(error: Error, folder: &mut RunFolder) -> Error {
 
 /// The order matters: a checkpoint must include the state of the callbacks that stop training and
 /// keep weights.
-fn callbacks(recipe: &Recipe, folder: &RunFolder, own: OwnCallbacks) -> Result<Callbacks> {
+fn callbacks(phase: &Phase<'_>, own: OwnCallbacks) -> Result<(Callbacks, Range<usize>)> {
+    let Phase { recipe, folder, .. } = phase;
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));
     all.push(TerminateOnNan);
-    if let Some(patience) = recipe.patience {
+    if let Some(patience) = phase.patience {
         let config = EarlyStoppingConfig {
             monitor: "val_loss".into(),
             patience: u64::from(patience),
-            min_delta: recipe.min_delta,
+            min_delta: phase.min_delta,
             ..EarlyStoppingConfig::default()
         };
         all.push(EarlyStopping::new(config.check()?));
     }
-    if let Some(config) = &recipe.reduce_lr {
+    if let Some(config) = phase.reduce_lr {
         all.push(ReduceLrOnPlateau::new(config.clone().check()?));
     }
-    all.push(CsvHistory::new(folder.file("history.csv")));
-    all.push(JsonlHistory::new(folder.file("history.jsonl")));
+    all.push(CsvHistory::new(folder.join("history.csv")));
+    all.push(JsonlHistory::new(folder.join("history.jsonl")));
     if recipe.tensorboard {
-        all.push(TensorBoard::new(folder.path()));
+        all.push(TensorBoard::new(folder));
     }
+    let first = all.names().count();
+    let place = first..first + own.len();
     for callback in own {
         all.push_boxed(callback);
     }
     all.push(ModelCheckpoint::new(recipe.checkpoints.callback().check()?));
-    Ok(all)
+    Ok((all, place))
 }
 
 /// The charts: curves and confusion matrix.
 fn draw(
     folder: &RunFolder,
     recipe: &Recipe,
-    trained: &Ended,
+    head: &Ended,
+    tuned: Option<&FineTuned>,
     evaluation: &Evaluation,
 ) -> Result<()> {
-    let history = folder.file("history.csv");
-    if trained.epochs > 0 {
-        let text = std::fs::read_to_string(&history).map_err(Error::io("read", &history))?;
+    let read = |epochs: u64, path: PathBuf| match epochs {
+        0 => Ok(Vec::new()),
+        _ => {
+            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            Ok::<_, Error>(Curves::epochs_from_csv(&text)?)
+        }
+    };
+    let mut epochs = read(head.epochs, folder.file("history.csv"))?;
+    let mut marked = (head.best_epoch, head.stopped.is_some(), head.epochs);
+    if let Some(tuned) = tuned {
+        let path = folder.file(FINE_TUNE).join("history.csv");
+        let after = read(tuned.epochs, path)?;
+        epochs
+            .extend(after.into_iter().map(|e| EpochFigures { epoch: e.epoch + head.epochs, ..e }));
+        let stopped = tuned.stopped != Outcome::Completed;
+        let best = tuned.best_epoch.map(|epoch| epoch + head.epochs);
+        marked = (best, stopped, head.epochs + tuned.epochs);
+    }
+    let (best_epoch, stopped, last) = marked;
+    if !epochs.is_empty() {
         let curves = Curves {
             title: format!("{} on {}", recipe.model, data_name(&recipe.data)),
             subtitle: format!("{} head, seed {}", recipe.head, recipe.seed),
-            epochs: Curves::epochs_from_csv(&text)?,
-            best_epoch: trained.best_epoch,
-            stopped_epoch: trained.stopped.is_some().then(|| trained.epochs - 1),
+            epochs,
+            best_epoch,
+            stopped_epoch: (stopped && last > 0).then(|| last - 1),
+            phase_change: tuned.filter(|_| head.epochs > 0).map(|_| head.epochs),
         };
         curves.draw().save(folder.path(), "curves").map_err(taper_report::Error::from)?;
     }
@@ -380,9 +540,9 @@ fn draw(
     Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
 }
 
-pub(crate) fn write_finding(folder: &Path, recipe: &Recipe, found: &RangeTestResult) -> Result<()> {
+pub(crate) fn write_finding(folder: &Path, title: &str, found: &RangeTestResult) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     write_json(&folder.join("lr_find.json"), found)?;
-    let title = format!("{} head of {} on {}", recipe.head, recipe.model, data_name(&recipe.data));
-    let picture = found.plot(&title);
+    let picture = found.plot(title);
     Ok(picture.save(folder, "lr_find").map_err(taper_report::Error::from)?)
 }

@@ -35,10 +35,22 @@ impl Session {
         Self { watch: self.watch.muted(), cache: self.cache.clone() }
     }
 
+    /// The same without a cache, for a short rest of work that an interruption no longer stops.
+    #[must_use]
+    pub(crate) fn finishing(&self) -> Self {
+        Self { watch: self.watch.uninterrupted(), cache: None }
+    }
+
     /// The same for a part of a piece of work, which advances the whole.
     #[must_use]
     pub fn part(&self) -> Self {
         Self { watch: self.watch.part(), cache: self.cache.clone() }
+    }
+
+    /// The same without a cache.
+    #[must_use]
+    pub(crate) fn uncached(&self) -> Self {
+        Self { watch: self.watch.clone(), cache: None }
     }
 
     /// The cache of features, if there is one.

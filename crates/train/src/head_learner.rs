@@ -8,8 +8,8 @@ use taper_metrics::Metrics;
 use taper_optim::{Average, Loss, Optimizer, Targets};
 
 use crate::{
-    CheckedTraining, Learner, Result, RowBatch, RowBatches, Rows, State, StepContext, StepOutcome, Table,
-    Trained, Trainer, Watch, batches::batch_ranges,
+    CheckedTraining, Learner, Result, RowBatch, RowBatches, Rows, State, StepContext, StepOutcome,
+    Table, Trained, Trainer, Watch, batches::batch_ranges,
 };
 
 /// How many rows are evaluated together.

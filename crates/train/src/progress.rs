@@ -107,6 +107,12 @@ impl Watch {
         Self { progress: Arc::new(Quiet), ..self.clone() }
     }
 
+    /// The same, never interrupted.
+    #[must_use]
+    pub fn uninterrupted(&self) -> Self {
+        Self { progress: Arc::clone(&self.progress), interrupted: Arc::default() }
+    }
+
     /// The same for a part of a piece of work: it advances the whole, without a beginning and an
     /// end of its own.
     #[must_use]

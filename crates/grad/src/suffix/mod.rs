@@ -95,7 +95,17 @@ impl Suffix {
         let buffers = schedule.sizes.iter().map(|len| AlignedBuffer::new(len * batch)).collect();
         let network = graph.name().to_owned();
         let batch_norm = options.batch_norm;
-        Ok(Self { network, program, schedule, batch, batch_norm, rows: 0, kernels, buffers, memory })
+        Ok(Self {
+            network,
+            program,
+            schedule,
+            batch,
+            batch_norm,
+            rows: 0,
+            kernels,
+            buffers,
+            memory,
+        })
     }
 
     /// The tensors of these layers, with values from `weights`: those that are trained have

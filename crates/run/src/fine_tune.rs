@@ -1,0 +1,427 @@
+//! The second phase: layers of the network are trained too.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use taper_callbacks::StopReason;
+use taper_core::OutOfRange;
+use taper_data::Item;
+use taper_grad::{BatchNormMode, Boundary, Head, Suffix, SuffixOptions, layer_decay, layer_groups};
+use taper_graph::{Graph, WeightSource, Weights};
+use taper_metrics::Metrics;
+use taper_plan::Output;
+use taper_train::{
+    CheckedTraining, Learner, NetworkLearner, RowBatches, Rows, TrainedPart, Trainer, measure_head,
+};
+
+use crate::{
+    Error, FineTune, Outcome, OwnCallbacks, Recipe, Result, Session, extract,
+    maps::{Keep, MapMaker, Maps},
+    place::BackboneSpec,
+    prepare::{Prepared, views_of},
+    run::{Ended, Phase, Run},
+};
+
+/// The folder of the phase in the run's folder.
+pub(crate) const FINE_TUNE: &str = "fine-tune";
+
+/// What fine-tuning came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FineTuned {
+    /// The first layer that was trained.
+    pub from: String,
+    /// Parameters of the network that were trained, without its head.
+    pub trained_parameters: u64,
+    /// What was kept in memory for each picture: `maps`, `pixels`, or `nothing`.
+    pub kept: String,
+    /// Epochs that were finished.
+    pub epochs: u64,
+    /// The epoch (from 0) whose weights were kept; `null` if none was finished.
+    pub best_epoch: Option<u64>,
+    /// How the phase ended.
+    pub stopped: Outcome,
+    /// The optimizer's learning rate at the end.
+    pub learning_rate: f64,
+    /// Seconds for the phase.
+    pub seconds: f64,
+    /// Where the kept weights lie between those before the phase (0) and after it (1).
+    pub alpha: f64,
+    /// Figures on the validation pictures at each point in between that was tried.
+    pub tried: Vec<Tried>,
+    /// Accuracy on the validation pictures before the phase.
+    pub probe_val_accuracy: f64,
+    /// Loss on the validation pictures before the phase.
+    pub probe_val_loss: f64,
+    /// Accuracy on the test pictures before the phase. `null` if there are none.
+    pub probe_test_accuracy: Option<f64>,
+}
+
+/// Weights between those before and after fine-tuning, on the validation pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// 0 is before, 1 after.
+    pub alpha: f64,
+    /// The share that was right.
+    pub val_accuracy: f64,
+    /// The mean loss.
+    pub val_loss: f64,
+}
+
+/// The weights that the phase ends with, and what they were measured with.
+pub(crate) struct Tuned {
+    pub(crate) head: Weights,
+    /// The backbone's trained tensors, under their own names.
+    pub(crate) layers: Weights,
+    pub(crate) validation: Metrics,
+    pub(crate) test: Option<Metrics>,
+    pub(crate) stopped: Option<StopReason>,
+    pub(crate) about: FineTuned,
+}
+
+/// The backbone's weights: its own trained tensors before those that it began with.
+pub(crate) struct Layered<'a> {
+    pub(crate) own: &'a Weights,
+    pub(crate) rest: &'a dyn WeightSource,
+}
+
+impl WeightSource for Layered<'_> {
+    fn names(&self) -> Vec<&str> {
+        self.rest.names()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.own.shape(name).or_else(|| self.rest.shape(name))
+    }
+
+    fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {
+        self.own.values(name).or_else(|| self.rest.values(name))
+    }
+}
+
+/// A learner at the beginning of the phase, with its pictures.
+pub(crate) struct Start<'a> {
+    pub(crate) learner: NetworkLearner<Maps>,
+    pub(crate) batches: RowBatches<'a, Maps>,
+    pub(crate) val: Maps,
+    pub(crate) settings: CheckedTraining,
+    /// Parameters that are trained, without the head's.
+    trained: u64,
+    keep: Keep,
+}
+
+/// The settings of the phase for these data: rates of the layers' groups, and epochs for a number
+/// of steps.
+pub(crate) fn settings(
+    own: &FineTune,
+    recipe: &Recipe,
+    backbone: &Graph,
+    boundary: Boundary,
+    rows: usize,
+) -> Result<CheckedTraining> {
+    let mut training = own.training(recipe);
+    let groups = layer_groups(backbone, boundary).len().max(1);
+    let decay = match own.lowest_rate {
+        Some(lowest) => lowest.powf(1.0 / groups as f64),
+        None => own.layer_decay,
+    };
+    // Of several groups that fit, the last one counts: a recipe's own.
+    let mut by_layer = layer_decay(backbone, boundary, decay);
+    by_layer.append(&mut training.optimizer.groups);
+    training.optimizer.groups = by_layer;
+    if let Some(steps) = own.steps {
+        let per_epoch = rows.div_ceil(own.batch_size * own.accumulate).max(1) as u64;
+        training.epochs = u32::try_from(steps.div_ceil(per_epoch)).unwrap_or(u32::MAX);
+    }
+    Ok(training.check()?)
+}
+
+impl<'a> Start<'a> {
+    /// Makes everything ready.
+    pub(crate) fn new(
+        prepared: &'a Prepared,
+        boundary: Boundary,
+        (graph, weights): (&Graph, &Weights),
+        session: &Session,
+    ) -> Result<Self> {
+        let recipe = prepared.checked.recipe();
+        let own = recipe.fine_tune.clone().unwrap_or_default();
+        let backbone = prepared.checked.backbone();
+        let classes = prepared.dataset.classes().len();
+        let maker = Arc::new(MapMaker::new(prepared, session)?);
+        let items = Item::views(&prepared.splits.train, views_of(recipe, 0));
+        let val = Item::untouched(&prepared.splits.val);
+        let memory = own.cache_memory * f64::from(1u32 << 30);
+        // Views that are new in every epoch are read once: there is nothing to keep.
+        let (keep, keep_val) = if recipe.fresh_views {
+            (Keep::Nothing, maker.keep(val.len(), memory))
+        } else {
+            let keep = maker.keep(items.len() + val.len(), memory);
+            (keep, keep)
+        };
+        let settings = settings(&own, recipe, backbone, boundary, items.len())?;
+        let train = Arc::new(maker.maps(items, keep, session)?);
+        let val = maker.maps(val, keep_val, session)?;
+
+        let size = prepared.checked.preprocessing().size as usize;
+        let batch_norm = BatchNormMode::from(own.batch_norm);
+        let room = room(&own, backbone, boundary, size)?;
+        let part = TrainedPart {
+            backbone,
+            weights: prepared.weights.source.as_ref(),
+            boundary,
+            head: graph,
+            head_weights: weights,
+            size: [size; 2],
+            batch_norm,
+            room,
+        };
+        let mut counts = vec![0; classes];
+        train.labels().iter().for_each(|label| counts[*label as usize] += 1);
+        let learner = NetworkLearner::new(&part, &counts, &settings)?;
+        let parameters = learner.network().parameters().iter();
+        let trained = parameters
+            .filter(|p| p.name.starts_with("backbone."))
+            .map(|p| p.gradient.len() as u64)
+            .sum();
+        let mut batches = RowBatches::new(train, classes, &settings)?;
+        if recipe.fresh_views {
+            let session = session.muted();
+            batches = batches.fresh(move |epoch| {
+                let items = Item::views(&prepared.splits.train, views_of(recipe, epoch));
+                maker.maps(items, Keep::Nothing, &session).map_err(taper_train::Error::other)
+            });
+        }
+        Ok(Self { learner, batches, val, settings, trained, keep })
+    }
+}
+
+/// For how many pictures of a batch there is memory at a time.
+fn room(own: &FineTune, backbone: &Graph, boundary: Boundary, size: usize) -> Result<usize> {
+    let batch_norm = BatchNormMode::from(own.batch_norm);
+    let options = SuffixOptions { batch_norm, ..SuffixOptions::new([size; 2], 1) };
+    let bytes = Suffix::bytes_per_picture(backbone, boundary, &options)
+        .map_err(taper_train::Error::from)?;
+    let room = (own.memory * f64::from(1u32 << 30) / bytes.max(1) as f64) as usize;
+    if batch_norm == BatchNormMode::Trained && room < own.batch_size {
+        let remedy = format!(
+            "{} pictures at a time fit into {} GiB (`memory`), and statistics that are trained need the whole batch: use a smaller batch, more `memory`, or `batch_norm` frozen",
+            room, own.memory
+        );
+        return Err(OutOfRange::new("fine_tune.batch_size", own.batch_size, remedy).into());
+    }
+    Ok(room.max(1))
+}
+
+impl Run<'_> {
+    /// The second phase, from the weights that the head has.
+    pub(crate) fn fine_tune(
+        &mut self,
+        prepared: &Prepared,
+        graph: &Graph,
+        head: &Ended,
+        mut own_callbacks: OwnCallbacks,
+    ) -> Result<Tuned> {
+        let Some(boundary) = prepared.checked.boundary() else {
+            return Err(OutOfRange::new("fine_tune", "missing", "set `from`").into());
+        };
+        let recipe = prepared.checked.recipe();
+        let own = recipe.fine_tune.clone().unwrap_or_default();
+        let progress = self.session.progress();
+        let first = prepared.checked.backbone().nodes()[boundary.first].name.clone();
+        let start = std::time::Instant::now();
+        let begun = Start::new(prepared, boundary, (graph, &head.weights), self.session);
+        let begun = begun.map_err(|error| crate::run::resumable(error, &mut self.folder))?;
+        let Start { learner, batches, val, settings, trained, keep } = begun;
+        progress.say(&format!(
+            "fine-tuning from '{first}' on: {} parameters beside the head's, {}",
+            taper_graph::grouped(trained),
+            match keep {
+                Keep::Maps => "on maps that are computed once",
+                Keep::Pixels if boundary.cut == 0 => "on pictures kept in memory",
+                Keep::Pixels => "on pictures kept in memory: the frozen part runs in every epoch",
+                Keep::Nothing => "reading the pictures in every epoch",
+            }
+        ));
+        let before = learner.network().parameters().weights();
+        let folder = self.folder.file(FINE_TUNE);
+        std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+        let phase = Phase {
+            recipe,
+            folder,
+            learning_rate: own.learning_rate,
+            patience: own.patience,
+            min_delta: 0.0,
+            reduce_lr: None,
+            may_fail: true,
+            part: format!("layers from {first} on"),
+        };
+        let trainer = Trainer::new(learner, batches, &val, &settings)?;
+        let ended = self.learn(trainer, &phase, &mut own_callbacks)?;
+        let interrupted = ended.stopped == Some(StopReason::Interrupted);
+        let mut learner = ended.learner;
+        let after = learner.weights()?;
+        // Until the phase is over, the model is that of the head's training.
+        let trained_well = ended.best_epoch.is_some() && !interrupted;
+        let mut chosen = Chosen::all(&before, after, trained_well, &head.validation);
+        if own.interpolate && trained_well {
+            chosen.interpolate(&before, |weights| {
+                if self.session.interrupted() {
+                    return Err(Error::InterruptedRun { run: self.folder.path().into() });
+                }
+                Ok(learner.measure_with(weights, &val)?)
+            })?;
+        }
+        drop((learner, val));
+        let (layers, head_weights) = parts(&chosen.weights);
+        let (validation, test) = match interrupted {
+            true => (head.validation.clone(), head.test.clone()),
+            false => measure(prepared, graph, &layers, &head_weights, self.session)?,
+        };
+        if chosen.alpha < 1.0 && !interrupted {
+            progress.say(&format!(
+                "validation keeps {:.1} of the way from the head's training to the end of fine-tuning",
+                chosen.alpha
+            ));
+        }
+        let accuracy = |metrics: &Metrics| metrics.accuracy().unwrap_or(f64::NAN);
+        let about = FineTuned {
+            from: first,
+            trained_parameters: trained,
+            kept: match keep {
+                Keep::Maps => "maps",
+                Keep::Pixels => "pixels",
+                Keep::Nothing => "nothing",
+            }
+            .into(),
+            epochs: ended.epochs,
+            best_epoch: ended.best_epoch,
+            stopped: Outcome::of(ended.stopped.as_ref()),
+            learning_rate: ended.learning_rate,
+            seconds: start.elapsed().as_secs_f64(),
+            alpha: chosen.alpha,
+            tried: chosen.tried,
+            probe_val_accuracy: accuracy(&head.validation),
+            probe_val_loss: head.validation.loss().unwrap_or(f64::NAN),
+            probe_test_accuracy: head.test.as_ref().map(accuracy),
+        };
+        let stopped = ended.stopped;
+        Ok(Tuned { head: head_weights, layers, validation, test, stopped, about })
+    }
+}
+
+/// The weights that are kept.
+struct Chosen {
+    weights: Weights,
+    alpha: f64,
+    tried: Vec<Tried>,
+}
+
+impl Chosen {
+    /// Those after the phase, or those before it if no epoch ended well.
+    fn all(before: &Weights, after: Weights, trained: bool, probe: &Metrics) -> Self {
+        let tried = vec![Tried {
+            alpha: 0.0,
+            val_accuracy: probe.accuracy().unwrap_or(f64::NAN),
+            val_loss: probe.loss().unwrap_or(f64::NAN),
+        }];
+        match trained {
+            true => Self { weights: after, alpha: 1.0, tried },
+            false => Self { weights: before.clone(), alpha: 0.0, tried },
+        }
+    }
+
+    /// Tries tenths of the way from `before`. The highest accuracy on the validation pictures
+    /// counts; of equals, the one nearest to the weights before: without evidence for it, a network
+    /// should not move away from what it was pretrained for.
+    fn interpolate(
+        &mut self,
+        before: &Weights,
+        mut measure: impl FnMut(&Weights) -> Result<Metrics>,
+    ) -> Result<()> {
+        for tenth in 1..=10 {
+            let alpha = f64::from(tenth) / 10.0;
+            let metrics = measure(&between(before, &self.weights, alpha as f32))?;
+            self.tried.push(Tried {
+                alpha,
+                val_accuracy: metrics.accuracy().unwrap_or(f64::NAN),
+                val_loss: metrics.loss().unwrap_or(f64::NAN),
+            });
+        }
+        let mut best = self.tried[0];
+        for tried in &self.tried {
+            if tried.val_accuracy > best.val_accuracy {
+                best = *tried;
+            }
+        }
+        self.alpha = best.alpha;
+        self.weights = between(before, &self.weights, best.alpha as f32);
+        Ok(())
+    }
+}
+
+/// (1 − α) · before + α · after.
+fn between(before: &Weights, after: &Weights, alpha: f32) -> Weights {
+    let mut mixed = Weights::new();
+    for name in after.names() {
+        let (Some(shape), Some(b), Some(a)) =
+            (after.shape(name), before.values(name), after.values(name))
+        else {
+            continue;
+        };
+        let value = |(b, a): (&f32, &f32)| match alpha {
+            0.0 => *b,
+            1.0 => *a,
+            alpha => (1.0 - alpha) * b + alpha * a,
+        };
+        mixed.insert(name.to_owned(), shape.to_vec(), b.iter().zip(a.iter()).map(value).collect());
+    }
+    mixed
+}
+
+/// The backbone's tensors and the head's, under their own names.
+fn parts(weights: &Weights) -> (Weights, Weights) {
+    let (mut backbone, mut head) = (Weights::new(), Weights::new());
+    for name in weights.names() {
+        let (Some(shape), Some(values)) = (weights.shape(name), weights.values(name)) else {
+            continue;
+        };
+        let (own, part) = match name.strip_prefix("backbone.") {
+            Some(own) => (own, &mut backbone),
+            None => (name.strip_prefix("head.").unwrap_or(name), &mut head),
+        };
+        part.insert(own.to_owned(), shape.to_vec(), values.into_owned());
+    }
+    (backbone, head)
+}
+
+/// Figures of the finished classifier, computed as the artefact will be: with the frozen plan.
+fn measure(
+    prepared: &Prepared,
+    graph: &Graph,
+    layers: &Weights,
+    head: &Weights,
+    session: &Session,
+) -> Result<(Metrics, Option<Metrics>)> {
+    let weights = Layered { own: layers, rest: prepared.weights.source.as_ref() };
+    let spec = BackboneSpec {
+        graph: prepared.checked.backbone(),
+        weights: &weights,
+        preprocessing: *prepared.checked.preprocessing(),
+        output: Output::Features,
+        precision: prepared.precision,
+        kernels: prepared.checked.recipe().kernels,
+        identified: false,
+    };
+    let backbone = prepared.place.backbone(&spec)?;
+    let mut items = Item::untouched(&prepared.splits.val);
+    items.extend(Item::untouched(&prepared.splits.test));
+    let dataset = Arc::new(prepared.dataset.clone());
+    // What is trained is finished: this short rest is not interrupted.
+    let session = session.finishing();
+    let made = extract(backbone.as_ref(), &dataset, items, None, false, &session)?;
+    let mut val = made.table;
+    let test = val.split_off(prepared.splits.val.len());
+    let head = Head::loaded(graph, head)?;
+    let test = (!test.is_empty()).then(|| measure_head(&head, &test)).transpose()?;
+    Ok((measure_head(&head, &val)?, test))
+}
