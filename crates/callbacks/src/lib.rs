@@ -10,6 +10,7 @@ mod model_checkpoint;
 mod reduce_lr_on_plateau;
 mod tensorboard;
 mod terminate_on_nan;
+mod top_weights;
 
 pub use best_weights::{BestWeights, BestWeightsConfig, CheckedBestWeights};
 pub use callback::{Callback, Callbacks, FromFn, Request, from_fn};
@@ -24,3 +25,4 @@ pub use reduce_lr_on_plateau::{
 pub use taper_core::{Direction, Mode, Monitor};
 pub use tensorboard::TensorBoard;
 pub use terminate_on_nan::TerminateOnNan;
+pub use top_weights::TopWeights;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use taper_run::{Answer, CrossValidation, OutFolder, Outcome, OwnCallbacks, Resumed, Session};
+use taper_run::{
+    Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
+};
 
 use crate::{
     args::TrainArgs,
@@ -70,6 +72,28 @@ fn weights_of(answer: &Answer) -> String {
     }
 }
 
+/// What the second phase did, and what the first one had reached.
+fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
+    let best = tuned
+        .best_epoch
+        .map_or("no epoch ended well".into(), |e| format!("weights of epoch {}", e + 1));
+    let kept = match tuned.alpha {
+        1.0 => String::new(),
+        0.0 => ", none of which helped on the validation pictures: the head alone is kept".into(),
+        alpha => format!(", {alpha:.1} of the way from the head alone"),
+    };
+    answer_line(&format!(
+        "fine-tuned    {} epochs from {} on, {best}{kept}",
+        tuned.epochs, tuned.from
+    ))?;
+    let test = tuned.probe_test_accuracy;
+    let test = test.map_or(String::new(), |test| format!(", test accuracy {test:.4}"));
+    answer_line(&format!(
+        "before that   validation accuracy {:.4}, loss {:.4}{test}",
+        tuned.probe_val_accuracy, tuned.probe_val_loss
+    ))
+}
+
 fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
     if json {
         answer_json(answer)?;
@@ -103,6 +127,9 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
         Outcome::Interrupted => " (interrupted)",
     };
     answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?;
+    if let Some(tuned) = &t.fine_tune {
+        tuned_layers(tuned)?;
+    }
     answer_line(&format!(
         "validation    accuracy {:.4}, loss {:.4} ({} pictures: {})",
         t.val_accuracy, t.val_loss, t.validation.n, t.validated_on
@@ -119,8 +146,10 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
     };
     per_class(honest)?;
     confused(honest)?;
+    let rest = t.fine_tune.as_ref();
+    let rest = rest.map_or(String::new(), |own| format!(", fine-tuning {:.1} s", own.seconds));
     answer_line(&format!(
-        "time          {:.1} s: features {:.1} s, head {:.1} s",
+        "time          {:.1} s: features {:.1} s, head {:.1} s{rest}",
         t.total_seconds, t.feature_seconds, t.head_seconds
     ))?;
     answer_line(&format!("model         {}", Path::new(&t.run).join(MODEL).display()))

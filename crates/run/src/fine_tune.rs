@@ -48,6 +48,8 @@ pub struct FineTuned {
     pub alpha: f64,
     /// Figures on the validation pictures at each point in between that was tried.
     pub tried: Vec<Tried>,
+    /// The epochs (from 0) whose weights were averaged; empty without a soup.
+    pub soup: Vec<u64>,
     /// Accuracy on the validation pictures before the phase.
     pub probe_val_accuracy: f64,
     /// Loss on the validation pictures before the phase.
@@ -251,6 +253,7 @@ impl Run<'_> {
             learning_rate: own.learning_rate,
             patience: own.patience,
             min_delta: 0.0,
+            soup: own.soup.unwrap_or(0),
             reduce_lr: None,
             may_fail: true,
             part: format!("layers from {first} on"),
@@ -263,6 +266,9 @@ impl Run<'_> {
         // Until the phase is over, the model is that of the head's training.
         let trained_well = ended.best_epoch.is_some() && !interrupted;
         let mut chosen = Chosen::all(&before, after, trained_well, &head.validation);
+        if trained_well && own.soup.is_some() {
+            chosen.soup(ended.kept, |weights| Ok(learner.measure_with(weights, &val)?))?;
+        }
         if own.interpolate && trained_well {
             chosen.interpolate(&before, |weights| {
                 if self.session.interrupted() {
@@ -300,6 +306,7 @@ impl Run<'_> {
             seconds: start.elapsed().as_secs_f64(),
             alpha: chosen.alpha,
             tried: chosen.tried,
+            soup: chosen.soup,
             probe_val_accuracy: accuracy(&head.validation),
             probe_val_loss: head.validation.loss().unwrap_or(f64::NAN),
             probe_test_accuracy: head.test.as_ref().map(accuracy),
@@ -314,6 +321,7 @@ struct Chosen {
     weights: Weights,
     alpha: f64,
     tried: Vec<Tried>,
+    soup: Vec<u64>,
 }
 
 impl Chosen {
@@ -325,9 +333,46 @@ impl Chosen {
             val_loss: probe.loss().unwrap_or(f64::NAN),
         }];
         match trained {
-            true => Self { weights: after, alpha: 1.0, tried },
-            false => Self { weights: before.clone(), alpha: 0.0, tried },
+            true => Self { weights: after, alpha: 1.0, tried, soup: Vec::new() },
+            false => Self { weights: before.clone(), alpha: 0.0, tried, soup: Vec::new() },
         }
+    }
+
+    /// A greedy soup (Wortsman et al. 2022, "Model soups"): from the best epoch on, each further
+    /// one is averaged in if the validation accuracy does not fall, of equals if the loss does not
+    /// grow.
+    fn soup(
+        &mut self,
+        kept: Vec<(u64, Weights)>,
+        mut measure: impl FnMut(&Weights) -> Result<Metrics>,
+    ) -> Result<()> {
+        let figures = |metrics: &Metrics| {
+            (metrics.accuracy().unwrap_or(f64::NAN), metrics.loss().unwrap_or(f64::NAN))
+        };
+        let better = |(a, l): (f64, f64), (b, m): (f64, f64)| a > b || a == b && l <= m;
+        let mut all = Vec::new();
+        for (epoch, weights) in kept {
+            let found = figures(&measure(&weights)?);
+            all.push((epoch, weights, found));
+        }
+        // By loss, as the epochs were chosen; the best is what the phase ended with.
+        all.sort_by(|a, b| a.2.1.total_cmp(&b.2.1));
+        let mut best: Option<(f64, f64)> = None;
+        for (epoch, weights, found) in all {
+            let Some(figure) = best else {
+                (self.weights, best) = (weights, Some(found));
+                self.soup.push(epoch);
+                continue;
+            };
+            let share = 1.0 / (self.soup.len() + 1) as f32;
+            let mixed = between(&self.weights, &weights, share);
+            let found = figures(&measure(&mixed)?);
+            if better(found, figure) {
+                (self.weights, best) = (mixed, Some(found));
+                self.soup.push(epoch);
+            }
+        }
+        Ok(())
     }
 
     /// Tries tenths of the way from `before`. The highest accuracy on the validation pictures

@@ -8,7 +8,7 @@ use std::{
 use taper_callbacks::{
     BestWeights, BestWeightsConfig, Callback, Callbacks, CsvHistory, EarlyStopping,
     EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, ReduceLrOnPlateauConfig,
-    StopReason, TensorBoard, TerminateOnNan,
+    StopReason, TensorBoard, TerminateOnNan, TopWeights,
 };
 use taper_data::{Dataset, Item};
 use taper_graph::{Graph, Weights};
@@ -326,7 +326,8 @@ impl Ended {
     where
         L: Learner<Validation = Table>,
     {
-        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds } = trained;
+        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds, .. } =
+            trained;
         Ok(Self {
             weights: learner.weights()?,
             validation: learner.measure(val)?,
@@ -360,6 +361,7 @@ fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ende
         learner,
         epochs: 0,
         best_epoch: None,
+        kept: Vec::new(),
         stopped: None,
         learning_rate,
         seconds: 0.0,
@@ -405,6 +407,8 @@ pub(crate) struct Phase<'a> {
     pub(crate) learning_rate: LearningRate,
     pub(crate) patience: Option<u32>,
     pub(crate) min_delta: f64,
+    /// Of how many epochs the weights are kept beside the best one's.
+    pub(crate) soup: usize,
     pub(crate) reduce_lr: Option<&'a ReduceLrOnPlateauConfig>,
     /// Whether there is something to keep if not even one epoch ends well.
     pub(crate) may_fail: bool,
@@ -420,6 +424,7 @@ impl<'a> Phase<'a> {
             learning_rate: recipe.learning_rate,
             patience: recipe.patience,
             min_delta: recipe.min_delta,
+            soup: 0,
             reduce_lr: recipe.reduce_lr.as_ref(),
             may_fail: false,
             part: format!("{} head", recipe.head),
@@ -470,6 +475,9 @@ fn callbacks(phase: &Phase<'_>, own: OwnCallbacks) -> Result<(Callbacks, Range<u
     let Phase { recipe, folder, .. } = phase;
     let mut all = Callbacks::new();
     all.push(BestWeights::new(BestWeightsConfig::default().check()?));
+    for callback in TopWeights::of(phase.soup, &BestWeightsConfig::default())? {
+        all.push(callback);
+    }
     all.push(TerminateOnNan);
     if let Some(patience) = phase.patience {
         let config = EarlyStoppingConfig {

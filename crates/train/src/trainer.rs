@@ -56,6 +56,8 @@ pub struct Trained<L> {
     pub epochs: u64,
     /// The epoch that the weights are from; none if training ended inside the first.
     pub best_epoch: Option<u64>,
+    /// The copies of the weights that callbacks asked to keep, with their epochs, in order.
+    pub kept: Vec<(u64, Weights)>,
     /// Why training ended early, if it did.
     pub stopped: Option<StopReason>,
     /// The base learning rate at the end.
@@ -200,7 +202,11 @@ where
         let outcome = self.run(callbacks, watch);
         watch.progress().end();
         outcome?;
+        let mut kept: Vec<(u64, Weights)> = self.kept.into_values().collect();
+        kept.sort_by_key(|(epoch, _)| *epoch);
+        kept.dedup_by_key(|(epoch, _)| *epoch);
         Ok(Trained {
+            kept,
             learner: self.learner,
             epochs: self.epochs,
             best_epoch: self.restored,
