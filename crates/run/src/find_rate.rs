@@ -7,9 +7,10 @@ use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 
 use crate::{
     CheckedRecipe, OutFolder, Recipe, Result, Session, data_name, early,
+    fine_tune::Start,
     place::Place,
     prepare::{Prepared, Tables},
-    run::write_finding,
+    run::{head_alone, write_finding},
 };
 
 /// The result of a search for a learning rate: the answer of `taper lr-find`.
@@ -62,7 +63,11 @@ pub fn find_rate(
     let start = std::time::Instant::now();
     let found = sweep(&prepared, &tables, session)?;
     let seconds = start.elapsed().as_secs_f64();
-    let title = format!("{} head of {} on {}", recipe.head, recipe.model, data_name(&recipe.data));
+    let on = format!("{} on {}", recipe.model, data_name(&recipe.data));
+    let title = match &recipe.fine_tune {
+        Some(own) if recipe.trains_network() => format!("fine-tuning ({}) of {on}", own.from),
+        _ => format!("{} head of {on}", recipe.head),
+    };
     let (out, ()) = out.make(|folder| write_finding(folder, &title, &found))?;
     Ok(FoundRate {
         suggestions: found.suggestions,
@@ -84,6 +89,13 @@ fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<Rang
     let recipe = prepared.checked.recipe();
     let classes = prepared.dataset.classes().len();
     let graph = recipe.head_graph(prepared.backbone.width(), classes);
+    if let Some(boundary) = prepared.checked.boundary() {
+        // The rate of fine-tuning is looked for where it begins: after the head's training.
+        let head = head_alone(prepared, &graph, tables, session)?;
+        let start = Start::new(prepared, boundary, (&graph, &head), session)?;
+        let Start { learner, batches, val, settings, .. } = start;
+        return find(Trainer::new(learner, batches, &val, &settings)?, recipe, session);
+    }
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(classes);
     let batches = RowBatches::new(Arc::clone(&tables.train), classes, &settings)?;

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use taper_callbacks::StopReason;
+use taper_callbacks::{Every, StopReason};
 use taper_core::OutOfRange;
 use taper_data::Item;
 use taper_grad::{BatchNormMode, Boundary, Head, Suffix, SuffixOptions, layer_decay, layer_groups};
@@ -15,7 +15,7 @@ use taper_train::{
 };
 
 use crate::{
-    Error, FineTune, Outcome, OwnCallbacks, Recipe, Result, Session, extract,
+    CheckpointSettings, Error, FineTune, Outcome, OwnCallbacks, Recipe, Result, Session, extract,
     maps::{Keep, MapMaker, Maps},
     place::BackboneSpec,
     prepare::{Prepared, views_of},
@@ -254,6 +254,13 @@ impl Run<'_> {
             patience: own.patience,
             min_delta: 0.0,
             soup: own.soup.unwrap_or(0),
+            // An epoch of a network takes longer than one of a head.
+            checkpoints: match recipe.checkpoints.every {
+                Every::Steps(_) => recipe.checkpoints,
+                Every::Epochs(_) => {
+                    CheckpointSettings { every: Every::Epochs(1), ..recipe.checkpoints }
+                }
+            },
             reduce_lr: None,
             may_fail: true,
             part: format!("layers from {first} on"),

@@ -8,6 +8,7 @@ use crate::{
     Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session, check_present,
     cross_validation::go_on,
     data_record::DataRecord,
+    fine_tune::FINE_TUNE,
     open_data_with,
     prepare::Prepared,
     run::{RESULT, Run},
@@ -154,6 +155,9 @@ fn prolong(folder: &RunFolder, before: &Recipe, now: &Recipe, session: &Session)
     } else {
         progress.say(&format!("the run goes on from {from} to {to} epochs"));
     }
+    // What came after the head began with another head.
+    let tuned = folder.file(FINE_TUNE);
+    remove(fs::remove_dir_all(&tuned), &tuned)?;
     // From here on the run counts as interrupted.
     remove(fs::remove_file(folder.file(RESULT)), &folder.file(RESULT))
 }

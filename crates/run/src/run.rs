@@ -21,8 +21,8 @@ use taper_train::{
 };
 
 use crate::{
-    Answer, CheckedRecipe, Counted, Error, FineTuned, LearningRate, OutFolder, Outcome, Recipe,
-    Result, Session, data_name,
+    Answer, CheckedRecipe, CheckpointSettings, Counted, Error, FineTuned, LearningRate, OutFolder,
+    Outcome, Recipe, Result, Session, data_name,
     data_record::DataRecord,
     early, extract,
     file::write_json,
@@ -341,6 +341,27 @@ impl Ended {
     }
 }
 
+/// The weights of the head alone, trained as the recipe says, without a run folder that stays.
+pub(crate) fn head_alone(
+    prepared: &Prepared,
+    graph: &Graph,
+    tables: &Tables,
+    session: &Session,
+) -> Result<Weights> {
+    let recipe = prepared.checked.recipe();
+    if recipe.epochs == 0 {
+        return Ok(untrained(prepared, graph, tables)?.weights);
+    }
+    let place = tempfile::tempdir().map_err(Error::io("make", std::env::temp_dir()))?;
+    let folder = RunFolder::create(&place.path().join("head").into(), recipe, None)?;
+    let mut run = Run { folder, start: Instant::now(), session };
+    let trained = run.train_head(prepared, graph, tables, &mut OwnCallbacks::new())?;
+    match trained.stopped {
+        Some(StopReason::Interrupted) => Err(Error::Interrupted),
+        _ => Ok(trained.weights),
+    }
+}
+
 /// A head with its fresh weights, where only the second phase trains it.
 fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ended> {
     let recipe = prepared.checked.recipe();
@@ -409,6 +430,7 @@ pub(crate) struct Phase<'a> {
     pub(crate) min_delta: f64,
     /// Of how many epochs the weights are kept beside the best one's.
     pub(crate) soup: usize,
+    pub(crate) checkpoints: CheckpointSettings,
     pub(crate) reduce_lr: Option<&'a ReduceLrOnPlateauConfig>,
     /// Whether there is something to keep if not even one epoch ends well.
     pub(crate) may_fail: bool,
@@ -425,6 +447,7 @@ impl<'a> Phase<'a> {
             patience: recipe.patience,
             min_delta: recipe.min_delta,
             soup: 0,
+            checkpoints: recipe.checkpoints,
             reduce_lr: recipe.reduce_lr.as_ref(),
             may_fail: false,
             part: format!("{} head", recipe.head),
@@ -501,7 +524,7 @@ fn callbacks(phase: &Phase<'_>, own: OwnCallbacks) -> Result<(Callbacks, Range<u
     for callback in own {
         all.push_boxed(callback);
     }
-    all.push(ModelCheckpoint::new(recipe.checkpoints.callback().check()?));
+    all.push(ModelCheckpoint::new(phase.checkpoints.callback().check()?));
     Ok((all, place))
 }
 

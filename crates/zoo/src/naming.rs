@@ -18,6 +18,9 @@ use crate::Result;
 /// others.
 const PREFIXES: [&str; 6] = ["", "module.", "model.", "backbone.", "module.model.", "encoder."];
 
+/// The key under which a trained classifier is described in its file (`taper_model::Artefact`).
+const CLASSIFIER: &str = "taper";
+
 /// A file, seen through a network's own names and shapes of tensors.
 pub(crate) struct Renamed {
     file: WeightFile,
@@ -96,7 +99,11 @@ fn look_up(file: &WeightFile, graph: &Graph) -> BTreeMap<String, Found> {
 fn left_over(file: &WeightFile, tensors: &BTreeMap<String, Found>) -> Vec<String> {
     let used: std::collections::BTreeSet<&str> =
         tensors.values().flat_map(|found| &found.sources).map(String::as_str).collect();
-    let unexpected = file.names().into_iter().filter(|name| !used.contains(name));
+    // A trained classifier of Taper's own: its head belongs to other classes.
+    let classifier = file.metadata().contains_key(CLASSIFIER);
+    let own_head = |name: &str| classifier && name.starts_with("head.");
+    let unexpected =
+        file.names().into_iter().filter(|name| !used.contains(name) && !own_head(name));
     unexpected.map(str::to_owned).collect()
 }
 

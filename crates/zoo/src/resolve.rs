@@ -19,7 +19,8 @@ pub enum WeightsChoice {
     #[default]
     Pretrained,
     /// A file: safetensors (also in several files with an index) or a torch checkpoint, with the
-    /// names of timm, torchvision or, for VGG, Keras.
+    /// names of timm, torchvision or, for VGG, Keras; or a trained classifier of Taper's, also by
+    /// its run's folder.
     File(PathBuf),
     /// Untrained weights from a fixed formula: for benchmarks only.
     Random,
@@ -101,7 +102,9 @@ pub fn resolve_with(
     let (file, origin) = match choice {
         WeightsChoice::Random => return Ok(random(model)),
         WeightsChoice::File(path) => {
-            let file = WeightFile::open(path)?;
+            // The folder of a run stands for the model in it.
+            let model = path.join("model.safetensors");
+            let file = WeightFile::open(if model.is_file() { &model } else { path })?;
             let origin = file.name().to_owned();
             (file, origin)
         }

@@ -116,12 +116,12 @@ impl Conv {
             )
             .map_err(failed)?;
         conv.set_group_count(number(self.groups)).map_err(failed)?;
-        // As PyTorch asks for it (aten/src/ATen/cudnn/Descriptors.h): the default lets f32 be
-        // rounded to TF32.
+        // The default lets f32 be rounded to TF32, and computes bf16 without tensor cores: on an
+        // H200 at a fourteenth of the speed for VGG-16.
         let math = match maps.dtype() {
             DType::F32 if !self.tf32 => Math::CUDNN_FMA_MATH,
-            DType::F16 => Math::CUDNN_TENSOR_OP_MATH,
-            _ => Math::CUDNN_DEFAULT_MATH,
+            DType::F32 => Math::CUDNN_DEFAULT_MATH,
+            _ => Math::CUDNN_TENSOR_OP_MATH,
         };
         conv.set_math_type(math).map_err(failed)?;
         let format = Format::CUDNN_TENSOR_NHWC;

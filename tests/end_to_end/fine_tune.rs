@@ -1,0 +1,317 @@
+//! Training the layers of a network after its head.
+
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::support::{Ran, pictures, run, taper, varied};
+
+/// The last stage of EfficientNet-Lite0 after a short training of its head.
+const STAGE: [&str; 20] = [
+    "train",
+    "--data",
+    "data",
+    "--size",
+    "64",
+    "--epochs",
+    "3",
+    "--head",
+    "linear",
+    "--batch-size",
+    "8",
+    "--unfreeze",
+    "blocks.6",
+    "--fine-tune-epochs",
+    "3",
+    "--fine-tune-batch",
+    "8",
+    "--out",
+    "run",
+    "--json",
+];
+
+fn stage(others: &[&str]) -> Vec<String> {
+    // Switches last: the others come in pairs.
+    let pairs = varied(&STAGE[..19], others);
+    pairs.into_iter().chain(["--json"]).map(str::to_owned).collect()
+}
+
+fn trained(here: &Path, others: &[&str]) -> Value {
+    let arguments = stage(others);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(here, &arguments).expect(0).json()
+}
+
+/// The tensors of a model, without its description.
+fn tensors(model: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(model).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<(String, Vec<u8>)> =
+        file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+fn same(here: &Path, a: &str, b: &str) {
+    for file in ["history.csv", "fine-tune/history.csv", "fine-tune/history.jsonl"] {
+        let read = |run: &str| fs::read(here.join(run).join(file)).unwrap();
+        assert!(read(a) == read(b), "{file} of {b} differs");
+    }
+    let model = |run: &str| tensors(&here.join(run).join("model.safetensors"));
+    assert!(model(a) == model(b), "the weights of {b} differ");
+}
+
+#[test]
+fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
+    let folder = pictures();
+    let here = folder.path();
+    let answer = trained(here, &["--fine-tune-rate", "0.003"]);
+    let tuned = &answer["fine_tune"];
+    assert_eq!(tuned["from"], "blocks.6.0.conv_pw", "{tuned}");
+    assert_eq!(tuned["epochs"], 3);
+    assert_eq!(tuned["kept"], "maps");
+    assert_eq!(tuned["tried"].as_array().unwrap().len(), 11);
+    assert_eq!(answer["epochs"], 3);
+    for file in ["history.csv", "fine-tune/history.csv", "fine-tune/history.jsonl", "curves.png"] {
+        assert!(here.join("run").join(file).is_file(), "{file}");
+    }
+    let lines = |file: &str| fs::read_to_string(here.join("run").join(file)).unwrap();
+    assert_eq!(lines("history.csv").lines().count(), 4);
+    assert_eq!(lines("fine-tune/history.csv").lines().count(), 4);
+
+    // Its own layers are in the model, and what lies below them is as it was.
+    run(
+        here,
+        &[
+            "train",
+            "--data",
+            "data",
+            "--size",
+            "64",
+            "--epochs",
+            "3",
+            "--head",
+            "linear",
+            "--batch-size",
+            "8",
+            "--out",
+            "head",
+        ],
+    )
+    .expect(0);
+    let (own, frozen) = (here.join("run/model.safetensors"), here.join("head/model.safetensors"));
+    let differ: Vec<String> = tensors(&own)
+        .into_iter()
+        .zip(tensors(&frozen))
+        .filter(|(own, frozen)| own.1 != frozen.1)
+        .map(|(own, _)| own.0)
+        .collect();
+    if tuned["alpha"] != 0.0 {
+        assert!(differ.iter().any(|name| name == "backbone.conv_head.weight"), "{differ:?}");
+    }
+    let above = |name: &str| {
+        ["backbone.blocks.6.", "backbone.conv_head.", "backbone.bn2.", "head."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    assert!(differ.iter().all(|name| above(name)), "{differ:?}");
+
+    // It is evaluated to the same figures, predicts, and describes itself.
+    let model = own.to_str().unwrap();
+    let evaluated = run(here, &["evaluate", model, "--data", "data", "--json"]).expect(0).json();
+    assert_eq!(evaluated["evaluation"]["accuracy"], answer["test"]["accuracy"], "{evaluated}");
+    run(here, &["predict", model, "data/test/red/00.jpg"]).expect(0);
+    run(here, &["info", model]).expect(0);
+
+    // And is where further training begins.
+    let arguments = ["--weights", "run", "--out", "again", "--unfreeze", "last:2"];
+    let again = trained(here, &arguments);
+    assert!(again["weights"].as_str().unwrap().contains("model.safetensors"), "{again}");
+    assert_eq!(again["fine_tune"]["from"], "blocks.6.0.conv_pwl");
+}
+
+#[test]
+fn maps_that_are_kept_or_made_again_and_any_threads_give_the_same_bytes() {
+    let folder = pictures();
+    let here = folder.path();
+    trained(here, &["--out", "kept"]);
+    let recipe = fs::read_to_string(here.join("kept/recipe.toml")).unwrap();
+    let without = recipe.replace("cache_memory = 4.0", "cache_memory = 0.0");
+    assert_ne!(recipe, without);
+    fs::write(here.join("without.toml"), without).unwrap();
+    let answer = run(here, &["train", "without.toml", "--out", "made", "--json"]).expect(0).json();
+    assert_eq!(answer["fine_tune"]["kept"], "nothing", "{answer}");
+    same(here, "kept", "made");
+    for threads in ["1", "3", "8"] {
+        let name = format!("threads{threads}");
+        let mut command = taper(here);
+        command.args(stage(&["--out", &name])).env("RAYON_NUM_THREADS", threads);
+        Ran::of(command.output().unwrap()).expect(0);
+        same(here, "kept", &name);
+    }
+    // Half precision is rounded the same way in both.
+    trained(here, &["--out", "half", "--cache-precision", "f16"]);
+    let recipe = fs::read_to_string(here.join("half/recipe.toml")).unwrap();
+    let without = recipe.replace("cache_memory = 4.0", "cache_memory = 0.0");
+    fs::write(here.join("half.toml"), without).unwrap();
+    run(here, &["train", "half.toml", "--out", "half-made"]).expect(0);
+    same(here, "half", "half-made");
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_in_either_phase_a_run_goes_on_to_the_same_bytes() {
+    let folder = pictures();
+    let here = folder.path();
+    let all = ["--views", "2", "--ema", "0.9", "--unfreeze", "all", "--batch-norm", "train"];
+    let with = |out: &'static str| stage(&[&all[..], &["--out", out]].concat());
+    let start = Instant::now();
+    let whole = Ran::of(taper(here).args(with("whole")).output().unwrap()).expect(0).json();
+    let time = start.elapsed();
+    assert_eq!(whole["fine_tune"]["kept"], "pixels");
+    let mut kills = 0;
+    for (name, share) in [("early", 0.35), ("late", 0.7), ("last", 0.85)] {
+        let mut child = taper(here)
+            .args(with(name))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(time.mul_f64(share));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+        if here.join(name).exists() {
+            run(here, &["train", "--resume", name]).expect(0);
+        } else {
+            run(here, &with(name).iter().map(String::as_str).collect::<Vec<_>>()).expect(0);
+        }
+        same(here, "whole", name);
+    }
+    assert!(kills > 0, "every run was faster than {time:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_fine_tuning_leaves_the_heads_model_and_can_go_on() {
+    let folder = pictures();
+    let here = folder.path();
+    let long = ["--unfreeze", "all", "--fine-tune-epochs", "400", "--fine-tune-patience", "400"];
+    let child = taper(here)
+        .args(stage(&long))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let there = here.join("run/fine-tune/checkpoints");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !there.exists() {
+        assert!(Instant::now() < deadline, "{} does not appear", there.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap()).expect(130);
+    assert!(ran.stderr.contains("--resume run"), "{}", ran.stderr);
+    run(here, &["predict", "run", "data/test/red/00.jpg"]).expect(0);
+    let result = fs::read_to_string(here.join("run/result.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!(result["stopped"], "interrupted");
+    assert_eq!(result["fine_tune"]["alpha"], 0.0);
+}
+
+#[test]
+fn every_kind_of_network_and_view_can_be_tuned() {
+    let folder = pictures();
+    let here = folder.path();
+    let random = ["--weights", "random", "--fine-tune-epochs", "1", "--epochs", "1"];
+    for (model, from) in [
+        ("resnet18", "layer4"),
+        ("mobilenetv2", "last:3"),
+        ("convnext-atto", "stages.3"),
+        ("vit-tiny", "blocks.11"),
+    ] {
+        let name = format!("{model}-run");
+        let size = if model == "vit-tiny" { "224" } else { "64" };
+        let own = ["--model", model, "--unfreeze", from, "--out", &name, "--size", size];
+        let answer = trained(here, &[&random[..], &own[..]].concat());
+        assert_eq!(answer["fine_tune"]["epochs"], 1, "{model}");
+        run(here, &["evaluate", &name, "--data", "data"]).expect(0);
+    }
+    // New views in every epoch, mixed, with accumulation.
+    let mixed = ["--mix", "mixup", "--views", "2", "--augment", "standard", "--out", "mixed"];
+    trained(here, &mixed);
+    let fresh = stage(&["--augment", "standard", "--mix", "cutmix", "--out", "fresh"]);
+    let mut fresh: Vec<&str> = fresh.iter().map(String::as_str).collect();
+    fresh.push("--fresh-views");
+    let answer = run(here, &fresh).expect(0).json();
+    assert_eq!(answer["fine_tune"]["kept"], "nothing");
+}
+
+#[test]
+fn named_recipes_are_printed_and_run() {
+    let folder = pictures();
+    let here = folder.path();
+    let listed = run(here, &["recipes"]).expect(0).stdout;
+    let few = ["--data", "data", "--size", "32"];
+    for name in ["lp-ft", "fastai", "bit", "keras", "autogluon"] {
+        assert!(listed.contains(name), "{listed}");
+        let printed = run(here, &["recipes", name]).expect(0).stdout;
+        let file = format!("{name}.toml");
+        fs::write(here.join(&file), &printed).unwrap();
+        let mut short = vec!["train", "--recipe", name, "--out", name];
+        short.extend(few);
+        short.extend(["--fine-tune-epochs", "2", "--fine-tune-batch", "8", "--json"]);
+        if name == "bit" {
+            // Its schedule is counted in steps.
+            let text = printed.replace("{ steps = 100 }", "{ steps = 1 }");
+            fs::write(here.join(&file), text).unwrap();
+            short.splice(1..3, [file.as_str()]);
+        }
+        let answer = run(here, &short).expect(0).json();
+        assert_eq!(answer["fine_tune"]["epochs"], 2, "{name}: {answer}");
+    }
+    run(here, &["recipes", "lpft"]).complains(2, &["'lpft'", "lp-ft, fastai"]);
+}
+
+#[test]
+fn the_finder_searches_where_fine_tuning_begins() {
+    let folder = pictures();
+    let here = folder.path();
+    let mut arguments = vec!["lr-find", "--data", "data", "--size", "32", "--head", "linear"];
+    arguments.extend(["--unfreeze", "blocks.6", "--batch-size", "8", "--steps", "26"]);
+    arguments.extend(["--start", "1e-5", "--end", "1", "--out", "found", "--json"]);
+    let found = run(here, &arguments).expect(0).json();
+    assert!(found["chosen"].as_f64().unwrap() > 0.0);
+    let automatic = trained(here, &["--fine-tune-rate", "auto", "--fine-tune-epochs", "1"]);
+    assert!(here.join("run/fine-tune/lr_find.png").is_file());
+    assert_ne!(automatic["fine_tune"]["learning_rate"], 3e-4);
+}
+
+#[test]
+fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
+    let folder = pictures();
+    let here = folder.path();
+    let complain = |others: &[&str], words: &[&str]| {
+        let arguments = stage(others);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(here, &arguments).complains(2, words);
+        assert!(!here.join("run").exists());
+    };
+    complain(&["--unfreeze", "block.6"], &["block.6", "blocks.6"]);
+    complain(&["--unfreeze", "last:99"], &["99", "layers with weights"]);
+    complain(&["--layer-decay", "0"], &["--layer-decay is 0"]);
+    complain(&["--fine-tune-epochs", "0"], &["--fine-tune-epochs is 0"]);
+    complain(&["--fine-tune-batch", "0"], &["--fine-tune-batch is 0"]);
+    complain(&["--precision", "bf16"], &["--precision is bf16", "f32"]);
+    let head = ["train", "--data", "data", "--layer-decay", "0.5"];
+    run(here, &head).complains(2, &["--layer-decay is 0.5", "--unfreeze"]);
+}
