@@ -31,6 +31,8 @@ pub(crate) struct HeadLayers {
     rows: usize,
     /// The gradient being propagated, and the buffer for the next one.
     gradients: [Vec<f32>; 2],
+    /// Whether BatchNorm keeps its running statistics and normalises with them.
+    frozen: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -221,7 +223,14 @@ impl HeadLayers {
             layers,
             rows: 0,
             gradients: Default::default(),
+            frozen: false,
         })
+    }
+
+    /// The same, with BatchNorm that keeps its running statistics and normalises with them.
+    #[cfg(feature = "network")]
+    pub(crate) fn with_frozen_statistics(self, frozen: bool) -> Self {
+        Self { frozen, ..self }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -253,6 +262,12 @@ impl HeadLayers {
                     let bias = bias.map(|b| parameters[b].values.as_slice());
                     let weight = &parameters[*weight].values;
                     layer::linear(x, weight, bias, [n, *inputs, layer.width], y)?;
+                }
+                Kind::BatchNorm { scale, eps, batch, .. } if self.frozen => {
+                    let [scale, bias, mean, variance] =
+                        [0, 1, 2, 3].map(|i| parameters[*scale + i].values.as_slice());
+                    let running = (mean, variance);
+                    layer::batch_norm_frozen(x, (scale, bias), running, *eps, batch, y);
                 }
                 Kind::BatchNorm { scale, eps, momentum, unbiased, batch } => {
                     if n < 2 {
@@ -345,7 +360,8 @@ impl HeadLayers {
                 Kind::BatchNorm { scale, batch, .. } => {
                     let (s, rest) = parameters[*scale..].split_at_mut(1);
                     let gradients = (s[0].gradient.as_mut_slice(), rest[0].gradient.as_mut_slice());
-                    layer::batch_norm_backward(x, &d_y, batch, gradients, into, add);
+                    let statistics = (&*batch, self.frozen);
+                    layer::batch_norm_backward(x, &d_y, statistics, gradients, into, add);
                 }
                 Kind::Relu { limit } => {
                     if let Some(d_x) = into {
@@ -419,5 +435,80 @@ impl HeadLayers {
         }
         out.copy_from_slice(&x);
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "network"))]
+mod tests {
+    use taper_core::random::Purpose;
+    use taper_graph::{Weights, heads};
+
+    use super::*;
+
+    /// The tutorial's head without dropout, whose running statistics are not those of the rows.
+    fn frozen() -> (HeadLayers, Parameters, Vec<f32>) {
+        let graph = heads::with_dropout(&heads::tutorial(6, 3), 0.0);
+        let weights = Weights::seeded(&graph);
+        let parameters = Head::loaded(&graph, &weights).unwrap().parameters;
+        let rows = (0..5 * 6).map(|i| ((i * 7 % 11) as f32 - 4.0) / 5.0).collect();
+        (HeadLayers::new(&graph).unwrap().with_frozen_statistics(true), parameters, rows)
+    }
+
+    #[test]
+    fn with_frozen_statistics_a_pass_is_an_evaluation_and_moves_nothing() {
+        let (mut layers, mut parameters, rows) = frozen();
+        let before = parameters.weights();
+        let key = Key::new(0, Purpose::new("test/dropout"));
+        let fill = |x: &mut [f32]| x.copy_from_slice(&rows);
+        let logits = layers.forward(&mut parameters, 5, fill, key, 0).unwrap().to_vec();
+        let mut evaluated = vec![0.0; 15];
+        layers.evaluate(&parameters, &rows, &mut evaluated).unwrap();
+        assert!(logits.iter().zip(&evaluated).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert_eq!(parameters.weights(), before);
+        // One row at a time is allowed, and gives the same.
+        let fill = |x: &mut [f32]| x.copy_from_slice(&rows[..6]);
+        let one = layers.forward(&mut parameters, 1, fill, key, 0).unwrap();
+        assert!(one.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn gradients_with_frozen_statistics_are_those_of_finite_differences() {
+        let (mut layers, mut parameters, rows) = frozen();
+        let key = Key::new(0, Purpose::new("test/dropout"));
+        let slope: Vec<f32> = (0..15).map(|i| ((i * 5 % 7) as f32 - 3.0) / 4.0).collect();
+        let fill = |x: &mut [f32]| x.copy_from_slice(&rows);
+        layers.forward(&mut parameters, 5, fill, key, 0).unwrap();
+        let d_rows = layers.backward(&mut parameters, &slope, false, true).unwrap().to_vec();
+        let loss = |layers: &HeadLayers, parameters: &[Parameter], rows: &[f32]| {
+            let mut logits = vec![0.0; 15];
+            layers.evaluate(parameters, rows, &mut logits).unwrap();
+            logits.iter().zip(&slope).map(|(y, s)| f64::from(y * s)).sum::<f64>()
+        };
+        let h = 1e-3_f32;
+        let close = |found: f32, up: f64, down: f64, what: &str| {
+            let expected = (up - down) / f64::from(2.0 * h);
+            assert!((f64::from(found) - expected).abs() < 5e-3, "{what}: {found} {expected}");
+        };
+        for at in 0..rows.len() {
+            let mut moved = rows.clone();
+            moved[at] += h;
+            let up = loss(&layers, &parameters, &moved);
+            moved[at] -= 2.0 * h;
+            close(d_rows[at], up, loss(&layers, &parameters, &moved), &format!("row {at}"));
+        }
+        for index in 0..parameters.len() {
+            if parameters[index].gradient.is_empty() || parameters[index].values.len() > 20 {
+                continue;
+            }
+            for at in 0..parameters[index].values.len() {
+                let found = parameters[index].gradient[at];
+                parameters[index].values[at] += h;
+                let up = loss(&layers, &parameters, &rows);
+                parameters[index].values[at] -= 2.0 * h;
+                let down = loss(&layers, &parameters, &rows);
+                parameters[index].values[at] += h;
+                close(found, up, down, &parameters[index].name.clone());
+            }
+        }
     }
 }

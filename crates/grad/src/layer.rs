@@ -124,6 +124,30 @@ pub(crate) fn batch_norm(
     affine(x, &s.factor, &s.shift, y);
 }
 
+/// The same with a running mean and variance instead of the batch's own.
+pub(crate) fn batch_norm_frozen(
+    x: &[f32],
+    (scale, bias): (&[f32], &[f32]),
+    (mean, variance): (&[f32], &[f32]),
+    eps: f64,
+    s: &mut BatchStatistics,
+    y: &mut [f32],
+) {
+    s.mean.clear();
+    s.mean.extend_from_slice(mean);
+    s.variance.clear();
+    s.variance.extend_from_slice(variance);
+    for v in [&mut s.inverse, &mut s.factor, &mut s.shift] {
+        v.resize(scale.len(), 0.0);
+    }
+    for c in 0..scale.len() {
+        s.inverse[c] = 1.0 / (variance[c] + eps as f32).sqrt();
+        s.factor[c] = s.inverse[c] * scale[c];
+        s.shift[c] = bias[c] - mean[c] * s.factor[c];
+    }
+    affine(x, &s.factor, &s.shift, y);
+}
+
 /// y ← x · factor + shift, column by column.
 pub(crate) fn affine(x: &[f32], factor: &[f32], shift: &[f32], y: &mut [f32]) {
     let width = factor.len();
@@ -134,11 +158,11 @@ pub(crate) fn affine(x: &[f32], factor: &[f32], shift: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Gradients of [`batch_norm`].
+/// Gradients of [`batch_norm`], or with `frozen` of [`batch_norm_frozen`].
 pub(crate) fn batch_norm_backward(
     x: &[f32],
     d_y: &[f32],
-    s: &BatchStatistics,
+    (s, frozen): (&BatchStatistics, bool),
     (d_scale, d_bias): (&mut [f32], &mut [f32]),
     d_x: Option<&mut [f32]>,
     add: bool,
@@ -165,6 +189,12 @@ pub(crate) fn batch_norm_backward(
         }
     }
     let Some(d_x) = d_x else { return };
+    if frozen {
+        d_x.par_chunks_mut(width).zip(d_y.par_chunks(width)).for_each(|(d_x, d_y)| {
+            multiply(d_y, &s.factor, d_x);
+        });
+        return;
+    }
     let share = 1.0 / n as f32;
     d_x.par_chunks_mut(width).zip(x.par_chunks(width)).zip(d_y.par_chunks(width)).for_each(
         |((d_x, x), d_y)| {

@@ -45,7 +45,8 @@ impl Network {
         options: &SuffixOptions,
     ) -> Result<Self> {
         let suffix = Suffix::new(backbone, boundary, options)?;
-        let layers = HeadLayers::new(head)?;
+        let frozen = options.batch_norm == BatchNormMode::Frozen;
+        let layers = HeadLayers::new(head)?.with_frozen_statistics(frozen);
         check_length("features", layers.width(), suffix.width())?;
         check_weights(head, head_weights)?;
         let named = |prefix: &str, name: &str| format!("{prefix}{name}");

@@ -15,8 +15,8 @@ use kernel::{Kernel, Memory};
 use program::{CUT, Program, ValueId};
 use schedule::{Back, Schedule, Target};
 
-/// What BatchNorm does in the part of a network that is trained. Below the boundary, its statistics
-/// never change.
+/// What BatchNorm does in the part of a network that is trained, and in its head. Below the
+/// boundary, its statistics never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchNormMode {
     /// The statistics stay; scale and bias are trained. Each picture is then independent of the
