@@ -466,12 +466,12 @@ mod tests {
         let logits = layers.forward(&mut parameters, 5, fill, key, 0).unwrap().to_vec();
         let mut evaluated = vec![0.0; 15];
         layers.evaluate(&parameters, &rows, &mut evaluated).unwrap();
-        assert!(logits.iter().zip(&evaluated).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(logits.iter().zip(&evaluated).all(|(a, b)| (a - b).abs() < 1e-3));
         assert_eq!(parameters.weights(), before);
         // One row at a time is allowed, and gives the same.
         let fill = |x: &mut [f32]| x.copy_from_slice(&rows[..6]);
         let one = layers.forward(&mut parameters, 1, fill, key, 0).unwrap();
-        assert!(one.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(one.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-3));
     }
 
     #[test]
