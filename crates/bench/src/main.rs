@@ -10,6 +10,7 @@
 mod backbone;
 mod cuda;
 mod data;
+mod finetune;
 mod head;
 mod process;
 mod protocol;
@@ -34,6 +35,11 @@ enum Command {
     Backbone(backbone::Options),
     /// Rows per second of training the tutorial's head on features in memory.
     Head(head::Options),
+    /// Pictures per second of training a network's layers, from maps in memory.
+    Finetune(finetune::Options),
+    /// The same for `finetune`, as a worker.
+    #[command(hide = true)]
+    WorkFinetune,
     /// The whole tutorial: its time, and the accuracy of its recipe.
     Tutorial(tutorial::Options),
     /// Pictures per second of the frozen backbones on a GPU.
@@ -58,6 +64,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Backbone(options) => backbone::run(&options),
         Command::Head(options) => head::run(&options),
+        Command::Finetune(options) => finetune::run(&options),
+        Command::WorkFinetune => finetune::work(),
         Command::Tutorial(options) => tutorial::run(&options),
         Command::Cuda(options) => cuda::run(&options),
         Command::CudaWork => cuda::work(),

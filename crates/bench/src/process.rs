@@ -40,6 +40,14 @@ impl Process {
         &self.name
     }
 
+    /// The most memory that it has had, in bytes; none where the system does not say.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib << 10)
+    }
+
     /// Lets it get ready.
     pub(crate) fn load(&mut self, work: Value) -> anyhow::Result<Loaded> {
         match self.ask(&Request::Load(work))? {

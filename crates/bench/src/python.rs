@@ -17,6 +17,9 @@ pub(crate) const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/peer
 /// The script that trains heads with PyTorch.
 pub(crate) const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/head.py");
 
+/// The script that trains networks with PyTorch and timm.
+pub(crate) const FINETUNE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/finetune.py");
+
 /// The script that goes through the tutorial with Keras, and with PyTorch and timm.
 pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/tutorial.py");
 
