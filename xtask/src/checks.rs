@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 33] = [
+const CANDLE_FREE: [&str; 34] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -29,6 +29,7 @@ const CANDLE_FREE: [&str; 33] = [
     "taper-model",
     "taper-optim",
     "taper-outputs",
+    "taper-parquet",
     "taper-picture",
     "taper-plan",
     "taper-plot",

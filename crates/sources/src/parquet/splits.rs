@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use parquet::{
-    basic::Type, data_type::ByteArray, file::metadata::RowGroupMetaData, file::reader::FileReader,
-};
-use taper_data::Window;
+use taper_parquet::{Error, Kind, Table};
 
-use super::{Table, check_pages};
+use super::columns::Columns;
 use crate::{
     sets::listed,
     split_words::{is_plain, split_named},
@@ -16,80 +13,64 @@ use crate::{
 /// More different values than this are not splits.
 const MOST: usize = 8;
 
-impl Table {
-    /// Looks for a column in which every value is a word for a split: that is the split, with a
-    /// remark; one with other values too is only remarked. Columns are read only if the smallest
-    /// and the largest value, which the file states, look like it.
-    pub(super) fn find_split(&mut self, window: &Window) -> Result<(), String> {
-        let (mut plain, mut like) = (Vec::new(), Vec::new());
-        for column in self.candidates() {
-            let mut values: BTreeMap<String, usize> = BTreeMap::new();
-            for group in 0..self.reader.num_row_groups() {
-                let metadata = self.reader.metadata().row_group(group);
-                let (start, length) = metadata.column(column).byte_range();
-                check_pages(window, start, length)?;
-                let rows = u32::try_from(metadata.num_rows()).map_err(|e| e.to_string())?;
-                let words = self.column(group, column, rows, |value: &ByteArray| {
-                    Some(String::from_utf8_lossy(value.data()).trim().to_owned())
-                })?;
-                for word in words.into_iter().flatten().filter(|word| !word.is_empty()) {
-                    if values.len() <= MOST || values.contains_key(&word) {
-                        *values.entry(word).or_default() += 1;
-                    }
-                }
-            }
-            let all: usize = values.values().sum();
-            let of = |is: fn(&str) -> bool| -> usize {
-                values.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
-            };
-            if values.is_empty() || values.len() > MOST {
-            } else if of(is_plain) == all {
-                plain.push(column);
-            } else if 2 * of(|word| split_named(word).is_some()) >= all {
-                like.push(column);
+/// Looks for a column in which every value is a word for a split: that is the split, with a remark;
+/// one with other values too is only remarked. Columns are read only if the smallest and the
+/// largest value, which the file states, look like it.
+pub(super) fn find_split(
+    table: &Table,
+    columns: &Columns,
+    remarks: &mut Vec<String>,
+) -> Result<Option<usize>, Error> {
+    let (mut plain, mut like) = (Vec::new(), Vec::new());
+    for column in candidates(table, columns) {
+        let mut values: BTreeMap<String, usize> = BTreeMap::new();
+        let words = table.texts(column)?.into_iter().flatten();
+        for word in words.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()) {
+            if values.len() <= MOST || values.contains_key(&word) {
+                *values.entry(word).or_default() += 1;
             }
         }
-        let schema = self.reader.metadata().file_metadata().schema_descr();
-        let name = |column: &usize| schema.column(*column).name().to_owned();
-        if let [column] = plain.as_slice() {
-            self.remarks.push(format!("the splits are taken from the column '{}'", name(column)));
-            self.split = Some(*column);
-            return Ok(());
+        let all: usize = values.values().sum();
+        let of = |is: fn(&str) -> bool| -> usize {
+            values.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
+        };
+        if values.is_empty() || values.len() > MOST {
+        } else if of(is_plain) == all {
+            plain.push(column);
+        } else if 2 * of(|word| split_named(word).is_some()) >= all {
+            like.push(column);
         }
-        let names: Vec<String> = plain.iter().chain(&like).map(name).collect();
-        if !names.is_empty() {
-            self.remarks.push(format!(
-                "the column {} looks like splits, but is not used: if it says them, name it with `split_column`",
-                listed(&names)
-            ));
-        }
-        Ok(())
     }
+    let name = |column: &usize| table.columns()[*column].top().to_owned();
+    if let [column] = plain.as_slice() {
+        remarks.push(format!("the splits are taken from the column '{}'", name(column)));
+        return Ok(Some(*column));
+    }
+    let names: Vec<String> = plain.iter().chain(&like).map(name).collect();
+    if !names.is_empty() {
+        remarks.push(format!(
+            "the column {} looks like splits, but is not used: if it says them, name it with `split_column`",
+            listed(&names)
+        ));
+    }
+    Ok(None)
+}
 
-    /// The columns of text whose smallest and largest values contain words for splits.
-    fn candidates(&self) -> Vec<usize> {
-        let metadata = self.reader.metadata();
-        let schema = metadata.file_metadata().schema_descr();
-        let is_text = |column: &usize| {
-            let kind = schema.column(*column);
-            kind.physical_type() == Type::BYTE_ARRAY
-                && kind.max_rep_level() == 0
-                && kind.path().parts().len() == 1
-                && ![Some(self.label), self.bytes, self.path].contains(&Some(*column))
-        };
-        let looks = |group: &RowGroupMetaData, column: usize| {
-            group.column(column).statistics().is_some_and(|statistics| {
-                let word = |bytes: Option<&[u8]>| {
-                    let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
-                    text.is_some_and(|text| text.len() < 40 && split_named(text).is_some())
-                };
-                word(statistics.min_bytes_opt()) || word(statistics.max_bytes_opt())
-            })
-        };
-        let groups = metadata.row_groups();
-        (0..schema.num_columns())
-            .filter(is_text)
-            .filter(|column| !groups.is_empty() && groups.iter().all(|g| looks(g, *column)))
-            .collect()
-    }
+/// The columns of text whose smallest and largest values contain words for splits.
+fn candidates(table: &Table, columns: &Columns) -> Vec<usize> {
+    let taken = [Some(columns.label), columns.bytes, columns.path];
+    let is_text = |at: &usize| {
+        let column = &table.columns()[*at];
+        column.kind == Kind::Text
+            && !column.is_list
+            && column.plain().is_some()
+            && !taken.contains(&Some(*at))
+    };
+    let is_word =
+        |text: &Option<&str>| text.is_some_and(|t| t.len() < 40 && split_named(t).is_some());
+    let looks = |at: &usize| {
+        let extremes = table.extremes(*at);
+        !extremes.is_empty() && extremes.iter().all(|both| both.iter().any(is_word))
+    };
+    (0..table.columns().len()).filter(is_text).filter(looks).collect()
 }
