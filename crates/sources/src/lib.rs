@@ -6,6 +6,7 @@ mod folder;
 mod known;
 mod layout;
 mod manifest;
+mod multi_label;
 mod open;
 mod options;
 mod own_files;
@@ -14,6 +15,7 @@ mod parquet;
 mod rows;
 mod sets;
 mod spelling;
+mod split_columns;
 mod split_words;
 mod tree;
 

@@ -28,7 +28,7 @@ const ENDINGS: [&str; 16] = [
 ];
 
 /// The split that a word in small letters means.
-fn split_of_word(word: &str) -> Option<Split> {
+pub(crate) fn split_of_word(word: &str) -> Option<Split> {
     let of = |word: &str| WORDS.iter().find(|(own, _)| *own == word).map(|(_, split)| *split);
     of(word).or_else(|| ENDINGS.iter().filter_map(|e| word.strip_suffix(e)).find_map(of))
 }
@@ -71,7 +71,8 @@ pub(crate) fn hints_at_split(name: &str) -> Option<Split> {
     HINTS.into_iter().find(|(hint, _)| name.contains(hint)).map(|(_, split)| split)
 }
 
-fn words_of(name: &str) -> Vec<String> {
+/// The words of a name, in small letters.
+pub(crate) fn words_of(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut before = ' ';

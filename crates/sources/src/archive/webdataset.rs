@@ -8,7 +8,8 @@ use taper_picture::format_of_extension;
 
 use super::tidied;
 use crate::{
-    manifest::{is_label, multi_label},
+    manifest::is_label,
+    multi_label,
     rows::{Beside, Row},
 };
 
@@ -26,6 +27,10 @@ pub(super) enum Problem {
 #[derive(Default)]
 struct Files<'a> {
     picture: Option<(&'a str, usize)>,
+    /// Whether the picture is called by its field, as `mask` in `0001.mask.png`.
+    in_field: bool,
+    /// How many more pictures there are.
+    more: usize,
     /// Label files by the field that they are: `cls`, or `label` for `0001.label.cls`.
     cls: Vec<(&'a str, usize)>,
     json: Option<usize>,
@@ -48,7 +53,13 @@ fn samples(names: &[(String, usize)]) -> BTreeMap<&str, Files<'_>> {
             "cls" => files.cls.push((field, *slot)),
             "json" => files.json = Some(*slot),
             last if format_of_extension(last).is_some() => {
-                files.picture.get_or_insert((name, *slot));
+                let in_field = extension.contains('.');
+                // `0001.jpg` rather than `0001.mask.png`, whichever comes first.
+                let better = files.in_field && !in_field;
+                files.more += usize::from(files.picture.is_some());
+                if files.picture.is_none() || better {
+                    (files.picture, files.in_field) = (Some((name.as_str(), *slot)), in_field);
+                }
             }
             _ => {}
         }
@@ -80,8 +91,11 @@ pub(super) fn rows(
     let mut labelled = Vec::new();
     let mut fields: BTreeSet<String> = BTreeSet::new();
     let mut differ = false;
+    let (mut unused, mut several) = (0, None);
     for (key, files) in samples(names) {
         let Some((name, slot)) = files.picture else { continue };
+        unused += files.more;
+        several = several.or(Some(name).filter(|_| files.more > 0));
         let labels = labels(archives, key, &files, column)?;
         fields.extend(labels.keys().cloned());
         differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
@@ -97,6 +111,18 @@ pub(super) fn rows(
         return Err(Problem::Choice(format!(
             "the samples of the shard have several labels, {}: say which with `label_column`",
             names.join(", ")
+        )));
+    }
+    if let Some(name) = several {
+        beside.remarks.push(format!(
+            "samples of the shard have several pictures, of which one is used, such as '{name}'; {unused} picture(s) are not used"
+        ));
+    }
+    let all = labelled.iter().flat_map(|(_, _, labels)| labels.values().map(String::as_str));
+    if let Some(label) = multi_label::several(all, fields.first().map(String::as_str)) {
+        let problem = multi_label::refusal(&format!("'{label}'"));
+        return Err(Problem::Choice(format!(
+            "{problem}, or say with `label_column` which field has it"
         )));
     }
     let (mut rows, mut without, mut example) = (Vec::new(), 0, "");
@@ -163,12 +189,12 @@ fn labels(
 
 fn of_value(key: &str, value: &Value) -> Result<Option<String>, Problem> {
     Ok(match value {
-        Value::String(label) => Some(label.trim().to_owned()),
+        Value::String(label) => Some(multi_label::single(label.trim().to_owned())),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Array(values) if values.len() > 1 => {
             return Err(Problem::Damaged(format!(
                 "'{key}.json': {}",
-                multi_label(&value.to_string())
+                multi_label::refusal(&value.to_string())
             )));
         }
         Value::Array(values) => match values.first() {

@@ -1,9 +1,10 @@
 //! Which columns of a Parquet file hold pictures, labels and splits.
 
 use serde_json::{Map, Value};
+use taper_core::Split;
 use taper_parquet::{Column, Kind, Table};
 
-use crate::{SourceOptions, manifest::is_label};
+use crate::{FolderUse, Reading, manifest::is_label};
 
 /// Names of columns that say the split.
 const SPLITS: [&str; 6] = ["split", "subset", "partition", "set", "data_split", "dataset_split"];
@@ -15,8 +16,13 @@ const IMAGES: [&str; 4] = ["image", "img", "picture", "jpg"];
 pub(super) struct Columns {
     pub(super) bytes: Option<usize>,
     pub(super) path: Option<usize>,
-    pub(super) label: usize,
+    /// None if labels do not count.
+    pub(super) label: Option<usize>,
+    /// Its name.
+    pub(super) label_name: String,
     pub(super) split: Option<usize>,
+    /// Columns of truth values that say the splits, if there is no column of words.
+    pub(super) flags: Vec<(usize, Split)>,
     /// Class names, if the metadata have them.
     pub(super) names: Option<Vec<String>>,
 }
@@ -62,7 +68,8 @@ impl From<String> for Wrong {
 }
 
 /// Finds the columns, or says which there are.
-pub(super) fn choose(table: &Table, options: &SourceOptions) -> Result<Columns, Wrong> {
+pub(super) fn choose(table: &Table, reading: &Reading) -> Result<Columns, Wrong> {
+    let options = &reading.options;
     let features = Features::of(table);
     let schema = table.columns();
     let images = match &options.image_column {
@@ -76,6 +83,10 @@ pub(super) fn choose(table: &Table, options: &SourceOptions) -> Result<Columns, 
     let path = find(schema, &[&image, "path"], binary);
     if bytes.is_none() && path.is_none() {
         return Err(missing(schema, &image, "picture bytes", "image_column").into());
+    }
+    if reading.purpose == FolderUse::Classify {
+        let (label, label_name, split, flags) = (None, String::new(), None, Vec::new());
+        return Ok(Columns { bytes, path, label, label_name, split, flags, names: None });
     }
     let labels = match &options.label_column {
         Some(name) => vec![name.clone()],
@@ -110,7 +121,8 @@ pub(super) fn choose(table: &Table, options: &SourceOptions) -> Result<Columns, 
             }
         }
     };
-    Ok(Columns { bytes, path, label, split, names: features.names(&name) })
+    let (names, label) = (features.names(&name), Some(label));
+    Ok(Columns { bytes, path, label, label_name: name, split, flags: Vec::new(), names })
 }
 
 fn find(schema: &[Column], wanted: &[&str], kinds: &[Kind]) -> Option<usize> {

@@ -21,7 +21,7 @@ use crate::{
     options::Kind,
     rows::{self, Beside, Row},
     sets,
-    split_words::split_named,
+    split_columns::split_of_value,
 };
 pub use files::is_parquet;
 use files::{files_in, split_of};
@@ -151,7 +151,7 @@ fn open_parts(
             }
             let slot = first_picture + number;
             let split = match row.split {
-                Some(word) => Some(split_named(&word).ok_or_else(|| Error::Columns {
+                Some(word) => Some(split_of_value(&word).ok_or_else(|| Error::Columns {
                     path: path.clone(),
                     problem: format!(
                         "row {number} has the split '{word}': use train, val, test or nothing, or name another column with `split_column`"
@@ -163,7 +163,7 @@ fn open_parts(
         }
         if without_label > 0 {
             beside.remarks.push(format!(
-                "{}: {without_label} row(s) have no label and are left out",
+                "{0}: {without_label} row(s) have no label and are left out; to classify them with the trained model: taper predict MODEL {0}",
                 path.display()
             ));
         }

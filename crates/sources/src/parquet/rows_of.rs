@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
+use taper_core::Split;
 use taper_parquet::{Table, Values};
 
 use super::{
     columns::{self, Columns, Wrong},
     damaged,
-    splits::find_split,
+    splits::{find_splits, texts},
 };
-use crate::{Error, Reading, Result};
+use crate::{
+    Error, Reading, Result, multi_label,
+    split_columns::{of_flags, truth},
+};
 
 /// Class names are looked up in lists: a column of arbitrary numbers is not a label.
 const MOST_CLASSES: usize = 1_000_000;
@@ -48,20 +52,21 @@ pub(super) fn list(
         Ok(table) => table,
         Err(error) => return problem(damaged(path, error)),
     };
-    let mut columns = match columns::choose(&table, &reading.options) {
+    let mut columns = match columns::choose(&table, reading) {
         Ok(columns) => columns,
         Err(Wrong::Column(problem)) => return Ok(Err(Problem::Columns(problem))),
         Err(Wrong::NoLabels(problem)) => return Ok(Err(Problem::NoLabels(problem))),
     };
     let mut remarks = Vec::new();
-    let listed = || -> std::result::Result<Vec<Listed>, taper_parquet::Error> {
-        if columns.split.is_none() {
-            columns.split = find_split(&table, &columns, &mut remarks)?;
+    let listed = || -> std::result::Result<_, taper_parquet::Error> {
+        if columns.split.is_none() && columns.label.is_some() {
+            find_splits(&table, &mut columns, &mut remarks)?;
         }
         rows(&table, &columns)
     };
     match { listed }() {
-        Ok(rows) => Ok(Ok(Listing { table, columns, rows, remarks })),
+        Ok(Ok(rows)) => Ok(Ok(Listing { table, columns, rows, remarks })),
+        Ok(Err(problem)) => Ok(Err(Problem::Columns(problem))),
         Err(error) => problem(damaged(path, error)),
     }
 }
@@ -74,28 +79,66 @@ fn problem(error: Error) -> Result<std::result::Result<Listing, Problem>> {
     }
 }
 
+/// The rows, or what another column would settle.
 fn rows(
     table: &Table,
     columns: &Columns,
-) -> std::result::Result<Vec<Listed>, taper_parquet::Error> {
-    let text = |column: Option<usize>| match column {
-        Some(column) => table.texts(column),
-        None => Ok(vec![None; table.rows() as usize]),
+) -> std::result::Result<std::result::Result<Vec<Listed>, String>, taper_parquet::Error> {
+    let none = || vec![None; table.rows() as usize];
+    let classes = match columns.label {
+        Some(label) => classes(table, columns, label)?,
+        None => vec![Some("unlabelled".into()); table.rows() as usize],
     };
-    let classes = classes(table, columns)?;
-    let names = text(columns.path)?;
-    let splits = text(columns.split)?;
+    let labels = classes.iter().flatten().map(String::as_str);
+    if columns.names.is_none()
+        && let Some(label) = multi_label::several(labels, Some(&columns.label_name))
+    {
+        let problem = multi_label::refusal(&format!("'{label}'"));
+        return Ok(Err(format!("{problem}, or name another column with `label_column`")));
+    }
+    let names = columns.path.map_or_else(|| Ok(none()), |column| table.texts(column))?;
+    let splits = match columns.split {
+        Some(column) => table.texts(column)?,
+        None if columns.flags.is_empty() => none(),
+        None => match flagged(table, &columns.flags)? {
+            Ok(splits) => splits,
+            Err(problem) => return Ok(Err(problem)),
+        },
+    };
     let rows = classes.into_iter().zip(names).zip(splits).map(|((class, name), split)| Listed {
         name: name.map(|name| last_part(&name)).filter(|name| !name.is_empty()),
         class,
         split: split.map(|split| split.trim().to_owned()).filter(|split| !split.is_empty()),
     });
-    Ok(rows.collect())
+    Ok(Ok(rows.collect()))
+}
+
+/// The names of the splits that columns of truth values say.
+fn flagged(
+    table: &Table,
+    flags: &[(usize, Split)],
+) -> std::result::Result<std::result::Result<Vec<Option<String>>, String>, taper_parquet::Error> {
+    let mut rows = vec![Vec::with_capacity(flags.len()); table.rows() as usize];
+    for (column, split) in flags {
+        for (row, value) in rows.iter_mut().zip(texts(table, *column)?) {
+            row.push((*split, value.is_some_and(|value| truth(&value) == Some(true))));
+        }
+    }
+    let name = |(number, row): (usize, Vec<(Split, bool)>)| {
+        let split = of_flags(&row).map_err(|problem| {
+            format!(
+                "row {number} {problem}: correct it, or name a column of words with `split_column`"
+            )
+        });
+        split.map(|split| Some(split.name().to_owned()))
+    };
+    Ok(rows.into_iter().enumerate().map(name).collect())
 }
 
 fn classes(
     table: &Table,
     columns: &Columns,
+    label: usize,
 ) -> std::result::Result<Vec<Option<String>>, taper_parquet::Error> {
     let named = |number: i64| -> std::result::Result<Option<String>, String> {
         match (&columns.names, usize::try_from(number)) {
@@ -112,9 +155,12 @@ fn classes(
             (None, Ok(at)) => Err(format!("the label {at} is not a class number")),
         }
     };
-    let numbers: Vec<Option<i64>> = match table.values(columns.label)? {
+    let numbers: Vec<Option<i64>> = match table.values(label)? {
         Values::Text(names) => {
-            return Ok(names.into_iter().map(|name| name.filter(|n| !n.is_empty())).collect());
+            return Ok(names
+                .into_iter()
+                .map(|name| name.map(multi_label::single).filter(|n| !n.trim().is_empty()))
+                .collect());
         }
         Values::Integers(numbers) => numbers,
         Values::Booleans(values) => values.into_iter().map(|v| v.map(i64::from)).collect(),

@@ -1,76 +1,122 @@
-//! Splits in a column that is not called so.
+//! Splits in columns that are not called so.
 
 use std::collections::BTreeMap;
 
-use taper_parquet::{Error, Kind, Table};
+use taper_core::Split;
+use taper_parquet::{Error, Kind, Table, Values};
 
 use super::columns::Columns;
 use crate::{
-    sets::listed,
+    split_columns::{flag_of, flags_remark, is_hint, split_of_value, truth, unused_remark},
     split_words::{is_plain, split_named},
 };
 
 /// More different values than this are not splits.
 const MOST: usize = 8;
 
-/// Looks for a column in which every value is a word for a split: that is the split, with a remark;
-/// one with other values too is only remarked. Columns are read only if the smallest and the
-/// largest value, which the file states, look like it.
-pub(super) fn find_split(
+/// Different values of a column, and how often each occurs; empty ones do not count, and there are
+/// at most [`MOST`] and one.
+type Counts = BTreeMap<String, usize>;
+
+/// Looks for a column in which every value is a word for a split, or for columns of truth values
+/// such as `is_train`: those say the splits, with a remark. What may say them and is not used is
+/// only remarked. A column whose name says nothing is read only if the smallest and the largest
+/// value, which the file states, look like it.
+pub(super) fn find_splits(
     table: &Table,
-    columns: &Columns,
+    columns: &mut Columns,
     remarks: &mut Vec<String>,
-) -> Result<Option<usize>, Error> {
-    let (mut plain, mut like) = (Vec::new(), Vec::new());
+) -> Result<(), Error> {
+    let (mut plain, mut unused) = (Vec::new(), Vec::new());
     for column in candidates(table, columns) {
-        let mut values: BTreeMap<String, usize> = BTreeMap::new();
-        let words = table.texts(column)?.into_iter().flatten();
-        for word in words.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()) {
-            if values.len() <= MOST || values.contains_key(&word) {
-                *values.entry(word).or_default() += 1;
-            }
-        }
-        let all: usize = values.values().sum();
-        let of = |is: fn(&str) -> bool| -> usize {
-            values.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
+        let name = name(table, column);
+        let counts = counts(table, column)?;
+        let all: usize = counts.values().sum();
+        let of = |is: &dyn Fn(&str) -> bool| -> usize {
+            counts.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
         };
-        if values.is_empty() || values.len() > MOST {
-        } else if of(is_plain) == all {
+        let few = !counts.is_empty() && counts.len() <= MOST;
+        let truths = counts.keys().all(|word| truth(word).is_some());
+        if few && of(&is_plain) == all {
             plain.push(column);
-        } else if 2 * of(|word| split_named(word).is_some()) >= all {
-            like.push(column);
+        } else if let Some(split) = flag_of(name).filter(|_| few && truths)
+            && (split == Split::Train || 2 * of(&|word| truth(word) == Some(true)) <= all)
+            && columns.flags.iter().all(|(_, own)| *own != split)
+        {
+            columns.flags.push((column, split));
+        } else if (few && 2 * of(&|word| split_named(word).is_some()) >= all)
+            || (is_hint(name) && counts.len() >= 2)
+        {
+            unused.push((name, of(&|word| split_of_value(word).is_some()) == all));
         }
     }
-    let name = |column: &usize| table.columns()[*column].top().to_owned();
     if let [column] = plain.as_slice() {
-        remarks.push(format!("the splits are taken from the column '{}'", name(column)));
-        return Ok(Some(*column));
+        columns.flags.clear();
+        columns.split = Some(*column);
+        let name = name(table, *column);
+        remarks.push(format!("the splits are taken from the column '{name}'"));
+        return Ok(());
     }
-    let names: Vec<String> = plain.iter().chain(&like).map(name).collect();
-    if !names.is_empty() {
-        remarks.push(format!(
-            "the column {} looks like splits, but is not used: if it says them, name it with `split_column`",
-            listed(&names)
-        ));
+    if !columns.flags.is_empty() && plain.is_empty() {
+        let flags: Vec<(&str, Split)> =
+            columns.flags.iter().map(|(column, split)| (name(table, *column), *split)).collect();
+        remarks.push(flags_remark(&flags));
+        return Ok(());
     }
-    Ok(None)
+    columns.flags.clear();
+    let mut all: Vec<(&str, bool)> =
+        plain.iter().map(|column| (name(table, *column), true)).collect();
+    all.extend(unused);
+    remarks.extend(unused_remark(&all));
+    Ok(())
 }
 
-/// The columns of text whose smallest and largest values contain words for splits.
+fn name(table: &Table, column: usize) -> &str {
+    table.columns()[column].top()
+}
+
+fn counts(table: &Table, column: usize) -> Result<Counts, Error> {
+    let mut counts = Counts::new();
+    for word in texts(table, column)?.into_iter().flatten() {
+        if !word.is_empty() && (counts.len() <= MOST || counts.contains_key(&word)) {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// The values of a column as text.
+pub(super) fn texts(table: &Table, column: usize) -> Result<Vec<Option<String>>, Error> {
+    let of = |value: Option<String>| value.map(|text| text.trim().to_owned());
+    Ok(match table.values(column)? {
+        Values::Text(texts) => texts.into_iter().map(of).collect(),
+        Values::Integers(numbers) => {
+            numbers.into_iter().map(|number| number.map(|n| n.to_string())).collect()
+        }
+        Values::Booleans(values) => {
+            values.into_iter().map(|value| value.map(|v| v.to_string())).collect()
+        }
+    })
+}
+
+/// The columns that may say the splits, by their names, or of text whose smallest and largest
+/// values contain words for splits.
 fn candidates(table: &Table, columns: &Columns) -> Vec<usize> {
-    let taken = [Some(columns.label), columns.bytes, columns.path];
-    let is_text = |at: &usize| {
-        let column = &table.columns()[*at];
-        column.kind == Kind::Text
-            && !column.is_list
-            && column.plain().is_some()
-            && !taken.contains(&Some(*at))
-    };
+    let taken = [columns.label, columns.bytes, columns.path];
     let is_word =
         |text: &Option<&str>| text.is_some_and(|t| t.len() < 40 && split_named(t).is_some());
-    let looks = |at: &usize| {
-        let extremes = table.extremes(*at);
+    let looks = |at: usize| {
+        let extremes = table.extremes(at);
         !extremes.is_empty() && extremes.iter().all(|both| both.iter().any(is_word))
     };
-    (0..table.columns().len()).filter(is_text).filter(looks).collect()
+    let may = |at: &usize| {
+        let column = &table.columns()[*at];
+        let Some(name) = column.plain() else { return false };
+        let named = flag_of(name).is_some() || is_hint(name);
+        !column.is_list
+            && !taken.contains(&Some(*at))
+            && column.kind != Kind::Other
+            && (named || (column.kind == Kind::Text && looks(*at)))
+    };
+    (0..table.columns().len()).filter(may).collect()
 }
