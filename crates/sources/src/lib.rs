@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod archive;
+mod class_folders;
 mod error;
 mod folder;
 mod known;

@@ -46,6 +46,58 @@ pub(crate) fn unite(rows: &mut [Row]) -> Vec<String> {
     remarks
 }
 
+/// Remarks about names of classes that may be none, or one instead of two.
+pub(crate) fn doubts(names: &[String], rows: &[Row]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for name in names.iter().filter(|name| is_missing(name)) {
+        let count = rows.iter().filter(|row| row.class == *name).count();
+        remarks.push(format!(
+            "'{name}' is used as a class, with {count} picture(s), although programs write it where there is no value; if it means that there is no label, leave these pictures out"
+        ));
+    }
+    for name in names.iter().filter(|name| name.contains(char::is_control)) {
+        remarks.push(format!(
+            "the class name '{}' contains control characters, shown here as escapes",
+            name.escape_default()
+        ));
+    }
+    let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        alike.entry(class_key(&name.nfkc().collect::<String>())).or_default().push(name);
+    }
+    // Single letters and digits may be what is to be recognised.
+    for names in alike.into_values().filter(|all| all.len() > 1) {
+        if names.iter().all(|name| name.chars().count() == 1) {
+            continue;
+        }
+        let shown: Vec<String> = names
+            .iter()
+            .map(|name| match name.nfkc().eq(name.chars()) {
+                true => format!("'{name}'"),
+                false => format!("'{}'", name.chars().map(compatible).collect::<String>()),
+            })
+            .collect();
+        remarks.push(format!(
+            "the class names {} are equal but for characters of the same meaning (Unicode NFKC), and are {} classes; if they are one, give them one name",
+            shown.join(" and "),
+            names.len()
+        ));
+    }
+    remarks
+}
+
+/// What programs write for a value that is missing.
+fn is_missing(name: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["na", "n/a", "#n/a", "<na>", "nan", "null", "<null>", "undefined", "?"];
+    WORDS.contains(&name.trim().to_lowercase().as_str())
+}
+
+/// A character with its code point, if it stands for others.
+fn compatible(c: char) -> String {
+    if c.nfkc().eq([c]) { c.to_string() } else { format!("{c}\\u{{{:x}}}", u32::from(c)) }
+}
+
 fn remark(name: &str, spellings: &[(String, usize)]) -> String {
     let listed: Vec<String> = spellings
         .iter()
