@@ -107,6 +107,11 @@ pub(crate) fn is_unlabelled(name: &str) -> bool {
             && words.iter().all(|word| is(word) || is_neutral(word)))
 }
 
+/// Whether a word is one that people put to names of copies.
+pub(crate) fn is_addition(word: &str) -> bool {
+    DOUBTFUL.contains(&word)
+}
+
 /// Whether every word of a name is one that is rarely a class.
 fn is_doubtful(name: &str) -> bool {
     let words = words_of(name);
@@ -138,6 +143,12 @@ pub(crate) fn judge(
     settle: &str,
     remarks: &mut Vec<String>,
 ) -> Result<(), Wrong> {
+    if are_parts(folders) {
+        remarks.push(format!(
+            "the folders {} are used as classes, although they are called like parts of one set of pictures; if they are, give a table with the labels",
+            listed(&folders.keys().map(|name| format!("{within}{name}")).collect::<Vec<_>>())
+        ));
+    }
     let keys: BTreeMap<String, &str> =
         folders.keys().map(|name| (class_key(name), *name)).collect();
     let mut single = Vec::new();
@@ -203,6 +214,23 @@ pub(crate) fn judge(
     Ok(())
 }
 
+/// Whether the folders hold pictures and are called like parts of one set: `images_part_1`,
+/// `images_part_2`.
+fn are_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
+    const PARTS: [&str; 12] = [
+        "part", "parts", "batch", "chunk", "shard", "volume", "vol", "set", "subset", "fold",
+        "folder", "disc",
+    ];
+    let mut words = folders.keys().map(|name| words_of(name));
+    let Some(first) = words.next().filter(|_| folders.len() >= 2) else { return false };
+    let is_part = |word: &String| PARTS.contains(&&**word) || is_neutral(word);
+    first.iter().any(is_part)
+        && words.all(|other| other == first)
+        && folders
+            .iter()
+            .all(|(name, node)| name.contains(|c: char| c.is_ascii_digit()) && !node.is_nested())
+}
+
 /// Of the folders within one, at any depth, those side by side of which most are as asked.
 fn most_shared<'a>(node: &Node<'a>, is: &impl Fn(&String) -> bool) -> Vec<&'a str> {
     let mut most: Vec<&str> =
@@ -218,12 +246,7 @@ fn most_shared<'a>(node: &Node<'a>, is: &impl Fn(&String) -> bool) -> Vec<&'a st
 
 /// The folders in a class that has no pictures of its own, if their names say something.
 fn within_class<'a>(node: &Node<'a>) -> Vec<&'a str> {
-    let mut node = node;
-    while let Some((name, only)) = node.only_folder()
-        && (is_generic(name) || is_neutral(name))
-    {
-        node = only;
-    }
+    let (node, _) = node.innermost();
     let says = |name: &&str| {
         name.chars().any(char::is_alphabetic) && !is_generic(name) && !is_neutral(name)
     };

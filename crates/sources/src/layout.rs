@@ -259,16 +259,18 @@ impl Arranger<'_> {
             return Ok(Layout::SplitsInClasses);
         }
         // One of several folders is a data set of its own.
-        let data_set = folders.iter().find(|(_, node)| {
+        let data_set = folders.iter().find_map(|(name, node)| {
+            let (node, within) = node.innermost();
             let mut inner = node.folders.iter();
-            inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested())
+            let is = inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested());
+            is.then_some((*name, within))
         });
-        if let Some((name, _)) = data_set {
-            let inner = self.place.join(name);
+        if let Some((name, within)) = data_set {
+            let inner = within.iter().fold(self.place.join(name), |path, name| path.join(name));
             return Err(Error::OneDeeper { path: self.place.clone(), inner });
         }
         let with_split = folders.iter().find_map(|(name, node)| {
-            let inner = node.folders.keys().find(|inner| is_plain(inner))?;
+            let inner = node.innermost().0.folders.keys().find(|inner| is_plain(inner))?;
             Some(format!("'{name}' contains a folder '{inner}', which is the name of a split"))
         });
         if let Some(found) = with_split {

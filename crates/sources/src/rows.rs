@@ -84,8 +84,9 @@ impl Beside {
         let tables: Vec<&String> = self.tables.iter().filter(|name| !name.contains('/')).collect();
         if !tables.is_empty() && purpose == FolderUse::Train {
             self.remarks.push(format!(
-                "{} beside the folders is not read; if it lists the pictures and their labels, give it instead",
-                listed(&tables)
+                "{} beside the folders {} not read; to use a table that lists pictures and their labels, give it instead",
+                listed(&tables),
+                if tables.len() == 1 { "is" } else { "are" }
             ));
         }
         if !self.unread.is_empty() {

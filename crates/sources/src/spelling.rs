@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use taper_data::class_key;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::rows::Row;
+use crate::{class_folders::is_addition, rows::Row, split_words::words_of};
 
 /// Gives all rows whose class names differ only in their Unicode form, in case or in surrounding
 /// blanks the same name: the most frequent spelling, composed (NFC) and without blanks. Returns
@@ -83,7 +83,49 @@ pub(crate) fn doubts(names: &[String], rows: &[Row]) -> Vec<String> {
             names.len()
         ));
     }
+    remarks.extend(near(names));
     remarks
+}
+
+/// A remark about names that are almost the same: `cat (1)`, `cat - Copy` and `cats` beside `cat`,
+/// `golden_retriever` beside `golden retriever`.
+fn near(names: &[String]) -> Option<String> {
+    let singular = |word: &String| word.strip_suffix('s').unwrap_or(word).to_owned();
+    let key = |words: &[String]| words.iter().map(singular).collect::<String>();
+    let words: Vec<Vec<String>> = names.iter().map(|name| words_of(name)).collect();
+    // Numbers tell classes apart: type 1, type 2.
+    let is_numbered = |name: &str| name.contains(char::is_numeric);
+    let mut plain: HashMap<String, &str> = HashMap::new();
+    let mut found = Vec::new();
+    for (name, words) in names.iter().zip(&words).filter(|(name, _)| !is_numbered(name)) {
+        let key = key(words);
+        if key.chars().count() < 2 {
+            continue;
+        }
+        match plain.get(&key) {
+            Some(first) => found.push(format!("'{name}' and '{first}'")),
+            None => {
+                plain.insert(key, name);
+            }
+        }
+    }
+    for (name, words) in names.iter().zip(&words) {
+        let rest: Vec<String> = words.iter().filter(|word| !is_addition(word)).cloned().collect();
+        if rest.len() < words.len() || is_numbered(name) {
+            if let Some(first) = plain.get(&key(&rest)) {
+                found.push(format!("'{name}' and '{first}'"));
+            }
+        }
+    }
+    let more = found.len().saturating_sub(3);
+    let more = if more > 0 { format!(" and {more} more pairs") } else { String::new() };
+    (!found.is_empty()).then(|| {
+        found.truncate(3);
+        format!(
+            "the class names {}{more} are almost the same, and are classes of their own; give one name to those that are one class",
+            found.join(", ")
+        )
+    })
 }
 
 /// What programs write for a value that is missing.

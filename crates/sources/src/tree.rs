@@ -45,6 +45,17 @@ impl<'a> Node<'a> {
         folders.next().is_none().then_some((*name, folder))
     }
 
+    /// The folder below this one that holds everything, through any number of folders that are alone
+    /// in theirs, and their names.
+    pub(crate) fn innermost(&self) -> (&Self, Vec<&'a str>) {
+        let (mut node, mut names) = (self, Vec::new());
+        while let Some((name, only)) = node.only_folder().filter(|(_, only)| only.is_nested()) {
+            names.push(name);
+            node = only;
+        }
+        (node, names)
+    }
+
     /// Folders that everything lies in are packaging, unless their name is that of a split and
     /// nothing else, or only the class would be left.
     pub(crate) fn without_packaging(&self, choice: LayoutChoice) -> (&Self, Vec<&'a str>) {

@@ -110,6 +110,50 @@ fn a_data_set_beside_samples_is_one_folder_deeper() {
 }
 
 #[test]
+fn parts_of_one_set_are_hardly_classes() {
+    for [a, b] in [["images_part_1", "images_part_2"], ["batch1", "batch2"], ["img-00", "img-01"]] {
+        let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg")]).unwrap();
+        remarks(&dataset, &["called like parts of one set", a, b]);
+    }
+    for [a, b] in [["class1", "class2"], ["type 1", "type 2"], ["0", "1"], ["n01", "n02"]] {
+        let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg")]).unwrap();
+        assert!(dataset.remarks().is_empty(), "{:?}", dataset.remarks());
+    }
+}
+
+#[test]
+fn a_data_set_in_folders_of_the_same_name_beside_another_is_found() {
+    let deep = ["a/a/train/x/1.jpg", "a/a/train/y/2.jpg", "a/a/test/x/3.jpg", "b/b/x/4.jpg"];
+    let error = read(&deep).unwrap_err();
+    assert!(error.to_string().contains("a/a"), "{error}");
+    assert!(matches!(error, Error::OneDeeper { .. }), "{error}");
+    let deep = ["a/a/cat/1.jpg", "a/a/dog/2.jpg", "b/b/cup/3.jpg", "b/b/pen/4.jpg"];
+    remarks(&read(&deep).unwrap(), &["'cat', 'dog' in 'a', and those in 1 more are merged"]);
+}
+
+#[test]
+fn names_that_are_almost_the_same_are_remarked() {
+    for [a, b] in [
+        ["cat", "cat (1)"],
+        ["cat", "cat - Copy"],
+        ["cat", "cats"],
+        ["golden retriever", "golden_retriever"],
+        ["cat", "cat_augmented"],
+        ["cat", "Cat2"],
+    ] {
+        let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg"), "dog/3.jpg"]).unwrap();
+        assert_eq!(dataset.classes().len(), 3);
+        remarks(&dataset, &["almost the same", a, b]);
+    }
+    for [a, b] in
+        [["old car", "new car"], ["C", "C++"], ["mask", "no_mask"], ["Apple 1", "Apple 2"]]
+    {
+        let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg"), "dog/3.jpg"]).unwrap();
+        assert!(!dataset.remarks().join("").contains("almost"), "{:?}", dataset.remarks());
+    }
+}
+
+#[test]
 fn names_that_are_hardly_classes_are_passed_over_or_remarked() {
     for name in ["unlabeled", "Unlabelled", "_unsure", "thumbnails", "unlabeled_images", "unsup"] {
         let paths = ["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")];
