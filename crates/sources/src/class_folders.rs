@@ -38,7 +38,12 @@ const NEUTRAL: [&str; 28] = [
     "duplicates",
 ];
 /// Names of folders that are rarely classes.
-const DOUBTFUL: [&str; 31] = [
+const DOUBTFUL: [&str; 36] = [
+    "annotated",
+    "overlay",
+    "overlays",
+    "heatmaps",
+    "visualizations",
     "augmented",
     "augmentation",
     "augmentations",
@@ -105,6 +110,25 @@ pub(crate) fn is_unlabelled(name: &str) -> bool {
     is(&name.trim().to_lowercase())
         || (words.iter().any(|word| is(word))
             && words.iter().all(|word| is(word) || is_neutral(word)))
+}
+
+/// Whether a name is that of what comes with pictures: masks, annotations, thumbnails.
+pub(crate) fn is_no_picture(name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "thumbs",
+        "thumbnails",
+        "thumbnail",
+        "labels",
+        "masks",
+        "mask",
+        "annotations",
+        "annotation",
+        "segmentation",
+        "segmentations",
+        "groundtruth",
+        "overlays",
+    ];
+    words_of(name).iter().any(|word| WORDS.contains(&&**word))
 }
 
 /// Whether a word is one that people put to names of copies.
@@ -191,13 +215,12 @@ pub(crate) fn judge(
         .map(|name| format!("{within}{name}"))
         .collect();
     if !doubtful.is_empty() {
-        let (are, one) = if doubtful.len() == 1 {
-            ("is used as a class", "it isn't one")
-        } else {
-            ("are used as classes", "they aren't any")
+        let (are, rename) = match doubtful.len() {
+            1 => ("is used as a class", "rename it or move it away if it isn't one"),
+            _ => ("are used as classes", "rename or move away those that aren't any"),
         };
         remarks.push(format!(
-            "{} {are}, although the name is rarely that of a class; rename or move away what {one}",
+            "{} {are}, although the name is rarely that of a class; {rename}",
             listed(&doubtful)
         ));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use taper_core::Split;
 
-use crate::split_words::hints_at_split;
+use crate::{class_folders::is_no_picture, split_words::hints_at_split};
 
 /// What the names of several files say about splits: a remark if they are read as one set although
 /// they may not be one, or why it cannot be told.
@@ -31,6 +31,13 @@ pub(crate) fn judge(
     }
     if !with.is_empty() || without.len() < 2 || are_shards(&without) {
         return Ok(None);
+    }
+    let masks: Vec<&str> = without.iter().copied().filter(|name| is_no_picture(name)).collect();
+    if !masks.is_empty() && masks.len() < without.len() {
+        return Err(format!(
+            "the {what} {} have no pictures to learn from by their names, unlike those beside them: give the others alone, or move these away",
+            listed(&masks)
+        ));
     }
     let hints: BTreeSet<Split> = without.iter().filter_map(|name| hints_at_split(name)).collect();
     if hints.len() > 1 {
@@ -87,6 +94,9 @@ mod tests {
         }
         for names in [&["train", "unseen"][..], &["test", "labelled"], &["xtrain", "xtest"]] {
             assert!(judged(names).is_err(), "{names:?}");
+        }
+        for names in [&["images", "masks"][..], &["x_images", "x_annotations", "x_more"]] {
+            assert!(judged(names).unwrap_err().contains("no pictures to learn"), "{names:?}");
         }
         for names in [&["entrenamiento", "prueba"][..], &["A", "B"], &["cats", "dogs1"]] {
             let remark = judged(names).unwrap().unwrap();

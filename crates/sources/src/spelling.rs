@@ -117,6 +117,13 @@ fn near(names: &[String]) -> Option<String> {
             }
         }
     }
+    let mut numbers: HashMap<u64, &str> = HashMap::new();
+    for name in names {
+        let number = name.parse::<f64>().ok().filter(|number| number.is_finite());
+        if let Some(first) = number.and_then(|number| numbers.insert(number.to_bits(), name)) {
+            found.push(format!("'{name}' and '{first}'"));
+        }
+    }
     let more = found.len().saturating_sub(3);
     let more = if more > 0 { format!(" and {more} more pairs") } else { String::new() };
     (!found.is_empty()).then(|| {

@@ -57,7 +57,10 @@ pub(crate) fn truth(value: &str) -> Option<bool> {
 }
 
 /// The split of a row with these flags, or why it has none.
-pub(crate) fn of_flags(flags: &[(Split, bool)]) -> Result<Split, String> {
+pub(crate) fn of_flags(flags: &[(Split, Option<bool>)]) -> Result<Split, String> {
+    let given = |(split, set): &(Split, Option<bool>)| Some((*split, (*set)?));
+    let flags: Option<Vec<(Split, bool)>> = flags.iter().map(given).collect();
+    let flags = flags.ok_or("has no value in a column that says the split")?;
     let set: Vec<Split> = flags.iter().filter(|(_, set)| *set).map(|(split, _)| *split).collect();
     let has = |split: Split| flags.iter().any(|(own, _)| *own == split);
     match set.as_slice() {
@@ -124,13 +127,16 @@ mod tests {
     #[test]
     fn flags_together_say_one_split_or_none() {
         use Split::{Test, Train, Val};
-        assert_eq!(of_flags(&[(Train, true)]), Ok(Train));
-        assert_eq!(of_flags(&[(Train, false)]), Ok(Test));
-        assert_eq!(of_flags(&[(Val, false)]), Ok(Train));
-        assert_eq!(of_flags(&[(Train, false), (Test, false)]), Ok(Val));
-        assert_eq!(of_flags(&[(Train, false), (Val, false)]), Ok(Test));
-        assert!(of_flags(&[(Train, true), (Test, true)]).is_err());
-        assert!(of_flags(&[(Train, false), (Val, false), (Test, false)]).is_err());
+        assert_eq!(of_flags(&[(Train, Some(true))]), Ok(Train));
+        assert_eq!(of_flags(&[(Train, Some(false))]), Ok(Test));
+        assert_eq!(of_flags(&[(Val, Some(false))]), Ok(Train));
+        assert_eq!(of_flags(&[(Train, Some(false)), (Test, Some(false))]), Ok(Val));
+        assert_eq!(of_flags(&[(Train, Some(false)), (Val, Some(false))]), Ok(Test));
+        assert!(of_flags(&[(Train, None)]).is_err());
+        assert!(of_flags(&[(Train, Some(true)), (Test, Some(true))]).is_err());
+        assert!(
+            of_flags(&[(Train, Some(false)), (Val, Some(false)), (Test, Some(false))]).is_err()
+        );
     }
 
     #[test]

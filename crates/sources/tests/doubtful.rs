@@ -140,6 +140,7 @@ fn names_that_are_almost_the_same_are_remarked() {
         ["golden retriever", "golden_retriever"],
         ["cat", "cat_augmented"],
         ["cat", "Cat2"],
+        ["1", "1.0"],
     ] {
         let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg"), "dog/3.jpg"]).unwrap();
         assert_eq!(dataset.classes().len(), 3);
@@ -171,7 +172,7 @@ fn names_that_are_hardly_classes_are_passed_over_or_remarked() {
     for name in ["thumbs", "augmented", "old", "new data", "masks", "rejected", "samples"] {
         let dataset = read(&["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")]).unwrap();
         assert_eq!(dataset.classes().len(), 3);
-        remarks(&dataset, &[&format!("'{name}' is used as a class"), "rename or move away"]);
+        remarks(&dataset, &[&format!("'{name}' is used as a class"), "rename it or move it away"]);
     }
     for name in [".cache", "__MACOSX", "@eaDir"] {
         let dataset = read(&["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")]).unwrap();
@@ -299,6 +300,8 @@ fn columns_of_truth_values_say_the_splits() {
         remarks(&dataset, &["the splits are taken from"]);
     }
     let error = with_columns(",train,test", ["1,0", "1,0", "1,1", "1,0"]).unwrap_err();
+    assert!(error.to_string().contains("line 4"), "{error}");
+    let error = with_columns(",is_train", ["1", "1", "", "0"]).unwrap_err();
     assert!(error.to_string().contains("line 4"), "{error}");
     // Most pictures are valid ones.
     for names in [",valid", ",is_valid"] {

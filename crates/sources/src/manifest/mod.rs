@@ -376,8 +376,8 @@ impl Table {
     ) -> Result<Option<Split>> {
         let fail = |problem: String| Error::Columns { path: self.manifest.clone(), problem };
         if !flags.is_empty() {
-            let flags: Vec<(Split, bool)> =
-                flags.iter().map(|(split, value)| (*split, truth(value) == Some(true))).collect();
+            let flags: Vec<(Split, Option<bool>)> =
+                flags.iter().map(|(split, value)| (*split, truth(value))).collect();
             return of_flags(&flags).map(Some).map_err(|problem| {
                 let remedy = "correct it, or name a column of words with `split_column`";
                 fail(format!("line {line}: the picture {problem}: {remedy}"))

@@ -121,10 +121,10 @@ fn flagged(
     let mut rows = vec![Vec::with_capacity(flags.len()); table.rows() as usize];
     for (column, split) in flags {
         for (row, value) in rows.iter_mut().zip(texts(table, *column)?) {
-            row.push((*split, value.is_some_and(|value| truth(&value) == Some(true))));
+            row.push((*split, value.and_then(|value| truth(&value))));
         }
     }
-    let name = |(number, row): (usize, Vec<(Split, bool)>)| {
+    let name = |(number, row): (usize, Vec<(Split, Option<bool>)>)| {
         let split = of_flags(&row).map_err(|problem| {
             format!(
                 "row {number} {problem}: correct it, or name a column of words with `split_column`"
