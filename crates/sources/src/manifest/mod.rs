@@ -96,11 +96,12 @@ fn is_json_lines(path: &Path) -> bool {
 /// - The columns are found by their names (`path`, `file_name`, `image`, `id` and others; `label`,
 ///   `class` and others; `split`; `group`), or named by the
 ///   [options](crate::SourceOptions); other columns are ignored.
-/// - Paths have forward slashes and are relative to the manifest's folder, or else to the one
-///   folder beside it that has the first files; absolute ones are used unchanged. An extension that
-///   is missing is filled in. Whether all files exist is found out when they are read.
-/// - `split` is empty or a word for a split; outside `train`, pictures without a label are left
-///   out. Pictures of one `group` stay in one split when splits
+/// - Paths have forward slashes and are relative to the manifest's folder, or else to the folder
+///   beside it that has the files, or to several that have some each; absolute ones are used
+///   unchanged. An extension that is missing is filled in. Whether all files exist is found out
+///   when they are read.
+/// - `split` is empty or a word for a split, or else columns of truth values such as `is_train` say
+///   it; outside `train`, pictures without a label are left out. Pictures of one `group` stay in one split when splits
 ///   are [drawn](Dataset::splits).
 /// - Classes are sorted by the bytes of their names.
 ///
