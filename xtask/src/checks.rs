@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 34] = [
+const CANDLE_FREE: [&str; 35] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -27,6 +27,7 @@ const CANDLE_FREE: [&str; 34] = [
     "taper-metrics",
     "taper-mixing",
     "taper-model",
+    "taper-names",
     "taper-optim",
     "taper-outputs",
     "taper-parquet",

@@ -7,14 +7,14 @@ use std::{
 
 use regex::Regex;
 use taper_core::Split;
+use taper_names::{
+    folders::{self, Node, Wrong, alike, in_common, is_generic, is_neutral, is_unlabelled},
+    splits::{is_plain, split_named},
+};
 
 use crate::{
-    Error, FolderUse, LayoutChoice, Reading, Result,
-    class_folders::{self, Wrong, alike, in_common, is_generic, is_neutral, is_unlabelled},
-    is_archive,
+    Error, FolderUse, LayoutChoice, Reading, Result, is_archive,
     rows::{Beside, Row},
-    split_words::{is_plain, split_named},
-    tree::Node,
 };
 
 /// The paths of a source.
@@ -67,7 +67,7 @@ pub(crate) fn arrange(
         return Ok(paths.pictures.into_iter().map(unlabelled).collect());
     }
     let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
-    let (root, packaging) = tree.without_packaging(reading.options.layout);
+    let (root, packaging) = tree.without_packaging(reading.options.layout != LayoutChoice::Classes);
     let packaging: Vec<String> = packaging.into_iter().map(String::from).collect();
     let place = packaging.iter().fold(place.to_path_buf(), |path, part| path.join(part));
     let mut arranger = Arranger { place, depth: packaging.len(), reading, keep: true };
@@ -213,11 +213,11 @@ impl Arranger<'_> {
         };
         let mut said = BTreeSet::new();
         for (within, mut folders) in self.class_folders(layout, root) {
-            if !class_folders::keep_unlabelled(&folders) {
+            if !folders::keep_unlabelled(&folders) {
                 folders.retain(|name, _| !is_unlabelled(name));
             }
             let mut remarks = Vec::new();
-            let judged = class_folders::judge(&folders, &within, settle, &mut remarks);
+            let judged = folders::judge(&folders, &within, settle, &mut remarks);
             judged.map_err(|wrong| match wrong {
                 Wrong::Ambiguous(problem) => self.ambiguous(problem),
                 Wrong::OneDeeper(name) => {
@@ -239,7 +239,7 @@ impl Arranger<'_> {
     /// hardly any would be left without them.
     fn keeps_unlabelled(&self, layout: &Layout, root: &Node<'_>) -> bool {
         let all = self.class_folders(layout, root);
-        !self.is_auto() || all.iter().any(|(_, folders)| class_folders::keep_unlabelled(folders))
+        !self.is_auto() || all.iter().any(|(_, folders)| folders::keep_unlabelled(folders))
     }
 
     /// No folder has the name of a split.

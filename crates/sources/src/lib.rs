@@ -1,24 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 mod archive;
-mod class_folders;
 mod error;
 mod folder;
 mod known;
 mod layout;
 mod manifest;
-mod multi_label;
 mod open;
 mod options;
 mod own_files;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod rows;
-mod sets;
-mod spelling;
-mod split_columns;
-mod split_words;
-mod tree;
 
 pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
@@ -32,5 +25,5 @@ pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
-pub use split_words::split_named;
 pub use taper_archive::{ARCHIVES, is_archive};
+pub use taper_names::splits::split_named;

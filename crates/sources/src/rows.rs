@@ -9,15 +9,14 @@ use std::{
 
 use taper_core::{ClassNames, Split, nearest};
 use taper_data::{Dataset, Ignored, PictureSource, Sample};
+use taper_names::{
+    class_names::{doubts, unite},
+    sets::listed,
+    splits::{split_named, words_of},
+};
 use taper_picture::Finding;
 
-use crate::{
-    Error, FolderUse, Reading, Result, is_archive, is_manifest,
-    own_files::Passed,
-    sets::listed,
-    spelling,
-    split_words::{split_named, words_of},
-};
+use crate::{Error, FolderUse, Reading, Result, is_archive, is_manifest, own_files::Passed};
 
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;
@@ -169,7 +168,13 @@ fn build(
         return Err(taper_data::Error::NoPictures { path: path() }.into());
     }
     if classes.is_none() {
-        beside.remarks.extend(spelling::unite(&mut rows));
+        let (changed, remarks) = unite(rows.iter().map(|row| row.class.as_str()));
+        beside.remarks.extend(remarks);
+        for row in rows.iter_mut().filter(|_| !changed.is_empty()) {
+            if let Some(name) = changed.get(&row.class) {
+                row.class.clone_from(name);
+            }
+        }
     }
     let names = match classes {
         Some(names) => names,
@@ -178,7 +183,8 @@ fn build(
             names.into_iter().map(String::from).collect()
         }
     };
-    beside.remarks.extend(spelling::doubts(&names, &rows));
+    let count = |name: &str| rows.iter().filter(|row| row.class == name).count();
+    beside.remarks.extend(doubts(&names, count));
     let names =
         ClassNames::new(names).map_err(|source| Error::Classes { place: place.into(), source })?;
     if reading.purpose == FolderUse::Train {

@@ -11,6 +11,7 @@ use std::{
 use taper_archive::{Archives, stem};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_names::{sets, splits::split_named};
 use taper_picture::{Defect, FileKind, unsupported};
 
 use crate::{
@@ -20,8 +21,6 @@ use crate::{
     options::Kind as SourceKind,
     own_files::{HEAD, Output, has_own_name, is_own_head, is_within, may_be_own, output_folders},
     rows::{self, Beside, Row},
-    sets,
-    split_words::split_named,
 };
 use webdataset::Problem;
 

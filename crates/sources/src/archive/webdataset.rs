@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use taper_archive::Archives;
 use taper_core::Split;
+use taper_names::{
+    multi_label,
+    sets::listed,
+    split_columns::{flag_of, is_hint, split_of_value},
+};
 use taper_picture::format_of_extension;
 
 use super::tidied;
 use crate::{
     manifest::is_label,
-    multi_label,
     rows::{Beside, Row},
-    sets::listed,
-    split_columns::{flag_of, is_hint, split_of_value},
 };
 
 /// The largest label file in bytes; a label is one line, or a small JSON object.

@@ -1,13 +1,13 @@
 //! Which column is which.
 
 use taper_core::Split;
-
-use super::values::Values;
-use crate::{
-    SourceOptions,
+use taper_names::{
     sets::listed,
     split_columns::{flag_of, flags_remark, is_hint, unused_remark},
 };
+
+use super::values::Values;
+use crate::SourceOptions;
 
 /// Names of columns with paths. An `id` counts only where there is no other.
 const PATHS: [&str; 29] = [

@@ -16,13 +16,16 @@ use std::{
 use serde_json::{Map, Value};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_names::{
+    multi_label,
+    split_columns::{of_flags, split_of_value, truth},
+};
 use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
-    Error, Reading, Result, multi_label,
+    Error, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
-    split_columns::{of_flags, split_of_value, truth},
 };
 use columns::{Columns, Wanted};
 use values::Values;

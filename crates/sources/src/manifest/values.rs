@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
+use taper_names::{
     split_columns::{split_of_value, truth},
-    split_words::{is_plain, split_named},
+    splits::{is_plain, split_named},
 };
 
 /// More different values than this are not splits.

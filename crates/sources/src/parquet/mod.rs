@@ -13,6 +13,7 @@ use std::{
 
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_names::{sets, split_columns::split_of_value};
 use taper_parquet::Pictures;
 use taper_picture::Defect;
 
@@ -20,8 +21,6 @@ use crate::{
     Error, FolderUse, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
-    sets,
-    split_columns::split_of_value,
 };
 pub use files::is_parquet;
 use files::{files_in, split_of};

@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use taper_core::Split;
+use taper_names::{
+    multi_label,
+    split_columns::{of_flags, truth},
+};
 use taper_parquet::{Table, Values};
 
 use super::{
@@ -10,10 +14,7 @@ use super::{
     damaged,
     splits::{find_splits, texts},
 };
-use crate::{
-    Error, Reading, Result, multi_label,
-    split_columns::{of_flags, truth},
-};
+use crate::{Error, Reading, Result};
 
 /// Class names are looked up in lists: a column of arbitrary numbers is not a label.
 const MOST_CLASSES: usize = 1_000_000;

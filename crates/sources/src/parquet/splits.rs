@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use taper_core::Split;
+use taper_names::{
+    split_columns::{flag_of, flags_remark, is_hint, split_of_value, truth, unused_remark},
+    splits::{is_plain, split_named},
+};
 use taper_parquet::{Error, Kind, Table, Values};
 
 use super::columns::Columns;
-use crate::{
-    split_columns::{flag_of, flags_remark, is_hint, split_of_value, truth, unused_remark},
-    split_words::{is_plain, split_named},
-};
 
 /// More different values than this are not splits.
 const MOST: usize = 8;

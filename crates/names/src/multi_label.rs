@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The message.
-pub(crate) fn refusal(label: &str) -> String {
+pub fn refusal(label: &str) -> String {
     format!(
         "{label} are several labels for one picture (multi-label), which is not supported: keep one label for each picture, or write a single name without the separator, such as red_panda"
     )
 }
 
 /// A list of a single label is that label: `["cat"]`, `['cat']`.
-pub(crate) fn single(label: String) -> String {
+pub fn single(label: String) -> String {
     let inner = label.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let Some(inner) = inner.filter(|inner| !inner.contains(',')) else { return label };
     let quoted = |quote: char| inner.trim().strip_prefix(quote)?.strip_suffix(quote);
@@ -37,10 +37,7 @@ const SEPARATORS: [char; 7] = ['|', ';', ',', ' ', '+', '&', '/'];
 /// - numbers between blanks, when all labels are numbers;
 /// - words between blanks, when all labels are made of a few words: fewer than there are labels, in
 ///   labels of three lengths or more, or in a column called `tags` or `labels`.
-pub(crate) fn several<'a>(
-    labels: impl Iterator<Item = &'a str>,
-    column: Option<&str>,
-) -> Option<&'a str> {
+pub fn several<'a>(labels: impl Iterator<Item = &'a str>, column: Option<&str>) -> Option<&'a str> {
     let classes: BTreeSet<&str> = labels.map(str::trim).filter(|l| !l.is_empty()).collect();
     let mut uses: HashMap<(char, &str), usize> = HashMap::new();
     for class in &classes {

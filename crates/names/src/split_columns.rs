@@ -2,10 +2,10 @@
 
 use taper_core::Split;
 
-use crate::split_words::{split_named, split_of_word, words_of};
+use crate::splits::{split_named, split_of_word, words_of};
 
 /// The split that a value of a column of splits means: a word as in names, or what is left of it.
-pub(crate) fn split_of_value(value: &str) -> Option<Split> {
+pub fn split_of_value(value: &str) -> Option<Split> {
     match value.trim().to_lowercase().as_str() {
         "tr" | "trn" => Some(Split::Train),
         "va" | "vl" => Some(Split::Val),
@@ -16,7 +16,7 @@ pub(crate) fn split_of_value(value: &str) -> Option<Split> {
 
 /// The split that a column of truth values says by its name: `is_train`, `test`, `is_valid`. A
 /// column `valid` may say that a picture is a good one.
-pub(crate) fn flag_of(name: &str) -> Option<Split> {
+pub fn flag_of(name: &str) -> Option<Split> {
     let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
     match plain.strip_prefix("is") {
         Some(rest) => split_of_word(rest),
@@ -25,7 +25,7 @@ pub(crate) fn flag_of(name: &str) -> Option<Split> {
 }
 
 /// Whether a column may say the split, by its name.
-pub(crate) fn is_hint(name: &str) -> bool {
+pub fn is_hint(name: &str) -> bool {
     const NAMES: [&str; 12] = [
         "stage",
         "phase",
@@ -48,7 +48,7 @@ pub(crate) fn is_hint(name: &str) -> bool {
 }
 
 /// A value of a column of truth values.
-pub(crate) fn truth(value: &str) -> Option<bool> {
+pub fn truth(value: &str) -> Option<bool> {
     match value.trim().to_lowercase().as_str() {
         "1" | "1.0" | "true" | "yes" => Some(true),
         "0" | "0.0" | "false" | "no" => Some(false),
@@ -57,7 +57,7 @@ pub(crate) fn truth(value: &str) -> Option<bool> {
 }
 
 /// The split of a row with these flags, or why it has none.
-pub(crate) fn of_flags(flags: &[(Split, Option<bool>)]) -> Result<Split, String> {
+pub fn of_flags(flags: &[(Split, Option<bool>)]) -> Result<Split, String> {
     let given = |(split, set): &(Split, Option<bool>)| Some((*split, (*set)?));
     let flags: Option<Vec<(Split, bool)>> = flags.iter().map(given).collect();
     let flags = flags.ok_or("has no value in a column that says the split")?;
@@ -75,7 +75,7 @@ pub(crate) fn of_flags(flags: &[(Split, Option<bool>)]) -> Result<Split, String>
 }
 
 /// A remark about splits that were taken from flags.
-pub(crate) fn flags_remark(flags: &[(&str, Split)]) -> String {
+pub fn flags_remark(flags: &[(&str, Split)]) -> String {
     let told: Vec<String> =
         flags.iter().map(|(name, split)| format!("'{name}' ({split} where it is true)")).collect();
     let column = if flags.len() == 1 { "column" } else { "columns" };
@@ -88,7 +88,7 @@ pub(crate) fn flags_remark(flags: &[(&str, Split)]) -> String {
 
 /// A remark about columns that may say the split and are not used; for each, whether all of its
 /// values are words for splits.
-pub(crate) fn unused_remark(columns: &[(&str, bool)]) -> Option<String> {
+pub fn unused_remark(columns: &[(&str, bool)]) -> Option<String> {
     let (first, words) = columns.first()?;
     let names: Vec<String> = columns.iter().map(|(name, _)| format!("'{name}'")).collect();
     let names = names.join(", ");

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taper_data::class_key;
 
-use crate::{sets::listed, split_words::words_of, tree::Node};
+pub use crate::tree::Node;
+use crate::{sets::listed, splits::words_of};
 
 /// Names of folders of which none is a class.
 const NEUTRAL: [&str; 28] = [
@@ -94,17 +95,17 @@ const GENERIC: [&str; 10] = [
 ];
 
 /// Whether a folder's name says nothing about what is in it.
-pub(crate) fn is_generic(name: &str) -> bool {
+pub fn is_generic(name: &str) -> bool {
     GENERIC.contains(&&*name.to_lowercase())
 }
 
 /// Whether a folder's name is never that of a class.
-pub(crate) fn is_neutral(name: &str) -> bool {
+pub fn is_neutral(name: &str) -> bool {
     NEUTRAL.contains(&&*name.to_lowercase())
 }
 
 /// Whether a folder has pictures that are not to be learned, going by its name.
-pub(crate) fn is_unlabelled(name: &str) -> bool {
+pub fn is_unlabelled(name: &str) -> bool {
     let is = |word: &str| UNLABELLED.contains(&word);
     let words = words_of(name);
     is(&name.trim().to_lowercase())
@@ -113,7 +114,7 @@ pub(crate) fn is_unlabelled(name: &str) -> bool {
 }
 
 /// Whether a name is that of what comes with pictures: masks, annotations, thumbnails.
-pub(crate) fn is_no_picture(name: &str) -> bool {
+pub fn is_no_picture(name: &str) -> bool {
     const WORDS: [&str; 12] = [
         "thumbs",
         "thumbnails",
@@ -132,7 +133,7 @@ pub(crate) fn is_no_picture(name: &str) -> bool {
 }
 
 /// Whether a word is one that people put to names of copies.
-pub(crate) fn is_addition(word: &str) -> bool {
+pub fn is_addition(word: &str) -> bool {
     DOUBTFUL.contains(&word)
 }
 
@@ -145,13 +146,13 @@ fn is_doubtful(name: &str) -> bool {
 
 /// Whether folders with these names are classes although one is called [unlabelled](is_unlabelled):
 /// only if there would be a single one without it.
-pub(crate) fn keep_unlabelled(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
+pub fn keep_unlabelled(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
     folders.keys().filter(|name| !is_unlabelled(name)).count() < 2
 }
 
 /// What is wrong with folders as classes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub enum Wrong {
     /// What to say.
     Ambiguous(String),
     /// The data set is this one of them.
@@ -161,7 +162,7 @@ pub(crate) enum Wrong {
 /// Judges folders that are taken as classes and lie in `within`, which is empty or ends with a
 /// slash. What may surprise becomes a remark; `settle` says how to have them as classes all the
 /// same.
-pub(crate) fn judge(
+pub fn judge(
     folders: &BTreeMap<&str, &Node<'_>>,
     within: &str,
     settle: &str,
@@ -249,9 +250,9 @@ fn are_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
     let is_part = |word: &String| PARTS.contains(&&**word) || is_neutral(word);
     first.iter().any(is_part)
         && words.all(|other| other == first)
-        && folders
-            .iter()
-            .all(|(name, node)| name.contains(|c: char| c.is_ascii_digit()) && !node.is_nested())
+        && folders.iter().all(|(name, node)| {
+            name.contains(|c: char| c.is_ascii_digit()) && node.folders.len() <= 1
+        })
 }
 
 /// Of the folders within one, at any depth, those side by side of which most are as asked.
@@ -359,7 +360,7 @@ fn inner_names<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<(&'a str, BTre
 }
 
 /// The folders that have two folders or more in common with another one.
-pub(crate) fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
+pub fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
     let inner = inner_names(folders);
     let has_partner = |(name, own): &&(&'a str, BTreeSet<String>)| {
         inner.iter().any(|(other, theirs)| other != name && own.intersection(theirs).count() >= 2)
@@ -380,9 +381,7 @@ pub(crate) fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> 
 
 /// Folders that have a folder of the same name in them, and that name, unless it says nothing, as
 /// `images` in `n01/images` and `n02/images`.
-pub(crate) fn in_common<'a>(
-    folders: &BTreeMap<&'a str, &Node<'_>>,
-) -> Option<(Vec<&'a str>, String)> {
+pub fn in_common<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Option<(Vec<&'a str>, String)> {
     let mut holders: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (name, node) in folders {
         let mut node = *node;

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use taper_data::class_key;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{class_folders::is_addition, rows::Row, split_words::words_of};
+use crate::{folders::is_addition, splits::words_of};
 
-/// Gives all rows whose class names differ only in their Unicode form, in case or in surrounding
-/// blanks the same name: the most frequent spelling, composed (NFC) and without blanks. Returns
-/// what was united, one remark for each class.
+/// The names to change so that those that differ only in their Unicode form, in case or in
+/// surrounding blanks are the same: the most frequent spelling, composed (NFC) and without blanks.
+/// `names` has the class of each picture. Also returns what was united, one remark for each class.
 ///
 /// Single letters keep their case: `A` and `a` are two characters to be recognised, not two
 /// spellings.
-pub(crate) fn unite(rows: &mut [Row]) -> Vec<String> {
+pub fn unite<'a>(names: impl Iterator<Item = &'a str>) -> (HashMap<String, String>, Vec<String>) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for row in rows.iter() {
-        *counts.entry(row.class.as_str()).or_default() += 1;
+    for name in names {
+        *counts.entry(name).or_default() += 1;
     }
     let mut classes: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
     for (name, count) in counts {
@@ -36,21 +36,15 @@ pub(crate) fn unite(rows: &mut [Row]) -> Vec<String> {
             }
         }
     }
-    if !names.is_empty() {
-        for row in rows {
-            if let Some(name) = names.get(&row.class) {
-                row.class.clone_from(name);
-            }
-        }
-    }
-    remarks
+    (names, remarks)
 }
 
-/// Remarks about names of classes that may be none, or one instead of two.
-pub(crate) fn doubts(names: &[String], rows: &[Row]) -> Vec<String> {
+/// Remarks about names of classes that may be none, or one instead of two; `count` gives the number
+/// of pictures of a class.
+pub fn doubts(names: &[String], count: impl Fn(&str) -> usize) -> Vec<String> {
     let mut remarks = Vec::new();
     for name in names.iter().filter(|name| is_missing(name)) {
-        let count = rows.iter().filter(|row| row.class == *name).count();
+        let count = count(name);
         remarks.push(format!(
             "'{name}' is used as a class, with {count} picture(s), although programs write it where there is no value; if it means that there is no label, leave these pictures out"
         ));
@@ -111,10 +105,10 @@ fn near(names: &[String]) -> Option<String> {
     }
     for (name, words) in names.iter().zip(&words) {
         let rest: Vec<String> = words.iter().filter(|word| !is_addition(word)).cloned().collect();
-        if rest.len() < words.len() || is_numbered(name) {
-            if let Some(first) = plain.get(&key(&rest)) {
-                found.push(format!("'{name}' and '{first}'"));
-            }
+        if (rest.len() < words.len() || is_numbered(name))
+            && let Some(first) = plain.get(&key(&rest))
+        {
+            found.push(format!("'{name}' and '{first}'"));
         }
     }
     let mut numbers: HashMap<u64, &str> = HashMap::new();
@@ -213,17 +207,9 @@ mod tests {
     use super::*;
 
     fn united(names: &[&str]) -> (Vec<String>, Vec<String>) {
-        let row = |class: &&str| Row {
-            id: String::new(),
-            packaging: 0,
-            class: (*class).into(),
-            split: None,
-            group: None,
-            slot: 0,
-        };
-        let mut rows: Vec<Row> = names.iter().map(row).collect();
-        let remarks = unite(&mut rows);
-        (rows.into_iter().map(|row| row.class).collect(), remarks)
+        let (changed, remarks) = unite(names.iter().copied());
+        let of = |name: &&str| changed.get(*name).map_or(*name, String::as_str).to_owned();
+        (names.iter().map(of).collect(), remarks)
     }
 
     #[test]
