@@ -57,7 +57,8 @@ pub fn doubts(names: &[String], count: impl Fn(&str) -> usize) -> Vec<String> {
     }
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for name in names {
-        alike.entry(class_key(&name.nfkc().collect::<String>())).or_default().push(name);
+        let plain: String = name.nfkc().filter(|c| !is_joiner(*c)).collect();
+        alike.entry(class_key(&plain)).or_default().push(name);
     }
     // Single letters and digits may be what is to be recognised.
     for names in alike.into_values().filter(|all| all.len() > 1) {
@@ -66,13 +67,10 @@ pub fn doubts(names: &[String], count: impl Fn(&str) -> usize) -> Vec<String> {
         }
         let shown: Vec<String> = names
             .iter()
-            .map(|name| match name.nfkc().eq(name.chars()) {
-                true => format!("'{name}'"),
-                false => format!("'{}'", name.chars().map(compatible).collect::<String>()),
-            })
+            .map(|name| format!("'{}'", name.chars().map(compatible).collect::<String>()))
             .collect();
         remarks.push(format!(
-            "the class names {} are equal but for characters of the same meaning (Unicode NFKC), and are {} classes; if they are one, give them one name",
+            "the class names {} are equal but for characters that mean the same (Unicode NFKC) or show nothing, and are {} classes; if they are one, give them one name",
             shown.join(" and "),
             names.len()
         ));
@@ -136,9 +134,18 @@ fn is_missing(name: &str) -> bool {
     WORDS.contains(&name.trim().to_lowercase().as_str())
 }
 
-/// A character with its code point, if it stands for others.
+/// Characters that join or vary others, and show nothing by themselves.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
+}
+
+/// A character with its code point, if it stands for others or shows nothing by itself.
 fn compatible(c: char) -> String {
-    if c.nfkc().eq([c]) { c.to_string() } else { format!("{c}\\u{{{:x}}}", u32::from(c)) }
+    if c.nfkc().eq([c]) && !is_joiner(c) {
+        c.to_string()
+    } else {
+        format!("{c}\\u{{{:x}}}", u32::from(c))
+    }
 }
 
 fn remark(name: &str, spellings: &[(String, usize)]) -> String {

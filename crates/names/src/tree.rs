@@ -42,8 +42,8 @@ impl<'a> Node<'a> {
         folders.next().is_none().then_some((*name, folder))
     }
 
-    /// The folder below this one that holds everything, through any number of folders that are alone
-    /// in theirs, and their names.
+    /// The folder below this one that holds everything, through any number of folders that are
+    /// alone in theirs, and their names.
     pub fn innermost(&self) -> (&Self, Vec<&'a str>) {
         let (mut node, mut names) = (self, Vec::new());
         while let Some((name, only)) = node.only_folder().filter(|(_, only)| only.is_nested()) {
@@ -68,7 +68,8 @@ impl<'a> Node<'a> {
         (node, names)
     }
 
-    /// The same within a split, with the number of folders: `seg_train/seg_train/CLASS`, `train/images/CLASS`.
+    /// The same within a split, with the number of folders: `seg_train/seg_train/CLASS`,
+    /// `train/images/CLASS`.
     pub fn without_split_packaging(&self) -> (&Self, usize) {
         let (mut node, mut depth) = (self, 0);
         while let Some((name, inner)) = node.only_folder()

@@ -248,8 +248,10 @@ fn names_that_look_alike_or_mean_no_label_are_remarked() {
     let dataset = read(&["\u{fb01}sh/1.jpg", "fish/2.jpg", "dog/3.jpg"]).unwrap();
     assert_eq!(dataset.classes().len(), 3);
     remarks(&dataset, &["NFKC", "\\u{fb01}", "2 classes"]);
-    let dataset = read(&["\u{ff21}bc/1.jpg", "abc/2.jpg"]).unwrap();
-    remarks(&dataset, &["NFKC"]);
+    for [a, b] in [["\u{ff21}bc", "abc"], ["\u{200d}cat", "cat"], ["x\u{fe0f}y", "xy"]] {
+        let dataset = read(&[&format!("{a}/1.jpg"), &format!("{b}/2.jpg")]).unwrap();
+        remarks(&dataset, &["NFKC", "\\u{"]);
+    }
     for name in ["NA", "nan", "null", "<NA>"] {
         let dataset = read(&["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")]).unwrap();
         remarks(&dataset, &[&format!("'{name}' is used as a class, with 1 picture(s)")]);
