@@ -104,8 +104,8 @@ fn is_json_lines(path: &Path) -> bool {
 ///   unchanged. An extension that is missing is filled in. Whether all files exist is found out
 ///   when they are read.
 /// - `split` is empty or a word for a split, or else columns of truth values such as `is_train` say
-///   it; outside `train`, pictures without a label are left out. Pictures of one `group` stay in one
-///   split when splits are [drawn](Dataset::splits).
+///   it; outside `train`, pictures without a label are left out. Pictures of one `group` stay in
+///   one split when splits are [drawn](Dataset::splits).
 /// - Classes are sorted by the bytes of their names.
 ///
 /// # Errors
