@@ -34,7 +34,7 @@ use rows_of::{Listing, Problem, list};
 /// has numbers or names. The schema's metadata, under the key `huggingface`, say which columns
 /// these are and what the classes are called; without them, the column with pictures is the only
 /// group with `bytes`, or `image`, and the column of labels has one of the usual names. A column
-/// `split` says the split of each row. The [options](SourceOptions) name other columns. Rows
+/// `split` says the split of each row. The [options](crate::SourceOptions) name other columns. Rows
 /// without a label (none, or −1) are left out. Ids are `FILE/ROW/NAME`.
 ///
 /// The list of rows is read once; pictures are read on demand, in runs of neighbouring rows, and
