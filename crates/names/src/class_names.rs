@@ -1,11 +1,11 @@
 //! One class under several spellings of its name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use taper_data::class_key;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{folders::is_addition, splits::words_of};
+use crate::{folders::is_addition, sets::listed, splits::words_of};
 
 /// The names to change so that those that differ only in their Unicode form, in case or in
 /// surrounding blanks are the same: the most frequent spelling, composed (NFC) and without blanks.
@@ -76,7 +76,28 @@ pub fn doubts(names: &[String], count: impl Fn(&str) -> usize) -> Vec<String> {
         ));
     }
     remarks.extend(near(names));
+    remarks.extend(combined(names));
     remarks
+}
+
+/// A remark about names that are made of those of other classes: `cat_dog` and `cat and dog` beside
+/// `cat` and `dog`.
+fn combined(names: &[String]) -> Option<String> {
+    const SEPARATORS: [&str; 9] = [" and ", "_and_", "_", "-", " ", "+", "&", ",", ";"];
+    let all: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let is_combined = |name: &&String| {
+        SEPARATORS.iter().any(|separator| {
+            name.contains(separator) && name.split(separator).all(|part| all.contains(part.trim()))
+        })
+    };
+    let found: Vec<&String> = names.iter().filter(is_combined).collect();
+    (!found.is_empty()).then(|| {
+        let (are, stand) = if found.len() == 1 { ("is", "it stands") } else { ("are", "they stand") };
+        format!(
+            "{} {are} made of the names of other classes, and used as a class; if {stand} for several labels of one picture (multi-label), that is not supported",
+            listed(&found)
+        )
+    })
 }
 
 /// A remark about names that are almost the same: `cat (1)`, `cat - Copy` and `cats` beside `cat`,

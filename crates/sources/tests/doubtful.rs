@@ -155,6 +155,17 @@ fn names_that_are_almost_the_same_are_remarked() {
 }
 
 #[test]
+fn names_made_of_other_classes_are_remarked() {
+    for name in ["cat_dog", "cat-dog", "cat and dog", "cat+dog", "cat, dog"] {
+        let dataset = read(&["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")]).unwrap();
+        assert_eq!(dataset.classes().len(), 3);
+        remarks(&dataset, &[&format!("'{name}' is made of the names of other classes")]);
+    }
+    let dataset = read(&["hot dog/1.jpg", "dog/2.jpg", "cat/3.jpg"]).unwrap();
+    assert!(dataset.remarks().is_empty(), "{:?}", dataset.remarks());
+}
+
+#[test]
 fn names_that_are_hardly_classes_are_passed_over_or_remarked() {
     for name in ["unlabeled", "Unlabelled", "_unsure", "thumbnails", "unlabeled_images", "unsup"] {
         let paths = ["cat/1.jpg", "dog/2.jpg", &format!("{name}/3.jpg")];
