@@ -125,7 +125,7 @@ fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
     // It is evaluated to the same figures, predicts, and describes itself.
     let model = own.to_str().unwrap();
     let evaluated = run(here, &["evaluate", model, "--data", "data", "--json"]).expect(0).json();
-    assert_eq!(evaluated["evaluation"]["accuracy"], answer["test"]["accuracy"], "{evaluated}");
+    assert_eq!(evaluated["accuracy"], answer["test"]["accuracy"], "{evaluated}");
     run(here, &["predict", model, "data/test/red/00.jpg"]).expect(0);
     run(here, &["info", model]).expect(0);
 

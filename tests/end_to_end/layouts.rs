@@ -370,3 +370,101 @@ fn an_output_folder_where_none_can_be_made_is_wrong_usage() {
         train(root.path(), &["--out", out]).complains(2, &[out, "choose another place"]);
     }
 }
+
+/// The remarks of a training that ends well, together.
+fn remarked(root: &Path, more: &[&str]) -> String {
+    remarks(&train(root, more).expect(0).json())
+}
+
+#[test]
+fn a_folder_with_the_same_classes_among_them_is_refused() {
+    for extra in ["augmented", "new", "data"] {
+        let root = splits(&["", extra], COLOURS);
+        let name = format!("'{extra}' contains folders");
+        train(root.path(), &[]).complains(2, &[&name, "'blue', 'red'", "--layout"]);
+        let answer = train(root.path(), &["--layout", "classes"]).expect(0).json();
+        assert_eq!(classes(&answer).len(), 3, "{extra}");
+    }
+}
+
+#[test]
+fn folders_that_are_hardly_classes_are_passed_over_or_remarked() {
+    for (name, count) in [("unlabeled", 2), ("_unsure", 2), ("thumbs", 3), ("old", 3)] {
+        let root = splits(&[""], COLOURS);
+        write(&root.path().join("data").join(name), "red", 40, 8);
+        let answer = train(root.path(), &[]).expect(0).json();
+        assert_eq!(classes(&answer).len(), count, "{name}");
+        assert!(remarks(&answer).contains(&format!("'{name}' is")), "{}", remarks(&answer));
+    }
+    // A data set beside other pictures: a question, or a remark.
+    let root = splits(&["data"], COLOURS);
+    write(&root.path().join("data/samples"), "red", 40, 8);
+    train(root.path(), &[]).complains(2, &["one folder deeper", "data/data"]);
+    fs::rename(root.path().join("data/samples"), root.path().join("data/garden")).unwrap();
+    let text = remarked(root.path(), &[]);
+    assert!(text.contains("'blue', 'red' in 'data' are merged"), "{text}");
+}
+
+#[test]
+fn combinations_of_labels_are_refused() {
+    for (first, second) in [("scab rust", "scab"), ("a+b", "a"), ("1 3", "1")] {
+        let other = first[first.len() - second.len()..].trim_start_matches(['+', ' ']).to_owned();
+        let root = table("image,labels", |class, path| {
+            let label = match (class, path.to_string_lossy().contains("00")) {
+                ("blue", true) => first,
+                ("blue", false) => second,
+                _ => other.as_str(),
+            };
+            format!("{},{label}", path.display())
+        });
+        let list = ["train", "--data", "list.csv", "--size", "64", "--epochs", "1", "--json"];
+        run(root.path(), &list).complains(1, &["multi-label"]);
+    }
+}
+
+#[test]
+fn columns_of_truth_values_say_the_splits_and_others_are_remarked() {
+    let train = |root: &TempDir| {
+        let list = ["train", "--data", "list.csv", "--size", "64", "--epochs", "1", "--json", "-q"];
+        run(root.path(), &list).expect(0).json()
+    };
+    for (column, held, rest) in
+        [("is_train", "0", "1"), ("is_test", "True", "False"), ("test", "1", "0")]
+    {
+        let root = table(&format!("image,label,{column}"), |class, path| {
+            let held_out = path.to_string_lossy().contains("07");
+            format!("{},{class},{}", path.display(), if held_out { held } else { rest })
+        });
+        let answer = train(&root);
+        assert_eq!(answer["pictures"][2], 2, "{column}");
+        assert!(remarks(&answer).contains(&format!("'{column}'")), "{}", remarks(&answer));
+    }
+    for column in ["fold", "stage", "mode"] {
+        let root = table(&format!("image,label,{column}"), |class, path| {
+            format!("{},{class},{}", path.display(), path.to_string_lossy().len() % 2)
+        });
+        let text = remarks(&train(&root));
+        assert!(text.contains("--split-column") && text.contains(column), "{text}");
+    }
+}
+
+#[test]
+fn lists_of_splits_and_inner_archives_are_remarked() {
+    for name in ["train_test_split.txt", "meta/test.txt", "splits/1.txt", "more.zip"] {
+        let root = splits(&["images"], COLOURS);
+        let path = root.path().join("data").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "blue/00.jpg\n").unwrap();
+        let text = remarked(root.path(), &[]);
+        assert!(text.contains(name) && text.contains("not read"), "{text}");
+    }
+}
+
+#[test]
+fn equal_class_weights_are_refused_and_names_stay_on_one_line() {
+    let root = splits(&[""], ["bl\nue", "red"]);
+    train(root.path(), &["--class-weights", "1,1"]).complains(2, &["--class-weights", "equal"]);
+    let plain = ["train", "--data", "data", "--size", "64", "--epochs", "1", "-q"];
+    let answer = run(root.path(), &plain).expect(0).stdout;
+    assert!(answer.lines().any(|line| line.starts_with("bl\\nue ")), "{answer}");
+}

@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 34] = [
+const CANDLE_FREE: [&str; 36] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -27,8 +27,10 @@ const CANDLE_FREE: [&str; 34] = [
     "taper-metrics",
     "taper-mixing",
     "taper-model",
+    "taper-names",
     "taper-optim",
     "taper-outputs",
+    "taper-parquet",
     "taper-picture",
     "taper-plan",
     "taper-plot",

@@ -7,7 +7,7 @@ use taper_predict::ModelInfo;
 
 use crate::{
     args::InfoArgs,
-    output::{Status, answer_json, answer_line},
+    output::{Status, answer_json, answer_line, in_line},
 };
 
 pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
@@ -23,7 +23,7 @@ pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
 fn describe(info: &ModelInfo) -> anyhow::Result<()> {
     let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
     row("model", &format!("{} ({:.1} MB)", info.file, info.bytes as f64 / 1e6))?;
-    row("classes", &format!("{}: {}", info.classes.len(), info.classes.join(", ")))?;
+    row("classes", &format!("{}: {}", info.classes.len(), in_line(&info.classes.join(", "))))?;
     row(
         "network",
         &format!(

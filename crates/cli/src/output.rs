@@ -44,6 +44,16 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// A name as part of a line: with line breaks and tabs as escapes too.
+pub(crate) fn in_line(name: &str) -> Cow<'_, str> {
+    if !name.contains(char::is_control) {
+        return name.into();
+    }
+    let escaped =
+        |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    name.chars().map(escaped).collect::<String>().into()
+}
+
 /// Writes an answer as one line of JSON.
 pub(crate) fn answer_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string(value)?;
@@ -76,13 +86,17 @@ pub(crate) fn status(unreadable: &[Finding]) -> Status {
 
 /// A table of the classes that have pictures.
 pub(crate) fn per_class(evaluation: &Evaluation) -> anyhow::Result<()> {
-    let of = |label: &str| label.chars().count();
+    let of = |label: &str| in_line(label).chars().count();
     let width = evaluation.per_class.iter().map(|c| of(&c.label)).max().unwrap_or(0).max(5);
     answer_line(&format!("{:width$}  precision  recall     f1  pictures", "class"))?;
     for class in &evaluation.per_class {
         answer_line(&format!(
             "{:width$}     {:.4}  {:.4} {:.4}  {:>8}",
-            class.label, class.precision, class.recall, class.f1, class.support
+            in_line(&class.label),
+            class.precision,
+            class.recall,
+            class.f1,
+            class.support
         ))?;
     }
     // As scikit-learn: over the classes that occur, in the pictures or among the predictions.
@@ -97,8 +111,8 @@ pub(crate) fn confused(evaluation: &Evaluation) -> anyhow::Result<()> {
     let Some(pair) = &evaluation.most_confused else { return Ok(()) };
     answer_line(&format!(
         "most confused {} taken for {}: {} ({:.1} %)",
-        pair.truth,
-        pair.predicted,
+        in_line(&pair.truth),
+        in_line(&pair.predicted),
         pair.count,
         100.0 * pair.share
     ))

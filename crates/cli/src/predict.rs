@@ -18,7 +18,7 @@ use crate::{
     args::PredictArgs,
     errors::{already_done, in_flags},
     flags::{self, Given},
-    output::{Status, answer_json, answer_line},
+    output::{Status, answer_json, answer_line, in_line},
 };
 
 /// From this many pictures on, progress is shown.
@@ -193,9 +193,9 @@ impl Teller<'_> {
                 let most = self.args.top.map_or(5, |k| k as usize);
                 let ranked: Vec<String> = ranked(prediction, most)
                     .into_iter()
-                    .map(|(class, p)| format!("{class} {:.1} %", 100.0 * p))
+                    .map(|(class, p)| format!("{} {:.1} %", in_line(class), 100.0 * p))
                     .collect();
-                answer_line(&format!("{name}: {}", ranked.join(", ")))
+                answer_line(&format!("{}: {}", in_line(name), ranked.join(", ")))
             }
             _ => Ok(()),
         }
@@ -226,7 +226,7 @@ impl Teller<'_> {
             }
         } else if out.is_some() || folder.is_some() {
             for (class, count) in &self.counts {
-                answer_line(&format!("{count:>8} {class}"))?;
+                answer_line(&format!("{count:>8} {}", in_line(class)))?;
             }
             if let Some(folder) = folder {
                 let did = match (self.args.dry_run, self.args.move_to.is_some()) {

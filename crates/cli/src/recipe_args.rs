@@ -168,6 +168,7 @@ pub(crate) struct RecipeArgs {
 impl RecipeArgs {
     /// The recipe of the file that was given, or the default one with the data that were given.
     pub(crate) fn read(&self) -> Result<Recipe, Error> {
+        self.check_weights()?;
         let named = self.named.as_deref().map(Recipe::named).transpose()?;
         let Some(given) = &self.recipe else { return Ok(named.unwrap_or_default()) };
         let is_toml = given.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
@@ -191,6 +192,18 @@ impl RecipeArgs {
         }
         let data = given.to_string_lossy().into_owned();
         Ok(Recipe { data, ..named.unwrap_or_default() })
+    }
+
+    /// Equal weights are none.
+    fn check_weights(&self) -> Result<(), Error> {
+        let given = self.class_weights.as_deref().unwrap_or_default();
+        let ClassWeights::List(list) = ClassWeights::from(given) else { return Ok(()) };
+        let equal = list.len() > 1 && list.iter().all(|weight| *weight == list[0] && *weight > 0.0);
+        if equal {
+            let remedy = "equal weights change nothing: leave the option out, or say none";
+            return Err(OutOfRange::new("class_weights", given, remedy).into());
+        }
+        Ok(())
     }
 
     /// What a run that goes on is given.

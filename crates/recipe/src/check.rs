@@ -3,13 +3,14 @@ use std::path::PathBuf;
 use taper_augment::Policy;
 use taper_core::{Fit, OutOfRange, Precision, Preprocessing};
 use taper_data::ValChoice;
-use taper_grad::Boundary;
+use taper_grad::{Boundary, Unfreeze};
 use taper_graph::Graph;
 use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{
     FineTune, FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe, Result,
+    UnfreezeChoice,
 };
 
 /// A recipe whose fields are in range, with the model that it names.
@@ -77,6 +78,17 @@ fn fail<T>(
     Err(OutOfRange::new(field, value, remedy).into())
 }
 
+/// Where training begins; what is wrong with that is a wrong setting.
+fn boundary(backbone: &Graph, from: &Unfreeze) -> Result<Boundary> {
+    Boundary::find(backbone, from).map_err(|error| match error {
+        taper_grad::Error::Graph(error) => error.into(),
+        other => {
+            let value = UnfreezeChoice::Layers(from.clone());
+            OutOfRange::new("unfreeze", value, other.to_string()).into()
+        }
+    })
+}
+
 impl Recipe {
     /// Checks every field, before anything is read or computed.
     ///
@@ -114,8 +126,7 @@ impl Recipe {
         }
         preprocessing.check()?;
         let trained = self.fine_tune.as_ref().and_then(FineTune::unfreeze);
-        let boundary = trained.map(|from| Boundary::find(&backbone, from)).transpose();
-        let boundary = boundary.map_err(taper_train::Error::from)?;
+        let boundary = trained.map(|from| boundary(&backbone, from)).transpose()?;
         Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing, boundary })
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
     let labels: Vec<u32> = splits.train.iter().map(|i| dataset.samples()[*i].label).collect();
     recipe.sampling.check_rows(&labels, classes)?;
     let steps = steps(recipe, splits.train.len());
-    recipe.schedule.check(u64::from(recipe.epochs), steps as u64)?;
+    recipe.schedule.check(u64::from(recipe.training().epochs), steps as u64)?;
     if recipe.learning_rate == LearningRate::Auto {
         recipe.lr_finder.range_test(steps)?;
     }

@@ -9,9 +9,11 @@ use taper_data::Item;
 use taper_grad::{BatchNormMode, Boundary, Head, Suffix, SuffixOptions, layer_decay, layer_groups};
 use taper_graph::{Graph, WeightSource, Weights};
 use taper_metrics::Metrics;
+use taper_optim::{Span, Warmup};
 use taper_plan::Output;
 use taper_train::{
-    CheckedTraining, Learner, NetworkLearner, RowBatches, Rows, TrainedPart, Trainer, measure_head,
+    CheckedTraining, Learner, NetworkLearner, RowBatches, Rows, TrainedPart, Trainer, batch_ranges,
+    measure_head,
 };
 
 use crate::{
@@ -130,9 +132,17 @@ pub(crate) fn settings(
     let mut by_layer = layer_decay(backbone, boundary, decay);
     by_layer.append(&mut training.optimizer.groups);
     training.optimizer.groups = by_layer;
+    let per_step = own.batch_size.saturating_mul(own.accumulate);
+    let per_epoch = batch_ranges(rows, per_step).count().max(1) as u64;
     if let Some(steps) = own.steps {
-        let per_epoch = rows.div_ceil(own.batch_size * own.accumulate).max(1) as u64;
         training.epochs = u32::try_from(steps.div_ceil(per_epoch)).unwrap_or(u32::MAX);
+    }
+    // A share of very few steps is no step at all.
+    if let Some(Warmup { over: Span::Fraction(share), .. }) = training.schedule.warmup {
+        let steps = share * (u64::from(training.epochs) * per_epoch) as f64;
+        if steps.round() < 1.0 {
+            training.schedule.warmup = None;
+        }
     }
     Ok(training.check()?)
 }

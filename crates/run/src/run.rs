@@ -125,7 +125,7 @@ impl Run<'_> {
         let head = match recipe.epochs {
             // Only where the network is trained after it.
             0 => untrained(&prepared, &graph, &tables)?,
-            _ => self.train_head(&prepared, &graph, &tables, &mut own)?,
+            _ => self.train_head(&prepared, &graph, &tables, recipe.learning_rate, &mut own)?,
         };
         let tuned = match prepared.checked.boundary() {
             Some(_) if head.stopped != Some(StopReason::Interrupted) => {
@@ -142,6 +142,7 @@ impl Run<'_> {
         prepared: &Prepared,
         graph: &Graph,
         tables: &Tables,
+        learning_rate: LearningRate,
         own: &mut OwnCallbacks,
     ) -> Result<Ended> {
         let recipe = prepared.checked.recipe();
@@ -154,7 +155,7 @@ impl Run<'_> {
             batches = batches.fresh(fresh_views(prepared, &shared, self.session));
         }
         let counts = train.counts(classes);
-        let phase = Phase::head(recipe, self.folder.path());
+        let phase = Phase { learning_rate, ..Phase::head(recipe, self.folder.path()) };
         match &prepared.place {
             Place::Cpu => {
                 let learner = HeadLearner::new(graph, &counts, &settings)?;
@@ -355,7 +356,9 @@ pub(crate) fn head_alone(
     let place = tempfile::tempdir().map_err(Error::io("make", std::env::temp_dir()))?;
     let folder = RunFolder::create(&place.path().join("head").into(), recipe, None)?;
     let mut run = Run { folder, start: Instant::now(), session };
-    let trained = run.train_head(prepared, graph, tables, &mut OwnCallbacks::new())?;
+    // A search is for the rate of what comes after the head.
+    let rate = LearningRate::Fixed(recipe.training().learning_rate);
+    let trained = run.train_head(prepared, graph, tables, rate, &mut OwnCallbacks::new())?;
     match trained.stopped {
         Some(StopReason::Interrupted) => Err(Error::Interrupted),
         _ => Ok(trained.weights),

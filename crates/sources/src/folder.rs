@@ -13,12 +13,11 @@ use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_picture::{Defect, DefectKind, FileKind, Finding, read_file, unsupported};
 
 use crate::{
-    Error, FolderUse, Reading, Result, is_archive, is_manifest,
+    Error, Reading, Result,
     layout::{Paths, arrange},
     options::Kind,
     own_files::{Output, has_own_name, is_own_file, output_folder},
     rows::{self, Beside, Row},
-    sets::listed,
 };
 
 /// How deep folders are followed. Far beyond any real data set.
@@ -85,29 +84,13 @@ pub fn open_folder(root: impl AsRef<Path>, reading: impl Into<Reading>) -> Resul
     reading.options.check(Kind::Folders, &place)?;
     let mut scan = Scan { root: root.into(), ..Scan::default() };
     scan.walk(PathBuf::new(), &mut Vec::new())?;
-    let Scan { files, folder_of, real, linked, pictures, empty, .. } = scan;
-    let Scan { unread, tables, mut beside, .. } = scan;
-    if pictures.is_empty() && !(unread.is_empty() && tables.is_empty()) {
-        let found = format!("{} and no pictures", listed(&[unread, tables].concat()));
+    let Scan { files, folder_of, real, linked, pictures, empty, mut beside, .. } = scan;
+    if let Some(found) = beside.instead().filter(|_| pictures.is_empty()) {
         return Err(beside.passed.with(Error::Mixed { path: root.into(), found }));
     }
     if pictures.is_empty() && beside.findings.is_empty() {
         let error = taper_data::Error::NoPictures { path: root.into() };
         return Err(beside.passed.with(error.into()));
-    }
-    // Those in class folders are often notes about each picture.
-    let lists: Vec<String> = tables.into_iter().filter(|table| !table.contains('/')).collect();
-    if !lists.is_empty() && reading.purpose == FolderUse::Train {
-        beside.remarks.push(format!(
-            "{} beside the folders is not read; if it lists the pictures and their labels, give it instead",
-            listed(&lists)
-        ));
-    }
-    if !unread.is_empty() {
-        beside.remarks.push(format!(
-            "{}: archives and tables among folders of pictures are not read; to use one, give it alone",
-            listed(&unread)
-        ));
     }
     let paths = Paths { pictures, empty };
     let arranged = arrange(root, paths, &reading, &mut beside);
@@ -153,10 +136,6 @@ struct Scan {
     pictures: Vec<(String, usize)>,
     ids: HashSet<String>,
     empty: Vec<String>,
-    /// Archives and Parquet files among the pictures.
-    unread: Vec<String>,
-    /// Files with the names of manifests.
-    tables: Vec<String>,
     beside: Beside,
 }
 
@@ -273,14 +252,7 @@ impl Scan {
                 let Defect { kind, reason } = unsupported(format);
                 self.report(&relative, kind, reason);
             }
-            FileKind::Other => {
-                if is_archive(&path) || relative.extension().is_some_and(|e| e == "parquet") {
-                    self.unread.push(id_of(&relative));
-                } else if is_manifest(&path) {
-                    self.tables.push(id_of(&relative));
-                }
-                self.beside.ignore(&id_of(&relative));
-            }
+            FileKind::Other => self.beside.other_file(&id_of(&relative)),
         }
         Ok(Has::Nothing)
     }

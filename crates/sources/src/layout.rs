@@ -7,13 +7,14 @@ use std::{
 
 use regex::Regex;
 use taper_core::Split;
-use taper_data::class_key;
+use taper_names::{
+    folders::{self, Node, Wrong, alike, in_common, is_generic, is_neutral, is_unlabelled},
+    splits::{is_plain, split_named},
+};
 
 use crate::{
     Error, FolderUse, LayoutChoice, Reading, Result, is_archive,
     rows::{Beside, Row},
-    split_words::{is_plain, split_named},
-    tree::Node,
 };
 
 /// The paths of a source.
@@ -66,14 +67,16 @@ pub(crate) fn arrange(
         return Ok(paths.pictures.into_iter().map(unlabelled).collect());
     }
     let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
-    let (root, packaging) = tree.without_packaging(reading.options.layout);
+    let (root, packaging) = tree.without_packaging(reading.options.layout != LayoutChoice::Classes);
     let packaging: Vec<String> = packaging.into_iter().map(String::from).collect();
     let place = packaging.iter().fold(place.to_path_buf(), |path, part| path.join(part));
-    let arranger = Arranger { place, depth: packaging.len(), reading };
+    let mut arranger = Arranger { place, depth: packaging.len(), reading, keep: true };
     if let Some(expression) = &reading.options.label_from {
         return arranger.label_from(root, expression, &paths, beside);
     }
     let layout = arranger.layout(root, beside)?;
+    arranger.judge(&layout, root, beside)?;
+    arranger.keep = arranger.keeps_unlabelled(&layout, root);
     drop(tree);
     arranger.empty(&layout, &paths.empty, &packaging, beside)?;
     arranger.rows(&layout, paths.pictures, beside)
@@ -85,6 +88,8 @@ struct Arranger<'a> {
     /// How many folders of packaging there are.
     depth: usize,
     reading: &'a Reading,
+    /// Whether folders called `unlabeled` and the like are classes.
+    keep: bool,
 }
 
 impl Arranger<'_> {
@@ -167,6 +172,76 @@ impl Arranger<'_> {
         self.splits(&splits).map(Layout::Splits)
     }
 
+    /// The folders of classes, by the path of the folder that they lie in.
+    fn class_folders<'n, 'a>(
+        &self,
+        layout: &Layout,
+        root: &'n Node<'a>,
+    ) -> Vec<(String, BTreeMap<&'a str, &'n Node<'a>>)> {
+        let of = |node: &'n Node<'a>| -> BTreeMap<&'a str, &'n Node<'a>> {
+            node.folders.iter().map(|(name, inner)| (*name, inner)).collect()
+        };
+        let splits = match layout {
+            Layout::Classes => return vec![(String::new(), of(root))],
+            Layout::SplitsInClasses => return Vec::new(),
+            Layout::Splits(splits) | Layout::ClassesAndSplits(splits) => splits,
+        };
+        let mut found = Vec::new();
+        if matches!(layout, Layout::ClassesAndSplits(_)) {
+            let mut own = of(root);
+            own.retain(|name, _| !splits.contains_key(*name));
+            found.push((String::new(), own));
+        }
+        let mut labelled: Vec<(&String, &SplitFolder)> =
+            splits.iter().filter(|(_, folder)| folder.labelled).collect();
+        labelled.sort_by_key(|(_, folder)| folder.split);
+        for (name, _) in labelled {
+            let Some(node) = root.folders.get(name.as_str()) else { continue };
+            found.push((format!("{name}/"), of(node.without_split_packaging().0)));
+        }
+        found
+    }
+
+    /// What speaks against the folders that are taken as classes.
+    fn judge(&self, layout: &Layout, root: &Node<'_>, beside: &mut Beside) -> Result<()> {
+        if !self.is_auto() {
+            return Ok(());
+        }
+        let settle = match layout {
+            Layout::Splits(_) => "`layout` to splits",
+            _ => "`layout` to classes",
+        };
+        let mut said = BTreeSet::new();
+        for (within, mut folders) in self.class_folders(layout, root) {
+            if !folders::keep_unlabelled(&folders) {
+                folders.retain(|name, _| !is_unlabelled(name));
+            }
+            let mut remarks = Vec::new();
+            let judged = folders::judge(&folders, &within, settle, &mut remarks);
+            judged.map_err(|wrong| match wrong {
+                Wrong::Ambiguous(problem) => self.ambiguous(problem),
+                Wrong::OneDeeper(name) => {
+                    let inner = self.place.join(&within).join(name);
+                    Error::OneDeeper { path: self.place.clone(), inner }
+                }
+            })?;
+            // The folders of a second split are like those of the first.
+            for remark in remarks {
+                if said.insert(remark.replace(&format!("'{within}"), "'")) {
+                    beside.remarks.push(remark);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether folders called `unlabeled` and the like are classes: if they were asked for, or
+    /// hardly any would be left without them.
+    fn keeps_unlabelled(&self, layout: &Layout, root: &Node<'_>) -> bool {
+        let all = self.class_folders(layout, root);
+        !self.is_auto() || all.iter().any(|(_, folders)| folders::keep_unlabelled(folders))
+    }
+
     /// No folder has the name of a split.
     fn without_split_names(
         &self,
@@ -184,16 +259,18 @@ impl Arranger<'_> {
             return Ok(Layout::SplitsInClasses);
         }
         // One of several folders is a data set of its own.
-        let data_set = folders.iter().find(|(_, node)| {
+        let data_set = folders.iter().find_map(|(name, node)| {
+            let (node, within) = node.innermost();
             let mut inner = node.folders.iter();
-            inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested())
+            let is = inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested());
+            is.then_some((*name, within))
         });
-        if let Some((name, _)) = data_set {
-            let inner = self.place.join(name);
+        if let Some((name, within)) = data_set {
+            let inner = within.iter().fold(self.place.join(name), |path, name| path.join(name));
             return Err(Error::OneDeeper { path: self.place.clone(), inner });
         }
         let with_split = folders.iter().find_map(|(name, node)| {
-            let inner = node.folders.keys().find(|inner| is_plain(inner))?;
+            let inner = node.innermost().0.folders.keys().find(|inner| is_plain(inner))?;
             Some(format!("'{name}' contains a folder '{inner}', which is the name of a split"))
         });
         if let Some(found) = with_split {
@@ -216,8 +293,7 @@ impl Arranger<'_> {
                 list(&names)
             ));
         }
-        let is_neutral = |name: &&&str| NEUTRAL.contains(&&*name.to_lowercase());
-        if folders.len() >= 2 && folders.keys().filter(is_neutral).count() == folders.len() {
+        if folders.len() >= 2 && folders.keys().all(|name| is_neutral(name)) {
             return Err(self.ambiguous(format!(
                 "cannot tell what the classes are: the folders {} do not look like classes; set `layout` to classes if they are",
                 list(folders.keys())
@@ -301,7 +377,7 @@ impl Arranger<'_> {
                 && let Some((only, inside)) = node.only_folder()
                 && !inside.is_nested()
                 && !classes.contains(only)
-                && (split_named(only).is_some() || GENERIC.contains(&&*only.to_lowercase()))
+                && (split_named(only).is_some() || is_generic(only))
             {
                 folder.labelled = false;
             }
@@ -311,6 +387,13 @@ impl Arranger<'_> {
 
     /// The class and the split of a path, or why it has none.
     fn place_of<'a>(&self, layout: &'a Layout, parts: &[&'a str]) -> Told<'a> {
+        match self.class_of(layout, parts) {
+            Told::Class(_, class) if !self.keep && is_unlabelled(class) => Told::Unlabelled(class),
+            told => told,
+        }
+    }
+
+    fn class_of<'a>(&self, layout: &'a Layout, parts: &[&'a str]) -> Told<'a> {
         let Some(top) = parts.get(self.depth).filter(|_| parts.len() > self.depth + 1) else {
             return Told::Loose(None);
         };
@@ -346,6 +429,7 @@ impl Arranger<'_> {
     ) -> Result<Vec<Row>> {
         let mut rows = Vec::with_capacity(pictures.len());
         let mut strangers: BTreeSet<String> = BTreeSet::new();
+        let mut unlabelled: BTreeSet<String> = BTreeSet::new();
         let mut loose: BTreeMap<Option<(String, Split)>, (usize, String)> = BTreeMap::new();
         for (id, slot) in pictures {
             let parts: Vec<&str> = id.split('/').collect();
@@ -357,6 +441,10 @@ impl Arranger<'_> {
                 }
                 Told::Stranger(name) => {
                     strangers.insert(name.into());
+                }
+                Told::Unlabelled(class) => {
+                    let end = parts.iter().position(|part| *part == class).unwrap_or(0);
+                    unlabelled.insert(parts[self.depth..=end.max(self.depth)].join("/"));
                 }
                 Told::Loose(folder) => {
                     let folder = folder.map(|(name, split)| (name.to_owned(), split));
@@ -370,12 +458,7 @@ impl Arranger<'_> {
         for (folder, (count, example)) in loose {
             match folder {
                 Some((name, split)) if split != Split::Train && !labelled.is_empty() => {
-                    let path = self.place.join(&name);
-                    let how = match path.ancestors().any(|path| is_archive(path) && path.is_file())
-                    {
-                        true => "unpack them and give taper predict MODEL their folder".into(),
-                        false => format!("taper predict MODEL {}", path.display()),
-                    };
+                    let how = self.predicting(&name);
                     beside.remarks.push(format!(
                         "'{name}' has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: {how}"
                     ));
@@ -386,10 +469,30 @@ impl Arranger<'_> {
                 }
             }
         }
-        for stranger in strangers {
-            beside.remarks.push(left_out(&stranger));
+        for name in unlabelled {
+            beside.remarks.push(format!(
+                "the folder '{name}' is no class by its name, and is left out; if it is one, rename it or set `layout`; to classify its pictures with the trained model: {}",
+                self.predicting(&name)
+            ));
         }
+        beside.remarks.extend(strangers.iter().map(|name| self.left_out(name)));
         Ok(rows)
+    }
+
+    fn left_out(&self, name: &str) -> String {
+        format!(
+            "the folder '{name}' beside the split folders is not a split and is left out; if it is one, write train, val or test into its name; to classify its pictures with the trained model: {}",
+            self.predicting(name)
+        )
+    }
+
+    /// How to classify the pictures in a folder.
+    fn predicting(&self, name: &str) -> String {
+        let path = self.place.join(name);
+        match path.ancestors().any(|path| is_archive(path) && path.is_file()) {
+            true => "unpack them and give taper predict MODEL their folder".into(),
+            false => format!("taper predict MODEL {}", path.display()),
+        }
     }
 
     /// Class folders without pictures.
@@ -409,8 +512,9 @@ impl Arranger<'_> {
             let inside: Vec<&str> = parts.iter().copied().chain(["picture"]).collect();
             let (split, class) = match self.place_of(layout, &inside) {
                 Told::Class(split, class) if parts.last() == Some(&class) => (split, class),
-                Told::Stranger(name) if parts.len() == self.depth + 1 => {
-                    beside.remarks.push(left_out(name));
+                Told::Stranger(name) | Told::Unlabelled(name) if parts.last() == Some(&name) => {
+                    let empty = "has no pictures and is left out";
+                    beside.remarks.push(format!("the folder '{name}' {empty}"));
                     continue;
                 }
                 _ => continue,
@@ -479,85 +583,10 @@ impl Arranger<'_> {
                 "{unmatched} picture(s), such as '{example}', do not match '{expression}', so that they have no label, and are left out"
             ));
         }
-        beside.remarks.extend(strangers.into_iter().map(left_out));
+        beside.remarks.extend(strangers.into_iter().map(|name| self.left_out(name)));
         Ok(rows)
     }
 }
-
-/// The folders in each folder, below its packaging, by what is the same in all spellings of a name.
-fn inner_names<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<(&'a str, BTreeSet<String>)> {
-    let below = |node: &Node<'_>| {
-        let mut node = node;
-        while let Some((_, only)) = node.only_folder() {
-            node = only;
-        }
-        node.folders.keys().map(|name| class_key(name)).collect()
-    };
-    folders.iter().map(|(name, node)| (*name, below(node))).collect()
-}
-
-/// The folders that have two folders or more in common with another one.
-fn alike<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Vec<&'a str> {
-    let inner = inner_names(folders);
-    let has_partner = |(name, own): &&(&'a str, BTreeSet<String>)| {
-        inner.iter().any(|(other, theirs)| other != name && own.intersection(theirs).count() >= 2)
-    };
-    let small = |(name, own): &(&'a str, BTreeSet<String>), found: &[&str]| {
-        // Part of a class list, such as a test split that lacks most classes.
-        !own.is_empty()
-            && inner.iter().any(|(other, theirs)| found.contains(other) && own.is_subset(theirs))
-            && !found.contains(name)
-    };
-    let mut found: Vec<&str> = inner.iter().filter(has_partner).map(|(name, _)| *name).collect();
-    let more: Vec<&str> =
-        inner.iter().filter(|one| small(one, &found)).map(|(name, _)| *name).collect();
-    found.extend(more);
-    found.sort_unstable();
-    found
-}
-
-/// Folders that have a folder of the same name in them, and that name, unless it says nothing, as
-/// `images` in `n01/images` and `n02/images`.
-fn in_common<'a>(folders: &BTreeMap<&'a str, &Node<'_>>) -> Option<(Vec<&'a str>, String)> {
-    let mut holders: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for (name, node) in folders {
-        let mut node = *node;
-        while node.is_nested() {
-            for inner in node.folders.keys() {
-                holders.entry(class_key(inner)).or_default().insert(*name);
-            }
-            match node.only_folder() {
-                Some((_, only)) => node = only,
-                None => break,
-            }
-        }
-    }
-    holders.into_iter().find_map(|(inner, names)| {
-        let generic = GENERIC.contains(&inner.as_str()) || NEUTRAL.contains(&inner.as_str());
-        (names.len() > 1 && !generic).then(|| (names.into_iter().collect(), inner))
-    })
-}
-
-/// Names of folders of which none is a class.
-const NEUTRAL: [&str; 14] = [
-    "images",
-    "image",
-    "img",
-    "imgs",
-    "pics",
-    "pictures",
-    "photos",
-    "thumbs",
-    "thumbnails",
-    "labels",
-    "masks",
-    "annotations",
-    "data",
-    "originals",
-];
-/// Names of folders that say nothing about what is in them.
-const GENERIC: [&str; 9] =
-    ["images", "image", "img", "imgs", "pics", "pictures", "photos", "unknown", "unlabeled"];
 
 /// What a path says.
 enum Told<'a> {
@@ -566,10 +595,8 @@ enum Told<'a> {
     Loose(Option<(&'a str, Split)>),
     /// In a folder beside the splits.
     Stranger(&'a str),
-}
-
-fn left_out(name: &str) -> String {
-    format!("the folder '{name}' beside the split folders is not a split and is left out")
+    /// In a folder among the classes whose name says that it is none.
+    Unlabelled(&'a str),
 }
 
 fn last<'a>(parts: &[&'a str]) -> &'a str {

@@ -12,10 +12,6 @@ mod own_files;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod rows;
-mod sets;
-mod spelling;
-mod split_words;
-mod tree;
 
 pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
@@ -29,5 +25,5 @@ pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
-pub use split_words::split_named;
 pub use taper_archive::{ARCHIVES, is_archive};
+pub use taper_names::splits::split_named;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use taper_core::file::FIGURE_MARK as MARK;
+use taper_names::sets::listed;
 
-use crate::{Error, sets::listed};
+use crate::Error;
 
 /// The name of the file that marks other folders for output, such as those that `predict` sorts
 /// pictures into.

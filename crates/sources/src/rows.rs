@@ -2,15 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsStr,
     path::Path,
     sync::Arc,
 };
 
 use taper_core::{ClassNames, Split, nearest};
 use taper_data::{Dataset, Ignored, PictureSource, Sample};
+use taper_names::{
+    class_names::{doubts, unite},
+    sets::listed,
+    splits::{split_named, words_of},
+};
 use taper_picture::Finding;
 
-use crate::{Error, FolderUse, Reading, Result, own_files::Passed, spelling};
+use crate::{Error, FolderUse, Reading, Result, is_archive, is_manifest, own_files::Passed};
 
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;
@@ -35,6 +41,12 @@ pub(crate) struct Beside {
     pub(crate) ignored: Ignored,
     /// What Taper wrote, and folders of caches.
     pub(crate) passed: Passed,
+    /// Archives and Parquet files among the pictures.
+    pub(crate) unread: Vec<String>,
+    /// Files with the names of manifests.
+    pub(crate) tables: Vec<String>,
+    /// Files that may list splits.
+    pub(crate) split_lists: Vec<String>,
 }
 
 impl Beside {
@@ -44,6 +56,75 @@ impl Beside {
             self.ignored.examples.push(name.into());
         }
     }
+
+    /// Takes note of a file that is no picture and may yet say something about them.
+    pub(crate) fn other_file(&mut self, name: &str) {
+        let path = Path::new(name);
+        if is_archive(path) || has_ending(path, &["parquet"]) {
+            self.unread.push(name.into());
+        } else if is_manifest(path) {
+            self.tables.push(name.into());
+        }
+        if lists_splits(path) && (name.contains('/') || !is_manifest(path)) {
+            self.split_lists.push(name.into());
+        }
+        self.ignore(name);
+    }
+
+    /// What there is instead of pictures.
+    pub(crate) fn instead(&self) -> Option<String> {
+        let found = [self.unread.as_slice(), &self.tables].concat();
+        (!found.is_empty()).then(|| format!("{} and no pictures", listed(&found)))
+    }
+
+    /// Remarks about what lies among the pictures and is not read.
+    fn unread_remarks(&mut self, purpose: FolderUse, has_splits: bool) {
+        // Those in class folders are often notes about each picture.
+        let tables: Vec<&String> = self.tables.iter().filter(|name| !name.contains('/')).collect();
+        if !tables.is_empty() && purpose == FolderUse::Train {
+            self.remarks.push(format!(
+                "{} beside the folders {} not read; to use a table that lists pictures and their labels, give it instead",
+                listed(&tables),
+                if tables.len() == 1 { "is" } else { "are" }
+            ));
+        }
+        if !self.unread.is_empty() {
+            self.remarks.push(format!(
+                "{}: archives and tables among folders of pictures are not read; to use one, give it alone",
+                listed(&self.unread)
+            ));
+        }
+        if !self.split_lists.is_empty() && purpose != FolderUse::Classify && !has_splits {
+            self.remarks.push(format!(
+                "{}: files that seem to list splits are not read, and the splits are drawn; to use those that the files say, write a CSV file with the columns path, label and split, and give that",
+                listed(&self.split_lists)
+            ));
+        }
+    }
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.iter().any(|own| ending.eq_ignore_ascii_case(own)))
+}
+
+/// Whether a file may list the pictures of splits, by its name: `train_test_split.txt`,
+/// `meta/train.json`, `splits/fold1.mat`, `TestImages.txt`, `testing_list.txt`.
+fn lists_splits(path: &Path) -> bool {
+    if !has_ending(path, &["txt", "lst", "list", "json", "mat", "csv", "tsv", "yaml", "yml"]) {
+        return false;
+    }
+    let is_list = |name: &str| {
+        split_named(name).is_some()
+            || words_of(name).iter().any(|word| {
+                matches!(word.as_str(), "split" | "splits" | "trainval" | "setid" | "traintest")
+            })
+    };
+    let text = |name: &OsStr| name.to_str().is_some_and(is_list);
+    path.file_stem().is_some_and(text)
+        || path.parent().and_then(Path::file_name).and_then(OsStr::to_str).is_some_and(|folder| {
+            words_of(folder).iter().any(|word| word == "split" || word == "splits")
+        })
 }
 
 /// Makes a data set from rows. Classes are in the order of `classes`, as a schema declares them, or
@@ -81,11 +162,19 @@ fn build(
     reading: &Reading,
 ) -> Result<Dataset> {
     let path = || Path::new(place).to_path_buf();
+    let has_splits = rows.iter().any(|row| row.split.is_some());
+    beside.unread_remarks(reading.purpose, has_splits);
     if rows.is_empty() {
         return Err(taper_data::Error::NoPictures { path: path() }.into());
     }
     if classes.is_none() {
-        beside.remarks.extend(spelling::unite(&mut rows));
+        let (changed, remarks) = unite(rows.iter().map(|row| row.class.as_str()));
+        beside.remarks.extend(remarks);
+        for row in rows.iter_mut().filter(|_| !changed.is_empty()) {
+            if let Some(name) = changed.get(&row.class) {
+                row.class.clone_from(name);
+            }
+        }
     }
     let names = match classes {
         Some(names) => names,
@@ -94,6 +183,8 @@ fn build(
             names.into_iter().map(String::from).collect()
         }
     };
+    let count = |name: &str| rows.iter().filter(|row| row.class == name).count();
+    beside.remarks.extend(doubts(&names, count));
     let names =
         ClassNames::new(names).map_err(|source| Error::Classes { place: place.into(), source })?;
     if reading.purpose == FolderUse::Train {

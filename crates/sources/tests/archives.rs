@@ -423,3 +423,78 @@ fn several_labels_in_a_shard_are_a_question() {
     let error = open_archive(root.path().join("x.zip"), reading).unwrap_err();
     assert!(matches!(error, Error::Setting(_)), "{error}");
 }
+
+#[test]
+fn several_pictures_or_combined_labels_in_a_shard_are_not_silent() {
+    let jpeg = |class, n| fixture::jpeg(&fixture::picture(class, n, 40, 30)).unwrap();
+    let open = |pictures: &[&str], labels: [&str; 4]| {
+        let (_root, tar) = temporary("x.tar");
+        let mut all: Vec<(String, Vec<u8>)> = Vec::new();
+        for (n, label) in labels.iter().enumerate() {
+            let own = pictures.iter().map(|ending| (format!("{n}.{ending}"), jpeg(n % 2, n)));
+            all.extend(own);
+            all.push((format!("{n}.cls"), label.as_bytes().to_vec()));
+        }
+        let files: Vec<(&str, Vec<u8>)> =
+            all.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        pack_tar(&tar, &files);
+        open_archive(&tar, FolderUse::Train)
+    };
+    for pictures in [["mask.png", "jpg"], ["0.jpg", "1.jpg"], ["jpg", "png"]] {
+        let dataset = open(&pictures, ["a", "b", "a", "b"]).unwrap();
+        assert_eq!(dataset.len(), 4);
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains("4 picture(s) are not used"), "{remark}");
+        // Masks are not what is to be learned.
+        assert!(dataset.samples().iter().all(|sample| !sample.id.contains("mask")));
+    }
+    for labels in [["a b", "a", "b", "a"], ["a,b", "a", "b", "a"], ["1 3", "1", "3", "1"]] {
+        let error = open(&["jpg"], labels).unwrap_err();
+        assert!(matches!(error, Error::Columns { .. }), "{error}");
+        assert!(error.to_string().contains("multi-label"), "{error}");
+    }
+    assert!(open(&["jpg"], ["a", "b", "a", "b"]).unwrap().remarks().is_empty());
+}
+
+#[test]
+fn fields_of_a_shard_that_say_the_split_are_used_or_remarked() {
+    let jpeg = |class, n| fixture::jpeg(&fixture::picture(class, n, 40, 30)).unwrap();
+    let open = |field: &str, values: [&str; 4]| {
+        let (_root, tar) = temporary("x.tar");
+        let mut all: Vec<(String, Vec<u8>)> = Vec::new();
+        for (n, value) in values.iter().enumerate() {
+            all.push((format!("{n}.jpg"), jpeg(n % 2, n)));
+            let json = format!("{{\"label\": \"c{}\", \"{field}\": {value}}}", n % 2);
+            all.push((format!("{n}.json"), json.into_bytes()));
+        }
+        let files: Vec<(&str, Vec<u8>)> =
+            all.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        pack_tar(&tar, &files);
+        open_archive(&tar, FolderUse::Train).unwrap()
+    };
+    for field in ["split", "subset"] {
+        let dataset = open(field, ["\"train\"", "\"train\"", "\"test\"", "\"val\""]);
+        assert_eq!(dataset.indices(Some(Split::Test)).len(), 1, "{field}");
+        assert_eq!(dataset.indices(Some(Split::Val)).len(), 1, "{field}");
+    }
+    for (field, values) in [
+        ("split", ["0", "0", "1", "1"]),
+        ("fold", ["0", "1", "0", "1"]),
+        ("is_test", ["false", "false", "true", "false"]),
+    ] {
+        let dataset = open(field, values);
+        assert!(dataset.samples().iter().all(|sample| sample.split.is_none()), "{field}");
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains(field) && remark.contains("not used"), "{remark}");
+    }
+}
+
+#[test]
+fn archives_of_masks_beside_pictures_are_refused() {
+    for names in [["images.zip", "masks.zip"], ["x-pictures.zip", "x-annotations.zip"]] {
+        let root = folder_of_zips(&names);
+        let error = open_path(root.path(), FolderUse::Train).unwrap_err();
+        assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+        assert!(error.to_string().contains("no pictures to learn from"), "{error}");
+    }
+}

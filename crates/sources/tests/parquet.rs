@@ -279,3 +279,125 @@ fn parquet_files_in_other_folders_are_remarked() {
     assert!(remarks.contains("old': Parquet files in folders that are no splits"), "{remarks}");
     assert_eq!(dataset.len(), 70);
 }
+
+/// Values of a column that a test writes.
+enum Written {
+    Texts(&'static [&'static str]),
+    Numbers(&'static [i64]),
+    Truths(&'static [bool]),
+}
+
+/// Writes a file with a column `image` of four pictures, and these.
+fn write_columns(path: &Path, columns: &[(&str, Written)]) {
+    use parquet::{
+        basic::{LogicalType, Repetition, Type as Kind},
+        data_type::{BoolType, ByteArray, ByteArrayType, Int64Type},
+        file::{properties::WriterProperties, writer::SerializedFileWriter},
+        schema::types::Type,
+    };
+    let field = |name: &str, kind: Kind, text: bool| {
+        let field = Type::primitive_type_builder(name, kind)
+            .with_repetition(Repetition::REQUIRED)
+            .with_logical_type(text.then_some(LogicalType::String));
+        Arc::new(field.build().unwrap())
+    };
+    let mut fields = vec![field("image", Kind::BYTE_ARRAY, false)];
+    fields.extend(columns.iter().map(|(name, values)| match values {
+        Written::Texts(_) => field(name, Kind::BYTE_ARRAY, true),
+        Written::Numbers(_) => field(name, Kind::INT64, false),
+        Written::Truths(_) => field(name, Kind::BOOLEAN, false),
+    }));
+    let schema = Type::group_type_builder("schema").with_fields(fields).build().unwrap();
+    let file = fs::File::create(path).unwrap();
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let text = |bytes: &[u8]| ByteArray::from(bytes.to_vec());
+    let pictures: Vec<ByteArray> = (0..4)
+        .map(|n| taper_data::fixture::picture(n % 2, n, 24, 20))
+        .map(|picture| text(&taper_data::fixture::jpeg(&picture).unwrap()))
+        .collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    column.close().unwrap();
+    for (_, values) in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        let written = match values {
+            Written::Texts(values) => {
+                let values: Vec<ByteArray> = values.iter().map(|v| text(v.as_bytes())).collect();
+                column.typed::<ByteArrayType>().write_batch(&values, None, None)
+            }
+            Written::Numbers(values) => column.typed::<Int64Type>().write_batch(values, None, None),
+            Written::Truths(values) => column.typed::<BoolType>().write_batch(values, None, None),
+        };
+        written.unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+fn open_columns(columns: &[(&str, Written)]) -> Result<Dataset, Error> {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("all.parquet");
+    write_columns(&path, columns);
+    open_parquet(&path, FolderUse::Train)
+}
+
+#[test]
+fn columns_of_truth_values_say_the_splits() {
+    let label = || ("label", Written::Texts(&["a", "b", "a", "b"]));
+    for (name, values) in [
+        ("is_test", Written::Truths(&[false, false, true, false])),
+        ("test", Written::Numbers(&[0, 0, 1, 0])),
+        ("train", Written::Truths(&[true, true, false, true])),
+        ("is_train", Written::Texts(&["yes", "yes", "no", "yes"])),
+    ] {
+        let dataset = open_columns(&[label(), (name, values)]).unwrap();
+        assert_eq!(dataset.indices(Some(Split::Test)).len(), 1, "{name}");
+        assert_eq!(dataset.indices(Some(Split::Train)).len(), 3, "{name}");
+        assert!(dataset.remarks()[0].contains(&format!("'{name}'")), "{:?}", dataset.remarks());
+    }
+    for (name, values) in [
+        ("split", Written::Numbers(&[0, 0, 1, 0])),
+        ("kfold", Written::Numbers(&[0, 1, 2, 0])),
+        ("stage", Written::Texts(&["tr", "tr", "te", "va"])),
+        ("is_valid", Written::Truths(&[true, true, false, true])),
+    ] {
+        let dataset = open_columns(&[label(), (name, values)]).unwrap();
+        assert!(dataset.samples().iter().all(|sample| sample.split.is_none()), "{name}");
+        let remark = &dataset.remarks()[0];
+        assert!(remark.contains(name) && remark.contains("`split_column`"), "{remark}");
+    }
+}
+
+#[test]
+fn several_labels_as_text_are_refused() {
+    for labels in [
+        &["scab", "rust", "scab rust", "rust"],
+        &["a,b", "a", "b", "a"],
+        &["a;b", "a", "b", "a"],
+        &["a|b", "a", "b", "a"],
+        &["['a', 'b']", "['a']", "['b']", "['a']"],
+    ] {
+        for name in ["label", "labels"] {
+            let error = open_columns(&[(name, Written::Texts(labels))]).unwrap_err();
+            assert!(matches!(error, Error::Columns { .. }), "{error}");
+            assert!(error.to_string().contains("multi-label"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn rows_without_a_label_can_be_classified() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("all.parquet");
+    write_columns(&path, &[("label", Written::Numbers(&[0, 1, -1, 1]))]);
+    let dataset = open_parquet(&path, FolderUse::Train).unwrap();
+    assert_eq!(dataset.len(), 3);
+    let remark = &dataset.remarks()[0];
+    assert!(remark.contains("1 row(s)") && remark.contains("taper predict MODEL"), "{remark}");
+    assert_eq!(open_parquet(&path, FolderUse::Classify).unwrap().len(), 4);
+    let unlabelled = splits_file("unlabelled.parquet");
+    assert_eq!(open_parquet(unlabelled, FolderUse::Classify).unwrap().len(), 4);
+}

@@ -11,6 +11,7 @@ use std::{
 use taper_archive::{Archives, stem};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_names::{sets, splits::split_named};
 use taper_picture::{Defect, FileKind, unsupported};
 
 use crate::{
@@ -20,8 +21,6 @@ use crate::{
     options::Kind as SourceKind,
     own_files::{HEAD, Output, has_own_name, is_own_head, is_within, may_be_own, output_folders},
     rows::{self, Beside, Row},
-    sets,
-    split_words::split_named,
 };
 use webdataset::Problem;
 
@@ -128,6 +127,9 @@ pub(crate) fn open_parts(
         }
         rows.extend(own);
     }
+    if let Some(found) = beside.instead().filter(|_| rows.is_empty()) {
+        return Err(Error::Mixed { path: name.into(), found });
+    }
     if !shards {
         options.check(SourceKind::Folders, name)?;
     }
@@ -180,7 +182,8 @@ impl Source {
             match self.kind_of(name, *slot) {
                 FileKind::Picture => paths.pictures.push((tidied(name), *slot)),
                 FileKind::Foreign(format) => foreign.push((tidied(name), format)),
-                FileKind::Other => beside.ignore(name),
+                FileKind::Other if in_hidden(name) => beside.ignore(name),
+                FileKind::Other => beside.other_file(&tidied(name)),
             }
         }
         self.pass_over_own(&files, &mut paths, &mut foreign, beside);
@@ -231,12 +234,17 @@ impl Source {
 
     /// What a member is.
     fn kind_of(&self, name: &str, slot: usize) -> FileKind {
-        if name.split('/').any(|part| part != "." && is_hidden(OsStr::new(part))) {
+        if in_hidden(name) {
             return FileKind::Other;
         }
         let last = name.rsplit('/').next().unwrap_or(name);
         FileKind::of(last, || self.archives.head(slot, 16).unwrap_or_default())
     }
+}
+
+/// Whether a member lies in a folder that systems and tools leave behind, or is such a file.
+fn in_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part != "." && is_hidden(OsStr::new(part)))
 }
 
 /// A path without empty parts and dots.

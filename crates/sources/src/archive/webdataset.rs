@@ -2,13 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use taper_archive::Archives;
+use taper_core::Split;
+use taper_names::{
+    multi_label,
+    sets::listed,
+    split_columns::{flag_of, is_hint, split_of_value},
+};
 use taper_picture::format_of_extension;
 
 use super::tidied;
 use crate::{
-    manifest::{is_label, multi_label},
+    manifest::is_label,
     rows::{Beside, Row},
 };
 
@@ -26,6 +32,10 @@ pub(super) enum Problem {
 #[derive(Default)]
 struct Files<'a> {
     picture: Option<(&'a str, usize)>,
+    /// Whether the picture is called by its field, as `mask` in `0001.mask.png`.
+    in_field: bool,
+    /// How many more pictures there are.
+    more: usize,
     /// Label files by the field that they are: `cls`, or `label` for `0001.label.cls`.
     cls: Vec<(&'a str, usize)>,
     json: Option<usize>,
@@ -48,7 +58,13 @@ fn samples(names: &[(String, usize)]) -> BTreeMap<&str, Files<'_>> {
             "cls" => files.cls.push((field, *slot)),
             "json" => files.json = Some(*slot),
             last if format_of_extension(last).is_some() => {
-                files.picture.get_or_insert((name, *slot));
+                let in_field = extension.contains('.');
+                // `0001.jpg` rather than `0001.mask.png`, whichever comes first.
+                let better = files.in_field && !in_field;
+                files.more += usize::from(files.picture.is_some());
+                if files.picture.is_none() || better {
+                    (files.picture, files.in_field) = (Some((name.as_str(), *slot)), in_field);
+                }
             }
             _ => {}
         }
@@ -80,9 +96,15 @@ pub(super) fn rows(
     let mut labelled = Vec::new();
     let mut fields: BTreeSet<String> = BTreeSet::new();
     let mut differ = false;
+    let (mut unused, mut several) = (0, None);
+    let mut splits = Splits::default();
     for (key, files) in samples(names) {
         let Some((name, slot)) = files.picture else { continue };
-        let labels = labels(archives, key, &files, column)?;
+        unused += files.more;
+        several = several.or(Some(name).filter(|_| files.more > 0));
+        let json = json_of(archives, key, &files)?;
+        let labels = labels(archives, key, &files, &json, column)?;
+        splits.add(&json);
         fields.extend(labels.keys().cloned());
         differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
         labelled.push((name, slot, labels));
@@ -99,15 +121,29 @@ pub(super) fn rows(
             names.join(", ")
         )));
     }
+    if let Some(name) = several {
+        beside.remarks.push(format!(
+            "samples of the shard have several pictures, of which one is used, such as '{name}'; {unused} picture(s) are not used"
+        ));
+    }
+    let all = labelled.iter().flat_map(|(_, _, labels)| labels.values().map(String::as_str));
+    if let Some(label) = multi_label::several(all, fields.first().map(String::as_str)) {
+        let problem = multi_label::refusal(&format!("'{label}'"));
+        return Err(Problem::Choice(format!(
+            "{problem}, or say with `label_column` which field has it"
+        )));
+    }
     let (mut rows, mut without, mut example) = (Vec::new(), 0, "");
-    for (name, slot, labels) in labelled {
+    let splits = splits.told(labelled.len(), beside);
+    for (number, (name, slot, labels)) in labelled.into_iter().enumerate() {
         let Some(class) = labels.into_values().next() else {
             without += 1;
             example = name;
             continue;
         };
         let id = tidied(name);
-        rows.push(Row { id, packaging: 0, class, split: None, group: None, slot });
+        let split = splits.get(number).copied();
+        rows.push(Row { id, packaging: 0, class, split, group: None, slot });
     }
     if without > 0 {
         beside.remarks.push(format!(
@@ -117,44 +153,101 @@ pub(super) fn rows(
     Ok(rows)
 }
 
+/// The fields of the samples that may say their splits.
+#[derive(Default)]
+struct Splits {
+    samples: usize,
+    /// By name: the value in each sample that has the field.
+    fields: BTreeMap<String, Vec<String>>,
+}
+
+impl Splits {
+    /// Takes note of what the next sample has.
+    fn add(&mut self, json: &Map<String, Value>) {
+        self.samples += 1;
+        for (name, value) in json {
+            let value = match value {
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(_) | Value::Bool(_) => value.to_string(),
+                _ => continue,
+            };
+            if is_hint(name) || flag_of(name).is_some() {
+                self.fields.entry(name.clone()).or_default().push(value);
+            }
+        }
+    }
+
+    /// The split of each sample, if a field called `split` says it for all; or else a remark about
+    /// fields that may say it.
+    fn told(self, samples: usize, beside: &mut Beside) -> Vec<Split> {
+        for name in ["split", "subset", "partition"] {
+            let Some(values) = self.fields.get(name) else { continue };
+            let told: Option<Vec<Split>> = values.iter().map(|v| split_of_value(v)).collect();
+            if let Some(told) = told.filter(|told| told.len() == samples) {
+                return told;
+            }
+        }
+        let varies = |values: &Vec<String>| values.iter().collect::<BTreeSet<_>>().len() > 1;
+        let unused: Vec<&String> =
+            self.fields.iter().filter(|(_, values)| varies(values)).map(|(name, _)| name).collect();
+        if !unused.is_empty() {
+            beside.remarks.push(format!(
+                "fields of the samples that look like splits, {}, are not used; if one says them, write a shard for each split, with train, val or test in its name",
+                listed(&unused)
+            ));
+        }
+        Vec::new()
+    }
+}
+
+/// The content of a small file of a sample.
+fn text(archives: &Archives, key: &str, slot: usize) -> Result<String, Problem> {
+    let bytes = archives.read(slot, MOST_LABEL);
+    let bytes = bytes.map_err(|defect| format!("the label of '{key}' {}", defect.reason));
+    let text = bytes.and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| format!("the label of '{key}' is not text"))
+    });
+    text.map_err(Problem::Damaged)
+}
+
+/// What the JSON file of a sample says; nothing without one.
+fn json_of(
+    archives: &Archives,
+    key: &str,
+    files: &Files<'_>,
+) -> Result<Map<String, Value>, Problem> {
+    let Some(slot) = files.json else { return Ok(Map::new()) };
+    match serde_json::from_str(&text(archives, key, slot)?) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Ok(Map::new()),
+        Err(error) => Err(Problem::Damaged(format!("'{key}.json' is not valid JSON: {error}"))),
+    }
+}
+
 /// The labels of a sample by the names of their fields; only that of `column` if it is given.
 fn labels(
     archives: &Archives,
     key: &str,
     files: &Files<'_>,
+    json: &Map<String, Value>,
     column: Option<&str>,
 ) -> Result<BTreeMap<String, String>, Problem> {
-    let text = |slot: usize| -> Result<String, String> {
-        let bytes = archives.read(slot, MOST_LABEL);
-        let bytes = bytes.map_err(|defect| format!("the label of '{key}' {}", defect.reason))?;
-        String::from_utf8(bytes).map_err(|_| format!("the label of '{key}' is not text"))
-    };
     let wanted = |field: &str| match column {
         Some(column) => field == column,
         None => field == "cls" || is_label(&field.to_lowercase()),
     };
     let mut labels = BTreeMap::new();
     for (field, slot) in files.cls.iter().filter(|(field, _)| wanted(field)) {
-        labels
-            .insert((*field).to_owned(), text(*slot).map_err(Problem::Damaged)?.trim().to_owned());
+        labels.insert((*field).to_owned(), text(archives, key, *slot)?.trim().to_owned());
     }
-    if let Some(slot) = files.json {
-        let text = text(slot).map_err(Problem::Damaged)?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
-            Problem::Damaged(format!("'{key}.json' is not valid JSON: {error}"))
-        })?;
-        for (field, value) in value.as_object().into_iter().flatten() {
-            if wanted(field)
-                && let Some(label) = of_value(key, value)?
-            {
-                // The same name as that of a label file.
-                let field = if labels.contains_key(field) {
-                    format!("json.{field}")
-                } else {
-                    field.clone()
-                };
-                labels.insert(field, label);
-            }
+    for (field, value) in json {
+        if wanted(field)
+            && let Some(label) = of_value(key, value)?
+        {
+            // The same name as that of a label file.
+            let field =
+                if labels.contains_key(field) { format!("json.{field}") } else { field.clone() };
+            labels.insert(field, label);
         }
     }
     labels.retain(|_, label| !label.is_empty());
@@ -163,12 +256,12 @@ fn labels(
 
 fn of_value(key: &str, value: &Value) -> Result<Option<String>, Problem> {
     Ok(match value {
-        Value::String(label) => Some(label.trim().to_owned()),
+        Value::String(label) => Some(multi_label::single(label.trim().to_owned())),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Array(values) if values.len() > 1 => {
             return Err(Problem::Damaged(format!(
                 "'{key}.json': {}",
-                multi_label(&value.to_string())
+                multi_label::refusal(&value.to_string())
             )));
         }
         Value::Array(values) => match values.first() {

@@ -1,26 +1,47 @@
 //! Which column is which.
 
+use taper_core::Split;
+use taper_names::{
+    sets::listed,
+    split_columns::{flag_of, flags_remark, is_hint, unused_remark},
+};
+
 use super::values::Values;
-use crate::{SourceOptions, sets::listed};
+use crate::SourceOptions;
 
 /// Names of columns with paths. An `id` counts only where there is no other.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 29] = [
     "path",
+    "paths",
     "file_name",
     "filename",
+    "filenames",
     "file",
+    "fname",
     "file_path",
     "filepath",
+    "filepaths",
     "image",
+    "images",
     "image_path",
     "image_file",
+    "image_filename",
+    "image_file_name",
     "image_name",
+    "image_index",
+    "imagename",
+    "imagepath",
     "img",
     "img_path",
+    "img_name",
+    "img_file",
     "picture",
+    "picture_path",
     "photo",
+    "photo_path",
+    "pic",
 ];
-const IDS: [&str; 3] = ["id", "image_id", "img_id"];
+const IDS: [&str; 5] = ["id", "image_id", "img_id", "imageid", "photo_id"];
 /// Names of columns with labels; others end with `_label` or `_class`.
 const LABELS: [&str; 12] = [
     "label",
@@ -39,7 +60,7 @@ const LABELS: [&str; 12] = [
 const SPLITS: [&str; 3] = ["split", "subset", "partition"];
 const GROUPS: [&str; 1] = ["group"];
 /// Columns that number the rows.
-const INDEXES: [&str; 4] = ["", "index", "unnamed: 0", "row"];
+const INDEXES: [&str; 4] = ["", "index", "unnamed:_0", "row"];
 
 /// The names that were asked for.
 #[derive(Debug, Default)]
@@ -61,13 +82,15 @@ impl<'a> Wanted<'a> {
 
 /// Whether a name, in small letters, is that of a column of labels.
 pub(crate) fn is_label(name: &str) -> bool {
-    LABELS.contains(&name) || name.ends_with("_label") || name.ends_with("_class")
+    let name = plain(name);
+    LABELS.contains(&name.as_str())
+        || ["_label", "_labels", "_class"].iter().any(|end| name.ends_with(end))
 }
 
 /// The column that holds the paths of pictures, by its name in any case of letters; none if there
 /// is none, or if several could be it.
 pub fn path_column<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<usize> {
-    let plain: Vec<String> = names.into_iter().map(|name| name.trim().to_lowercase()).collect();
+    let plain: Vec<String> = names.into_iter().map(plain).collect();
     let among = |list: &[&str]| {
         let mut found = (0..plain.len()).filter(|at| list.contains(&plain[*at].as_str()));
         (found.next(), found.next().is_some())
@@ -84,124 +107,179 @@ pub(super) struct Columns {
     pub(super) path: usize,
     pub(super) label: usize,
     pub(super) split: Option<usize>,
+    /// Columns of truth values that say the splits, if there is no column of words.
+    pub(super) flags: Vec<(usize, Split)>,
     pub(super) group: Option<usize>,
 }
 
-impl Columns {
-    /// What looks like splits, but is not taken for them.
-    fn unused_splits(&self, names: &[String], values: &Values) -> Vec<String> {
-        let taken = [Some(self.path), Some(self.label), self.group];
-        let free = values.look_like_splits().into_iter().filter(|at| !taken.contains(&Some(*at)));
-        free.map(|at| {
-            format!(
-                "the column '{0}' looks like splits, but is not used: if it says them, give `split_column` '{0}'",
-                names[at]
-            )
-        })
-        .collect()
-    }
+/// A name in small letters, with one kind of separator: `Image Index` is `image_index`.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace([' ', '-'], "_")
+}
+
+/// What there is to choose from.
+struct Table<'a> {
+    names: &'a [String],
+    plain: Vec<String>,
+    values: &'a Values,
+    there: String,
+    /// Columns that were asked for.
+    asked: [Option<usize>; 3],
 }
 
 /// Finds the columns, or says what is wrong.
 ///
 /// A column in which every value is a word for a split, or nothing, is the split if no column is
-/// called so.
+/// called so; or else columns of truth values such as `is_train`.
 pub(super) fn choose(
     names: &[String],
     values: &Values,
     wanted: &Wanted<'_>,
     remarks: &mut Vec<String>,
 ) -> Result<Columns, String> {
-    let plain: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
-    let there = names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let asked = |name: Option<&str>, field: &str| {
+    let mut table = Table {
+        names,
+        plain: names.iter().map(|name| plain(name)).collect(),
+        values,
+        there: names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", "),
+        asked: [None; 3],
+    };
+    table.asked = [
+        table.find(wanted.path, "image_column")?,
+        table.find(wanted.label, "label_column")?,
+        table.find(wanted.split, "split_column")?,
+    ];
+    let path = table.path()?;
+    let split = table.split(path, remarks)?;
+    let flags = if split.is_none() { table.flags(path) } else { Vec::new() };
+    if !flags.is_empty() {
+        let told: Vec<(&str, Split)> =
+            flags.iter().map(|(at, split)| (names[*at].as_str(), *split)).collect();
+        remarks.push(flags_remark(&told));
+    }
+    let group = table.among(&GROUPS).first().copied();
+    let taken: Vec<usize> =
+        [Some(path), split, group].into_iter().flatten().chain(flags.iter().map(|f| f.0)).collect();
+    let label = table.label(&taken, remarks)?;
+    if split.is_none() && flags.is_empty() {
+        let free = |at: &usize| *at != label && !taken.contains(at);
+        let unused: Vec<(&str, bool)> = (0..names.len())
+            .filter(|at| free(at) && table.may_say_splits(*at))
+            .map(|at| (names[at].as_str(), values.understood(at)))
+            .collect();
+        remarks.extend(unused_remark(&unused));
+    }
+    Ok(Columns { path, label, split, flags, group })
+}
+
+impl Table<'_> {
+    fn find(&self, name: Option<&str>, field: &str) -> Result<Option<usize>, String> {
         let Some(name) = name else { return Ok(None) };
-        let exact = names.iter().position(|own| own == name);
-        let at = exact.or_else(|| plain.iter().position(|own| *own == name.to_lowercase()));
+        let exact = self.names.iter().position(|own| own == name);
+        let at = exact.or_else(|| self.plain.iter().position(|own| *own == plain(name)));
         at.map(Some).ok_or_else(|| {
+            let there = &self.there;
             format!("there is no column '{name}', which `{field}` asks for; there are: {there}")
         })
-    };
-    let path = asked(wanted.path, "image_column")?;
-    let label = asked(wanted.label, "label_column")?;
-    let split = asked(wanted.split, "split_column")?;
-    let among = |list: &[&str]| -> Vec<usize> {
-        (0..plain.len())
-            .filter(|at| list.contains(&plain[*at].as_str()))
-            .filter(|at| ![path, label, split].contains(&Some(*at)))
+    }
+
+    fn among(&self, list: &[&str]) -> Vec<usize> {
+        (0..self.plain.len())
+            .filter(|at| list.contains(&self.plain[*at].as_str()))
+            .filter(|at| !self.asked.contains(&Some(*at)))
             .collect()
-    };
-    let several = |found: &[usize], what: &str, field: &str| {
-        let names: Vec<String> = found.iter().map(|at| format!("'{}'", names[*at])).collect();
+    }
+
+    fn several(&self, found: &[usize], what: &str, field: &str) -> String {
+        let names: Vec<String> = found.iter().map(|at| format!("'{}'", self.names[*at])).collect();
         format!("{} could all hold the {what}: say which with `{field}`", names.join(", "))
-    };
-    let path = match (path, among(&PATHS).as_slice(), among(&IDS).as_slice()) {
-        (Some(at), _, _) => at,
-        (None, [at], _) | (None, [], [at]) => *at,
-        (None, [], []) => {
-            return Err(format!(
-                "there is no column 'path': the first line names the columns, such as path,label,split; found '{there}'; say which holds the paths with `image_column`"
-            ));
+    }
+
+    fn path(&self) -> Result<usize, String> {
+        match (self.asked[0], self.among(&PATHS).as_slice(), self.among(&IDS).as_slice()) {
+            (Some(at), _, _) => Ok(at),
+            (None, [at], _) | (None, [], [at]) => Ok(*at),
+            (None, [], []) => Err(format!(
+                "there is no column 'path': the first line names the columns, such as path,label,split; found '{}'; say which holds the paths with `image_column`",
+                self.there
+            )),
+            (None, [], found) | (None, found, _) => {
+                Err(self.several(found, "paths", "image_column"))
+            }
         }
-        (None, [], ids) => return Err(several(ids, "paths", "image_column")),
-        (None, paths, _) => return Err(several(paths, "paths", "image_column")),
-    };
-    let mut split = match (split, among(&SPLITS).as_slice()) {
-        (Some(at), _) => Some(at),
-        (None, [at]) => Some(*at).filter(|at| *at != path),
-        (None, []) => None,
-        (None, found) => return Err(several(found, "splits", "split_column")),
-    };
-    if split.is_none() {
-        let known = |at: &usize| *at != path && label != Some(*at);
-        let found: Vec<usize> = values.words().into_iter().filter(known).collect();
+    }
+
+    fn split(&self, path: usize, remarks: &mut Vec<String>) -> Result<Option<usize>, String> {
+        match (self.asked[2], self.among(&SPLITS).as_slice()) {
+            (Some(at), _) => return Ok(Some(at)),
+            (None, [at]) => return Ok(Some(*at).filter(|at| *at != path)),
+            (None, []) => {}
+            (None, found) => return Err(self.several(found, "splits", "split_column")),
+        }
+        let known = |at: &usize| *at != path && self.asked[1] != Some(*at);
+        let found: Vec<usize> = self.values.words().into_iter().filter(known).collect();
         match found.as_slice() {
-            [] => {}
+            [] => Ok(None),
             [at] => {
-                remarks.push(format!("the splits are taken from the column '{}'", names[*at]));
-                split = Some(*at);
+                remarks.push(format!("the splits are taken from the column '{}'", self.names[*at]));
+                Ok(Some(*at))
             }
-            found => return Err(several(found, "splits", "split_column")),
+            found => Err(self.several(found, "splits", "split_column")),
         }
     }
-    let group = among(&GROUPS).first().copied();
-    let label = match label {
-        Some(at) => at,
-        None => {
-            let free = |at: &usize| split != Some(*at) && path != *at;
-            let found: Vec<usize> =
-                (0..plain.len()).filter(|at| free(at) && is_label(&plain[*at])).collect();
-            let rest: Vec<usize> = (0..plain.len())
-                .filter(|at| ![Some(path), split, group].contains(&Some(*at)))
-                .filter(|at| !INDEXES.contains(&plain[*at].as_str()))
-                .collect();
-            match (found.as_slice(), rest.as_slice()) {
-                ([at], _) => *at,
-                ([], [at]) => {
-                    remarks.push(format!("the labels are taken from the column '{}'", names[*at]));
-                    *at
-                }
-                ([], rest) if rest.len() > 1 && rest.iter().all(|at| values.is_binary(*at)) => {
-                    let columns: Vec<&str> = rest.iter().map(|at| names[*at].as_str()).collect();
-                    return Err(format!(
-                        "the columns {} hold only 0 and 1, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
-                        listed(&columns)
-                    ));
-                }
-                ([], _) => {
-                    return Err(format!(
-                        "there is no column 'label': found '{there}'; say which holds the labels with `label_column`"
-                    ));
-                }
-                (found, _) => return Err(several(found, "labels", "label_column")),
+
+    /// The columns of truth values that say the splits.
+    fn flags(&self, path: usize) -> Vec<(usize, Split)> {
+        let free = |at: &usize| *at != path && !self.asked.contains(&Some(*at));
+        let mut flags: Vec<(usize, Split)> = Vec::new();
+        for at in (0..self.names.len()).filter(free) {
+            let Some(split) = flag_of(&self.names[at]) else { continue };
+            let twice = flags.iter().any(|(_, own)| *own == split);
+            // Pictures are held out in smaller numbers; `is_valid` may mean that one is good.
+            let likely = split == Split::Train || self.values.is_minority(at);
+            if self.values.is_binary(at) && likely && !twice {
+                flags.push((at, split));
             }
         }
-    };
-    let columns = Columns { path, label, split, group };
-    if split.is_none() {
-        remarks.extend(columns.unused_splits(names, values));
+        flags
     }
-    Ok(columns)
+
+    /// Whether a column that is not used may say the split.
+    fn may_say_splits(&self, at: usize) -> bool {
+        self.values.looks_like_splits(at) || (is_hint(&self.names[at]) && self.values.varies(at))
+    }
+
+    fn label(&self, taken: &[usize], remarks: &mut Vec<String>) -> Result<usize, String> {
+        if let Some(at) = self.asked[1] {
+            return Ok(at);
+        }
+        let free = |at: &usize| !taken.contains(at);
+        let all = || (0..self.plain.len()).filter(free);
+        let found: Vec<usize> = all().filter(|at| is_label(&self.plain[*at])).collect();
+        let rest: Vec<usize> = all()
+            .filter(|at| !INDEXES.contains(&self.plain[*at].as_str()))
+            .filter(|at| !self.may_say_splits(*at))
+            .collect();
+        match (found.as_slice(), rest.as_slice()) {
+            ([at], _) => Ok(*at),
+            ([], [at]) => {
+                remarks.push(format!("the labels are taken from the column '{}'", self.names[*at]));
+                Ok(*at)
+            }
+            ([], rest) if rest.len() > 1 && rest.iter().all(|at| self.values.is_binary(*at)) => {
+                let columns: Vec<&str> = rest.iter().map(|at| self.names[*at].as_str()).collect();
+                Err(format!(
+                    "the columns {} hold only 0 and 1, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
+                    listed(&columns)
+                ))
+            }
+            ([], _) => Err(format!(
+                "there is no column 'label': found '{}'; say which holds the labels with `label_column`",
+                self.there
+            )),
+            (found, _) => Err(self.several(found, "labels", "label_column")),
+        }
+    }
 }
 
 #[cfg(test)]

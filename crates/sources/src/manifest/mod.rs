@@ -1,7 +1,6 @@
 //! A list of pictures: CSV or JSON Lines.
 
 mod columns;
-mod labels;
 mod places;
 mod text;
 mod values;
@@ -17,20 +16,22 @@ use std::{
 use serde_json::{Map, Value};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
+use taper_names::{
+    multi_label,
+    split_columns::{of_flags, split_of_value, truth},
+};
 use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
     Error, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
-    split_words::split_named,
 };
 use columns::{Columns, Wanted};
 use values::Values;
 
 pub(crate) use columns::is_label;
 pub use columns::path_column;
-pub(crate) use labels::refusal as multi_label;
 pub use places::find_files;
 pub use text::{decode as decode_text, delimiter};
 
@@ -98,12 +99,13 @@ fn is_json_lines(path: &Path) -> bool {
 /// - The columns are found by their names (`path`, `file_name`, `image`, `id` and others; `label`,
 ///   `class` and others; `split`; `group`), or named by the
 ///   [options](crate::SourceOptions); other columns are ignored.
-/// - Paths have forward slashes and are relative to the manifest's folder, or else to the one
-///   folder beside it that has the first files; absolute ones are used unchanged. An extension that
-///   is missing is filled in. Whether all files exist is found out when they are read.
-/// - `split` is empty or a word for a split; outside `train`, pictures without a label are left
-///   out. Pictures of one `group` stay in one split when splits
-///   are [drawn](Dataset::splits).
+/// - Paths have forward slashes and are relative to the manifest's folder, or else to the folder
+///   beside it that has the files, or to several that have some each; absolute ones are used
+///   unchanged. An extension that is missing is filled in. Whether all files exist is found out
+///   when they are read.
+/// - `split` is empty or a word for a split, or else columns of truth values such as `is_train` say
+///   it; outside `train`, pictures without a label are left out. Pictures of one `group` stay in
+///   one split when splits are [drawn](Dataset::splits).
 /// - Classes are sorted by the bytes of their names.
 ///
 /// # Errors
@@ -134,8 +136,11 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
         let tabs = has_extension(path, &["tsv"]);
         table.read_csv(&text, tabs, &wanted, &mut beside)?;
     }
-    if let Some((line, problem)) = labels::several(&table.rows, &table.lines) {
-        return Err(table.fail(line, problem));
+    let column = table.label_column.as_deref();
+    let classes = table.rows.iter().map(|row| row.class.as_str());
+    if let Some(class) = multi_label::several(classes, column) {
+        let at = table.rows.iter().position(|row| row.class.trim() == class).unwrap_or(0);
+        return Err(table.fail(table.lines[at], multi_label::refusal(&format!("'{class}'"))));
     }
     if let Some((count, example)) = &table.unlabelled {
         beside.remarks.push(format!(
@@ -157,6 +162,8 @@ struct Entry {
     path: String,
     label: String,
     split: Option<String>,
+    /// What columns of truth values say.
+    flags: Vec<(Split, String)>,
     group: Option<String>,
 }
 
@@ -172,6 +179,8 @@ struct Table {
     seen: HashMap<String, u64>,
     /// The column of paths, if it was asked for.
     image_column: Option<String>,
+    /// The column of labels.
+    label_column: Option<String>,
     /// How many pictures outside train have no label, and the first of them.
     unlabelled: Option<(usize, String)>,
 }
@@ -215,6 +224,7 @@ impl Table {
         }
         reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
         let columns = self.columns(&names, &words, wanted, beside)?;
+        self.label_column = names.get(columns.label).cloned();
         for record in reader.into_records() {
             let record = record.map_err(|e| {
                 let line = e.position().map_or(0, csv::Position::line);
@@ -226,6 +236,7 @@ impl Table {
                 path: field(columns.path),
                 label: field(columns.label),
                 split: columns.split.map(field),
+                flags: columns.flags.iter().map(|(at, split)| (*split, field(*at))).collect(),
                 group: columns.group.map(field),
             };
             self.push(entry, line)?;
@@ -268,7 +279,11 @@ impl Table {
             for (column, name) in names.iter().enumerate() {
                 match object.get(name) {
                     None | Some(Value::Null) => {}
-                    Some(value) => words.see(column, value.as_str().unwrap_or("-")),
+                    Some(Value::String(text)) => words.see(column, text.trim()),
+                    Some(value @ (Value::Bool(_) | Value::Number(_))) => {
+                        words.see(column, &value.to_string());
+                    }
+                    Some(_) => words.see(column, "-"),
                 }
             }
         }
@@ -287,22 +302,25 @@ impl Table {
                         Ok(values[0].as_str().map_or_else(|| values[0].to_string(), String::from))
                     }
                     Some(Value::Array(_)) if column == columns.label => {
-                        Err(labels::refusal(&object[name].to_string()))
+                        Err(multi_label::refusal(&object[name].to_string()))
                     }
                     Some(_) => Err(format!("'{name}' is neither text nor a number")),
                 }
             };
             let optional = |column: Option<usize>| column.map(text).transpose();
+            let flags = columns.flags.iter().map(|(at, split)| Ok((*split, text(*at)?)));
             let entry = || -> std::result::Result<Entry, String> {
                 Ok(Entry {
                     path: text(columns.path)?,
                     label: text(columns.label)?,
                     split: optional(columns.split)?,
+                    flags: flags.collect::<std::result::Result<_, String>>()?,
                     group: optional(columns.group)?,
                 })
             };
             entries.push((entry().map_err(|problem| self.fail(line, problem))?, line));
         }
+        self.label_column = names.get(columns.label).cloned();
         entries.into_iter().try_for_each(|(entry, line)| self.push(entry, line))
     }
 
@@ -321,18 +339,7 @@ impl Table {
         if entry.path.contains('\0') {
             return Err(self.fail(line, "the path contains a zero byte"));
         }
-        let split = match given(entry.split) {
-            None => None,
-            Some(name) => match split_named(&name) {
-                Some(split) => Some(split),
-                None => {
-                    let problem = format!(
-                        "line {line}: the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
-                    );
-                    return Err(Error::Columns { path: self.manifest.clone(), problem });
-                }
-            },
-        };
+        let split = self.split(given(entry.split), &entry.flags, line)?;
         if entry.label.trim().is_empty() {
             if split.is_none_or(|split| split == Split::Train) {
                 return Err(self.fail(line, format!("'{}' has no label", entry.path)));
@@ -357,10 +364,35 @@ impl Table {
             });
         }
         let (class, group, slot) =
-            (labels::single(entry.label), given(entry.group), self.paths.len());
+            (multi_label::single(entry.label), given(entry.group), self.paths.len());
         self.paths.push(id.into());
         self.lines.push(line);
         self.rows.push(Row { id: String::new(), packaging: 0, class, split, group, slot });
         Ok(())
+    }
+
+    /// The split of a row.
+    fn split(
+        &self,
+        word: Option<String>,
+        flags: &[(Split, String)],
+        line: u64,
+    ) -> Result<Option<Split>> {
+        let fail = |problem: String| Error::Columns { path: self.manifest.clone(), problem };
+        if !flags.is_empty() {
+            let flags: Vec<(Split, Option<bool>)> =
+                flags.iter().map(|(split, value)| (*split, truth(value))).collect();
+            return of_flags(&flags).map(Some).map_err(|problem| {
+                let remedy = "correct it, or name a column of words with `split_column`";
+                fail(format!("line {line}: the picture {problem}: {remedy}"))
+            });
+        }
+        let Some(name) = word else { return Ok(None) };
+        match split_of_value(&name) {
+            Some(split) => Ok(Some(split)),
+            None => Err(fail(format!(
+                "line {line}: the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
+            ))),
+        }
     }
 }

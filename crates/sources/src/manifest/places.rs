@@ -12,15 +12,16 @@ use crate::{Error, Result};
 /// Extensions that are tried where there is none, the most frequent first.
 const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "webp", "bmp", "tif", "gif"];
-/// Of how many of the first files more than half must be in a folder for it to be the right one.
-const PROBED: usize = 3;
+/// How many files, evenly spaced, are looked for in each folder beside the list.
+const PROBED: usize = 64;
 
 /// The folder that the paths of a list are relative to: its own, or the one folder beside it that
-/// has the first files. Extensions that are missing are filled in. `remarks` says what is unusual.
+/// has the files; if several folders beside it have some each, the paths are made relative to its
+/// own. Extensions that are missing are filled in. `remarks` says what is unusual.
 ///
 /// # Errors
 /// [`Error::NoFiles`] if none of the files exists, [`Error::Ambiguous`] if several folders have
-/// them.
+/// the same ones.
 pub fn find_files(
     manifest: &Path,
     paths: &mut [Box<str>],
@@ -48,23 +49,42 @@ pub fn find_files(
     }
     // The folder that is named like the manifest comes first: train.csv, train/.
     inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
-    let holds = |inner: &PathBuf| {
-        let mut first: Vec<Box<str>> = paths.iter().take(PROBED).cloned().collect();
-        let any = fill_in(inner, &mut first).any;
-        any && 2 * first.iter().filter(|p| inner.join(&***p).is_file()).count() > first.len()
+    let mut probes: Vec<Box<str>> = probes(paths);
+    let found: Vec<(PathBuf, usize)> = inner
+        .into_iter()
+        .map(|inner| {
+            let there = probes.iter_mut().filter(|path| exists(&inner, path)).count();
+            (inner, there)
+        })
+        .filter(|(_, there)| *there > 0)
+        .collect();
+    let named = |path: &Path| path.file_name() == manifest.file_stem();
+    // A folder of samples or of thumbnails may have some of them too.
+    let whole: Vec<&(PathBuf, usize)> =
+        found.iter().filter(|(_, there)| *there == probes.len()).collect();
+    let found = match whole.as_slice() {
+        [only] if !named(&found[0].0) => vec![(*only).clone()],
+        _ => found.clone(),
     };
-    let found: Vec<PathBuf> = inner.into_iter().filter(|inner| holds(inner)).collect();
+    let total: usize = found.iter().map(|(_, there)| there).sum();
     match found.as_slice() {
         [] => {}
-        [first, more @ ..] if !more.is_empty() && first.file_name() != manifest.file_stem() => {
-            let names: Vec<String> = found.iter().map(|f| format!("'{}'", f.display())).collect();
+        [(first, _), more @ ..] if !more.is_empty() && !named(first) => {
+            let folders: Vec<&Path> = found.iter().map(|(path, _)| path.as_path()).collect();
+            let names: Vec<String> = folders.iter().map(|f| format!("'{}'", f.display())).collect();
+            if total <= probes.len() && gather(folder, &folders, paths) {
+                let names = names.join(" and ");
+                remarks
+                    .push(format!("the paths of {} are relative to {names}", manifest.display()));
+                return Ok(folder.into());
+            }
             let problem = format!(
                 "its files are in {}: write the right folder into its paths, or move it there",
                 names.join(" as well as ")
             );
             return Err(Error::Ambiguous { path: manifest.into(), problem });
         }
-        [inner, ..] => {
+        [(inner, _), ..] => {
             remarks.extend(fill_in(inner, paths).remark());
             remarks.push(format!(
                 "the paths of {} are relative to '{}'",
@@ -80,6 +100,45 @@ pub fn find_files(
         first: paths[0].to_string(),
         folder: if folder.as_os_str().is_empty() { ".".into() } else { folder.into() },
     })
+}
+
+/// Some of the paths, the first of them included.
+fn probes(paths: &[Box<str>]) -> Vec<Box<str>> {
+    let step = paths.len().div_ceil(PROBED).max(1);
+    paths.iter().step_by(step).cloned().collect()
+}
+
+/// Whether a path is that of a file in a folder, perhaps with an extension.
+fn exists(folder: &Path, path: &str) -> bool {
+    fill_in(folder, &mut [path.into()]).any
+}
+
+/// Writes the folder, of several below `root`, that has its file before each path. Nothing is
+/// changed if a file is in more than one of them. One that is in none is looked for in the first.
+fn gather(root: &Path, folders: &[&Path], paths: &mut [Box<str>]) -> bool {
+    let mut gathered: Vec<Box<str>> = Vec::with_capacity(paths.len());
+    for path in paths.iter() {
+        let mut found: Option<Box<str>> = None;
+        for folder in folders {
+            let mut filled = [path.clone()];
+            if !fill_in(folder, &mut filled).any {
+                continue;
+            }
+            if found.is_some() {
+                return false;
+            }
+            found = Some(below(root, folder, &filled[0]));
+        }
+        gathered.push(found.unwrap_or_else(|| below(root, folders[0], path)));
+    }
+    paths.clone_from_slice(&gathered);
+    true
+}
+
+/// A path in one of the folders of another one.
+fn below(root: &Path, folder: &Path, path: &str) -> Box<str> {
+    let folder = folder.strip_prefix(root).unwrap_or(folder);
+    format!("{}/{path}", folder.display()).into()
 }
 
 /// What filling in extensions has found.

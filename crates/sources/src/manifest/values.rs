@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::split_words::{is_plain, split_named};
+use taper_names::{
+    split_columns::{split_of_value, truth},
+    splits::{is_plain, split_named},
+};
 
 /// More different values than this are not splits.
 const MOST: usize = 8;
@@ -17,8 +20,12 @@ struct Seen {
     plain: usize,
     /// How many have such a word in them.
     named: usize,
-    /// How many are 0 or 1.
+    /// How many are understood where splits are expected.
+    understood: usize,
+    /// How many are 0 or 1, true or false.
     binary: usize,
+    /// How many of those are 1 or true.
+    set: usize,
     /// Up to one more than [`MOST`].
     different: BTreeSet<String>,
 }
@@ -31,10 +38,16 @@ impl Values {
     pub(super) fn see(&mut self, column: usize, value: &str) {
         let Some(seen) = self.0.get_mut(column).filter(|_| !value.is_empty()) else { return };
         seen.all += 1;
-        seen.binary += usize::from(matches!(value, "0" | "1" | "0.0" | "1.0"));
+        // Longer texts are neither flags nor splits, and there may be many of them.
+        if value.len() <= 5 {
+            let truth = truth(value);
+            seen.binary += usize::from(truth.is_some());
+            seen.set += usize::from(truth == Some(true));
+        }
         if seen.different.len() <= MOST {
             seen.plain += usize::from(is_plain(value));
             seen.named += usize::from(split_named(value).is_some());
+            seen.understood += usize::from(split_of_value(value).is_some());
             if !seen.different.contains(value) {
                 seen.different.insert(value.to_owned());
             }
@@ -50,18 +63,36 @@ impl Values {
         self.columns(|seen| seen.plain == seen.all)
     }
 
-    /// The columns that are not of that kind, but have few values, most of which contain a word for
-    /// a split.
-    pub(super) fn look_like_splits(&self) -> Vec<usize> {
-        self.columns(|seen| {
-            seen.plain < seen.all
+    /// Whether a column is not of that kind, but has few values, most of which contain a word for a
+    /// split.
+    pub(super) fn looks_like_splits(&self, column: usize) -> bool {
+        self.0.get(column).is_some_and(|seen| {
+            seen.all > 0
+                && seen.plain < seen.all
                 && 2 * seen.named >= seen.all
                 && (2..=MOST).contains(&seen.different.len())
         })
     }
 
-    /// Whether a column has only zeros and ones.
+    /// Whether a column has several values, but not one for each row.
+    pub(super) fn varies(&self, column: usize) -> bool {
+        self.0.get(column).is_some_and(|seen| {
+            seen.different.len() >= 2 && (seen.different.len() < seen.all || seen.all <= MOST)
+        })
+    }
+
+    /// Whether all values are understood where splits are expected.
+    pub(super) fn understood(&self, column: usize) -> bool {
+        self.0.get(column).is_some_and(|seen| seen.understood == seen.all)
+    }
+
+    /// Whether a column has only zeros and ones, or truth values.
     pub(super) fn is_binary(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| seen.all > 0 && seen.binary == seen.all)
+    }
+
+    /// Whether at most half of such values are 1 or true, as for pictures held out.
+    pub(super) fn is_minority(&self, column: usize) -> bool {
+        self.0.get(column).is_some_and(|seen| 2 * seen.set <= seen.all)
     }
 }

@@ -1,13 +1,10 @@
 //! Which columns of a Parquet file hold pictures, labels and splits.
 
-use parquet::{
-    basic::Type,
-    file::metadata::FileMetaData,
-    schema::types::{ColumnDescriptor, SchemaDescriptor},
-};
 use serde_json::{Map, Value};
+use taper_core::Split;
+use taper_parquet::{Column, Kind, Table};
 
-use crate::{SourceOptions, manifest::is_label};
+use crate::{FolderUse, Reading, manifest::is_label};
 
 /// Names of columns that say the split.
 const SPLITS: [&str; 6] = ["split", "subset", "partition", "set", "data_split", "dataset_split"];
@@ -19,8 +16,13 @@ const IMAGES: [&str; 4] = ["image", "img", "picture", "jpg"];
 pub(super) struct Columns {
     pub(super) bytes: Option<usize>,
     pub(super) path: Option<usize>,
-    pub(super) label: usize,
+    /// None if labels do not count.
+    pub(super) label: Option<usize>,
+    /// Its name.
+    pub(super) label_name: String,
     pub(super) split: Option<usize>,
+    /// Columns of truth values that say the splits, if there is no column of words.
+    pub(super) flags: Vec<(usize, Split)>,
     /// Class names, if the metadata have them.
     pub(super) names: Option<Vec<String>>,
 }
@@ -29,14 +31,9 @@ pub(super) struct Columns {
 struct Features(Map<String, Value>);
 
 impl Features {
-    fn of(metadata: &FileMetaData) -> Self {
-        let text = metadata
-            .key_value_metadata()
-            .into_iter()
-            .flatten()
-            .find(|pair| pair.key == "huggingface")
-            .and_then(|pair| pair.value.as_deref());
-        let features = text
+    fn of(table: &Table) -> Self {
+        let features = table
+            .metadata("huggingface")
             .and_then(|text| serde_json::from_str::<Value>(text).ok())
             .and_then(|value| value.pointer("/info/features").cloned());
         match features {
@@ -71,20 +68,25 @@ impl From<String> for Wrong {
 }
 
 /// Finds the columns, or says which there are.
-pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result<Columns, Wrong> {
-    let features = Features::of(metadata);
-    let schema = metadata.schema_descr();
+pub(super) fn choose(table: &Table, reading: &Reading) -> Result<Columns, Wrong> {
+    let options = &reading.options;
+    let features = Features::of(table);
+    let schema = table.columns();
     let images = match &options.image_column {
         Some(name) => vec![name.clone()],
         None => images(schema, &features),
     };
     let image = one(images, schema, "picture bytes", "image", "image_column")?;
-    let binary = &[Type::BYTE_ARRAY];
+    let binary = &[Kind::Text];
     let bytes =
         find(schema, &[&image, "bytes"], binary).or_else(|| find(schema, &[&image], binary));
     let path = find(schema, &[&image, "path"], binary);
     if bytes.is_none() && path.is_none() {
         return Err(missing(schema, &image, "picture bytes", "image_column").into());
+    }
+    if reading.purpose == FolderUse::Classify {
+        let (label, label_name, split, flags) = (None, String::new(), None, Vec::new());
+        return Ok(Columns { bytes, path, label, label_name, split, flags, names: None });
     }
     let labels = match &options.label_column {
         Some(name) => vec![name.clone()],
@@ -94,7 +96,7 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
         return Err(Wrong::NoLabels(missing(schema, "label", "labels", "label_column")));
     }
     let name = one(labels, schema, "labels", "label", "label_column")?;
-    let kinds = [Type::INT64, Type::INT32, Type::BOOLEAN, Type::BYTE_ARRAY];
+    let kinds = [Kind::Integer, Kind::Boolean, Kind::Text];
     let Some(label) = find(schema, &[&name], &kinds) else {
         return Err(no_label(schema, &name).into());
     };
@@ -104,10 +106,11 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
             None => return Err(missing(schema, name, "splits", "split_column").into()),
         },
         None => {
-            let names = schema.columns().iter().map(|column| column.name().to_owned());
+            let names = schema.iter().filter_map(Column::plain);
             let found: Vec<String> = names
                 .filter(|name| SPLITS.contains(&name.to_lowercase().as_str()))
                 .filter(|name| find(schema, &[name], binary).is_some())
+                .map(String::from)
                 .collect();
             match found.is_empty() {
                 true => None,
@@ -118,54 +121,56 @@ pub(super) fn choose(metadata: &FileMetaData, options: &SourceOptions) -> Result
             }
         }
     };
-    Ok(Columns { bytes, path, label, split, names: features.names(&name) })
+    let (names, label) = (features.names(&name), Some(label));
+    Ok(Columns { bytes, path, label, label_name: name, split, flags: Vec::new(), names })
 }
 
-fn find(schema: &SchemaDescriptor, wanted: &[&str], kinds: &[Type]) -> Option<usize> {
-    schema.columns().iter().position(|column| {
-        column.path().parts().iter().map(String::as_str).eq(wanted.iter().copied())
-            && kinds.contains(&column.physical_type())
-            && column.max_rep_level() == 0
+fn find(schema: &[Column], wanted: &[&str], kinds: &[Kind]) -> Option<usize> {
+    schema.iter().position(|column| {
+        column.path.iter().map(String::as_str).eq(wanted.iter().copied())
+            && kinds.contains(&column.kind)
+            && !column.is_list
     })
 }
 
-fn images(schema: &SchemaDescriptor, features: &Features) -> Vec<String> {
+fn images(schema: &[Column], features: &Features) -> Vec<String> {
     let declared = features.of_kind("Image");
     if !declared.is_empty() {
         return declared;
     }
-    let parts = |column: &ColumnDescriptor| column.path().parts().to_vec();
-    let all = || schema.columns().iter().map(|column| parts(column));
-    let groups: Vec<String> = all()
-        .filter(|parts| parts.len() == 2 && parts[1] == "bytes")
-        .map(|parts| parts[0].clone())
+    let groups: Vec<String> = schema
+        .iter()
+        .filter(|column| column.path.len() == 2 && column.path[1] == "bytes")
+        .map(|column| column.top().to_owned())
         .collect();
     if !groups.is_empty() {
         return groups;
     }
-    let plain = all().filter(|parts| parts.len() == 1).map(|parts| parts[0].clone());
-    plain.filter(|name| IMAGES.contains(&name.as_str())).collect()
+    let plain = schema.iter().filter_map(Column::plain);
+    plain.filter(|name| IMAGES.contains(name)).map(String::from).collect()
 }
 
-fn labels(schema: &SchemaDescriptor, features: &Features) -> Vec<String> {
+fn labels(schema: &[Column], features: &Features) -> Vec<String> {
     let declared = features.of_kind("ClassLabel");
     if !declared.is_empty() {
         return declared;
     }
-    let fields = schema.root_schema().get_fields().iter().map(|field| field.name().to_owned());
-    fields.filter(|name| is_label(&name.to_lowercase())).collect()
+    let mut fields: Vec<&str> = schema.iter().map(Column::top).collect();
+    // Those of one group lie side by side.
+    fields.dedup();
+    let labels = fields.into_iter().filter(|name| is_label(&name.to_lowercase()));
+    labels.map(String::from).collect()
 }
 
 /// Why a column cannot be the labels.
-fn no_label(schema: &SchemaDescriptor, name: &str) -> String {
-    let parts = schema.columns().iter().find(|column| column.path().parts()[0] == name);
-    match parts {
-        Some(column) if column.max_rep_level() > 0 => format!(
+fn no_label(schema: &[Column], name: &str) -> String {
+    match schema.iter().find(|column| column.top() == name) {
+        Some(column) if column.is_list => format!(
             "'{name}' holds lists, several labels for one picture (multi-label), which is not supported: keep one label for each picture, or name another column with `label_column`"
         ),
-        Some(column) if column.path().parts().len() == 1 => format!(
+        Some(column) if column.plain().is_some() => format!(
             "'{name}' holds values of the type {}, which are no labels (text, whole numbers or booleans are): say which column holds the labels with `label_column`",
-            column.physical_type()
+            column.type_name
         ),
         _ => missing(schema, name, "labels", "label_column"),
     }
@@ -173,7 +178,7 @@ fn no_label(schema: &SchemaDescriptor, name: &str) -> String {
 
 fn one(
     mut found: Vec<String>,
-    schema: &SchemaDescriptor,
+    schema: &[Column],
     what: &str,
     usual: &str,
     field: &str,
@@ -186,8 +191,8 @@ fn one(
     found.pop().ok_or_else(|| missing(schema, usual, what, field))
 }
 
-fn missing(schema: &SchemaDescriptor, name: &str, what: &str, field: &str) -> String {
-    let names: Vec<String> = schema.columns().iter().take(12).map(|c| c.path().string()).collect();
+fn missing(schema: &[Column], name: &str, what: &str, field: &str) -> String {
+    let names: Vec<String> = schema.iter().take(12).map(|column| column.path.join(".")).collect();
     format!(
         "there is no column '{name}' with {what}; there are: {}; say which it is with `{field}`",
         names.join(", ")

@@ -6,8 +6,7 @@ use std::{
 };
 
 use taper_core::Split;
-
-use crate::split_words::split_named;
+use taper_names::splits::split_named;
 
 /// Whether a file's name is that of a Parquet file, or a folder holds some where
 /// [`open_parquet`](super::open_parquet) looks for them.

@@ -1,95 +1,122 @@
-//! Splits in a column that is not called so.
+//! Splits in columns that are not called so.
 
 use std::collections::BTreeMap;
 
-use parquet::{
-    basic::Type, data_type::ByteArray, file::metadata::RowGroupMetaData, file::reader::FileReader,
+use taper_core::Split;
+use taper_names::{
+    split_columns::{flag_of, flags_remark, is_hint, split_of_value, truth, unused_remark},
+    splits::{is_plain, split_named},
 };
-use taper_data::Window;
+use taper_parquet::{Error, Kind, Table, Values};
 
-use super::{Table, check_pages};
-use crate::{
-    sets::listed,
-    split_words::{is_plain, split_named},
-};
+use super::columns::Columns;
 
 /// More different values than this are not splits.
 const MOST: usize = 8;
 
-impl Table {
-    /// Looks for a column in which every value is a word for a split: that is the split, with a
-    /// remark; one with other values too is only remarked. Columns are read only if the smallest
-    /// and the largest value, which the file states, look like it.
-    pub(super) fn find_split(&mut self, window: &Window) -> Result<(), String> {
-        let (mut plain, mut like) = (Vec::new(), Vec::new());
-        for column in self.candidates() {
-            let mut values: BTreeMap<String, usize> = BTreeMap::new();
-            for group in 0..self.reader.num_row_groups() {
-                let metadata = self.reader.metadata().row_group(group);
-                let (start, length) = metadata.column(column).byte_range();
-                check_pages(window, start, length)?;
-                let rows = u32::try_from(metadata.num_rows()).map_err(|e| e.to_string())?;
-                let words = self.column(group, column, rows, |value: &ByteArray| {
-                    Some(String::from_utf8_lossy(value.data()).trim().to_owned())
-                })?;
-                for word in words.into_iter().flatten().filter(|word| !word.is_empty()) {
-                    if values.len() <= MOST || values.contains_key(&word) {
-                        *values.entry(word).or_default() += 1;
-                    }
-                }
-            }
-            let all: usize = values.values().sum();
-            let of = |is: fn(&str) -> bool| -> usize {
-                values.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
-            };
-            if values.is_empty() || values.len() > MOST {
-            } else if of(is_plain) == all {
-                plain.push(column);
-            } else if 2 * of(|word| split_named(word).is_some()) >= all {
-                like.push(column);
-            }
-        }
-        let schema = self.reader.metadata().file_metadata().schema_descr();
-        let name = |column: &usize| schema.column(*column).name().to_owned();
-        if let [column] = plain.as_slice() {
-            self.remarks.push(format!("the splits are taken from the column '{}'", name(column)));
-            self.split = Some(*column);
-            return Ok(());
-        }
-        let names: Vec<String> = plain.iter().chain(&like).map(name).collect();
-        if !names.is_empty() {
-            self.remarks.push(format!(
-                "the column {} looks like splits, but is not used: if it says them, name it with `split_column`",
-                listed(&names)
-            ));
-        }
-        Ok(())
-    }
+/// Different values of a column, and how often each occurs; empty ones do not count, and there are
+/// at most [`MOST`] and one.
+type Counts = BTreeMap<String, usize>;
 
-    /// The columns of text whose smallest and largest values contain words for splits.
-    fn candidates(&self) -> Vec<usize> {
-        let metadata = self.reader.metadata();
-        let schema = metadata.file_metadata().schema_descr();
-        let is_text = |column: &usize| {
-            let kind = schema.column(*column);
-            kind.physical_type() == Type::BYTE_ARRAY
-                && kind.max_rep_level() == 0
-                && kind.path().parts().len() == 1
-                && ![Some(self.label), self.bytes, self.path].contains(&Some(*column))
+/// Looks for a column in which every value is a word for a split, or for columns of truth values
+/// such as `is_train`: those say the splits, with a remark. What may say them and is not used is
+/// only remarked. A column whose name says nothing is read only if the smallest and the largest
+/// value, which the file states, look like it.
+pub(super) fn find_splits(
+    table: &Table,
+    columns: &mut Columns,
+    remarks: &mut Vec<String>,
+) -> Result<(), Error> {
+    let (mut plain, mut unused) = (Vec::new(), Vec::new());
+    for column in candidates(table, columns) {
+        let name = name(table, column);
+        let counts = counts(table, column)?;
+        let all: usize = counts.values().sum();
+        let of = |is: &dyn Fn(&str) -> bool| -> usize {
+            counts.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
         };
-        let looks = |group: &RowGroupMetaData, column: usize| {
-            group.column(column).statistics().is_some_and(|statistics| {
-                let word = |bytes: Option<&[u8]>| {
-                    let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
-                    text.is_some_and(|text| text.len() < 40 && split_named(text).is_some())
-                };
-                word(statistics.min_bytes_opt()) || word(statistics.max_bytes_opt())
-            })
-        };
-        let groups = metadata.row_groups();
-        (0..schema.num_columns())
-            .filter(is_text)
-            .filter(|column| !groups.is_empty() && groups.iter().all(|g| looks(g, *column)))
-            .collect()
+        let few = !counts.is_empty() && counts.len() <= MOST;
+        let truths = counts.keys().all(|word| truth(word).is_some());
+        if few && of(&is_plain) == all {
+            plain.push(column);
+        } else if let Some(split) = flag_of(name).filter(|_| few && truths)
+            && (split == Split::Train || 2 * of(&|word| truth(word) == Some(true)) <= all)
+            && columns.flags.iter().all(|(_, own)| *own != split)
+        {
+            columns.flags.push((column, split));
+        } else if (few && 2 * of(&|word| split_named(word).is_some()) >= all)
+            || (is_hint(name) && counts.len() >= 2)
+        {
+            unused.push((name, of(&|word| split_of_value(word).is_some()) == all));
+        }
     }
+    if let [column] = plain.as_slice() {
+        columns.flags.clear();
+        columns.split = Some(*column);
+        let name = name(table, *column);
+        remarks.push(format!("the splits are taken from the column '{name}'"));
+        return Ok(());
+    }
+    if !columns.flags.is_empty() && plain.is_empty() {
+        let flags: Vec<(&str, Split)> =
+            columns.flags.iter().map(|(column, split)| (name(table, *column), *split)).collect();
+        remarks.push(flags_remark(&flags));
+        return Ok(());
+    }
+    columns.flags.clear();
+    let mut all: Vec<(&str, bool)> =
+        plain.iter().map(|column| (name(table, *column), true)).collect();
+    all.extend(unused);
+    remarks.extend(unused_remark(&all));
+    Ok(())
+}
+
+fn name(table: &Table, column: usize) -> &str {
+    table.columns()[column].top()
+}
+
+fn counts(table: &Table, column: usize) -> Result<Counts, Error> {
+    let mut counts = Counts::new();
+    for word in texts(table, column)?.into_iter().flatten() {
+        if !word.is_empty() && (counts.len() <= MOST || counts.contains_key(&word)) {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// The values of a column as text.
+pub(super) fn texts(table: &Table, column: usize) -> Result<Vec<Option<String>>, Error> {
+    let of = |value: Option<String>| value.map(|text| text.trim().to_owned());
+    Ok(match table.values(column)? {
+        Values::Text(texts) => texts.into_iter().map(of).collect(),
+        Values::Integers(numbers) => {
+            numbers.into_iter().map(|number| number.map(|n| n.to_string())).collect()
+        }
+        Values::Booleans(values) => {
+            values.into_iter().map(|value| value.map(|v| v.to_string())).collect()
+        }
+    })
+}
+
+/// The columns that may say the splits, by their names, or of text whose smallest and largest
+/// values contain words for splits.
+fn candidates(table: &Table, columns: &Columns) -> Vec<usize> {
+    let taken = [columns.label, columns.bytes, columns.path];
+    let is_word =
+        |text: &Option<&str>| text.is_some_and(|t| t.len() < 40 && split_named(t).is_some());
+    let looks = |at: usize| {
+        let extremes = table.extremes(at);
+        !extremes.is_empty() && extremes.iter().all(|both| both.iter().any(is_word))
+    };
+    let may = |at: &usize| {
+        let column = &table.columns()[*at];
+        let Some(name) = column.plain() else { return false };
+        let named = flag_of(name).is_some() || is_hint(name);
+        !column.is_list
+            && !taken.contains(&Some(*at))
+            && column.kind != Kind::Other
+            && (named || (column.kind == Kind::Text && looks(*at)))
+    };
+    (0..table.columns().len()).filter(may).collect()
 }

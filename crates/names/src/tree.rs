@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    LayoutChoice,
-    split_words::{is_plain, split_named},
-};
+use crate::splits::{is_plain, split_named};
 
 /// A folder.
 #[derive(Debug, Default)]
-pub(crate) struct Node<'a> {
+pub struct Node<'a> {
     /// The folders in it that have pictures, at whatever depth.
-    pub(crate) folders: BTreeMap<&'a str, Node<'a>>,
+    pub folders: BTreeMap<&'a str, Node<'a>>,
     /// How many pictures lie directly in it.
     pictures: usize,
 }
 
 impl<'a> Node<'a> {
     /// The tree of these paths, which have forward slashes.
-    pub(crate) fn of(paths: impl Iterator<Item = &'a str>) -> Self {
+    pub fn of(paths: impl Iterator<Item = &'a str>) -> Self {
         let mut root = Self::default();
         for path in paths {
             let mut node = &mut root;
@@ -34,23 +31,35 @@ impl<'a> Node<'a> {
     }
 
     /// Whether it contains folders and no pictures of its own.
-    pub(crate) fn is_nested(&self) -> bool {
+    pub fn is_nested(&self) -> bool {
         self.pictures == 0 && !self.folders.is_empty()
     }
 
     /// The only folder in it, if there is nothing else.
-    pub(crate) fn only_folder(&self) -> Option<(&'a str, &Self)> {
+    pub fn only_folder(&self) -> Option<(&'a str, &Self)> {
         let mut folders = self.folders.iter().filter(|_| self.pictures == 0);
         let (name, folder) = folders.next()?;
         folders.next().is_none().then_some((*name, folder))
     }
 
+    /// The folder below this one that holds everything, through any number of folders that are
+    /// alone in theirs, and their names.
+    pub fn innermost(&self) -> (&Self, Vec<&'a str>) {
+        let (mut node, mut names) = (self, Vec::new());
+        while let Some((name, only)) = node.only_folder().filter(|(_, only)| only.is_nested()) {
+            names.push(name);
+            node = only;
+        }
+        (node, names)
+    }
+
     /// Folders that everything lies in are packaging, unless their name is that of a split and
-    /// nothing else, or only the class would be left.
-    pub(crate) fn without_packaging(&self, choice: LayoutChoice) -> (&Self, Vec<&'a str>) {
+    /// nothing else (and names of splits mean something), or only the class would be left. The
+    /// folder below them, and their names.
+    pub fn without_packaging(&self, splits_count: bool) -> (&Self, Vec<&'a str>) {
         let (mut node, mut names) = (self, Vec::new());
         while let Some((name, inner)) = node.only_folder()
-            && (!is_plain(name) || choice == LayoutChoice::Classes)
+            && (!splits_count || !is_plain(name))
             && inner.is_nested()
         {
             names.push(name);
@@ -59,8 +68,9 @@ impl<'a> Node<'a> {
         (node, names)
     }
 
-    /// The same within a split: `seg_train/seg_train/CLASS`, `train/images/CLASS`.
-    pub(crate) fn without_split_packaging(&self) -> (&Self, usize) {
+    /// The same within a split, with the number of folders: `seg_train/seg_train/CLASS`,
+    /// `train/images/CLASS`.
+    pub fn without_split_packaging(&self) -> (&Self, usize) {
         let (mut node, mut depth) = (self, 0);
         while let Some((name, inner)) = node.only_folder()
             && inner.is_nested()

@@ -4,17 +4,14 @@ use std::collections::BTreeSet;
 
 use taper_core::Split;
 
-use crate::split_words::hints_at_split;
+use crate::{folders::is_no_picture, splits::hints_at_split};
 
 /// What the names of several files say about splits: a remark if they are read as one set although
 /// they may not be one, or why it cannot be told.
 ///
 /// `files` are names without their endings, and the splits that they have by their names or by what
 /// is in them.
-pub(crate) fn judge(
-    what: &str,
-    files: &[(String, Option<Split>)],
-) -> Result<Option<String>, String> {
+pub fn judge(what: &str, files: &[(String, Option<Split>)]) -> Result<Option<String>, String> {
     let named = |split: bool| -> Vec<&str> {
         let own = files.iter().filter(|(_, own)| own.is_some() == split);
         own.map(|(name, _)| name.as_str()).collect()
@@ -31,6 +28,13 @@ pub(crate) fn judge(
     }
     if !with.is_empty() || without.len() < 2 || are_shards(&without) {
         return Ok(None);
+    }
+    let masks: Vec<&str> = without.iter().copied().filter(|name| is_no_picture(name)).collect();
+    if !masks.is_empty() && masks.len() < without.len() {
+        return Err(format!(
+            "the {what} {} have no pictures to learn from by their names, unlike those beside them: give the others alone, or move these away",
+            listed(&masks)
+        ));
     }
     let hints: BTreeSet<Split> = without.iter().filter_map(|name| hints_at_split(name)).collect();
     if hints.len() > 1 {
@@ -57,7 +61,7 @@ fn are_shards(names: &[&str]) -> bool {
 }
 
 /// The first few names.
-pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
+pub fn listed(names: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 3;
     let more = names.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -69,7 +73,7 @@ pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::split_named;
+    use crate::splits::split_named;
 
     fn judged(names: &[&str]) -> Result<Option<String>, String> {
         let files: Vec<_> =
@@ -87,6 +91,9 @@ mod tests {
         }
         for names in [&["train", "unseen"][..], &["test", "labelled"], &["xtrain", "xtest"]] {
             assert!(judged(names).is_err(), "{names:?}");
+        }
+        for names in [&["images", "masks"][..], &["x_images", "x_annotations", "x_more"]] {
+            assert!(judged(names).unwrap_err().contains("no pictures to learn"), "{names:?}");
         }
         for names in [&["entrenamiento", "prueba"][..], &["A", "B"], &["cats", "dogs1"]] {
             let remark = judged(names).unwrap().unwrap();

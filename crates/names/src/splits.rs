@@ -28,7 +28,7 @@ const ENDINGS: [&str; 16] = [
 ];
 
 /// The split that a word in small letters means.
-fn split_of_word(word: &str) -> Option<Split> {
+pub fn split_of_word(word: &str) -> Option<Split> {
     let of = |word: &str| WORDS.iter().find(|(own, _)| *own == word).map(|(_, split)| *split);
     of(word).or_else(|| ENDINGS.iter().filter_map(|e| word.strip_suffix(e)).find_map(of))
 }
@@ -54,13 +54,13 @@ pub fn split_named(name: &str) -> Option<Split> {
 }
 
 /// Whether a name is a word for a split and nothing else.
-pub(crate) fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     split_of_word(&name.to_lowercase()).is_some()
 }
 
 /// The split that a part of a name hints at, without being a word of its own: `xtrain`, `mytest`.
 /// It says something only of several names together: `contest` alone has nothing to do with splits.
-pub(crate) fn hints_at_split(name: &str) -> Option<Split> {
+pub fn hints_at_split(name: &str) -> Option<Split> {
     const HINTS: [(&str, Split); 4] = [
         ("train", Split::Train),
         ("valid", Split::Val),
@@ -71,7 +71,8 @@ pub(crate) fn hints_at_split(name: &str) -> Option<Split> {
     HINTS.into_iter().find(|(hint, _)| name.contains(hint)).map(|(_, split)| split)
 }
 
-fn words_of(name: &str) -> Vec<String> {
+/// The words of a name, in small letters.
+pub fn words_of(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut before = ' ';
