@@ -235,12 +235,12 @@ fn every_kind_of_network_and_view_can_be_tuned() {
     let random = ["--weights", "random", "--fine-tune-epochs", "1", "--epochs", "1"];
     for (model, from) in [
         ("resnet18", "layer4"),
-        ("mobilenetv2", "last:3"),
+        ("mobilenet-v2", "last:3"),
         ("convnext-atto", "stages.3"),
-        ("vit-tiny", "blocks.11"),
+        ("dinov2-small", "blocks.11"),
     ] {
         let name = format!("{model}-run");
-        let size = if model == "vit-tiny" { "224" } else { "64" };
+        let size = if model == "dinov2-small" { "112" } else { "64" };
         let own = ["--model", model, "--unfreeze", from, "--out", &name, "--size", size];
         let answer = trained(here, &[&random[..], &own[..]].concat());
         assert_eq!(answer["fine_tune"]["epochs"], 1, "{model}");
@@ -287,8 +287,8 @@ fn the_finder_searches_where_fine_tuning_begins() {
     let folder = pictures();
     let here = folder.path();
     let mut arguments = vec!["lr-find", "--data", "data", "--size", "32", "--head", "linear"];
-    arguments.extend(["--unfreeze", "blocks.6", "--batch-size", "8", "--steps", "26"]);
-    arguments.extend(["--start", "1e-5", "--end", "1", "--out", "found", "--json"]);
+    arguments.extend(["--unfreeze", "blocks.6", "--batch-size", "8", "--steps", "80"]);
+    arguments.extend(["--start", "1e-6", "--end", "0.1", "--out", "found", "--json"]);
     let found = run(here, &arguments).expect(0).json();
     assert!(found["chosen"].as_f64().unwrap() > 0.0);
     let automatic = trained(here, &["--fine-tune-rate", "auto", "--fine-tune-epochs", "1"]);

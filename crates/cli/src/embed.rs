@@ -1,5 +1,5 @@
 use taper_run::{
-    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
+    Error, PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
 };
 use taper_sources::SourceOptions;
 
@@ -31,7 +31,8 @@ pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyho
         ThroughArg::Plan => Through::Plan,
         ThroughArg::Candle => Through::Candle,
     };
-    let answer = write_features(&recipe.check()?, through, &args.out, args.overwrite, session)?;
+    let recipe = recipe.check().map_err(Error::from)?;
+    let answer = write_features(&recipe, through, &args.out, args.overwrite, session)?;
     for finding in answer.unreadable.iter().chain(&answer.remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
