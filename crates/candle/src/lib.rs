@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod backbone;
-#[cfg(feature = "cuda")]
-mod cuda;
 mod device;
 mod error;
 mod frozen;
+#[cfg(feature = "cuda")]
+mod lanes;
 mod layers;
 mod learner;
 mod loss;

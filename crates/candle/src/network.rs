@@ -227,7 +227,7 @@ impl Network {
                 Pass::Training { dropout, step } => {
                     let x = &inputs[0];
                     let key = dropout.part(&node.name);
-                    (x * layers::dropout_mask(x.dims(), p, key, step, x.device())?)?
+                    (x * taper_candle_ops::dropout_mask(x.dims(), p, key, step, x.device())?)?
                 }
             },
             Op::PatchTokens(tokens) => {

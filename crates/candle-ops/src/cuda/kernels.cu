@@ -1,6 +1,6 @@
-// The layers of a frozen network that are neither matrix products nor dense convolutions, over maps [n, h, w, c] with the
-// channels next to each other, and the masks of dropout. Compiled at run time by NVRTC, without any header; with TAPER_HOST by a
-// C++ compiler, so that a machine without a GPU can check them (src/frozen/tests.rs).
+// The layers of a network that are neither matrix products nor dense convolutions, over maps [n, h, w, c] with the channels next
+// to each other, with their gradients, and the masks of dropout. Compiled at run time by NVRTC, without any header; with
+// TAPER_HOST by a C++ compiler, so that a machine without a GPU can check them (src/tests.rs).
 //
 // Every kernel walks a grid-stride loop over vectors of V channels (or, where channels are summed, over rows of them) and
 // writes each output once: no atomics, so that the same input gives the same bytes. All sums are f32, in a fixed order.
@@ -73,7 +73,7 @@ template <int V> __device__ void read(const float* from, float* to) {
     }
 }
 
-// A window that slides over maps. The host's `Window` in src/frozen/ops.rs has the same fields.
+// A window that slides over maps. The host's `Window` in src/custom.rs has the same fields.
 struct Window {
     unsigned n, height, width, channels, out_height, out_width, kernel, stride, dilation, top, left, activation;
 };
@@ -308,6 +308,261 @@ extern "C" __global__ void dropout_mask(float* y, unsigned rows, unsigned column
     }
 }
 
+// V neighbouring sums.
+template <int V> __device__ void write(float* to, const float* from) {
+    if (V % 4 == 0) {
+        Pack<F32, 4>* packs = (Pack<F32, 4>*)to;
+        for (int i = 0; i < V / 4; i++) {
+            Pack<F32, 4> pack;
+            for (int j = 0; j < 4; j++) pack.at[j].bits = from[4 * i + j];
+            packs[i] = pack;
+        }
+    } else {
+        for (int j = 0; j < V; j++) to[j] = from[j];
+    }
+}
+
+// The window whose tap `tap` lies on the pixel `at` of a side, or one beyond all windows. Below 0 wraps round to far beyond.
+__device__ unsigned window_of(unsigned at, unsigned before, unsigned tap, unsigned dilation, unsigned stride) {
+    unsigned from = at + before - tap * dilation;
+    return from % stride ? 0xffffffffu : from / stride;
+}
+
+// The maps' gradient of `depthwise`: each pixel gathers from the windows that it lies in.
+template <typename T, int V> __device__ void depthwise_data(const T* dy, const float* weights, T* dx, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)dy;
+    Pack<T, V>* out = (Pack<T, V>*)dx;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.height * w.width * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned ix = rest % w.width; rest /= w.width;
+        unsigned iy = rest % w.height, n = rest / w.height;
+        float sum[V], tap[V];
+        for (int j = 0; j < V; j++) sum[j] = 0.0f;
+        for (unsigned ky = 0; ky < w.kernel; ky++) {
+            unsigned oy = window_of(iy, w.top, ky, w.dilation, w.stride);
+            if (oy >= w.out_height) continue;
+            for (unsigned kx = 0; kx < w.kernel; kx++) {
+                unsigned ox = window_of(ix, w.left, kx, w.dilation, w.stride);
+                if (ox >= w.out_width) continue;
+                Pack<T, V> value = in[((n * w.out_height + oy) * w.out_width + ox) * vectors + v];
+                read<V>(weights + (ky * w.kernel + kx) * w.channels + v * V, tap);
+                for (int j = 0; j < V; j++) sum[j] += value.at[j].get() * tap[j];
+            }
+        }
+        Pack<T, V> result;
+        for (int j = 0; j < V; j++) result.at[j].set(sum[j]);
+        out[i] = result;
+    }
+}
+
+// The filters' gradient of `depthwise`, as sums f32 [chunks, kernel * kernel, channels]: a chunk takes every so many-th window.
+template <typename T, int V> __device__ void depthwise_weights(const T* x, const T* dy, float* sums, Window w, unsigned chunks) {
+    const Pack<T, V>* in = (const Pack<T, V>*)x;
+    const Pack<T, V>* gradient = (const Pack<T, V>*)dy;
+    unsigned vectors = w.channels / V, taps = w.kernel * w.kernel, windows = w.n * w.out_height * w.out_width;
+    FOR_EACH(i, chunks * taps * vectors) {
+        unsigned v = i % vectors, tap = i / vectors % taps, chunk = i / vectors / taps;
+        unsigned ky = tap / w.kernel, kx = tap % w.kernel;
+        float sum[V];
+        for (int j = 0; j < V; j++) sum[j] = 0.0f;
+        for (unsigned p = chunk; p < windows; p += chunks) {
+            unsigned ox = p % w.out_width, oy = p / w.out_width % w.out_height, n = p / w.out_width / w.out_height;
+            unsigned iy = oy * w.stride + ky * w.dilation - w.top, ix = ox * w.stride + kx * w.dilation - w.left;
+            if (iy >= w.height || ix >= w.width) continue;
+            Pack<T, V> value = in[((n * w.height + iy) * w.width + ix) * vectors + v], slope = gradient[p * vectors + v];
+            for (int j = 0; j < V; j++) sum[j] += value.at[j].get() * slope.at[j].get();
+        }
+        write<V>(sums + i * V, sum);
+    }
+}
+
+// The transpose of `unfold`: each pixel gathers its copies.
+template <typename T, int V> __device__ void fold(const T* columns, T* dx, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)columns;
+    Pack<T, V>* out = (Pack<T, V>*)dx;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.height * w.width * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned ix = rest % w.width; rest /= w.width;
+        unsigned iy = rest % w.height, n = rest / w.height;
+        float sum[V];
+        for (int j = 0; j < V; j++) sum[j] = 0.0f;
+        for (unsigned ky = 0; ky < w.kernel; ky++) {
+            unsigned oy = window_of(iy, w.top, ky, w.dilation, w.stride);
+            if (oy >= w.out_height) continue;
+            for (unsigned kx = 0; kx < w.kernel; kx++) {
+                unsigned ox = window_of(ix, w.left, kx, w.dilation, w.stride);
+                if (ox >= w.out_width) continue;
+                unsigned row = (n * w.out_height + oy) * w.out_width + ox;
+                Pack<T, V> value = in[(row * w.kernel * w.kernel + ky * w.kernel + kx) * vectors + v];
+                for (int j = 0; j < V; j++) sum[j] += value.at[j].get();
+            }
+        }
+        Pack<T, V> result;
+        for (int j = 0; j < V; j++) result.at[j].set(sum[j]);
+        out[i] = result;
+    }
+}
+
+// The gradient of `max_pool`: each pixel takes that of the windows whose first maximum it is.
+template <typename T, int V> __device__ void max_pool_gradient(const T* x, const T* dy, T* dx, Window w) {
+    const Pack<T, V>* in = (const Pack<T, V>*)x;
+    const Pack<T, V>* gradient = (const Pack<T, V>*)dy;
+    Pack<T, V>* out = (Pack<T, V>*)dx;
+    unsigned vectors = w.channels / V;
+    FOR_EACH(i, w.n * w.height * w.width * vectors) {
+        unsigned v = i % vectors, rest = i / vectors;
+        unsigned ix = rest % w.width; rest /= w.width;
+        unsigned iy = rest % w.height, n = rest / w.height;
+        float sum[V];
+        for (int j = 0; j < V; j++) sum[j] = 0.0f;
+        for (unsigned own = 0; own < w.kernel * w.kernel; own++) {
+            unsigned oy = window_of(iy, w.top, own / w.kernel, 1, w.stride), ox = window_of(ix, w.left, own % w.kernel, 1, w.stride);
+            if (oy >= w.out_height || ox >= w.out_width) continue;
+            float highest[V];
+            unsigned winner[V];
+            for (int j = 0; j < V; j++) highest[j] = bits_float(0xff800000u), winner[j] = 0xffffffffu;
+            for (unsigned tap = 0; tap < w.kernel * w.kernel; tap++) {
+                unsigned y = oy * w.stride + tap / w.kernel - w.top, at = ox * w.stride + tap % w.kernel - w.left;
+                if (y >= w.height || at >= w.width) continue;
+                Pack<T, V> value = in[((n * w.height + y) * w.width + at) * vectors + v];
+                for (int j = 0; j < V; j++) {
+                    float f = value.at[j].get();
+                    if (f > highest[j] || f != f) highest[j] = f, winner[j] = tap;
+                }
+            }
+            Pack<T, V> slope = gradient[((n * w.out_height + oy) * w.out_width + ox) * vectors + v];
+            for (int j = 0; j < V; j++)
+                if (winner[j] == own) sum[j] += slope.at[j].get();
+        }
+        Pack<T, V> result;
+        for (int j = 0; j < V; j++) result.at[j].set(sum[j]);
+        out[i] = result;
+    }
+}
+
+// Sums f32 [chunks, 2, channels] over rows: of a - shift_a, and of its products with b - shift_b. A shift of null is none; a b of
+// null gives 0. A chunk takes every so many-th row.
+template <typename T, int V> __device__ void column_sums(const T* a, const T* b, const float* shift_a, const float* shift_b, float* sums, unsigned rows, unsigned channels, unsigned chunks) {
+    const Pack<T, V>* first = (const Pack<T, V>*)a;
+    const Pack<T, V>* second = (const Pack<T, V>*)b;
+    unsigned vectors = channels / V;
+    FOR_EACH(i, chunks * vectors) {
+        unsigned v = i % vectors, chunk = i / vectors;
+        float sum[V], products[V], from_a[V], from_b[V];
+        for (int j = 0; j < V; j++) sum[j] = products[j] = from_a[j] = from_b[j] = 0.0f;
+        if (shift_a) read<V>(shift_a + v * V, from_a);
+        if (shift_b) read<V>(shift_b + v * V, from_b);
+        for (unsigned row = chunk; row < rows; row += chunks) {
+            Pack<T, V> value = first[row * vectors + v], other = value;
+            if (b) other = second[row * vectors + v];
+            for (int j = 0; j < V; j++) {
+                float f = value.at[j].get() - from_a[j];
+                sum[j] += f;
+                if (b) products[j] += f * (other.at[j].get() - from_b[j]);
+            }
+        }
+        write<V>(sums + chunk * 2 * channels + v * V, sum);
+        write<V>(sums + (chunk * 2 + 1) * channels + v * V, products);
+    }
+}
+
+// f32 [rows, columns] to [groups, columns]: the sums of every so many-th row.
+extern "C" __global__ void total(const float* x, float* y, unsigned rows, unsigned columns, unsigned groups) {
+    FOR_EACH(i, groups * columns) {
+        float sum = 0.0f;
+        for (unsigned row = i / columns; row < rows; row += groups) sum += x[row * columns + i % columns];
+        y[i] = sum;
+    }
+}
+
+// y = a * factors[0] + b * factors[1] + factors[2], with factors f32 [3, channels]; a b of null is none.
+template <typename T, int V> __device__ void combine(const T* a, const T* b, const float* factors, T* y, unsigned rows, unsigned channels) {
+    const Pack<T, V>* first = (const Pack<T, V>*)a;
+    const Pack<T, V>* second = (const Pack<T, V>*)b;
+    Pack<T, V>* out = (Pack<T, V>*)y;
+    unsigned vectors = channels / V;
+    FOR_EACH(i, rows * vectors) {
+        unsigned v = i % vectors;
+        float own[V], other[V], shift[V];
+        read<V>(factors + v * V, own);
+        read<V>(factors + 2 * channels + v * V, shift);
+        Pack<T, V> value = first[i];
+        for (int j = 0; j < V; j++) shift[j] += value.at[j].get() * own[j];
+        if (b) {
+            read<V>(factors + channels + v * V, other);
+            value = second[i];
+            for (int j = 0; j < V; j++) shift[j] += value.at[j].get() * other[j];
+        }
+        for (int j = 0; j < V; j++) value.at[j].set(shift[j]);
+        out[i] = value;
+    }
+}
+
+// An activation of `count` values, and its gradient: ReLUs' from what they gave, GELU's from what it was given.
+template <typename T, int V> __device__ void activated(const T* x, T* y, unsigned count, unsigned activation) {
+    FOR_EACH(i, count / V) {
+        Pack<T, V> value = ((const Pack<T, V>*)x)[i];
+        for (int j = 0; j < V; j++) value.at[j].set(activate(value.at[j].get(), activation));
+        ((Pack<T, V>*)y)[i] = value;
+    }
+}
+
+template <typename T, int V> __device__ void activation_gradient(const T* kept, const T* dy, T* dx, unsigned count, unsigned activation) {
+    FOR_EACH(i, count / V) {
+        Pack<T, V> value = ((const Pack<T, V>*)kept)[i], slope = ((const Pack<T, V>*)dy)[i];
+        for (int j = 0; j < V; j++) {
+            float f = value.at[j].get(), factor = f > 0.0f && (activation == 1 || f < 6.0f) ? 1.0f : 0.0f;
+            if (activation == 3) factor = 0.5f * (1.0f + erff(f * 0.70710678f)) + f * 0.39894228f * expf(-0.5f * f * f);
+            slope.at[j].set(slope.at[j].get() * factor);
+        }
+        ((Pack<T, V>*)dx)[i] = slope;
+    }
+}
+
+// The gradient of `layer_norm` with respect to x, rows * channels values, and behind it the normalised x, as many.
+template <typename T, int V> __device__ void layer_norm_gradient(const T* x, const T* dy, const float* scale, T* dx, unsigned rows, unsigned channels, float eps) {
+    unsigned vectors = channels / V, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    for (unsigned row = blockIdx.x * warps + threadIdx.x / WARP; row < rows; row += gridDim.x * warps) {
+        const Pack<T, V>* in = (const Pack<T, V>*)x + row * vectors;
+        const Pack<T, V>* gradient = (const Pack<T, V>*)dy + row * vectors;
+        Pack<T, V>* out = (Pack<T, V>*)dx + row * vectors;
+        Pack<T, V>* normalised = (Pack<T, V>*)dx + (rows + row) * vectors;
+        float sum = 0.0f, squares = 0.0f, slopes = 0.0f, products = 0.0f, factor[V];
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v];
+            for (int j = 0; j < V; j++) sum += value.at[j].get();
+        }
+        float mean = warp_sum(sum) / (float)channels;
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v];
+            for (int j = 0; j < V; j++) squares += (value.at[j].get() - mean) * (value.at[j].get() - mean);
+        }
+        float deviation = sqrtf(warp_sum(squares) / (float)channels + eps);
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v], slope = gradient[v];
+            read<V>(scale + v * V, factor);
+            for (int j = 0; j < V; j++) {
+                float own = slope.at[j].get() * factor[j];
+                slopes += own, products += own * ((value.at[j].get() - mean) / deviation);
+            }
+        }
+        slopes = warp_sum(slopes) / (float)channels, products = warp_sum(products) / (float)channels;
+        for (unsigned v = lane; v < vectors; v += WARP) {
+            Pack<T, V> value = in[v], slope = gradient[v];
+            read<V>(scale + v * V, factor);
+            for (int j = 0; j < V; j++) {
+                float own = (value.at[j].get() - mean) / deviation;
+                slope.at[j].set((slope.at[j].get() * factor[j] - slopes - own * products) / deviation);
+                value.at[j].set(own);
+            }
+            out[v] = slope;
+            normalised[v] = value;
+        }
+    }
+}
+
 #define VECTORS(T, name, V) \
     extern "C" __global__ void unfold_##name##_##V(const T* x, T* y, Window w) { unfold<T, V>(x, y, w); } \
     extern "C" __global__ void depthwise_##name##_##V(const T* x, const float* weights, const float* bias, T* y, Window w) { \
@@ -322,6 +577,31 @@ extern "C" __global__ void dropout_mask(float* y, unsigned rows, unsigned column
     } \
     extern "C" __global__ void layer_norm_##name##_##V(const T* x, const float* scale, const float* bias, T* y, unsigned rows, unsigned channels, float eps) { \
         layer_norm<T, V>(x, scale, bias, y, rows, channels, eps); \
+    } \
+    extern "C" __global__ void depthwise_data_##name##_##V(const T* dy, const float* weights, T* dx, Window w) { \
+        depthwise_data<T, V>(dy, weights, dx, w); \
+    } \
+    extern "C" __global__ void depthwise_weights_##name##_##V(const T* x, const T* dy, float* sums, Window w, unsigned chunks) { \
+        depthwise_weights<T, V>(x, dy, sums, w, chunks); \
+    } \
+    extern "C" __global__ void fold_##name##_##V(const T* columns, T* dx, Window w) { fold<T, V>(columns, dx, w); } \
+    extern "C" __global__ void max_pool_gradient_##name##_##V(const T* x, const T* dy, T* dx, Window w) { \
+        max_pool_gradient<T, V>(x, dy, dx, w); \
+    } \
+    extern "C" __global__ void column_sums_##name##_##V(const T* a, const T* b, const float* shift_a, const float* shift_b, float* sums, unsigned rows, unsigned channels, unsigned chunks) { \
+        column_sums<T, V>(a, b, shift_a, shift_b, sums, rows, channels, chunks); \
+    } \
+    extern "C" __global__ void combine_##name##_##V(const T* a, const T* b, const float* factors, T* y, unsigned rows, unsigned channels) { \
+        combine<T, V>(a, b, factors, y, rows, channels); \
+    } \
+    extern "C" __global__ void activated_##name##_##V(const T* x, T* y, unsigned count, unsigned activation) { \
+        activated<T, V>(x, y, count, activation); \
+    } \
+    extern "C" __global__ void activation_gradient_##name##_##V(const T* kept, const T* dy, T* dx, unsigned count, unsigned activation) { \
+        activation_gradient<T, V>(kept, dy, dx, count, activation); \
+    } \
+    extern "C" __global__ void layer_norm_gradient_##name##_##V(const T* x, const T* dy, const float* scale, T* dx, unsigned rows, unsigned channels, float eps) { \
+        layer_norm_gradient<T, V>(x, dy, scale, dx, rows, channels, eps); \
     }
 #define ALL(T, name, V) \
     VECTORS(T, name, 1) \
