@@ -29,9 +29,10 @@ const PACKAGES: [&str; 8] = [
 const FEATURES: &str = "taper/cudnn,taper-run/cudnn,taper-candle/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("taper_candle", ""),
     ("head", ""),
+    ("trained_network", ""),
     ("waits", ""),
     ("refused", ""),
     ("training", ""),

@@ -4,7 +4,7 @@ use taper_optim::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 
 use taper_core::OutOfRange;
 
-use crate::{Network, Result};
+use crate::{NamedParameter, Network, Result};
 
 /// The gradients of a network's parameters, in its order; none where no gradient flows.
 #[derive(Debug)]
@@ -17,11 +17,45 @@ impl Gradients {
     /// If candle cannot backpropagate.
     pub fn of(network: &Network, loss: &Tensor) -> Result<Self> {
         let store: GradStore = loss.backward()?;
-        let gradient = |p: &crate::NamedParameter| {
-            let gradient = store.get(&p.var).filter(|_| p.kind.is_learnable());
+        let gradient = |p: &NamedParameter| {
+            let gradient = store.get(&p.var).filter(|_| p.trained);
             gradient.map(|g| Ok(g.detach().contiguous()?)).transpose()
         };
         network.parameters().iter().map(gradient).collect::<Result<_>>().map(Self)
+    }
+
+    /// None yet, for so many parameters.
+    pub(crate) fn none(count: usize) -> Self {
+        Self(vec![None; count])
+    }
+
+    /// Adds the gradient of one parameter.
+    pub(crate) fn add_to(&mut self, index: usize, gradient: Tensor) -> Result<()> {
+        let sum = &mut self.0[index];
+        *sum = Some(match sum.take() {
+            Some(sum) => (sum + gradient)?,
+            None => gradient,
+        });
+        Ok(())
+    }
+
+    /// Multiplies all of them, and says whether all are then finite: reads one number back.
+    pub(crate) fn unscale(&mut self, factor: f64) -> Result<bool> {
+        let mut largest = Vec::new();
+        for gradient in self.0.iter_mut().flatten() {
+            *gradient = (&*gradient * factor)?;
+            // The sum of 0 · x is 0, or not a number.
+            largest.push((&*gradient * 0.0)?.sum_all()?);
+        }
+        if largest.is_empty() {
+            return Ok(true);
+        }
+        Ok(Tensor::stack(&largest, 0)?.sum_all()?.to_scalar::<f32>()? == 0.0)
+    }
+
+    /// The gradient of a parameter, by its position.
+    pub fn get(&self, index: usize) -> Option<&Tensor> {
+        self.0.get(index)?.as_ref()
     }
 
     /// Adds the gradients of another part of the same step.
@@ -78,16 +112,16 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimizer for this network's learnable parameters, with empty state.
+    /// An optimizer for those of these parameters that are trained, with empty state.
     ///
     /// # Errors
     /// If a group fits no parameter, or the device has no room.
-    pub fn new(config: &CheckedOptimizer, network: &Network) -> Result<Self> {
+    pub fn new(config: &CheckedOptimizer, parameters: &[NamedParameter]) -> Result<Self> {
         let algorithm = config.config().algorithm;
-        let parameters = network.parameters().iter().map(|p| (p.name.as_str(), p.kind));
-        let slots = network.parameters().iter().zip(config.treatments(parameters)?);
+        let named = parameters.iter().map(|p| (p.name.as_str(), p.kind));
+        let slots = parameters.iter().zip(config.treatments(named)?);
         let slots = slots.map(|(p, treatment)| {
-            if !p.kind.is_learnable() {
+            if !p.trained {
                 return Ok(None);
             }
             let first = p.var.as_tensor().zeros_like()?.detach();
@@ -109,15 +143,20 @@ impl Optimizer {
     /// unchanged.
     ///
     /// # Errors
-    /// If the network is not the one that the optimizer was made for.
-    pub fn step(&mut self, network: &Network, gradients: &Gradients, rate: f64) -> Result<()> {
-        if network.parameters().len() != self.slots.len() {
-            let remedy = "use the network that the optimizer was made for";
-            return Err(OutOfRange::new("network", network.graph().name(), remedy).into());
+    /// If the parameters are not those that the optimizer was made for.
+    pub fn step(
+        &mut self,
+        parameters: &[NamedParameter],
+        gradients: &Gradients,
+        rate: f64,
+    ) -> Result<()> {
+        if parameters.len() != self.slots.len() {
+            let remedy = "use those that the optimizer was made for";
+            return Err(OutOfRange::new("parameters", parameters.len(), remedy).into());
         }
         self.steps += 1;
         let t = self.steps.min(i32::MAX as u64) as i32;
-        let each = network.parameters().iter().zip(&mut self.slots).zip(&gradients.0);
+        let each = parameters.iter().zip(&mut self.slots).zip(&gradients.0);
         for ((parameter, slot), gradient) in each {
             let (Some(slot), Some(gradient)) = (slot, gradient) else { continue };
             let Treatment { rate_factor, weight_decay: decay } = slot.treatment;
@@ -165,9 +204,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// If the device cannot be read.
-    pub fn state(&self, network: &Network) -> Result<(u64, Weights)> {
+    pub fn state(&self, parameters: &[NamedParameter]) -> Result<(u64, Weights)> {
         let mut all = Weights::new();
-        for (parameter, slot) in network.parameters().iter().zip(&self.slots) {
+        for (parameter, slot) in parameters.iter().zip(&self.slots) {
             let Some(slot) = slot else { continue };
             for (suffix, moment) in [("m", Some(&slot.first)), ("v", slot.second.as_ref())] {
                 if let Some(moment) = moment {
@@ -186,11 +225,11 @@ impl Optimizer {
     /// [`taper_optim::Error::State`] if a part of it is missing or has another size.
     pub fn restore(
         &mut self,
-        network: &Network,
+        parameters: &[NamedParameter],
         steps: u64,
         state: &dyn WeightSource,
     ) -> Result<()> {
-        for (parameter, slot) in network.parameters().iter().zip(&mut self.slots) {
+        for (parameter, slot) in parameters.iter().zip(&mut self.slots) {
             let Some(slot) = slot else { continue };
             for (suffix, moment) in [("m", Some(&mut slot.first)), ("v", slot.second.as_mut())] {
                 let Some(moment) = moment else { continue };
@@ -199,7 +238,7 @@ impl Optimizer {
                 let Some(values) = values else {
                     return Err(taper_optim::Error::State { name }.into());
                 };
-                *moment = Tensor::from_slice(&values, moment.shape(), network.device())?;
+                *moment = Tensor::from_slice(&values, moment.shape(), moment.device())?;
             }
         }
         self.steps = steps;
@@ -217,37 +256,37 @@ pub struct Average {
 }
 
 impl Average {
-    /// Starts from the network's current tensors.
+    /// Starts from the current tensors.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) unless the decay is in [0, 1).
-    pub fn new(decay: f64, network: &Network) -> Result<Self> {
+    pub fn new(decay: f64, parameters: &[NamedParameter]) -> Result<Self> {
         if !(0.0..1.0).contains(&decay) {
             let remedy = "use a decay in [0, 1), e.g. 0.99";
             return Err(OutOfRange::new("ema", decay, remedy).into());
         }
-        let copies = network.parameters().iter().map(|p| p.var.as_tensor().detach().copy());
+        let copies = parameters.iter().map(|p| p.var.as_tensor().detach().copy());
         Ok(Self { decay, values: copies.collect::<candle_core::Result<_>>()? })
     }
 
-    /// Updates the average with the network's current tensors.
+    /// Updates the average with the current tensors.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn update(&mut self, network: &Network) -> Result<()> {
-        for (average, parameter) in self.values.iter_mut().zip(network.parameters()) {
+    pub fn update(&mut self, parameters: &[NamedParameter]) -> Result<()> {
+        for (average, parameter) in self.values.iter_mut().zip(parameters) {
             let step = ((parameter.var.as_tensor().detach() - &*average)? * (1.0 - self.decay))?;
             *average = (&*average + step)?;
         }
         Ok(())
     }
 
-    /// Swaps the average and the network's own tensors: evaluate, then swap back.
+    /// Swaps the average and the tensors themselves: evaluate, then swap back.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn swap(&mut self, network: &Network) -> Result<()> {
-        for (average, parameter) in self.values.iter_mut().zip(network.parameters()) {
+    pub fn swap(&mut self, parameters: &[NamedParameter]) -> Result<()> {
+        for (average, parameter) in self.values.iter_mut().zip(parameters) {
             let own = parameter.var.as_tensor().detach().copy()?;
             parameter.var.set(average)?;
             *average = own;
@@ -255,12 +294,12 @@ impl Average {
         Ok(())
     }
 
-    /// Starts again from the network's current tensors.
+    /// Starts again from the current tensors.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn reset(&mut self, network: &Network) -> Result<()> {
-        *self = Self::new(self.decay, network)?;
+    pub fn reset(&mut self, parameters: &[NamedParameter]) -> Result<()> {
+        *self = Self::new(self.decay, parameters)?;
         Ok(())
     }
 }

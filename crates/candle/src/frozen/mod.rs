@@ -264,7 +264,7 @@ impl FrozenNetwork {
 }
 
 /// Whether an error of candle says that the device's memory is used up.
-fn out_of_memory(error: &candle_core::Error) -> bool {
+pub(crate) fn out_of_memory(error: &candle_core::Error) -> bool {
     // The driver's, cuBLAS's and cuDNN's ways of saying it; candle keeps the text only.
     let text = error.to_string();
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
