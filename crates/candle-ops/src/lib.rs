@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adam;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -18,6 +19,7 @@ use custom::{
 };
 use taper_graph::Activation;
 
+pub use adam::{adam_step, update_moments};
 pub use custom::Slide;
 pub use dense::Dense;
 pub use dropout::dropout_mask;

@@ -1,7 +1,7 @@
 use std::{marker::PhantomData, ops::Range};
 
 use candle_core::{Device, Tensor, Var};
-use taper_core::{Identity, Precision, hex};
+use taper_core::{Identity, OutOfRange, Precision, hex};
 use taper_grad::BatchNormMode;
 use taper_graph::Weights;
 use taper_metrics::Metrics;
@@ -296,6 +296,11 @@ impl<R: Rows> Learner for DeviceNetworkLearner<R> {
         self.take_step(batch, context).map_err(|error| match error {
             // An interruption is to remain one.
             Error::Rows(source) => *source,
+            error if error.is_out_of_memory() => {
+                let remedy =
+                    format!("it does not fit into the device's memory ({error}): use less");
+                OutOfRange::new("batch_size", batch.rows.len(), remedy).into()
+            }
             other => taper_train::Error::other(other),
         })
     }

@@ -1,4 +1,5 @@
-use candle_core::{Tensor, backprop::GradStore};
+use candle_core::{DType, Tensor, backprop::GradStore};
+use taper_candle_ops::{adam_step, update_moments};
 use taper_graph::{WeightSource, Weights};
 use taper_optim::{Algorithm, CheckedOptimizer, EpsilonMode, Treatment};
 
@@ -105,10 +106,25 @@ pub struct Optimizer {
 #[derive(Debug)]
 struct Slot {
     treatment: Treatment,
-    /// Adam's first moment, or SGD's momentum.
-    first: Tensor,
-    /// Adam's second moment.
-    second: Option<Tensor>,
+    state: Moments,
+}
+
+#[derive(Debug)]
+enum Moments {
+    /// Both of Adam's, `[2, values]`.
+    Adam(Tensor),
+    /// SGD's momentum, in the parameter's shape.
+    Sgd(Tensor),
+}
+
+impl Moments {
+    /// The tensors by their suffixes.
+    fn parts(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        Ok(match self {
+            Self::Adam(both) => vec![("m", both.get(0)?), ("v", both.get(1)?)],
+            Self::Sgd(momentum) => vec![("m", momentum.clone())],
+        })
+    }
 }
 
 impl Optimizer {
@@ -124,12 +140,15 @@ impl Optimizer {
             if !p.trained {
                 return Ok(None);
             }
-            let first = p.var.as_tensor().zeros_like()?.detach();
-            let second = match algorithm {
-                Algorithm::Sgd { .. } => None,
-                _ => Some(first.clone()),
+            let values = p.var.as_tensor();
+            let state = match algorithm {
+                Algorithm::Sgd { .. } => Moments::Sgd(values.zeros_like()?.detach()),
+                _ => {
+                    let shape = (2, values.elem_count());
+                    Moments::Adam(Tensor::zeros(shape, DType::F32, values.device())?)
+                }
             };
-            Ok(Some(Slot { treatment, first, second }))
+            Ok(Some(Slot { treatment, state }))
         });
         Ok(Self { algorithm, steps: 0, slots: slots.collect::<Result<_>>()? })
     }
@@ -165,11 +184,11 @@ impl Optimizer {
             }
             let rate = rate * rate_factor;
             let values = parameter.var.as_tensor().detach();
-            let next = match (self.algorithm, &mut slot.second) {
+            match (self.algorithm, &mut slot.state) {
                 (
                     Algorithm::Adam { beta1, beta2, epsilon, epsilon_mode }
                     | Algorithm::AdamW { beta1, beta2, epsilon, epsilon_mode, .. },
-                    Some(second),
+                    Moments::Adam(moments),
                 ) => {
                     let (correction1, correction2) = (1.0 - beta1.powi(t), 1.0 - beta2.powi(t));
                     // √(v / c₂) + ε = (√v + ε·√c₂) / √c₂: torch's form is Keras's with a scaled ε.
@@ -177,25 +196,23 @@ impl Optimizer {
                         EpsilonMode::Keras => epsilon,
                         EpsilonMode::Torch => epsilon * correction2.sqrt(),
                     };
-                    let first = &mut slot.first;
-                    *first = (&*first + ((gradient - &*first)? * (1.0 - beta1))?)?;
-                    *second = (&*second + ((gradient.sqr()? - &*second)? * (1.0 - beta2))?)?;
+                    let shares = [1.0 - beta1 as f32, 1.0 - beta2 as f32];
+                    update_moments(moments, &gradient.contiguous()?, shares)?;
                     let step = rate * correction2.sqrt() / correction1;
-                    let step = ((&*first * step)? / (second.sqrt()? + epsilon)?)?;
-                    ((values * (1.0 - rate * decay))? - step)?
+                    let numbers = [1.0 - rate * decay, step, epsilon].map(|v| v as f32);
+                    adam_step(&values, moments, numbers)?;
                 }
-                (Algorithm::Sgd { momentum, nesterov, .. }, _) => {
+                (Algorithm::Sgd { momentum, nesterov, .. }, Moments::Sgd(kept)) => {
                     let gradient = (gradient + (&values * decay)?)?;
-                    slot.first = ((&slot.first * momentum)? + &gradient)?;
+                    *kept = ((&*kept * momentum)? + &gradient)?;
                     let step = match nesterov {
-                        true => (gradient + (&slot.first * momentum)?)?,
-                        false => slot.first.clone(),
+                        true => (gradient + (&*kept * momentum)?)?,
+                        false => kept.clone(),
                     };
-                    (values - (step * rate)?)?
+                    parameter.var.set(&(values - (step * rate)?)?)?;
                 }
-                _ => continue,
-            };
-            parameter.var.set(&next)?;
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -208,12 +225,10 @@ impl Optimizer {
         let mut all = Weights::new();
         for (parameter, slot) in parameters.iter().zip(&self.slots) {
             let Some(slot) = slot else { continue };
-            for (suffix, moment) in [("m", Some(&slot.first)), ("v", slot.second.as_ref())] {
-                if let Some(moment) = moment {
-                    let values = moment.flatten_all()?.to_vec1::<f32>()?;
-                    let name = format!("{}.{suffix}", parameter.name);
-                    all.insert(name, moment.dims().to_vec(), values);
-                }
+            for (suffix, moment) in slot.state.parts()? {
+                let values = moment.flatten_all()?.to_vec1::<f32>()?;
+                let shape = parameter.var.dims().to_vec();
+                all.insert(format!("{}.{suffix}", parameter.name), shape, values);
             }
         }
         Ok((self.steps, all))
@@ -231,15 +246,23 @@ impl Optimizer {
     ) -> Result<()> {
         for (parameter, slot) in parameters.iter().zip(&mut self.slots) {
             let Some(slot) = slot else { continue };
-            for (suffix, moment) in [("m", Some(&mut slot.first)), ("v", slot.second.as_mut())] {
-                let Some(moment) = moment else { continue };
+            let (shape, device) = (parameter.var.shape(), parameter.var.device());
+            let mut parts = Vec::new();
+            for (suffix, moment) in slot.state.parts()? {
                 let name = format!("{}.{suffix}", parameter.name);
                 let values = state.values(&name).filter(|v| v.len() == moment.elem_count());
                 let Some(values) = values else {
                     return Err(taper_optim::Error::State { name }.into());
                 };
-                *moment = Tensor::from_slice(&values, moment.shape(), moment.device())?;
+                parts.extend_from_slice(&values);
             }
+            slot.state = match slot.state {
+                Moments::Adam(_) => {
+                    let both = (2, shape.elem_count());
+                    Moments::Adam(Tensor::from_slice(&parts, both, device)?)
+                }
+                Moments::Sgd(_) => Moments::Sgd(Tensor::from_slice(&parts, shape, device)?),
+            };
         }
         self.steps = steps;
         Ok(())

@@ -24,6 +24,7 @@ mod run;
 mod run_folder;
 mod session;
 mod source;
+mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use augment_sheet::{AugmentAnswer, augment_sheet};

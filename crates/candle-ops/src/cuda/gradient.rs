@@ -10,6 +10,7 @@ use half::{bf16, f16};
 
 use super::{failed, frozen::vector, grid, kernel, suffix, view};
 use crate::{
+    adam::{AdamStep, Moments, count},
     custom::by_type,
     gradient::{
         Activated, ActivationGradient, ColumnSums, Combine, DepthwiseData, DepthwiseWeights, Fold,
@@ -272,4 +273,47 @@ pub(crate) fn layer_norm_gradient(
         unsafe { launch.launch(threads) }.map_err(failed)?;
         Ok((CudaStorage::wrap_cuda_slice(dx, device.clone()), shape))
     })
+}
+
+/// The place of a contiguous tensor that is changed.
+fn place(layout: &Layout) -> Result<std::ops::Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => bail!("an optimizer works on contiguous f32 tensors"),
+    }
+}
+
+pub(crate) fn moments(
+    op: &Moments,
+    (moments, layout): (&mut CudaStorage, &Layout),
+    (gradient, gradient_layout): On<'_>,
+) -> Result<()> {
+    let items = count(gradient_layout, layout)?;
+    let function = kernel(&moments.device, "moments")?;
+    let gradient = view::<f32>(gradient, gradient_layout)?;
+    let mut values = moments.as_cuda_slice_mut::<f32>()?.slice_mut(place(layout)?);
+    let ([share1, share2], count) = (op.0, items as u32);
+    let mut launch = function.builder();
+    launch.arg(&mut values).arg(&gradient).arg(&count).arg(&share1).arg(&share2);
+    // SAFETY: the arguments are those of `moments` in kernels.cu; their lengths were checked.
+    unsafe { launch.launch(grid(items)?) }.map_err(failed)?;
+    Ok(())
+}
+
+pub(crate) fn adam_step(
+    op: &AdamStep,
+    (values, layout): (&mut CudaStorage, &Layout),
+    (moments, moments_layout): On<'_>,
+) -> Result<()> {
+    let items = count(layout, moments_layout)?;
+    let function = kernel(&values.device, "adam_step")?;
+    let moments = view::<f32>(moments, moments_layout)?;
+    let mut values = values.as_cuda_slice_mut::<f32>()?.slice_mut(place(layout)?);
+    let count = items as u32;
+    let mut launch = function.builder();
+    launch.arg(&mut values).arg(&moments).arg(&count);
+    launch.arg(&op.kept).arg(&op.step).arg(&op.eps);
+    // SAFETY: the arguments are those of `adam_step` in kernels.cu; their lengths were checked.
+    unsafe { launch.launch(grid(items)?) }.map_err(failed)?;
+    Ok(())
 }

@@ -477,6 +477,20 @@ extern "C" __global__ void total(const float* x, float* y, unsigned rows, unsign
     }
 }
 
+// Adam's moments f32 [2, count] after a gradient: each moves by its share towards the gradient, and towards its square.
+extern "C" __global__ void moments(float* moments, const float* gradient, unsigned count, float share1, float share2) {
+    FOR_EACH(i, count) {
+        float g = gradient[i];
+        moments[i] += (g - moments[i]) * share1;
+        moments[count + i] += (g * g - moments[count + i]) * share2;
+    }
+}
+
+// A step along the first moment, over the root of the second.
+extern "C" __global__ void adam_step(float* values, const float* moments, unsigned count, float kept, float step, float epsilon) {
+    FOR_EACH(i, count) values[i] = values[i] * kept - step * moments[i] / (sqrtf(moments[count + i]) + epsilon);
+}
+
 // y = a * factors[0] + b * factors[1] + factors[2], with factors f32 [3, channels]; a b of null is none.
 template <typename T, int V> __device__ void combine(const T* a, const T* b, const float* factors, T* y, unsigned rows, unsigned channels) {
     const Pack<T, V>* first = (const Pack<T, V>*)a;

@@ -268,3 +268,30 @@ fn of_equal_maxima_the_first_one_counts() {
     let dx: Vec<f32> = flat(&crate::max_pool_gradient(&x, &dy, &slide).unwrap());
     assert_eq!(dx, [1.0, 10.0, 0.0, 0.0, 0.0, 0.0]);
 }
+
+#[test]
+fn adam_is_that_of_the_reference() {
+    type Moving = unsafe extern "C" fn(*mut f32, *const f32, u32, f32, f32);
+    type Stepping = unsafe extern "C" fn(*mut f32, *const f32, u32, f32, f32, f32);
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path()) else { return };
+    let count = 37;
+    let gradient: Vec<f32> = values(count, 1);
+    let mut moments: Vec<f32> = values::<f32>(2 * count, 2).iter().map(|v| v.abs()).collect();
+    let mut parameters: Vec<f32> = values(count, 3);
+    let (both, own) = (tensor(&moments, &[2, count]), tensor(&parameters, &[count]));
+    crate::update_moments(&both, &tensor(&gradient, &[count]), [0.1, 0.001]).unwrap();
+    crate::adam_step(&own, &both, [0.999, 0.01, 1e-8]).unwrap();
+    let target = moments.as_mut_ptr();
+    // SAFETY: the buffers are as long as the count says.
+    launch::<Moving>(&library, "moments", |f| unsafe {
+        f(target, gradient.as_ptr(), count as u32, 0.1, 0.001)
+    });
+    assert_eq!(moments, flat::<f32>(&both));
+    let target = parameters.as_mut_ptr();
+    // SAFETY: as above.
+    launch::<Stepping>(&library, "adam_step", |f| unsafe {
+        f(target, moments.as_ptr(), count as u32, 0.999, 0.01, 1e-8)
+    });
+    assert_eq!(parameters, flat::<f32>(&own));
+}

@@ -136,12 +136,7 @@ impl FrozenNetwork {
         let compiler = Compiler { graph, weights, shapes, frozen: dtype, types, device, channels };
         let steps: Vec<Step> =
             layers.into_iter().map(|layer| compiler.step(layer)).collect::<Result<_>>()?;
-        let output = graph.output();
-        let Shape::Vector(width) = compiler.shapes[output] else {
-            return Err(
-                compiler.unfit(output, "a frozen network ends with a vector, not with a map")
-            );
-        };
+        let width = compiler.shapes[graph.output()].elements();
         let affine = preprocessing.affine();
         let input = Normalisation { affine, size, channels, dtype: first };
         Ok(Self { steps, graph: graph.clone(), input, width, device: device.clone(), dtype })
@@ -194,8 +189,9 @@ impl FrozenNetwork {
         most.max().unwrap_or(0)
     }
 
-    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On
-    /// CUDA it returns as soon as the work is queued.
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out; a map
+    /// has its channels last, tokens come one after the other. On CUDA it returns as soon as the
+    /// work is queued.
     ///
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
@@ -236,7 +232,7 @@ impl FrozenNetwork {
             outputs[end] = Some(y);
         }
         match outputs[end].take() {
-            Some(y) => Ok(y.to_dtype(DType::F32)?),
+            Some(y) => Ok(y.to_dtype(DType::F32)?.reshape((y.dim(0)?, self.width))?),
             None => Err(Error::Layer {
                 network: self.graph.name().into(),
                 layer: "output".into(),

@@ -11,9 +11,11 @@ use candle_core::{Device, Tensor, Var};
 use taper_core::{Precision, random::Key};
 use taper_grad::{BatchNormMode, Boundary};
 use taper_graph::{Graph, NodeId, Op, Shape, WeightSource, Weights, check_weights};
+use taper_train::TrainedPart;
 
 use crate::{
     Error, Gradients, NamedParameter, Pass, Result,
+    device::free_memory,
     frozen::{out_of_memory, stored_as},
 };
 use layer::{Kept, Layer};
@@ -110,6 +112,22 @@ impl TrainedNetwork {
         new.add((head, head_weights, "head."), 1..head.output() + 1, all, &mut of_node)?;
         new.connect();
         Ok(new)
+    }
+
+    /// How many pictures should go through the layers of a part together: as many as half of the
+    /// device's free memory holds in training; all, where that is not known. An estimate: twice the
+    /// values that the layers give.
+    ///
+    /// # Errors
+    /// If the size does not fit, or the device does not answer.
+    pub fn fits(part: &TrainedPart<'_>, precision: Precision, device: &Device) -> Result<usize> {
+        let Some(free) = free_memory(device)? else { return Ok(usize::MAX) };
+        let [height, width] = part.size;
+        let shapes = part.backbone.shapes(height, width)?;
+        let trained = part.boundary.cut..part.backbone.features() + 1;
+        let values: usize = shapes[trained].iter().map(|shape| shape.elements()).sum();
+        let bytes = 2 * values * stored_as(precision).size_in_bytes();
+        Ok(free / 2 / bytes.max(1))
     }
 
     /// Adds layers of a graph, with their tensors. `mode` says of each whether it is trained, and
