@@ -340,7 +340,7 @@ impl Steps {
 struct Taper(Option<Ready>);
 
 enum Ready {
-    Frozen(Frozen),
+    Frozen(Box<Frozen>),
     Trained(Box<Steps>),
 }
 
@@ -392,14 +392,14 @@ impl Worker for Taper {
                 Source::Files(Arc::new(dataset), items)
             }
         };
-        self.0 = Some(Ready::Frozen(Frozen { backbone, batch: work.batch, source }));
+        self.0 = Some(Ready::Frozen(Box::new(Frozen { backbone, batch: work.batch, source })));
         Ok(Loaded { version, sample: features })
     }
 
     fn pass(&mut self) -> anyhow::Result<f64> {
         const STEPS: usize = 8;
         let Frozen { backbone, batch, source } = match &mut self.0 {
-            Some(Ready::Frozen(frozen)) => frozen,
+            Some(Ready::Frozen(frozen)) => frozen.as_mut(),
             Some(Ready::Trained(steps)) => {
                 steps.take(STEPS)?;
                 return Ok((STEPS * steps.batch.rows.len()) as f64);

@@ -175,7 +175,9 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
         let step = |network: &Network, optimizer: &mut Optimizer, step| {
             let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
             let loss = cross_entropy(&logits, &y).unwrap();
-            optimizer.step(network.parameters(), &Gradients::of(network, &loss).unwrap(), 0.01).unwrap();
+            optimizer
+                .step(network.parameters(), &Gradients::of(network, &loss).unwrap(), 0.01)
+                .unwrap();
         };
         let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
         let mut optimizer = Optimizer::new(&config, network.parameters()).unwrap();

@@ -305,7 +305,7 @@ fn check_gradients(mut case: Case, precision: Precision, bound: f64) {
             // A shift before a normalisation with the batch's statistics has a gradient of 0.
             Precision::F32 => apart(&ours, &theirs, 1e-2),
             // Where rounding switches a ReLU, single tensors move far.
-            _ => (altogether(&ours, &theirs), format!("all; {:?}", apart(&ours, &theirs, 1e-2))),
+            _ => (altogether(&ours, &theirs), "all of them".into()),
         };
         let graph = case.backbone.name();
         let first = &case.backbone.nodes()[case.boundary.first].name;
@@ -334,7 +334,10 @@ fn gradients_are_those_over_slices() {
 #[test]
 fn gradients_in_half_precision_are_near() {
     for (precision, bound) in [(Precision::Bf16, 0.15), (Precision::F16, 0.05)] {
-        for case in cases(12).into_iter().step_by(2) {
+        for mut case in cases(12).into_iter().step_by(2) {
+            // Without a ReLU, which rounding would switch for single rows.
+            case.head = heads::linear(case.backbone.feature_width(), CLASSES);
+            case.head_weights = Weights::seeded(&case.head);
             check_gradients(case, precision, bound);
         }
     }
