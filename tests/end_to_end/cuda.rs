@@ -148,7 +148,7 @@ fn fine_tuning_on_the_gpu_gives_the_same_bytes_again_and_is_near_the_cpus() {
         let text = fs::read_to_string(here.join(run).join("fine-tune/history.csv")).unwrap();
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let header = lines.next().unwrap();
-        let columns = ["train_loss", "val_loss"].map(|name| {
+        let columns = ["loss", "val_loss"].map(|name| {
             header.iter().position(|column| *column == name).unwrap_or_else(|| panic!("{header:?}"))
         });
         lines.flat_map(|line| columns.map(|at| line[at].parse().unwrap())).collect()

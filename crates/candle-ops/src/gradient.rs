@@ -130,7 +130,8 @@ impl DepthwiseData {
                 sums.fill(0.0);
                 for (tap, place) in taps {
                     let values = &dy[place * channels..][..channels];
-                    for ((sum, &v), &w) in sums.iter_mut().zip(values).zip(&weights[tap * channels..]) {
+                    let weights = &weights[tap * channels..][..channels];
+                    for ((sum, &v), &w) in sums.iter_mut().zip(values).zip(weights) {
                         *sum += get(v) * w;
                     }
                 }

@@ -87,11 +87,10 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
     Ok(None)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
 
-    #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_in_a_cpu_build_is_a_clear_error() {
         let error = open_device(DeviceChoice::Cuda(1)).unwrap_err().to_string();

@@ -238,8 +238,8 @@ fn norm_of(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The largest deviation of a tensor, as a share of its norm; tensors that are nearly 0 are measured
-/// by `floor` times the largest one's.
+/// The largest deviation of a tensor, as a share of its norm; tensors that are nearly 0 are
+/// measured by `floor` times the largest one's.
 fn apart(ours: &Weights, theirs: &Weights, floor: f64) -> (f64, String) {
     let norms =
         ours.names().into_iter().map(|n| norm_of(theirs.values(n).unwrap().iter().copied()));

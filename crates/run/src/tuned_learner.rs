@@ -1,3 +1,5 @@
+//! The layers of a network in training, on the CPU or on a device.
+
 use taper_core::{Identity, OutOfRange, Precision};
 use taper_grad::BatchNormMode;
 use taper_graph::Weights;
@@ -95,18 +97,27 @@ pub(crate) fn device_room(
     batch: usize,
     precision: Precision,
 ) -> Result<Option<usize>> {
+    let Some(room) = fits(place, part, precision)? else { return Ok(None) };
+    if part.batch_norm == BatchNormMode::Trained && room < batch {
+        let remedy = format!(
+            "about {room} pictures at a time fit into the device's memory, and statistics that are trained need the whole batch: use a smaller batch, or `batch_norm` frozen"
+        );
+        return Err(OutOfRange::new("fine_tune.batch_size", batch, remedy).into());
+    }
+    Ok(Some(room.max(1)))
+}
+
+/// How many pictures fit into the device's memory.
+fn fits(place: &Place, part: &TrainedPart<'_>, precision: Precision) -> Result<Option<usize>> {
     match place {
-        Place::Cpu => Ok(None),
+        Place::Cpu => {
+            // Only devices have a use for them.
+            let _ = (part, precision);
+            Ok(None)
+        }
         #[cfg(feature = "candle")]
         Place::Gpu(device, _) => {
-            let room = taper_candle::TrainedNetwork::fits(part, precision, device)?;
-            if part.batch_norm == BatchNormMode::Trained && room < batch {
-                let remedy = format!(
-                    "about {room} pictures at a time fit into the device's memory, and statistics that are trained need the whole batch: use a smaller batch, or `batch_norm` frozen"
-                );
-                return Err(OutOfRange::new("fine_tune.batch_size", batch, remedy).into());
-            }
-            Ok(Some(room.max(1)))
+            Ok(Some(taper_candle::TrainedNetwork::fits(part, precision, device)?))
         }
     }
 }

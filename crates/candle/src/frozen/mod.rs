@@ -189,8 +189,8 @@ impl FrozenNetwork {
         most.max().unwrap_or(0)
     }
 
-    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out; a map
-    /// has its channels last, tokens come one after the other. On CUDA it returns as soon as the
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out; maps
+    /// have their channels last, tokens come one after the other. On CUDA it returns as soon as the
     /// work is queued.
     ///
     /// # Errors
