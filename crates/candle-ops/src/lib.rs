@@ -9,7 +9,7 @@ mod dense;
 mod dropout;
 mod gradient;
 mod product;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;
 mod training;
 

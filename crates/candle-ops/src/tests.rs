@@ -1,6 +1,8 @@
 //! The kernels themselves, compiled for this processor: each against the plain Rust of the same
 //! operation.
 
+#![cfg(target_os = "linux")]
+
 mod gradient;
 
 use std::{
