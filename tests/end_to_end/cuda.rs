@@ -111,3 +111,60 @@ fn a_training_on_the_gpu_gives_the_same_bytes_again_and_its_model_works() {
     let found = run(here, &find).expect(0).json();
     assert!(found["suggestions"].is_object(), "{found}");
 }
+
+/// The tensors of a trained model, by name.
+fn tensors(here: &Path, run: &str) -> Vec<(String, Vec<f32>)> {
+    let bytes = fs::read(here.join(run).join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter();
+    let mut all: Vec<_> = tensors.map(|(name, view)| (name, floats(view.data()))).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+#[test]
+fn fine_tuning_on_the_gpu_gives_the_same_bytes_again_and_is_near_the_cpus() {
+    let Some(device) = device() else { return };
+    let folder = pictures();
+    let here = folder.path();
+    let train = |out: &str, device: &str, others: &[&str]| -> Value {
+        let mut arguments = vec!["train", "--data", "data", "--size", "64", "--head", "linear"];
+        arguments.extend(["--epochs", "2", "--unfreeze", "blocks.6", "--fine-tune-epochs", "2"]);
+        arguments.extend(["--fine-tune-batch", "8", "--device", device, "--out", out, "--json"]);
+        arguments.extend(others);
+        let _ = fs::remove_dir_all(here.join("features"));
+        run(here, &arguments).expect(0).json()
+    };
+    let [cpu, gpu] = ["cpu", &device].map(|device| train(device, device, &[]));
+    assert_eq!(gpu["fine_tune"]["kept"], "maps", "{gpu}");
+    assert_eq!(gpu["fine_tune"]["trained_parameters"], cpu["fine_tune"]["trained_parameters"]);
+    train("again", &device, &[]);
+    for file in ["model.safetensors", "fine-tune/history.csv"] {
+        let read = |run: &str| fs::read(here.join(run).join(file)).unwrap();
+        assert!(read(&device) == read("again"), "{file} differs from run to run");
+    }
+    // What every step came to, whichever weights the validation pictures then keep.
+    let losses = |run: &str| -> Vec<f64> {
+        let text = fs::read_to_string(here.join(run).join("fine-tune/history.csv")).unwrap();
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let header = lines.next().unwrap();
+        let columns = ["loss", "val_loss"].map(|name| {
+            header.iter().position(|column| *column == name).unwrap_or_else(|| panic!("{header:?}"))
+        });
+        lines.flat_map(|line| columns.map(|at| line[at].parse().unwrap())).collect()
+    };
+    let (ours, theirs) = (losses(&device), losses("cpu"));
+    assert_eq!(ours.len(), 4);
+    for (a, b) in ours.iter().zip(&theirs) {
+        assert!((a - b).abs() < 1e-3 * b, "{ours:?}, on the CPU {theirs:?}");
+    }
+    for ((name, ours), (other, theirs)) in tensors(here, &device).iter().zip(tensors(here, "cpu")) {
+        assert_eq!(*name, other);
+        let apart = relative_error(ours, &theirs);
+        // Adam divides noise by itself where gradients nearly vanish.
+        assert!(apart < 2e-2, "{name}: {apart:.1e}");
+    }
+    // In another precision, with the statistics of batches.
+    let tuned = train("bf16", &device, &["--precision", "bf16", "--batch-norm", "train"]);
+    assert_eq!((&tuned["precision"], &tuned["fine_tune"]["epochs"]), (&"bf16".into(), &2.into()));
+}

@@ -29,9 +29,10 @@ const PACKAGES: [&str; 8] = [
 const FEATURES: &str = "taper/cudnn,taper-run/cudnn,taper-candle/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("taper_candle", ""),
     ("head", ""),
+    ("trained_network", ""),
     ("waits", ""),
     ("refused", ""),
     ("training", ""),
@@ -109,8 +110,18 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 /// Runs the tests that are about devices: on the GPU if there is one, else on the emulated device.
-pub(crate) fn test() -> anyhow::Result<()> {
+/// Those of the programs that are named, or all.
+pub(crate) fn test(named: &[&str]) -> anyhow::Result<()> {
+    if let Some(name) = named.iter().find(|name| !TESTS.iter().any(|(known, _)| *name == known)) {
+        bail!("no test program {name} is about devices");
+    }
+    let tests = TESTS.iter().filter(|(name, _)| named.is_empty() || named.contains(name));
     let mut arguments = [&["test"], &PACKAGES[..], &["--features", FEATURES, "--no-run"]].concat();
+    for name in named {
+        // The crate's own tests have its name.
+        let target: &[&str] = if *name == "taper_candle" { &["--lib"] } else { &["--test", name] };
+        arguments.extend(target);
+    }
     arguments.push("--message-format=json-render-diagnostics");
     let mut build = cargo_with_toolkit(&arguments)?;
     let output =
@@ -135,8 +146,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         }
     }
     let skipped = crate::skipped::Skipped::none_yet()?;
-    for (name, tests) in TESTS {
-        let Some(program) = programs.iter().find(|program| program.name == name) else {
+    for (name, tests) in tests {
+        let Some(program) = programs.iter().find(|program| program.name == *name) else {
             bail!("cargo has built no test program {name}");
         };
         let mut command = Command::new(&program.path);

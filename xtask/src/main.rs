@@ -28,7 +28,8 @@ fn main() -> ExitCode {
     let outcome = match task.to_str() {
         Some("train") => train(&rest),
         Some("test") if rest.iter().any(|argument| argument == "--cuda") => {
-            only_cuda(&rest, cuda::test)
+            let names = rest.iter().filter_map(|name| name.to_str());
+            cuda::test(&names.filter(|name| *name != "--cuda").collect::<Vec<_>>())
         }
         Some("test") => test(&rest),
         Some("lint") => checks::lint(),

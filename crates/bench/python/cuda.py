@@ -144,9 +144,60 @@ class Files:
         return iter(self.loader)
 
 
+class Steps:
+    """A network in training, eager: automatic mixed precision with f32 weights, fused AdamW, fixed statistics of BatchNorm."""
+
+    def __init__(self, work):
+        self.network = network = Network({**work, "precision": "tf32" if work["precision"] == "tf32" else "f32"})
+        self.torch = torch = network.torch
+        described = json.loads(pathlib.Path(work["graph"]).read_text())
+        network.nodes = network.nodes[: described["features"] + 1]
+        self.half = {"bf16": torch.bfloat16, "f16": torch.float16}.get(work["precision"])
+        self.scaler = torch.amp.GradScaler(network.device.type, enabled=work["precision"] == "f16")
+        heads = ("trained_head.fc.weight", "trained_head.fc.bias")
+        used = {node["name"] for node in network.nodes}
+        trained = []
+        for name, tensor in network.tensors.items():
+            if ".running_" not in name and (name in heads or name.rsplit(".", 1)[0] in used):
+                trained.append(tensor.requires_grad_())
+        self.head = [network.tensors[name] for name in heads]
+        fused = network.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01, fused=fused)
+        pixels = Pixels(network, work).pixels.float()
+        rows = (pixels / 255 - torch.tensor(work["mean"])) / torch.tensor(work["std"])
+        self.rows = rows.pin_memory() if fused else rows
+        self.labels = (torch.arange(len(rows)) % 10).to(network.device)
+
+    def step(self):
+        F, torch, device = self.torch.nn.functional, self.torch, self.network.device
+        x = self.rows.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=self.half or torch.bfloat16, enabled=self.half is not None):
+            features = self.network(x).float()
+        loss = F.cross_entropy(F.linear(features, *self.head), self.labels)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def run(self):
+        for _ in range(8):
+            loss = self.step()
+        loss.cpu()
+        return 8 * len(self.rows)
+
+
 class Peer:
     def load(self, work):
         self.run = None
+        if work["step"]:
+            import torch
+
+            steps = Steps(work)
+            sample = [float(steps.step()) for _ in range(3)]
+            self.run = steps.run
+            name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+            return {"loaded": {"version": f"torch {torch.__version__} on {name}", "sample": sample}}
         network = Network(work)
         torch = network.torch
         sample_of = Pixels(network, work)

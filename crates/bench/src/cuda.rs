@@ -1,5 +1,5 @@
 //! Pictures per second of the frozen backbones on a GPU: from pixels in memory, and from JPEG
-//! files.
+//! files; and of steps that train whole networks.
 //!
 //! Made for a machine that has PyTorch and the CUDA libraries but neither Rust nor a network: this
 //! program and `python/cuda.py` are all it needs. `docs/cuda.md` says how to copy them.
@@ -15,12 +15,18 @@ use std::{
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use taper_candle::{DeviceBackbone, open_device};
-use taper_core::{DeviceChoice, Fit, FrozenBackbone, Interpolation, Precision, Preprocessing};
+use taper_candle::{DeviceBackbone, DeviceNetworkLearner, open_device};
+use taper_core::{
+    DeviceChoice, Fit, FrozenBackbone, Interpolation, Precision, Preprocessing,
+    random::{Key, Purpose},
+};
 use taper_data::{Dataset, Item};
-use taper_graph::{WeightSource, Weights};
+use taper_grad::{BatchNormMode, Boundary, Unfreeze};
+use taper_graph::{Graph, WeightSource, Weights, heads};
+use taper_optim::{Algorithm, EpsilonMode, OptimizerConfig};
 use taper_run::{Session, extract};
 use taper_sources::{FolderUse, open_path};
+use taper_train::{Learner, RowBatch, StepContext, Table, TrainedPart, Training};
 
 use crate::{
     backbone::{NETWORKS, graph, pixels},
@@ -84,6 +90,8 @@ struct Work {
     weights: PathBuf,
     /// Pictures are read from here instead of memory.
     data: Option<PathBuf>,
+    /// Whether the whole network is trained on them.
+    step: bool,
 }
 
 impl Work {
@@ -111,11 +119,15 @@ impl Work {
                             graph: folder.join(format!("{network}.json")),
                             weights: folder.join(format!("{network}.f32")),
                             data: data.clone(),
+                            step: false,
                         });
                     }
                 }
             }
         }
+        let mut steps: Vec<Self> = all.iter().filter(|work| work.data.is_none()).cloned().collect();
+        steps.iter_mut().for_each(|work| work.step = true);
+        all.append(&mut steps);
         all.retain(|work| {
             options.cases.is_empty() || options.cases.iter().any(|c| work.name().contains(c))
         });
@@ -123,7 +135,11 @@ impl Work {
     }
 
     fn name(&self) -> String {
-        let from = if self.data.is_some() { "jpeg-" } else { "" };
+        let from = match (self.step, &self.data) {
+            (true, _) => "step-",
+            (false, Some(_)) => "jpeg-",
+            (false, None) => "",
+        };
         format!("cuda-{from}{}-{}-{}-b{}", self.network, self.size, self.precision, self.batch)
     }
 
@@ -139,7 +155,16 @@ impl Work {
             bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
             tensors.push(serde_json::json!({ "name": parameter.name, "shape": parameter.shape }));
         }
-        let text = serde_json::json!({ "graph": graph, "tensors": tensors });
+        let head = head(&graph);
+        let weights = Weights::seeded(&head);
+        for parameter in head.parameters() {
+            let values = weights.values(&parameter.name).context("a tensor is missing")?;
+            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            let name = format!("trained_head.{}", parameter.name);
+            tensors.push(serde_json::json!({ "name": name, "shape": parameter.shape }));
+        }
+        let features = graph.features();
+        let text = serde_json::json!({ "graph": graph, "tensors": tensors, "features": features });
         fs::write(&self.graph, text.to_string())?;
         fs::write(&self.weights, bytes).with_context(|| self.weights.display().to_string())
     }
@@ -215,7 +240,7 @@ fn measure(options: &Options, folder: &Path) -> anyhow::Result<()> {
     outcome
 }
 
-/// Whether the peer computes the same features as Taper.
+/// Whether the peer computes the same features, or losses of its first steps, as Taper.
 fn agree(work: &Work, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     let (a, b) = (&ours.sample, &theirs.sample);
     let largest = b.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -226,7 +251,7 @@ fn agree(work: &Work, ours: &Loaded, theirs: &Loaded) -> anyhow::Result<()> {
     };
     if a.len() != b.len() || apart.is_nan() || apart > bound {
         bail!(
-            "{}: the features differ by {apart:.1e} of the largest, more than {bound:.0e}",
+            "{}: the features or losses differ by {apart:.1e} of the largest, more than {bound:.0e}",
             work.name()
         );
     }
@@ -238,10 +263,88 @@ pub(crate) fn work() -> anyhow::Result<()> {
     serve(&mut Taper::default())
 }
 
+/// The head of the networks that are trained.
+fn head(graph: &Graph) -> Graph {
+    heads::linear(graph.feature_width(), CLASSES)
+}
+
+/// Classes of the networks that are trained.
+const CLASSES: usize = 10;
+
+/// A network in training: rows of normalised pixels from memory, AdamW with a constant rate.
+struct Steps {
+    learner: DeviceNetworkLearner,
+    batch: RowBatch,
+    number: u32,
+}
+
+impl Steps {
+    fn new(work: &Work) -> anyhow::Result<Self> {
+        let backbone = graph(&work.network)?.without_classifier();
+        let (weights, head) = (Weights::seeded(&backbone), head(&backbone));
+        let head_weights = Weights::seeded(&head);
+        let part = TrainedPart {
+            backbone: &backbone,
+            weights: &weights,
+            boundary: Boundary::find(&backbone, &Unfreeze::All)?,
+            head: &head,
+            head_weights: &head_weights,
+            size: [work.size; 2],
+            batch_norm: BatchNormMode::Frozen,
+            room: work.batch,
+        };
+        let pixels = pixels(work.batch, work.size).into_iter().enumerate();
+        let normalised = |(i, pixel): (usize, u8)| {
+            (f32::from(pixel) / 255.0 - work.mean[i % 3]) / work.std[i % 3]
+        };
+        let labels = (0..work.batch as u32).map(|row| row % CLASSES as u32).collect();
+        let table = Table {
+            width: work.size * work.size * 3,
+            values: pixels.map(normalised).collect(),
+            labels,
+            mixed: Vec::new(),
+        };
+        let algorithm = Algorithm::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            epsilon_mode: EpsilonMode::Torch,
+            weight_decay: 0.01,
+        };
+        let settings = Training {
+            batch_size: work.batch,
+            optimizer: OptimizerConfig { algorithm, groups: Vec::new() },
+            ..Training::default()
+        };
+        let device = open_device(work.device)?;
+        let counts = table.counts(CLASSES);
+        let learner =
+            DeviceNetworkLearner::new(&part, &counts, &settings.check()?, work.precision, &device)?;
+        let rows = (0..work.batch as u32).collect();
+        Ok(Self { learner, batch: RowBatch { all: Arc::new(table), rows }, number: 0 })
+    }
+
+    /// Takes steps; their losses.
+    fn take(&mut self, steps: usize) -> anyhow::Result<Vec<f32>> {
+        for _ in 0..steps {
+            let dropout = Key::new(0, Purpose::new("bench/step"));
+            let context = StepContext { rate: 1e-4, dropout, number: self.number };
+            self.learner.step(&self.batch, context)?;
+            self.number += 1;
+        }
+        Ok(self.learner.outcomes()?.iter().map(|outcome| outcome.loss as f32).collect())
+    }
+}
+
 #[derive(Default)]
 struct Taper(Option<Ready>);
 
-struct Ready {
+enum Ready {
+    Frozen(Box<Frozen>),
+    Trained(Box<Steps>),
+}
+
+struct Frozen {
     backbone: DeviceBackbone,
     batch: usize,
     source: Source,
@@ -256,6 +359,13 @@ impl Worker for Taper {
     fn load(&mut self, work: &Value) -> anyhow::Result<Loaded> {
         let work = Work::deserialize(work)?;
         self.0 = None;
+        let version = format!("taper {} on {}", env!("CARGO_PKG_VERSION"), work.device);
+        if work.step {
+            let mut steps = Steps::new(&work)?;
+            let sample = steps.take(3)?;
+            self.0 = Some(Ready::Trained(Box::new(steps)));
+            return Ok(Loaded { version, sample });
+        }
         let graph = graph(&work.network)?;
         let preprocessing = Preprocessing {
             size: u32::try_from(work.size)?,
@@ -282,13 +392,20 @@ impl Worker for Taper {
                 Source::Files(Arc::new(dataset), items)
             }
         };
-        self.0 = Some(Ready { backbone, batch: work.batch, source });
-        let version = format!("taper {} on {}", env!("CARGO_PKG_VERSION"), work.device);
+        self.0 = Some(Ready::Frozen(Box::new(Frozen { backbone, batch: work.batch, source })));
         Ok(Loaded { version, sample: features })
     }
 
     fn pass(&mut self) -> anyhow::Result<f64> {
-        let Ready { backbone, batch, source } = self.0.as_mut().context("nothing is loaded")?;
+        const STEPS: usize = 8;
+        let Frozen { backbone, batch, source } = match &mut self.0 {
+            Some(Ready::Frozen(frozen)) => frozen.as_mut(),
+            Some(Ready::Trained(steps)) => {
+                steps.take(STEPS)?;
+                return Ok((STEPS * steps.batch.rows.len()) as f64);
+            }
+            None => bail!("nothing is loaded"),
+        };
         match source {
             Source::Memory(pixels) => {
                 // As in feature extraction: two batches ahead of the one being read back.

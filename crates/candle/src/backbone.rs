@@ -28,7 +28,8 @@ pub struct DeviceBackbone {
 }
 
 impl DeviceBackbone {
-    /// Prepares the whole network for pictures of the size in `preprocessing`.
+    /// Prepares the whole network for pictures of the size in `preprocessing`. It may end with a
+    /// map or with tokens: a row then holds all of it, channels last.
     ///
     /// # Errors
     /// If the size or the weights do not fit the graph, or the device has no room; a layer that
@@ -41,7 +42,7 @@ impl DeviceBackbone {
         device: &Device,
     ) -> Result<Self> {
         let size = preprocessing.size as usize;
-        let shape = [graph.shapes(size, size)?[graph.output()].channels()];
+        let shape = [graph.shapes(size, size)?[graph.output()].elements()];
         let network = FrozenNetwork::compile(graph, weights, &preprocessing, precision, device)?;
         let batch = AtomicUsize::new(network.batch()?.max(1));
         // Devices and libraries sum in different orders, so the features of one are not those of

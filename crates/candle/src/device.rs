@@ -49,7 +49,7 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
         let device = Device::new_cuda_with_stream(ordinal)?;
         #[cfg(feature = "cuda")]
         if let Device::Cuda(cuda) = &device {
-            crate::cuda::prepare(cuda)?;
+            taper_candle_ops::cuda::prepare(cuda)?;
         }
         Ok::<_, candle_core::Error>(device)
     });
@@ -81,28 +81,16 @@ fn open_cuda(ordinal: usize) -> Result<Device> {
 pub fn free_memory(device: &Device) -> Result<Option<usize>> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = device {
-        return Ok(Some(crate::cuda::free_memory(cuda)?));
+        return Ok(Some(taper_candle_ops::cuda::free_memory(cuda)?));
     }
     let _ = device;
     Ok(None)
 }
 
-/// Queues work whose f32 products may be rounded to TF32 on the way into tensor cores; work queued
-/// afterwards is exact again. candle keeps one setting for the whole process.
-pub(crate) fn with_tf32<T>(work: impl FnOnce() -> T) -> T {
-    #[cfg(feature = "cuda")]
-    candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    let done = work();
-    #[cfg(feature = "cuda")]
-    candle_core::cuda::set_gemm_reduced_precision_f32(false);
-    done
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
 
-    #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_in_a_cpu_build_is_a_clear_error() {
         let error = open_device(DeviceChoice::Cuda(1)).unwrap_err().to_string();

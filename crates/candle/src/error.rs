@@ -16,6 +16,9 @@ pub enum Error {
     /// Losses and optimizers.
     #[error(transparent)]
     Optim(#[from] taper_optim::Error),
+    /// The rows that a step is taken on.
+    #[error(transparent)]
+    Rows(Box<taper_train::Error>),
     /// A layer refused its input.
     #[error("layer '{layer}' of {network}: {problem}")]
     Layer {
@@ -54,6 +57,7 @@ impl Fault for Error {
             Self::Setting(_) | Self::Device { .. } | Self::NoRoom { .. } => true,
             Self::Graph(error) => error.is_usage(),
             Self::Optim(error) => error.is_usage(),
+            Self::Rows(error) => error.is_usage(),
             Self::Candle(_) | Self::Layer { .. } | Self::Metrics(_) => false,
         }
     }
@@ -63,6 +67,7 @@ impl Fault for Error {
             Self::Setting(setting) => Some(setting),
             Self::Graph(error) => error.setting(),
             Self::Optim(error) => error.setting(),
+            Self::Rows(error) => error.setting(),
             _ => None,
         }
     }

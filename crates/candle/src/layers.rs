@@ -1,10 +1,7 @@
 //! The forward pass of each kind of layer, composed of differentiable candle operations that run on
 //! every device. Maps are `[n, channels, h, w]`, tokens `[n, count, width]`, vectors `[n, width]`.
 
-#[cfg(feature = "cuda")]
-use candle_core::DType;
-use candle_core::{D, Device, Result, Tensor};
-use taper_core::random::Key;
+use candle_core::{D, Result, Tensor};
 use taper_graph::{Attention, Conv2d, MaxPool, Padding, PatchTokens};
 
 /// `x`: `[…, in]`, `weight`: `[out, in]`.
@@ -231,38 +228,12 @@ fn per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The mask of a dropout: 0 with probability `p`, else 1 / (1 − p). Row i of the batch has the
-/// stream (step, i). On CUDA it is drawn on the device, with the same bits.
-pub(crate) fn dropout_mask(
-    shape: &[usize],
-    p: f32,
-    key: Key,
-    step: u32,
-    device: &Device,
-) -> Result<Tensor> {
-    let rows = shape[0];
-    let row_length: usize = shape[1..].iter().product();
-    let kept = 1.0 / (1.0 - p);
-    #[cfg(feature = "cuda")]
-    if device.is_cuda() {
-        let mask = Tensor::zeros((rows, row_length), DType::F32, device)?;
-        let threshold = taper_core::random::bernoulli_threshold(p);
-        let draw = crate::cuda::dropout::DropoutMask { key: key.words(), step, threshold, kept };
-        mask.inplace_op1(&draw)?;
-        return mask.reshape(shape);
-    }
-    let mut mask = vec![0f32; rows * row_length];
-    for (row, values) in mask.chunks_mut(row_length.max(1)).enumerate() {
-        key.stream(step, row as u64).fill_bernoulli(p, 0.0, kept, values);
-    }
-    Tensor::from_vec(mask, shape, device)
-}
-
 #[cfg(test)]
 mod tests {
-    use taper_core::random::Purpose;
+    use taper_core::random::{Key, Purpose};
 
-    use super::*;
+    use candle_core::{Device, Tensor};
+    use taper_candle_ops::dropout_mask;
 
     #[test]
     fn masks_are_the_same_on_every_device() {

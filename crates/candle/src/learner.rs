@@ -10,7 +10,10 @@ use taper_train::{
     batch_ranges, part_key,
 };
 
-use crate::{Average, Error, Gradients, Network, Optimizer, Pass, Result, weighted_cross_entropy};
+use crate::{
+    Average, Error, Gradients, Network, Optimizer, Pass, Result, outcomes::Waiting,
+    weighted_cross_entropy,
+};
 
 /// How many rows are evaluated together.
 const MEASURED: usize = 512;
@@ -32,8 +35,8 @@ pub struct DeviceLearner {
     counts: Vec<usize>,
     /// The table that steps are taken on, and its copy on the device.
     rows: Option<(Arc<Table>, Tensor)>,
-    /// Outcomes of steps that are still being copied, and the labels.
-    outcomes: Vec<(Vec<[Tensor; 2]>, Vec<u32>)>,
+    /// Outcomes of steps that have not been read yet.
+    outcomes: Waiting,
 }
 
 impl DeviceLearner {
@@ -50,8 +53,8 @@ impl DeviceLearner {
     ) -> Result<Self> {
         let own = settings.settings();
         let network = Network::initialised(graph, own.seed, device)?;
-        let optimizer = Optimizer::new(&own.optimizer.clone().check()?, &network)?;
-        let average = own.ema.map(|decay| Average::new(decay, &network)).transpose()?;
+        let optimizer = Optimizer::new(&own.optimizer.clone().check()?, network.parameters())?;
+        let average = own.ema.map(|decay| Average::new(decay, network.parameters())).transpose()?;
         Ok(Self {
             loss: own.loss.check(counts)?,
             network,
@@ -60,7 +63,7 @@ impl DeviceLearner {
             settings: settings.clone(),
             counts: counts.to_vec(),
             rows: None,
-            outcomes: Vec::new(),
+            outcomes: Waiting::default(),
         })
     }
 
@@ -108,12 +111,12 @@ impl DeviceLearner {
             if let Some(norm) = own.clip_norm {
                 gradients.clip(norm)?;
             }
-            self.optimizer.step(&self.network, &gradients, context.rate)?;
+            self.optimizer.step(self.network.parameters(), &gradients, context.rate)?;
         }
         if let Some(average) = &mut self.average {
-            average.update(&self.network)?;
+            average.update(self.network.parameters())?;
         }
-        self.outcomes.push((outcome, labels));
+        self.outcomes.push(outcome, labels);
         Ok(())
     }
 
@@ -134,35 +137,14 @@ impl DeviceLearner {
         Ok([loss, logits])
     }
 
-    fn read_outcomes(&mut self) -> Result<Vec<StepOutcome>> {
-        let outcomes = std::mem::take(&mut self.outcomes);
-        let parts: Vec<&[Tensor; 2]> = outcomes.iter().flat_map(|(parts, _)| parts).collect();
-        if parts.is_empty() {
-            return Ok(Vec::new());
-        }
-        // All of them are read together, with a single synchronisation.
-        let all: Vec<&Tensor> = parts.iter().map(|[loss, _]| loss).collect();
-        let losses = Tensor::stack(&all, 0)?.to_vec1::<f32>()?;
-        let all: Vec<&Tensor> = parts.iter().map(|[_, logits]| logits).collect();
-        let logits = Tensor::cat(&all, 0)?.flatten_all()?.to_vec1::<f32>()?;
-        let (mut losses, mut logits) = (losses.into_iter(), logits.into_iter());
-        let classes = self.loss.classes();
-        let outcome = |(parts, labels): (Vec<_>, Vec<u32>)| {
-            let loss = losses.by_ref().take(parts.len()).map(f64::from).sum();
-            let logits = logits.by_ref().take(labels.len() * classes).collect();
-            StepOutcome { loss, logits, labels }
-        };
-        Ok(outcomes.into_iter().map(outcome).collect())
-    }
-
     /// Works with the averaged weights, if there are any.
     fn averaged<T>(&mut self, work: impl FnOnce(&Network) -> Result<T>) -> Result<T> {
         if let Some(average) = &mut self.average {
-            average.swap(&self.network)?;
+            average.swap(self.network.parameters())?;
         }
         let done = work(&self.network);
         if let Some(average) = &mut self.average {
-            average.swap(&self.network)?;
+            average.swap(self.network.parameters())?;
         }
         done
     }
@@ -198,7 +180,7 @@ impl Learner for DeviceLearner {
     }
 
     fn outcomes(&mut self) -> taper_train::Result<Vec<StepOutcome>> {
-        self.read_outcomes().map_err(taper_train::Error::other)
+        self.outcomes.read().map_err(taper_train::Error::other)
     }
 
     fn waiting(&self) -> usize {
@@ -224,7 +206,7 @@ impl Learner for DeviceLearner {
         let set = |learner: &mut Self| {
             learner.network.restore(weights)?;
             match &mut learner.average {
-                Some(average) => average.reset(&learner.network),
+                Some(average) => average.reset(learner.network.parameters()),
                 None => Ok::<_, Error>(()),
             }
         };
@@ -238,7 +220,8 @@ impl Learner for DeviceLearner {
                 Some(_) => Some(learner.averaged(Network::weights)?),
                 None => None,
             };
-            let (optimizer_steps, optimizer) = learner.optimizer.state(&learner.network)?;
+            let (optimizer_steps, optimizer) =
+                learner.optimizer.state(learner.network.parameters())?;
             Ok::<_, Error>(State { network, optimizer_steps, optimizer, average })
         };
         read(self).map_err(taper_train::Error::other)
@@ -250,7 +233,8 @@ impl Learner for DeviceLearner {
         }
         let restore = |learner: &mut Self| {
             learner.network.restore(&state.network)?;
-            learner.optimizer.restore(&learner.network, state.optimizer_steps, &state.optimizer)
+            let parameters = learner.network.parameters();
+            learner.optimizer.restore(parameters, state.optimizer_steps, &state.optimizer)
         };
         restore(self).map_err(taper_train::Error::other)
     }

@@ -34,8 +34,20 @@ pub struct NamedParameter {
     pub name: String,
     /// What it is for.
     pub kind: ParameterKind,
+    /// Whether it is trained: neither a running statistic nor frozen.
+    pub trained: bool,
     /// The values, f32, in torch's layout.
     pub var: Var,
+}
+
+/// A copy of tensors.
+pub(crate) fn copied(parameters: &[NamedParameter]) -> Result<Weights> {
+    let mut all = Weights::new();
+    for p in parameters {
+        let values = p.var.flatten_all()?.to_vec1::<f32>()?;
+        all.insert(p.name.clone(), p.var.dims().to_vec(), values);
+    }
+    Ok(all)
 }
 
 /// A network that can be trained: a [`Graph`] with its tensors on a candle device.
@@ -90,7 +102,8 @@ impl Network {
             }
             of_node[p.node].end = position + 1;
             let var = Var::from_tensor(&tensor)?;
-            parameters.push(NamedParameter { name: p.name, kind: p.kind, var });
+            let trained = p.kind.is_learnable();
+            parameters.push(NamedParameter { name: p.name, kind: p.kind, trained, var });
         }
         Ok(Self { graph: graph.clone(), parameters, of_node, device: device.clone() })
     }
@@ -115,12 +128,7 @@ impl Network {
     /// # Errors
     /// If the device cannot be read.
     pub fn weights(&self) -> Result<Weights> {
-        let mut all = Weights::new();
-        for p in &self.parameters {
-            let values = p.var.flatten_all()?.to_vec1::<f32>()?;
-            all.insert(p.name.clone(), p.var.dims().to_vec(), values);
-        }
-        Ok(all)
+        copied(&self.parameters)
     }
 
     /// Restores a copy of all tensors.
@@ -227,7 +235,7 @@ impl Network {
                 Pass::Training { dropout, step } => {
                     let x = &inputs[0];
                     let key = dropout.part(&node.name);
-                    (x * layers::dropout_mask(x.dims(), p, key, step, x.device())?)?
+                    (x * taper_candle_ops::dropout_mask(x.dims(), p, key, step, x.device())?)?
                 }
             },
             Op::PatchTokens(tokens) => {

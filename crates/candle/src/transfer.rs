@@ -14,7 +14,7 @@ use crate::Result;
 pub struct Transfers {
     device: Device,
     #[cfg(feature = "cuda")]
-    lanes: Option<crate::cuda::transfer::Lanes>,
+    lanes: Option<crate::lanes::Lanes>,
 }
 
 impl Transfers {
@@ -27,7 +27,7 @@ impl Transfers {
             device: device.clone(),
             #[cfg(feature = "cuda")]
             lanes: match device {
-                Device::Cuda(cuda) => Some(crate::cuda::transfer::Lanes::new(cuda)?),
+                Device::Cuda(cuda) => Some(crate::lanes::Lanes::new(cuda)?),
                 _ => None,
             },
         })
@@ -78,7 +78,7 @@ pub struct Readback(Way);
 enum Way {
     Here(Vec<f32>),
     #[cfg(feature = "cuda")]
-    There(crate::cuda::transfer::Return),
+    There(crate::lanes::Return),
 }
 
 impl Readback {

@@ -78,14 +78,15 @@ fn five_steps_equal_the_reference() {
     let reference: Value =
         serde_json::from_str(include_str!("../../grad/tests/reference/head.json")).unwrap();
     let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
-    let mut adam = Optimizer::new(&OptimizerConfig::default().check().unwrap(), &network).unwrap();
+    let mut adam =
+        Optimizer::new(&OptimizerConfig::default().check().unwrap(), network.parameters()).unwrap();
     let (x, y) = batch();
     let mut losses = Vec::new();
     for step in 0..5 {
         let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
         let loss = cross_entropy(&logits, &y).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
-        adam.step(&network, &Gradients::of(&network, &loss).unwrap(), 0.01).unwrap();
+        adam.step(network.parameters(), &Gradients::of(&network, &loss).unwrap(), 0.01).unwrap();
     }
     assert_near(&losses, &reference["losses"], 1e-5);
     let weights = network.weights().unwrap();
@@ -174,21 +175,23 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
         let step = |network: &Network, optimizer: &mut Optimizer, step| {
             let logits = network.forward(&x, Pass::Training { dropout: KEY, step }).unwrap();
             let loss = cross_entropy(&logits, &y).unwrap();
-            optimizer.step(network, &Gradients::of(network, &loss).unwrap(), 0.01).unwrap();
+            optimizer
+                .step(network.parameters(), &Gradients::of(network, &loss).unwrap(), 0.01)
+                .unwrap();
         };
         let network = Network::loaded(&small_head(), &small_weights(), &device()).unwrap();
-        let mut optimizer = Optimizer::new(&config, &network).unwrap();
+        let mut optimizer = Optimizer::new(&config, network.parameters()).unwrap();
         (0..3).for_each(|i| step(&network, &mut optimizer, i));
-        let (steps, state) = optimizer.state(&network).unwrap();
+        let (steps, state) = optimizer.state(network.parameters()).unwrap();
         let saved = network.weights().unwrap();
         (3..6).for_each(|i| step(&network, &mut optimizer, i));
 
         let resumed = Network::loaded(&small_head(), &saved, &device()).unwrap();
-        let mut other = Optimizer::new(&config, &resumed).unwrap();
-        other.restore(&resumed, steps, &state).unwrap();
+        let mut other = Optimizer::new(&config, resumed.parameters()).unwrap();
+        other.restore(resumed.parameters(), steps, &state).unwrap();
         (3..6).for_each(|i| step(&resumed, &mut other, i));
         assert_eq!(network.weights().unwrap(), resumed.weights().unwrap());
-        assert!(other.restore(&resumed, 0, &Weights::new()).is_err());
+        assert!(other.restore(resumed.parameters(), 0, &Weights::new()).is_err());
     }
 }
 
@@ -198,8 +201,8 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
     let graph = heads::tutorial(40, 3);
     let network = Network::initialised(&graph, 2, &device()).unwrap();
     let config = config.clone().check().unwrap();
-    let mut ours = Optimizer::new(&config, &network).unwrap();
-    let mut average = Average::new(0.7, &network).unwrap();
+    let mut ours = Optimizer::new(&config, network.parameters()).unwrap();
+    let mut average = Average::new(0.7, network.parameters()).unwrap();
     let mut head = taper_grad::Head::initialised(&graph, 2).unwrap();
     let mut theirs = taper_optim::Optimizer::new(config, head.parameters()).unwrap();
     let mut other_average = taper_optim::Average::new(0.7, head.parameters()).unwrap();
@@ -216,8 +219,8 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
         let value = weighted_cross_entropy(&logits, &factors, loss.focal_gamma()).unwrap();
         let mut gradients = Gradients::of(&network, &value).unwrap();
         clip.iter().for_each(|&norm| gradients.clip(norm).unwrap());
-        ours.step(&network, &gradients, 1e-3).unwrap();
-        average.update(&network).unwrap();
+        ours.step(network.parameters(), &gradients, 1e-3).unwrap();
+        average.update(network.parameters()).unwrap();
 
         let logits = head.forward(16, |x| x.copy_from_slice(&rows), KEY, step).unwrap();
         let mut gradient = vec![0.0; logits.len()];
@@ -239,7 +242,7 @@ fn in_step(config: &OptimizerConfig, loss: &LossConfig, clip: Option<f64>) {
             let far = a.iter().zip(b.iter()).filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
             assert!(far * 100 <= a.len(), "{} {averaged}: {far} of {}", p.name, a.len());
         }
-        average.swap(&network).unwrap();
+        average.swap(network.parameters()).unwrap();
         other_average.swap(head.parameters_mut());
     }
 }
@@ -283,8 +286,8 @@ fn parts_of_a_step_add_up() {
     let after = |gradients: &Gradients| {
         let network = Network::initialised(&heads::linear(4, 3), 2, &device()).unwrap();
         let config = OptimizerConfig { algorithm: Algorithm::sgd(), groups: Vec::new() };
-        let mut sgd = Optimizer::new(&config.check().unwrap(), &network).unwrap();
-        sgd.step(&network, gradients, 0.1).unwrap();
+        let mut sgd = Optimizer::new(&config.check().unwrap(), network.parameters()).unwrap();
+        sgd.step(network.parameters(), gradients, 0.1).unwrap();
         network.weights().unwrap().values("fc.weight").unwrap().into_owned()
     };
     let whole = after(&part(0, 6));

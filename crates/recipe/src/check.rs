@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use taper_augment::Policy;
-use taper_core::{Fit, OutOfRange, Precision, Preprocessing};
+use taper_core::{DeviceChoice, Fit, OutOfRange, Precision, Preprocessing};
 use taper_data::ValChoice;
 use taper_grad::{Boundary, Unfreeze};
 use taper_graph::Graph;
@@ -186,10 +186,12 @@ impl Recipe {
         fine_tune.check(self)?;
         match self.precision {
             PrecisionChoice::Auto | PrecisionChoice::Fixed(Precision::F32) => Ok(()),
-            PrecisionChoice::Fixed(other) => {
-                let remedy = "a network is fine-tuned in f32: leave it out";
+            // Whether `auto` finds a GPU is not known yet.
+            PrecisionChoice::Fixed(other) if self.device == DeviceChoice::Cpu => {
+                let remedy = "a network is fine-tuned in f32 on the CPU: leave it out";
                 fail("precision", other, remedy)
             }
+            PrecisionChoice::Fixed(_) => Ok(()),
         }
     }
 

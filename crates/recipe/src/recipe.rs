@@ -299,6 +299,7 @@ pub struct Recipe {
     pub strict: bool,
     /// The precision of the frozen backbone: `f32`, `bf16`, on CUDA `f16` and `tf32`, or `auto`,
     /// which measures f32 and bf16 on this machine and records the faster one. Default `f32`.
+    /// Layers that are trained have it too, on CUDA; on the CPU they are trained in f32.
     pub precision: PrecisionChoice,
     /// Which instructions the frozen backbone uses on the CPU: `auto`, `avx512`, `avx2` or
     /// `portable`. Default `auto`.

@@ -1,10 +1,13 @@
 //! What can be wrong with a recipe for these data, found before any features are computed.
 
-use taper_core::OutOfRange;
+use taper_core::{OutOfRange, Precision};
 use taper_data::ValChoice;
 use taper_train::batch_ranges;
 
-use crate::{LearningRate, Recipe, Result, Session, fine_tune, prepare::Prepared};
+use crate::{
+    LearningRate, PrecisionChoice, Recipe, Result, Session, fine_tune, place::Place,
+    prepare::Prepared,
+};
 
 /// Fewer training pictures than this, and the learning-rate finder sees each of them so often that
 /// its curve shows how fast they are memorised.
@@ -30,11 +33,6 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
     }
     let rows = splits.train.len() * views;
     if let (Some(own), Some(boundary)) = (&recipe.fine_tune, checked.boundary()) {
-        if !prepared.place.is_cpu() {
-            let remedy =
-                "the layers of a network are trained on the CPU: use cpu, or leave out `unfreeze`";
-            return Err(OutOfRange::new("device", prepared.place.name(), remedy).into());
-        }
         let settings = fine_tune::settings(own, recipe, checked.backbone(), boundary, rows)?;
         let training = settings.settings();
         let steps = batch_ranges(rows, own.batch_size.saturating_mul(own.accumulate)).count();
@@ -57,6 +55,22 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
         return Err(OutOfRange::new("group_by", format!("'{expression}'"), remedy).into());
     }
     Ok(())
+}
+
+/// Checks that layers of the network can be trained in this precision where the run takes place.
+///
+/// # Errors
+/// [`Error::Setting`](crate::Error::Setting) if not.
+pub(crate) fn check_precision(recipe: &Recipe, place: &Place) -> Result<()> {
+    match recipe.precision {
+        PrecisionChoice::Fixed(precision)
+            if recipe.trains_network() && place.is_cpu() && precision != Precision::F32 =>
+        {
+            let remedy = "a network is fine-tuned in f32 on the CPU: leave it out";
+            Err(OutOfRange::new("precision", precision, remedy).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether any split was drawn at random.

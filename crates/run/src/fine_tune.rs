@@ -12,8 +12,7 @@ use taper_metrics::Metrics;
 use taper_optim::{Span, Warmup};
 use taper_plan::Output;
 use taper_train::{
-    CheckedTraining, Learner, NetworkLearner, RowBatches, Rows, TrainedPart, Trainer, batch_ranges,
-    measure_head,
+    CheckedTraining, Learner, RowBatches, Rows, TrainedPart, Trainer, batch_ranges, measure_head,
 };
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     place::BackboneSpec,
     prepare::{Prepared, views_of},
     run::{Ended, Phase, Run},
+    tuned_learner::{TunedLearner, device_room},
 };
 
 /// The folder of the phase in the run's folder.
@@ -104,7 +104,7 @@ impl WeightSource for Layered<'_> {
 
 /// A learner at the beginning of the phase, with its pictures.
 pub(crate) struct Start<'a> {
-    pub(crate) learner: NetworkLearner<Maps>,
+    pub(crate) learner: TunedLearner,
     pub(crate) batches: RowBatches<'a, Maps>,
     pub(crate) val: Maps,
     pub(crate) settings: CheckedTraining,
@@ -176,8 +176,7 @@ impl<'a> Start<'a> {
 
         let size = prepared.checked.preprocessing().size as usize;
         let batch_norm = BatchNormMode::from(own.batch_norm);
-        let room = room(&own, backbone, boundary, size)?;
-        let part = TrainedPart {
+        let mut part = TrainedPart {
             backbone,
             weights: prepared.weights.source.as_ref(),
             boundary,
@@ -185,16 +184,17 @@ impl<'a> Start<'a> {
             head_weights: weights,
             size: [size; 2],
             batch_norm,
-            room,
+            room: 1,
+        };
+        part.room = match device_room(&prepared.place, &part, own.batch_size, prepared.precision)? {
+            Some(room) => room,
+            None => room(&own, backbone, boundary, size)?,
         };
         let mut counts = vec![0; classes];
         train.labels().iter().for_each(|label| counts[*label as usize] += 1);
-        let learner = NetworkLearner::new(&part, &counts, &settings)?;
-        let parameters = learner.network().parameters().iter();
-        let trained = parameters
-            .filter(|p| p.name.starts_with("backbone."))
-            .map(|p| p.gradient.len() as u64)
-            .sum();
+        let (place, precision) = (&prepared.place, prepared.precision);
+        let learner = TunedLearner::new(&part, &counts, &settings, place, precision)?;
+        let trained = learner.trained();
         let mut batches = RowBatches::new(train, classes, &settings)?;
         if recipe.fresh_views {
             let session = session.muted();
@@ -243,7 +243,7 @@ impl Run<'_> {
         let start = std::time::Instant::now();
         let begun = Start::new(prepared, boundary, (graph, &head.weights), self.session);
         let begun = begun.map_err(|error| crate::run::resumable(error, &mut self.folder))?;
-        let Start { learner, batches, val, settings, trained, keep } = begun;
+        let Start { mut learner, batches, val, settings, trained, keep } = begun;
         progress.say(&format!(
             "fine-tuning from '{first}' on: {} parameters beside the head's, {}",
             taper_graph::grouped(trained),
@@ -254,7 +254,7 @@ impl Run<'_> {
                 Keep::Nothing => "reading the pictures in every epoch",
             }
         ));
-        let before = learner.network().parameters().weights();
+        let before = learner.weights()?;
         let folder = self.folder.file(FINE_TUNE);
         std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         let phase = Phase {

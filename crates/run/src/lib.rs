@@ -24,6 +24,7 @@ mod run;
 mod run_folder;
 mod session;
 mod source;
+mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use augment_sheet::{AugmentAnswer, augment_sheet};
@@ -40,7 +41,7 @@ pub use inspect::{EmbedWith, inspect};
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;
-pub use source::{SyntheticSource, data_name, open_data, open_data_with, remarks_of};
+pub use source::{data_name, open_data, open_data_with, remarks_of};
 pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
 pub use taper_recipe::{

@@ -10,11 +10,7 @@ use taper_plan::Output;
 use taper_recipe::MapPrecision;
 use taper_train::Rows;
 
-use crate::{
-    Error, NamedViews, Result, Session, extract,
-    place::{BackboneSpec, Place},
-    prepare::Prepared,
-};
+use crate::{Error, NamedViews, Result, Session, extract, place::BackboneSpec, prepare::Prepared};
 
 /// How maps are made: the pictures' views, and the part of the network below the boundary.
 pub(crate) struct MapMaker {
@@ -44,7 +40,7 @@ impl MapMaker {
             kernels: checked.recipe().kernels,
             identified: session.cache().is_some(),
         };
-        let prefix = (cut > 0).then(|| Place::Cpu.backbone(&spec)).transpose()?;
+        let prefix = (cut > 0).then(|| prepared.place.backbone(&spec)).transpose()?;
         let precision = checked.recipe().fine_tune.as_ref().map(|own| own.cache_precision);
         let runs_on = prefix.as_ref().map(|prefix| prefix.runs_on()).unwrap_or_default();
         let identity = Identity::new("taper/maps", 1)

@@ -81,8 +81,9 @@ impl Prepared {
             kernels: recipe.kernels,
             identified: session.cache().is_some(),
         };
-        let precision = match recipe.trains_network() {
-            // Its layers are trained in f32.
+        early::check_precision(recipe, &place)?;
+        let precision = match recipe.trains_network() && place.is_cpu() {
+            // Its layers are trained in f32 there.
             true => Precision::F32,
             false => resolve_precision(recipe.precision, &place, &spec, session)?,
         };

@@ -1,22 +1,29 @@
 use taper_core::{Fault, OutOfRange};
 
-/// What can be wrong with a [`SyntheticConfig`](crate::SyntheticConfig).
-#[derive(Debug, thiserror::Error, PartialEq)]
+/// What can be wrong with a [`SyntheticConfig`](crate::SyntheticConfig) and its data set.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
+    /// The set as a data set.
+    #[error(transparent)]
+    Data(#[from] taper_data::Error),
 }
 
 impl Fault for Error {
     fn is_usage(&self) -> bool {
-        matches!(self, Self::Setting(_))
+        match self {
+            Self::Setting(_) => true,
+            Self::Data(error) => error.is_usage(),
+        }
     }
 
     fn setting(&self) -> Option<&OutOfRange> {
         match self {
             Self::Setting(setting) => Some(setting),
+            Self::Data(error) => error.setting(),
         }
     }
 }

@@ -7,10 +7,12 @@ mod hand;
 mod math;
 mod picture;
 mod shading;
+mod source;
 mod style;
 
 pub use config::{Synthetic, SyntheticConfig};
 pub use error::{Error, Result};
+pub use source::SyntheticSource;
 
 use image::RgbImage;
 use taper_core::{

@@ -113,10 +113,11 @@ fn configurations_are_checked() {
     let error = |config: SyntheticConfig| config.check().unwrap_err().to_string();
     let default = SyntheticConfig::default;
     assert_eq!(error(SyntheticConfig { size: 16, ..default() }), "size is 16: use 32 to 1024");
-    assert_eq!(
-        SyntheticConfig { train: 2, ..default() }.check(),
-        Err(Error::Setting(OutOfRange::new("train", 2, "use 3 to 1000000")))
-    );
+    let refused = SyntheticConfig { train: 2, ..default() }.check();
+    assert!(matches!(
+        refused,
+        Err(Error::Setting(setting)) if setting == OutOfRange::new("train", 2, "use 3 to 1000000")
+    ));
     assert!(SyntheticConfig { val: 0, test: 0, ..default() }.check().unwrap().is_empty(Split::Val));
     let parsed: SyntheticConfig = serde_json::from_str(r#"{"seed": 3}"#).unwrap();
     assert_eq!(parsed, SyntheticConfig { seed: 3, ..default() });

@@ -1,8 +1,6 @@
 //! A frozen network on any candle device: BatchNorm folded away, channels last, pixels in and
 //! features out.
 
-pub(crate) mod custom;
-mod ops;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +11,9 @@ use taper_graph::{
     WeightSource,
 };
 
-#[cfg(feature = "cudnn")]
-use crate::cuda::cudnn;
-use crate::{
-    Error, Result,
-    device::{free_memory, with_tf32},
-    layers,
-};
-use custom::{
-    Affine, Depthwise, Finish, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise, Slide,
-    Unfold,
-};
+use taper_candle_ops::{self as ops, Slide, UNFOLDED_BYTES, product, unfolded};
+
+use crate::{Error, Result, device::free_memory, layers};
 
 /// The type of maps and weights of a [`FrozenNetwork`]. Sums, biases, depthwise filters, scales of
 /// norms, means and everything after the last mean are always f32; in bf16, so are the first, thin
@@ -59,7 +49,7 @@ pub struct FrozenNetwork {
 
 #[derive(Debug)]
 struct Normalisation {
-    affine: Affine,
+    affine: ([f32; 3], [f32; 3]),
     size: usize,
     channels: usize,
     dtype: DType,
@@ -122,9 +112,6 @@ enum Kernel {
     ClassToken,
 }
 
-/// The memory limit of an im2col matrix; larger batches go through it in parts.
-const UNFOLDED_BYTES: usize = 512 << 20;
-
 impl FrozenNetwork {
     /// Compiles a graph, up to its output, for square pictures of `preprocessing.size`.
     ///
@@ -149,14 +136,8 @@ impl FrozenNetwork {
         let compiler = Compiler { graph, weights, shapes, frozen: dtype, types, device, channels };
         let steps: Vec<Step> =
             layers.into_iter().map(|layer| compiler.step(layer)).collect::<Result<_>>()?;
-        let output = graph.output();
-        let Shape::Vector(width) = compiler.shapes[output] else {
-            return Err(
-                compiler.unfit(output, "a frozen network ends with a vector, not with a map")
-            );
-        };
-        let (scale, shift) = preprocessing.affine();
-        let affine = Affine { scale, shift };
+        let width = compiler.shapes[graph.output()].elements();
+        let affine = preprocessing.affine();
         let input = Normalisation { affine, size, channels, dtype: first };
         Ok(Self { steps, graph: graph.clone(), input, width, device: device.clone(), dtype })
     }
@@ -208,8 +189,9 @@ impl FrozenNetwork {
         most.max().unwrap_or(0)
     }
 
-    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out. On
-    /// CUDA it returns as soon as the work is queued.
+    /// Runs prepared pictures: u8 `[n, size, size, 3]` on its device in, f32 `[n, width]` out; maps
+    /// have their channels last, tokens come one after the other. On CUDA it returns as soon as the
+    /// work is queued.
     ///
     /// # Errors
     /// If the shape does not fit, or the device has no room for the batch.
@@ -218,7 +200,6 @@ impl FrozenNetwork {
         if pixels.dims().len() != 4 || pixels.dims()[1..] != [size, size, 3] {
             return Err(self.refused(format!("not {:?}", pixels.dims())));
         }
-        let normalise = Normalise { affine, channels, dtype };
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
         let mut last_use = vec![0; outputs.len()];
         for (i, Step { layer, .. }) in self.steps.iter().enumerate() {
@@ -226,7 +207,7 @@ impl FrozenNetwork {
             layer.residual.iter().for_each(|&r| last_use[r] = i);
         }
         let first = self.steps.first().map_or(0, |step| step.layer.input);
-        outputs[first] = Some(pixels.apply_op1_no_bwd(&normalise)?);
+        outputs[first] = Some(ops::normalise(pixels, affine, channels, dtype)?);
         let mut end = first;
         for (i, step) in self.steps.iter().enumerate() {
             let layer = &step.layer;
@@ -251,7 +232,7 @@ impl FrozenNetwork {
             outputs[end] = Some(y);
         }
         match outputs[end].take() {
-            Some(y) => Ok(y.to_dtype(DType::F32)?),
+            Some(y) => Ok(y.to_dtype(DType::F32)?.reshape((y.dim(0)?, self.width))?),
             None => Err(Error::Layer {
                 network: self.graph.name().into(),
                 layer: "output".into(),
@@ -279,19 +260,10 @@ impl FrozenNetwork {
 }
 
 /// Whether an error of candle says that the device's memory is used up.
-fn out_of_memory(error: &candle_core::Error) -> bool {
+pub(crate) fn out_of_memory(error: &candle_core::Error) -> bool {
     // The driver's, cuBLAS's and cuDNN's ways of saying it; candle keeps the text only.
     let text = error.to_string();
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
-}
-
-/// Whether cuDNN says that it has no kernel for a convolution; not if a part of cuDNN is missing,
-/// which the user can fix.
-#[cfg(feature = "cudnn")]
-fn not_supported(error: &candle_core::Error) -> bool {
-    let text = error.to_string();
-    let broken = ["INCOMPATIBLE", "UNAVAILABLE", "PREREQUISITE"];
-    text.contains("NOT_SUPPORTED") && !broken.iter().any(|sign| text.contains(sign))
 }
 
 impl Error {
@@ -512,7 +484,7 @@ impl Step {
                 };
                 let mut shape = match unfold {
                     None => x.dims().to_vec(),
-                    Some(slide) => slide.over(x.dims())?.output().into_dims(),
+                    Some(slide) => ops::slid(x.dims(), slide)?,
                 };
                 shape.pop();
                 shape.push(weight.dims()[1]);
@@ -520,13 +492,13 @@ impl Step {
             }
             #[cfg(feature = "cudnn")]
             Kernel::Cudnn { weight, bias, slide, padding, groups } => {
-                let conv = cudnn::Conv { slide: *slide, padding: *padding, groups: *groups, tf32 };
-                let y = match x.apply_op2_no_bwd(weight, &conv) {
+                let how = (*groups, tf32);
+                let y = match ops::cudnn_convolution(x, weight, slide, *padding, how) {
                     // Slower, but the same sums; this depends only on the shape, so every run does
                     // it.
-                    Err(error) if *groups == 1 && not_supported(&error) => {
+                    Err(error) if *groups == 1 && ops::not_supported(&error) => {
                         let rows = weight.flatten_from(1)?.t()?;
-                        let mut shape = slide.over(x.dims())?.output().into_dims();
+                        let mut shape = ops::slid(x.dims(), slide)?;
                         shape[3] = weight.dim(0)?;
                         unfolded(x, &rows, slide, tf32)?.reshape(shape)?
                     }
@@ -535,17 +507,12 @@ impl Step {
                 self.finished(y, bias, residual)
             }
             Kernel::Pointwise { weight, bias } => {
-                let activation = self.layer.activation;
-                x.apply_op3_no_bwd(weight, bias, &Pointwise { activation, residual })
+                ops::pointwise(x, weight, bias, residual, self.layer.activation)
             }
-            Kernel::Depthwise { weight, bias, slide } => {
-                x.apply_op3_no_bwd(weight, bias, &Depthwise(*slide))
-            }
-            Kernel::MaxPool(slide) => x.apply_op1_no_bwd(&MaxPool(*slide)),
-            Kernel::LayerNorm { scale, bias, eps } => {
-                x.apply_op3_no_bwd(scale, bias, &LayerNorm { eps: *eps as f32 })
-            }
-            Kernel::GlobalAverage => x.apply_op1_no_bwd(&GlobalAverage),
+            Kernel::Depthwise { weight, bias, slide } => ops::depthwise(x, weight, bias, slide),
+            Kernel::MaxPool(slide) => ops::max_pool(x, slide),
+            Kernel::LayerNorm { scale, bias, eps } => ops::layer_norm(x, scale, bias, *eps as f32),
+            Kernel::GlobalAverage => ops::global_average(x),
             Kernel::PatchTokens { class, positions } => {
                 let (n, _, _, width) = x.dims4()?;
                 let patches = x.reshape((n, (), width))?.to_dtype(DType::F32)?;
@@ -573,37 +540,7 @@ impl Step {
         bias: &Tensor,
         residual: Option<&Tensor>,
     ) -> candle_core::Result<Tensor> {
-        let finish = Finish(self.layer.activation);
-        match residual {
-            Some(residual) => y.inplace_op3(bias, residual, &finish)?,
-            None => y.inplace_op2(bias, &finish)?,
-        }
+        ops::finish(&y, bias, residual, self.layer.activation)?;
         Ok(y)
     }
-}
-
-/// `[…, m, k]` times `[…, k, n]`.
-fn product(x: &Tensor, weight: &Tensor, tf32: bool) -> candle_core::Result<Tensor> {
-    if tf32 {
-        return with_tf32(|| x.matmul(weight));
-    }
-    x.matmul(weight)
-}
-
-/// A convolution as a matrix product, over as many pictures at a time as fit the im2col matrix.
-fn unfolded(x: &Tensor, weight: &Tensor, slide: &Slide, tf32: bool) -> candle_core::Result<Tensor> {
-    let n = x.dim(0)?;
-    let rows = |n: usize| {
-        let mut dims = x.dims().to_vec();
-        dims[0] = n;
-        Ok::<_, candle_core::Error>(Unfold::output(&slide.over(&dims)?).elem_count())
-    };
-    let bytes = rows(1)? * x.dtype().size_in_bytes();
-    let part = (UNFOLDED_BYTES / bytes.max(1)).clamp(1, n.max(1));
-    let run = |x: &Tensor| product(&x.apply_op1_no_bwd(&Unfold(*slide))?, weight, tf32);
-    if part >= n {
-        return run(x);
-    }
-    let parts = (0..n).step_by(part).map(|start| run(&x.narrow(0, start, part.min(n - start))?));
-    Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)
 }

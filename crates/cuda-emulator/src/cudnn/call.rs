@@ -16,21 +16,21 @@ use crate::{
     stream,
 };
 
-fn handle(handle: u64) -> Result<u64, c_int> {
+pub(super) fn handle(handle: u64) -> Result<u64, c_int> {
     match get(handle) {
         Some(Descriptor::Handle { stream }) => Ok(stream),
         _ => Err(NOT_INITIALIZED),
     }
 }
 
-fn tensor(handle: u64) -> Result<Tensor, c_int> {
+pub(super) fn tensor(handle: u64) -> Result<Tensor, c_int> {
     match get(handle) {
         Some(Descriptor::Tensor(tensor)) => Ok(tensor),
         _ => Err(refuse("this descriptor of a tensor is not set")),
     }
 }
 
-fn convolution(x: u64, w: u64, slide: u64, y: u64) -> Result<Convolution, c_int> {
+pub(super) fn convolution(x: u64, w: u64, slide: u64, y: u64) -> Result<Convolution, c_int> {
     let (x, y) = (tensor(x)?, tensor(y)?);
     let Some(Descriptor::Filter(w, channels_last)) = get(w) else {
         return Err(refuse("this descriptor of a filter is not set"));
@@ -42,7 +42,7 @@ fn convolution(x: u64, w: u64, slide: u64, y: u64) -> Result<Convolution, c_int>
         .map_err(|why| refuse(&format!("{why} (x {x:?}, w {w:?}, y {y:?}, {slide:?})")))
 }
 
-fn code(outcome: Result<(), c_int>) -> c_int {
+pub(super) fn code(outcome: Result<(), c_int>) -> c_int {
     outcome.err().unwrap_or(0)
 }
 
@@ -144,7 +144,7 @@ pub(crate) extern "C" fn cudnnGetConvolutionForwardAlgorithm_v7(
 }
 
 /// A scaling factor: f64 for f64, else f32, whatever the maps are.
-fn factor(from: *const c_void, precision: Precision) -> Result<f64, c_int> {
+pub(super) fn factor(from: *const c_void, precision: Precision) -> Result<f64, c_int> {
     if from.is_null() {
         return Err(refuse("no scaling factor"));
     }

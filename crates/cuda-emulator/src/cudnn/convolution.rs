@@ -126,58 +126,23 @@ impl Convolution {
 
     /// One group of one picture at a time: im2col, and a matrix product.
     fn compute<T: Sum>(&self, places: &Places) {
-        let [n, _, height, width] = self.x.sizes;
-        let [out, per_group, kernel_height, kernel_width] = self.w.sizes;
-        let [_, _, out_height, out_width] = self.y.sizes;
-        let out_per_group = out / self.slide.groups;
-        let taps = per_group * kernel_height * kernel_width;
-        let pixels = out_height * out_width;
+        let Sizes { taps, pixels, out_per_group } = self.sizes();
         let (mut windows, mut sums) =
             (vec![T::default(); pixels * taps], vec![T::default(); pixels * out_per_group]);
-        let at = |tensor: &Tensor, place: [usize; 4]| -> usize {
-            place.iter().zip(&tensor.strides).map(|(a, b)| a * b).sum()
-        };
+        let out_width = self.y.sizes[3];
         for group in 0..self.slide.groups {
-            let mut filter = Vec::with_capacity(out_per_group * taps);
-            for k in 0..out_per_group {
-                for c in 0..per_group {
-                    for (y, x) in
-                        (0..kernel_height).flat_map(|y| (0..kernel_width).map(move |x| (y, x)))
-                    {
-                        // A true convolution flips its filter.
-                        let (y, x) = if self.slide.cross_correlation {
-                            (y, x)
-                        } else {
-                            (kernel_height - 1 - y, kernel_width - 1 - x)
-                        };
-                        let place = at(&self.w, [group * out_per_group + k, c, y, x]);
-                        // SAFETY: within the filter, which is in a live allocation.
-                        filter.push(T::from_f64(unsafe { places.w.get(place) }));
-                    }
-                }
-            }
-            for picture in 0..n {
-                let mut next = 0;
-                for (oy, ox) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
-                    for c in 0..per_group {
-                        for ky in 0..kernel_height {
-                            let iy = self.input(0, oy, ky, height);
-                            for kx in 0..kernel_width {
-                                let value = match (iy, self.input(1, ox, kx, width)) {
-                                    (Some(iy), Some(ix)) => {
-                                        let channel = group * per_group + c;
-                                        let place = at(&self.x, [picture, channel, iy, ix]);
-                                        // SAFETY: within the maps, which are in a live allocation.
-                                        T::from_f64(unsafe { places.x.get(place) })
-                                    }
-                                    _ => T::default(),
-                                };
-                                windows[next] = value;
-                                next += 1;
-                            }
+            let filter = self.filter::<T>(places.w, group);
+            for picture in 0..self.x.sizes[0] {
+                self.visit(group, |next, (c, iy, ix)| {
+                    windows[next] = match (iy, ix) {
+                        (Some(iy), Some(ix)) => {
+                            let place = self.x.at([picture, c, iy, ix]);
+                            // SAFETY: within the maps, which are in a live allocation.
+                            T::from_f64(unsafe { places.x.get(place) })
                         }
-                    }
-                }
+                        _ => T::default(),
+                    };
+                });
                 product(
                     [out_per_group, pixels, taps],
                     (&filter, 1, taps),
@@ -197,20 +162,79 @@ impl Convolution {
         }
     }
 
+    pub(super) fn sizes(&self) -> Sizes {
+        let [out, per_group, kernel_height, kernel_width] = self.w.sizes;
+        Sizes {
+            taps: per_group * kernel_height * kernel_width,
+            pixels: self.y.sizes[2] * self.y.sizes[3],
+            out_per_group: out / self.slide.groups,
+        }
+    }
+
+    /// The taps of a group's filters, in the order of those of [`Convolution::visit`].
+    pub(super) fn places_of_filter(&self, group: usize) -> Vec<usize> {
+        let [_, per_group, height, width] = self.w.sizes;
+        let Sizes { out_per_group, taps, .. } = self.sizes();
+        let mut places = Vec::with_capacity(out_per_group * taps);
+        for k in 0..out_per_group {
+            for c in 0..per_group {
+                for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                    // A true convolution flips its filter.
+                    let (y, x) = if self.slide.cross_correlation {
+                        (y, x)
+                    } else {
+                        (height - 1 - y, width - 1 - x)
+                    };
+                    places.push(self.w.at([group * out_per_group + k, c, y, x]));
+                }
+            }
+        }
+        places
+    }
+
+    /// A group's filters, `[out, taps]`.
+    pub(super) fn filter<T: Sum>(&self, values: Values, group: usize) -> Vec<T> {
+        let places = self.places_of_filter(group).into_iter();
+        // SAFETY: within the filter, which is in a live allocation.
+        places.map(|place| T::from_f64(unsafe { values.get(place) })).collect()
+    }
+
+    /// For each tap of each window in order, its number, and the channel, row and column of the
+    /// maps; no row or column outside of them.
+    pub(super) fn visit(
+        &self,
+        group: usize,
+        mut each: impl FnMut(usize, (usize, Option<usize>, Option<usize>)),
+    ) {
+        let [_, _, height, width] = self.x.sizes;
+        let [_, per_group, kernel_height, kernel_width] = self.w.sizes;
+        let [_, _, out_height, out_width] = self.y.sizes;
+        let mut next = 0;
+        for (oy, ox) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
+            for c in 0..per_group {
+                for ky in 0..kernel_height {
+                    let iy = self.input(0, oy, ky, height);
+                    for kx in 0..kernel_width {
+                        let ix = self.input(1, ox, kx, width);
+                        each(next, (group * per_group + c, iy, ix));
+                        next += 1;
+                    }
+                }
+            }
+        }
+    }
+
     /// # Safety
     /// All places lie in live allocations.
     unsafe fn finish<T: Sum>(&self, places: &Places, place: [usize; 4], sum: f64) {
-        let at = |tensor: &Tensor| -> usize {
-            place.iter().zip(&tensor.strides).map(|(a, b)| a * b).sum()
-        };
-        let own = at(&self.y);
+        let own = self.y.at(place);
         let mut value = sum * places.alpha;
         // SAFETY: by this function's contract.
         unsafe {
             match places.z {
                 // A value multiplied by 0 is not read.
                 _ if places.beta == 0.0 => {}
-                Some(z) => value += places.beta * z.values.get(at(&z.tensor)),
+                Some(z) => value += places.beta * z.values.get(z.tensor.at(place)),
                 None => value += places.beta * places.y.get(own),
             }
             if let Some(bias) = places.bias {
@@ -226,6 +250,17 @@ impl Convolution {
         let place = output * stride[axis] + tap * dilation[axis];
         place.checked_sub(padding[axis]).filter(|place| *place < side)
     }
+}
+
+/// The sizes of a convolution as a matrix product.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Taps of a window, over the channels of a group.
+    pub(super) taps: usize,
+    /// Windows of a picture.
+    pub(super) pixels: usize,
+    /// Filters of a group.
+    pub(super) out_per_group: usize,
 }
 
 /// What comes after the sum.

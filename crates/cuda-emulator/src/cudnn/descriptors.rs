@@ -42,6 +42,11 @@ impl Tensor {
         })
     }
 
+    /// Where a value lies.
+    pub(super) fn at(&self, place: [usize; 4]) -> usize {
+        place.iter().zip(&self.strides).map(|(a, b)| a * b).sum()
+    }
+
     /// How many values it spans.
     pub(super) fn extent(&self) -> usize {
         let last = |(size, stride): (&usize, &usize)| (size - 1) * stride;

@@ -1,5 +1,6 @@
 //! Convolutions as cuDNN 9 computes them, through its descriptors.
 
+mod backward;
 mod call;
 mod convolution;
 mod descriptors;

@@ -1,6 +1,7 @@
 //! The convolution against a plain loop, and what is refused.
 
 use super::{
+    backward::gradient,
     convolution::{Activation, Convolution, Places},
     descriptors::{Slide, Tensor},
 };
@@ -95,6 +96,53 @@ fn convolutions() {
         agrees(channels_last, slide(1, 1, 1, 1), 3);
         agrees(channels_last, slide(2, 2, 2, 2), 3);
         agrees(channels_last, slide(0, 1, 1, 1), 1);
+    }
+}
+
+/// ⟨dy, convolution(x, w)⟩ is ⟨dx, x⟩ and ⟨dw, w⟩, as it is linear in both.
+#[test]
+fn gradients_are_transposes() {
+    for (channels_last, slide, kernel) in
+        [(true, slide(1, 2, 1, 1), 3), (false, slide(2, 1, 2, 2), 3), (true, slide(0, 1, 1, 2), 1)]
+    {
+        let (n, c, h, w, k) = (2, 4, 7, 6, 6);
+        let x = Tensor::packed(Precision::F32, [n, c, h, w], channels_last);
+        let sides = [k, c / slide.groups, kernel, kernel];
+        let filter = Tensor::packed(Precision::F32, sides, channels_last);
+        let side = |side: usize| {
+            (side + 2 * slide.padding[0] - (kernel - 1) * slide.dilation[0] - 1) / slide.stride[0]
+                + 1
+        };
+        let y = Tensor::packed(Precision::F32, [n, k, side(h), side(w)], channels_last);
+        let convolution = Convolution::new(x, (filter, channels_last), y, slide).unwrap();
+        let (maps, weights) = (numbers(x.extent(), 1), numbers(filter.extent(), 2));
+        let slopes = numbers(y.extent(), 3);
+        let empty = |tensor: &Tensor| device(&vec![f32::NAN; tensor.extent()]);
+        let (space, bytes) = (memory::allocate(4096, Place::Device, 0).unwrap(), 4096);
+        let places = Places {
+            x: device(&maps),
+            w: device(&weights),
+            y: empty(&y),
+            z: None,
+            bias: None,
+            workspace: (space, bytes),
+            alpha: 1.0,
+            beta: 0.0,
+            activation: Activation::Identity,
+        };
+        convolution.run(&places).unwrap();
+        let (dx, dw, dy) = (empty(&x), empty(&filter), device(&slopes));
+        gradient(&convolution, false, [places.w, dy, dx]);
+        gradient(&convolution, true, [places.x, dy, dw]);
+        let dot = |values: Values, other: &[f32]| -> f64 {
+            // SAFETY: so many values were allocated.
+            let product = |(at, b): (usize, &f32)| unsafe { values.get(at) } * f64::from(*b);
+            other.iter().enumerate().map(product).sum()
+        };
+        let expected = dot(places.y, &slopes);
+        let bound = 1e-5 * slopes.len() as f64 * 64.0;
+        assert!((dot(dx, &maps) - expected).abs() < bound, "{slide:?}");
+        assert!((dot(dw, &weights) - expected).abs() < bound, "{slide:?}");
     }
 }
 

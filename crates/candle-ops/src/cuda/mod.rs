@@ -5,7 +5,7 @@
 pub(crate) mod cudnn;
 pub(crate) mod dropout;
 pub(crate) mod frozen;
-pub(crate) mod transfer;
+pub(crate) mod gradient;
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,7 +25,8 @@ const THREADS: u32 = 256;
 /// The name under which candle keeps the compiled kernels.
 const MODULE: &str = "taper";
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
+/// An error of the driver as one of candle.
+pub fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
     candle_core::Error::wrap(error)
 }
 
@@ -33,7 +34,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> candle_core:
 ///
 /// # Errors
 /// What the driver says.
-pub(crate) fn prepare(device: &CudaDevice) -> Result<()> {
+pub fn prepare(device: &CudaDevice) -> Result<()> {
     // SAFETY: tensors are allocated, used and freed in the device's one stream, whichever thread
     // gives the work, so that no two uses need an event between them. The only other stream is that
     // of transfers, which keep their own events.
@@ -66,7 +67,7 @@ fn memory_pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
 ///
 /// # Errors
 /// What the driver says.
-pub(crate) fn free_memory(device: &CudaDevice) -> Result<usize> {
+pub fn free_memory(device: &CudaDevice) -> Result<usize> {
     let free = device.cuda_stream().context().mem_get_info().map_err(failed)?.0;
     let Some(pool) = memory_pool(device)? else { return Ok(free) };
     let read = |attribute| {
@@ -89,7 +90,7 @@ pub(crate) fn ptx() -> Result<&'static str> {
     static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let compiled = PTX.get_or_init(|| match nvrtc::compile_ptx(SOURCE) {
         Ok(ptx) => Ok(ptx.to_src()),
-        Err(error) => Err(format!("the kernels of frozen networks do not compile: {error}")),
+        Err(error) => Err(format!("the kernels do not compile: {error}")),
     });
     match compiled {
         Ok(ptx) => Ok(ptx),
@@ -137,9 +138,16 @@ fn suffix(dtype: DType) -> &'static str {
     }
 }
 
-fn view<'a, T: CudaDType>(storage: &'a CudaStorage, layout: &Layout) -> Result<CudaView<'a, T>> {
+/// The values of a contiguous tensor.
+///
+/// # Errors
+/// If it is not contiguous, or of another type.
+pub fn view<'a, T: CudaDType>(
+    storage: &'a CudaStorage,
+    layout: &Layout,
+) -> Result<CudaView<'a, T>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(storage.as_cuda_slice::<T>()?.slice(start..end)),
-        None => bail!("kernels of our own work on contiguous tensors"),
+        None => bail!("maps must be contiguous"),
     }
 }

@@ -1,5 +1,5 @@
-//! The layers of a frozen network for which candle has no fast implementation, as custom
-//! operations: their settings and shapes. Maps are `[n, height, width, channels]`.
+//! The operations of the forward pass: their settings and shapes. Maps are `[n, height, width,
+//! channels]`.
 
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use taper_graph::{Activation, Padding};
@@ -32,12 +32,17 @@ pub(crate) struct Affine {
 
 /// How a window slides, whatever the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slide {
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) dilation: usize,
-    pub(crate) padding: Padding,
-    pub(crate) activation: Option<Activation>,
+pub struct Slide {
+    /// Rows and columns of the window.
+    pub kernel: usize,
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Pixels from one tap to the next.
+    pub dilation: usize,
+    /// What surrounds the map.
+    pub padding: Padding,
+    /// What a depthwise convolution ends with; other operations ignore it.
+    pub activation: Option<Activation>,
 }
 
 impl Slide {
@@ -77,7 +82,7 @@ impl Window {
     }
 
     /// For each output pixel in order, its taps inside the map: (tap, pixel of the input).
-    pub(super) fn visit(
+    pub(crate) fn visit(
         &self,
         mut each: impl FnMut(usize, &mut dyn Iterator<Item = (usize, usize)>),
     ) {
@@ -112,7 +117,7 @@ pub(crate) fn code(activation: Option<Activation>) -> u32 {
     }
 }
 
-pub(super) const GELU: u32 = 3;
+pub(crate) const GELU: u32 = 3;
 
 /// u8 `[n, h, w, 3]` → scale · x + shift, in `channels` channels, those beyond the third 0.
 pub(crate) struct Normalise {
@@ -209,7 +214,7 @@ macro_rules! by_type {
                 type $T = bf16;
                 $body
             }
-            other => bail!("a frozen network computes in f32, f16 or bf16, not in {other:?}"),
+            other => bail!("maps are f32, f16 or bf16, not {other:?}"),
         }
     };
 }

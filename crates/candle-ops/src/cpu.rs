@@ -9,12 +9,12 @@ use candle_core::{
 };
 use half::{bf16, f16};
 
-use super::custom::{
+use crate::custom::{
     Affine, Depthwise, Finish, GELU, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise,
     Unfold, by_type, code,
 };
 
-fn activate(mut x: f32, activation: u32) -> f32 {
+pub(crate) fn activate(mut x: f32, activation: u32) -> f32 {
     if activation == GELU {
         return 0.5 * x * (1.0 + erf_f32(x * std::f32::consts::FRAC_1_SQRT_2));
     }
@@ -27,11 +27,11 @@ fn activate(mut x: f32, activation: u32) -> f32 {
     x
 }
 
-fn get<T: WithDType>(x: T) -> f32 {
+pub(crate) fn get<T: WithDType>(x: T) -> f32 {
     x.to_f64() as f32
 }
 
-fn set<T: WithDType>(x: f32) -> T {
+pub(crate) fn set<T: WithDType>(x: f32) -> T {
     T::from_f64(f64::from(x))
 }
 
@@ -39,7 +39,7 @@ fn set<T: WithDType>(x: f32) -> T {
 pub(crate) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
-        None => bail!("a frozen network works on contiguous tensors"),
+        None => bail!("maps must be contiguous"),
     }
 }
 
@@ -250,9 +250,7 @@ impl Finish {
     ) -> Result<()> {
         let bias = slice::<f32>(bias.0, bias.1)?;
         let activation = code(self.0);
-        let Some((start, end)) = y.1.contiguous_offsets() else {
-            bail!("a frozen network works on contiguous tensors")
-        };
+        let Some((start, end)) = y.1.contiguous_offsets() else { bail!("maps must be contiguous") };
         macro_rules! finish {
             ($values:expr, $T:ty) => {{
                 let residual = residual.map(|(s, l)| slice::<$T>(s, l)).transpose()?;
@@ -272,7 +270,7 @@ impl Finish {
             CpuStorage::F32(values) => finish!(values, f32),
             CpuStorage::F16(values) => finish!(values, f16),
             CpuStorage::BF16(values) => finish!(values, bf16),
-            other => bail!("a frozen network does not compute in {:?}", other.dtype()),
+            other => bail!("maps are not {:?}", other.dtype()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The operations of a frozen network on CUDA.
+//! The operations of the forward pass on CUDA.
 
 use candle_core::{
     CudaStorage, DType, Layout, Result, Shape, Storage,
@@ -9,7 +9,7 @@ use candle_core::{
 use half::{bf16, f16};
 
 use super::{failed, grid, kernel, suffix, view};
-use crate::frozen::custom::{
+use crate::custom::{
     Affine, Depthwise, MaxPool, Normalise, Pointwise, Unfold, Window, by_type, code,
 };
 
@@ -22,7 +22,7 @@ unsafe impl DeviceRepr for Affine {}
 const TOGETHER: usize = 4;
 
 /// How many neighbouring channels a thread takes: 16 bytes where the channels allow it.
-fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
+pub(super) fn vector(channels: usize, size: usize, offsets: &[usize]) -> usize {
     let wide = 16 / size;
     let mut divided = offsets.iter().copied().chain([channels]);
     let fits = divided.all(|size| size.is_multiple_of(wide));
@@ -185,7 +185,7 @@ pub(crate) fn finish(
         bail!("{items} values cannot take {channels} biases and this residual")
     }
     let Some((start, end)) = y_layout.contiguous_offsets() else {
-        bail!("a frozen network works on contiguous tensors")
+        bail!("maps must be contiguous")
     };
     let offsets = [start, residual.map_or(0, |(_, l)| l.start_offset())];
     let vector = vector(channels, dtype.size_in_bytes(), &offsets);

@@ -14,7 +14,7 @@ use candle_core::{
     },
 };
 
-use super::{failed, view};
+use taper_candle_ops::cuda::{failed, view};
 
 /// How many batches can be in flight at the same time.
 const SLOTS: usize = 2;
