@@ -14,7 +14,7 @@ use crate::{cargo, root, run};
 
 /// The crates that have the feature. Always all of them together: another selection has other
 /// features of dependencies, and candle's kernels would be compiled again, for ten minutes.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 10] = [
     "--package",
     "taper",
     "--package",
@@ -22,15 +22,19 @@ const PACKAGES: [&str; 8] = [
     "--package",
     "taper-candle",
     "--package",
+    "taper-candle-ops",
+    "--package",
     "taper-bench",
 ];
 
 /// The features that are checked.
-const FEATURES: &str = "taper/cudnn,taper-run/cudnn,taper-candle/cudnn,taper-bench/cudnn";
+const FEATURES: &str =
+    "taper/cudnn,taper-run/cudnn,taper-candle/cudnn,taper-candle-ops/cudnn,taper-bench/cudnn";
 
 /// The test programs that are about devices, and which of their tests.
-const TESTS: [(&str, &str); 8] = [
+const TESTS: [(&str, &str); 9] = [
     ("taper_candle", ""),
+    ("taper_candle_ops", ""),
     ("head", ""),
     ("trained_network", ""),
     ("waits", ""),
