@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         epochs: epochs.clone(),
         best_epoch: Some(14),
         stopped_epoch: Some(16),
+        phase_change: None,
     };
     curves.draw().save(&folder, "curves")?;
     let constant = Curves {

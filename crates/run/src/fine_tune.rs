@@ -393,8 +393,7 @@ impl Chosen {
     }
 
     /// Tries tenths of the way from `before`. The highest accuracy on the validation pictures
-    /// counts; of equals, the one nearest to the weights before: without evidence for it, a network
-    /// should not move away from what it was pretrained for.
+    /// counts; of equals, the lowest loss.
     fn interpolate(
         &mut self,
         before: &Weights,
@@ -411,7 +410,8 @@ impl Chosen {
         }
         let mut best = self.tried[0];
         for tried in &self.tried {
-            if tried.val_accuracy > best.val_accuracy {
+            let ahead = tried.val_accuracy.total_cmp(&best.val_accuracy);
+            if ahead.then(best.val_loss.total_cmp(&tried.val_loss)).is_gt() {
                 best = *tried;
             }
         }
