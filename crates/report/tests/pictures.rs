@@ -18,6 +18,7 @@ fn curves() -> Curves {
         epochs: Curves::epochs_from_csv(CSV).unwrap(),
         best_epoch: Some(1),
         stopped_epoch: Some(2),
+        phase_change: None,
     }
 }
 
