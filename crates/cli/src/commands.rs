@@ -2,9 +2,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use serde_json::{Value, json};
 use taper_lr_finder::Method;
-use taper_run::{
-    Error, KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present,
-};
+use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present};
 
 use crate::{
     args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
@@ -57,7 +55,7 @@ fn cached(session: Session, args: &CacheArgs, given: &Given) -> anyhow::Result<S
 fn recipes(args: &RecipesArgs) -> anyhow::Result<Status> {
     match &args.name {
         Some(name) => {
-            let recipe = NamedRecipe::find(name).map_err(Error::from)?;
+            let recipe = NamedRecipe::find(name)?;
             if args.json {
                 answer_json(&json!({ "name": recipe.name, "toml": recipe.toml }))?;
             } else {
@@ -80,7 +78,7 @@ fn recipes(args: &RecipesArgs) -> anyhow::Result<Status> {
 fn lr_find(args: &LrFindArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let recipe = args.resolve(args.recipe.read()?);
     flags::of_finder(given, &recipe)?;
-    let recipe = recipe.check().map_err(Error::from)?;
+    let recipe = recipe.check()?;
     let out = match &args.out {
         Some(out) => OutFolder::from(out),
         None => next_run(&recipe.recipe().data, recipe.model().name, "lr-"),
@@ -108,7 +106,7 @@ fn augment(args: &AugmentArgs, given: &Given, session: &Session) -> anyhow::Resu
     let recipe = args.recipe();
     flags::augmentation(given, &recipe)?;
     check_present(&recipe.data)?;
-    let recipe = recipe.check().map_err(Error::from)?;
+    let recipe = recipe.check()?;
     let augmented = taper_run::augment_sheet(&recipe, &args.out, args.overwrite, session)?;
     if args.reply.json {
         answer_json(&augmented)?;

@@ -1,5 +1,5 @@
 use taper_run::{
-    Error, PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
+    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
 };
 use taper_sources::SourceOptions;
 
@@ -31,7 +31,7 @@ pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyho
         ThroughArg::Plan => Through::Plan,
         ThroughArg::Candle => Through::Candle,
     };
-    let recipe = recipe.check().map_err(Error::from)?;
+    let recipe = recipe.check()?;
     let answer = write_features(&recipe, through, &args.out, args.overwrite, session)?;
     for finding in answer.unreadable.iter().chain(&answer.remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));

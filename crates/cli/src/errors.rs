@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use taper_core::Fault;
-use taper_run::Error;
+use taper_run::{Error, RecipeError};
 
 use crate::{args, runs::go_on};
 
@@ -23,6 +23,15 @@ pub(crate) fn already_done(text: String) {
 pub(crate) fn called(command: &str) {
     // Only main sets it, once.
     let _ = CALLED.set(command.to_owned());
+}
+
+/// The error of a recipe as that of the run that would have carried it out: one type for all that
+/// is known about errors here.
+pub(crate) fn of_runs(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<RecipeError>() {
+        Ok(error) => Error::from(error).into(),
+        Err(error) => error,
+    }
 }
 
 /// Whether it is a usage error: exit code 2 instead of 1.

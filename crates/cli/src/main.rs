@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         .init();
     let signals = Signals::catch();
     let outcome = commands::run(args.command, &given, signals.arrived.clone());
-    match outcome {
+    match outcome.map_err(errors::of_runs) {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::SomeInputUnusable) => ExitCode::from(3),
         Ok(Status::Interrupted) => signals.exit_code().unwrap_or(ExitCode::FAILURE),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use taper_run::{
-    Answer, CrossValidation, Error, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
+    Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
 };
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
     } else {
         let recipe = args.recipe.resolve(args.recipe.read()?);
         flags::of_training(given, &recipe)?;
-        let recipe = recipe.check().map_err(Error::from)?;
+        let recipe = recipe.check()?;
         let out = match &args.out {
             Some(out) => OutFolder::from(out),
             None => next_run(&recipe.recipe().data, recipe.model().name, ""),

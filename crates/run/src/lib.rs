@@ -45,7 +45,7 @@ pub use source::{data_name, open_data, open_data_with, remarks_of};
 pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
 pub use taper_recipe::{
-    BatchNormChoice, CheckedRecipe, CheckpointSettings, FineTune, FitChoice, HeadChoice,
-    KNOWN_DATASETS, KnownDataset, LearningRate, LrFinderSettings, MapPrecision, MixChoice,
-    NAMED_RECIPES, NamedRecipe, PrecisionChoice, Recipe, UnfreezeChoice, check_present,
+    BatchNormChoice, CheckedRecipe, CheckpointSettings, Error as RecipeError, FineTune, FitChoice,
+    HeadChoice, KNOWN_DATASETS, KnownDataset, LearningRate, LrFinderSettings, MapPrecision,
+    MixChoice, NAMED_RECIPES, NamedRecipe, PrecisionChoice, Recipe, UnfreezeChoice, check_present,
 };
