@@ -204,7 +204,7 @@ fn killed_in_either_phase_a_run_goes_on_to_the_same_bytes() {
 fn an_interrupted_fine_tuning_leaves_the_heads_model_and_can_go_on() {
     let folder = pictures();
     let here = folder.path();
-    let long = ["--unfreeze", "all", "--fine-tune-epochs", "400", "--fine-tune-patience", "400"];
+    let long = ["--unfreeze", "all", "--fine-tune-epochs", "400", "--fine-tune-patience", "399"];
     let child = taper(here)
         .args(stage(&long))
         .stdout(Stdio::piped())
@@ -312,6 +312,8 @@ fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
     complain(&["--fine-tune-epochs", "0"], &["--fine-tune-epochs is 0"]);
     complain(&["--fine-tune-batch", "0"], &["--fine-tune-batch is 0"]);
     complain(&["--precision", "bf16"], &["--precision is bf16", "f32"]);
+    complain(&["--fine-tune-patience", "3"], &["--fine-tune-patience is 3", "3 epochs"]);
+    complain(&["--unfreeze", "all", "--cache-precision", "f16"], &["--cache-precision is f16"]);
     let head = ["train", "--data", "data", "--layer-decay", "0.5"];
     run(here, &head).complains(2, &["--layer-decay is 0.5", "--unfreeze"]);
 }

@@ -92,6 +92,16 @@ fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
             given.refuse(field, remedy)?;
         }
     }
+    if let Some(own) = &recipe.fine_tune
+        && own.steps.is_none()
+        && own.patience.is_some_and(|patience| patience >= own.epochs)
+    {
+        let remedy = format!(
+            "fine-tuning has {} epochs (`fine_tune_epochs`), so it could never stop early: use fewer than that, or leave it out",
+            own.epochs
+        );
+        given.refuse("fine_tune_patience", remedy)?;
+    }
     Ok(())
 }
 

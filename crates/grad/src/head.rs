@@ -439,6 +439,7 @@ impl HeadLayers {
 }
 
 #[cfg(all(test, feature = "network"))]
+#[allow(clippy::unwrap_used)] // helpers of tests
 mod tests {
     use taper_core::random::Purpose;
     use taper_graph::{Weights, heads};

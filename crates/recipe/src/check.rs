@@ -9,8 +9,8 @@ use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{
-    FineTune, FitChoice, HeadChoice, LearningRate, MixChoice, PrecisionChoice, Recipe, Result,
-    UnfreezeChoice,
+    FineTune, FitChoice, HeadChoice, LearningRate, MapPrecision, MixChoice, PrecisionChoice,
+    Recipe, Result, UnfreezeChoice,
 };
 
 /// A recipe whose fields are in range, with the model that it names.
@@ -127,6 +127,11 @@ impl Recipe {
         preprocessing.check()?;
         let trained = self.fine_tune.as_ref().and_then(FineTune::unfreeze);
         let boundary = trained.map(|from| boundary(&backbone, from)).transpose()?;
+        let kept = self.fine_tune.as_ref().map(|own| own.cache_precision);
+        if boundary.is_some_and(|boundary| boundary.cut == 0) && kept == Some(MapPrecision::F16) {
+            let remedy = "all layers are trained, so there are no maps below them to keep: leave it out, or `unfreeze` less";
+            return fail("cache_precision", "f16", remedy);
+        }
         Ok(CheckedRecipe { recipe: self, model, backbone, weights, preprocessing, boundary })
     }
 

@@ -1,6 +1,6 @@
 //! The second phase: layers of the network are trained too.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use taper_callbacks::{Every, StopReason};
@@ -257,24 +257,7 @@ impl Run<'_> {
         let before = learner.weights()?;
         let folder = self.folder.file(FINE_TUNE);
         std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        let phase = Phase {
-            recipe,
-            folder,
-            learning_rate: own.learning_rate,
-            patience: own.patience,
-            min_delta: 0.0,
-            soup: own.soup.unwrap_or(0),
-            // An epoch of a network takes longer than one of a head.
-            checkpoints: match recipe.checkpoints.every {
-                Every::Steps(_) => recipe.checkpoints,
-                Every::Epochs(_) => {
-                    CheckpointSettings { every: Every::Epochs(1), ..recipe.checkpoints }
-                }
-            },
-            reduce_lr: None,
-            may_fail: true,
-            part: format!("layers from {first} on"),
-        };
+        let phase = phase(recipe, &own, folder, &first);
         let trainer = Trainer::new(learner, batches, &val, &settings)?;
         let ended = self.learn(trainer, &phase, &mut own_callbacks)?;
         let interrupted = ended.stopped == Some(StopReason::Interrupted);
@@ -330,6 +313,27 @@ impl Run<'_> {
         };
         let stopped = ended.stopped;
         Ok(Tuned { head: head_weights, layers, validation, test, stopped, about })
+    }
+}
+
+/// How the phase is steered.
+fn phase<'a>(recipe: &'a Recipe, own: &FineTune, folder: PathBuf, first: &str) -> Phase<'a> {
+    // An epoch of a network takes longer than one of a head.
+    let checkpoints = match recipe.checkpoints.every {
+        Every::Steps(_) => recipe.checkpoints,
+        Every::Epochs(_) => CheckpointSettings { every: Every::Epochs(1), ..recipe.checkpoints },
+    };
+    Phase {
+        recipe,
+        folder,
+        learning_rate: own.learning_rate,
+        patience: own.patience,
+        min_delta: 0.0,
+        soup: own.soup.unwrap_or(0),
+        checkpoints,
+        reduce_lr: None,
+        may_fail: true,
+        part: format!("layers from {first} on"),
     }
 }
 

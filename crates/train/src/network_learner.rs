@@ -42,8 +42,8 @@ impl std::fmt::Debug for TrainedPart<'_> {
     }
 }
 
-/// The layers of a network above a boundary and its head, on the CPU, with their optimizer. A row is
-/// what the frozen part gives for a picture: the map at the boundary, channels last.
+/// The layers of a network above a boundary and its head, on the CPU, with their optimizer. A row
+/// is what the frozen part gives for a picture: the map at the boundary, channels last.
 #[derive(Debug)]
 pub struct NetworkLearner<R = Table> {
     network: Network,
