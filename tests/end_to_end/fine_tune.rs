@@ -112,9 +112,10 @@ fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
         .filter(|(own, frozen)| own.1 != frozen.1)
         .map(|(own, _)| own.0)
         .collect();
-    if tuned["alpha"] != 0.0 {
-        assert!(differ.iter().any(|name| name == "backbone.conv_head.weight"), "{differ:?}");
-    }
+    assert_ne!(tuned["alpha"], 0.0, "{tuned}");
+    assert!(differ.iter().any(|name| name == "backbone.conv_head.weight"), "{differ:?}");
+    let learned = tuned["trained_parameters"].as_u64().unwrap() + 1280 * 2 + 2;
+    assert_eq!(answer["parameters"]["trainable"], learned);
     let above = |name: &str| {
         ["backbone.blocks.6.", "backbone.conv_head.", "backbone.bn2.", "head."]
             .iter()
@@ -314,6 +315,7 @@ fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
     complain(&["--precision", "bf16"], &["--precision is bf16", "f32"]);
     complain(&["--fine-tune-patience", "3"], &["--fine-tune-patience is 3", "3 epochs"]);
     complain(&["--unfreeze", "all", "--cache-precision", "f16"], &["--cache-precision is f16"]);
+    complain(&["--epochs", "0", "--batch-size", "8"], &["--batch-size is 8", "0 --epochs"]);
     let head = ["train", "--data", "data", "--layer-decay", "0.5"];
     run(here, &head).complains(2, &["--layer-decay is 0.5", "--unfreeze"]);
 }

@@ -84,6 +84,21 @@ pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
     Ok(())
 }
 
+/// What only the head's training uses.
+const OF_THE_HEAD: [&str; 11] = [
+    "learning_rate",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "batch_size",
+    "accumulate",
+    "clip_norm",
+    "ema",
+    "reduce_lr",
+    "patience",
+    "min_delta",
+];
+
 /// What only fine-tuning uses.
 fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
     if recipe.fine_tune.is_none() {
@@ -101,6 +116,12 @@ fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
             own.epochs
         );
         given.refuse("fine_tune_patience", remedy)?;
+    }
+    if recipe.epochs == 0 && recipe.trains_network() {
+        let remedy = "it steers the head's training, and the recipe has 0 `epochs` of that: leave it out, or use 1 or more `epochs`";
+        for field in OF_THE_HEAD {
+            given.refuse(field, remedy)?;
+        }
     }
     Ok(())
 }

@@ -43,9 +43,12 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub(crate) fn of(backbone: &Graph, head: &Graph) -> Self {
+    pub(crate) fn of(backbone: &Graph, head: &Graph, tuned: Option<&FineTuned>) -> Self {
+        let mut own = ParameterCount::of(backbone, false);
+        own.trainable = tuned.map_or(0, |tuned| tuned.trained_parameters as usize);
+        own.non_trainable -= own.trainable;
         Self {
-            all: ParameterCount::of(backbone, false) + ParameterCount::of(head, true),
+            all: own + ParameterCount::of(head, true),
             head: HeadCount {
                 total: head.learnable_parameters() + head.running_statistics(),
                 trainable: head.learnable_parameters(),

@@ -294,7 +294,7 @@ impl Run<'_> {
             feature_seconds,
             head_seconds: ended.seconds,
             total_seconds: self.start.elapsed().as_secs_f64(),
-            parameters: Counted::of(checked.backbone(), head),
+            parameters: Counted::of(checked.backbone(), head, about.as_ref()),
             fine_tune: about,
             unreadable: tables.unreadable.clone(),
             remarks: tables.remarks.clone(),
