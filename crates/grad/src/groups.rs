@@ -1,12 +1,15 @@
-use taper_graph::Graph;
+use taper_graph::{Graph, Node, Op};
 use taper_optim::ParameterGroup;
 
 use crate::{Boundary, network::BACKBONE};
 
-/// The groups of a [`Network`](crate::Network)'s trained layers, from the boundary up: the blocks,
-/// and the layers before and after all blocks. They are those by which timm's `layer_decay` counts
+/// The groups of a [`Network`](crate::Network)'s trained layers, from the boundary up: the layers
+/// before all blocks, the blocks, the last of which has what comes between it and pooling, and the
+/// layers behind that. They are those by which timm's `layer_decay` counts
 /// (`timm/optim/_param_groups.py`). Each consists of the names of its parameters.
 pub fn layer_groups(backbone: &Graph, boundary: Boundary) -> Vec<Vec<String>> {
+    let pools = |node: &Node| matches!(node.op, Op::GlobalAvgPool);
+    let pooled = backbone.nodes().iter().position(pools).unwrap_or(usize::MAX);
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for tensor in backbone.parameters() {
         if tensor.node < boundary.first || !tensor.kind.is_learnable() {
@@ -14,8 +17,9 @@ pub fn layer_groups(backbone: &Graph, boundary: Boundary) -> Vec<Vec<String>> {
         }
         let name = format!("{BACKBONE}{}", tensor.name);
         let block = block_of(&tensor.name);
+        let after = block.is_empty() && tensor.node < pooled;
         match groups.last_mut() {
-            Some((last, names)) if *last == block => names.push(name),
+            Some((last, names)) if *last == block || after => names.push(name),
             _ => match groups.iter_mut().find(|(own, _)| *own == block && !block.is_empty()) {
                 Some((_, names)) => names.push(name),
                 None => groups.push((block, vec![name])),
@@ -42,7 +46,8 @@ pub fn layer_decay(backbone: &Graph, boundary: Boundary, decay: f64) -> Vec<Para
 }
 
 /// `layer1.0` of `layer1.0.conv1.weight`, `blocks.3.2` of `blocks.3.2.conv_pw.weight`, nothing of
-/// `conv_head.weight` or of any layer of a stem.
+/// `conv_head.weight` or of any layer of a stem. What makes a map smaller between two stages belongs
+/// to the block behind it.
 fn block_of(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -53,7 +58,13 @@ fn block_of(name: &str) -> String {
     while end < parts.len() && (is_number(parts[end]) || end > 1 && parts[end] == "blocks") {
         end += 1;
     }
-    if end > 1 { parts[..end].join(".") } else { String::new() }
+    match parts.get(end) {
+        _ if end == 1 => String::new(),
+        Some(&"downsample") if end == 2 && parts[0] == "stages" => {
+            format!("{}.blocks.0", parts[..end].join("."))
+        }
+        _ => parts[..end].join("."),
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +94,34 @@ mod tests {
         assert_eq!(layer_groups(&graph, last).len(), 3);
     }
 
+    /// Reference: `tests/reference/layer_decay.py`.
+    #[test]
+    fn each_layer_has_the_factor_that_timm_gives_it() {
+        let reference = include_str!("../tests/reference/layer_decay.json");
+        let reference: serde_json::Value = serde_json::from_str(reference).unwrap();
+        let mut compared = 0;
+        for published in networks::published() {
+            let Some(expected) = reference[published.name].as_object() else { continue };
+            let graph = (published.graph)(published.classes).without_classifier();
+            let whole = Boundary::find(&graph, &Unfreeze::All).unwrap();
+            let groups = layer_groups(&graph, whole);
+            assert_eq!(
+                expected.values().filter_map(|v| v.as_u64()).max(),
+                Some(groups.len() as u64)
+            );
+            for (at, names) in groups.iter().enumerate() {
+                for name in names {
+                    let name = name.strip_prefix(BACKBONE).unwrap();
+                    let layer = name.rsplit_once('.').map_or(name, |(layer, _)| layer);
+                    let factor = (groups.len() - at) as u64;
+                    assert_eq!(expected[layer].as_u64(), Some(factor), "{}", published.name);
+                }
+            }
+            compared += 1;
+        }
+        assert_eq!(compared, 10);
+    }
+
     #[test]
     fn names_of_all_families_fall_into_blocks() {
         let blocks = [
@@ -91,7 +130,7 @@ mod tests {
             ("blocks.3.2.conv_pw.weight", "blocks.3.2"),
             ("blocks.11.attn.qkv.weight", "blocks.11"),
             ("stages.2.blocks.5.conv_dw.weight", "stages.2.blocks.5"),
-            ("stages.2.downsample.1.weight", "stages.2"),
+            ("stages.2.downsample.1.weight", "stages.2.blocks.0"),
             ("features.28.weight", "features.28"),
             ("stem.0.weight", ""),
             ("conv_head.weight", ""),

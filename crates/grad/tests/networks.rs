@@ -251,3 +251,16 @@ fn one_value_of_each_channel_has_no_statistics() {
     assert!(error.contains("'layer4.0.bn1'") && error.contains("larger batches"), "{error}");
     suffix.forward(&mut parameters, 2, |_| {}).unwrap();
 }
+
+#[test]
+fn what_a_normalisation_gives_is_not_kept() {
+    let graph = taper_graph::networks::resnet50(1000).without_classifier();
+    let everything = Boundary::find(&graph, &Unfreeze::All).unwrap();
+    let bytes = |batch_norm| {
+        let options = SuffixOptions { batch_norm, ..SuffixOptions::new([224; 2], 1) };
+        Suffix::bytes_per_picture(&graph, everything, &options).unwrap() as f64
+    };
+    // Two maps for each convolution would be twice as much.
+    let ratio = bytes(BatchNormMode::Trained) / bytes(BatchNormMode::Frozen);
+    assert!((1.2..1.5).contains(&ratio), "{ratio}");
+}

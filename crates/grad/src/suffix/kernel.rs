@@ -420,6 +420,28 @@ impl Kernel {
         }
     }
 
+    /// Computes a normalisation with the statistics of the last training pass, once more.
+    pub(crate) fn again(
+        &self,
+        memory: &mut Memory,
+        step: &Step,
+        parameters: &[Parameter],
+        given: Forward<'_>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let (Self::BatchNorm { kernel, mean, variance }, Kind::BatchNorm { scale, .. }) =
+            (self, &step.kind)
+        else {
+            return Ok(());
+        };
+        let team = &mut Team::new(memory.threads, &mut memory.scratch);
+        let [scale, bias] = [0, 1].map(|i| parameters[scale + i].values.as_slice());
+        let parameters = NormParameters { mean, variance, scale, bias };
+        let epilogue =
+            Epilogue { residual: given.residual, activation: given.activation, mask: None };
+        kernel.run(team, &mut memory.shared, given.input, &parameters, epilogue, out)
+    }
+
     /// The gradients of a step's tensors and, if there is room for it, of its input. Returns
     /// whether that has been added to and masked.
     pub(crate) fn backward(

@@ -13,7 +13,7 @@ use taper_optim::{Parameter, Parameters};
 use crate::{Boundary, Error, Result, error::check_length};
 use kernel::{Kernel, Memory};
 use program::{CUT, Program, ValueId};
-use schedule::{Back, Schedule, Target};
+use schedule::{Again, Back, Schedule, Target};
 
 /// What BatchNorm does in the part of a network that is trained, and in its head. Below the
 /// boundary, its statistics never change.
@@ -280,12 +280,39 @@ impl Suffix {
         check_length("gradient", gradient.len(), n * self.width())?;
         let Some(features) = self.schedule.features else { return Ok(()) };
         self.buffers[self.schedule.slot[features]][..gradient.len()].copy_from_slice(gradient);
+        let mut again = 0;
         for position in 0..self.schedule.back.len() {
+            while self.schedule.again.get(again).is_some_and(|own| own.before == position) {
+                self.again(self.schedule.again[again], n, parameters)?;
+                again += 1;
+            }
             let back = self.schedule.back[position];
             self.residual(back, n)?;
             self.back(back, n, parameters, add)?;
         }
         Ok(())
+    }
+
+    /// Computes what the forward pass has given, but was not kept.
+    fn again(&mut self, again: Again, n: usize, parameters: &[Parameter]) -> Result<()> {
+        let step = &self.program.steps[again.step];
+        let out = self.schedule.slot[again.out];
+        let mut to = std::mem::take(&mut self.buffers[out]);
+        let read = |value: ValueId| {
+            let len = n * self.program.values[value].len;
+            &self.buffers[self.schedule.slot[value]][..len]
+        };
+        let input = kernel::Forward {
+            n,
+            input: read(step.input),
+            residual: step.residual.map(read),
+            activation: self.program.values[step.output].activation,
+            training: true,
+        };
+        let own = &mut to[..n * self.program.values[step.output].len];
+        let result = self.kernels[again.step].again(&mut self.memory, step, parameters, input, own);
+        self.buffers[out] = to;
+        result.map_err(|source| Error::of_kernel(&self.network, &step.name, source))
     }
 
     /// Numbers of a gradient: as many as of the value that it belongs to.
@@ -359,8 +386,7 @@ impl Suffix {
         let add_to = back.input.and_then(|target| target.add);
         let given = kernel::Backward {
             n,
-            // The input may be gone where it is not needed.
-            input: if schedule::reads_input(step) { read(step.input) } else { &[] },
+            input: back.reads.map_or(&[], read),
             gradient: &mut from[..n * values[step.output].len],
             add_to: add_to.filter(|add| *add != back.from).map(read),
             add_gradient: add_to == Some(back.from),

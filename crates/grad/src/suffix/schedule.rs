@@ -12,13 +12,15 @@ pub(crate) struct Target {
     /// What other readers of the same value have contributed so far.
     pub(crate) add: Option<TensorId>,
     /// The value whose activation's derivative is applied; it follows from the value.
-    pub(crate) mask: Option<ValueId>,
+    pub(crate) mask: Option<TensorId>,
 }
 
 /// The backward pass of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Back {
     pub(crate) step: usize,
+    /// Its input, if that is needed.
+    pub(crate) reads: Option<TensorId>,
     /// The gradient of the step's output, before its activation.
     pub(crate) from: TensorId,
     /// The gradient of its input. Steps that pass on what they get have none if nothing has to be
@@ -28,10 +30,22 @@ pub(crate) struct Back {
     pub(crate) residual: Option<Target>,
 }
 
+/// A value that is not kept until the backward pass needs it, but computed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Again {
+    /// Before which step of the backward pass.
+    pub(crate) before: usize,
+    /// The step of the forward pass.
+    pub(crate) step: usize,
+    pub(crate) out: TensorId,
+}
+
 /// The order of a backward pass, and the memory of a whole step.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pub(crate) back: Vec<Back>,
+    /// In the order of the backward pass.
+    pub(crate) again: Vec<Again>,
     /// The gradient of the features, which the head writes.
     pub(crate) features: Option<TensorId>,
     /// The buffer of each tensor.
@@ -76,11 +90,13 @@ impl Schedule {
                 | Kind::ClassToken
                 | Kind::Gelu => flow.compute(step.input),
             };
-            back.push(Back { step: index, from, input, residual });
+            let reads = reads_input(step).then_some(step.input);
+            back.push(Back { step: index, reads, from, input, residual });
         }
-        let lives = lives(program, &back, features, flow.tensors.len());
+        let again = flow.again(&mut back);
+        let lives = lives(program, &back, &again, features, flow.tensors.len());
         let (slot, sizes) = assign(&lives, &flow.tensors);
-        Self { back, features, slot, sizes }
+        Self { back, again, features, slot, sizes }
     }
 }
 
@@ -126,10 +142,43 @@ impl Flow<'_> {
         }
         self.compute(value)
     }
+
+    /// Chooses what is computed again, and lets the backward pass read that: what a normalisation
+    /// with batch statistics gives, as long as nothing has to be kept for it that is not kept
+    /// anyway. Its input always is, and one pass over that costs little.
+    fn again(&mut self, back: &mut [Back]) -> Vec<Again> {
+        let Program { steps, values, .. } = self.program;
+        let mut first = vec![None; values.len()];
+        for (position, own) in back.iter().enumerate() {
+            let masks = [own.input, own.residual].into_iter().flatten().filter_map(|t| t.mask);
+            for value in own.reads.into_iter().chain(masks) {
+                first[value].get_or_insert(position);
+            }
+        }
+        let mut source: Vec<TensorId> = (0..values.len()).collect();
+        let mut again = Vec::new();
+        for (index, step) in steps.iter().enumerate() {
+            let kept = |value: ValueId| first[value].is_some() && source[value] == value;
+            let cheap = matches!(step.kind, Kind::BatchNorm { .. });
+            let Some(before) = first[step.output].filter(|_| cheap) else { continue };
+            if step.output + 1 < values.len() && step.residual.is_none_or(kept) {
+                let out = self.tensor(values[step.output].len);
+                source[step.output] = out;
+                again.push(Again { before, step: index, out });
+            }
+        }
+        again.sort_by_key(|own| own.before);
+        for own in back {
+            let masks = [&mut own.input, &mut own.residual].into_iter().flatten();
+            let read = masks.filter_map(|target| target.mask.as_mut()).chain(&mut own.reads);
+            read.for_each(|value| *value = source[*value]);
+        }
+        again
+    }
 }
 
 /// Whether the backward pass of a step reads its input.
-pub(crate) fn reads_input(step: &Step) -> bool {
+fn reads_input(step: &Step) -> bool {
     match step.kind {
         Kind::Conv { .. } => step.trains,
         Kind::BatchNorm { .. }
@@ -146,6 +195,7 @@ pub(crate) fn reads_input(step: &Step) -> bool {
 fn lives(
     program: &Program,
     back: &[Back],
+    again: &[Again],
     features: Option<TensorId>,
     tensors: usize,
 ) -> Vec<[usize; 2]> {
@@ -167,37 +217,39 @@ fn lives(
     features.into_iter().for_each(|tensor| at(tensor, steps.len()));
     for (position, own) in back.iter().enumerate() {
         let moment = steps.len() + position;
-        let step = &steps[own.step];
         at(own.from, moment);
-        if reads_input(step) {
-            at(step.input, moment);
-        }
+        own.reads.into_iter().for_each(|tensor| at(tensor, moment));
         for target in [own.input, own.residual].into_iter().flatten() {
             at(target.out, moment);
             target.add.into_iter().chain(target.mask).for_each(|tensor| at(tensor, moment));
         }
     }
+    for own in again {
+        let step = &steps[own.step];
+        let read = [Some(step.input), step.residual, Some(own.out)];
+        read.into_iter().flatten().for_each(|tensor| at(tensor, steps.len() + own.before));
+    }
     lives
 }
 
-/// Buffers for tensors: those that never live at the same time may share one.
+/// Buffers for tensors: those that never live at the same time may share one. The largest come
+/// first (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference",
+/// greedy by size for shared objects), so that no buffer has to grow for a later one.
 fn assign(lives: &[[usize; 2]], sizes: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<TensorId> = (0..lives.len()).collect();
-    order.sort_by_key(|&tensor| (lives[tensor][0], std::cmp::Reverse(sizes[tensor])));
-    let mut slots: Vec<(usize, usize)> = Vec::new();
+    order.sort_by_key(|&tensor| (std::cmp::Reverse(sizes[tensor]), lives[tensor][0]));
+    let mut slots: Vec<(usize, Vec<[usize; 2]>)> = Vec::new();
     let mut slot = vec![0; lives.len()];
     for tensor in order {
-        let ([from, to], size) = (lives[tensor], sizes[tensor]);
-        let free = slots.iter().enumerate().filter(|(_, (_, until))| *until < from);
-        // The one that fits best: it grows least, and wastes least.
-        let best = free
-            .min_by_key(|(_, (own, _))| (size.saturating_sub(*own), own.saturating_sub(size)))
-            .map(|(index, _)| index);
-        let index = best.unwrap_or_else(|| {
-            slots.push((0, 0));
+        let [from, to] = lives[tensor];
+        let free =
+            |own: &Vec<[usize; 2]>| own.iter().all(|[begin, end]| to < *begin || *end < from);
+        // The smallest that is free: all of them are large enough.
+        let index = slots.iter().rposition(|(_, own)| free(own)).unwrap_or_else(|| {
+            slots.push((sizes[tensor], Vec::new()));
             slots.len() - 1
         });
-        slots[index] = (slots[index].0.max(size), to);
+        slots[index].1.push(lives[tensor]);
         slot[tensor] = index;
     }
     (slot, slots.into_iter().map(|(size, _)| size).collect())
