@@ -12,7 +12,8 @@ use taper_metrics::Metrics;
 use taper_optim::{Span, Warmup};
 use taper_plan::Output;
 use taper_train::{
-    CheckedTraining, Learner, RowBatches, Rows, TrainedPart, Trainer, batch_ranges, measure_head,
+    Blend, CheckedTraining, Learner, RowBatches, Rows, TrainedPart, Trainer, Tried, batch_ranges,
+    measure_head,
 };
 
 use crate::{
@@ -58,17 +59,6 @@ pub struct FineTuned {
     pub probe_val_loss: f64,
     /// Accuracy on the test pictures before the phase. `null` if there are none.
     pub probe_test_accuracy: Option<f64>,
-}
-
-/// Weights between those before and after fine-tuning, on the validation pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
-    /// 0 is before, 1 after.
-    pub alpha: f64,
-    /// The share that was right.
-    pub val_accuracy: f64,
-    /// The mean loss.
-    pub val_loss: f64,
 }
 
 /// The weights that the phase ends with, and what they were measured with.
@@ -265,12 +255,15 @@ impl Run<'_> {
         let after = learner.weights()?;
         // Until the phase is over, the model is that of the head's training.
         let trained_well = ended.best_epoch.is_some() && !interrupted;
-        let mut chosen = Chosen::all(&before, after, trained_well, &head.validation);
+        let mut chosen = match trained_well {
+            true => Blend::new(&before, after, &head.validation),
+            false => Blend::none(&before, &head.validation),
+        };
         if trained_well && own.soup.is_some() {
-            chosen.soup(ended.kept, |weights| Ok(learner.measure_with(weights, &val)?))?;
+            chosen.soup(ended.kept, |weights| learner.measure_with(weights, &val))?;
         }
         if own.interpolate && trained_well {
-            chosen.interpolate(&before, |weights| {
+            chosen.interpolate(|weights| {
                 if self.session.interrupted() {
                     return Err(Error::InterruptedRun { run: self.folder.path().into() });
                 }
@@ -278,15 +271,15 @@ impl Run<'_> {
             })?;
         }
         drop((learner, val));
-        let (layers, head_weights) = parts(&chosen.weights);
+        let (layers, head_weights) = parts(chosen.weights());
         let (validation, test) = match interrupted {
             true => (head.validation.clone(), head.test.clone()),
             false => measure(prepared, graph, &layers, &head_weights, self.session)?,
         };
-        if chosen.alpha < 1.0 && !interrupted {
+        if chosen.alpha() < 1.0 && !interrupted {
             progress.say(&format!(
                 "validation keeps {:.1} of the way from the head's training to the end of fine-tuning",
-                chosen.alpha
+                chosen.alpha()
             ));
         }
         let accuracy = |metrics: &Metrics| metrics.accuracy().unwrap_or(f64::NAN);
@@ -304,9 +297,9 @@ impl Run<'_> {
             stopped: Outcome::of(ended.stopped.as_ref()),
             learning_rate: ended.learning_rate,
             seconds: start.elapsed().as_secs_f64(),
-            alpha: chosen.alpha,
-            tried: chosen.tried,
-            soup: chosen.soup,
+            alpha: chosen.alpha(),
+            tried: chosen.tried().to_vec(),
+            soup: chosen.epochs().to_vec(),
             probe_val_accuracy: accuracy(&head.validation),
             probe_val_loss: head.validation.loss().unwrap_or(f64::NAN),
             probe_test_accuracy: head.test.as_ref().map(accuracy),
@@ -335,113 +328,6 @@ fn phase<'a>(recipe: &'a Recipe, own: &FineTune, folder: PathBuf, first: &str) -
         may_fail: true,
         part: format!("layers from {first} on"),
     }
-}
-
-/// The weights that are kept.
-struct Chosen {
-    weights: Weights,
-    alpha: f64,
-    tried: Vec<Tried>,
-    soup: Vec<u64>,
-}
-
-impl Chosen {
-    /// Those after the phase, or those before it if no epoch ended well.
-    fn all(before: &Weights, after: Weights, trained: bool, probe: &Metrics) -> Self {
-        let tried = vec![Tried {
-            alpha: 0.0,
-            val_accuracy: probe.accuracy().unwrap_or(f64::NAN),
-            val_loss: probe.loss().unwrap_or(f64::NAN),
-        }];
-        match trained {
-            true => Self { weights: after, alpha: 1.0, tried, soup: Vec::new() },
-            false => Self { weights: before.clone(), alpha: 0.0, tried, soup: Vec::new() },
-        }
-    }
-
-    /// A greedy soup (Wortsman et al. 2022, "Model soups"): from the best epoch on, each further
-    /// one is averaged in if the validation accuracy does not fall, of equals if the loss does not
-    /// grow.
-    fn soup(
-        &mut self,
-        kept: Vec<(u64, Weights)>,
-        mut measure: impl FnMut(&Weights) -> Result<Metrics>,
-    ) -> Result<()> {
-        let figures = |metrics: &Metrics| {
-            (metrics.accuracy().unwrap_or(f64::NAN), metrics.loss().unwrap_or(f64::NAN))
-        };
-        let better = |(a, l): (f64, f64), (b, m): (f64, f64)| a > b || a == b && l <= m;
-        let mut all = Vec::new();
-        for (epoch, weights) in kept {
-            let found = figures(&measure(&weights)?);
-            all.push((epoch, weights, found));
-        }
-        // By loss, as the epochs were chosen; the best is what the phase ended with.
-        all.sort_by(|a, b| a.2.1.total_cmp(&b.2.1));
-        let mut best: Option<(f64, f64)> = None;
-        for (epoch, weights, found) in all {
-            let Some(figure) = best else {
-                (self.weights, best) = (weights, Some(found));
-                self.soup.push(epoch);
-                continue;
-            };
-            let share = 1.0 / (self.soup.len() + 1) as f32;
-            let mixed = between(&self.weights, &weights, share);
-            let found = figures(&measure(&mixed)?);
-            if better(found, figure) {
-                (self.weights, best) = (mixed, Some(found));
-                self.soup.push(epoch);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tries tenths of the way from `before`. The highest accuracy on the validation pictures
-    /// counts; of equals, the lowest loss.
-    fn interpolate(
-        &mut self,
-        before: &Weights,
-        mut measure: impl FnMut(&Weights) -> Result<Metrics>,
-    ) -> Result<()> {
-        for tenth in 1..=10 {
-            let alpha = f64::from(tenth) / 10.0;
-            let metrics = measure(&between(before, &self.weights, alpha as f32))?;
-            self.tried.push(Tried {
-                alpha,
-                val_accuracy: metrics.accuracy().unwrap_or(f64::NAN),
-                val_loss: metrics.loss().unwrap_or(f64::NAN),
-            });
-        }
-        let mut best = self.tried[0];
-        for tried in &self.tried {
-            let ahead = tried.val_accuracy.total_cmp(&best.val_accuracy);
-            if ahead.then(best.val_loss.total_cmp(&tried.val_loss)).is_gt() {
-                best = *tried;
-            }
-        }
-        self.alpha = best.alpha;
-        self.weights = between(before, &self.weights, best.alpha as f32);
-        Ok(())
-    }
-}
-
-/// (1 − α) · before + α · after.
-fn between(before: &Weights, after: &Weights, alpha: f32) -> Weights {
-    let mut mixed = Weights::new();
-    for name in after.names() {
-        let (Some(shape), Some(b), Some(a)) =
-            (after.shape(name), before.values(name), after.values(name))
-        else {
-            continue;
-        };
-        let value = |(b, a): (&f32, &f32)| match alpha {
-            0.0 => *b,
-            1.0 => *a,
-            alpha => (1.0 - alpha) * b + alpha * a,
-        };
-        mixed.insert(name.to_owned(), shape.to_vec(), b.iter().zip(a.iter()).map(value).collect());
-    }
-    mixed
 }
 
 /// The backbone's tensors and the head's, under their own names.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batches;
+mod blend;
 mod checkpoint;
 mod error;
 mod find_rate;
@@ -15,6 +16,7 @@ mod table;
 mod trainer;
 
 pub use batches::{Batches, batch_ranges};
+pub use blend::{Blend, Tried};
 pub use checkpoint::CheckpointFolder;
 pub use error::{Error, Result};
 pub use head_learner::{HeadLearner, evaluate_rows, measure_head, part_key, train_head};
