@@ -246,6 +246,16 @@ fn copies_within_a_class_are_shown() {
         let answer = inspect(folder.path(), &[]);
         assert_eq!(count(&answer, "duplicates"), 0, "{answer:#}");
     }
+    // From one JPEG to another.
+    let folder = scenes();
+    let here = folder.path();
+    let original = image::open(here.join("data/b/04.png")).unwrap().into_rgb8();
+    fs::remove_file(here.join("data/b/04.png")).unwrap();
+    for (name, quality) in [("04.jpg", 95), ("copy.jpg", 80)] {
+        fs::write(here.join("data/b").join(name), jpeg(&original, quality)).unwrap();
+    }
+    let answer = inspect(here, &["--fix", "clean"]);
+    assert_eq!((count(&answer, "duplicates"), &answer["kept"]), (1, &24.into()), "{answer:#}");
 }
 
 /// Twelve unlike scenes in each of two classes.

@@ -120,10 +120,8 @@ const STRANGER_LIKENESS: f32 = 0.9;
 /// the low frequencies, and root mean square of the difference in grey levels.
 const TWIN_LIKENESS: f32 = 0.995;
 const TWIN_DIFFERENCE: f32 = 6.0;
-/// How many of a picture's twins are examined, and how much noise they must have in common to be
-/// copies in the same format and size.
+/// How many of a picture's twins are examined.
 const TWINS: usize = 2;
-const OWN_GRAIN: f32 = 0.3;
 /// Thumbnails with less structure than this (grey levels) are only compared by content.
 const PLAIN: f32 = 3.0;
 
@@ -203,12 +201,13 @@ fn is_own(dataset: &Dataset, pictures: &[Scanned], (a, b): (usize, usize)) -> bo
     (a.split, a.label) == (b.split, b.label)
 }
 
-/// Whether a pair is a copy for certain, in another format or size, or with much the same noise.
+/// Whether a pair is a copy for certain, in another format, size or quality.
 fn is_rewritten(pictures: &[Scanned], found: &Found) -> bool {
-    let [a, b] = [found.pair.0, found.pair.1]
-        .map(|k| (pictures[k].format, pictures[k].width, pictures[k].height));
-    let noise = found.evidence.and_then(|evidence| evidence.grain);
-    found.certain() && (a != b || noise.is_some_and(|grain| grain >= OWN_GRAIN))
+    let [a, b] = [found.pair.0, found.pair.1].map(|k| {
+        let Scanned { format, width, height, quantisation, .. } = &pictures[k];
+        (format, width, height, quantisation)
+    });
+    found.certain() && a != b
 }
 
 /// Pairs with the same content.
