@@ -185,6 +185,13 @@ fn what_is_called_by_a_split_and_something_else_is_a_question() {
         let answer = train(folders(&paths).path(), &["--layout", "classes"]).expect(0).json();
         assert_eq!(classes(&answer).len(), 2);
     }
+    // Splits are called alike, or one of them by nothing else.
+    for splits in [["seg_train", "seg_test"], ["train", "val_hard"]] {
+        let paths = splits.map(|split| ["a", "b"].map(|class| format!("{split}/{class}")));
+        let paths: Vec<&str> =
+            paths.iter().flatten().map(String::as_str).chain(["notes"]).collect();
+        remarked(train(folders(&paths).path(), &[]), &["'notes' beside the split folders"]);
+    }
     let root = folders(&["train/train/a", "train/train/b", "train/extra", "test/a", "test/b"]);
     train(root.path(), &[]).complains(2, &["'train' contains 'train'", "'extra'", "up into"]);
 }

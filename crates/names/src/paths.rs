@@ -73,7 +73,8 @@ fn judge(pictures: &[(&str, &str)], names: &[Option<&str>], what: &str) -> Said 
     }
     let kinds: BTreeSet<Split> = labels.keys().filter_map(|name| split_named(name)).collect();
     let different: BTreeSet<&String> = labels.values().flatten().collect();
-    let are_classes = labels.values().all(|own| own.len() == 1) && different.len() == labels.len();
+    let single = labels.values().all(|own| own.len() == 1);
+    let are_classes = single && (kinds.len() < 2 || different.len() == labels.len());
     let without = names.iter().position(Option::is_none);
     if are_classes || (kinds.len() < 2 && without.is_none()) {
         return Said::Nothing;
@@ -125,6 +126,7 @@ mod tests {
             [("train/1.png", "a"), ("train/2.png", "b"), ("train/3.png", "a")],
             [("a/1.png", "a"), ("b/2.png", "b"), ("c/contest.png", "a")],
             [("test_1.png", "a"), ("2.png", "b"), ("test_3.png", "b")],
+            [("test tube/1.png", "a"), ("test paper/2.png", "a"), ("pen/3.png", "b")],
         ] {
             assert_eq!(said(&pictures), Said::Nothing, "{pictures:?}");
         }

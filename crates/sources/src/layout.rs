@@ -153,7 +153,7 @@ impl Arranger<'_> {
         if others.is_empty() {
             return self.splits(&splits).map(Layout::Splits);
         }
-        if let Some(name) = of_another_thing(&nested) {
+        if let Some(name) = of_another_thing(&nested, &splits) {
             return Err(self.ambiguous(format!(
                 "cannot tell what the folders are: there is the name of a split in '{name}', but beside it lie {}: set `layout` to classes, or to splits",
                 list(others.keys())
@@ -580,21 +580,22 @@ impl Arranger<'_> {
     }
 }
 
-/// A folder whose name is that of a split and of something else that no other split is called by:
-/// `training_shoe`, but not `seg_train` beside `seg_test`, `train` or `Training Images`.
-fn of_another_thing<'a>(splits: &BTreeMap<&'a str, &Node<'_>>) -> Option<&'a str> {
-    let own: Vec<(&str, String)> = splits
-        .keys()
-        .filter_map(|name| {
-            let (_, rest) = without_split(name)?;
-            let mut words = rest.split(' ').filter(|word| !word.is_empty() && !is_neutral(word));
-            let says = words.any(|word| word.chars().count() > 1 && word != "set");
-            says.then_some((*name, rest))
-        })
-        .collect();
-    let shared =
-        own.len() == splits.len() && own.len() > 1 && own.iter().all(|(_, rest)| *rest == own[0].1);
-    own.first().map(|(name, _)| *name).filter(|_| !shared)
+/// A folder of folders whose name is that of a split and of something else, and no other split is
+/// called by that or by nothing else: `training_shoe`, but not `seg_train` beside `seg_test`,
+/// `val_hard` beside `train`, or `Training Images`.
+fn of_another_thing<'a>(
+    nested: &BTreeMap<&'a str, &Node<'_>>,
+    splits: &BTreeMap<&str, &Node<'_>>,
+) -> Option<&'a str> {
+    let rest = |name: &str| without_split(name).map(|(_, rest)| rest).unwrap_or_default();
+    let says = |rest: &str| {
+        rest.split(' ').any(|word| word.chars().count() > 1 && word != "set" && !is_neutral(word))
+    };
+    nested.keys().copied().find(|name| {
+        let own = rest(name);
+        let same = |other: &&str| other != name && (rest(other) == own || !says(&rest(other)));
+        says(&own) && !splits.keys().any(same)
+    })
 }
 
 /// What a path says.
