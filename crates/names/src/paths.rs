@@ -110,7 +110,7 @@ mod tests {
         ] {
             let pictures = [(a, "cat"), (a, "dog"), (b, "cat")];
             assert!(
-                matches!(said(&pictures), Said::Splits(splits, _) if splits == [Train, Train, Test]),
+                matches!(said(&pictures), Said::Splits(s, _) if s == [Train, Train, Test]),
                 "{a}: {:?}",
                 said(&pictures)
             );

@@ -55,7 +55,7 @@ pub fn split_named(name: &str) -> Option<Split> {
     found
 }
 
-/// What is left of a name without the words for splits in it, if it names one: `cat` of `train_cat`.
+/// What is left of a name without the words for splits, if it names one: `cat` of `train_cat`.
 pub fn without_split(name: &str) -> Option<(Split, String)> {
     let split = split_named(name)?;
     let mut words = words_of(name);

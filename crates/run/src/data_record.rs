@@ -102,6 +102,7 @@ impl DataRecord {
         }
         Some(parts.join("; "))
     }
+
     /// Which pictures have other contents, in a few words; those that have none are known to be
     /// broken. They are read for this.
     pub(crate) fn other_contents(&self, dataset: &Dataset) -> Option<String> {

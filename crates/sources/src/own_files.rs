@@ -81,8 +81,8 @@ pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Optio
     (recipe && product).then_some(Output::Taper)
 }
 
-/// Whether a file among the data has a name that only Taper gives: what it wrote there is not part of
-/// them.
+/// Whether a file among the data has a name that only Taper gives: what it wrote there is not part
+/// of them.
 pub(crate) fn is_own_report(name: &str) -> bool {
     const NAMES: [&str; 3] = ["evaluation.json", "health.json", "lr_find.json"];
     NAMES.contains(&name.rsplit('/').next().unwrap_or(name))
