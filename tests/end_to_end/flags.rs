@@ -266,6 +266,7 @@ fn settings_that_could_never_act_are_refused() {
         &QUICK,
         &[
             (&["--ema", "0"], &["--ema is 0"]),
+            (&["--reduce-lr", "0"], &["--reduce-lr is 0", "1 or more"]),
             (&["--reduce-lr", "2", "--patience", "1"], &["--reduce-lr", "--patience"]),
             (&["--accumulate", "2", "--batch-size", "64"], &["--accumulate is 2", "one batch"]),
             (&["--data", "synthetic", "--max-pixels", "9"], &["--max-pixels is 9"]),

@@ -216,6 +216,48 @@ fn copies_with_two_labels_are_certain_and_left_out() {
     }
 }
 
+/// The same within a class: shown, and one of the two is kept. Shots of one part are none.
+#[test]
+fn copies_within_a_class_are_shown() {
+    type Change = fn(&RgbImage) -> (RgbImage, u8);
+    let changes: [Change; 4] = [
+        |p| (p.clone(), 75),
+        |p| (p.clone(), 95),
+        |p| (imageops::thumbnail(p, p.width() / 2, p.height() / 2), 90),
+        |p| {
+            let (w, h) = (p.width() * 6 / 5, p.height() * 6 / 5);
+            (imageops::resize(p, w, h, imageops::FilterType::CatmullRom), 85)
+        },
+    ];
+    for change in changes {
+        let folder = scenes();
+        let here = folder.path();
+        let original = image::open(here.join("data/a/03.png")).unwrap().into_rgb8();
+        let (copy, quality) = change(&original);
+        fs::write(here.join("data/a/again.jpg"), jpeg(&copy, quality)).unwrap();
+        let answer = inspect(here, &["--fix", "clean"]);
+        assert_eq!(count(&answer, "duplicates"), 1, "{quality}: {answer:#}");
+        assert_eq!(answer["duplicates"][0]["likeness"], "reencoded", "{answer:#}");
+        assert_eq!(answer["kept"], 24, "{answer:#}");
+        assert!(answer["advice"].to_string().contains("within a split"), "{answer:#}");
+    }
+    for camera in [Camera { shift: 0, noise: 3.0 }, Camera { shift: 3, noise: 0.0 }] {
+        let folder = camera.pictures();
+        let answer = inspect(folder.path(), &[]);
+        assert_eq!(count(&answer, "duplicates"), 0, "{answer:#}");
+    }
+    // From one JPEG to another.
+    let folder = scenes();
+    let here = folder.path();
+    let original = image::open(here.join("data/b/04.png")).unwrap().into_rgb8();
+    fs::remove_file(here.join("data/b/04.png")).unwrap();
+    for (name, quality) in [("04.jpg", 95), ("copy.jpg", 80)] {
+        fs::write(here.join("data/b").join(name), jpeg(&original, quality)).unwrap();
+    }
+    let answer = inspect(here, &["--fix", "clean"]);
+    assert_eq!((count(&answer, "duplicates"), &answer["kept"]), (1, &24.into()), "{answer:#}");
+}
+
 /// Twelve unlike scenes in each of two classes.
 fn scenes() -> TempDir {
     let folder = tempfile::tempdir().unwrap();

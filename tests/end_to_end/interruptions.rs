@@ -190,6 +190,50 @@ fn data_that_have_moved_are_recognised() {
         .complains(2, &["10 picture(s) missing"]);
 }
 
+/// Names and sizes may be the same, and what is in the files another picture.
+#[test]
+fn data_with_other_contents_are_not_those_of_the_run() {
+    let folder = pictures();
+    let here = folder.path();
+    let of = |path: &str| here.join("moved").join(path);
+    run(here, &[&QUICK[..], &["--epochs", "2", "--out", "run", "-q"]].concat()).expect(0);
+    fs::rename(here.join("data"), here.join("moved")).unwrap();
+    let again = |more: &[&str]| {
+        run(here, &[&["train", "--resume", "run", "--data", "moved", "-q"], more].concat())
+    };
+    again(&[]).expect(0);
+    let swap = || {
+        let (a, b) = (of("train/red/01.jpg"), of("train/red/02.jpg"));
+        let padded = |path: &Path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes.resize(40_000, 0);
+            bytes
+        };
+        [(a.clone(), padded(&b)), (b, padded(&a))]
+    };
+    for (path, bytes) in swap() {
+        fs::write(path, bytes).unwrap();
+    }
+    again(&[]).complains(2, &["--data", "of another size (train/red/01.jpg, train/red/02.jpg)"]);
+    let new = ["--data", "moved", "--size", "64", "--head", "linear", "--out", "run2", "-q"];
+    run(here, &[&["train", "--epochs", "2"], &new[..]].concat()).expect(0);
+    // Now they are of one size, and only change places.
+    for (path, bytes) in swap() {
+        fs::write(path, bytes).unwrap();
+    }
+    for more in [&[][..], &["--epochs", "4"], &["--data", "moved"]] {
+        let arguments = [&["train", "--resume", "run2", "-q"], more].concat();
+        let ran = run(here, &arguments);
+        if more.is_empty() {
+            // A complete run has nothing to read.
+            ran.expect(0);
+            continue;
+        }
+        let other = "2 picture(s) with other contents (train/red/01.jpg, train/red/02.jpg)";
+        ran.complains(2, &["--data", other]);
+    }
+}
+
 #[test]
 fn a_complete_run_can_be_prolonged() {
     let folder = pictures();

@@ -14,7 +14,7 @@ use crate::support::{Ran, picture, run};
 const COLOURS: [&str; 2] = ["blue", "red"];
 
 /// Writes pictures of a colour, whatever the folder's name says.
-fn write(folder: &Path, colour: &str, first: u32, count: u32) {
+pub(crate) fn write(folder: &Path, colour: &str, first: u32, count: u32) {
     fs::create_dir_all(folder).unwrap();
     for n in first..first + count {
         picture(colour, n).save(folder.join(format!("{n:02}.jpg"))).unwrap();
@@ -33,7 +33,7 @@ fn splits(folders: &[&str], classes: [&str; 2]) -> TempDir {
     root
 }
 
-fn train(root: &Path, more: &[&str]) -> Ran {
+pub(crate) fn train(root: &Path, more: &[&str]) -> Ran {
     let mut arguments = vec![
         "train", "--data", "data", "--size", "64", "--epochs", "1", "--head", "linear", "--json",
         "--quiet", "--cache", "off",
@@ -42,12 +42,12 @@ fn train(root: &Path, more: &[&str]) -> Ran {
     run(root, &arguments)
 }
 
-fn classes(answer: &Value) -> Vec<&str> {
+pub(crate) fn classes(answer: &Value) -> Vec<&str> {
     let all = answer["validation"]["per_class"].as_array().unwrap();
     all.iter().map(|class| class["label"].as_str().unwrap()).collect()
 }
 
-fn remarks(answer: &Value) -> String {
+pub(crate) fn remarks(answer: &Value) -> String {
     let all = answer["remarks"].as_array().unwrap();
     let texts = all.iter().map(|remark| remark["reason"].as_str().unwrap());
     texts.collect::<Vec<_>>().join("\n")

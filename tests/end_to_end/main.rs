@@ -20,5 +20,6 @@ mod options;
 mod predict;
 mod resume;
 mod support;
+mod unclear;
 mod whole_line;
 mod zoo;

@@ -112,10 +112,13 @@ fn augment(args: &AugmentArgs, given: &Given, session: &Session) -> anyhow::Resu
         answer_json(&augmented)?;
     } else {
         answer_line(&format!("{} pictures to train on", augmented.cardinality()))?;
-        answer_line(&format!(
-            "{} fixed views of each with {}: the same in every epoch, so that features are computed once",
-            augmented.views, augmented.augment
-        ))?;
+        answer_line(&match augmented.views {
+            1 => "1 view of each, the unchanged picture: nothing is augmented with fewer than 2 --views".into(),
+            views => format!(
+                "{views} fixed views of each with {}: the same in every epoch, so that features are computed once",
+                augmented.augment
+            ),
+        })?;
         answer_line(&format!("sheet {}", augmented.sheet))?;
     }
     Ok(status(&augmented.unreadable))

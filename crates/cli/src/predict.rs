@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Value, json};
@@ -32,6 +32,13 @@ pub(crate) fn predict(
     flags::of_prediction(given)?;
     if let Some(out) = &args.out {
         PredictionTable::check(out, args.overwrite)?;
+    }
+    if let Some((name, own)) = args.model.as_ref().zip(args.paths.iter().find(|p| is_model(p))) {
+        let remedy = format!(
+            "'{}' is a model too, and one of them classifies the pictures: leave out the other",
+            own.display()
+        );
+        return Err(Error::from(OutOfRange::new("model", format!("'{name}'"), remedy)).into());
     }
     let Some((artefact, pictures)) = split(args) else {
         let remedy =
@@ -102,6 +109,11 @@ impl From<Error> for Told {
     fn from(error: Error) -> Self {
         Self(error.into())
     }
+}
+
+/// Whether a path is that of a trained model rather than of pictures, by its ending.
+fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors"))
 }
 
 /// The model's file, unless a pretrained network is asked for, and the pictures.

@@ -1,6 +1,6 @@
 //! From findings to advice.
 
-use crate::{Health, Likeness, Strength};
+use crate::{Health, Strength};
 
 /// From this ratio on, classes count as imbalanced.
 const IMBALANCED: f64 = 1.5;
@@ -45,12 +45,7 @@ fn leaks(health: &Health, advice: &mut Vec<String>) {
             first.a,
         ));
     }
-    let same = health
-        .duplicates
-        .iter()
-        .filter(|d| !d.across_splits && d.same_label)
-        .filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels))
-        .count();
+    let same = health.duplicates.iter().filter(|d| !d.across_splits && d.same_label).count();
     if same > 0 {
         let first = health.duplicates.iter().find(|d| !d.across_splits && d.same_label);
         let unsplit = health.classes.contains_key("all");

@@ -120,6 +120,8 @@ const STRANGER_LIKENESS: f32 = 0.9;
 /// the low frequencies, and root mean square of the difference in grey levels.
 const TWIN_LIKENESS: f32 = 0.995;
 const TWIN_DIFFERENCE: f32 = 6.0;
+/// How many of a picture's twins are examined.
+const TWINS: usize = 2;
 /// Thumbnails with less structure than this (grey levels) are only compared by content.
 const PLAIN: f32 = 3.0;
 
@@ -136,11 +138,12 @@ pub(crate) fn find(
     pairs.extend(same_pixels(dataset, pictures, stop)?);
     let (candidates, twins) = candidates(dataset, pictures, stop)?;
     let mut group = UnionFind::new(pictures.len());
-    for (a, b) in twins {
-        group.join(a, b);
+    for (a, b) in &twins {
+        group.join(*a, *b);
     }
+    let own = closest(pictures, &twins);
     let mut all: Vec<(usize, usize)> =
-        candidates.into_iter().chain(neighbours.iter().copied()).collect();
+        candidates.into_iter().chain(neighbours.iter().copied()).chain(own).collect();
     all.iter_mut().for_each(|pair| *pair = (pair.0.min(pair.1), pair.0.max(pair.1)));
     all.sort_unstable();
     all.dedup();
@@ -151,10 +154,17 @@ pub(crate) fn find(
             && !same.contains(&indices)
             && !pairs.iter().any(|d| d.likeness == Likeness::Pixels && d.pair == indices)
     });
-    let found = verify(dataset, pictures, &all, stop)?;
+    let mut found = verify(dataset, pictures, &all, stop)?;
+    // Within a split and class, what is nearly the same is no suspicion, and hardly a copy if it
+    // was written in the same way: the frames of a clip are.
+    found.retain(|f| !is_own(dataset, pictures, f.pair) || is_rewritten(pictures, f));
     let group: Vec<usize> = (0..pictures.len()).map(|i| group.root(i)).collect();
     let (certain, near): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|f| f.certain());
-    let certain = unrivalled(dataset, pictures, &pairs, certain);
+    // A copy in the same class does not explain one in another.
+    let (own, certain): (Vec<Found>, Vec<Found>) =
+        certain.into_iter().partition(|f| is_own(dataset, pictures, f.pair));
+    let mut certain = unrivalled(dataset, pictures, &pairs, certain);
+    certain.extend(unrivalled(dataset, pictures, &[], own));
     pairs.extend(certain.into_iter().map(|f| like(dataset, pictures, f, f.likeness)));
     let near = strongest(dataset, pictures, &group, &pairs, near);
     pairs.sort_by(|a, b| {
@@ -167,6 +177,37 @@ pub(crate) fn find(
     });
     let variety = variety(dataset, pictures, &group);
     Ok(Duplicates { pairs, near, variety })
+}
+
+/// Of each picture's twins, which are of its own split and class, those that come closest.
+fn closest(pictures: &[Scanned], twins: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let mut of_each: BTreeMap<usize, Vec<(f32, usize)>> = BTreeMap::new();
+    for (a, b) in twins {
+        let difference = difference(&pictures[*a], &pictures[*b]);
+        of_each.entry(*a).or_default().push((difference, *b));
+        of_each.entry(*b).or_default().push((difference, *a));
+    }
+    let mut pairs = Vec::new();
+    for (a, mut others) in of_each {
+        others.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+        pairs.extend(others.into_iter().take(TWINS).map(|(_, b)| (a, b)));
+    }
+    pairs
+}
+
+/// Whether two pictures are of one split and class.
+fn is_own(dataset: &Dataset, pictures: &[Scanned], (a, b): (usize, usize)) -> bool {
+    let [a, b] = [a, b].map(|k| &dataset.samples()[pictures[k].index]);
+    (a.split, a.label) == (b.split, b.label)
+}
+
+/// Whether a pair is a copy for certain, in another format, size or quality.
+fn is_rewritten(pictures: &[Scanned], found: &Found) -> bool {
+    let [a, b] = [found.pair.0, found.pair.1].map(|k| {
+        let Scanned { format, width, height, quantisation, .. } = &pictures[k];
+        (format, width, height, quantisation)
+    });
+    found.certain() && a != b
 }
 
 /// Pairs with the same content.

@@ -9,7 +9,7 @@ use std::{
 use taper_core::Split;
 use taper_data::Dataset;
 
-use crate::{Error, Health, Likeness, Result, file::write_whole};
+use crate::{Error, Health, Result, file::write_whole};
 
 /// What a cleaned manifest leaves out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum NearCopies {
 ///
 /// Left out are: pictures that cannot be used; of a picture in two splits, the copies in earlier
 /// ones (train before val before test), so that the test split stays unchanged; all copies of a
-/// picture with two labels; all but the first of copies with the same pixels within a split.
+/// picture with two labels; all but the first of copies within a split.
 /// Probable label errors are kept, and so are near copies unless `near` says otherwise: whether
 /// they are what they seem is for a person to decide. Paths are relative to the folder where that
 /// is possible, else absolute.
@@ -136,11 +136,8 @@ fn reasons(health: &Health, dataset: &Dataset, near: NearCopies) -> BTreeMap<usi
             }
         }
     }
-    let same_pixels = health
-        .duplicates
-        .iter()
-        .filter(|d| matches!(d.likeness, Likeness::Exact | Likeness::Pixels));
-    for group in groups(same_pixels.map(|d| d.pair)) {
+    let within = health.duplicates.iter().filter(|d| !d.across_splits && d.same_label);
+    for group in groups(within.map(|d| d.pair)) {
         let mut kept: HashSet<Option<Split>> = HashSet::new();
         for index in group {
             if !reasons.contains_key(&index) && !kept.insert(sample(index).split) {

@@ -75,26 +75,49 @@ pub(crate) fn colour_mode(bytes: &[u8]) -> ColourMode {
 }
 
 fn jpeg_components(bytes: &[u8]) -> Option<u8> {
-    let mut at = 2;
-    loop {
-        while *bytes.get(at)? != 0xff {
-            at += 1;
-        }
-        let marker = *bytes.get(at + 1)?;
-        match marker {
-            0xff => at += 1,
-            0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
-            0xd9 | 0xda => return None,
-            // Every start-of-frame marker, without the three other markers in the same range.
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                return bytes.get(at + 9).copied();
-            }
-            _ => {
-                let length = bytes.get(at + 2..at + 4)?;
-                at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-            }
-        }
+    // Every start-of-frame marker, without the three other markers in the same range.
+    let is_frame =
+        |marker: u8| (0xc0..=0xcf).contains(&marker) && ![0xc4, 0xc8, 0xcc].contains(&marker);
+    let (_, frame) = segments(bytes).find(|(marker, _)| is_frame(*marker))?;
+    frame.get(5).copied()
+}
+
+/// The quantisation tables of a JPEG file, which depend on the program and the quality that it was
+/// written with; nothing for other files.
+pub(crate) fn quantisation(bytes: &[u8]) -> Vec<u8> {
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return Vec::new();
     }
+    segments(bytes)
+        .filter(|(marker, _)| *marker == 0xdb)
+        .flat_map(|(_, table)| table)
+        .copied()
+        .collect()
+}
+
+/// The segments of a JPEG file that precede its pixels: marker and content.
+fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        loop {
+            while *bytes.get(at)? != 0xff {
+                at += 1;
+            }
+            let marker = *bytes.get(at + 1)?;
+            match marker {
+                0xff => at += 1,
+                0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
+                0xd9 | 0xda => return None,
+                _ => {
+                    let length = bytes.get(at + 2..at + 4)?;
+                    let end = at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+                    let content = bytes.get(at + 4..end.min(bytes.len())).unwrap_or_default();
+                    at = end;
+                    return Some((marker, content));
+                }
+            }
+        }
+    })
 }
 
 /// Whether a file holds more than one frame: GIF, animated WebP, APNG. Only the first is used.

@@ -12,7 +12,7 @@ use taper_picture::Finding;
 
 use crate::{
     Error, Result,
-    header::{ColourMode, colour_mode, is_animated},
+    header::{ColourMode, colour_mode, is_animated, quantisation},
     look::{Features, Thumbnail, look},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Scanned {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) format: &'static str,
+    /// What JPEG's quality and the program make of its header; see [`quantisation`].
+    pub(crate) quantisation: Vec<u8>,
     pub(crate) mode: ColourMode,
     pub(crate) animated: bool,
     /// Whether EXIF turns or flips it.
@@ -78,9 +80,9 @@ fn picture(
 ) -> std::result::Result<(Box<Scanned>, Option<Finding>), Finding> {
     let content = dataset.fetch(index)?;
     let digest = content_sha256(&content);
-    let (mode, animated) = match &content {
-        Content::Encoded(bytes) => (mode_of(bytes), is_animated(bytes)),
-        _ => (ColourMode::Rgb, false),
+    let (mode, animated, quantisation) = match &content {
+        Content::Encoded(bytes) => (mode_of(bytes), is_animated(bytes), quantisation(bytes)),
+        _ => (ColourMode::Rgb, false, Vec::new()),
     };
     let picture = dataset.decode(index, content)?;
     let (features, thumbnail) = look(&picture.pixels);
@@ -91,6 +93,7 @@ fn picture(
         width: picture.pixels.width(),
         height: picture.pixels.height(),
         format: picture.format.map_or("rendered", |format| format.to_mime_type()),
+        quantisation,
         mode,
         animated,
         rotated: picture.orientation != Orientation::NoTransforms,

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use taper_data::class_key;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{folders::is_addition, sets::listed, splits::words_of};
+use crate::{
+    folders::is_addition,
+    sets::listed,
+    splits::{told_apart_by_splits, without_split, words_of},
+};
 
 /// The names to change so that those that differ only in their Unicode form, in case or in
 /// surrounding blanks are the same: the most frequent spelling, composed (NFC) and without blanks.
@@ -77,7 +81,42 @@ pub fn doubts(names: &[String], count: impl Fn(&str) -> usize) -> Vec<String> {
     }
     remarks.extend(near(names));
     remarks.extend(combined(names));
+    remarks.extend(numbered(names));
+    if let Some((a, b)) = told_apart_by_splits(names.iter().map(String::as_str))
+        // `train` beside `test` may be classes.
+        && without_split(a).is_some_and(|(_, rest)| !rest.is_empty())
+    {
+        remarks.push(format!(
+            "the class names '{a}' and '{b}' differ only in the name of a split, and are classes of their own; if they are one class in two splits, give them one name, and say the splits by folders or by a column"
+        ));
+    }
     remarks
+}
+
+/// A remark about names that differ only in a number, as `cat_1` and `cat_2`: unless it is what
+/// counts, as in `type 1` and `type 2`.
+fn numbered(names: &[String]) -> Option<String> {
+    const COUNTED: [&str; 25] = [
+        "class", "type", "kind", "category", "label", "grade", "stage", "level", "degree",
+        "person", "subject", "player", "id", "digit", "number", "no", "group", "cluster",
+        "species", "variant", "version", "model", "size", "step", "phase",
+    ];
+    let mut found: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for name in names.iter().filter(|name| name.contains(|c: char| c.is_ascii_digit())) {
+        let words = words_of(name);
+        let counts = |word: &String| COUNTED.contains(&&**word) || word.chars().count() < 2;
+        if words.last().is_some_and(|last| !counts(last)) {
+            found.entry(words.join(" ")).or_default().push(name);
+        }
+    }
+    found.retain(|_, names| names.len() > 1);
+    let first = found.values().next()?;
+    let more = found.len() - 1;
+    let more = if more > 0 { format!(", and those of {more} more,") } else { String::new() };
+    Some(format!(
+        "the class names {}{more} differ only in numbers, and are classes of their own; if a number only tells pictures of one class apart, give them one name",
+        listed(first)
+    ))
 }
 
 /// A remark about names that are made of those of other classes: `cat_dog` and `cat and dog` beside

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taper_data::class_key;
 
 pub use crate::tree::Node;
-use crate::{sets::listed, splits::words_of};
+use crate::{inner, sets::listed, splits::words_of};
 
 /// Names of folders of which none is a class.
 const NEUTRAL: [&str; 28] = [
@@ -77,6 +77,51 @@ const DOUBTFUL: [&str; 36] = [
     "preprocessed",
     "processed",
 ];
+/// Names of folders for pictures that nobody has sorted, or that are there for something else than
+/// learning. Some may be classes all the same.
+const UNSORTED: [&str; 41] = [
+    "predict",
+    "predicted",
+    "prediction",
+    "pred",
+    "preds",
+    "query",
+    "queries",
+    "gallery",
+    "inference",
+    "infer",
+    "submission",
+    "submissions",
+    "todo",
+    "tosort",
+    "nolabel",
+    "nolabels",
+    "unclassified",
+    "uncategorized",
+    "uncategorised",
+    "unassigned",
+    "unannotated",
+    "untagged",
+    "undefined",
+    "unprocessed",
+    "unchecked",
+    "pending",
+    "inbox",
+    "misc",
+    "miscellaneous",
+    "various",
+    "rest",
+    "all",
+    "everything",
+    "folder",
+    "untitled",
+    "deleted",
+    "removed",
+    "unknown",
+    "other",
+    "others",
+    "raw",
+];
 /// Names of folders with pictures that have no label, or are none to learn from.
 const UNLABELLED: [&str; 7] =
     ["unlabeled", "unlabelled", "unsupervised", "unsup", "_unsure", "thumbnails", "thumbnail"];
@@ -140,7 +185,8 @@ pub fn is_addition(word: &str) -> bool {
 /// Whether every word of a name is one that is rarely a class.
 fn is_doubtful(name: &str) -> bool {
     let words = words_of(name);
-    let known = |word: &str| NEUTRAL.contains(&word) || DOUBTFUL.contains(&word);
+    let lists: [&[&str]; 3] = [&NEUTRAL, &DOUBTFUL, &UNSORTED];
+    let known = |word: &str| lists.iter().any(|list| list.contains(&word));
     !words.is_empty() && (words.iter().all(|word| known(word)) || known(&words.concat()))
 }
 
@@ -197,11 +243,10 @@ pub fn judge(
             listed(&single)
         ));
     }
-    let nested: Vec<(&str, Vec<&str>)> = folders
-        .iter()
-        .map(|(name, node)| (*name, within_class(node)))
-        .filter(|(_, inner)| !inner.is_empty())
-        .collect();
+    let nested = inner::nested(folders);
+    if let Some(problem) = inner::of_parts(folders, &nested, within, settle) {
+        return Err(Wrong::Ambiguous(problem));
+    }
     let all_doubtful = folders.len() >= 2 && folders.keys().all(|name| is_doubtful(name));
     if let [(name, inner)] = nested.as_slice()
         && inner.len() >= 2
@@ -209,22 +254,8 @@ pub fn judge(
     {
         return Err(Wrong::OneDeeper((*name).to_owned()));
     }
-    remarks.extend(merged(folders, &nested, within));
-    let doubtful: Vec<String> = folders
-        .keys()
-        .filter(|name| is_doubtful(name) || is_unlabelled(name))
-        .map(|name| format!("{within}{name}"))
-        .collect();
-    if !doubtful.is_empty() {
-        let (are, rename) = match doubtful.len() {
-            1 => ("is used as a class", "rename it or move it away if it isn't one"),
-            _ => ("are used as classes", "rename or move away those that aren't any"),
-        };
-        remarks.push(format!(
-            "{} {are}, although the name is rarely that of a class; {rename}",
-            listed(&doubtful)
-        ));
-    }
+    remarks.extend(inner::merged(folders, &nested, within));
+    remarks.extend(doubtful(folders, within));
     let mut misplaced = Vec::new();
     for (name, node) in folders {
         misplaced_in(node, &format!("{within}{name}"), &mut misplaced);
@@ -238,21 +269,49 @@ pub fn judge(
     Ok(())
 }
 
+/// A remark about folders whose names are rarely those of classes.
+pub fn doubtful(folders: &BTreeMap<&str, &Node<'_>>, within: &str) -> Option<String> {
+    let doubtful: Vec<String> = folders
+        .keys()
+        .filter(|name| is_doubtful(name) || is_unlabelled(name))
+        .map(|name| format!("{within}{name}"))
+        .collect();
+    let (are, rename) = match doubtful.len() {
+        0 => return None,
+        1 => ("is used as a class", "rename it or move it away if it isn't one"),
+        _ => ("are used as classes", "rename or move away those that aren't any"),
+    };
+    Some(format!(
+        "{} {are}, although the name is rarely that of a class; {rename}",
+        listed(&doubtful)
+    ))
+}
+
 /// Whether the folders hold pictures and are called like parts of one set: `images_part_1`,
 /// `images_part_2`.
 fn are_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
-    const PARTS: [&str; 12] = [
+    are_called_parts(folders) && folders.values().all(|node| node.folders.len() <= 1)
+}
+
+/// Whether folders are called like parts of one set: by the same words, one of which is such as
+/// `part` or `images`, and a number or a letter each.
+pub(crate) fn are_called_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
+    const PARTS: [&str; 13] = [
         "part", "parts", "batch", "chunk", "shard", "volume", "vol", "set", "subset", "fold",
-        "folder", "disc",
+        "folder", "disc", "lot",
     ];
-    let mut words = folders.keys().map(|name| words_of(name));
-    let Some(first) = words.next().filter(|_| folders.len() >= 2) else { return false };
+    let numbered = |name: &&str| {
+        let mut words = words_of(name);
+        let letter = words.len() > 1 && words.last().is_some_and(|word| word.chars().count() == 1);
+        if letter {
+            words.pop();
+        }
+        (letter || name.contains(|c: char| c.is_ascii_digit())).then_some(words)
+    };
+    let words: Option<Vec<Vec<String>>> = folders.keys().map(numbered).collect();
+    let Some(words) = words.filter(|words| words.len() >= 2) else { return false };
     let is_part = |word: &String| PARTS.contains(&&**word) || is_neutral(word);
-    first.iter().any(is_part)
-        && words.all(|other| other == first)
-        && folders.iter().all(|(name, node)| {
-            name.contains(|c: char| c.is_ascii_digit()) && node.folders.len() <= 1
-        })
+    words[0].iter().any(is_part) && words.iter().all(|other| *other == words[0])
 }
 
 /// Of the folders within one, at any depth, those side by side of which most are as asked.
@@ -266,54 +325,6 @@ fn most_shared<'a>(node: &Node<'a>, is: &impl Fn(&String) -> bool) -> Vec<&'a st
         }
     }
     most
-}
-
-/// The folders in a class that has no pictures of its own, if their names say something.
-fn within_class<'a>(node: &Node<'a>) -> Vec<&'a str> {
-    let (node, _) = node.innermost();
-    let says = |name: &&str| {
-        name.chars().any(char::is_alphabetic) && !is_generic(name) && !is_neutral(name)
-    };
-    match node.is_nested() {
-        true => node.folders.keys().copied().filter(says).collect(),
-        false => Vec::new(),
-    }
-}
-
-/// A remark about classes that are made of several folders.
-fn merged(
-    folders: &BTreeMap<&str, &Node<'_>>,
-    nested: &[(&str, Vec<&str>)],
-    within: &str,
-) -> Option<String> {
-    let flat: Vec<&str> =
-        folders.iter().filter(|(_, node)| !node.is_nested()).map(|(name, _)| *name).collect();
-    // Among classes that all have folders, numbered ones are sessions, patients or days.
-    let is_named = |inner: &&str| !inner.chars().any(char::is_numeric);
-    let shown =
-        |(name, inner): &(&str, Vec<&str>)| format!("{} in '{within}{name}'", listed(inner));
-    if flat.is_empty() {
-        let named: Vec<&(&str, Vec<&str>)> =
-            nested.iter().filter(|(_, inner)| inner.iter().all(is_named)).collect();
-        if named.iter().map(|(_, inner)| inner.len()).sum::<usize>() < 2 {
-            return None;
-        }
-        let (first, more) = (named[0], named.len() - 1);
-        let more = if more > 0 { format!(", and those in {more} more") } else { String::new() };
-        return Some(format!(
-            "the folders {}{more} are merged into the class that they lie in; if the inner folders are the classes, give `label_from` '([^/]+)/[^/]+$'",
-            shown(first)
-        ));
-    }
-    let first = nested.first()?;
-    let more = nested.len() - 1;
-    let more = if more > 0 { format!(", and those in {more} more") } else { String::new() };
-    Some(format!(
-        "the folders {}{more} are merged into the class that they lie in, while {} beside it {} pictures directly in it; if the inner folders are classes, move them up",
-        shown(first),
-        listed(&flat),
-        if flat.len() == 1 { "has" } else { "have" },
-    ))
 }
 
 /// Folders with masks, thumbnails and the like beside the pictures of a class.

@@ -2,7 +2,9 @@
 
 pub mod class_names;
 pub mod folders;
+mod inner;
 pub mod multi_label;
+pub mod paths;
 pub mod sets;
 pub mod split_columns;
 pub mod splits;

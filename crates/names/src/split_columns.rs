@@ -26,7 +26,15 @@ pub fn flag_of(name: &str) -> Option<Split> {
 
 /// Whether a column may say the split, by its name.
 pub fn is_hint(name: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 20] = [
+        "part",
+        "parts",
+        "portion",
+        "section",
+        "segment",
+        "division",
+        "role",
+        "usedfor",
         "stage",
         "phase",
         "mode",
@@ -45,6 +53,35 @@ pub fn is_hint(name: &str) -> bool {
     NAMES.contains(&joined.as_str())
         || words.iter().any(|word| matches!(word.as_str(), "split" | "splits" | "fold" | "folds"))
         || split_named(name).is_some()
+}
+
+/// Whether a value is what people call a split by, although it is no word for one.
+pub fn hints_at_split(value: &str) -> bool {
+    const WORDS: [&str; 22] = [
+        "learn",
+        "learning",
+        "learned",
+        "check",
+        "checking",
+        "fit",
+        "fitting",
+        "build",
+        "tune",
+        "tuning",
+        "unseen",
+        "seen",
+        "public",
+        "private",
+        "publictest",
+        "privatetest",
+        "query",
+        "gallery",
+        "in_sample",
+        "out_of_sample",
+        "oos",
+        "support",
+    ];
+    WORDS.contains(&value.trim().to_lowercase().as_str()) || split_of_value(value).is_some()
 }
 
 /// A value of a column of truth values.

@@ -1,5 +1,7 @@
 //! The split that a name means.
 
+use std::collections::BTreeMap;
+
 use taper_core::Split;
 
 /// The words, as Hugging Face's `datasets` knows them (`data_files.py`), and a few more.
@@ -51,6 +53,29 @@ pub fn split_named(name: &str) -> Option<Split> {
         found = Some(split);
     }
     found
+}
+
+/// What is left of a name without the words for splits, if it names one: `cat` of `train_cat`.
+pub fn without_split(name: &str) -> Option<(Split, String)> {
+    let split = split_named(name)?;
+    let mut words = words_of(name);
+    words.retain(|word| split_of_word(word).is_none());
+    Some((split, words.join(" ")))
+}
+
+/// Two names that differ only in the split that they name: `train_cat` and `test_cat`.
+pub fn told_apart_by_splits<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<(&'a str, &'a str)> {
+    let mut seen: BTreeMap<String, (Split, &str)> = BTreeMap::new();
+    for name in names {
+        let Some((split, rest)) = without_split(name) else { continue };
+        let (first, other) = *seen.entry(rest).or_insert((split, name));
+        if first != split {
+            return Some((other, name));
+        }
+    }
+    None
 }
 
 /// Whether a name is a word for a split and nothing else.

@@ -33,6 +33,7 @@ pub(crate) fn unusual(bytes: &[u8]) -> Option<String> {
             (262, 5) => found.push("CMYK colours".into()),
             (262, 6) => found.push("YCbCr colours".into()),
             (262, 8 | 9) => found.push("CIELAB colours".into()),
+            (277, 2) => found.push("transparency beside grey".into()),
             (339, 2) => found.push("signed numbers".into()),
             (339, 3) => found.push("floating-point numbers".into()),
             (258, bits) if ![1, 2, 4, 8, 16].contains(&bits) => {
@@ -86,6 +87,7 @@ mod tests {
         for little in [true, false] {
             let of = |tags: &[(u16, u16)]| unusual(&file(tags, little));
             assert_eq!(of(&[(259, 4)]).unwrap(), "CCITT fax compression");
+            assert_eq!(of(&[(277, 2)]).unwrap(), "transparency beside grey");
             assert_eq!(of(&[(259, 34712), (262, 2)]).unwrap(), "JPEG 2000 compression");
             let both = of(&[(258, 32), (259, 1), (339, 3)]).unwrap();
             assert_eq!(both, "32 bits per channel and floating-point numbers");

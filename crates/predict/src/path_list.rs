@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use taper_core::OutOfRange;
-use taper_sources::{decode_text, delimiter, find_files, path_column};
+use taper_sources::{decode_text, delimiter, find_files, path_column, told_delimiter};
 
 use taper_run::{Error, Result};
 
@@ -46,8 +46,9 @@ fn wrong(list: &Path, remedy: String) -> Error {
 }
 
 fn of_table(list: &Path, text: &str) -> Result<Vec<String>> {
+    let (told, text) = told_delimiter(text);
     let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter(text))
+        .delimiter(told.unwrap_or_else(|| delimiter(text)))
         .flexible(true)
         .from_reader(text.as_bytes());
     let fail = |error: csv::Error| wrong(list, format!("it is no valid CSV ({error})"));

@@ -230,6 +230,9 @@ impl Recipe {
         }
         self.checkpoints.callback().check()?;
         if let Some(reduce) = &self.reduce_lr {
+            if reduce.patience == 0 {
+                return fail("reduce_lr", 0, "use 1 or more epochs, or leave it out");
+            }
             reduce.clone().check()?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use taper_core::Split;
 use taper_data::Dataset;
@@ -22,6 +23,10 @@ pub(crate) struct DataRecord {
     classes: Vec<String>,
     /// By id.
     pictures: BTreeMap<String, Recorded>,
+    /// By id: the beginning of the digest of the content. Empty until all features are there, and
+    /// in runs from before contents were recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    contents: BTreeMap<String, String>,
 }
 
 /// What is recorded of a picture: class, split, size in bytes.
@@ -38,6 +43,16 @@ impl DataRecord {
             fingerprint: dataset.fingerprint(),
             classes: dataset.classes().iter().map(str::to_owned).collect(),
             pictures: pictures.collect(),
+            contents: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the contents of the pictures to the record in a run folder, unless they are there. The
+    /// features of these pictures have just been computed, so that most digests are known.
+    pub(crate) fn note_contents(folder: &Path, dataset: &Dataset) -> Result<()> {
+        match Self::read(folder).filter(|record| record.contents.is_empty()) {
+            Some(record) => Self { contents: contents(dataset), ..record }.write(folder),
+            None => Ok(()),
         }
     }
 
@@ -80,19 +95,40 @@ impl DataRecord {
             (changed(|Recorded(_, _, bytes)| format!("{bytes:?}")), "of another size"),
             (changed(|Recorded(_, split, _)| format!("{split:?}")), "in another split"),
         ] {
-            if let Some(first) = ids.first() {
-                let named = if ids.len() == 1 {
-                    first.clone()
-                } else {
-                    ids[..ids.len().min(NAMED)].join(", ")
-                };
-                let more = if ids.len() > NAMED { ", …" } else { "" };
-                parts.push(format!("{} picture(s) {what} ({named}{more})", ids.len()));
-            }
+            parts.extend(named(&ids, what));
         }
         if parts.is_empty() {
             parts.push("their source or the order of the classes".into());
         }
         Some(parts.join("; "))
     }
+
+    /// Which pictures have other contents, in a few words; those that have none are known to be
+    /// broken. They are read for this.
+    pub(crate) fn other_contents(&self, dataset: &Dataset) -> Option<String> {
+        if self.contents.is_empty() {
+            return None;
+        }
+        let now = contents(dataset);
+        let other = self.contents.iter().filter(|(id, content)| now.get(*id) != Some(*content));
+        let ids: Vec<String> = other.map(|(id, _)| id.clone()).collect();
+        named(&ids, "with other contents")
+    }
+}
+
+/// The first few pictures, and what is the matter with them.
+fn named(ids: &[String], what: &str) -> Option<String> {
+    let more = if ids.len() > NAMED { ", …" } else { "" };
+    let shown = ids[..ids.len().min(NAMED)].join(", ");
+    (!ids.is_empty()).then(|| format!("{} picture(s) {what} ({shown}{more})", ids.len()))
+}
+
+/// The beginnings of the digests of what can be read, by id.
+fn contents(dataset: &Dataset) -> BTreeMap<String, String> {
+    let of = |index: usize| -> Option<(String, String)> {
+        let digest = dataset.picture_digest(index).ok()?;
+        let beginning = u64::from_be_bytes(*digest.first_chunk()?);
+        Some((dataset.samples()[index].id.clone(), format!("{beginning:016x}")))
+    };
+    (0..dataset.len()).into_par_iter().filter_map(of).collect::<Vec<_>>().into_iter().collect()
 }

@@ -132,7 +132,8 @@ fn complete(folder: &RunFolder) -> Option<Answer> {
 fn same_pictures(folder: &RunFolder, recipe: &Recipe, dataset: &Dataset) -> Result<()> {
     // A run from before there were records has its checkpoints, which know their features.
     let Some(before) = DataRecord::read(folder.path()) else { return Ok(()) };
-    match before.differences(&DataRecord::of(dataset)) {
+    let differences = before.differences(&DataRecord::of(dataset));
+    match differences.or_else(|| before.other_contents(dataset)) {
         None => Ok(()),
         Some(differences) => {
             let remedy = format!(

@@ -115,6 +115,7 @@ impl Run<'_> {
         let tables = prepared.features(self.session);
         let tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
         let feature_seconds = start.elapsed().as_secs_f64();
+        DataRecord::note_contents(self.folder.path(), &prepared.dataset)?;
         let health = self.folder.file("health.json");
         crate::inspect::quick_check(&prepared, &health, self.session)?;
 

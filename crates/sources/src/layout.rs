@@ -1,15 +1,17 @@
 //! From paths such as `train/cat/1.jpg` to splits and classes: for folders and archives alike.
 
+mod label_from;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use regex::Regex;
 use taper_core::Split;
 use taper_names::{
     folders::{self, Node, Wrong, alike, in_common, is_generic, is_neutral, is_unlabelled},
-    splits::{is_plain, split_named},
+    paths::{Said, splits_of_paths},
+    splits::{is_plain, split_named, without_split},
 };
 
 use crate::{
@@ -79,7 +81,22 @@ pub(crate) fn arrange(
     arranger.keep = arranger.keeps_unlabelled(&layout, root);
     drop(tree);
     arranger.empty(&layout, &paths.empty, &packaging, beside)?;
-    arranger.rows(&layout, paths.pictures, beside)
+    let rows = arranger.rows(&layout, paths.pictures, beside)?;
+    if matches!(layout, Layout::Classes) && arranger.is_auto() {
+        beside.remarks.extend(unused_splits(&rows));
+    }
+    Ok(rows)
+}
+
+/// A remark about paths in class folders that look like splits.
+fn unused_splits(rows: &[Row]) -> Option<String> {
+    let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
+    match splits_of_paths(&pictures) {
+        Said::Splits(_, told) => Some(format!(
+            "{told} look like splits, but are not used, and the splits are drawn; if they say them, give `label_from` '([^/]+)/[^/]+$', or move the pictures into folders train, val and test"
+        )),
+        Said::Partly(..) | Said::Nothing => None,
+    }
 }
 
 struct Arranger<'a> {
@@ -136,6 +153,12 @@ impl Arranger<'_> {
         if others.is_empty() {
             return self.splits(&splits).map(Layout::Splits);
         }
+        if let Some(name) = of_another_thing(&nested, &splits) {
+            return Err(self.ambiguous(format!(
+                "cannot tell what the folders are: there is the name of a split in '{name}', but beside it lie {}: set `layout` to classes, or to splits",
+                list(others.keys())
+            )));
+        }
         let kinds: BTreeSet<Split> = nested.keys().filter_map(|name| split_named(name)).collect();
         let inner: BTreeSet<&str> =
             nested.values().flat_map(|node| node.folders.keys().copied()).collect();
@@ -182,8 +205,7 @@ impl Arranger<'_> {
             node.folders.iter().map(|(name, inner)| (*name, inner)).collect()
         };
         let splits = match layout {
-            Layout::Classes => return vec![(String::new(), of(root))],
-            Layout::SplitsInClasses => return Vec::new(),
+            Layout::Classes | Layout::SplitsInClasses => return vec![(String::new(), of(root))],
             Layout::Splits(splits) | Layout::ClassesAndSplits(splits) => splits,
         };
         let mut found = Vec::new();
@@ -215,6 +237,11 @@ impl Arranger<'_> {
         for (within, mut folders) in self.class_folders(layout, root) {
             if !folders::keep_unlabelled(&folders) {
                 folders.retain(|name, _| !is_unlabelled(name));
+            }
+            if matches!(layout, Layout::SplitsInClasses) {
+                // What is in them are splits, not parts of classes.
+                beside.remarks.extend(folders::doubtful(&folders, &within));
+                continue;
             }
             let mut remarks = Vec::new();
             let judged = folders::judge(&folders, &within, settle, &mut remarks);
@@ -360,6 +387,15 @@ impl Arranger<'_> {
                 return Err(self.ambiguous(format!(
                     "cannot tell what the folders are: '{name}' contains {inner}, which are names of splits; give '{}', or set `layout` to splits if they are classes",
                     self.place.join(name).display()
+                )));
+            }
+            let packed =
+                node.folders.iter().find(|(inner, node)| is_plain(inner) && node.is_nested());
+            if let Some((packed, _)) = packed.filter(|_| self.is_auto()) {
+                let beside = node.folders.keys().filter(|inner| *inner != packed);
+                return Err(self.ambiguous(format!(
+                    "cannot tell what the classes are: '{name}' contains '{packed}', which is the name of a split and contains folders, and beside it {}: move what is in '{name}/{packed}' up into '{name}', or set `layout` to splits if '{packed}' is a class",
+                    list(beside)
                 )));
             }
             found.insert(name.to_owned(), SplitFolder { split, inner, labelled });
@@ -542,50 +578,24 @@ impl Arranger<'_> {
         }
         Ok(())
     }
+}
 
-    /// Labels from names.
-    fn label_from(
-        &self,
-        root: &Node<'_>,
-        expression: &str,
-        paths: &Paths,
-        beside: &mut Beside,
-    ) -> Result<Vec<Row>> {
-        let fail = |problem: String| Error::LabelFrom { expression: expression.into(), problem };
-        let regex = Regex::new(expression).map_err(|error| fail(error.to_string()))?;
-        let splits = self.one_each(root.folders.keys().copied())?;
-        let in_splits = !splits.is_empty() && self.reading.options.layout != LayoutChoice::Classes;
-        let (mut rows, mut strangers) = (Vec::new(), BTreeSet::new());
-        let (mut unmatched, mut example) = (0, "");
-        for (id, slot) in &paths.pictures {
-            let mut split = None;
-            if in_splits {
-                split = id.split('/').nth(self.depth).and_then(split_named);
-                if split.is_none() {
-                    strangers.insert(id.split('/').nth(self.depth).unwrap_or(id));
-                    continue;
-                }
-            }
-            let label = regex.captures(id).and_then(|c| c.get(1).or_else(|| c.get(0)));
-            let Some(label) = label.filter(|label| !label.as_str().trim().is_empty()) else {
-                unmatched += 1;
-                example = if unmatched == 1 { id } else { example };
-                continue;
-            };
-            let (class, slot) = (label.as_str().to_owned(), *slot);
-            rows.push(Row { id: id.clone(), packaging: 0, class, split, group: None, slot });
-        }
-        if rows.is_empty() {
-            return Err(fail(format!("it matches no picture; ids are like '{example}'")));
-        }
-        if unmatched > 0 {
-            beside.remarks.push(format!(
-                "{unmatched} picture(s), such as '{example}', do not match '{expression}', so that they have no label, and are left out"
-            ));
-        }
-        beside.remarks.extend(strangers.into_iter().map(|name| self.left_out(name)));
-        Ok(rows)
-    }
+/// A folder of folders whose name is that of a split and of something else, and no other split is
+/// called by that or by nothing else: `training_shoe`, but not `seg_train` beside `seg_test`,
+/// `val_hard` beside `train`, or `Training Images`.
+fn of_another_thing<'a>(
+    nested: &BTreeMap<&'a str, &Node<'_>>,
+    splits: &BTreeMap<&str, &Node<'_>>,
+) -> Option<&'a str> {
+    let rest = |name: &str| without_split(name).map(|(_, rest)| rest).unwrap_or_default();
+    let says = |rest: &str| {
+        rest.split(' ').any(|word| word.chars().count() > 1 && word != "set" && !is_neutral(word))
+    };
+    nested.keys().copied().find(|name| {
+        let own = rest(name);
+        let same = |other: &&str| other != name && (rest(other) == own || !says(&rest(other)));
+        says(&own) && !splits.keys().any(same)
+    })
 }
 
 /// What a path says.

@@ -19,6 +19,7 @@ pub use folder::{is_hidden, open_folder};
 pub use known::{KnownArchive, KnownSet};
 pub use manifest::{
     MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_column,
+    told_delimiter,
 };
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};

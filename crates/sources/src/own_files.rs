@@ -81,6 +81,13 @@ pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Optio
     (recipe && product).then_some(Output::Taper)
 }
 
+/// Whether a file among the data has a name that only Taper gives: what it wrote there is not part
+/// of them.
+pub(crate) fn is_own_report(name: &str) -> bool {
+    const NAMES: [&str; 3] = ["evaluation.json", "health.json", "lr_find.json"];
+    NAMES.contains(&name.rsplit('/').next().unwrap_or(name))
+}
+
 /// The folders that Taper wrote, of files with these paths; only the topmost. One in which all
 /// pictures lie is the data set, as if it had been given alone.
 pub(crate) fn output_folders<'a>(

@@ -11,12 +11,16 @@ use taper_core::{ClassNames, Split, nearest};
 use taper_data::{Dataset, Ignored, PictureSource, Sample};
 use taper_names::{
     class_names::{doubts, unite},
+    paths::Said,
     sets::listed,
     splits::{split_named, words_of},
 };
 use taper_picture::Finding;
 
-use crate::{Error, FolderUse, Reading, Result, is_archive, is_manifest, own_files::Passed};
+use crate::{
+    Error, FolderUse, Reading, Result, is_archive, is_manifest,
+    own_files::{Output, Passed, is_own_report},
+};
 
 /// How many ignored files are named.
 const EXAMPLES: usize = 5;
@@ -59,6 +63,10 @@ impl Beside {
 
     /// Takes note of a file that is no picture and may yet say something about them.
     pub(crate) fn other_file(&mut self, name: &str) {
+        if is_own_report(name) {
+            self.passed.add(Output::Taper, name.into());
+            return;
+        }
         let path = Path::new(name);
         if is_archive(path) || has_ending(path, &["parquet"]) {
             self.unread.push(name.into());
@@ -127,6 +135,29 @@ fn lists_splits(path: &Path) -> bool {
         })
 }
 
+/// Gives rows the splits that their paths say, with a remark, or says why it cannot be told;
+/// `choice` says what settles it.
+pub(crate) fn take_splits(
+    rows: &mut [Row],
+    said: Said,
+    choice: &str,
+    remarks: &mut Vec<String>,
+) -> std::result::Result<(), String> {
+    match said {
+        Said::Nothing => Ok(()),
+        Said::Splits(splits, told) => {
+            for (row, split) in rows.iter_mut().zip(splits) {
+                row.split = Some(split);
+            }
+            remarks.push(format!("the splits are taken from {told} in the paths; {choice}"));
+            Ok(())
+        }
+        Said::Partly(told, path) => Err(format!(
+            "cannot tell what the splits are: {told} in the paths have the names of splits, but '{path}' is in none; {choice}"
+        )),
+    }
+}
+
 /// Makes a data set from rows. Classes are in the order of `classes`, as a schema declares them, or
 /// sorted by the bytes of their names; then spellings of one name become one class.
 pub(crate) fn dataset(
@@ -167,17 +198,24 @@ fn build(
     if rows.is_empty() {
         return Err(taper_data::Error::NoPictures { path: path() }.into());
     }
-    if classes.is_none() {
-        let (changed, remarks) = unite(rows.iter().map(|row| row.class.as_str()));
-        beside.remarks.extend(remarks);
-        for row in rows.iter_mut().filter(|_| !changed.is_empty()) {
-            if let Some(name) = changed.get(&row.class) {
-                row.class.clone_from(name);
-            }
+    let (changed, remarks) = unite(rows.iter().map(|row| row.class.as_str()));
+    beside.remarks.extend(remarks);
+    for row in rows.iter_mut().filter(|_| !changed.is_empty()) {
+        if let Some(name) = changed.get(&row.class) {
+            row.class.clone_from(name);
         }
     }
     let names = match classes {
-        Some(names) => names,
+        Some(mut names) => {
+            let mut seen = BTreeSet::new();
+            names.iter_mut().for_each(|name| {
+                if let Some(one) = changed.get(name) {
+                    name.clone_from(one);
+                }
+            });
+            names.retain(|name| seen.insert(name.clone()));
+            names
+        }
         None => {
             let names: BTreeSet<&str> = rows.iter().map(|row| row.class.as_str()).collect();
             names.into_iter().map(String::from).collect()

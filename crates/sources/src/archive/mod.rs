@@ -79,7 +79,9 @@ pub(crate) fn open_parts(
     for (path, split) in archives {
         let labelled = reading.purpose != FolderUse::Classify;
         let column = labelled.then_some(options.label_column.as_deref());
-        let arranged = match source.add(path, column, &mut beside)? {
+        // As an unlabelled folder `test` beside `train`.
+        let must = trains(path) || archives.len() == 1;
+        let arranged = match source.add(path, column, must, &mut beside)? {
             Contents::Paths(paths) => arrange(path, paths, reading, &mut beside),
             Contents::Labelled(rows) => {
                 shards = true;
@@ -87,7 +89,6 @@ pub(crate) fn open_parts(
             }
         };
         let mut own = match arranged {
-            // As an unlabelled folder `test` beside `train`.
             Err(Error::LoosePictures { count, example, .. })
                 if !trains(path) && archives.iter().any(|(other, _)| trains(other)) =>
             {
@@ -158,11 +159,12 @@ struct Source {
 
 impl Source {
     /// Lists an archive. If labels count, a shard has its own, perhaps in a column that was asked
-    /// for.
+    /// for, unless it need not have any.
     fn add(
         &mut self,
         path: &Path,
         labels: Option<Option<&str>>,
+        must: bool,
         beside: &mut Beside,
     ) -> Result<Contents> {
         let listing = self.archives.add(path)?;
@@ -170,7 +172,7 @@ impl Source {
         beside.remarks.extend(listing.remarks);
         let files = listing.files;
         if let Some(column) = labels.filter(|_| webdataset::is_shard(&files)) {
-            let rows = webdataset::rows(&self.archives, &files, column, beside);
+            let rows = webdataset::rows(&self.archives, &files, column, must, beside);
             return rows.map(Contents::Labelled).map_err(|problem| match problem {
                 Problem::Choice(problem) => Error::Columns { path: path.into(), problem },
                 Problem::Damaged(problem) => Error::Archive { path: path.into(), problem },

@@ -7,6 +7,7 @@ use taper_archive::Archives;
 use taper_core::Split;
 use taper_names::{
     multi_label,
+    paths::splits_of_paths,
     sets::listed,
     split_columns::{flag_of, is_hint, split_of_value},
 };
@@ -15,7 +16,7 @@ use taper_picture::format_of_extension;
 use super::tidied;
 use crate::{
     manifest::is_label,
-    rows::{Beside, Row},
+    rows::{Beside, Row, take_splits},
 };
 
 /// The largest label file in bytes; a label is one line, or a small JSON object.
@@ -86,15 +87,18 @@ pub(super) fn is_shard(names: &[(String, usize)]) -> bool {
     labelled > 0 && 2 * labelled >= pictures
 }
 
-/// The samples of a shard. Those without a label are left out, with a remark.
+/// The samples of a shard. Those without a label are left out, with a remark; that none has one is
+/// an error if there `must` be some.
 pub(super) fn rows(
     archives: &Archives,
     names: &[(String, usize)],
     column: Option<&str>,
+    must: bool,
     beside: &mut Beside,
 ) -> Result<Vec<Row>, Problem> {
     let mut labelled = Vec::new();
     let mut fields: BTreeSet<String> = BTreeSet::new();
+    let mut present: BTreeSet<String> = BTreeSet::new();
     let mut differ = false;
     let (mut unused, mut several) = (0, None);
     let mut splits = Splits::default();
@@ -105,6 +109,7 @@ pub(super) fn rows(
         let json = json_of(archives, key, &files)?;
         let labels = labels(archives, key, &files, &json, column)?;
         splits.add(&json);
+        present.extend(json.keys().cloned());
         fields.extend(labels.keys().cloned());
         differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
         labelled.push((name, slot, labels));
@@ -112,6 +117,19 @@ pub(super) fn rows(
     if let Some(column) = column.filter(|_| fields.is_empty()) {
         return Err(Problem::Choice(format!(
             "no sample of the shard has a label '{column}', which `label_column` asks for"
+        )));
+    }
+    if must && fields.is_empty() && !labelled.is_empty() {
+        return Err(Problem::Choice(format!(
+            "no sample of the shard, such as '{}', has a label: put it into a file .cls of the same name, or into a field called label of its .json{}",
+            labelled[0].0,
+            match present.is_empty() {
+                true => String::new(),
+                false => format!(
+                    "; there are the fields {}: say which has it with `label_column`",
+                    listed(&present.iter().collect::<Vec<_>>())
+                ),
+            }
         )));
     }
     if fields.len() > 1 && differ {
@@ -144,6 +162,12 @@ pub(super) fn rows(
         let id = tidied(name);
         let split = splits.get(number).copied();
         rows.push(Row { id, packaging: 0, class, split, group: None, slot });
+    }
+    if rows.iter().all(|row| row.split.is_none()) {
+        let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
+        let said = splits_of_paths(&pictures);
+        let choice = "a field called split in the JSON file of every sample says otherwise";
+        take_splits(&mut rows, said, choice, &mut beside.remarks).map_err(Problem::Choice)?;
     }
     if without > 0 {
         beside.remarks.push(format!(
@@ -250,13 +274,14 @@ fn labels(
             labels.insert(field, label);
         }
     }
-    labels.retain(|_, label| !label.is_empty());
+    labels.retain(|_, label| !label.trim().is_empty());
     Ok(labels)
 }
 
 fn of_value(key: &str, value: &Value) -> Result<Option<String>, Problem> {
     Ok(match value {
-        Value::String(label) => Some(multi_label::single(label.trim().to_owned())),
+        // Blanks around it may be part of a spelling, which a remark names.
+        Value::String(label) => Some(multi_label::single(label.clone())),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Array(values) if values.len() > 1 => {
             return Err(Problem::Damaged(format!(

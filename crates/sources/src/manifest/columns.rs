@@ -78,6 +78,17 @@ impl<'a> Wanted<'a> {
             split: options.split_column.as_deref(),
         }
     }
+
+    pub(super) fn has_label(&self) -> bool {
+        self.label.is_some()
+    }
+}
+
+/// Whether columns are those of the tables that `taper predict` writes.
+pub(super) fn are_predictions(names: &[String]) -> bool {
+    let has = |name: &str| names.iter().any(|own| own == name);
+    names.iter().take(3).eq(["path", "label", "probability"])
+        || ["path", "label", "probability", "probabilities"].into_iter().all(has)
 }
 
 /// Whether a name, in small letters, is that of a column of labels.
@@ -110,6 +121,12 @@ pub(super) struct Columns {
     /// Columns of truth values that say the splits, if there is no column of words.
     pub(super) flags: Vec<(usize, Split)>,
     pub(super) group: Option<usize>,
+}
+
+impl Columns {
+    pub(super) fn say_splits(&self) -> bool {
+        self.split.is_some() || !self.flags.is_empty()
+    }
 }
 
 /// A name in small letters, with one kind of separator: `Image Index` is `image_index`.

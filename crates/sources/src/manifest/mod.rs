@@ -18,12 +18,13 @@ use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
     multi_label,
+    paths::splits_of_paths,
     split_columns::{of_flags, split_of_value, truth},
 };
 use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
-    Error, Reading, Result,
+    Error, FolderUse, Reading, Result,
     options::Kind,
     rows::{self, Beside, Row},
 };
@@ -33,7 +34,7 @@ use values::Values;
 pub(crate) use columns::is_label;
 pub use columns::path_column;
 pub use places::find_files;
-pub use text::{decode as decode_text, delimiter};
+pub use text::{decode as decode_text, delimiter, told_delimiter};
 
 /// The extensions of manifests, for messages.
 pub const MANIFESTS: &str = ".csv, .tsv, .jsonl, .ndjson";
@@ -147,10 +148,17 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
             "{count} picture(s) of val or test, such as '{example}', have no label and are left out; to classify them with the trained model, give taper predict MODEL a list of them"
         ));
     }
-    let Table { mut rows, mut paths, .. } = table;
+    let Table { mut rows, mut paths, says_splits, .. } = table;
     let folder = find_files(path, &mut paths, &mut beside.remarks)?;
     for row in &mut rows {
         row.id = paths[row.slot].to_string();
+    }
+    if !says_splits && reading.purpose != FolderUse::Classify {
+        let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
+        let said = splits_of_paths(&pictures);
+        let choice = "a column called split, which may be empty, or `split_column` says otherwise";
+        let taken = rows::take_splits(&mut rows, said, choice, &mut beside.remarks);
+        taken.map_err(|problem| Error::Columns { path: path.into(), problem })?;
     }
     let source = Arc::new(Manifest { place: place.clone(), folder, paths });
     rows::dataset(&place, rows, None, source, beside, &reading)
@@ -177,10 +185,14 @@ struct Table {
     paths: Vec<Box<str>>,
     /// The line of each path.
     seen: HashMap<String, u64>,
+    /// How many lines precede the header.
+    skipped: u64,
     /// The column of paths, if it was asked for.
     image_column: Option<String>,
     /// The column of labels.
     label_column: Option<String>,
+    /// Whether columns say the splits.
+    says_splits: bool,
     /// How many pictures outside train have no label, and the first of them.
     unlabelled: Option<(usize, String)>,
 }
@@ -190,6 +202,25 @@ impl Table {
         Error::Manifest { path: self.manifest.clone(), line, problem: problem.into() }
     }
 
+    /// What is wrong with a line that is no record.
+    fn ragged(&self, error: &csv::Error, delimiter: u8) -> Error {
+        let line = error.position().map_or(0, csv::Position::line) + self.skipped;
+        let problem = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                let delimiter = match delimiter {
+                    b'\t' => "tabs".to_owned(),
+                    byte => format!("'{}'", char::from(byte)),
+                };
+                let fields = if *len == 1 { "field" } else { "fields" };
+                format!(
+                    "the line has {len} {fields} between {delimiter}, but the first line has {expected_len}: correct it, and put values that contain {delimiter} between quotation marks"
+                )
+            }
+            _ => error.to_string(),
+        };
+        self.fail(line, problem)
+    }
+
     fn columns(
         &self,
         names: &[String],
@@ -197,6 +228,10 @@ impl Table {
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<Columns> {
+        if columns::are_predictions(names) && !wanted.has_label() {
+            let problem = "this is a table that taper predict wrote, and its labels are what a model takes the pictures for: correct them, and give `label_column` label to use them nevertheless";
+            return Err(Error::Columns { path: self.manifest.clone(), problem: problem.into() });
+        }
         let found = columns::choose(names, words, wanted, &mut beside.remarks);
         found.map_err(|problem| Error::Columns { path: self.manifest.clone(), problem })
     }
@@ -208,11 +243,17 @@ impl Table {
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<()> {
+        let (told, text) = text::told_delimiter(text);
+        self.skipped = u64::from(told.is_some());
         let header = text.lines().next().unwrap_or_default();
         // Some write commas whatever the name says.
-        let delimiter = if tabs && header.contains('\t') { b'\t' } else { text::delimiter(text) };
+        let delimiter = match told {
+            Some(delimiter) => delimiter,
+            None if tabs && header.contains('\t') => b'\t',
+            None => text::delimiter(text),
+        };
         let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
+            .trim(csv::Trim::Headers)
             .delimiter(delimiter)
             .from_reader(Cursor::new(text.as_bytes()));
         let headers = reader.headers().map_err(|e| self.fail(1, e.to_string()))?.clone();
@@ -220,21 +261,21 @@ impl Table {
         let mut words = Values::new(names.len());
         let start = reader.position().clone();
         for record in reader.records().flatten() {
-            record.iter().enumerate().for_each(|(column, value)| words.see(column, value));
+            record.iter().enumerate().for_each(|(column, value)| words.see(column, value.trim()));
         }
         reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
         let columns = self.columns(&names, &words, wanted, beside)?;
+        self.says_splits = columns.say_splits();
         self.label_column = names.get(columns.label).cloned();
         for record in reader.into_records() {
-            let record = record.map_err(|e| {
-                let line = e.position().map_or(0, csv::Position::line);
-                self.fail(line, e.to_string())
-            })?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let field = |column: usize| record.get(column).unwrap_or_default().to_owned();
+            let record = record.map_err(|error| self.ragged(&error, delimiter))?;
+            let line = record.position().map_or(0, csv::Position::line) + self.skipped;
+            let plain = |column: usize| record.get(column).unwrap_or_default();
+            let field = |column: usize| plain(column).trim().to_owned();
             let entry = Entry {
                 path: field(columns.path),
-                label: field(columns.label),
+                // Blanks around it may be part of a spelling, which a remark names.
+                label: plain(columns.label).to_owned(),
                 split: columns.split.map(field),
                 flags: columns.flags.iter().map(|(at, split)| (*split, field(*at))).collect(),
                 group: columns.group.map(field),
@@ -320,6 +361,7 @@ impl Table {
             };
             entries.push((entry().map_err(|problem| self.fail(line, problem))?, line));
         }
+        self.says_splits = columns.say_splits();
         self.label_column = names.get(columns.label).cloned();
         entries.into_iter().try_for_each(|(entry, line)| self.push(entry, line))
     }
@@ -350,7 +392,7 @@ impl Table {
         }
         let id = entry.path.replace('\\', "/");
         let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
-        if let Some(first) = self.seen.insert(id.clone(), line) {
+        if let Some(first) = self.seen.insert(places::plain(&self.manifest, &id), line) {
             let problem = format!("'{id}' is already in line {first}: keep one");
             return Err(match self.image_column.take() {
                 None => self.fail(line, problem),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use taper_picture::format_of_extension;
@@ -100,6 +100,24 @@ pub fn find_files(
         first: paths[0].to_string(),
         folder: if folder.as_os_str().is_empty() { ".".into() } else { folder.into() },
     })
+}
+
+/// A path of a list as one spelling: absolute, without `.` and `..`.
+pub(super) fn plain(manifest: &Path, path: &str) -> String {
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    let whole = folder.join(path);
+    let whole = std::path::absolute(&whole).unwrap_or(whole);
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain.to_string_lossy().into_owned()
 }
 
 /// Some of the paths, the first of them included.

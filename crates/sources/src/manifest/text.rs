@@ -30,22 +30,29 @@ pub fn decode(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     }
 }
 
+/// The separator that the first line names as spreadsheets do, `sep=;`, and the text behind it.
+pub fn told_delimiter(text: &str) -> (Option<u8>, &str) {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let first = first.trim_end_matches('\r').trim_matches('"').to_lowercase();
+    match first.strip_prefix("sep=").map(str::as_bytes) {
+        Some([byte @ (b',' | b';' | b'\t' | b'|' | b':' | b' ')]) => (Some(*byte), rest),
+        _ => (None, text),
+    }
+}
+
 /// The separator that occurs most often in the first line, outside quotation marks: a comma, a
-/// semicolon or a tab.
+/// semicolon, a tab or a vertical bar. The first of these if there are as many of another one.
 pub fn delimiter(text: &str) -> u8 {
-    let (mut counts, mut quoted) = ([0; 3], false);
+    const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+    let (mut counts, mut quoted) = ([0; 4], false);
     for byte in text.lines().next().unwrap_or_default().bytes() {
-        match byte {
-            b'"' => quoted = !quoted,
-            b',' if !quoted => counts[0] += 1,
-            b';' if !quoted => counts[1] += 1,
-            b'\t' if !quoted => counts[2] += 1,
-            _ => {}
+        if byte == b'"' {
+            quoted = !quoted;
+        } else if let Some(at) = DELIMITERS.iter().position(|own| *own == byte && !quoted) {
+            counts[at] += 1;
         }
     }
-    match counts {
-        [commas, semicolons, tabs] if semicolons > commas && semicolons >= tabs => b';',
-        [commas, _, tabs] if tabs > commas => b'\t',
-        _ => b',',
-    }
+    let most = counts.into_iter().max().unwrap_or(0);
+    let first = counts.iter().position(|count| *count == most);
+    first.map_or(b',', |at| DELIMITERS[at])
 }

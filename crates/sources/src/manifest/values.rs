@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use taper_names::{
-    split_columns::{split_of_value, truth},
-    splits::{is_plain, split_named},
+    split_columns::{hints_at_split, split_of_value, truth},
+    splits::is_plain,
 };
 
 /// More different values than this are not splits.
@@ -18,7 +18,7 @@ struct Seen {
     all: usize,
     /// How many are a word for a split and nothing else.
     plain: usize,
-    /// How many have such a word in them.
+    /// How many have such a word in them, or another one that people call a split by.
     named: usize,
     /// How many are understood where splits are expected.
     understood: usize,
@@ -46,7 +46,7 @@ impl Values {
         }
         if seen.different.len() <= MOST {
             seen.plain += usize::from(is_plain(value));
-            seen.named += usize::from(split_named(value).is_some());
+            seen.named += usize::from(hints_at_split(value));
             seen.understood += usize::from(split_of_value(value).is_some());
             if !seen.different.contains(value) {
                 seen.different.insert(value.to_owned());

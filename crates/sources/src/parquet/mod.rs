@@ -7,13 +7,14 @@ mod splits;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_names::{sets, split_columns::split_of_value};
+use taper_names::{paths::splits_of_paths, sets, split_columns::split_of_value};
 use taper_parquet::Pictures;
 use taper_picture::Defect;
 
@@ -24,7 +25,7 @@ use crate::{
 };
 pub use files::is_parquet;
 use files::{files_in, split_of};
-use rows_of::{Listing, Problem, list};
+use rows_of::{Listing, Problem, last_part, list};
 
 /// Opens Parquet files in the layout of the Hugging Face Hub: a file, or a folder with files such
 /// as `[data/]SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`.
@@ -99,7 +100,9 @@ fn open_parts(
     let mut pictures = Pictures::default();
     let mut rows = Vec::new();
     let mut names: Option<Vec<String>> = None;
-    let mut splits: Vec<(String, Option<Split>)> = Vec::new();
+    let mut stems: Vec<(String, Option<Split>, Range<usize>)> = Vec::new();
+    let mut paths: Vec<Option<String>> = Vec::new();
+    let mut labels: Option<(&Path, String)> = None;
     for (path, split) in parts {
         let fail = |problem: String| Error::Table { path: path.clone(), problem };
         let others_train =
@@ -132,6 +135,7 @@ fn open_parts(
             (_, Some(own)) => names = Some(own.clone()),
             (_, None) => {}
         }
+        beside.remarks.extend(other_label(&mut labels, path, &columns.label_name));
         let stem = files::stem(path, parts.len() > 1);
         let mut without_label = 0;
         let first_row = rows.len();
@@ -145,9 +149,11 @@ fn open_parts(
                 continue;
             };
             let mut id = format!("{stem}/{number:07}");
-            if let Some(name) = &row.name {
+            let name = row.path.as_deref().map(last_part).filter(|name| !name.is_empty());
+            if let Some(name) = name {
                 id = format!("{id}/{name}");
             }
+            paths.push(row.path);
             let slot = first_picture + number;
             let split = match row.split {
                 Some(word) => Some(split_of_value(&word).ok_or_else(|| Error::Columns {
@@ -166,9 +172,16 @@ fn open_parts(
                 path.display()
             ));
         }
-        let known = split.or_else(|| rows[first_row..].iter().find_map(|row: &Row| row.split));
-        splits.push((stem, known));
+        stems.push((stem, *split, first_row..rows.len()));
     }
+    if reading.purpose != FolderUse::Classify && rows.iter().all(|row| row.split.is_none()) {
+        take_splits_of_paths(place, &mut rows, &paths, &mut beside)?;
+    }
+    let known = |split: Option<Split>, own: Range<usize>| {
+        split.or_else(|| rows[own].iter().find_map(|row: &Row| row.split))
+    };
+    let splits: Vec<(String, Option<Split>)> =
+        stems.into_iter().map(|(stem, split, own)| (stem, known(split, own))).collect();
     let several = splits.len() > 1 && reading.purpose != FolderUse::Classify;
     let judged = if several { sets::judge("Parquet files", &splits) } else { Ok(None) };
     let ambiguous = |problem| Error::Ambiguous { path: place.into(), problem };
@@ -176,6 +189,37 @@ fn open_parts(
     let names = names.map(|names| used_names(names, &rows, &mut beside));
     let source = Tables { place: place.into(), pictures };
     rows::dataset(place, rows, names, Arc::new(source), beside, reading)
+}
+
+/// A remark about a file whose labels are in a column of another name than those of the first.
+fn other_label<'a>(
+    first: &mut Option<(&'a Path, String)>,
+    path: &'a Path,
+    name: &str,
+) -> Option<String> {
+    let (other, own) = first.get_or_insert_with(|| (path, name.to_owned()));
+    (own != name).then(|| {
+        format!(
+            "the labels of {} are in the column '{own}', and those of {} in '{name}'; if these do not mean the same, give the files one by one",
+            other.display(),
+            path.display()
+        )
+    })
+}
+
+/// Splits that only the paths of the pictures say.
+fn take_splits_of_paths(
+    place: &str,
+    rows: &mut [Row],
+    paths: &[Option<String>],
+    beside: &mut Beside,
+) -> Result<()> {
+    let of = |(row, path)| Some(((path as &Option<String>).as_deref()?, &*(row as &Row).class));
+    let pictures: Option<Vec<(&str, &str)>> = rows.iter().zip(paths).map(of).collect();
+    let Some(said) = pictures.map(|pictures| splits_of_paths(&pictures)) else { return Ok(()) };
+    let choice = "a column called split or `split_column` says otherwise";
+    let taken = rows::take_splits(rows, said, choice, &mut beside.remarks);
+    taken.map_err(|problem| Error::Columns { path: place.into(), problem })
 }
 
 /// What a damaged file is as a data set.

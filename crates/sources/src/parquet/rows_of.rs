@@ -39,7 +39,8 @@ pub(super) struct Listing {
 
 /// A row.
 pub(super) struct Listed {
-    pub(super) name: Option<String>,
+    /// Its path, if it has one.
+    pub(super) path: Option<String>,
     pub(super) class: Option<String>,
     pub(super) split: Option<String>,
 }
@@ -107,7 +108,7 @@ fn rows(
         },
     };
     let rows = classes.into_iter().zip(names).zip(splits).map(|((class, name), split)| Listed {
-        name: name.map(|name| last_part(&name)).filter(|name| !name.is_empty()),
+        path: name.map(|name| name.replace('\\', "/")),
         class,
         split: split.map(|split| split.trim().to_owned()).filter(|split| !split.is_empty()),
     });
@@ -173,7 +174,7 @@ fn classes(
 }
 
 /// The last part of a path, for an id.
-fn last_part(path: &str) -> String {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+pub(super) fn last_part(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
     name.chars().filter(|c| !c.is_control()).take(200).collect()
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use taper_core::Split;
 use taper_names::{
-    split_columns::{flag_of, flags_remark, is_hint, split_of_value, truth, unused_remark},
-    splits::{is_plain, split_named},
+    split_columns::{
+        flag_of, flags_remark, hints_at_split, is_hint, split_of_value, truth, unused_remark,
+    },
+    splits::is_plain,
 };
 use taper_parquet::{Error, Kind, Table, Values};
 
@@ -44,9 +46,7 @@ pub(super) fn find_splits(
             && columns.flags.iter().all(|(_, own)| *own != split)
         {
             columns.flags.push((column, split));
-        } else if (few && 2 * of(&|word| split_named(word).is_some()) >= all)
-            || (is_hint(name) && counts.len() >= 2)
-        {
+        } else if (few && 2 * of(&hints_at_split) >= all) || (is_hint(name) && counts.len() >= 2) {
             unused.push((name, of(&|word| split_of_value(word).is_some()) == all));
         }
     }
@@ -103,8 +103,7 @@ pub(super) fn texts(table: &Table, column: usize) -> Result<Vec<Option<String>>,
 /// values contain words for splits.
 fn candidates(table: &Table, columns: &Columns) -> Vec<usize> {
     let taken = [columns.label, columns.bytes, columns.path];
-    let is_word =
-        |text: &Option<&str>| text.is_some_and(|t| t.len() < 40 && split_named(t).is_some());
+    let is_word = |text: &Option<&str>| text.is_some_and(|t| t.len() < 40 && hints_at_split(t));
     let looks = |at: usize| {
         let extremes = table.extremes(at);
         !extremes.is_empty() && extremes.iter().all(|both| both.iter().any(is_word))
