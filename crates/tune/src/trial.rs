@@ -117,7 +117,7 @@ pub struct Trial {
     pub user_attributes: serde_json::Map<String, serde_json::Value>,
     /// What samplers and pruners noted.
     pub system_attributes: serde_json::Map<String, serde_json::Value>,
-    /// When it began.
+    /// When it began, or last went on.
     pub started: Option<SystemTime>,
     /// When it ended.
     pub completed: Option<SystemTime>,
@@ -155,7 +155,7 @@ impl Trial {
         self.steps.last_key_value().map(|(step, value)| (*step, *value))
     }
 
-    /// From its beginning to its end, if it has ended; including pauses.
+    /// From when it last went on to its end, if it has ended.
     pub fn duration(&self) -> Option<Duration> {
         self.completed?.duration_since(self.started?).ok()
     }

@@ -66,7 +66,7 @@ impl CheckedAsha {
         self.budget(rung) == self.0.max_resource as i64
     }
 
-    /// Whether a trial with this value at the end of a rung may go on, the trial included or not.
+    /// Whether a trial with this value at the end of a rung may go on.
     pub(crate) fn promotes(
         &self,
         history: History<'_>,
