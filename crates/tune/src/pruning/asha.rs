@@ -101,7 +101,7 @@ impl CheckedAsha {
         })
     }
 
-    /// The paused trial to go on with when no new ones will come, so that at least one is completed:
+    /// The paused trial to go on with when no new ones will come, so that at least one completes:
     /// the best of the highest rung.
     pub(crate) fn remaining(&self, history: History<'_>) -> Option<usize> {
         let ends =

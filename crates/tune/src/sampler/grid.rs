@@ -38,8 +38,8 @@ impl GridConfig {
 /// Tries all combinations of some values of each parameter, each once; the last parameter of the
 /// space changes fastest. Combinations of failed trials are not tried again.
 ///
-/// Notes the same as Optuna's `GridSampler`, which takes the study for one of its own if it is given
-/// the same values.
+/// Notes the same as Optuna's `GridSampler`, which takes the study for one of its own if it is
+/// given the same values.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid(GridConfig);
 

@@ -23,12 +23,12 @@ impl Study {
     /// whose parameters the sampler chooses. It belongs to this study, not to other processes,
     /// until it is told.
     ///
-    /// A trial that has intermediate values goes on after its last step ([`Trial::last_step`]), from
-    /// whatever the objective has kept of it.
+    /// A trial that has intermediate values goes on after its last step ([`Trial::last_step`]),
+    /// from whatever the objective has kept of it.
     ///
     /// # Errors
-    /// [`Error::GridExhausted`] if the sampler is a grid with no free point; [`Error::Parameter`] if
-    /// earlier trials have a parameter of the same name and another kind; [`Error::Io`] and
+    /// [`Error::GridExhausted`] if the sampler is a grid with no free point; [`Error::Parameter`]
+    /// if earlier trials have a parameter of the same name and another kind; [`Error::Io`] and
     /// [`Error::Journal`].
     pub fn ask(&mut self, space: &Space) -> Result<Trial> {
         let number = self.next(space, true)?.map_or(0, |(number, _)| number);
@@ -98,7 +98,8 @@ impl Study {
     /// epochs, counted from 1. NaN is allowed. A value that was noted before is replaced.
     ///
     /// # Errors
-    /// [`Error::Trial`] if the trial is not run by this study; [`Error::Io`] and [`Error::Journal`].
+    /// [`Error::Trial`] if the trial is not run by this study; [`Error::Io`] and
+    /// [`Error::Journal`].
     pub fn report(&mut self, number: usize, step: i64, value: f64) -> Result<()> {
         let Self { store, pruning, owner, .. } = self;
         store.transact(|history, _| {
