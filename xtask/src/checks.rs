@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 36] = [
+const CANDLE_FREE: [&str; 37] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -42,6 +42,7 @@ const CANDLE_FREE: [&str; 36] = [
     "taper-sources",
     "taper-synthetic",
     "taper-train",
+    "taper-tune",
     "taper-web",
     "taper-weights",
     "taper-zoo",

@@ -79,6 +79,7 @@ impl RangeTestResult {
                 colour: colour::RED,
                 style: Style::DashDotted,
             }],
+            ..Figure::default()
         };
         figure.draw()
     }

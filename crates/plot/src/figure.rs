@@ -126,6 +126,9 @@ pub struct Figure {
     pub x_label: String,
     /// The common horizontal axis.
     pub x_scale: Scale,
+    /// Names of the whole numbers from 0 on the horizontal axis, which stand in place of numbers
+    /// if there are any.
+    pub x_names: Vec<String>,
     /// The charts from top to bottom.
     pub panels: Vec<Panel>,
     /// Lines through all of them.
@@ -154,7 +157,11 @@ impl Figure {
         y += 14.0;
 
         let xs = self.panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0);
-        let x_range = range(self.x_scale, xs.chain(self.verticals.iter().map(|v| v.x)));
+        let last = self.x_names.len().checked_sub(1).map(|last| last as f64);
+        // Half a place is left beside the first and the last name.
+        let names = last.into_iter().flat_map(|last| [-0.5, last + 0.5]);
+        let verticals = self.verticals.iter().map(|v| v.x);
+        let x_range = range(self.x_scale, xs.chain(verticals).chain(names));
         let x_axis = Axis::new(self.x_scale, x_range.unwrap_or((1.0, 10.0)), (left, right));
 
         // One row for each label, in an order in which no line crosses another line's label: labels
@@ -193,13 +200,23 @@ impl Figure {
         // Behind text and data, which matter more.
         svg.append(lines);
         svg.append(panels);
-        for (x, label) in x_axis.ticks(10).0 {
+        for (x, label) in self.x_ticks(&x_axis) {
             if let Some(x) = x_axis.at(x) {
                 svg.text((x, bottom + 18.0), &label, Type::new(12.5, Anchor::Middle));
             }
         }
         svg.text((middle, bottom + 40.0), &self.x_label, Type::new(13.5, Anchor::Middle));
         svg.finish(WIDTH, bottom + 54.0)
+    }
+
+    /// Labels of the horizontal axis and where they stand.
+    fn x_ticks(&self, axis: &Axis) -> Vec<(f64, String)> {
+        if self.x_names.is_empty() {
+            return axis.ticks(10).0;
+        }
+        let room = (WIDTH - LEFT - RIGHT) / self.x_names.len() as f64 - 6.0;
+        let label = |(i, name): (usize, &String)| (i as f64, fitted(name, 12.5, room));
+        self.x_names.iter().enumerate().map(label).collect()
     }
 
     /// Draws the panel's title and legend; returns where the chart begins.
@@ -259,12 +276,13 @@ impl Figure {
         let y_axis =
             Axis::new(panel.scale, panel.range.unwrap_or_else(|| pad(needed)), (bottom, top));
 
-        for x in x_axis.ticks(10).1 {
+        let fine = if self.x_names.is_empty() { x_axis.ticks(10).1 } else { Vec::new() };
+        for x in fine {
             if let Some(x) = x_axis.at(x) {
                 grid.line([x, top, x, bottom], "#f1f3f5", 1.0, "");
             }
         }
-        for (x, _) in x_axis.ticks(10).0 {
+        for (x, _) in self.x_ticks(x_axis) {
             if let Some(x) = x_axis.at(x) {
                 grid.line([x, top, x, bottom], GRID, 1.0, "");
             }

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod axis;
+mod bars;
 mod error;
 mod figure;
 mod letters;
 mod mark;
 mod matrix;
+mod parallel;
 mod picture;
 mod raster;
 mod sheet;
@@ -15,9 +17,11 @@ mod system;
 mod typeface;
 
 pub use axis::Scale;
+pub use bars::{Bar, Bars};
 pub use error::{Error, Result};
 pub use figure::{Figure, Line, Marker, Panel, Style, Vertical};
 pub use matrix::Matrix;
+pub use parallel::{Parallel, ParallelAxis, ParallelLine};
 pub use picture::Picture;
 pub use sheet::{Sheet, Tile};
 

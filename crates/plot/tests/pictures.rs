@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use taper_plot::{Error, Figure, Line, Matrix, Panel, Scale, Style, Vertical, colour};
+use taper_plot::{
+    Bar, Bars, Error, Figure, Line, Matrix, Panel, Parallel, ParallelAxis, ParallelLine, Scale,
+    Style, Vertical, colour,
+};
 use tiny_skia::Pixmap;
 
 fn figure(title: &str, points: Vec<(f64, f64)>, scale: Scale) -> Figure {
@@ -177,4 +180,55 @@ fn files_are_whole_or_absent() {
     assert_eq!(names, ["curves.png", "curves.svg"]);
     let error = picture.save(&folder.path().join("none"), "curves").unwrap_err().to_string();
     assert!(error.contains("none/curves.svg"), "{error}");
+}
+
+#[test]
+fn bars_are_as_long_as_their_values() {
+    let bar = |label: &str, value: f64| Bar { label: label.into(), value, text: value.to_string() };
+    let odd = [bar("half", 1.0), bar("whole", 2.0), bar("none", 0.0), bar("nan", f64::NAN)];
+    let bars = Bars { title: "t".into(), bars: odd.to_vec(), ..Bars::default() };
+    let picture = bars.draw();
+    let widths: Vec<f64> = picture
+        .svg()
+        .lines()
+        .filter(|line| line.starts_with("<rect") && line.contains(colour::BLUE))
+        .map(|line| line.split("width=\"").nth(1).unwrap().split('"').next().unwrap())
+        .map(|width| width.parse().unwrap())
+        .collect();
+    assert_eq!(widths.len(), 4);
+    assert!((widths[1] / widths[0] - 2.0).abs() < 1e-3 && widths[2] < 1.0 && widths[3] < 1.0);
+    assert!(picture.png(1.0).unwrap().starts_with(b"\x89PNG"));
+    assert!(Bars::default().draw().svg().contains("nothing to show"));
+}
+
+#[test]
+fn parallel_lines_meet_their_axes_and_have_gaps() {
+    let axis = |name: &str| ParallelAxis { name: name.into(), ticks: vec![(0.5, "mid".into())] };
+    let line =
+        |at: &[Option<f64>]| ParallelLine { at: at.to_vec(), colour: colour::RED, width: 1.0 };
+    let chart = Parallel {
+        axes: ["a", "b", "c", "d"].map(axis).to_vec(),
+        lines: vec![
+            line(&[Some(0.0), Some(1.0), Some(0.5), Some(0.5)]),
+            line(&[Some(0.0), None, Some(0.5), Some(f64::NAN)]),
+        ],
+        ..Parallel::default()
+    };
+    let svg = chart.draw();
+    assert_eq!(svg.svg().matches("<path").count(), 1);
+    // What stands between two gaps is a dot.
+    assert_eq!(svg.svg().matches("<circle").count(), 2);
+    assert_eq!(svg.svg().matches(">mid<").count(), 4);
+    assert!(!Parallel::default().draw().svg().contains("NaN"));
+}
+
+#[test]
+fn names_stand_in_place_of_numbers() {
+    let points = vec![(0.0, 1.0), (2.0, 3.0)];
+    let mut named = figure("t", points, Scale::Whole);
+    named.x_names = ["linear", "tutorial", "mlp"].map(str::to_owned).to_vec();
+    let picture = named.draw();
+    for name in &named.x_names {
+        assert_eq!(picture.svg().matches(&format!(">{name}<")).count(), 1);
+    }
 }

@@ -173,6 +173,7 @@ impl Curves {
             x_scale: Scale::Whole,
             panels,
             verticals,
+            ..Figure::default()
         };
         figure.draw()
     }
