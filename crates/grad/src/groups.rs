@@ -46,8 +46,8 @@ pub fn layer_decay(backbone: &Graph, boundary: Boundary, decay: f64) -> Vec<Para
 }
 
 /// `layer1.0` of `layer1.0.conv1.weight`, `blocks.3.2` of `blocks.3.2.conv_pw.weight`, nothing of
-/// `conv_head.weight` or of any layer of a stem. What makes a map smaller between two stages belongs
-/// to the block behind it.
+/// `conv_head.weight` or of any layer of a stem. What makes a map smaller between two stages
+/// belongs to the block behind it.
 fn block_of(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
