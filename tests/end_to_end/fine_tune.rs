@@ -319,3 +319,31 @@ fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
     let head = ["train", "--data", "data", "--layer-decay", "0.5"];
     run(here, &head).complains(2, &["--layer-decay is 0.5", "--unfreeze"]);
 }
+
+#[test]
+fn a_tuned_part_of_a_network_can_be_tuned_further() {
+    let folder = pictures();
+    let here = folder.path();
+    trained(here, &["--unfreeze", "last:1", "--cut", "blocks.3"]);
+    let further = ["--weights", "run", "--unfreeze", "last:2", "--cut", "blocks.3", "--out", "two"];
+    trained(here, &further);
+    let embed =
+        ["embed", "--data", "data", "--size", "64", "--weights", "run", "--cut", "blocks.3"];
+    run(here, &[&embed[..], &["--out", "features.safetensors"]].concat()).expect(0);
+    // Without the cut, what lies above it is missing.
+    let whole = stage(&["--weights", "run", "--out", "three"]);
+    let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
+    run(here, &whole).complains(2, &["missing", "blocks.4"]);
+}
+
+#[test]
+fn settings_of_the_phase_that_cannot_work_are_found_before_it() {
+    let folder = pictures();
+    let here = folder.path();
+    let bit = ["train", "--data", "data", "--recipe", "bit", "--fine-tune-epochs", "2"];
+    run(here, &bit).complains(2, &["fine_tune.schedule.warmup is 100", "--fine-tune-epochs"]);
+    let one = stage(&["--head", "tutorial", "--fine-tune-batch", "1", "--batch-norm", "train"]);
+    let one: Vec<&str> = one.iter().map(String::as_str).collect();
+    run(here, &one).complains(2, &["--fine-tune-batch", "2 or more"]);
+    assert!(!here.join("run").exists());
+}

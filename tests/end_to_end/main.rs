@@ -7,6 +7,7 @@ mod augment;
 mod bad_input;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod figures;
 mod fine_tune;
 mod flags;
 mod inspect;

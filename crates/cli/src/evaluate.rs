@@ -5,7 +5,8 @@ use taper_core::Split;
 use taper_model::OpenOptions;
 use taper_picture::Finding;
 use taper_run::{
-    OutFolder, Session, check_present, data_name, open_classifier, open_data_with, write_evaluation,
+    OutFolder, Session, about_memorised, check_present, data_name, open_classifier, open_data_with,
+    remark, write_evaluation,
 };
 use taper_sources::FolderUse;
 
@@ -27,11 +28,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     let split = match args.split.as_deref() {
         Some("all") => None,
         Some(name) => Some(name.parse::<Split>().map_err(taper_run::Error::from)?),
-        None if dataset.indices(Some(Split::Test)).is_empty() => None,
-        None => Some(Split::Test),
+        None => [Split::Test, Split::Val]
+            .into_iter()
+            .find(|split| !dataset.indices(Some(*split)).is_empty()),
     };
-    let (evaluation, findings) =
+    let memorised = about_memorised(&args.artefact, &dataset, split)?;
+    let memorised = memorised.map(|text| remark(&dataset, &text));
+    let (evaluation, mut findings) =
         taper_run::evaluate(&classifier, dataset, split, args.strict, session)?;
+    findings.extend(memorised);
     let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
@@ -59,7 +64,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         answer_json(&value)?;
     } else {
         answer_line(&format!(
-            "accuracy {:.4}, loss {:.4}, {} pictures",
+            "accuracy {:.4}, loss {:.4}, {} pictures ({split})",
             evaluation.accuracy, evaluation.loss, evaluation.n
         ))?;
         per_class(&evaluation)?;

@@ -52,9 +52,14 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
     if answered.stopped == Outcome::Interrupted {
         // Said even with --quiet: whoever interrupts a training wants to know what is left of it.
         let run = Path::new(&answered.run);
+        let (epochs, phase) = match &answered.fine_tune {
+            Some(tuned) if tuned.stopped == Outcome::Interrupted => {
+                (tuned.epochs, " of fine-tuning")
+            }
+            _ => (answered.epochs, ""),
+        };
         eprintln!(
-            "interrupted after {} epoch(s); saved: {} ({}) and a checkpoint; {}",
-            answered.epochs,
+            "interrupted after {epochs} epoch(s){phase}; saved: {} ({}) and a checkpoint; {}",
             run.join(MODEL).display(),
             weights_of(&answered),
             go_on(run)
@@ -68,6 +73,7 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
 fn weights_of(answer: &Answer) -> String {
     match answer.best_epoch {
         Some(epoch) => format!("weights of epoch {}", epoch + 1),
+        None if answer.epochs == 0 && answer.fine_tune.is_some() => "the head as it began".into(),
         None => "weights of an unfinished epoch".into(),
     }
 }
@@ -78,6 +84,9 @@ fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
         .best_epoch
         .map_or("no epoch ended well".into(), |e| format!("weights of epoch {}", e + 1));
     let kept = match tuned.alpha {
+        _ if tuned.stopped == Outcome::Interrupted => {
+            ", interrupted: until the phase is over, the model is that of the head alone".into()
+        }
         1.0 => String::new(),
         0.0 => ", none of which helped on the validation pictures: the head alone is kept".into(),
         alpha => format!(", {alpha:.1} of the way from the head alone"),

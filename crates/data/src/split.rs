@@ -8,7 +8,7 @@ use taper_core::{
     random::{Key, Purpose},
 };
 
-use crate::{Dataset, Error, Result};
+use crate::{Dataset, Error, Result, groups::MixedGroups};
 
 const SPLIT: Purpose = Purpose::new("data/split");
 
@@ -236,7 +236,8 @@ impl Dataset {
 
     /// Marks the drawn pictures among `indices`: `fraction` of each class, at least one, and few
     /// enough that at least `needed − 1` remain. Groups are drawn as a whole: of each class, as
-    /// many groups as come closest to the fraction of its pictures.
+    /// many groups as come closest to the fraction of its pictures; of all classes together where
+    /// groups have pictures of several.
     fn draw(
         &self,
         indices: &[usize],
@@ -246,6 +247,11 @@ impl Dataset {
         needed: usize,
     ) -> Result<Vec<bool>> {
         let mut taken = vec![false; indices.len()];
+        if let Some(mixed) = MixedGroups::of(self, indices, key) {
+            let drawn = mixed.draw(fraction, needed, &mut taken);
+            drawn.map_err(|few| self.too_few_groups(few.label, few.groups, needed))?;
+            return Ok(taken);
+        }
         for (label, mut groups) in self.groups_of(indices, key).into_iter().enumerate() {
             let n: usize = groups.iter().map(|g| g.positions.len()).sum();
             if n < needed {
@@ -271,8 +277,8 @@ impl Dataset {
         Ok(taken)
     }
 
-    /// The groups of each class; pictures without one are groups of their own. A group with several
-    /// classes counts towards its most frequent class.
+    /// The groups of each class, where each has pictures of one; pictures without one are groups of
+    /// their own.
     fn groups_of(&self, indices: &[usize], key: &Key) -> Vec<Vec<Group>> {
         let mut by_class: Vec<Vec<Group>> = Vec::new();
         by_class.resize_with(self.classes().len(), Vec::new);
@@ -288,14 +294,9 @@ impl Dataset {
             }
         }
         for (name, positions) in named {
-            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-            for position in &positions {
-                *counts.entry(self.samples()[indices[*position]].label).or_default() += 1;
-            }
-            let label = counts.iter().max_by_key(|(label, n)| (**n, Reverse(**label)));
-            let Some((label, _)) = label else { continue };
+            let label = self.samples()[indices[positions[0]]].label;
             let random = key.stream(0, crate::dataset::hash_of(name)).next_u64();
-            by_class[*label as usize].push(Group { random, positions });
+            by_class[label as usize].push(Group { random, positions });
         }
         by_class
     }
@@ -326,7 +327,13 @@ impl Dataset {
         let mut splits = Splits { test: self.indices(Some(Split::Test)), ..Splits::default() };
         let key = Key::new(seed, SPLIT).part("fold");
         let mut of = vec![0; pool.len()];
-        for (label, mut groups) in self.groups_of(&pool, &key).into_iter().enumerate() {
+        let mixed = MixedGroups::of(self, &pool, &key);
+        if let Some(mixed) = &mixed {
+            let dealt = mixed.folds(folds, &mut of);
+            dealt.map_err(|few| self.too_few_groups(few.label, few.groups, folds))?;
+        }
+        let by_class = if mixed.is_none() { self.groups_of(&pool, &key) } else { Vec::new() };
+        for (label, mut groups) in by_class.into_iter().enumerate() {
             let n: usize = groups.iter().map(|g| g.positions.len()).sum();
             if n < folds {
                 return Err(self.too_few(label, n, folds, &format!("{folds} folds")));

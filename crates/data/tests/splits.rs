@@ -200,6 +200,45 @@ fn groups_stay_together_and_come_close_to_the_fraction() {
     assert!(none.contains("a/00.jpg"), "{none}");
 }
 
+/// 20 patients with three pictures of each of two classes.
+fn patients() -> Dataset {
+    let names = ClassNames::new(vec!["ill".into(), "well".into()]).unwrap();
+    let mut samples = Vec::new();
+    for patient in 0..20 {
+        for n in 0..6 {
+            let id = format!("p{patient:02}_{n}.jpg");
+            let mut sample = Sample::new(id, None, n % 2, samples.len());
+            sample.group = Some(format!("p{patient:02}").into());
+            samples.push(sample);
+        }
+    }
+    Dataset::new(names, samples, Arc::new(Nowhere)).unwrap()
+}
+
+#[test]
+fn groups_with_several_classes_are_dealt_out_for_all_of_them() {
+    let dataset = patients();
+    let groups = |indices: &[usize]| -> std::collections::BTreeSet<&str> {
+        indices.iter().map(|i| dataset.samples()[*i].group.as_deref().unwrap()).collect()
+    };
+    for seed in 0..5 {
+        let splits = dataset.splits(ValChoice::Auto, seed).unwrap();
+        disjoint(&dataset, &splits);
+        assert_eq!(
+            [&splits.train, &splits.val, &splits.test].map(|split| dataset.counts(split)),
+            [vec![42, 42], vec![9, 9], vec![9, 9]]
+        );
+        assert_eq!(groups(&splits.train).len() + groups(&splits.val).len(), 17);
+        for fold in 0..4 {
+            let splits = dataset.fold(4, fold, seed).unwrap();
+            assert_eq!(dataset.counts(&splits.val), [15, 15]);
+            assert!(groups(&splits.val).is_disjoint(&groups(&splits.train)));
+        }
+    }
+    let error = dataset.fold(21, 0, 0).unwrap_err();
+    assert!(matches!(error, Error::TooFewGroups { found: 20, needed: 21, .. }), "{error}");
+}
+
 #[test]
 fn folds_cover_everything_once() {
     let root = tempfile::tempdir().unwrap();

@@ -23,6 +23,14 @@ pub(crate) fn advice(health: &Health) -> Vec<String> {
     advice
 }
 
+/// What makes figures misleading: pictures in two places, and labels that contradict each other.
+pub(crate) fn misleading(health: &Health) -> Vec<String> {
+    let mut advice = Vec::new();
+    leaks(health, &mut advice);
+    labels(health, &mut advice);
+    advice
+}
+
 fn example(n: usize, first: Option<&String>) -> String {
     match (n, first) {
         (1, Some(first)) => format!(": {first}"),

@@ -116,6 +116,14 @@ pub struct Health {
     pub advice: Vec<String>,
 }
 
+impl Health {
+    /// The part of [`Health::advice`] about what makes figures misleading: pictures in two places,
+    /// and labels that contradict each other or their pictures.
+    pub fn misleading(&self) -> Vec<String> {
+        advice::misleading(self)
+    }
+}
+
 /// Reports the progress of an inspection, and can stop it.
 #[derive(Default)]
 pub struct Watch<'a> {

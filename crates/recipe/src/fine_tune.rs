@@ -270,7 +270,8 @@ impl FineTune {
         // Errors name the table, since the head has the same fields.
         let named = |error: Error| match error.setting() {
             Some(setting) => {
-                let field = format!("fine_tune.{}", setting.field);
+                let of_schedule = if setting.field == "warmup" { "schedule." } else { "" };
+                let field = format!("fine_tune.{of_schedule}{}", setting.field);
                 OutOfRange::new(field, &setting.value, setting.remedy.clone()).into()
             }
             None => error,
@@ -286,8 +287,9 @@ impl FineTune {
         if let Some(Warmup { over: Span::Epochs(epochs), .. }) = self.schedule.warmup
             && !(epochs > 0.0 && epochs < f64::from(self.epochs))
         {
-            let remedy = format!("the phase has {} `epochs`: use fewer than that", self.epochs);
-            return fail("warmup", epochs.to_string(), remedy);
+            let remedy =
+                format!("the phase has {} of `fine_tune.epochs`: use fewer than that", self.epochs);
+            return fail("schedule.warmup", epochs.to_string(), remedy);
         }
         for (field, value) in
             [("layer_decay", Some(self.layer_decay)), ("lowest_rate", self.lowest_rate)]
@@ -297,7 +299,8 @@ impl FineTune {
                 return fail(field, value.to_string(), remedy.into());
             }
         }
-        if self.lowest_rate.is_some() && self.layer_decay != 1.0 {
+        let given = ![1.0, Self::default().layer_decay].contains(&self.layer_decay);
+        if self.lowest_rate.is_some() && given {
             let remedy = "`lowest_rate` decides the rates of the layers: set it to 1, or leave out `lowest_rate`";
             return fail("layer_decay", self.layer_decay.to_string(), remedy.into());
         }

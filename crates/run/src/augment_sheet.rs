@@ -4,7 +4,7 @@ use image::RgbImage;
 use serde::Serialize;
 use taper_augment::Augmenter;
 use taper_core::{
-    Interpolation, Part, Split,
+    Interpolation, Part,
     file::FIGURE_MARK,
     random::{Key, Purpose},
 };
@@ -72,10 +72,11 @@ pub fn augment_sheet(
     for remark in dataset.remarks() {
         session.progress().warn(remark);
     }
-    let mut training = dataset.indices(Some(Split::Train));
-    if training.is_empty() {
-        training = dataset.indices(None);
-    }
+    // Those that a training with these settings takes, or all where there are too few of them.
+    let training = match dataset.splits(recipe.val, recipe.seed) {
+        Ok(splits) => splits.train,
+        Err(_) => dataset.indices(None),
+    };
     let counts = dataset.counts(&training);
     let before = training.len();
     let after = before * recipe.views as usize;

@@ -1,134 +1,30 @@
-//! What a run was trained on, picture by picture: how data that have moved are recognised.
+//! The record of a run's data in its folder.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use taper_core::Split;
-use taper_data::Dataset;
+use taper_data::{DataRecord, Dataset};
 
 use crate::{Error, Result, file::write_atomically};
 
-/// Its file in a run folder.
+/// Its file.
 pub(crate) const RECORD: &str = "dataset.json";
 
-/// How many differences of a kind are named.
-const NAMED: usize = 3;
-
-/// A data set as it was when a run began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DataRecord {
-    /// [`Dataset::fingerprint`].
-    fingerprint: String,
-    classes: Vec<String>,
-    /// By id.
-    pictures: BTreeMap<String, Recorded>,
-    /// By id: the beginning of the digest of the content. Empty until all features are there, and
-    /// in runs from before contents were recorded.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    contents: BTreeMap<String, String>,
+pub(crate) fn write(record: &DataRecord, folder: &Path) -> Result<()> {
+    let path = folder.join(RECORD);
+    let text = serde_json::to_string(record)
+        .map_err(|source| Error::Json { path: path.clone(), source })?;
+    write_atomically(&path, text.as_bytes())
 }
 
-/// What is recorded of a picture: class, split, size in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Recorded(u32, Option<String>, Option<u64>);
-
-impl DataRecord {
-    pub(crate) fn of(dataset: &Dataset) -> Self {
-        let pictures = dataset.samples().iter().enumerate().map(|(index, sample)| {
-            let split = sample.split.map(|split: Split| split.name().to_owned());
-            (sample.id.clone(), Recorded(sample.label, split, dataset.bytes(index)))
-        });
-        Self {
-            fingerprint: dataset.fingerprint(),
-            classes: dataset.classes().iter().map(str::to_owned).collect(),
-            pictures: pictures.collect(),
-            contents: BTreeMap::new(),
-        }
-    }
-
-    /// Adds the contents of the pictures to the record in a run folder, unless they are there. The
-    /// features of these pictures have just been computed, so that most digests are known.
-    pub(crate) fn note_contents(folder: &Path, dataset: &Dataset) -> Result<()> {
-        match Self::read(folder).filter(|record| record.contents.is_empty()) {
-            Some(record) => Self { contents: contents(dataset), ..record }.write(folder),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(RECORD);
-        let text = serde_json::to_string(self)
-            .map_err(|source| Error::Json { path: path.clone(), source })?;
-        write_atomically(&path, text.as_bytes())
-    }
-
-    /// The record in a run folder; none in runs from before there were any.
-    pub(crate) fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()
-    }
-
-    /// What is different in `now`, in one sentence; none if the fingerprints agree.
-    pub(crate) fn differences(&self, now: &Self) -> Option<String> {
-        if self.fingerprint == now.fingerprint {
-            return None;
-        }
-        let mut parts = Vec::new();
-        if self.classes != now.classes {
-            parts.push(format!(
-                "the classes are {} instead of {}",
-                now.classes.join(", "),
-                self.classes.join(", ")
-            ));
-        }
-        let only = |a: &Self, b: &Self| -> Vec<String> {
-            a.pictures.keys().filter(|id| !b.pictures.contains_key(*id)).cloned().collect()
-        };
-        let changed = |field: fn(&Recorded) -> String| -> Vec<String> {
-            let both =
-                self.pictures.iter().filter_map(|(id, a)| Some((id, a, now.pictures.get(id)?)));
-            both.filter(|(_, a, b)| field(a) != field(b)).map(|(id, ..)| id.clone()).collect()
-        };
-        for (ids, what) in [
-            (only(self, now), "missing"),
-            (only(now, self), "new"),
-            (changed(|Recorded(_, _, bytes)| format!("{bytes:?}")), "of another size"),
-            (changed(|Recorded(_, split, _)| format!("{split:?}")), "in another split"),
-        ] {
-            parts.extend(named(&ids, what));
-        }
-        if parts.is_empty() {
-            parts.push("their source or the order of the classes".into());
-        }
-        Some(parts.join("; "))
-    }
-
-    /// Which pictures have other contents, in a few words; those that have none are known to be
-    /// broken. They are read for this.
-    pub(crate) fn other_contents(&self, dataset: &Dataset) -> Option<String> {
-        if self.contents.is_empty() {
-            return None;
-        }
-        let now = contents(dataset);
-        let other = self.contents.iter().filter(|(id, content)| now.get(*id) != Some(*content));
-        let ids: Vec<String> = other.map(|(id, _)| id.clone()).collect();
-        named(&ids, "with other contents")
-    }
+/// The record in a run folder; none in runs from before there were any.
+pub(crate) fn read(folder: &Path) -> Option<DataRecord> {
+    serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()
 }
 
-/// The first few pictures, and what is the matter with them.
-fn named(ids: &[String], what: &str) -> Option<String> {
-    let more = if ids.len() > NAMED { ", …" } else { "" };
-    let shown = ids[..ids.len().min(NAMED)].join(", ");
-    (!ids.is_empty()).then(|| format!("{} picture(s) {what} ({shown}{more})", ids.len()))
-}
-
-/// The beginnings of the digests of what can be read, by id.
-fn contents(dataset: &Dataset) -> BTreeMap<String, String> {
-    let of = |index: usize| -> Option<(String, String)> {
-        let digest = dataset.picture_digest(index).ok()?;
-        let beginning = u64::from_be_bytes(*digest.first_chunk()?);
-        Some((dataset.samples()[index].id.clone(), format!("{beginning:016x}")))
-    };
-    (0..dataset.len()).into_par_iter().filter_map(of).collect::<Vec<_>>().into_iter().collect()
+/// Adds the contents of the pictures to the record, after all features were computed.
+pub(crate) fn note_contents(folder: &Path, dataset: &Dataset) -> Result<()> {
+    match read(folder) {
+        Some(record) => write(&record.with_contents(dataset), folder),
+        None => Ok(()),
+    }
 }

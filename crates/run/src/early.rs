@@ -2,6 +2,9 @@
 
 use taper_core::{OutOfRange, Precision};
 use taper_data::ValChoice;
+use taper_graph::Op;
+use taper_optim::Span;
+use taper_recipe::BatchNormChoice;
 use taper_train::batch_ranges;
 
 use crate::{
@@ -36,7 +39,24 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
         let settings = fine_tune::settings(own, recipe, checked.backbone(), boundary, rows)?;
         let training = settings.settings();
         let steps = batch_ranges(rows, own.batch_size.saturating_mul(own.accumulate)).count();
-        training.schedule.check(u64::from(training.epochs), steps as u64)?;
+        let epochs = u64::from(training.epochs);
+        if training.schedule.check(epochs, steps as u64).is_err() {
+            let warmup = training.schedule.warmup.map_or(0.0, |warmup| match warmup.over {
+                Span::Steps(steps) => steps as f64,
+                Span::Epochs(share) | Span::Fraction(share) => share,
+            });
+            let remedy = format!(
+                "the whole phase has {} step(s): warm up for fewer, or train for more `fine_tune.epochs`",
+                epochs * steps as u64
+            );
+            return Err(OutOfRange::new("fine_tune.schedule.warmup", warmup, remedy).into());
+        }
+        let head = recipe.head_graph(prepared.backbone.width(), classes);
+        let norm = head.nodes().iter().any(|node| matches!(node.op, Op::BatchNorm(_)));
+        if own.batch_norm == BatchNormChoice::Train && own.batch_size == 1 && norm {
+            let remedy = "the head's BatchNorm cannot be trained on one picture: use 2 or more, or frozen statistics";
+            return Err(OutOfRange::new("fine_tune.batch_size", 1, remedy).into());
+        }
     }
     if recipe.accumulate > 1 && rows <= recipe.batch_size {
         let remedy = format!(

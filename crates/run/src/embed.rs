@@ -10,7 +10,7 @@ use taper_plan::Output;
 use taper_sources::FolderUse;
 use taper_train::Table;
 use taper_weights::TensorWriter;
-use taper_zoo::resolve;
+use taper_zoo::resolve_part;
 
 use crate::{
     CheckedRecipe, Error, Result, Session, extract, open_data_with,
@@ -87,7 +87,7 @@ pub fn embed(
     let recipe = checked.recipe();
     let place = Place::open(recipe.device)?;
     let dataset = open_data_with(&recipe.data, recipe.reading(FolderUse::Evaluate), session)?;
-    let weights = resolve(checked.model(), checked.weights())?;
+    let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
     weights.check(checked.backbone())?;
     let preprocessing = *checked.preprocessing();
     let spec = BackboneSpec {

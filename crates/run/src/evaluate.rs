@@ -14,7 +14,7 @@ use taper_train::measure_head;
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
-    Error, OutFolder, PrecisionChoice, Result, Session, extract,
+    Error, OutFolder, PrecisionChoice, Result, Session, data_record, extract,
     file::write_json,
     place::{BackboneSpec, Place},
     precision::resolve_precision,
@@ -110,6 +110,34 @@ pub fn pretrained_classifier(
         identified: false,
     };
     Ok(Classifier::assemble(imagenet::class_names(), place.backbone(&spec)?, None)?)
+}
+
+/// What to say if pictures of these were trained on, so that figures on them measure memorisation
+/// too. `model`: as given to [`open_classifier`]. A run's folder tells picture by picture, a model
+/// alone whether it is the same data set.
+///
+/// # Errors
+/// As [`model_file`], and if the artefact cannot be read.
+pub fn about_memorised(
+    model: &Path,
+    dataset: &Dataset,
+    split: Option<Split>,
+) -> Result<Option<String>> {
+    let file = model_file(model)?;
+    let indices = dataset.indices(split);
+    let record = file.parent().and_then(data_record::read);
+    let shared = match record.map(|record| record.shared(dataset, &indices)) {
+        Some(shared) if shared > 0 => shared,
+        _ if split.is_some_and(|split| split != Split::Train) => 0,
+        _ if Artefact::open(&file)?.0.data == dataset.fingerprint() => indices.len(),
+        _ => 0,
+    };
+    Ok((shared > 0).then(|| {
+        format!(
+            "{shared} of {} picture(s) are among those that the model was made with, so these figures measure memorisation too: those on untouched pictures are in the run's result.json",
+            indices.len()
+        )
+    }))
 }
 
 /// Evaluates a classifier on one split of a data set (or, without splits, on all of it). Also

@@ -156,12 +156,17 @@ fn to_follow(advice: &str, recipe: &Recipe) -> Option<String> {
 }
 
 /// The quick checks of every training run: counts, imbalance, exact duplicates. Warns, and writes
-/// `health.json`.
-pub(crate) fn quick_check(prepared: &Prepared, file: &Path, session: &Session) -> Result<()> {
+/// `health.json`. Returns what makes the run's figures misleading.
+pub(crate) fn quick_check(
+    prepared: &Prepared,
+    file: &Path,
+    session: &Session,
+) -> Result<Vec<String>> {
     let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
     let recipe = prepared.checked.recipe();
     for advice in health.advice.iter().filter_map(|advice| to_follow(advice, recipe)) {
         session.progress().warn(&advice);
     }
-    Ok(health.write(file)?)
+    health.write(file)?;
+    Ok(health.misleading().iter().filter_map(|advice| to_follow(advice, recipe)).collect())
 }

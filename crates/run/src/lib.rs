@@ -32,7 +32,7 @@ pub use cross_validation::{CrossValidation, Spread, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use evaluate::{
-    evaluate, model_file, open_classifier, pretrained_classifier, write_evaluation,
+    about_memorised, evaluate, model_file, open_classifier, pretrained_classifier, write_evaluation,
 };
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
@@ -41,7 +41,7 @@ pub use inspect::{EmbedWith, inspect};
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;
-pub use source::{data_name, open_data, open_data_with, remarks_of};
+pub use source::{data_name, open_data, open_data_with, remark, remarks_of};
 pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
 pub use taper_recipe::{

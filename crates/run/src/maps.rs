@@ -12,6 +12,9 @@ use taper_train::Rows;
 
 use crate::{Error, NamedViews, Result, Session, extract, place::BackboneSpec, prepare::Prepared};
 
+/// Pictures whose maps are computed at a time before they are rounded.
+const PART: usize = 512;
+
 /// How maps are made: the pictures' views, and the part of the network below the boundary.
 pub(crate) struct MapMaker {
     dataset: Arc<Dataset>,
@@ -131,16 +134,23 @@ impl MapMaker {
         let fits = session.cache().is_some_and(|cache| bytes <= cache.limit() / 4);
         let session = if fits { session.clone() } else { session.uncached() };
         let views = self.views.clone();
-        let made = extract(prefix, &self.dataset, items.to_vec(), views, false, &session)?;
-        if made.items != items {
-            return Err(self.changed());
+        let make = |items: &[Item], session: &Session| {
+            let items_of = items.to_vec();
+            let made = extract(prefix, &self.dataset, items_of, views.clone(), false, session)?;
+            if made.items != items { Err(self.changed()) } else { Ok(made.table.values) }
+        };
+        if self.precision == MapPrecision::F32 {
+            return Ok(Kept::Maps(make(items, &session)?));
         }
-        Ok(match self.precision {
-            MapPrecision::F32 => Kept::Maps(made.table.values),
-            MapPrecision::F16 => {
-                Kept::Half(made.table.values.into_iter().map(f16::from_f32).collect())
-            }
-        })
+        // In parts, so that the maps are never all there in f32.
+        let mut half = Vec::with_capacity(items.len() * prefix.width());
+        session.progress().begin("features", items.len() as u64, "pictures");
+        for part in items.chunks(PART) {
+            let made = make(part, &session.part());
+            half.extend(made?.into_iter().map(f16::from_f32));
+        }
+        session.progress().end();
+        Ok(Kept::Half(half))
     }
 
     /// Loads pictures, a batch at a time.

@@ -7,7 +7,7 @@ use taper_picture::Finding;
 use taper_plan::Output;
 use taper_sources::FolderUse;
 use taper_train::Table;
-use taper_zoo::{LoadedWeights, resolve};
+use taper_zoo::{LoadedWeights, resolve_part};
 
 use crate::{
     CheckedRecipe, Error, MixChoice, Mixing, NamedViews, Recipe, Result, Session, Views,
@@ -15,6 +15,7 @@ use crate::{
     place::{BackboneSpec, Place},
     precision::resolve_precision,
     remarks_of,
+    source::remark,
 };
 
 /// Everything that a recipe needs before features can be computed: opened, checked, nothing
@@ -69,7 +70,7 @@ impl Prepared {
             None => dataset.splits(recipe.val, recipe.seed),
         };
         let splits = splits.map_err(|error| too_many(recipe, error))?;
-        let weights = resolve(checked.model(), checked.weights())?;
+        let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
         // A cut may come after the network's own features.
         weights.check(checked.backbone())?;
         let spec = BackboneSpec {
@@ -146,16 +147,32 @@ impl Prepared {
                 "augmentation: {augment}{mixed}, {views} fixed views of each picture: the same in every epoch, so that features are computed once"
             ));
         }
+        self.about_splits().iter().for_each(|text| progress.warn(text));
+    }
+
+    /// What may surprise about the splits.
+    fn about_splits(&self) -> Vec<String> {
+        let mut about = Vec::new();
         if self.splits.val_is_test {
-            progress.warn(
-                "validation is on the test split, so no figure on untouched pictures remains",
+            about.push(
+                "validation is on the test split, so no figure on untouched pictures remains"
+                    .into(),
             );
         }
+        let unused = self.splits.unused.len();
+        if unused > 0 {
+            about.push(format!(
+                "the {unused} picture(s) of the split val are not used: validation is on {}",
+                self.validated_on
+            ));
+        }
+        about
     }
 
     /// Every picture is decoded and passed through the backbone once, in one sweep, unless its
     /// features are cached.
     pub(crate) fn features(&mut self, session: &Session) -> Result<Tables> {
+        let about = self.about_splits();
         let recipe = self.checked.recipe();
         let mut items = Item::views(&self.splits.train, views_of(recipe, 0));
         items.extend(Item::untouched(&self.splits.val));
@@ -179,7 +196,8 @@ impl Prepared {
         let mut remarks: Vec<Finding> = vanished.into_iter().chain(remarks).collect();
         report_findings(&unreadable, &remarks, session);
         // Said when the data set was opened.
-        remarks.splice(0..0, remarks_of(&self.dataset));
+        let about = about.iter().map(|text| remark(&self.dataset, text));
+        remarks.splice(0..0, remarks_of(&self.dataset).into_iter().chain(about));
         Ok(Tables { train: Arc::new(train), val, test, unreadable, remarks, cached })
     }
 }

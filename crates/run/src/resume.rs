@@ -1,13 +1,13 @@
 use std::{fs, path::Path, time::Instant};
 
 use taper_core::OutOfRange;
-use taper_data::Dataset;
+use taper_data::{DataRecord, Dataset};
 use taper_sources::FolderUse;
 
 use crate::{
     Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session, check_present,
     cross_validation::go_on,
-    data_record::DataRecord,
+    data_record,
     fine_tune::FINE_TUNE,
     open_data_with,
     prepare::Prepared,
@@ -92,8 +92,8 @@ pub fn resume_changed(
     if before != *recipe {
         folder.write_recipe(recipe)?;
     }
-    if DataRecord::read(folder.path()).is_none() {
-        DataRecord::of(&prepared.dataset).write(folder.path())?;
+    if data_record::read(folder.path()).is_none() {
+        data_record::write(&DataRecord::of(&prepared.dataset), folder.path())?;
     }
     let run = Run { folder, start, session };
     run.carry_out(prepared, own).map(|answer| Resumed::Trained(Box::new(answer)))
@@ -131,7 +131,7 @@ fn complete(folder: &RunFolder) -> Option<Answer> {
 /// Refuses data that are not those of the run.
 fn same_pictures(folder: &RunFolder, recipe: &Recipe, dataset: &Dataset) -> Result<()> {
     // A run from before there were records has its checkpoints, which know their features.
-    let Some(before) = DataRecord::read(folder.path()) else { return Ok(()) };
+    let Some(before) = data_record::read(folder.path()) else { return Ok(()) };
     let differences = before.differences(&DataRecord::of(dataset));
     match differences.or_else(|| before.other_contents(dataset)) {
         None => Ok(()),

@@ -10,7 +10,7 @@ use taper_callbacks::{
     EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, ReduceLrOnPlateauConfig,
     StopReason, TensorBoard, TerminateOnNan, TopWeights,
 };
-use taper_data::{Dataset, Item};
+use taper_data::{DataRecord, Dataset, Item};
 use taper_graph::{Graph, Weights};
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::{Evaluation, Metrics};
@@ -22,14 +22,13 @@ use taper_train::{
 
 use crate::{
     Answer, CheckedRecipe, CheckpointSettings, Counted, Error, FineTuned, LearningRate, OutFolder,
-    Outcome, Recipe, Result, Session, data_name,
-    data_record::DataRecord,
-    early, extract,
+    Outcome, Recipe, Result, Session, data_name, data_record, early, extract,
     file::write_json,
     fine_tune::{FINE_TUNE, Layered, Tuned},
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
+    source::remark,
 };
 
 /// The answer of a run, in its folder. A run without it, or one that says that it was interrupted,
@@ -113,11 +112,12 @@ impl Run<'_> {
         }
         let start = Instant::now();
         let tables = prepared.features(self.session);
-        let tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
+        let mut tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
         let feature_seconds = start.elapsed().as_secs_f64();
-        DataRecord::note_contents(self.folder.path(), &prepared.dataset)?;
+        data_record::note_contents(self.folder.path(), &prepared.dataset)?;
         let health = self.folder.file("health.json");
-        crate::inspect::quick_check(&prepared, &health, self.session)?;
+        let misleading = crate::inspect::quick_check(&prepared, &health, self.session)?;
+        tables.remarks.extend(misleading.iter().map(|text| remark(&prepared.dataset, text)));
 
         let recipe = prepared.checked.recipe();
         let classes = prepared.dataset.classes().len();

@@ -5,7 +5,9 @@ use std::{
 
 use taper_outputs::remove_empty_parents;
 
-use crate::{Error, OutFolder, Recipe, Result, data_record::DataRecord};
+use taper_data::DataRecord;
+
+use crate::{Error, OutFolder, Recipe, Result, data_record};
 
 /// The folder that a run writes into. Removed again, with all that is in it, unless it is
 /// [kept](RunFolder::keep): a run that fails before there is anything to resume from leaves nothing
@@ -36,7 +38,7 @@ impl RunFolder {
         let made = out.to_be_made();
         let (path, ()) = out.make(|folder| {
             recipe.located().write(&folder.join(RECIPE))?;
-            record.map_or(Ok(()), |record| record.write(folder))
+            record.map_or(Ok(()), |record| data_record::write(record, folder))
         })?;
         // What is made for the first of several numbers may be the folder itself.
         let made = if path.starts_with(&made) { made } else { path.clone() };

@@ -70,8 +70,12 @@ pub fn open_data_with(
 /// The remarks about a data set as a whole, as findings, for answers: classes or splits that were
 /// decided in a way that may surprise, folders that were left out.
 pub fn remarks_of(dataset: &Dataset) -> Vec<Finding> {
-    let remark = |text: &String| Defect::new(DefectKind::Remark, text).at(None, dataset.place());
-    dataset.remarks().iter().map(remark).collect()
+    dataset.remarks().iter().map(|text| remark(dataset, text)).collect()
+}
+
+/// A remark about a data set as a whole.
+pub fn remark(dataset: &Dataset, text: &str) -> Finding {
+    Defect::new(DefectKind::Remark, text).at(None, dataset.place())
 }
 
 /// The folder for downloaded data sets.

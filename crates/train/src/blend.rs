@@ -155,9 +155,11 @@ fn between(before: &Weights, after: &Weights, alpha: f32) -> Weights {
         else {
             continue;
         };
+        // What did not change stays as it was, to the bit.
         let value = |(b, a): (&f32, &f32)| match alpha {
             0.0 => *b,
             1.0 => *a,
+            _ if a == b => *a,
             alpha => (1.0 - alpha) * b + alpha * a,
         };
         mixed.insert(name.to_owned(), shape.to_vec(), b.iter().zip(a.iter()).map(value).collect());
@@ -242,6 +244,15 @@ mod tests {
         let Ok(()) = blend.soup(kept, |_| Ok::<_, Infallible>(metrics(8, 0.5)));
         assert_eq!(blend.epochs(), [3, 1, 7]);
         assert!((value(blend.weights()) - 11.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_did_not_change_stays_to_the_bit() {
+        for n in 0..1000 {
+            let value = 0.1 + n as f32 * 0.37;
+            let mixed = between(&weights(value), &weights(value), 0.7);
+            assert_eq!(mixed.values("w"), weights(value).values("w"));
+        }
     }
 
     #[test]

@@ -11,4 +11,4 @@ mod resolve;
 pub use error::{Error, Result};
 pub use place::Place;
 pub use registry::{DEFAULT_MODEL, ModelSpec, find, models};
-pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_with};
+pub use resolve::{LoadedWeights, WeightsChoice, resolve, resolve_part, resolve_with};

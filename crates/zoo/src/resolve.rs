@@ -90,6 +90,18 @@ pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<Load
     resolve_with(model, choice, &HubOptions::from_env())
 }
 
+/// As [`resolve`], for a part of the network that ends earlier: the weights need not have more.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_part(
+    model: &'static ModelSpec,
+    choice: &WeightsChoice,
+    backbone: &Graph,
+) -> Result<LoadedWeights> {
+    resolve_in(model, choice, backbone, &HubOptions::from_env())
+}
+
 /// As [`resolve`], with a cache or a Hub other than those of the environment.
 ///
 /// # Errors
@@ -97,6 +109,15 @@ pub fn resolve(model: &'static ModelSpec, choice: &WeightsChoice) -> Result<Load
 pub fn resolve_with(
     model: &'static ModelSpec,
     choice: &WeightsChoice,
+    options: &HubOptions,
+) -> Result<LoadedWeights> {
+    resolve_in(model, choice, &model.backbone(), options)
+}
+
+fn resolve_in(
+    model: &'static ModelSpec,
+    choice: &WeightsChoice,
+    backbone: &Graph,
     options: &HubOptions,
 ) -> Result<LoadedWeights> {
     let (file, origin) = match choice {
@@ -112,9 +133,8 @@ pub fn resolve_with(
     };
     let whole = model.graph();
     let source = renamed(file, &whole)?;
-    let backbone = model.backbone();
-    source.check_types(&backbone)?;
-    check_names(model, &whole, &backbone, &source, &origin)?;
+    source.check_types(backbone)?;
+    check_names(model, &whole, backbone, &source, &origin)?;
     let digest = source.file().digest().to_owned();
     Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
 }
