@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{pictures, run};
+use crate::support::{pictures, pictures_from, run};
 
 const TRAIN: [&str; 12] = [
     "train", "--data", "data", "--epochs", "1", "--size", "64", "--out", "run", "--cache", "off",
@@ -18,7 +18,7 @@ fn remarks(answer: &Value) -> String {
 
 #[test]
 fn an_evaluation_on_pictures_of_the_training_says_so() {
-    let folder = pictures();
+    let folder = pictures_from([0, 50, 100]);
     let here = folder.path();
     run(here, &TRAIN).expect(0);
     let evaluate = |data: &str, model: &str, more: &[&str]| {
@@ -59,7 +59,7 @@ fn pictures_that_no_split_uses_are_counted() {
 
 #[test]
 fn what_makes_figures_misleading_is_among_the_remarks() {
-    let folder = pictures();
+    let folder = pictures_from([0, 50, 100]);
     let here = folder.path();
     let answer = run(here, &TRAIN).expect(0).json();
     assert_eq!(remarks(&answer), "");
