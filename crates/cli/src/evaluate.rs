@@ -32,11 +32,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             .into_iter()
             .find(|split| !dataset.indices(Some(*split)).is_empty()),
     };
-    let memorised = about_memorised(&args.artefact, &dataset, split)?;
-    let memorised = memorised.map(|text| remark(&dataset, &text));
     let (evaluation, mut findings) =
-        taper_run::evaluate(&classifier, dataset, split, args.strict, session)?;
-    findings.extend(memorised);
+        taper_run::evaluate(&classifier, dataset.clone(), split, args.strict, session)?;
+    let memorised = about_memorised(&args.artefact, &dataset, split)?;
+    findings.extend(memorised.map(|text| remark(&dataset, &text)));
     let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
