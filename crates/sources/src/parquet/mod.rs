@@ -52,6 +52,7 @@ pub fn open_parquet(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Resu
     if path.is_dir() {
         files = files_in(path);
         beside.remarks.extend(files::left_out(path, &files));
+        beside.remarks.extend(files::missing(&files));
     }
     open_files(&path.display().to_string(), &files, reading.into(), beside)
 }
@@ -121,9 +122,7 @@ fn open_parts(
             Err(Problem::Columns(problem) | Problem::NoLabels(problem)) => {
                 return Err(Error::Columns { path: path.clone(), problem });
             }
-            Err(Problem::Damaged(problem)) => {
-                return Err(fail(problem));
-            }
+            Err(Problem::Damaged(problem)) => return Err(fail(problem)),
             Ok(listing) => listing,
         };
         match (&names, &columns.names) {
@@ -182,6 +181,7 @@ fn open_parts(
     };
     let splits: Vec<(String, Option<Split>)> =
         stems.into_iter().map(|(stem, split, own)| (stem, known(split, own))).collect();
+    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
     let several = splits.len() > 1 && reading.purpose != FolderUse::Classify;
     let judged = if several { sets::judge("Parquet files", &splits) } else { Ok(None) };
     let ambiguous = |problem| Error::Ambiguous { path: place.into(), problem };
