@@ -85,7 +85,8 @@ fn numbered_parts_of_a_split_are_read_as_one() {
         let sum: u64 = [0, 1].iter().map(|n| answer["pictures"][n].as_u64().unwrap()).sum();
         assert_eq!(sum, 24);
         // Other classes in one of them, or folds.
-        let other = [&all[..], &[&*format!("{b}/bird")]].concat();
+        let bird = format!("{b}/bird");
+        let other = [&all[..], &[&bird]].concat();
         train(folders(&other).path(), &[]).complains(2, &[a, b, "into those of the other"]);
         let folds: Vec<String> = all.iter().map(|path| path.replace(a, "test_1")).collect();
         let folds: Vec<&str> = folds.iter().map(String::as_str).chain(all[..2].to_vec()).collect();
@@ -123,7 +124,7 @@ fn labelled_pictures_beside_unlabelled_ones_are_the_data_set() {
     {
         let classes_of = ["cat", "dog"].map(|class| format!("{labelled}/{class}"));
         let root = folders(&[&classes_of[0], &classes_of[1], other]);
-        let said = [&format!("'{other}' beside '{labelled}'"), "taper predict MODEL data"];
+        let said = ["taper predict MODEL data", &format!("'{other}' beside '{labelled}'")];
         let answer = remarked(train(root.path(), &[]), &said);
         assert_eq!(classes(&answer), ["cat", "dog"]);
         assert_eq!(remarks(&answer).lines().count(), 1, "{}", remarks(&answer));
@@ -173,6 +174,10 @@ fn annotations_of_other_tasks_and_pointers_are_explained() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
     fs::write(root.path().join("data/cat/00.jpg"), pointer).unwrap();
     train(root.path(), &["--strict"]).complains(1, &["git lfs pull"]);
+    for name in ["all.zip", "all.tar", "all.csv", "all.parquet"] {
+        fs::write(root.path().join(name), pointer).unwrap();
+        train_on(root.path(), name, &[]).complains(1, &["git lfs pull"]);
+    }
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn other_configurations_of_the_hub_are_remarked() {
             parquet(&path, "label", &[], &rows);
         }
         let folder = other.split('/').next().unwrap();
-        let said = [&format!("data/{folder}"), "not read"];
+        let said = ["not read", &format!("data/{folder}")];
         remarked(train_on(root.path(), "data", &[]), &said);
     }
 }
@@ -179,7 +179,7 @@ fn an_archive_for_test_without_labels_is_passed_over_with_labels_from_names() {
         pack(&data.join(format!("{}.zip", names[0])), &train);
         pack(&data.join(format!("{}.zip", names[1])), &test);
         let from = ["--label-from", r"(cat|dog)\."];
-        let said = [&format!("{}.zip has 6 picture(s) without a label", names[1]), "taper predict"];
+        let said = ["taper predict", &format!("{}.zip has 6 picture(s) without a label", names[1])];
         let answer = remarked(train_on(root.path(), "data", &from), &said);
         assert_eq!(classes(&answer), ["cat", "dog"]);
         let none = ["--label-from", "(horse)"];
@@ -198,7 +198,7 @@ fn a_file_that_is_in_a_tar_twice_is_the_last_one() {
         let files: Vec<(&str, Vec<u8>)> =
             names.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
         tar(&root.path().join("data.tar"), &files);
-        let said = [&format!("{} file(s)", again.len()), "'cat/0.png'", "the last one counts"];
+        let said = ["'cat/0.png'", "the last one counts", &format!("{} file(s)", again.len())];
         let answer = remarked(train_on(root.path(), "data.tar", &[]), &said);
         let left = if again.contains(&1) { 0 } else { 1 };
         assert_eq!(unreadable(&answer).len(), left, "{answer}");

@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use taper_archive::lfs_pointer;
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
@@ -114,6 +115,9 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
         _ => Error::Io { path: path.into(), source },
     })?;
+    if let Some(problem) = lfs_pointer(&bytes) {
+        return Err(Error::Table { path: path.into(), problem: problem.into() });
+    }
     let mut beside = Beside::default();
     let (text, guessed) = text::decode(&bytes);
     if guessed {
