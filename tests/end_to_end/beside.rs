@@ -82,11 +82,12 @@ fn numbered_parts_of_a_split_are_read_as_one() {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let answer = remarked(train(folders(&all).path(), &[]), &[a, b, "read as one"]);
         assert_eq!(answer["pictures"][2], 12);
-        let sum: u64 = [0, 1].iter().map(|n| answer["pictures"][n].as_u64().unwrap()).sum();
+        let sum: u64 = [0_usize, 1].iter().map(|n| answer["pictures"][n].as_u64().unwrap()).sum();
         assert_eq!(sum, 24);
         // Other classes in one of them, or folds.
         let bird = format!("{b}/bird");
-        let other = [&all[..], &[&bird]].concat();
+        let mut other = all.clone();
+        other.push(&bird);
         train(folders(&other).path(), &[]).complains(2, &[a, b, "into those of the other"]);
         let folds: Vec<String> = all.iter().map(|path| path.replace(a, "test_1")).collect();
         let folds: Vec<&str> = folds.iter().map(String::as_str).chain(all[..2].to_vec()).collect();

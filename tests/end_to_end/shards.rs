@@ -51,7 +51,7 @@ fn pictures_of_a_shard_that_cannot_be_read_are_named_or_refused() {
             true => sample(n, extension, content.clone(), label(n)),
             false => sample(n, "png", png(n), label(n)),
         });
-        let answer = train_on(root.path(), "shard.zip", &[]).expect(0).json();
+        let answer = train_on(root.path(), "shard.zip", &[]).expect(3).json();
         assert_eq!(unreadable(&answer).len(), 2, "{extension}: {answer}");
         train_on(root.path(), "shard.zip", &["--strict"]).complains(1, &["0003", "strict"]);
         // A whole class.
@@ -192,16 +192,16 @@ fn a_file_that_is_in_a_tar_twice_is_the_last_one() {
     for again in [&[0][..], &[0, 1], &[0, 0]] {
         let root = tempfile::tempdir().unwrap();
         let path = |n: u32| format!("{}/{n}.png", label(n));
-        let mut names: Vec<(String, Vec<u8>)> =
-            (0..18).map(|n| (path(n), if n < 2 { b"old".to_vec() } else { png(n) })).collect();
+        let mut names: Vec<(String, Vec<u8>)> = (0..18)
+            .map(|n| (path(n), if again.contains(&n) { b"old".to_vec() } else { png(n) }))
+            .collect();
         names.extend(again.iter().map(|n| (path(*n), png(*n))));
         let files: Vec<(&str, Vec<u8>)> =
             names.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
         tar(&root.path().join("data.tar"), &files);
         let said = ["'cat/0.png'", "the last one counts", &format!("{} file(s)", again.len())];
         let answer = remarked(train_on(root.path(), "data.tar", &[]), &said);
-        let left = if again.contains(&1) { 0 } else { 1 };
-        assert_eq!(unreadable(&answer).len(), left, "{answer}");
+        assert!(unreadable(&answer).is_empty(), "{answer}");
     }
 }
 
