@@ -5,6 +5,7 @@
 
 mod augment;
 mod bad_input;
+mod beside;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod figures;
@@ -20,6 +21,7 @@ mod network;
 mod options;
 mod predict;
 mod resume;
+mod shards;
 mod support;
 mod unclear;
 mod whole_line;

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// `data/PATH` with a picture of the colour that the number gives.
-fn put(root: &Path, path: &str, n: u32) {
+pub(crate) fn put(root: &Path, path: &str, n: u32) {
     let path = root.join("data").join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, png(n)).unwrap();
 }
 
-fn png(n: u32) -> Vec<u8> {
+pub(crate) fn png(n: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let class = if n.is_multiple_of(2) { "blue" } else { "red" };
     picture(class, n).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
@@ -34,7 +34,7 @@ fn png(n: u32) -> Vec<u8> {
 }
 
 /// Six pictures in each of these folders.
-fn folders(paths: &[&str]) -> TempDir {
+pub(crate) fn folders(paths: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (k, folder) in (0..).zip(paths) {
         let colour = if k % 2 == 0 { "blue" } else { "red" };
@@ -64,7 +64,7 @@ fn zipped(root: &Path) {
     zip.finish().unwrap();
 }
 
-fn train_on(root: &Path, data: &str, more: &[&str]) -> Ran {
+pub(crate) fn train_on(root: &Path, data: &str, more: &[&str]) -> Ran {
     let mut arguments = vec![
         "train", "--data", data, "--size", "64", "--epochs", "1", "--head", "linear", "--json",
         "--quiet", "--cache", "off",
@@ -74,7 +74,7 @@ fn train_on(root: &Path, data: &str, more: &[&str]) -> Ran {
 }
 
 #[track_caller]
-fn remarked(ran: Ran, words: &[&str]) -> serde_json::Value {
+pub(crate) fn remarked(ran: Ran, words: &[&str]) -> serde_json::Value {
     let answer = ran.expect(0).json();
     let text = remarks(&answer);
     for word in words {
@@ -197,7 +197,11 @@ fn what_is_called_by_a_split_and_something_else_is_a_question() {
 }
 
 /// A list of pictures, the first two thirds of them in one folder, the others in another one.
-fn list([first, second]: [&str; 2], columns: &str, row: impl Fn(&str, u32) -> String) -> TempDir {
+pub(crate) fn list(
+    [first, second]: [&str; 2],
+    columns: &str,
+    row: impl Fn(&str, u32) -> String,
+) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let mut text = format!("{columns}\n");
     for n in 0..18 {
@@ -209,7 +213,7 @@ fn list([first, second]: [&str; 2], columns: &str, row: impl Fn(&str, u32) -> St
     root
 }
 
-fn label(n: u32) -> &'static str {
+pub(crate) fn label(n: u32) -> &'static str {
     ["cat", "dog"][(n % 2) as usize]
 }
 
@@ -245,7 +249,7 @@ fn splits_in_the_paths_of_a_list_are_taken_or_asked_for() {
 }
 
 /// A zip with these files.
-fn pack(path: &Path, files: &[(String, Vec<u8>)]) {
+pub(crate) fn pack(path: &Path, files: &[(String, Vec<u8>)]) {
     let options =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
@@ -287,7 +291,7 @@ fn splits_in_the_names_of_a_shard_are_taken() {
 
 /// A Parquet file with pictures, their paths and a column of labels; with names for the labels,
 /// these are numbers.
-fn parquet(file: &Path, column: &str, names: &[&str], rows: &[(String, u32)]) {
+pub(crate) fn parquet(file: &Path, column: &str, names: &[&str], rows: &[(String, u32)]) {
     let kind = if names.is_empty() { "binary {} (UTF8)" } else { "int32 {}" };
     let text = format!(
         "message schema {{ required group image {{ required binary bytes; required binary path (UTF8); }} required {}; }}",

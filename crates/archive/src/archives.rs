@@ -68,6 +68,11 @@ impl Archives {
             _ => Error::Io { path: path.into(), source },
         };
         let window = Window::new(File::open(path).map_err(io)?).map_err(io)?;
+        let mut head = Vec::new();
+        window.clone().take(64).read_to_end(&mut head).map_err(io)?;
+        if let Some(problem) = lfs_pointer(&head) {
+            return Err(fail(problem.into()));
+        }
         match kind(path) {
             Some(Kind::Zip) => self.add_zip(window).map_err(fail),
             Some(Kind::Tar) => self.add_tar(window).map_err(fail),
@@ -165,6 +170,13 @@ impl Archives {
             None => Err(io("there is no such archive".into())),
         }
     }
+}
+
+/// What is wrong with a file, of any kind, that Git LFS has not fetched: it begins like this.
+pub fn lfs_pointer(head: &[u8]) -> Option<&'static str> {
+    head.starts_with(b"version https://git-lfs").then_some(
+        "it is a pointer of Git LFS to the file, not the file: fetch the files with git lfs pull",
+    )
 }
 
 fn damaged(what: &str) -> Defect {

@@ -8,7 +8,7 @@ mod tar;
 mod unpack;
 mod zip;
 
-pub use archives::{Archives, Listing};
+pub use archives::{Archives, Listing, lfs_pointer};
 pub use error::{Error, Result};
 pub use kind::{ARCHIVES, is_archive, stem};
 pub use names::with_escapes;

@@ -1,6 +1,9 @@
 //! Tar archives.
 
-use std::io::{self, BufReader};
+use std::{
+    collections::HashMap,
+    io::{self, BufReader},
+};
 
 use taper_data::Window;
 
@@ -19,6 +22,8 @@ impl Archives {
         let length = window.length();
         let mut archive = ::tar::Archive::new(BufReader::new(window.clone()));
         let mut listing = Listing::default();
+        let mut at_name: HashMap<String, usize> = HashMap::new();
+        let mut twice: Vec<String> = Vec::new();
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
             let name = with_escapes(&entry.path_bytes());
@@ -40,8 +45,20 @@ impl Archives {
             if self.entries.len() >= MOST_ENTRIES {
                 return Err(format!("it has more than {MOST_ENTRIES} files: split it"));
             }
+            // As if unpacked: tar appends newer versions of a file.
+            if let Some(before) = at_name.insert(name.clone(), listing.files.len()) {
+                listing.files[before].0.clear();
+                twice.push(name.clone());
+            }
             listing.files.push((name, self.entries.len()));
             self.entries.push(Entry { file: number, at, size });
+        }
+        if let Some(example) = twice.first() {
+            listing.files.retain(|(name, _)| !name.is_empty());
+            listing.remarks.push(format!(
+                "{} file(s), such as '{example}', are in the archive more than once, and the last one counts, as when it is unpacked",
+                twice.len()
+            ));
         }
         self.files.push(Opened::Tar(window));
         Ok(listing)

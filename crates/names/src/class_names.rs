@@ -103,7 +103,11 @@ fn numbered(names: &[String]) -> Option<String> {
     ];
     let mut found: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for name in names.iter().filter(|name| name.contains(|c: char| c.is_ascii_digit())) {
-        let words = words_of(name);
+        let mut words = words_of(name);
+        // As Teachable Machine names its folders: Class 1-samples.
+        if words.len() > 1 && words.last().is_some_and(|last| last == "samples") {
+            words.pop();
+        }
         let counts = |word: &String| COUNTED.contains(&&**word) || word.chars().count() < 2;
         if words.last().is_some_and(|last| !counts(last)) {
             found.entry(words.join(" ")).or_default().push(name);
@@ -189,8 +193,20 @@ fn near(names: &[String]) -> Option<String> {
 
 /// What programs write for a value that is missing.
 fn is_missing(name: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["na", "n/a", "#n/a", "<na>", "nan", "null", "<null>", "undefined", "?"];
+    const WORDS: [&str; 12] = [
+        "na",
+        "n/a",
+        "#n/a",
+        "<na>",
+        "nan",
+        "null",
+        "<null>",
+        "undefined",
+        "?",
+        "-",
+        "--",
+        "\u{2013}",
+    ];
     WORDS.contains(&name.trim().to_lowercase().as_str())
 }
 

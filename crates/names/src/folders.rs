@@ -158,6 +158,22 @@ pub fn is_unlabelled(name: &str) -> bool {
             && words.iter().all(|word| is(word) || is_neutral(word)))
 }
 
+/// The folder with the labelled pictures, if all others beside it are called as those without
+/// labels are: `labeled/CLASS/…` beside `unlabeled/…`.
+pub fn labelled_part<'n, 'a>(root: &'n Node<'a>) -> Option<(&'a str, &'n Node<'a>)> {
+    const WORDS: [&str; 3] = ["labeled", "labelled", "supervised"];
+    let is_labelled = |name: &str| {
+        let words = words_of(name);
+        let is = |word: &String| WORDS.contains(&&**word);
+        words.iter().any(is) && words.iter().all(|word| is(word) || is_neutral(word))
+    };
+    let mut others = root.folders.keys().filter(|name| !is_labelled(name)).peekable();
+    let found = root.folders.iter().filter(|(name, _)| is_labelled(name));
+    let [(name, node)] = found.collect::<Vec<_>>()[..] else { return None };
+    let is_part = others.peek().is_some() && others.all(|name| is_unlabelled(name));
+    (is_part && root.is_nested() && node.is_nested()).then_some((*name, node))
+}
+
 /// Whether a name is that of what comes with pictures: masks, annotations, thumbnails.
 pub fn is_no_picture(name: &str) -> bool {
     const WORDS: [&str; 12] = [
@@ -256,17 +272,33 @@ pub fn judge(
     }
     remarks.extend(inner::merged(folders, &nested, within));
     remarks.extend(doubtful(folders, within));
+    remarks.extend(misplaced(folders, within));
+    Ok(())
+}
+
+/// A remark about folders of masks, thumbnails and the like in those of classes.
+pub fn misplaced(folders: &BTreeMap<&str, &Node<'_>>, within: &str) -> Option<String> {
     let mut misplaced = Vec::new();
     for (name, node) in folders {
         misplaced_in(node, &format!("{within}{name}"), &mut misplaced);
     }
-    if !misplaced.is_empty() {
-        remarks.push(format!(
+    (!misplaced.is_empty()).then(|| {
+        format!(
             "{}: the pictures count as those of the class that the folder lies in; move away what is no example of it",
             listed(&misplaced)
-        ));
-    }
-    Ok(())
+        )
+    })
+}
+
+/// The folders of masks and the like, and those beside them, listed, if the ones called `alike`
+/// have nothing else in them: `cat/images`, `cat/masks`, `dog/images`, `dog/masks`.
+pub fn masks_in(folders: &BTreeMap<&str, &Node<'_>>, alike: &[&str]) -> Option<(String, String)> {
+    let inner = inner_names(folders).into_iter().filter(|(name, _)| alike.contains(name));
+    let names: BTreeSet<String> = inner.flat_map(|(_, names)| names).collect();
+    let (masks, pictures): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| is_no_picture(name));
+    let all_neutral = pictures.iter().all(|name| is_neutral(name) || is_generic(name));
+    (all_neutral && !masks.is_empty()).then(|| (listed(&masks), listed(&pictures)))
 }
 
 /// A remark about folders whose names are rarely those of classes.

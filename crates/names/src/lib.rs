@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod class_names;
+pub mod columns;
+pub mod companions;
 pub mod folders;
 mod inner;
 pub mod multi_label;
@@ -9,3 +11,4 @@ pub mod sets;
 pub mod split_columns;
 pub mod splits;
 mod tree;
+mod values;

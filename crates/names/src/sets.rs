@@ -1,6 +1,6 @@
 //! Several files as one data set: archives or Parquet files in a folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taper_core::Split;
 
@@ -49,6 +49,31 @@ pub fn judge(what: &str, files: &[(String, Option<Split>)]) -> Result<Option<Str
     )))
 }
 
+/// Remarks about files that are missing from sets whose names say how many there are, such as
+/// `train-00001-of-00003`. `names` are without their endings.
+pub fn missing(names: &[String]) -> Vec<String> {
+    let mut sets: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();
+    for name in names {
+        let Some((start, all)) = name.rsplit_once("-of-") else { continue };
+        let prefix = start.trim_end_matches(|c: char| c.is_ascii_digit());
+        if let (Ok(number), Ok(_)) = (start[prefix.len()..].parse(), all.parse::<usize>()) {
+            sets.entry((prefix, all)).or_default().insert(number);
+        }
+    }
+    let remark = |((prefix, all), have): ((&str, &str), BTreeSet<usize>)| {
+        let count: usize = all.parse().ok()?;
+        // They are numbered from 0, or from 1.
+        let first = usize::from(have.contains(&count) && !have.contains(&0));
+        let missing = count.saturating_sub(have.len());
+        let lacks = (first..count.saturating_add(first)).find(|number| !have.contains(number))?;
+        let width = all.len();
+        Some(format!(
+            "{missing} of {count} files are missing, such as '{prefix}{lacks:0width$}-of-{all}', going by the names of the others; fetch them, unless you mean to do without"
+        ))
+    };
+    sets.into_iter().filter_map(remark).collect()
+}
+
 /// Whether names differ only in numbers: `part-1` and `part-2`, `0000` and `0001`.
 fn are_shards(names: &[&str]) -> bool {
     let plain = |name: &str| -> String {
@@ -79,6 +104,17 @@ mod tests {
         let files: Vec<_> =
             names.iter().map(|name| ((*name).to_string(), split_named(name))).collect();
         judge("archives", &files)
+    }
+
+    #[test]
+    fn files_that_are_missing_from_a_set_are_named() {
+        let of = |names: &[&str]| missing(&names.iter().map(|n| (*n).into()).collect::<Vec<_>>());
+        let remarks = of(&["train-00000-of-00003", "train-00002-of-00003", "x-1-of-1"]);
+        assert_eq!(remarks.len(), 1);
+        assert!(remarks[0].contains("1 of 3") && remarks[0].contains("'train-00001-of-00003'"));
+        for names in [&["a-1-of-2", "a-2-of-2"][..], &["a-0-of-2", "a-1-of-2"], &["one-of-us"]] {
+            assert!(of(names).is_empty(), "{names:?}");
+        }
     }
 
     #[test]

@@ -78,6 +78,15 @@ pub fn told_apart_by_splits<'a>(
     None
 }
 
+/// Whether two names differ only in numbers that both have: `train_1` and `train_2`.
+pub fn differ_in_number(a: &str, b: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let parts = |name: &str| -> Vec<String> {
+        name.split(is_digit).filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
+    };
+    a.contains(is_digit) && b.contains(is_digit) && parts(a) == parts(b)
+}
+
 /// Whether a name is a word for a split and nothing else.
 pub fn is_plain(name: &str) -> bool {
     split_of_word(&name.to_lowercase()).is_some()

@@ -209,6 +209,8 @@ fn not_a_picture(bytes: &[u8]) -> Defect {
         "it is an SVG drawing"
     } else if text && (holds(b"<html") || holds(b"<!doctype")) {
         "it is a web page, perhaps a failed download"
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        "it is a pointer of Git LFS to the file: fetch the files with git lfs pull"
     } else if text {
         "it is text"
     } else {
@@ -269,7 +271,8 @@ fn is_supported(format: ImageFormat) -> bool {
 /// The format that a lower-case extension stands for, if it can be decoded.
 pub fn format_of_extension(extension: &str) -> Option<ImageFormat> {
     match extension {
-        "jpg" | "jpeg" | "jpe" | "jfif" => Some(ImageFormat::Jpeg),
+        // Cameras write several JPEG pictures, of which the first is the one, into an MPO file.
+        "jpg" | "jpeg" | "jpe" | "jfif" | "mpo" => Some(ImageFormat::Jpeg),
         "dib" => Some(ImageFormat::Bmp),
         other => ImageFormat::from_extension(other).filter(|f| is_supported(*f)),
     }

@@ -53,7 +53,7 @@ pub enum Error {
         unsupported: Option<(usize, String)>,
     },
     /// Two folders or files mean the same split.
-    #[error("{}: '{first}' and '{second}' both mean the split {split}: keep one, or set `layout` to classes if they are classes", path.display())]
+    #[error("{}: '{first}' and '{second}' both mean the split {split}: if both belong to it, move what is in the folders of one into those of the other; if not, move one out of the data set, or set `layout` to classes if they are classes", path.display())]
     SplitTwice {
         /// The data set.
         path: PathBuf,
@@ -73,11 +73,23 @@ pub enum Error {
         problem: String,
     },
     /// A folder cannot be read as a data set, but a manifest in it may be one.
-    #[error("{source}; if '{}' lists the pictures, give that", manifest.display())]
+    #[error("{source}; if '{}' lists the pictures{}, give that", manifest.display(), of_split(*others))]
     ManifestBeside {
         /// The manifest.
         manifest: PathBuf,
+        /// How many folders of other splits have one too.
+        others: usize,
         /// What is wrong with the folder.
+        source: Box<Error>,
+    },
+    /// An archive cannot be read as a data set, but a table in it may list its pictures.
+    #[error(
+        "{source}; if '{table}' in it lists the pictures and their labels, unpack the archive and give that table"
+    )]
+    TableInside {
+        /// The table.
+        table: String,
+        /// What is wrong with the archive.
         source: Box<Error>,
     },
     /// Something is missing, and something was passed over.
@@ -111,6 +123,16 @@ pub enum Error {
         expression: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// An expression for labels matches no picture.
+    #[error("`label_from` '{expression}': it matches no picture; ids are like '{example}'")]
+    NoMatch {
+        /// The regular expression.
+        expression: String,
+        /// How many pictures there are.
+        count: usize,
+        /// The first of them.
+        example: String,
     },
     /// A class name cannot be used.
     #[error("{place}: {source}")]
@@ -188,6 +210,15 @@ impl From<taper_archive::Error> for Error {
     }
 }
 
+fn of_split(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        _ => format!(
+            " of its split, as {others} more in other folders do, write all of them into one table with the columns path, label and split"
+        ),
+    }
+}
+
 fn foreign(unsupported: Option<&(usize, String)>) -> String {
     unsupported.map_or_else(String::new, |(count, example)| {
         format!(
@@ -200,9 +231,9 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
-            Self::ManifestBeside { source, .. } | Self::PassedOver { source, .. } => {
-                source.is_usage()
-            }
+            Self::ManifestBeside { source, .. }
+            | Self::TableInside { source, .. }
+            | Self::PassedOver { source, .. } => source.is_usage(),
             Self::Missing { .. }
             | Self::NotAFolder { .. }
             | Self::NotASource { .. }
@@ -212,6 +243,7 @@ impl Fault for Error {
             | Self::Mixed { .. }
             | Self::OneDeeper { .. }
             | Self::LabelFrom { .. }
+            | Self::NoMatch { .. }
             | Self::Columns { .. }
             | Self::NoFiles { .. }
             | Self::Setting(_) => true,
@@ -229,9 +261,9 @@ impl Fault for Error {
         match self {
             Self::Data(error) => error.setting(),
             Self::Setting(setting) => Some(setting),
-            Self::ManifestBeside { source, .. } | Self::PassedOver { source, .. } => {
-                source.setting()
-            }
+            Self::ManifestBeside { source, .. }
+            | Self::TableInside { source, .. }
+            | Self::PassedOver { source, .. } => source.setting(),
             _ => None,
         }
     }

@@ -265,8 +265,15 @@ impl Scan {
 
 /// Whether a file or folder has the name of one that systems and tools leave behind.
 pub fn is_hidden(name: &OsStr) -> bool {
-    const NAMES: [&[u8]; 6] =
-        [b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"lost+found", b"thumbs.db", b"desktop.ini"];
+    const NAMES: [&[u8]; 7] = [
+        b"__MACOSX",
+        b"@eaDir",
+        b"$RECYCLE.BIN",
+        b"System Volume Information",
+        b"lost+found",
+        b"thumbs.db",
+        b"desktop.ini",
+    ];
     let bytes = name.as_encoded_bytes();
     bytes.starts_with(b".") || NAMES.iter().any(|own| bytes.eq_ignore_ascii_case(own))
 }

@@ -1,6 +1,7 @@
 //! From paths such as `train/cat/1.jpg` to splits and classes: for folders and archives alike.
 
 mod label_from;
+mod unsplit;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,9 +10,10 @@ use std::{
 
 use taper_core::Split;
 use taper_names::{
-    folders::{self, Node, Wrong, alike, in_common, is_generic, is_neutral, is_unlabelled},
+    companions,
+    folders::{self, Node, Wrong, is_generic, is_neutral, is_no_picture, is_unlabelled},
     paths::{Said, splits_of_paths},
-    splits::{is_plain, split_named, without_split},
+    splits::{differ_in_number, is_plain, split_named, without_split},
 };
 
 use crate::{
@@ -53,7 +55,7 @@ struct SplitFolder {
 /// Tells splits and classes apart and makes rows.
 pub(crate) fn arrange(
     place: &Path,
-    paths: Paths,
+    mut paths: Paths,
     reading: &Reading,
     beside: &mut Beside,
 ) -> Result<Vec<Row>> {
@@ -70,18 +72,35 @@ pub(crate) fn arrange(
     }
     let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
     let (root, packaging) = tree.without_packaging(reading.options.layout != LayoutChoice::Classes);
+    let auto = reading.options.layout == LayoutChoice::Auto && reading.options.label_from.is_none();
+    let labelled = folders::labelled_part(root).filter(|_| auto);
+    let outer = packaging.len();
+    let (root, packaging) = match labelled {
+        Some((name, node)) => {
+            let (root, inner) = node.without_packaging(true);
+            (root, [packaging, vec![name], inner].concat())
+        }
+        None => (root, packaging),
+    };
     let packaging: Vec<String> = packaging.into_iter().map(String::from).collect();
     let place = packaging.iter().fold(place.to_path_buf(), |path, part| path.join(part));
     let mut arranger = Arranger { place, depth: packaging.len(), reading, keep: true };
     if let Some(expression) = &reading.options.label_from {
-        return arranger.label_from(root, expression, &paths, beside);
+        let rows = arranger.label_from(root, expression, &paths, beside)?;
+        beside.remarks.extend(companions::remark(rows.iter().map(|row| (&*row.id, &*row.class))));
+        return Ok(rows);
     }
     let layout = arranger.layout(root, beside)?;
     arranger.judge(&layout, root, beside)?;
     arranger.keep = arranger.keeps_unlabelled(&layout, root);
+    let is_labelled = labelled.is_some();
     drop(tree);
+    if is_labelled {
+        arranger.pass_over_unlabelled(&mut paths.pictures, &packaging[outer], outer, beside);
+    }
     arranger.empty(&layout, &paths.empty, &packaging, beside)?;
     let rows = arranger.rows(&layout, paths.pictures, beside)?;
+    beside.remarks.extend(companions::remark(rows.iter().map(|row| (&*row.id, &*row.class))));
     if matches!(layout, Layout::Classes) && arranger.is_auto() {
         beside.remarks.extend(unused_splits(&rows));
     }
@@ -136,7 +155,7 @@ impl Arranger<'_> {
                 );
                 return Err(self.ambiguous(problem));
             }
-            LayoutChoice::Splits => return self.splits(&splits).map(Layout::Splits),
+            LayoutChoice::Splits => return self.splits(&splits, beside).map(Layout::Splits),
             LayoutChoice::Auto => {}
         }
         if splits.is_empty() {
@@ -151,7 +170,7 @@ impl Arranger<'_> {
             return self.flat(&splits, &others, beside);
         }
         if others.is_empty() {
-            return self.splits(&splits).map(Layout::Splits);
+            return self.splits(&splits, beside).map(Layout::Splits);
         }
         if let Some(name) = of_another_thing(&nested, &splits) {
             return Err(self.ambiguous(format!(
@@ -170,7 +189,7 @@ impl Arranger<'_> {
                 list(others.keys()),
                 list(nested.keys())
             ));
-            return self.splits(&nested).map(Layout::ClassesAndSplits);
+            return self.splits(&nested, beside).map(Layout::ClassesAndSplits);
         }
         let unlike = others.len() >= 2
             && others.values().all(|node| node.folders.keys().all(|name| !inner.contains(name)));
@@ -192,7 +211,7 @@ impl Arranger<'_> {
             );
             return Err(self.ambiguous(problem));
         }
-        self.splits(&splits).map(Layout::Splits)
+        self.splits(&splits, beside).map(Layout::Splits)
     }
 
     /// The folders of classes, by the path of the folder that they lie in.
@@ -227,6 +246,9 @@ impl Arranger<'_> {
     /// What speaks against the folders that are taken as classes.
     fn judge(&self, layout: &Layout, root: &Node<'_>, beside: &mut Beside) -> Result<()> {
         if !self.is_auto() {
+            for (within, folders) in self.class_folders(layout, root) {
+                beside.remarks.extend(folders::misplaced(&folders, &within));
+            }
             return Ok(());
         }
         let settle = match layout {
@@ -269,115 +291,54 @@ impl Arranger<'_> {
         !self.is_auto() || all.iter().any(|(_, folders)| folders::keep_unlabelled(folders))
     }
 
-    /// No folder has the name of a split.
-    fn without_split_names(
-        &self,
-        folders: &BTreeMap<&str, &Node<'_>>,
-        beside: &mut Beside,
-    ) -> Result<Layout> {
-        let all_split = |node: &&Node<'_>| {
-            node.is_nested()
-                && node
-                    .folders
-                    .iter()
-                    .all(|(name, inner)| split_named(name).is_some() && !inner.is_nested())
-        };
-        if folders.len() >= 2 && folders.values().all(all_split) {
-            return Ok(Layout::SplitsInClasses);
-        }
-        // One of several folders is a data set of its own.
-        let data_set = folders.iter().find_map(|(name, node)| {
-            let (node, within) = node.innermost();
-            let mut inner = node.folders.iter();
-            let is = inner.any(|(n, f)| split_named(n) == Some(Split::Train) && f.is_nested());
-            is.then_some((*name, within))
-        });
-        if let Some((name, within)) = data_set {
-            let inner = within.iter().fold(self.place.join(name), |path, name| path.join(name));
-            return Err(Error::OneDeeper { path: self.place.clone(), inner });
-        }
-        let with_split = folders.iter().find_map(|(name, node)| {
-            let inner = node.innermost().0.folders.keys().find(|inner| is_plain(inner))?;
-            Some(format!("'{name}' contains a folder '{inner}', which is the name of a split"))
-        });
-        if let Some(found) = with_split {
-            let problem = format!(
-                "cannot tell what the folders are: {found}, but not every folder is divided into splits; set `layout` to classes if {} are the classes",
-                list(folders.keys())
-            );
-            return Err(self.ambiguous(problem));
-        }
-        let alike = alike(folders);
-        if alike.len() >= 2 && 2 * alike.len() >= folders.len() {
-            return Err(self.ambiguous(format!(
-                "cannot tell what the folders are: {} contain the same folders, so they look like splits rather than classes; rename them to train, val and test, or set `layout` to classes",
-                list(&alike)
-            )));
-        }
-        if let Some((names, common)) = in_common(folders) {
-            beside.remarks.push(format!(
-                "the folders {} are taken as classes, although they contain folders of the same name, '{common}', as splits do; if they are splits, rename them to train, val and test",
-                list(&names)
-            ));
-        }
-        if folders.len() >= 2 && folders.keys().all(|name| is_neutral(name)) {
-            return Err(self.ambiguous(format!(
-                "cannot tell what the classes are: the folders {} do not look like classes; set `layout` to classes if they are",
-                list(folders.keys())
-            )));
-        }
-        Ok(Layout::Classes)
-    }
-
-    /// Folders with the names of splits contain pictures, not folders.
-    fn flat(
-        &self,
-        splits: &BTreeMap<&str, &Node<'_>>,
-        others: &BTreeMap<&str, &Node<'_>>,
-        beside: &mut Beside,
-    ) -> Result<Layout> {
-        let kinds: BTreeSet<Split> = splits.keys().filter_map(|name| split_named(name)).collect();
-        if others.is_empty() && kinds.len() != splits.len() && kinds.len() == 1 {
-            // Such as bullet_train and freight_train.
-        } else if others.is_empty() {
-            let names = list(splits.keys());
-            let problem = match splits.len() {
-                1 => format!(
-                    "{names} contains pictures and no class folders: move the pictures into class folders, or give `label_from` if their names say the class"
-                ),
-                _ => format!(
-                    "{names} contain pictures and no class folders: move the pictures into class folders, give `label_from` if their names say the class, or set `layout` to classes if these folders are the classes"
-                ),
-            };
-            return Err(self.ambiguous(problem));
-        }
-        for name in splits.keys() {
-            beside.remarks.push(format!(
-                "the folder '{name}' is taken as a class, not as a split: like those beside it, it contains no class folders"
-            ));
-        }
-        Ok(Layout::Classes)
-    }
-
-    /// The folder of each split; two of one split are refused.
+    /// The folders of each split; two of one split are refused, unless they are numbered and no
+    /// other split has several, as folds have.
     fn one_each<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
-    ) -> Result<BTreeMap<Split, &'a str>> {
-        let mut found: BTreeMap<Split, &str> = BTreeMap::new();
+        beside: &mut Beside,
+    ) -> Result<Vec<(Split, &'a str)>> {
+        let mut found: BTreeMap<Split, Vec<&str>> = BTreeMap::new();
         for name in names {
-            let Some(split) = split_named(name) else { continue };
-            if let Some(first) = found.insert(split, name) {
-                let (path, first, second) = (self.place.clone(), first.into(), name.into());
-                return Err(Error::SplitTwice { path, split, first, second });
+            if let Some(split) = split_named(name) {
+                found.entry(split).or_default().push(name);
             }
         }
-        Ok(found)
+        let several = found.values().filter(|names| names.len() > 1).count();
+        for (split, names) in found.iter().filter(|(_, names)| names.len() > 1) {
+            let numbered = names.windows(2).all(|pair| differ_in_number(pair[0], pair[1]));
+            if several > 1 || !numbered {
+                return Err(self.twice(*split, names[0], names[1]));
+            }
+            beside.remarks.push(format!(
+                "the folders {} are numbered parts of the split {split}, and are read as one",
+                list(names)
+            ));
+        }
+        let all = found.into_iter();
+        Ok(all.flat_map(|(split, names)| names.into_iter().map(move |n| (split, n))).collect())
     }
 
-    fn splits(&self, folders: &BTreeMap<&str, &Node<'_>>) -> Result<BTreeMap<String, SplitFolder>> {
+    fn twice(&self, split: Split, first: &str, second: &str) -> Error {
+        let (path, first, second) = (self.place.clone(), first.into(), second.into());
+        Error::SplitTwice { path, split, first, second }
+    }
+
+    fn splits(
+        &self,
+        folders: &BTreeMap<&str, &Node<'_>>,
+        beside: &mut Beside,
+    ) -> Result<BTreeMap<String, SplitFolder>> {
         let mut found = BTreeMap::new();
-        for (split, name) in self.one_each(folders.keys().copied())? {
+        let all = self.one_each(folders.keys().copied(), beside)?;
+        let classes_of = |name: &str| -> Vec<&str> {
+            folders[name].without_split_packaging().0.folders.keys().copied().collect()
+        };
+        let mut parts = all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        if let Some(pair) = parts.find(|pair| classes_of(pair[0].1) != classes_of(pair[1].1)) {
+            return Err(self.twice(pair[0].0, pair[0].1, pair[1].1));
+        }
+        for (split, name) in all {
             let node = folders[name];
             let (node, inner) = node.without_split_packaging();
             let labelled = !node.folders.is_empty();
@@ -522,13 +483,35 @@ impl Arranger<'_> {
         )
     }
 
+    /// Leaves out what lies beside the folder of labelled pictures, `depth` folders below the root.
+    fn pass_over_unlabelled(
+        &self,
+        pictures: &mut Vec<(String, usize)>,
+        labelled: &str,
+        depth: usize,
+        beside: &mut Beside,
+    ) {
+        let mut left: BTreeSet<String> = BTreeSet::new();
+        pictures.retain(|(id, _)| {
+            let part = id.split('/').nth(depth).unwrap_or_default();
+            if part != labelled {
+                left.insert(part.to_owned());
+            }
+            part == labelled
+        });
+        let mut above = self.place.ancestors().skip(self.depth - depth);
+        let place = above.next().unwrap_or(&self.place);
+        beside.remarks.extend(left.iter().map(|name| {
+            let how = predicting(&place.join(name));
+            format!(
+                "the folder '{name}' beside '{labelled}', which has the classes, is left out; to classify its pictures with the trained model: {how}"
+            )
+        }));
+    }
+
     /// How to classify the pictures in a folder.
     fn predicting(&self, name: &str) -> String {
-        let path = self.place.join(name);
-        match path.ancestors().any(|path| is_archive(path) && path.is_file()) {
-            true => "unpack them and give taper predict MODEL their folder".into(),
-            false => format!("taper predict MODEL {}", path.display()),
-        }
+        predicting(&self.place.join(name))
     }
 
     /// Class folders without pictures.
@@ -556,6 +539,11 @@ impl Arranger<'_> {
                 _ => continue,
             };
             let trains = matches!(split, None | Some(Split::Train));
+            if trains && self.reading.purpose == FolderUse::Train && is_no_picture(class) {
+                return Err(self.ambiguous(format!(
+                    "'{class}' has no pictures, but is called like the annotations of a data set for detection or segmentation, such as YOLO's or VOC's: classification needs one class for each picture: a folder for each class, or a table with the columns path and label"
+                )));
+            }
             if trains && self.reading.purpose == FolderUse::Train {
                 let path = parts[self.depth..].iter().fold(self.place.clone(), |p, n| p.join(n));
                 let within = format!("{folder}/");
@@ -587,15 +575,22 @@ fn of_another_thing<'a>(
     nested: &BTreeMap<&'a str, &Node<'_>>,
     splits: &BTreeMap<&str, &Node<'_>>,
 ) -> Option<&'a str> {
-    let rest = |name: &str| without_split(name).map(|(_, rest)| rest).unwrap_or_default();
-    let says = |rest: &str| {
-        rest.split(' ').any(|word| word.chars().count() > 1 && word != "set" && !is_neutral(word))
-    };
     nested.keys().copied().find(|name| {
-        let own = rest(name);
-        let same = |other: &&str| other != name && (rest(other) == own || !says(&rest(other)));
+        let own = rest_of(name);
+        let same =
+            |other: &&str| other != name && (rest_of(other) == own || !says(&rest_of(other)));
         says(&own) && !splits.keys().any(same)
     })
+}
+
+/// What is left of the name of a split without the word for it.
+fn rest_of(name: &str) -> String {
+    without_split(name).map(|(_, rest)| rest).unwrap_or_default()
+}
+
+/// Whether that is the name of something.
+fn says(rest: &str) -> bool {
+    rest.split(' ').any(|word| word.chars().count() > 1 && word != "set" && !is_neutral(word))
 }
 
 /// What a path says.
@@ -611,6 +606,14 @@ enum Told<'a> {
 
 fn last<'a>(parts: &[&'a str]) -> &'a str {
     parts.last().copied().unwrap_or_default()
+}
+
+/// How to classify the pictures in a folder.
+fn predicting(path: &Path) -> String {
+    match path.ancestors().any(|path| is_archive(path) && path.is_file()) {
+        true => "unpack them and give taper predict MODEL their folder".into(),
+        false => format!("taper predict MODEL {}", path.display()),
+    }
 }
 
 /// Names for a message: the first few.

@@ -18,8 +18,7 @@ pub use error::{Error, Result};
 pub use folder::{is_hidden, open_folder};
 pub use known::{KnownArchive, KnownSet};
 pub use manifest::{
-    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_column,
-    told_delimiter,
+    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, told_delimiter,
 };
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
@@ -27,4 +26,4 @@ pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};
 pub use taper_archive::{ARCHIVES, is_archive};
-pub use taper_names::splits::split_named;
+pub use taper_names::{columns::path_column, splits::split_named};

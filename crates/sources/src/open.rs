@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use taper_core::Split;
 use taper_data::Dataset;
 
 use crate::{
@@ -125,19 +126,30 @@ fn with_manifest(folder: &Path, error: Error) -> Error {
     let mut found: Vec<PathBuf> =
         own.iter().cloned().chain(deeper).filter(|path| is_manifest(path)).collect();
     found.sort_by_key(|path| unlikely(path));
+    let of_part = |path: &Path| path.parent() != Some(folder) && split_of_folder(path).is_some();
+    let parts = found.iter().filter(|path| of_part(path)).count();
     match found.into_iter().next() {
-        Some(manifest) => Error::ManifestBeside { manifest, source: Box::new(error) },
+        Some(manifest) => {
+            let one = parts > 1 && of_part(&manifest);
+            let others = if one { parts - 1 } else { 0 };
+            Error::ManifestBeside { manifest, others, source: Box::new(error) }
+        }
         None => error,
     }
+}
+
+/// The split that the folder of a file is called by.
+fn split_of_folder(file: &Path) -> Option<Split> {
+    file.parent()?.file_name()?.to_str().and_then(split_named)
 }
 
 /// How unlikely it is that a manifest lists the pictures to train on, by its name: competitions
 /// have `train.csv` beside `sample_submission.csv` and `test.csv`.
 fn unlikely(manifest: &Path) -> u8 {
     let name = manifest.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    match split_named(&name) {
+    match split_named(&name).or_else(|| split_of_folder(manifest)) {
         _ if name.contains("submission") || name.contains("sample") => 3,
-        Some(taper_core::Split::Train) => 0,
+        Some(Split::Train) => 0,
         Some(_) => 2,
         None => 1,
     }

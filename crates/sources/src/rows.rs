@@ -11,6 +11,7 @@ use taper_core::{ClassNames, Split, nearest};
 use taper_data::{Dataset, Ignored, PictureSource, Sample};
 use taper_names::{
     class_names::{doubts, unite},
+    companions::no_labels,
     paths::Said,
     sets::listed,
     splits::{split_named, words_of},
@@ -155,6 +156,21 @@ pub(crate) fn take_splits(
         Said::Partly(told, path) => Err(format!(
             "cannot tell what the splits are: {told} in the paths have the names of splits, but '{path}' is in none; {choice}"
         )),
+    }
+}
+
+/// Leaves out pictures whose label means that they have none, with a remark.
+pub(crate) fn leave_out_unlabelled(rows: &mut Vec<Row>, remarks: &mut Vec<String>) {
+    let labels = no_labels(rows.iter().map(|row| row.class.as_str()));
+    let labels: BTreeSet<String> = labels.into_iter().map(String::from).collect();
+    for label in labels {
+        let mut left = rows.iter().filter(|row| row.class == label).map(|row| row.id.clone());
+        let (Some(example), more) = (left.next(), left.count()) else { continue };
+        let count = more + 1;
+        remarks.push(format!(
+            "{count} picture(s), such as '{example}', have the label '{label}', which means that they have none, and are left out; if it is a class, give it another name"
+        ));
+        rows.retain(|row| row.class != label);
     }
 }
 

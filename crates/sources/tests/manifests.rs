@@ -241,7 +241,7 @@ fn test_pictures_without_labels_are_passed_over() {
 fn several_labels_are_refused_by_that_name_and_a_list_of_one_is_taken() {
     for (name, text) in [
         ("list.csv", "path,label\na/00.jpg,\"cat,x\"\nb/00.jpg,\"dog,x\"\n"),
-        ("list.csv", "path,cat,dog\na/00.jpg,1,0\nb/00.jpg,0,1\n"),
+        ("list.csv", "path,cat,dog\na/00.jpg,1,1\nb/00.jpg,0,1\n"),
         ("list.csv", "path,label\na/00.jpg,\"['cat', 'dog']\"\nb/00.jpg,cat\n"),
         ("list.jsonl", "{\"path\": \"a/00.jpg\", \"label\": [\"a\", \"b\"]}\n"),
     ] {

@@ -78,7 +78,9 @@ pub(crate) fn open_parts(
     let trains = |path: &Path| matches!(split_named(&stem(path)), None | Some(Split::Train));
     for (path, split) in archives {
         let labelled = reading.purpose != FolderUse::Classify;
-        let column = labelled.then_some(options.label_column.as_deref());
+        // An expression takes the labels from the names instead.
+        let from_files = labelled && options.label_from.is_none();
+        let column = from_files.then_some(options.label_column.as_deref());
         // As an unlabelled folder `test` beside `train`.
         let must = trains(path) || archives.len() == 1;
         let arranged = match source.add(path, column, must, &mut beside)? {
@@ -89,9 +91,9 @@ pub(crate) fn open_parts(
             }
         };
         let mut own = match arranged {
-            Err(Error::LoosePictures { count, example, .. })
-                if !trains(path) && archives.iter().any(|(other, _)| trains(other)) =>
-            {
+            Err(
+                Error::LoosePictures { count, example, .. } | Error::NoMatch { count, example, .. },
+            ) if !trains(path) && archives.iter().any(|(other, _)| trains(other)) => {
                 beside.remarks.push(format!(
                     "{} has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: taper predict MODEL {}",
                     path.display(),
@@ -99,7 +101,7 @@ pub(crate) fn open_parts(
                 ));
                 continue;
             }
-            other => other?,
+            other => other.map_err(|error| with_table(error, &beside))?,
         };
         let unsplit = labelled && own.iter().all(|row| row.split.is_none());
         if let Some(split) = split {
@@ -140,7 +142,24 @@ pub(crate) fn open_parts(
         let path = place.unwrap_or_else(|| name.into());
         beside.remarks.extend(judged.map_err(|problem| Error::Ambiguous { path, problem })?);
     }
+    if shards {
+        rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
+    }
+    if archives.len() > 1 {
+        let stems: Vec<String> = archives.iter().map(|(path, _)| stem(path)).collect();
+        beside.remarks.extend(sets::missing(&stems));
+    }
     rows::dataset(name, rows, None, Arc::new(source), beside, reading)
+}
+
+/// Points at a table within the archive.
+fn with_table(error: Error, beside: &Beside) -> Error {
+    match (error, beside.tables.first()) {
+        (source @ Error::LoosePictures { .. }, Some(table)) => {
+            Error::TableInside { table: table.clone(), source: Box::new(source) }
+        }
+        (error, _) => error,
+    }
 }
 
 /// What an archive has in it.
@@ -171,8 +190,10 @@ impl Source {
         listing.special.iter().for_each(|name| beside.ignore(name));
         beside.remarks.extend(listing.remarks);
         let files = listing.files;
-        if let Some(column) = labels.filter(|_| webdataset::is_shard(&files)) {
-            let rows = webdataset::rows(&self.archives, &files, column, must, beside);
+        let kind_of = |name: &str, slot: usize| self.kind_of(name, slot);
+        if let Some(column) = labels.filter(|_| webdataset::is_shard(&files, &kind_of)) {
+            let choice = (column, must);
+            let rows = webdataset::rows(&self.archives, &files, &kind_of, choice, beside);
             return rows.map(Contents::Labelled).map_err(|problem| match problem {
                 Problem::Choice(problem) => Error::Columns { path: path.into(), problem },
                 Problem::Damaged(problem) => Error::Archive { path: path.into(), problem },

@@ -6,18 +6,16 @@ use serde_json::{Map, Value};
 use taper_archive::Archives;
 use taper_core::Split;
 use taper_names::{
+    columns::is_label,
     multi_label,
     paths::splits_of_paths,
     sets::listed,
     split_columns::{flag_of, is_hint, split_of_value},
 };
-use taper_picture::format_of_extension;
+use taper_picture::FileKind;
 
 use super::tidied;
-use crate::{
-    manifest::is_label,
-    rows::{Beside, Row, take_splits},
-};
+use crate::rows::{Beside, Row, take_splits};
 
 /// The largest label file in bytes; a label is one line, or a small JSON object.
 const MOST_LABEL: u64 = 1 << 20;
@@ -33,12 +31,15 @@ pub(super) enum Problem {
 #[derive(Default)]
 struct Files<'a> {
     picture: Option<(&'a str, usize)>,
-    /// Whether the picture is called by its field, as `mask` in `0001.mask.png`.
-    in_field: bool,
+    /// How unlikely it is that this is the picture: 2 if it is called by a field, as `mask` in
+    /// `0001.mask.png`, and 1 if it cannot be read.
+    unlikely: u8,
     /// How many more pictures there are.
     more: usize,
     /// Label files by the field that they are: `cls`, or `label` for `0001.label.cls`.
     cls: Vec<(&'a str, usize)>,
+    /// The same of text files, which are often captions.
+    txt: Vec<(&'a str, usize)>,
     json: Option<usize>,
 }
 
@@ -49,7 +50,12 @@ fn key(name: &str) -> Option<(&str, &str)> {
     (dot > start).then(|| (&name[..dot], &name[dot + 1..]))
 }
 
-fn samples(names: &[(String, usize)]) -> BTreeMap<&str, Files<'_>> {
+/// The samples. Pictures that cannot be read are among them, as in a list: they are found out when
+/// they are read.
+fn samples<'a>(
+    names: &'a [(String, usize)],
+    kind_of: &dyn Fn(&str, usize) -> FileKind,
+) -> BTreeMap<&'a str, Files<'a>> {
     let mut samples: BTreeMap<&str, Files<'_>> = BTreeMap::new();
     for (name, slot) in names {
         let Some((key, extension)) = key(name) else { continue };
@@ -58,33 +64,44 @@ fn samples(names: &[(String, usize)]) -> BTreeMap<&str, Files<'_>> {
         match last.to_lowercase().as_str() {
             "cls" => files.cls.push((field, *slot)),
             "json" => files.json = Some(*slot),
-            last if format_of_extension(last).is_some() => {
-                let in_field = extension.contains('.');
+            "txt" => files.txt.push((field, *slot)),
+            _ => {
+                let unreadable = match kind_of(name, *slot) {
+                    FileKind::Picture => 0,
+                    FileKind::Foreign(_) => 1,
+                    FileKind::Other => continue,
+                };
                 // `0001.jpg` rather than `0001.mask.png`, whichever comes first.
-                let better = files.in_field && !in_field;
+                let unlikely = 2 * u8::from(extension.contains('.')) + unreadable;
                 files.more += usize::from(files.picture.is_some());
-                if files.picture.is_none() || better {
-                    (files.picture, files.in_field) = (Some((name.as_str(), *slot)), in_field);
+                if files.picture.is_none() || unlikely < files.unlikely {
+                    (files.picture, files.unlikely) = (Some((name.as_str(), *slot)), unlikely);
                 }
             }
-            _ => {}
         }
     }
     samples
 }
 
-/// Whether at least half of the pictures have a label file of their own.
-pub(super) fn is_shard(names: &[(String, usize)]) -> bool {
-    if !names.iter().any(|(name, _)| name.ends_with(".cls") || name.ends_with(".json")) {
+/// Whether at least half of the pictures have a label file of their own; a text file is one only
+/// where there are no folders that may be classes.
+pub(super) fn is_shard(
+    names: &[(String, usize)],
+    kind_of: &dyn Fn(&str, usize) -> FileKind,
+) -> bool {
+    let any = |end: &str| names.iter().any(|(name, _)| name.ends_with(end));
+    let flat = || names.iter().all(|(name, _)| !tidied(name).contains('/'));
+    let texts = any(".txt") && flat();
+    if !any(".cls") && !any(".json") && !texts {
         return false;
     }
-    let samples = samples(names);
-    let pictures = samples.values().filter(|files| files.picture.is_some()).count();
-    let labelled = samples
-        .values()
-        .filter(|files| files.picture.is_some() && (!files.cls.is_empty() || files.json.is_some()))
-        .count();
-    labelled > 0 && 2 * labelled >= pictures
+    let samples = samples(names, kind_of);
+    let with_picture = || samples.values().filter(|files| files.picture.is_some());
+    let is_labelled = |files: &&Files<'_>| {
+        !files.cls.is_empty() || files.json.is_some() || (texts && !files.txt.is_empty())
+    };
+    let labelled = with_picture().filter(is_labelled).count();
+    labelled > 0 && 2 * labelled >= with_picture().count()
 }
 
 /// The samples of a shard. Those without a label are left out, with a remark; that none has one is
@@ -92,8 +109,8 @@ pub(super) fn is_shard(names: &[(String, usize)]) -> bool {
 pub(super) fn rows(
     archives: &Archives,
     names: &[(String, usize)],
-    column: Option<&str>,
-    must: bool,
+    kind_of: &dyn Fn(&str, usize) -> FileKind,
+    (column, must): (Option<&str>, bool),
     beside: &mut Beside,
 ) -> Result<Vec<Row>, Problem> {
     let mut labelled = Vec::new();
@@ -102,14 +119,24 @@ pub(super) fn rows(
     let mut differ = false;
     let (mut unused, mut several) = (0, None);
     let mut splits = Splits::default();
-    for (key, files) in samples(names) {
-        let Some((name, slot)) = files.picture else { continue };
+    let mut alone = Vec::new();
+    for (key, files) in samples(names, kind_of) {
+        let Some((name, slot)) = files.picture else {
+            let json = json_of(archives, key, &files).unwrap_or_default();
+            let labels = labels(archives, key, &files, &json, column);
+            if labels.is_ok_and(|labels| !labels.is_empty()) {
+                alone.push(key);
+            }
+            continue;
+        };
         unused += files.more;
         several = several.or(Some(name).filter(|_| files.more > 0));
         let json = json_of(archives, key, &files)?;
         let labels = labels(archives, key, &files, &json, column)?;
         splits.add(&json);
         present.extend(json.keys().cloned());
+        let texts = files.cls.iter().chain(&files.txt);
+        present.extend(texts.map(|(field, _)| (*field).to_owned()));
         fields.extend(labels.keys().cloned());
         differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
         labelled.push((name, slot, labels));
@@ -120,17 +147,14 @@ pub(super) fn rows(
         )));
     }
     if must && fields.is_empty() && !labelled.is_empty() {
-        return Err(Problem::Choice(format!(
-            "no sample of the shard, such as '{}', has a label: put it into a file .cls of the same name, or into a field called label of its .json{}",
-            labelled[0].0,
-            match present.is_empty() {
-                true => String::new(),
-                false => format!(
-                    "; there are the fields {}: say which has it with `label_column`",
-                    listed(&present.iter().collect::<Vec<_>>())
-                ),
-            }
-        )));
+        return Err(no_labels(labelled[0].0, &present));
+    }
+    if !alone.is_empty() {
+        beside.remarks.push(format!(
+            "{} sample(s) of the shard, such as '{}', have a label and no picture, and are left out",
+            alone.len(),
+            alone[0]
+        ));
     }
     if fields.len() > 1 && differ {
         let names: Vec<String> = fields.iter().map(|field| format!("'{field}'")).collect();
@@ -175,6 +199,26 @@ pub(super) fn rows(
         ));
     }
     Ok(rows)
+}
+
+/// No sample has a label, such as this picture; there are these fields.
+fn no_labels(name: &str, present: &BTreeSet<String>) -> Problem {
+    let fields = match present.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; there are the fields {}: say which has it with `label_column`",
+            listed(&present.iter().collect::<Vec<_>>())
+        ),
+    };
+    let dots = match key(name) {
+        Some((key, extension)) if extension.contains('.') => format!(
+            "; a sample's name ends at its first dot, so that this picture is the field '{extension}' of '{key}'"
+        ),
+        _ => String::new(),
+    };
+    Problem::Choice(format!(
+        "no sample of the shard, such as '{name}', has a label: put it into a file .cls of the same name, or into a field called label of its .json{fields}{dots}"
+    ))
 }
 
 /// The fields of the samples that may say their splits.
@@ -261,7 +305,9 @@ fn labels(
         None => field == "cls" || is_label(&field.to_lowercase()),
     };
     let mut labels = BTreeMap::new();
-    for (field, slot) in files.cls.iter().filter(|(field, _)| wanted(field)) {
+    // Text is a label only if it was asked for.
+    let texts = files.txt.iter().filter(|_| column.is_some());
+    for (field, slot) in files.cls.iter().chain(texts).filter(|(field, _)| wanted(field)) {
         labels.insert((*field).to_owned(), text(archives, key, *slot)?.trim().to_owned());
     }
     for (field, value) in json {

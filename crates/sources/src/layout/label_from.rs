@@ -17,6 +17,28 @@ use crate::{
     rows::{Beside, Row},
 };
 
+/// A remark about labels with folders in them, with an expression that leaves these out.
+fn with_folders(rows: &[Row], expression: &str) -> Option<String> {
+    let found: BTreeSet<&str> =
+        rows.iter().map(|row| row.class.as_str()).filter(|class| class.contains('/')).collect();
+    let label = found.first()?;
+    let better =
+        expression.trim_start_matches('^').replace("(.+", "([^/]+").replace("(.*", "([^/]*");
+    let id = &rows.iter().find(|row| row.class == **label)?.id;
+    let matches = |regex: &Regex| {
+        let label = regex.captures(id).and_then(|c| c.get(1).or_else(|| c.get(0)));
+        label.is_some_and(|label| !label.as_str().contains('/'))
+    };
+    let remedy = match Regex::new(&better).ok().filter(matches) {
+        Some(_) => format!("give `label_from` '{better}'"),
+        None => "let the parentheses match no slash, as [^/]+ does".into(),
+    };
+    Some(format!(
+        "{} label(s), such as '{label}', contain folders; if the class is only what follows the last slash, {remedy}",
+        found.len()
+    ))
+}
+
 impl Arranger<'_> {
     /// Labels from what an expression finds in the ids; folders only say the split.
     pub(super) fn label_from(
@@ -28,9 +50,9 @@ impl Arranger<'_> {
     ) -> Result<Vec<Row>> {
         let fail = |problem: String| Error::LabelFrom { expression: expression.into(), problem };
         let regex = Regex::new(expression).map_err(|error| fail(error.to_string()))?;
-        let splits = self.one_each(root.folders.keys().copied())?;
         let splits_count = self.reading.options.layout != LayoutChoice::Classes;
-        let in_splits = !splits.is_empty() && splits_count;
+        let in_splits =
+            splits_count && !self.one_each(root.folders.keys().copied(), beside)?.is_empty();
         let (mut rows, mut strangers) = (Vec::new(), BTreeSet::new());
         let (mut unmatched, mut example) = (0, "");
         for (id, slot) in &paths.pictures {
@@ -52,7 +74,8 @@ impl Arranger<'_> {
             rows.push(Row { id: id.clone(), packaging: 0, class, split, group: None, slot });
         }
         if rows.is_empty() {
-            return Err(fail(format!("it matches no picture; ids are like '{example}'")));
+            let (expression, example) = (expression.into(), example.into());
+            return Err(Error::NoMatch { expression, count: unmatched, example });
         }
         if splits_count {
             let labels: BTreeSet<&str> = rows.iter().map(|row| row.class.as_str()).collect();
@@ -62,6 +85,7 @@ impl Arranger<'_> {
                 )));
             }
         }
+        beside.remarks.extend(with_folders(&rows, expression));
         if splits_count && !in_splits {
             self.splits_elsewhere(&mut rows, beside)?;
         }

@@ -1,9 +1,7 @@
 //! A list of pictures: CSV or JSON Lines.
 
-mod columns;
 mod places;
 mod text;
-mod values;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,9 +12,11 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use taper_archive::lfs_pointer;
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
+    columns::{self, Columns, Values, Wanted},
     multi_label,
     paths::splits_of_paths,
     split_columns::{of_flags, split_of_value, truth},
@@ -28,11 +28,6 @@ use crate::{
     options::Kind,
     rows::{self, Beside, Row},
 };
-use columns::{Columns, Wanted};
-use values::Values;
-
-pub(crate) use columns::is_label;
-pub use columns::path_column;
 pub use places::find_files;
 pub use text::{decode as decode_text, delimiter, told_delimiter};
 
@@ -120,6 +115,9 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
         _ => Error::Io { path: path.into(), source },
     })?;
+    if let Some(problem) = lfs_pointer(&bytes) {
+        return Err(Error::Table { path: path.into(), problem: problem.into() });
+    }
     let mut beside = Beside::default();
     let (text, guessed) = text::decode(&bytes);
     if guessed {
@@ -130,7 +128,12 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
         image_column: reading.options.image_column.clone(),
         ..Table::default()
     };
-    let wanted = Wanted::of(&reading.options);
+    let options = &reading.options;
+    let wanted = Wanted {
+        path: options.image_column.as_deref(),
+        label: options.label_column.as_deref(),
+        split: options.split_column.as_deref(),
+    };
     if is_json_lines(path) {
         table.read_json_lines(&text, &wanted, &mut beside)?;
     } else {
@@ -153,6 +156,7 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     for row in &mut rows {
         row.id = paths[row.slot].to_string();
     }
+    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
     if !says_splits && reading.purpose != FolderUse::Classify {
         let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
         let said = splits_of_paths(&pictures);
@@ -228,7 +232,7 @@ impl Table {
         wanted: &Wanted<'_>,
         beside: &mut Beside,
     ) -> Result<Columns> {
-        if columns::are_predictions(names) && !wanted.has_label() {
+        if columns::are_predictions(names) && wanted.label.is_none() {
             let problem = "this is a table that taper predict wrote, and its labels are what a model takes the pictures for: correct them, and give `label_column` label to use them nevertheless";
             return Err(Error::Columns { path: self.manifest.clone(), problem: problem.into() });
         }
@@ -266,7 +270,8 @@ impl Table {
         reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
         let columns = self.columns(&names, &words, wanted, beside)?;
         self.says_splits = columns.say_splits();
-        self.label_column = names.get(columns.label).cloned();
+        self.label_column =
+            names.get(columns.label).filter(|_| columns.one_hot.is_empty()).cloned();
         for record in reader.into_records() {
             let record = record.map_err(|error| self.ragged(&error, delimiter))?;
             let line = record.position().map_or(0, csv::Position::line) + self.skipped;
@@ -275,7 +280,10 @@ impl Table {
             let entry = Entry {
                 path: field(columns.path),
                 // Blanks around it may be part of a spelling, which a remark names.
-                label: plain(columns.label).to_owned(),
+                label: match columns.one_hot.is_empty() {
+                    true => plain(columns.label).to_owned(),
+                    false => self.one_hot(&columns, &names, line, |at| truth(plain(at)))?,
+                },
                 split: columns.split.map(field),
                 flags: columns.flags.iter().map(|(at, split)| (*split, field(*at))).collect(),
                 group: columns.group.map(field),
@@ -359,11 +367,32 @@ impl Table {
                     group: optional(columns.group)?,
                 })
             };
-            entries.push((entry().map_err(|problem| self.fail(line, problem))?, line));
+            let mut entry = entry().map_err(|problem| self.fail(line, problem))?;
+            if !columns.one_hot.is_empty() {
+                let value = |at: usize| text(at).ok().and_then(|value| truth(&value));
+                entry.label = self.one_hot(&columns, &names, line, value)?;
+            }
+            entries.push((entry, line));
         }
         self.says_splits = columns.say_splits();
-        self.label_column = names.get(columns.label).cloned();
+        self.label_column =
+            names.get(columns.label).filter(|_| columns.one_hot.is_empty()).cloned();
         entries.into_iter().try_for_each(|(entry, line)| self.push(entry, line))
+    }
+
+    /// The class of a row that has a column for each class.
+    fn one_hot(
+        &self,
+        columns: &Columns,
+        names: &[String],
+        line: u64,
+        value: impl Fn(usize) -> Option<bool>,
+    ) -> Result<String> {
+        let class = columns.class_of_row(names, value).map(String::from);
+        class.map_err(|problem| {
+            let problem = format!("line {line}: {problem}");
+            Error::Columns { path: self.manifest.clone(), problem }
+        })
     }
 
     fn push(&mut self, entry: Entry, line: u64) -> Result<()> {
@@ -372,10 +401,13 @@ impl Table {
             return Err(self.fail(line, "the path is empty"));
         }
         if entry.path.contains("://") {
-            let problem = format!(
-                "'{}' is a URL: download the files first, and give their paths",
-                entry.path
-            );
+            let url = &entry.path;
+            let problem = match url.strip_prefix("file://") {
+                Some(path) => format!("'{url}' is a URL: write the path alone, '{path}'"),
+                None => {
+                    format!("'{url}' is a URL: download the files first, and give their paths")
+                }
+            };
             return Err(self.fail(line, problem));
         }
         if entry.path.contains('\0') {

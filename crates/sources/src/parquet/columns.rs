@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 use taper_core::Split;
+use taper_names::columns::is_label;
 use taper_parquet::{Column, Kind, Table};
 
-use crate::{FolderUse, Reading, manifest::is_label};
+use crate::{FolderUse, Reading};
 
 /// Names of columns that say the split.
 const SPLITS: [&str; 6] = ["split", "subset", "partition", "set", "data_split", "dataset_split"];

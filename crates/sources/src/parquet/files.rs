@@ -6,7 +6,7 @@ use std::{
 };
 
 use taper_core::Split;
-use taper_names::splits::split_named;
+use taper_names::{sets, splits::split_named};
 
 /// Whether a file's name is that of a Parquet file, or a folder holds some where
 /// [`open_parquet`](super::open_parquet) looks for them.
@@ -45,9 +45,15 @@ pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
 /// A remark about folders with Parquet files that [`files_in`] does not look into.
 pub(super) fn left_out(folder: &Path, read: &[PathBuf]) -> Option<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let within = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let holds_some = |path: &Path| {
+        within(path).map(|entry| entry.path()).any(|file| has_extension(&file) && file.is_file())
+    };
+    // Another configuration has folders of splits, as `default` has.
     let holds = |path: &PathBuf| {
-        let inner = fs::read_dir(path).into_iter().flatten().flatten();
-        inner.map(|entry| entry.path()).any(|file| has_extension(&file) && file.is_file())
+        let named = |inner: &fs::DirEntry| inner.file_name().to_str().and_then(split_named);
+        let mut splits = within(path).filter(|inner| named(inner).is_some());
+        holds_some(path) || splits.any(|inner| holds_some(&inner.path()))
     };
     let unread = |path: &PathBuf| !read.iter().any(|file| file.starts_with(path)) && holds(path);
     let mut names: Vec<String> =
@@ -57,6 +63,12 @@ pub(super) fn left_out(folder: &Path, read: &[PathBuf]) -> Option<String> {
     (!names.is_empty()).then(|| {
         format!("{names}: Parquet files in folders that are no splits are not read; to use them, give the folder alone")
     })
+}
+
+/// Remarks about files that the names of the others say there are.
+pub(super) fn missing(files: &[PathBuf]) -> Vec<String> {
+    let stems = files.iter().filter_map(|file| file.file_stem()?.to_str().map(String::from));
+    sets::missing(&stems.collect::<Vec<_>>())
 }
 
 /// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.

@@ -7,11 +7,14 @@ mod splits;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fs::File,
+    io::Read,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use taper_archive::lfs_pointer;
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{paths::splits_of_paths, sets, split_columns::split_of_value};
@@ -52,6 +55,7 @@ pub fn open_parquet(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Resu
     if path.is_dir() {
         files = files_in(path);
         beside.remarks.extend(files::left_out(path, &files));
+        beside.remarks.extend(files::missing(&files));
     }
     open_files(&path.display().to_string(), &files, reading.into(), beside)
 }
@@ -121,9 +125,7 @@ fn open_parts(
             Err(Problem::Columns(problem) | Problem::NoLabels(problem)) => {
                 return Err(Error::Columns { path: path.clone(), problem });
             }
-            Err(Problem::Damaged(problem)) => {
-                return Err(fail(problem));
-            }
+            Err(Problem::Damaged(problem)) => return Err(fail(problem)),
             Ok(listing) => listing,
         };
         match (&names, &columns.names) {
@@ -182,6 +184,7 @@ fn open_parts(
     };
     let splits: Vec<(String, Option<Split>)> =
         stems.into_iter().map(|(stem, split, own)| (stem, known(split, own))).collect();
+    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
     let several = splits.len() > 1 && reading.purpose != FolderUse::Classify;
     let judged = if several { sets::judge("Parquet files", &splits) } else { Ok(None) };
     let ambiguous = |problem| Error::Ambiguous { path: place.into(), problem };
@@ -227,12 +230,18 @@ fn damaged(path: &Path, error: taper_parquet::Error) -> Error {
     match error {
         taper_parquet::Error::Missing { path } => Error::Missing { path },
         taper_parquet::Error::Io { path, source } => Error::Io { path, source },
-        taper_parquet::Error::Damaged { problem, .. } => Error::Table {
-            path: path.into(),
-            problem: format!(
-                "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
-            ),
-        },
+        taper_parquet::Error::Damaged { problem, .. } => {
+            let mut head = Vec::new();
+            // What cannot be read says nothing either.
+            let _ = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
+            let unknown = || {
+                format!(
+                    "{problem}; this is not a data set in the Hub's layout, or it is damaged: download or export it again"
+                )
+            };
+            let problem = lfs_pointer(&head).map_or_else(unknown, String::from);
+            Error::Table { path: path.into(), problem }
+        }
         other => Error::Table { path: path.into(), problem: other.to_string() },
     }
 }

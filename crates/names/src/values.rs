@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use taper_names::{
+use crate::{
     split_columns::{hints_at_split, split_of_value, truth},
     splits::is_plain,
 };
@@ -11,9 +11,10 @@ use taper_names::{
 const MOST: usize = 8;
 
 /// What was seen of each column. Empty values do not count.
-pub(super) struct Values(Vec<Seen>);
+#[derive(Debug)]
+pub struct Values(Vec<Seen>);
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
     all: usize,
     /// How many are a word for a split and nothing else.
@@ -31,11 +32,13 @@ struct Seen {
 }
 
 impl Values {
-    pub(super) fn new(columns: usize) -> Self {
+    /// Of so many columns, of which nothing was seen yet.
+    pub fn new(columns: usize) -> Self {
         Self(vec![Seen::default(); columns])
     }
 
-    pub(super) fn see(&mut self, column: usize, value: &str) {
+    /// Takes note of a value.
+    pub fn see(&mut self, column: usize, value: &str) {
         let Some(seen) = self.0.get_mut(column).filter(|_| !value.is_empty()) else { return };
         seen.all += 1;
         // Longer texts are neither flags nor splits, and there may be many of them.
@@ -59,13 +62,13 @@ impl Values {
     }
 
     /// The columns in which every value is a word for a split.
-    pub(super) fn words(&self) -> Vec<usize> {
+    pub fn words(&self) -> Vec<usize> {
         self.columns(|seen| seen.plain == seen.all)
     }
 
     /// Whether a column is not of that kind, but has few values, most of which contain a word for a
     /// split.
-    pub(super) fn looks_like_splits(&self, column: usize) -> bool {
+    pub fn looks_like_splits(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| {
             seen.all > 0
                 && seen.plain < seen.all
@@ -75,24 +78,24 @@ impl Values {
     }
 
     /// Whether a column has several values, but not one for each row.
-    pub(super) fn varies(&self, column: usize) -> bool {
+    pub fn varies(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| {
             seen.different.len() >= 2 && (seen.different.len() < seen.all || seen.all <= MOST)
         })
     }
 
     /// Whether all values are understood where splits are expected.
-    pub(super) fn understood(&self, column: usize) -> bool {
+    pub fn understood(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| seen.understood == seen.all)
     }
 
     /// Whether a column has only zeros and ones, or truth values.
-    pub(super) fn is_binary(&self, column: usize) -> bool {
+    pub fn is_binary(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| seen.all > 0 && seen.binary == seen.all)
     }
 
     /// Whether at most half of such values are 1 or true, as for pictures held out.
-    pub(super) fn is_minority(&self, column: usize) -> bool {
+    pub fn is_minority(&self, column: usize) -> bool {
         self.0.get(column).is_some_and(|seen| 2 * seen.set <= seen.all)
     }
 }

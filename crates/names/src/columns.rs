@@ -1,13 +1,11 @@
-//! Which column is which.
+//! Which column of a table is which.
 
-use taper_core::Split;
-use taper_names::{
+pub use crate::values::Values;
+use crate::{
     sets::listed,
     split_columns::{flag_of, flags_remark, is_hint, unused_remark},
 };
-
-use super::values::Values;
-use crate::SourceOptions;
+use taper_core::Split;
 
 /// Names of columns with paths. An `id` counts only where there is no other.
 const PATHS: [&str; 29] = [
@@ -64,35 +62,24 @@ const INDEXES: [&str; 4] = ["", "index", "unnamed:_0", "row"];
 
 /// The names that were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Wanted<'a> {
-    path: Option<&'a str>,
-    label: Option<&'a str>,
-    split: Option<&'a str>,
-}
-
-impl<'a> Wanted<'a> {
-    pub(super) fn of(options: &'a SourceOptions) -> Self {
-        Self {
-            path: options.image_column.as_deref(),
-            label: options.label_column.as_deref(),
-            split: options.split_column.as_deref(),
-        }
-    }
-
-    pub(super) fn has_label(&self) -> bool {
-        self.label.is_some()
-    }
+pub struct Wanted<'a> {
+    /// The column of paths.
+    pub path: Option<&'a str>,
+    /// The column of labels.
+    pub label: Option<&'a str>,
+    /// The column of splits.
+    pub split: Option<&'a str>,
 }
 
 /// Whether columns are those of the tables that `taper predict` writes.
-pub(super) fn are_predictions(names: &[String]) -> bool {
+pub fn are_predictions(names: &[String]) -> bool {
     let has = |name: &str| names.iter().any(|own| own == name);
     names.iter().take(3).eq(["path", "label", "probability"])
         || ["path", "label", "probability", "probabilities"].into_iter().all(has)
 }
 
 /// Whether a name, in small letters, is that of a column of labels.
-pub(crate) fn is_label(name: &str) -> bool {
+pub fn is_label(name: &str) -> bool {
     let name = plain(name);
     LABELS.contains(&name.as_str())
         || ["_label", "_labels", "_class"].iter().any(|end| name.ends_with(end))
@@ -114,18 +101,52 @@ pub fn path_column<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<usize
 
 /// The numbers of the columns.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Columns {
-    pub(super) path: usize,
-    pub(super) label: usize,
-    pub(super) split: Option<usize>,
+pub struct Columns {
+    /// The column of paths.
+    pub path: usize,
+    /// The column of labels; the first of them if each class has its own.
+    pub label: usize,
+    /// The columns of which one is 1 in each row, if each class has its own: one-hot labels.
+    pub one_hot: Vec<usize>,
+    /// The column of splits.
+    pub split: Option<usize>,
     /// Columns of truth values that say the splits, if there is no column of words.
-    pub(super) flags: Vec<(usize, Split)>,
-    pub(super) group: Option<usize>,
+    pub flags: Vec<(usize, Split)>,
+    /// The column of groups.
+    pub group: Option<usize>,
 }
 
 impl Columns {
-    pub(super) fn say_splits(&self) -> bool {
+    /// Whether columns say the splits.
+    pub fn say_splits(&self) -> bool {
         self.split.is_some() || !self.flags.is_empty()
+    }
+
+    /// The class of a row with one-hot labels: the name of the only column that holds a 1. `value`
+    /// gives the row's value in a column.
+    ///
+    /// # Errors
+    /// Says what is wrong if another number of columns holds one.
+    pub fn class_of_row<'a>(
+        &self,
+        names: &'a [String],
+        value: impl Fn(usize) -> Option<bool>,
+    ) -> Result<&'a str, String> {
+        let mut set = self.one_hot.iter().filter(|at| value(**at) == Some(true));
+        match (set.next(), set.next()) {
+            (Some(at), None) => Ok(&names[*at]),
+            (first, _) => {
+                let columns: Vec<&str> = self.one_hot.iter().map(|at| &*names[*at]).collect();
+                let what = match first {
+                    None => "none of them is 1",
+                    Some(_) => "several of them are 1",
+                };
+                Err(format!(
+                    "the columns {} hold only 0 and 1, and here {what}, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
+                    listed(&columns)
+                ))
+            }
+        }
     }
 }
 
@@ -148,7 +169,7 @@ struct Table<'a> {
 ///
 /// A column in which every value is a word for a split, or nothing, is the split if no column is
 /// called so; or else columns of truth values such as `is_train`.
-pub(super) fn choose(
+pub fn choose(
     names: &[String],
     values: &Values,
     wanted: &Wanted<'_>,
@@ -177,16 +198,18 @@ pub(super) fn choose(
     let group = table.among(&GROUPS).first().copied();
     let taken: Vec<usize> =
         [Some(path), split, group].into_iter().flatten().chain(flags.iter().map(|f| f.0)).collect();
-    let label = table.label(&taken, remarks)?;
+    let labels = table.labels(&taken, remarks)?;
+    let label = labels[0];
+    let one_hot = if labels.len() > 1 { labels } else { Vec::new() };
     if split.is_none() && flags.is_empty() {
-        let free = |at: &usize| *at != label && !taken.contains(at);
+        let free = |at: &usize| *at != label && !one_hot.contains(at) && !taken.contains(at);
         let unused: Vec<(&str, bool)> = (0..names.len())
             .filter(|at| free(at) && table.may_say_splits(*at))
             .map(|at| (names[at].as_str(), values.understood(at)))
             .collect();
         remarks.extend(unused_remark(&unused));
     }
-    Ok(Columns { path, label, split, flags, group })
+    Ok(Columns { path, label, one_hot, split, flags, group })
 }
 
 impl Table<'_> {
@@ -216,6 +239,10 @@ impl Table<'_> {
         match (self.asked[0], self.among(&PATHS).as_slice(), self.among(&IDS).as_slice()) {
             (Some(at), _, _) => Ok(at),
             (None, [at], _) | (None, [], [at]) => Ok(*at),
+            (None, [], []) if let Some(name) = self.asked_path() => Err(format!(
+                "'{name}' is the only column that looks like paths, and `label_column` or `split_column` asks for it: name another column there, or the one with the paths with `image_column`; there are: {}",
+                self.there
+            )),
             (None, [], []) => Err(format!(
                 "there is no column 'path': the first line names the columns, such as path,label,split; found '{}'; say which holds the paths with `image_column`",
                 self.there
@@ -224,6 +251,16 @@ impl Table<'_> {
                 Err(self.several(found, "paths", "image_column"))
             }
         }
+    }
+
+    /// A column of paths that was asked for as something else.
+    fn asked_path(&self) -> Option<&str> {
+        let mut asked = self.asked[1..].iter().flatten();
+        let is_path = |at: &&usize| {
+            let name = self.plain[**at].as_str();
+            PATHS.contains(&name) || IDS.contains(&name)
+        };
+        asked.find(is_path).map(|at| self.names[*at].as_str())
     }
 
     fn split(&self, path: usize, remarks: &mut Vec<String>) -> Result<Option<usize>, String> {
@@ -266,9 +303,10 @@ impl Table<'_> {
         self.values.looks_like_splits(at) || (is_hint(&self.names[at]) && self.values.varies(at))
     }
 
-    fn label(&self, taken: &[usize], remarks: &mut Vec<String>) -> Result<usize, String> {
+    /// The column of labels, or several that hold one-hot labels.
+    fn labels(&self, taken: &[usize], remarks: &mut Vec<String>) -> Result<Vec<usize>, String> {
         if let Some(at) = self.asked[1] {
-            return Ok(at);
+            return Ok(vec![at]);
         }
         let free = |at: &usize| !taken.contains(at);
         let all = || (0..self.plain.len()).filter(free);
@@ -278,17 +316,18 @@ impl Table<'_> {
             .filter(|at| !self.may_say_splits(*at))
             .collect();
         match (found.as_slice(), rest.as_slice()) {
-            ([at], _) => Ok(*at),
+            ([at], _) => Ok(vec![*at]),
             ([], [at]) => {
                 remarks.push(format!("the labels are taken from the column '{}'", self.names[*at]));
-                Ok(*at)
+                Ok(vec![*at])
             }
             ([], rest) if rest.len() > 1 && rest.iter().all(|at| self.values.is_binary(*at)) => {
                 let columns: Vec<&str> = rest.iter().map(|at| self.names[*at].as_str()).collect();
-                Err(format!(
-                    "the columns {} hold only 0 and 1, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
+                remarks.push(format!(
+                    "the classes are the columns {}, of which one is 1 in each line",
                     listed(&columns)
-                ))
+                ));
+                Ok(rest.to_vec())
             }
             ([], _) => Err(format!(
                 "there is no column 'label': found '{}'; say which holds the labels with `label_column`",
