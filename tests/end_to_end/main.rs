@@ -9,6 +9,7 @@ mod bad_input;
 mod cuda;
 mod fine_tune;
 mod flags;
+mod heads;
 mod inspect;
 mod inspect_claims;
 mod interruptions;

@@ -22,11 +22,11 @@ pub fn logistic(width: usize, classes: usize) -> Graph {
 }
 
 /// The cosines between the features and a learned direction for each class, times a learned factor
-/// that starts from 10 (Gidaris & Komodakis 2018, "Dynamic Few-Shot Visual Learning without
-/// Forgetting", section 3.2; the value is that of their program).
+/// (Gidaris & Komodakis 2018, "Dynamic Few-Shot Visual Learning without Forgetting", section 3.2).
+/// The factor starts from 20, not from their 10, since it does not come far in a few epochs.
 pub fn cosine(width: usize, classes: usize) -> Graph {
     let (mut g, x) = GraphBuilder::features("cosine", width);
-    let cosine = Cosine { in_features: width, out_features: classes, scale: 10.0 };
+    let cosine = Cosine { in_features: width, out_features: classes, scale: 20.0 };
     g.layer("cosine", Op::Cosine(cosine), &[x]);
     g.finish(0)
 }

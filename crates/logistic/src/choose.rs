@@ -26,8 +26,8 @@ pub struct Search {
     /// The strength where a class has a single row or group, so that nothing can be tried; above 0.
     /// Default 1.
     pub fallback: f64,
-    /// When the solution of a fold is good enough. Default: a tolerance of 1e-4, and 500
-    /// iterations.
+    /// When the solution of a fold is good enough. Default: a tolerance of 1e-4 or an excess of
+    /// 1e-4, and 500 iterations.
     pub trial: Solver,
     /// When the solution on all rows is good enough.
     pub solver: Solver,
@@ -41,7 +41,7 @@ impl Default for Search {
             slack: 0.01,
             seed: 0,
             fallback: 1.0,
-            trial: Solver { tolerance: 1e-4, iterations: 500 },
+            trial: Solver { tolerance: 1e-4, excess: 1e-4, iterations: 500 },
             solver: Solver::default(),
         }
     }

@@ -27,6 +27,11 @@ impl Point {
         Self { x, value, gradient }
     }
 
+    /// The square of the gradient's length.
+    pub(crate) fn steepness(&self) -> f64 {
+        dot(&self.gradient, &self.gradient)
+    }
+
     /// The largest absolute value of the gradient.
     pub(crate) fn slope(&self) -> f64 {
         self.gradient.iter().fold(0.0, |largest, g| largest.max(g.abs()))
@@ -37,18 +42,18 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Goes down from `point` until `slope() <= tolerance`, for at most `iterations`, or as long as
+/// Goes down from `point` until `enough` says so, for at most `iterations`, or as long as
 /// rounding allows; gives where it ended and how many iterations that took. None if `stop` says so.
 pub(crate) fn minimise(
     mut point: Point,
     f: &dyn Fn(&[f64], &mut [f64]) -> f64,
-    tolerance: f64,
+    enough: &dyn Fn(&Point) -> bool,
     iterations: usize,
     stop: &dyn Fn() -> bool,
 ) -> Option<(Point, usize)> {
     let mut memory = Memory::default();
     let mut done = 0;
-    while point.slope() > tolerance && done < iterations {
+    while !enough(&point) && done < iterations {
         if stop() {
             return None;
         }
@@ -158,12 +163,13 @@ mod tests {
             a * a + 100.0 * b * b
         };
         let start = Point::at(vec![-1.2, 1.0], &f);
-        let (end, iterations) = minimise(start.clone(), &f, 1e-10, 200, &|| false).unwrap();
+        let enough = |point: &Point| point.slope() <= 1e-10;
+        let (end, iterations) = minimise(start.clone(), &f, &enough, 200, &|| false).unwrap();
         assert!(end.x.iter().all(|x| (x - 1.0).abs() < 1e-9), "{end:?}");
         assert!(iterations < 60, "{iterations}");
-        assert!(minimise(start.clone(), &f, 1e-10, 200, &|| true).is_none());
+        assert!(minimise(start.clone(), &f, &enough, 200, &|| true).is_none());
         // A tolerance that rounding does not allow ends the search too.
-        let (end, _) = minimise(start, &f, 0.0, 10_000, &|| false).unwrap();
+        let (end, _) = minimise(start, &f, &|_| false, 10_000, &|| false).unwrap();
         assert!(end.value < 1e-18);
     }
 }

@@ -64,6 +64,12 @@ impl<'a> Objective<'a> {
         self.penalty = 1.0 / (strength * self.total);
     }
 
+    /// How far the value is above its minimum, at most, where the gradient's square is `steepness`:
+    /// the penalty makes the objective strongly convex, apart from the biases.
+    pub(crate) fn excess(&self, steepness: f64) -> f64 {
+        0.5 * steepness / self.penalty
+    }
+
     /// The value of scikit-learn's objective where this one's is `value`.
     pub(crate) fn unscaled(&self, value: f64) -> f64 {
         value / self.penalty

@@ -14,13 +14,16 @@ pub struct Solver {
     /// The largest absolute value that the gradient of the objective divided by C · Σ w may have,
     /// above 0: scikit-learn's `tol`. Default 1e-6.
     pub tolerance: f64,
+    /// By how much that objective may exceed its minimum, in nats, from 0, biases aside: it is
+    /// enough too, whatever the gradient is. Default 0: the gradient decides.
+    pub excess: f64,
     /// Iterations, at most, from 1. Default 2000.
     pub iterations: usize,
 }
 
 impl Default for Solver {
     fn default() -> Self {
-        Self { tolerance: 1e-6, iterations: 2000 }
+        Self { tolerance: 1e-6, excess: 0.0, iterations: 2000 }
     }
 }
 
@@ -37,6 +40,9 @@ impl Solver {
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
             let remedy = "use a number above 0, e.g. 1e-6";
             return Err(OutOfRange::new("tolerance", self.tolerance, remedy).into());
+        }
+        if !(self.excess >= 0.0 && self.excess.is_finite()) {
+            return Err(OutOfRange::new("excess", self.excess, "use 0 or a positive number").into());
         }
         if self.iterations == 0 {
             return Err(OutOfRange::new("iterations", 0, "use 1 or more").into());
@@ -56,7 +62,7 @@ pub struct Solved {
     pub gradient: f64,
     /// Iterations that it took.
     pub iterations: usize,
-    /// Whether the gradient is within the tolerance.
+    /// Whether that is enough.
     pub converged: bool,
 }
 
@@ -106,16 +112,17 @@ pub(crate) fn descend(
     let parameters =
         start.map_or_else(|| vec![0.0; objective.len()], |model| objective.parameters(model));
     let f = |x: &[f64], g: &mut [f64]| objective.evaluate(x, g);
-    let Solver { tolerance, iterations } = solver.0;
+    let Solver { tolerance, excess, iterations } = solver.0;
+    let enough =
+        |point: &Point| point.slope() <= tolerance || objective.excess(point.steepness()) <= excess;
     let (end, iterations) =
-        lbfgs::minimise(Point::at(parameters, &f), &f, tolerance, iterations, stop)
+        lbfgs::minimise(Point::at(parameters, &f), &f, &enough, iterations, stop)
             .ok_or(Error::Interrupted)?;
-    let gradient = end.slope();
     Ok(Solved {
         model: objective.model(&end.x),
         objective: objective.unscaled(end.value),
-        gradient,
+        gradient: end.slope(),
         iterations,
-        converged: gradient <= tolerance,
+        converged: enough(&end),
     })
 }

@@ -24,7 +24,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 #[test]
 fn solutions_equal_scikit_learns() {
     let reference: Value = serde_json::from_str(include_str!("reference/logistic.json")).unwrap();
-    let solver = Solver { tolerance: 1e-10, iterations: 100_000 }.check().unwrap();
+    let solver =
+        Solver { tolerance: 1e-10, iterations: 100_000, ..Solver::default() }.check().unwrap();
     for case in reference["cases"].as_array().unwrap() {
         let count = |field: &str| case[field].as_u64().unwrap() as usize;
         let (values, labels) = rows(count("rows"), count("width"), count("classes"));
@@ -140,8 +141,9 @@ fn what_cannot_be_used_is_named() {
         Search { strengths: vec![], ..Search::default() },
         Search { slack: -0.1, ..Search::default() },
         Search { fallback: f64::NAN, ..Search::default() },
-        Search { trial: Solver { tolerance: 0.0, iterations: 1 }, ..Search::default() },
-        Search { solver: Solver { tolerance: 1.0, iterations: 0 }, ..Search::default() },
+        Search { trial: Solver { tolerance: 0.0, ..Solver::default() }, ..Search::default() },
+        Search { trial: Solver { excess: -1.0, ..Solver::default() }, ..Search::default() },
+        Search { solver: Solver { iterations: 0, ..Solver::default() }, ..Search::default() },
     ] {
         assert!(search.clone().check().unwrap_err().is_usage(), "{search:?}");
     }

@@ -26,7 +26,7 @@ for name, own in heads.items():
     p = {k: v.clone().requires_grad_() for k, v in {**below, **own}.items()}
     h = x @ p["fc1.weight"].T + p["fc1.bias"]
     if name == "cosine":
-        logits = 10 * p["cosine.gamma"] * normalize(h) @ normalize(p["cosine.weight"]).T
+        logits = 20 * p["cosine.gamma"] * normalize(h) @ normalize(p["cosine.weight"]).T
     else:
         logits = 20 * normalize(h) @ p["fc.weight"].T + p["fc.bias"]
     loss = cross_entropy(logits, y)
