@@ -131,7 +131,7 @@ fn layers_are_trained_after_a_logistic_head_from_its_weights() {
     works(here, "run", &answer);
     let said = run(here, &[&LOGISTIC[..], &tune, &["--ema", "0.9"]].concat());
     said.complains(2, &["--ema is 0.9", "logistic"]);
-    let find = [&["lr-find"], &LOGISTIC[1..], &["--unfreeze", "blocks.6", "--steps", "26"]];
+    let find = [&["lr-find"], &LOGISTIC[1..], &["--unfreeze", "blocks.6", "--end", "0.001"]];
     let found = run(here, &[&find.concat()[..], &["--json"]].concat()).expect(0).json();
     assert!(found["chosen"].as_f64().unwrap() > 0.0);
 }
