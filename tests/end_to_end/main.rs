@@ -11,6 +11,7 @@ mod cuda;
 mod figures;
 mod fine_tune;
 mod flags;
+mod heads;
 mod inspect;
 mod inspect_claims;
 mod interruptions;

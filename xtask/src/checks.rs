@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 37] = [
+const CANDLE_FREE: [&str; 38] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -23,6 +23,7 @@ const CANDLE_FREE: [&str; 37] = [
     "taper-graph",
     "taper-health",
     "taper-kernels",
+    "taper-logistic",
     "taper-lr-finder",
     "taper-metrics",
     "taper-mixing",

@@ -97,6 +97,25 @@ pub(crate) fn layer_scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     x.broadcast_mul(&per_channel(x, scale)?)
 }
 
+/// x / ‖x‖ for each vector of `[…, width]`, and 1 / ‖x‖, `[…, 1]`. Zeros stay zeros, with gradients
+/// of 0, and have an inverse of 0; what is not finite becomes NaN.
+pub(crate) fn directions(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    // Squares of f32 can be too large or too small for f32. The divisor needs no history, since a
+    // direction does not depend on it.
+    let largest = x.detach().abs()?.max_keepdim(D::Minus1)?;
+    let zeros = largest.eq(&largest.zeros_like()?)?.to_dtype(x.dtype())?;
+    let (largest, is_any) = ((largest + &zeros)?, (1.0 - &zeros)?);
+    let x = x.broadcast_div(&largest)?.broadcast_mul(&is_any)?;
+    let length = (x.sqr()?.sum_keepdim(D::Minus1)? + zeros)?.sqrt()?;
+    Ok((x.broadcast_div(&length)?, ((is_any / largest)? / length)?))
+}
+
+/// scale · gamma · cos(x, w) for each row w of `weight`; `[n, in]` → `[n, out]`, `gamma`: `[1]`.
+pub(crate) fn cosine(x: &Tensor, weight: &Tensor, gamma: &Tensor, scale: f32) -> Result<Tensor> {
+    let cosines = directions(x)?.0.matmul(&directions(weight)?.0.t()?)?;
+    cosines.broadcast_mul(&(gamma * f64::from(scale))?)
+}
+
 /// From patches `[n, width, rows, columns]` to tokens `[n, 1 + rows · columns, width]`; `class`:
 /// `[1, 1, width]`, `positions`: `[1, 1 + learned, width]`.
 pub(crate) fn patch_tokens(

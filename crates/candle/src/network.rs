@@ -3,8 +3,8 @@ use std::ops::Range;
 use candle_core::{Device, Tensor, Var};
 use taper_core::random::Key;
 use taper_graph::{
-    Activation, BatchNorm, Dropout, Graph, LayerNorm, Linear, Op, ParameterKind, WeightSource,
-    Weights, check_weights,
+    Activation, BatchNorm, Cosine, Dropout, Graph, LayerNorm, Linear, Op, ParameterKind,
+    UnitLength, WeightSource, Weights, check_weights,
 };
 
 use crate::{
@@ -248,6 +248,12 @@ impl Network {
                 layers::attention(&inputs[0], &attention, softmax, |a, b| a.matmul(b))?
             }
             Op::ClassToken => layers::class_token(&inputs[0])?,
+            Op::UnitLength(UnitLength { scale }) => {
+                (layers::directions(&inputs[0])?.0 * f64::from(scale))?
+            }
+            Op::Cosine(Cosine { scale, .. }) => {
+                layers::cosine(&inputs[0], tensor(0), tensor(1), scale)?
+            }
         };
         Ok(y)
     }

@@ -128,6 +128,49 @@ fn gradients_equal_finite_differences() {
 }
 
 #[test]
+fn heads_on_directions_equal_torch() {
+    let text = include_str!("../../grad/tests/reference/directions.json");
+    let reference: Value = serde_json::from_str(text).unwrap();
+    for own in [heads::cosine(5, 3), heads::logistic(5, 3)] {
+        let (mut g, x) = GraphBuilder::features("directions", 6);
+        let mut last = g.linear("fc1", x, 6, 5);
+        for node in &own.nodes()[1..] {
+            last = g.layer(node.name.clone(), node.op, &[last]);
+        }
+        let mut weights = small_weights();
+        weights.insert("fc.weight", vec![3, 5], fill(15, 7.0));
+        weights.insert("fc.bias", vec![3], fill(3, 8.0));
+        weights.insert("cosine.weight", vec![3, 5], fill(15, 7.0));
+        weights.insert("cosine.gamma", vec![1], vec![fill(1, 8.0)[0] + 1.0]);
+        let network = Network::loaded(&g.finish(0), &weights, &device()).unwrap();
+        let (x, y) = batch();
+        let logits = network.forward(&x, Pass::Training { dropout: KEY, step: 0 }).unwrap();
+        let expected = &reference[own.name()];
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_near(&flat(&logits), &expected["logits"], 4e-5);
+        let gradients = cross_entropy(&logits, &y).unwrap().backward().unwrap();
+        for p in network.parameters() {
+            assert_near(&flat(gradients.get(&p.var).unwrap()), &expected[&p.name], 1e-4);
+        }
+        // A row of zeros has no direction, and no gradient; long and short ones have one.
+        let rows = [[0.0; 6], [f32::MAX; 6], [1e-40; 6]];
+        let rows = candle_core::Var::new(&rows, &device()).unwrap();
+        let head = Network::initialised(&own_of(&own), 0, &device());
+        let logits = head.unwrap().forward(&rows, Pass::Training { dropout: KEY, step: 0 });
+        let logits = logits.unwrap();
+        assert!(flat(&logits).iter().all(|z| z.is_finite()));
+        let gradients = logits.sum_all().unwrap().backward().unwrap();
+        let slopes = flat(gradients.get(&rows).unwrap());
+        assert_eq!(slopes[..6], [0.0; 6]);
+    }
+}
+
+/// The same kind of head on six features.
+fn own_of(head: &Graph) -> Graph {
+    if head.name() == "cosine" { heads::cosine(6, 3) } else { heads::logistic(6, 3) }
+}
+
+#[test]
 fn dropout_is_keyed_by_step_and_row_and_keeps_the_mean() {
     let (mut g, x) = GraphBuilder::features("dropout", 1000);
     g.layer("drop", Op::Dropout(Dropout { p: 0.5 }), &[x]);

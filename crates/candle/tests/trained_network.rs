@@ -329,6 +329,12 @@ fn gradients_are_those_over_slices() {
     for case in cases(5) {
         check_gradients(case, Precision::F32, 2e-5);
     }
+    for head in [heads::logistic, heads::cosine] {
+        let mut case = Case::new(resnet_like(), &Unfreeze::From("layer1".into()), 5);
+        case.head = head(case.backbone.feature_width(), CLASSES);
+        case.head_weights = Weights::seeded(&case.head);
+        check_gradients(case, Precision::F32, 2e-5);
+    }
 }
 
 #[test]

@@ -464,8 +464,8 @@ pub(crate) struct SummaryArgs {
     /// own features].
     #[arg(long, value_name = "LAYER")]
     pub(crate) cut: Option<String>,
-    /// The head: imagenet, none, linear, tutorial, or mlp:512,256 [default: imagenet; with --cut,
-    /// none].
+    /// The head: imagenet, none, linear, logistic, cosine, tutorial, or mlp:512,256 [default:
+    /// imagenet; with --cut, none].
     #[arg(long, value_name = "HEAD")]
     pub(crate) head: Option<String>,
     /// How many classes a new head distinguishes [default: 3].

@@ -53,6 +53,7 @@ fn wrong(field: impl Into<String>, value: &str, remedy: impl Into<String>) -> Er
 pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
     fine_tuning(given, recipe)?;
+    solved_head(given, recipe)?;
     if recipe.patience.is_none() {
         let remedy = "only early stopping uses it: give `patience` as well, or leave it out";
         given.refuse("min_delta", remedy)?;
@@ -99,6 +100,24 @@ const OF_THE_HEAD: [&str; 11] = [
     "min_delta",
 ];
 
+/// What steers a training in steps, which a head that is solved does not have.
+fn solved_head(given: &Given, recipe: &Recipe) -> Result {
+    if !recipe.solves_head() {
+        return Ok(());
+    }
+    let remedy =
+        "the head `logistic` is solved, not trained in steps: leave it out, or use another `head`";
+    for field in OF_THE_HEAD.iter().chain(&["epochs"]) {
+        given.refuse(field, remedy)?;
+    }
+    if !recipe.trains_network() {
+        for field in ["checkpoint_every", "tensorboard"] {
+            given.refuse(field, remedy)?;
+        }
+    }
+    Ok(())
+}
+
 /// What only fine-tuning uses.
 fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
     if recipe.fine_tune.is_none() {
@@ -133,6 +152,10 @@ pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
     let searched = "the finder does not train, it only searches: leave it out";
     for field in ["fine_tune_epochs", "fine_tune_rate", "fine_tune_patience"] {
         given.refuse(field, searched)?;
+    }
+    if recipe.solves_head() && !recipe.trains_network() {
+        let remedy = "the head `logistic` is solved, and has no learning rate: use another `head`, or `unfreeze` layers";
+        return Err(wrong("head", "logistic", remedy));
     }
     given.refuse(
         "epochs",

@@ -38,7 +38,7 @@ pub(crate) struct RecipeArgs {
     /// `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
-    /// The head to train: linear, tutorial, or mlp:512,256 [default: tutorial].
+    /// The head to train: linear, logistic, cosine, tutorial, or mlp:512,256 [default: tutorial].
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
     /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's

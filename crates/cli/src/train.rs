@@ -5,6 +5,7 @@ use std::path::Path;
 use taper_run::{
     Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
 };
+use taper_train::LogisticFigures;
 
 use crate::{
     args::TrainArgs,
@@ -78,6 +79,19 @@ fn weights_of(answer: &Answer) -> String {
     }
 }
 
+/// How the head was solved.
+fn solved_head(own: &LogisticFigures) -> anyhow::Result<()> {
+    let how = match own.folds {
+        0 => "a class has a single picture or group, so that no other could be tried".to_owned(),
+        folds => format!("of {} tried in {folds} folds of the training pictures", own.tried.len()),
+    };
+    let end = if own.converged { "solved" } else { "not quite solved" };
+    answer_line(&format!(
+        "head          strength {:.3e}, {how}; {end} after {} iterations",
+        own.strength, own.iterations
+    ))
+}
+
 /// What the second phase did, and what the first one had reached.
 fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
     let best = tuned
@@ -135,7 +149,10 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
         Outcome::Nan => " (the loss became NaN)",
         Outcome::Interrupted => " (interrupted)",
     };
-    answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?;
+    match &t.logistic {
+        Some(own) => solved_head(own)?,
+        None => answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?,
+    }
     if let Some(tuned) = &t.fine_tune {
         tuned_layers(tuned)?;
     }

@@ -1,16 +1,20 @@
 use taper_core::random::Key;
-use taper_graph::{Activation, BatchNorm, Dropout, Graph, Linear, Op, WeightSource, check_weights};
+use taper_graph::{
+    Activation, BatchNorm, Cosine, Dropout, Graph, Linear, Op, UnitLength, WeightSource,
+    check_weights,
+};
 use taper_optim::{Parameter, Parameters, initial_values};
 
 use crate::{
     Error, Result,
+    directions::{self, Directions},
     error::check_length,
     layer::{self, BatchStatistics, LinearGradients},
 };
 
-/// A head in training: a chain of fully connected layers, BatchNorm, ReLU and dropout with its
-/// values, its gradients and the memory that a step needs. After the first step of a size, steps
-/// allocate next to nothing.
+/// A head in training: a chain of fully connected layers, BatchNorm, ReLU, dropout, vectors of one
+/// length and cosines with its values, its gradients and the memory that a step needs. After the
+/// first step of a size, steps allocate next to nothing.
 #[derive(Debug, Clone)]
 pub struct Head {
     layers: HeadLayers,
@@ -48,6 +52,8 @@ enum Kind {
     BatchNorm { scale: usize, eps: f64, momentum: f64, unbiased: bool, batch: BatchStatistics },
     Relu { limit: f32 },
     Dropout { p: f32, mask: Vec<f32> },
+    UnitLength { scale: f32, inverse: Vec<f64> },
+    Cosine { op: Cosine, weight: usize, kept: Directions },
 }
 
 impl Head {
@@ -199,6 +205,12 @@ impl HeadLayers {
                 Op::Activation(Activation::Relu) => Kind::Relu { limit: f32::INFINITY },
                 Op::Activation(Activation::Relu6) => Kind::Relu { limit: 6.0 },
                 Op::Dropout(Dropout { p }) => Kind::Dropout { p, mask: Vec::new() },
+                Op::UnitLength(UnitLength { scale }) => {
+                    Kind::UnitLength { scale, inverse: Vec::new() }
+                }
+                Op::Cosine(op) => {
+                    Kind::Cosine { op, weight: first(id), kept: Directions::default() }
+                }
                 Op::Activation(Activation::Gelu)
                 | Op::Input(_)
                 | Op::Conv2d(_)
@@ -310,6 +322,12 @@ impl HeadLayers {
                     layer::dropout_mask(mask, layer.width, *p, dropout.part(&layer.name), step);
                     layer::multiply(x, mask, y);
                 }
+                Kind::UnitLength { scale, inverse } => {
+                    directions::unit_length(x, layer.width, *scale, y, inverse);
+                }
+                Kind::Cosine { op, weight, kept } => {
+                    directions::cosine(x, &parameters[*weight..], op, kept, y)?;
+                }
             }
         }
         Ok(&self.maps[self.layers.len()])
@@ -329,10 +347,9 @@ impl HeadLayers {
         let [mut d_y, mut d_x] = std::mem::take(&mut self.gradients);
         d_y.clear();
         d_y.extend_from_slice(gradient);
-        let lowest = self
-            .layers
-            .iter()
-            .position(|l| matches!(l.kind, Kind::Linear { .. } | Kind::BatchNorm { .. }));
+        let lowest = self.layers.iter().position(|l| {
+            !matches!(l.kind, Kind::Relu { .. } | Kind::Dropout { .. } | Kind::UnitLength { .. })
+        });
         for (i, layer) in self.layers.iter_mut().enumerate().rev() {
             // Below the lowest layer with parameters, no gradient is needed.
             let wanted = wanted || lowest.is_some_and(|lowest| i > lowest);
@@ -374,6 +391,15 @@ impl HeadLayers {
                     if let Some(d_x) = into {
                         layer::multiply(&d_y, mask, d_x);
                     }
+                }
+                Kind::UnitLength { scale, inverse } => {
+                    if let Some(d_x) = into {
+                        directions::unit_length_backward(x, inverse, *scale, &d_y, d_x, false);
+                    }
+                }
+                Kind::Cosine { op, weight, kept } => {
+                    let own = &mut parameters[*weight..];
+                    directions::cosine_backward(x, own, op, kept, &d_y, into, add)?;
                 }
             }
             if !wanted {
@@ -431,6 +457,17 @@ impl HeadLayers {
                     }
                 }
                 Kind::Dropout { .. } => {}
+                Kind::UnitLength { scale, .. } => {
+                    let mut y = vec![0.0; x.len()];
+                    directions::unit_length(&x, layer.width, *scale, &mut y, &mut Vec::new());
+                    x = y.into();
+                }
+                Kind::Cosine { op, weight, .. } => {
+                    let mut y = vec![0.0; n * layer.width];
+                    let own = &parameters[*weight..];
+                    directions::cosine(&x, own, op, &mut Directions::default(), &mut y)?;
+                    x = y.into();
+                }
             }
         }
         out.copy_from_slice(&x);

@@ -69,10 +69,21 @@ pub(crate) fn linear_backward(
     if let Some(d_bias) = d_bias {
         column_sums(n, outputs, d_bias, add, |i| d_y[i]);
     }
-    if let Some(d_x) = d_x {
-        matmul(d_x, d, Matrix::new(weight, outputs, inputs)?, false)?;
+    match d_x {
+        Some(d_x) => linear_inputs(weight, d_y, [n, inputs, outputs], d_x),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The gradient of [`linear`] with respect to its input: d_x ← d_y · W.
+pub(crate) fn linear_inputs(
+    weight: &[f32],
+    d_y: &[f32],
+    [n, inputs, outputs]: [usize; 3],
+    d_x: &mut [f32],
+) -> Result<()> {
+    let (d, weight) = (Matrix::new(d_y, n, outputs)?, Matrix::new(weight, outputs, inputs)?);
+    Ok(matmul(d_x, d, weight, false)?)
 }
 
 /// What BatchNorm keeps from a batch for its backward pass, each `[width]`.

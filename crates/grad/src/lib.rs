@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod boundary;
+mod directions;
 mod error;
 #[cfg(feature = "network")]
 mod groups;

@@ -118,6 +118,58 @@ fn gradients_equal_finite_differences() {
     }
 }
 
+/// A head of `reference/directions.py`: a layer, then the layers of a head on its output.
+fn on_directions(head: &Graph) -> (Graph, Weights) {
+    let (mut g, x) = GraphBuilder::features("directions", 6);
+    let mut x = g.linear("fc1", x, 6, 5);
+    for node in &head.nodes()[1..] {
+        x = g.layer(node.name.clone(), node.op, &[x]);
+    }
+    let mut w = Weights::new();
+    w.insert("fc1.weight", vec![5, 6], fill(30, 3.0, 0.5));
+    w.insert("fc1.bias", vec![5], fill(5, 4.0, 0.5));
+    w.insert("fc.weight", vec![3, 5], fill(15, 7.0, 0.5));
+    w.insert("fc.bias", vec![3], fill(3, 8.0, 0.5));
+    w.insert("cosine.weight", vec![3, 5], fill(15, 7.0, 0.5));
+    w.insert("cosine.gamma", vec![1], vec![fill(1, 8.0, 0.5)[0] + 1.0]);
+    (g.finish(0), w)
+}
+
+#[test]
+fn heads_on_directions_equal_torch_and_finite_differences() {
+    let text = include_str!("reference/directions.json");
+    let reference: Value = serde_json::from_str(text).unwrap();
+    for graph in [heads::cosine(5, 3), heads::logistic(5, 3)] {
+        let expected = &reference[graph.name()];
+        let (graph, weights) = on_directions(&graph);
+        let mut head = Head::loaded(&graph, &weights).unwrap();
+        let loss = pass(&mut head, &[8], 0);
+        assert!((loss - expected["loss"].as_f64().unwrap()).abs() < 1e-4);
+        let mut logits = vec![0.0; 24];
+        head.evaluate(&fill(48, 9.0, 0.5), &mut logits).unwrap();
+        assert_near(&logits, &expected["logits"], 4e-5);
+        let mut parts = Head::loaded(&graph, &weights).unwrap();
+        pass(&mut parts, &[3, 1, 4], 0);
+        for (p, other) in head.parameters().iter().zip(parts.parameters().iter()) {
+            assert_near(&p.gradient, &expected[&p.name], 1e-4);
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
+            assert!(p.gradient.iter().zip(&other.gradient).all(near), "{}", p.name);
+            for i in 0..p.values.len() {
+                let moved = |by: f32| {
+                    let mut values = p.values.clone();
+                    values[i] += by;
+                    let mut weights = weights.clone();
+                    weights.insert(p.name.clone(), p.shape.clone(), values);
+                    pass(&mut Head::loaded(&graph, &weights).unwrap(), &[8], 0)
+                };
+                let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+                let error = (difference - f64::from(p.gradient[i])).abs();
+                assert!(error < 2e-2, "{}[{i}]: {} {difference}", p.name, p.gradient[i]);
+            }
+        }
+    }
+}
+
 #[test]
 fn parts_of_a_batch_add_up_to_the_whole() {
     // Without BatchNorm, whose statistics depend on the part.

@@ -23,8 +23,8 @@ pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 #[cfg(feature = "identity")]
 pub use identity::{features_identity, weights_identity};
 pub use op::{
-    Activation, Attention, BatchNorm, Conv2d, Dropout, Features, Input, LayerNorm, LayerScale,
-    Linear, MaxPool, Op, Padding, PatchTokens, Shape,
+    Activation, Attention, BatchNorm, Conv2d, Cosine, Dropout, Features, Input, LayerNorm,
+    LayerScale, Linear, MaxPool, Op, Padding, PatchTokens, Shape, UnitLength,
 };
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
 pub use weights::{Mismatch, WeightSource, Weights, check_weights, check_weights_in};

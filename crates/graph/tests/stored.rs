@@ -43,6 +43,13 @@ const TOKENS: &str = r#"{"name":"tokens","nodes":[
 {"name":"class_token","op":"ClassToken","inputs":[4]}
 ],"features":5,"output":5}"#;
 
+/// The operations of heads on directions.
+const DIRECTIONS: &str = r#"{"name":"directions","nodes":[
+{"name":"features","op":{"Features":{"width":4}},"inputs":[]},
+{"name":"unit","op":{"UnitLength":{"scale":20.0}},"inputs":[0]},
+{"name":"cosine","op":{"Cosine":{"in_features":4,"out_features":2,"scale":10.0}},"inputs":[1]}
+],"features":0,"output":2}"#;
+
 /// A whole vision transformer was one layer until commit 837b5b9.
 const VIT_BASE: &str = r#"{"name":"vit-base","nodes":[
 {"name":"input","op":{"Input":{"channels":3}},"inputs":[]},
@@ -63,7 +70,7 @@ fn without_spaces(json: &str) -> String {
 
 #[test]
 fn every_operation_is_read_and_written_as_before() {
-    for text in [EVERY_OPERATION, HEAD, TOKENS] {
+    for text in [EVERY_OPERATION, HEAD, TOKENS, DIRECTIONS] {
         let graph: Graph = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&graph).unwrap(), without_spaces(text));
         graph.shapes(32, 32).unwrap();

@@ -104,6 +104,7 @@ impl Recipe {
             file => WeightsChoice::File(PathBuf::from(file)),
         };
         self.check_head()?;
+        self.check_solved()?;
         self.check_views()?;
         self.check_folds()?;
         self.check_steering()?;
@@ -145,6 +146,37 @@ impl Recipe {
             return fail("dropout", p, "use 0 or more and less than 1");
         }
         Ok(())
+    }
+
+    /// Settings that a head that is solved cannot have.
+    fn check_solved(&self) -> Result<()> {
+        if self.head != HeadChoice::Logistic {
+            return Ok(());
+        }
+        if self.mix != MixChoice::None {
+            let remedy = "the head `logistic` is solved on pictures of one class each: leave it out, or use another `head`";
+            return fail("mix", self.mix, remedy);
+        }
+        let remedy = "the head `logistic` is solved, not trained in steps: leave it out, or use another `head`";
+        if self.trains_network() {
+            return Ok(());
+        }
+        if self.learning_rate == LearningRate::Auto {
+            return fail("learning_rate", "auto", remedy);
+        }
+        if self.fresh_views {
+            return fail("fresh_views", "set", remedy);
+        }
+        if self.loss.label_smoothing != 0.0 {
+            return fail("label_smoothing", self.loss.label_smoothing, remedy);
+        }
+        if self.loss.focal_gamma != 0.0 {
+            return fail("focal_gamma", self.loss.focal_gamma, remedy);
+        }
+        match self.dropout {
+            Some(p) => fail("dropout", p, remedy),
+            None => Ok(()),
+        }
     }
 
     fn check_views(&self) -> Result<()> {
@@ -273,6 +305,17 @@ mod tests {
             (Recipe { size: Some(16), ..default() }, "at least 32"),
             (Recipe { cut: Some("layer3".into()), ..default() }, "no layer 'layer3'"),
             (Recipe { dropout: Some(1.0), ..default() }, "dropout is"),
+            (Recipe { dropout: Some(0.5), head: HeadChoice::Logistic, ..default() }, "solved"),
+            (Recipe { fresh_views: true, head: HeadChoice::Logistic, ..default() }, "solved"),
+            (
+                Recipe {
+                    mix: MixChoice::MixUp { alpha: 1.0 },
+                    views: 2,
+                    head: HeadChoice::Logistic,
+                    ..default()
+                },
+                "one class each",
+            ),
             (Recipe { size: Some(5000), ..default() }, "size is 5000"),
             (Recipe { model: "resnet-50".into(), ..default() }, "resnet50"),
         ];

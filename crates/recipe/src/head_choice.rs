@@ -7,12 +7,17 @@ use taper_core::OutOfRange;
 
 use crate::{Error, Result};
 
-/// Which head is trained on the features: `linear`, `tutorial` or `mlp:512,256`.
+/// Which head is trained on the features: `linear`, `logistic`, `cosine`, `tutorial` or
+/// `mlp:512,256`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HeadChoice {
     /// One fully connected layer ([`heads::linear`]).
     Linear,
+    /// Logistic regression on features of one length, solved to convergence ([`heads::logistic`]).
+    Logistic,
+    /// Cosines with a direction for each class ([`heads::cosine`]).
+    Cosine,
     /// BatchNorm, dropout and a hidden layer of 512 ([`heads::tutorial`]).
     #[default]
     Tutorial,
@@ -25,6 +30,8 @@ impl HeadChoice {
     pub fn graph(&self, width: usize, classes: usize) -> Graph {
         match self {
             HeadChoice::Linear => heads::linear(width, classes),
+            HeadChoice::Logistic => heads::logistic(width, classes),
+            HeadChoice::Cosine => heads::cosine(width, classes),
             HeadChoice::Tutorial => heads::tutorial(width, classes),
             HeadChoice::Mlp(hidden) => heads::mlp(width, hidden, 0.5, classes),
         }
@@ -35,6 +42,8 @@ impl fmt::Display for HeadChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeadChoice::Linear => f.write_str("linear"),
+            HeadChoice::Logistic => f.write_str("logistic"),
+            HeadChoice::Cosine => f.write_str("cosine"),
             HeadChoice::Tutorial => f.write_str("tutorial"),
             HeadChoice::Mlp(hidden) => {
                 let widths: Vec<String> = hidden.iter().map(usize::to_string).collect();
@@ -48,11 +57,13 @@ impl FromStr for HeadChoice {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            let remedy = "use linear, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256";
+            let remedy = "use linear, logistic, cosine, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256";
             Error::from(OutOfRange::new("head", format!("'{text}'"), remedy))
         };
         match text {
             "linear" => Ok(HeadChoice::Linear),
+            "logistic" => Ok(HeadChoice::Logistic),
+            "cosine" => Ok(HeadChoice::Cosine),
             "tutorial" => Ok(HeadChoice::Tutorial),
             other => {
                 let widths = other.strip_prefix("mlp:").ok_or_else(wrong)?;
@@ -84,7 +95,7 @@ mod tests {
 
     #[test]
     fn heads_are_parsed_and_written_alike() {
-        for text in ["linear", "tutorial", "mlp:512", "mlp:512,256"] {
+        for text in ["linear", "logistic", "cosine", "tutorial", "mlp:512", "mlp:512,256"] {
             assert_eq!(text.parse::<HeadChoice>().unwrap().to_string(), text);
         }
         for text in ["", "mlp", "mlp:", "mlp:0", "mlp:a", "mlp:512,", "dense"] {

@@ -223,7 +223,9 @@ pub struct Recipe {
     /// map is averaged over all positions. Default: the network's own features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
-    /// The head that is trained. Default `tutorial`: the more accurate one on rock-paper-scissors.
+    /// The head that is trained: `linear`, `logistic`, `cosine`, `tutorial` or `mlp:WIDTH,…`.
+    /// `logistic` is solved, not trained in epochs: the settings of epochs, batches, rates and
+    /// averages say nothing about it. Default `tutorial`.
     pub head: HeadChoice,
     /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1);
     /// `linear` gets one before its layer. Default: the head's own, 0.5, and none in `linear`.
@@ -449,6 +451,11 @@ impl Recipe {
             ema: self.ema,
             seed: self.seed,
         }
+    }
+
+    /// Whether the head is solved, not trained in steps.
+    pub fn solves_head(&self) -> bool {
+        self.head == HeadChoice::Logistic && self.epochs > 0
     }
 
     /// Whether layers of the network are trained too.

@@ -4,6 +4,7 @@ use taper_core::Precision;
 use taper_graph::{Graph, ParameterCount};
 use taper_metrics::Evaluation;
 use taper_picture::Finding;
+use taper_train::LogisticFigures;
 
 use crate::{CrossValidation, FineTuned};
 
@@ -80,7 +81,7 @@ pub struct Answer {
     pub head: String,
     /// Where the backbone's weights came from.
     pub weights: String,
-    /// Epochs of the head that were finished.
+    /// Epochs of the head that were finished; 0 if it was solved.
     pub epochs: u64,
     /// The epoch of the head (from 0) whose weights were kept; `null` if none was finished.
     pub best_epoch: Option<u64>,
@@ -94,7 +95,7 @@ pub struct Answer {
     pub validated_on: String,
     /// The honest figures: on test pictures that were not used before. `null` if there are none.
     pub test: Option<Evaluation>,
-    /// The learning rate of the head's optimizer at the end.
+    /// The learning rate of the head's optimizer at the end; 0 if it was solved.
     pub learning_rate: f64,
     /// The seed.
     pub seed: u64,
@@ -117,6 +118,9 @@ pub struct Answer {
     pub total_seconds: f64,
     /// Parameters.
     pub parameters: Counted,
+    /// How the head was solved, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logistic: Option<LogisticFigures>,
     /// What the second phase came to, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_tune: Option<FineTuned>,

@@ -1,4 +1,4 @@
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use taper_augment::{Augmenter, Policy};
 use taper_core::{DeviceChoice, FrozenBackbone, Identity, OutOfRange, Precision, Split, hex};
@@ -203,6 +203,21 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// The number of each training picture's group; none without groups.
+    pub(crate) fn groups(&self) -> Option<Vec<u32>> {
+        let samples = self.dataset.samples();
+        let named = self.splits.train.iter().map(|&i| samples[i].group.as_deref().ok_or(i));
+        let named: Vec<std::result::Result<&str, usize>> = named.collect();
+        named.iter().any(|group| group.is_ok()).then(|| {
+            let mut numbers = HashMap::new();
+            let number = |group| {
+                let next = numbers.len() as u32;
+                *numbers.entry(group).or_insert(next)
+            };
+            named.into_iter().map(number).collect()
+        })
+    }
+
     /// Classes that had pictures in a split until none of them turned out to be usable.
     fn vanished(&self, before: &Splits, findings: &[Finding]) -> Vec<Finding> {
         let mut vanished = Vec::new();

@@ -115,6 +115,10 @@ impl Changes {
                 );
                 return Err(OutOfRange::new("epochs", epochs, remedy).into());
             }
+            if recipe.solves_head() {
+                let remedy = "the head `logistic` is solved, not trained in epochs: there is nothing to prolong; leave it out";
+                return Err(OutOfRange::new("epochs", epochs, remedy).into());
+            }
             recipe.epochs = epochs;
         }
         Ok(recipe)

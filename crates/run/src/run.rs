@@ -17,7 +17,8 @@ use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Figure, Figures, Origin};
 use taper_report::{Curves, EpochFigures, confusion};
 use taper_train::{
-    Batches, CheckpointFolder, HeadLearner, Learner, RowBatches, Table, Trained, Trainer,
+    Batches, CheckpointFolder, HeadLearner, Learner, LogisticFigures, RowBatches, Table, Trained,
+    Trainer,
 };
 
 use crate::{
@@ -126,6 +127,12 @@ impl Run<'_> {
         let head = match recipe.epochs {
             // Only where the network is trained after it.
             0 => untrained(&prepared, &graph, &tables)?,
+            _ if recipe.solves_head() => {
+                let solved = solved(&prepared, &graph, &tables, self.session);
+                let head = solved.map_err(|error| resumable(error, &mut self.folder))?;
+                self.folder.keep();
+                head
+            }
             _ => self.train_head(&prepared, &graph, &tables, recipe.learning_rate, &mut own)?,
         };
         let tuned = match prepared.checked.boundary() {
@@ -294,6 +301,7 @@ impl Run<'_> {
             cached: tables.cached,
             feature_seconds,
             head_seconds: ended.seconds,
+            logistic: ended.logistic,
             total_seconds: self.start.elapsed().as_secs_f64(),
             parameters: Counted::of(checked.backbone(), head, about.as_ref()),
             fine_tune: about,
@@ -321,6 +329,7 @@ pub(crate) struct Ended {
     stopped: Option<StopReason>,
     learning_rate: f64,
     seconds: f64,
+    logistic: Option<LogisticFigures>,
 }
 
 impl Ended {
@@ -339,6 +348,7 @@ impl Ended {
             stopped,
             learning_rate,
             seconds,
+            logistic: None,
         })
     }
 }
@@ -354,6 +364,9 @@ pub(crate) fn head_alone(
     if recipe.epochs == 0 {
         return Ok(untrained(prepared, graph, tables)?.weights);
     }
+    if recipe.solves_head() {
+        return Ok(solved(prepared, graph, tables, session)?.weights);
+    }
     let place = tempfile::tempdir().map_err(Error::io("make", std::env::temp_dir()))?;
     let folder = RunFolder::create(&place.path().join("head").into(), recipe, None)?;
     let mut run = Run { folder, start: Instant::now(), session };
@@ -364,6 +377,21 @@ pub(crate) fn head_alone(
         Some(StopReason::Interrupted) => Err(Error::Interrupted),
         _ => Ok(trained.weights),
     }
+}
+
+/// A head that is solved on the features, not trained in steps.
+fn solved(prepared: &Prepared, graph: &Graph, tables: &Tables, session: &Session) -> Result<Ended> {
+    let start = Instant::now();
+    let settings = prepared.checked.recipe().training().check()?;
+    let groups = prepared.groups();
+    let of_rows = (prepared.checked.recipe().views as usize, groups.as_deref());
+    let (weights, figures) =
+        taper_train::solve_head(graph, &tables.train, of_rows, &settings, session.watch())?;
+    let counts = tables.train.counts(prepared.dataset.classes().len());
+    let mut learner = HeadLearner::new(graph, &counts, &settings)?;
+    learner.set_weights(&weights)?;
+    let ended = Ended::of(Trained::without_epochs(learner), &tables.val, &tables.test)?;
+    Ok(Ended { seconds: start.elapsed().as_secs_f64(), logistic: Some(figures), ..ended })
 }
 
 /// A head with its fresh weights, where only the second phase trains it.
@@ -382,16 +410,8 @@ fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ende
         learner.set_weights(&weights)?;
     }
     let learning_rate = settings.settings().learning_rate;
-    let nothing = Trained {
-        learner,
-        epochs: 0,
-        best_epoch: None,
-        kept: Vec::new(),
-        stopped: None,
-        learning_rate,
-        seconds: 0.0,
-    };
-    Ended::of(nothing, &tables.val, &tables.test)
+    let ended = Ended::of(Trained::without_epochs(learner), &tables.val, &tables.test)?;
+    Ok(Ended { learning_rate, ..ended })
 }
 
 /// What goes into the artefact.

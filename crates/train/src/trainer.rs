@@ -66,6 +66,21 @@ pub struct Trained<L> {
     pub seconds: f64,
 }
 
+impl<L> Trained<L> {
+    /// A learner as it is, without any training.
+    pub fn without_epochs(learner: L) -> Self {
+        Self {
+            learner,
+            epochs: 0,
+            best_epoch: None,
+            kept: Vec::new(),
+            stopped: None,
+            learning_rate: 0.0,
+            seconds: 0.0,
+        }
+    }
+}
+
 /// Trains any learner: a step of the optimizer for each batch, validation after each epoch.
 ///
 /// Callbacks receive every event, and their actions are carried out. The same learner, batches,

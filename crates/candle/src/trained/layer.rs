@@ -7,10 +7,15 @@ use candle_core::{D, DType, Tensor};
 use taper_candle_ops::{self as ops, Dense, Slide, product};
 use taper_core::Precision;
 use taper_grad::BatchNormMode;
-use taper_graph::{Activation, BatchNorm, Conv2d, Dropout, LayerNorm, Linear, MaxPool, Op};
+use taper_graph::{
+    Activation, BatchNorm, Conv2d, Cosine, Dropout, LayerNorm, Linear, MaxPool, Op, UnitLength,
+};
 
-use super::tokens;
-use crate::{Error, NamedParameter, Pass, Result};
+use super::{
+    directions::{self, Cosines},
+    tokens,
+};
+use crate::{Error, NamedParameter, Pass, Result, layers};
 
 /// A layer of a network in training.
 #[derive(Debug)]
@@ -43,6 +48,9 @@ pub(super) enum Kept {
     Mask(Tensor),
     /// The shape of the input.
     Shape(Vec<usize>, DType),
+    /// The directions of vectors, and 1 over their lengths.
+    Directions((Tensor, Tensor)),
+    Cosines(Box<Cosines>),
 }
 
 /// What the backward pass of a layer is given.
@@ -114,6 +122,8 @@ impl Layer {
             | Op::Dropout(_)
             | Op::PatchTokens(_)
             | Op::ClassToken
+            | Op::UnitLength(_)
+            | Op::Cosine(_)
             | Op::Input(_)
             | Op::Features(_) => false,
         }
@@ -177,6 +187,14 @@ impl Layer {
             Op::ClassToken => {
                 let token = x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
                 with_shape(token.to_dtype(DType::F32)?)
+            }
+            Op::UnitLength(UnitLength { scale }) => {
+                let found = layers::directions(x)?;
+                ((&found.0 * f64::from(scale))?, Kept::Directions(found))
+            }
+            Op::Cosine(Cosine { scale, .. }) => {
+                let (y, kept) = directions::cosines(x, &tensor(own, 0), &tensor(own, 1), scale)?;
+                (y, Kept::Cosines(Box::new(kept)))
             }
             Op::Input(_) | Op::Features(_) => (x.clone(), Kept::Nothing),
         })
@@ -295,6 +313,14 @@ impl Layer {
                 let first = dy.to_dtype(dtype)?.unsqueeze(1)?;
                 let rest = Tensor::zeros((dims[0], dims[1] - 1, dims[2]), dtype, dy.device())?;
                 one(Tensor::cat(&[first, rest], 1)?.contiguous()?)
+            }
+            (Op::UnitLength(UnitLength { scale }), Kept::Directions(found)) => {
+                one(directions::gradient(&(dy * f64::from(scale))?, &found)?)
+            }
+            (Op::Cosine(_), Kept::Cosines(kept)) => {
+                let (dx, news) = kept.gradients(dy)?;
+                let news = news.into_iter().enumerate().filter(|(index, _)| trained(*index));
+                (vec![Some(dx)], news.collect())
             }
             _ => return Err(missing()),
         })

@@ -2,6 +2,7 @@
 //! through candle's automatic differentiation, which adds every gradient to zeros, keeps every map,
 //! and is wrong for overlapping windows of a max pooling.
 
+mod directions;
 mod layer;
 mod tokens;
 

@@ -220,6 +220,9 @@ impl Compiler<'_> {
             Op::Dropout(_) => {
                 return Err(self.refuse(id, "dropout is part of heads, not of what they read"));
             }
+            Op::UnitLength(_) | Op::Cosine(_) => {
+                return Err(self.refuse(id, "it is part of heads, not of what they read"));
+            }
             Op::Input(_) | Op::Features(_) => {
                 return Err(self.refuse(id, "it can only be the first layer"));
             }
@@ -318,7 +321,9 @@ impl Compiler<'_> {
                 | Op::Dropout(_)
                 | Op::PatchTokens(_)
                 | Op::Attention(_)
-                | Op::ClassToken => break,
+                | Op::ClassToken
+                | Op::UnitLength(_)
+                | Op::Cosine(_) => break,
             }
             trains |= self.trains(next);
             self.done[next] = true;

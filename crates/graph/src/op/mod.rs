@@ -6,6 +6,7 @@ mod attention;
 mod batch_norm;
 mod class_token;
 mod conv2d;
+mod cosine;
 mod dropout;
 mod features;
 mod global_avg_pool;
@@ -18,6 +19,7 @@ mod operation;
 mod padding;
 mod patch_tokens;
 mod shape;
+mod unit_length;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub use activation::Activation;
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
+pub use cosine::Cosine;
 pub use dropout::Dropout;
 pub use features::Features;
 pub use input::Input;
@@ -36,6 +39,7 @@ pub(crate) use operation::{Form, Fusing, Operation, View};
 pub use padding::Padding;
 pub use patch_tokens::PatchTokens;
 pub use shape::Shape;
+pub use unit_length::UnitLength;
 
 /// What a layer does.
 ///
@@ -73,6 +77,10 @@ pub enum Op {
     Attention(Attention),
     /// The first token of a sequence, as a vector.
     ClassToken,
+    /// Scales each vector to one length.
+    UnitLength(UnitLength),
+    /// The cosines with learned directions, times a learned factor.
+    Cosine(Cosine),
 }
 
 impl Op {
@@ -94,6 +102,8 @@ impl Op {
             Op::PatchTokens(op) => op,
             Op::Attention(op) => op,
             Op::ClassToken => &class_token::ClassToken,
+            Op::UnitLength(op) => op,
+            Op::Cosine(op) => op,
         }
     }
 

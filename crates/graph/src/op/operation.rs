@@ -95,6 +95,8 @@ pub(crate) enum Fusing {
     Add,
     /// Applied at the end of the step before.
     Activation(Activation),
+    /// Part of heads, which are not compiled.
+    HeadOnly,
 }
 
 /// An error unless there are `wanted` channels.

@@ -3,8 +3,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 use taper_graph::{
-    Activation, Attention, BatchNorm, Conv2d, Graph, Input, LayerNorm, LayerScale, Linear, MaxPool,
-    Op, PatchTokens, Shape, WeightSource,
+    Activation, Attention, BatchNorm, Conv2d, Cosine, Graph, Input, LayerNorm, LayerScale, Linear,
+    MaxPool, Op, PatchTokens, Shape, UnitLength, WeightSource,
 };
 
 /// Pixels that differ from place to place.
@@ -106,10 +106,26 @@ pub fn reference(
             }
             Op::Attention(attention) => attend(attention, input(0)),
             Op::ClassToken => input(0)[..shapes[id].channels()].to_vec(),
+            Op::UnitLength(UnitLength { scale }) => {
+                let of_row = |x: &[f64]| -> Vec<f64> {
+                    x.iter().map(|v| v * f64::from(scale) / length(x)).collect()
+                };
+                input(0).chunks(shapes[id].channels()).flat_map(of_row).collect()
+            }
+            Op::Cosine(Cosine { in_features, scale, .. }) => {
+                let factor = f64::from(scale) * get("gamma")[0] / length(input(0));
+                let sum = |w: &[f64]| w.iter().zip(input(0)).map(|(a, b)| a * b).sum::<f64>();
+                get("weight").chunks(in_features).map(|w| sum(w) * factor / length(w)).collect()
+            }
         };
         values.push(value);
     }
     values.swap_remove(graph.output())
+}
+
+/// The length of a vector.
+fn length(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// By its series, which is accurate to 1e-8 where the result is not 1 anyway.
