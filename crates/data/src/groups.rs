@@ -33,8 +33,8 @@ pub(crate) struct MixedGroups {
 }
 
 impl MixedGroups {
-    /// The groups of these pictures, in a random order that depends on the key and their names; none
-    /// if no group has pictures of several classes.
+    /// The groups of these pictures, in a random order that depends on the key and their names;
+    /// none if no group has pictures of several classes.
     pub(crate) fn of(dataset: &Dataset, indices: &[usize], key: &Key) -> Option<Self> {
         let classes = dataset.classes().len();
         let mut named: BTreeMap<&str, MixedGroup> = BTreeMap::new();

@@ -89,8 +89,8 @@ impl DataRecord {
         Some(parts.join("; "))
     }
 
-    /// How many of these pictures were in the run's data, other than as its given test or validation
-    /// split.
+    /// How many of these pictures are in the record, other than in a test or validation split that
+    /// the source assigned. By contents, wherever they lie.
     pub fn shared(&self, dataset: &Dataset, indices: &[usize]) -> usize {
         let of_training = self.contents.iter().filter(|(id, _)| {
             let split = self.pictures.get(*id).and_then(|Recorded(_, split, _)| split.as_deref());
