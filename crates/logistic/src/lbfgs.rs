@@ -134,7 +134,9 @@ fn line_search(
         let x = from.x.iter().zip(direction).map(|(x, d)| x + step * d).collect();
         let point = Point::at(x, f);
         let rise = point.value - from.value;
-        if !(rise <= DECREASE * step * slope + slack) {
+        // A NaN is too high as well.
+        let low_enough = rise <= DECREASE * step * slope + slack;
+        if !low_enough {
             high = step;
             // The minimum of the parabola through the start, its slope and this value.
             let guess = -0.5 * slope * step * step / (rise - slope * step);

@@ -128,13 +128,13 @@ impl<'a> Objective<'a> {
         }
         let share = 1.0 / self.total;
         let mut squares = 0.0;
-        for class in 0..classes {
+        for (class, of_bias) in of_bias.iter_mut().enumerate() {
             let own = class * stride..(class + 1) * stride;
             for ((g, w), m) in of_weight[own.clone()].iter_mut().zip(&weight[own]).zip(&self.mean) {
-                *g = (*g - of_bias[class] * m) * share + self.penalty * w;
+                *g = (*g - *of_bias * m) * share + self.penalty * w;
                 squares += w * w;
             }
-            of_bias[class] *= share;
+            *of_bias *= share;
         }
         loss * share + 0.5 * self.penalty * squares
     }
