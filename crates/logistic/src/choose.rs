@@ -115,7 +115,7 @@ pub struct Chosen {
 /// do not have the lowest loss so far). The choice is the smallest strength whose loss is within
 /// the slack of the lowest: where rows are near copies of each other, the loss falls and falls, and
 /// the model only becomes surer of itself. Rows with the same number in `groups` are in one fold
-/// ([`folds`]).
+/// ([`folds()`]).
 ///
 /// # Errors
 /// As [`solve`](crate::solve).
