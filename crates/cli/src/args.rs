@@ -307,8 +307,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) data: String,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// The split: train, val, test, or all pictures [default: test if there
-    /// is one, else val, else all].
+    /// The split: train, val, test, or all pictures [default: test if there is one, else val, else
+    /// all].
     #[arg(long, value_name = "SPLIT")]
     pub(crate) split: Option<String>,
     /// Refuse pictures that cannot be used, instead of leaving them out.

@@ -158,6 +158,11 @@ impl Recipe {
             return fail("mix", self.mix, remedy);
         }
         let remedy = "the head `logistic` is solved, not trained in steps: leave it out, or use another `head`";
+        if self.epochs > 0
+            && let Some(field) = self.steps_of_head()
+        {
+            return fail(field, "set", remedy);
+        }
         if self.trains_network() {
             return Ok(());
         }
@@ -177,6 +182,29 @@ impl Recipe {
             Some(p) => fail("dropout", p, remedy),
             None => Ok(()),
         }
+    }
+
+    /// A setting of the head's training in steps that is not the default.
+    fn steps_of_head(&self) -> Option<&'static str> {
+        let default = Self::default();
+        let fixed = |rate| matches!(rate, LearningRate::Fixed(_));
+        let settings = [
+            ("epochs", self.epochs != default.epochs),
+            ("batch_size", self.batch_size != default.batch_size),
+            ("accumulate", self.accumulate != default.accumulate),
+            (
+                "learning_rate",
+                fixed(self.learning_rate) && self.learning_rate != default.learning_rate,
+            ),
+            ("optimizer", self.optimizer != default.optimizer),
+            ("schedule", self.schedule != default.schedule),
+            ("clip_norm", self.clip_norm != default.clip_norm),
+            ("ema", self.ema != default.ema),
+            ("reduce_lr", self.reduce_lr != default.reduce_lr),
+            ("patience", self.patience != default.patience),
+            ("min_delta", self.min_delta != default.min_delta),
+        ];
+        settings.into_iter().find(|(_, given)| *given).map(|(field, _)| field)
     }
 
     fn check_views(&self) -> Result<()> {
@@ -307,6 +335,9 @@ mod tests {
             (Recipe { dropout: Some(1.0), ..default() }, "dropout is"),
             (Recipe { dropout: Some(0.5), head: HeadChoice::Logistic, ..default() }, "solved"),
             (Recipe { fresh_views: true, head: HeadChoice::Logistic, ..default() }, "solved"),
+            (Recipe { ema: Some(0.9), head: HeadChoice::Logistic, ..default() }, "ema"),
+            (Recipe { patience: Some(3), head: HeadChoice::Logistic, ..default() }, "patience"),
+            (Recipe { epochs: 9, head: HeadChoice::Logistic, ..default() }, "epochs"),
             (
                 Recipe {
                     mix: MixChoice::MixUp { alpha: 1.0 },

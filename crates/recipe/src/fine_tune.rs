@@ -347,7 +347,10 @@ mod tests {
         let cases = [
             (FineTune { epochs: 0, ..FineTune::default() }, "fine_tune.epochs is 0"),
             (FineTune { layer_decay: 0.0, ..FineTune::default() }, "fine_tune.layer_decay is 0"),
-            (FineTune { lowest_rate: Some(0.01), ..FineTune::default() }, "`lowest_rate`"),
+            (
+                FineTune { lowest_rate: Some(0.01), layer_decay: 0.9, ..FineTune::default() },
+                "`lowest_rate`",
+            ),
             (FineTune { patience: Some(0), ..FineTune::default() }, "fine_tune.patience is 0"),
             (FineTune { memory: 0.0, ..FineTune::default() }, "fine_tune.memory is 0"),
             (FineTune { cache_memory: -1.0, ..FineTune::default() }, "cache_memory is -1"),

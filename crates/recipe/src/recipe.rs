@@ -224,8 +224,8 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
     /// The head that is trained: `linear`, `logistic`, `cosine`, `tutorial` or `mlp:WIDTH,…`.
-    /// `logistic` is solved, not trained in epochs: the settings of epochs, batches, rates and
-    /// averages say nothing about it. Default `tutorial`.
+    /// `logistic` is solved, not trained in epochs: settings of epochs, batches, rates and averages
+    /// are refused with it. Default `tutorial`.
     pub head: HeadChoice,
     /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1);
     /// `linear` gets one before its layer. Default: the head's own, 0.5, and none in `linear`.

@@ -12,7 +12,7 @@ use taper_optim::{Parameter, Parameters};
 
 use crate::{Boundary, Error, Result, error::check_length};
 use kernel::{Kernel, Memory};
-use program::{CUT, Program, ValueId};
+use program::{CUT, Program, Step, ValueId};
 use schedule::{Again, Back, Schedule, Target};
 
 /// What BatchNorm does in the part of a network that is trained, and in its head. Below the
@@ -243,17 +243,8 @@ impl Suffix {
             let step = &self.program.steps[index];
             let out = self.schedule.slot[step.output];
             let mut to = std::mem::take(&mut self.buffers[out]);
-            let read = |value: ValueId| {
-                let len = n * self.program.values[value].len;
-                &self.buffers[self.schedule.slot[value]][..len]
-            };
-            let input = kernel::Forward {
-                n,
-                input: read(step.input),
-                residual: step.residual.map(read),
-                activation: self.program.values[step.output].activation,
-                training,
-            };
+            let places = (&self.program, &self.schedule, &self.buffers[..]);
+            let input = reads(places, step, n, training);
             let own = &mut to[..n * self.program.values[step.output].len];
             let memory = &mut self.memory;
             let result = self.kernels[index].forward(memory, step, parameters, input, own);
@@ -298,17 +289,7 @@ impl Suffix {
         let step = &self.program.steps[again.step];
         let out = self.schedule.slot[again.out];
         let mut to = std::mem::take(&mut self.buffers[out]);
-        let read = |value: ValueId| {
-            let len = n * self.program.values[value].len;
-            &self.buffers[self.schedule.slot[value]][..len]
-        };
-        let input = kernel::Forward {
-            n,
-            input: read(step.input),
-            residual: step.residual.map(read),
-            activation: self.program.values[step.output].activation,
-            training: true,
-        };
+        let input = reads((&self.program, &self.schedule, &self.buffers), step, n, true);
         let own = &mut to[..n * self.program.values[step.output].len];
         let result = self.kernels[again.step].again(&mut self.memory, step, parameters, input, own);
         self.buffers[out] = to;
@@ -407,5 +388,22 @@ impl Suffix {
             Some(target) if !finished => self.finish(target, n, input, back.step),
             _ => Ok(()),
         }
+    }
+}
+
+/// What a step reads in the forward pass.
+fn reads<'a>(
+    (program, schedule, buffers): (&Program, &Schedule, &'a [AlignedBuffer<f32>]),
+    step: &Step,
+    n: usize,
+    training: bool,
+) -> kernel::Forward<'a> {
+    let read = |value: ValueId| &buffers[schedule.slot[value]][..n * program.values[value].len];
+    kernel::Forward {
+        n,
+        input: read(step.input),
+        residual: step.residual.map(read),
+        activation: program.values[step.output].activation,
+        training,
     }
 }

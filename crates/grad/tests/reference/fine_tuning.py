@@ -89,7 +89,8 @@ def depth(name: str) -> int:
     return 9
 
 
-def run(pixels: np.ndarray, algorithm: str, mode: str) -> dict:
+def classifier() -> Classifier:
+    """With ImageNet weights and a seeded head, in 64 bits."""
     model = Classifier()
     weights = {f"backbone.{k}": v for k, v in load_file(ROOT / "crates/zoo/assets/efficientnet-lite0-f16.safetensors").items()}
     weights |= {f"head.{k}": v for k, v in seeded.state({"fc.weight": (CLASSES, 1280), "fc.bias": (CLASSES,)}).items()}
@@ -98,7 +99,11 @@ def run(pixels: np.ndarray, algorithm: str, mode: str) -> dict:
         if not name.endswith("num_batches_tracked"):
             own[name] = torch.from_numpy(weights[name].astype(np.float64))
     model.double().load_state_dict(own)
-    model.train()
+    return model
+
+
+def run(pixels: np.ndarray, algorithm: str, mode: str) -> dict:
+    model = classifier().train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and mode == "frozen":
             module.eval()

@@ -18,13 +18,11 @@ import timm
 import timm.optim
 import torch
 from PIL import Image
-from safetensors.numpy import load_file
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[3]
-sys.path[:0] = [str(ROOT / "crates/testing/reference"), str(ROOT / "crates/grad/tests/reference")]
-import seeded  # noqa: E402
-from fine_tuning import CLASSES, SIDE, Classifier, conv2d  # noqa: E402
+sys.path.insert(0, str(ROOT / "crates/grad/tests/reference"))
+from fine_tuning import CLASSES, SIDE, classifier, conv2d  # noqa: E402
 
 EPOCHS, WARM_UP, RATE, DECAY = 12, 2, 2e-5, 0.01
 
@@ -44,24 +42,12 @@ def rate_factors() -> dict[str, float]:
     return {name_of(name): by_tensor[id(p)] for name, p in model.named_parameters()}
 
 
-def classifier() -> Classifier:
-    model = Classifier()
-    weights = {f"backbone.{k}": v for k, v in load_file(ROOT / "crates/zoo/assets/efficientnet-lite0-f16.safetensors").items()}
-    weights |= {f"head.{k}": v for k, v in seeded.state({"fc.weight": (CLASSES, 1280), "fc.bias": (CLASSES,)}).items()}
-    own = model.state_dict()
-    for name in own:
-        if not name.endswith("num_batches_tracked"):
-            own[name] = torch.from_numpy(weights[name].astype(np.float64))
-    model.double().load_state_dict(own)
-    return model.eval()
-
-
 def main() -> None:
     torch.nn.functional.conv2d = torch.conv2d = conv2d
     strip = np.asarray(Image.open(ROOT / "crates/grad/tests/reference/crops.png")).reshape(SIDE, 8, SIDE, 3)
     x = torch.from_numpy(strip.transpose(1, 3, 0, 2).astype(np.float64)) / 127.5 - 1
     y = torch.arange(8) % CLASSES
-    model = classifier()
+    model = classifier().eval()
     groups, factors = [], rate_factors()
     for name, p in model.named_parameters():
         groups.append({"params": [p], "lr": RATE * factors[name], "weight_decay": DECAY if p.ndim > 1 else 0.0})
