@@ -95,7 +95,9 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         {
             let remedy = match CALLED.get().map(String::as_str) {
                 Some("predict") => "give a trained model as the first argument, without --model",
-                _ => "give a file of weights, or a trained model, with --weights, and the name of its network with --model",
+                _ => {
+                    "give a file of weights, or a trained model, with --weights, and the name of its network with --model"
+                }
             };
             format!("--model is '{name}', not the name of a network: {remedy}")
         }
@@ -108,7 +110,9 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
                 "{text}: nothing was written; features computed so far are in the cache, if it is on"
             )
         }
-        Some(Error::InterruptedRun { run } | Error::Broken { run, .. }) => format!("{text}; {}", go_on(run)),
+        Some(Error::InterruptedRun { run } | Error::Broken { run, .. }) => {
+            format!("{text}; {}", go_on(run))
+        }
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {
             format!("{text}: 'taper summary --model {network}' shows it")
         }

@@ -60,8 +60,7 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
     let path = &model_file(path)?;
     let (artefact, _) = Artefact::open(path)?;
     let content = std::fs::read(path).map_err(Error::io("read", path))?;
-    let (licence, source) =
-        Published::of(&artefact).map(|own| (own.licence, own.source)).unzip();
+    let (licence, source) = Published::of(&artefact).map(|own| (own.licence, own.source)).unzip();
     let count = |graph| ParameterCount::of(graph, false).total;
     Ok(ModelInfo {
         file: path.display().to_string(),

@@ -284,7 +284,8 @@ impl FineTune {
             return fail("steps", "0".into(), "use 1 or more, or leave it out".into());
         }
         if self.steps.is_some() && self.epochs != Self::default().epochs {
-            let remedy = "`fine_tune.steps` decides how long the phase takes: leave out one of them";
+            let remedy =
+                "`fine_tune.steps` decides how long the phase takes: leave out one of them";
             return fail("epochs", self.epochs.to_string(), remedy.into());
         }
         if self.zero_head && recipe.epochs > 0 {

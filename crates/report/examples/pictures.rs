@@ -53,8 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..curves.clone()
     };
     between.draw().save(&folder, "curves-between")?;
-    let one =
-        Curves { epochs: epochs[..1].to_vec(), kept: Kept::Epoch(0), stopped_epoch: None, ..curves };
+    let one = Curves {
+        epochs: epochs[..1].to_vec(),
+        kept: Kept::Epoch(0),
+        stopped_epoch: None,
+        ..curves
+    };
     one.draw().save(&folder, "curves-one")?;
 
     let scripts = [

@@ -4,8 +4,8 @@ use taper_picture::Finding;
 use taper_core::OutOfRange;
 
 use crate::{
-    Answer, Changes, CheckedRecipe, Error, FineTuned, OutFolder, Outcome, OwnCallbacks, Result, Resumed,
-    Session, file::write_json, resume_changed, run_folder::RunFolder, train,
+    Answer, Changes, CheckedRecipe, Error, FineTuned, OutFolder, Outcome, OwnCallbacks, Result,
+    Resumed, Session, file::write_json, resume_changed, run_folder::RunFolder, train,
 };
 
 /// A figure over several training runs.

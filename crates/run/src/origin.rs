@@ -25,9 +25,9 @@ impl Published {
         }
         // Models of earlier programs say it in their recipe only.
         let recipe: toml::Table = toml::from_str(&artefact.recipe).ok()?;
-        let published = recipe.get("weights").is_none_or(|weights| {
-            weights.as_str().is_some_and(|weights| weights == "pretrained")
-        });
+        let published = recipe
+            .get("weights")
+            .is_none_or(|weights| weights.as_str().is_some_and(|weights| weights == "pretrained"));
         let spec = taper_zoo::find(&artefact.model).ok().filter(|_| published)?;
         Some(Self { licence: spec.licence.into(), source: spec.source.into() })
     }
