@@ -128,13 +128,94 @@ fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
     let evaluated = run(here, &["evaluate", model, "--data", "data", "--json"]).expect(0).json();
     assert_eq!(evaluated["accuracy"], answer["test"]["accuracy"], "{evaluated}");
     run(here, &["predict", model, "data/test/red/00.jpg"]).expect(0);
-    run(here, &["info", model]).expect(0);
+    let info = run(here, &["info", model, "--json"]).expect(0).json();
+    assert_eq!(info["fine_tuning"]["from"], "blocks.6.0.conv_pw");
+    assert_eq!(info["fine_tuning"]["alpha"], tuned["alpha"]);
+    let before = &info["fine_tuning"]["before"];
+    assert_eq!(before["validation"]["accuracy"], tuned["probe_val_accuracy"]);
+    assert_eq!(before["test"]["accuracy"], tuned["probe_test_accuracy"]);
+    let told = run(here, &["info", "run"]).expect(0).stdout;
+    for words in ["head alone ", "fine-tuned    from 'blocks.6.0.conv_pw' on", "began with"] {
+        assert!(told.contains(words), "{words} is missing in {told}");
+    }
+    let told = run(here, &["info", "head"]).expect(0).stdout;
+    assert!(!told.contains("fine-tuned") && told.contains("(the network's weights)"), "{told}");
+    for model in ["run", model] {
+        let summary = run(here, &["summary", "--model", model, "--json"]).expect(0).json();
+        assert_eq!(summary["input"], serde_json::json!([64, 64]));
+        assert_eq!(summary["parameters"]["total"], answer["parameters"]["total"]);
+    }
+    run(here, &["summary", "--model", "run", "--head", "linear"]).complains(2, &["--head", "own"]);
+    let embed = ["embed", "--model", "run", "--data", "data", "--out", "f.safetensors"];
+    run(here, &embed).complains(2, &["not the name of a network", "--weights"]);
 
     // And is where further training begins.
     let arguments = ["--weights", "run", "--out", "again", "--unfreeze", "last:2"];
     let again = trained(here, &arguments);
     assert!(again["weights"].as_str().unwrap().contains("model.safetensors"), "{again}");
     assert_eq!(again["fine_tune"]["from"], "blocks.6.0.conv_pwl");
+    let further = run(here, &["info", "again", "--json"]).expect(0).json();
+    for field in ["licence", "source"] {
+        assert!(info[field].is_string() && info[field] == further[field], "{further}");
+    }
+    let origin = further["weights"].as_str().unwrap();
+    assert!(origin.contains("built in") && origin.contains("then fine-tuned from"), "{origin}");
+}
+
+/// A disk that becomes full while the network is trained: checkpoints of heads are small.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_in_the_second_phase_keeps_the_run() {
+    let folder = pictures();
+    let here = folder.path();
+    let limited = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"";
+    let mut child = std::process::Command::new("bash");
+    child.args(["-c", limited, env!("CARGO_BIN_EXE_taper")]).args(stage(&[])).current_dir(here);
+    let ran = Ran::of(child.output().unwrap()).expect(1);
+    assert!(ran.stderr.contains("taper train --resume run"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("keeps what was trained"), "{}", ran.stderr);
+    run(here, &["train", "--resume", "run"]).expect(0);
+    trained(here, &["--out", "other"]);
+    same(here, "run", "other");
+}
+
+#[test]
+fn folds_are_compared_with_their_heads() {
+    let folder = pictures();
+    let here = folder.path();
+    let answer = trained(here, &["--folds", "2", "--fine-tune-epochs", "1"]);
+    let folds = answer["folds"].as_array().unwrap();
+    let mean =
+        folds.iter().map(|f| f["fine_tune"]["probe_val_loss"].as_f64().unwrap()).sum::<f64>()
+            / folds.len() as f64;
+    let told = answer["head_alone"]["val_loss"]["mean"].as_f64().unwrap();
+    assert!((mean - told).abs() < 1e-12, "{mean} and {told}");
+    let told = run(here, &["train", "--resume", "run"]).expect(0).stdout;
+    assert!(told.contains("before fine-tuning, with the head alone"), "{told}");
+}
+
+#[test]
+fn fields_of_a_recipe_without_effect_are_refused() {
+    let folder = pictures();
+    let here = folder.path();
+    for (fields, words) in [
+        ("epochs = 4\npatience = 4", ["--fine-tune-patience is 4", "stop early"]),
+        ("epochs = 4\nsteps = 30", ["--fine-tune-epochs is 4", "fine_tune.steps"]),
+        ("epochs = 4\nsoup = 5", ["fine_tune.soup is 5", "4 of"]),
+        ("from = 'last:x'", ["fine_tune.from is 'last:x'", "last: with a number"]),
+        ("zero_head = true", ["--epochs is 30", "fine_tune.zero_head"]),
+    ] {
+        let recipe = format!("data = 'data'\n[fine_tune]\n{fields}\n");
+        fs::write(here.join("own.toml"), recipe).unwrap();
+        run(here, &["train", "own.toml", "--out", "run"]).complains(2, &words);
+        assert!(!here.join("run").exists());
+    }
+    // What a recipe says for more epochs gives way to an option for fewer.
+    let few = ["train", "--data", "data", "--recipe", "autogluon", "--size", "32", "--out", "run"];
+    run(here, &[&few[..], &["--fine-tune-epochs", "2"]].concat()).expect(0);
+    let recipe = fs::read_to_string(here.join("run/recipe.toml")).unwrap();
+    let phase = recipe.split_once("[fine_tune]").unwrap().1;
+    assert!(phase.contains("soup = 2") && !phase.contains("patience"), "{recipe}");
 }
 
 #[test]
@@ -308,7 +389,10 @@ fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
         assert!(!here.join("run").exists());
     };
     complain(&["--unfreeze", "block.6"], &["block.6", "blocks.6"]);
-    complain(&["--unfreeze", "last:99"], &["99", "layers with weights"]);
+    complain(&["--unfreeze", "last:99"], &["--unfreeze is last:99: the network has"]);
+    let above = ["--cut", "blocks.3", "--unfreeze", "blocks.5"];
+    complain(&above, &["--unfreeze is blocks.5", "cut at 'blocks.3'"]);
+    complain(&["--unfreeze", "last:x"], &["'--unfreeze <LAYER|last:N|all>': use none, all"]);
     complain(&["--layer-decay", "0"], &["--layer-decay is 0"]);
     complain(&["--fine-tune-epochs", "0"], &["--fine-tune-epochs is 0"]);
     complain(&["--fine-tune-batch", "0"], &["--fine-tune-batch is 0"]);
@@ -333,7 +417,7 @@ fn a_tuned_part_of_a_network_can_be_tuned_further() {
     // Without the cut, what lies above it is missing.
     let whole = stage(&["--weights", "run", "--out", "three"]);
     let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
-    run(here, &whole).complains(2, &["missing", "blocks.4"]);
+    run(here, &whole).complains(2, &["missing", "blocks.4", "'blocks.3.2.bn3'", "--cut"]);
 }
 
 #[test]

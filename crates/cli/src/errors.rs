@@ -215,6 +215,9 @@ fn flag_name(field: &str) -> String {
         // In a table of its own in recipes.
         "every" => "checkpoint-every".to_owned(),
         "warmup.over" => "warmup".to_owned(),
+        "fine_tune.from" => "unfreeze".to_owned(),
+        "fine_tune.batch_norm" => "batch-norm".to_owned(),
+        "fine_tune.cache_precision" => "cache-precision".to_owned(),
         "fine_tune.learning_rate" => "fine-tune-rate".to_owned(),
         "fine_tune.batch_size" => "fine-tune-batch".to_owned(),
         "fine_tune.epochs" => "fine-tune-epochs".to_owned(),

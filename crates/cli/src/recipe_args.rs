@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
@@ -19,8 +19,8 @@ use crate::{fine_tune_args::FineTuneArgs, source_args::SourceArgs};
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecipeArgs {
-    /// A recipe by name, which arguments override: see `taper recipes`.
-    #[arg(long = "recipe", value_name = "NAME")]
+    /// A recipe by name (see `taper recipes`) or in a file, which arguments override.
+    #[arg(long = "recipe", value_name = "NAME|FILE")]
     named: Option<String>,
     /// The data, as with --data; or a recipe file, which arguments override.
     #[arg(value_name = "DATA|RECIPE.toml")]
@@ -165,14 +165,24 @@ pub(crate) struct RecipeArgs {
     device: Option<DeviceChoice>,
 }
 
+fn is_recipe_file(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) && !path.is_dir()
+}
+
 impl RecipeArgs {
     /// The recipe of the file that was given, or the default one with the data that were given.
     pub(crate) fn read(&self) -> Result<Recipe, Error> {
         self.check_weights()?;
-        let named = self.named.as_deref().map(Recipe::named).transpose()?;
+        let named = self.named.as_deref().map(|name| {
+            let file = Path::new(name);
+            match is_recipe_file(file) || file.is_file() {
+                true => Recipe::read(file),
+                false => Recipe::named(name),
+            }
+        });
+        let named = named.transpose()?;
         let Some(given) = &self.recipe else { return Ok(named.unwrap_or_default()) };
-        let is_toml = given.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        if is_toml && !given.is_dir() {
+        if is_recipe_file(given) {
             if let Some(name) = &self.named {
                 let remedy = format!("'{}' is a recipe too: give one of the two", given.display());
                 return Err(OutOfRange::new("recipe", name, remedy).into());

@@ -63,7 +63,8 @@ impl Boundary {
                     .collect();
                 if *count == 0 || *count > matrices.len() {
                     let problem = format!(
-                        "the network has {} layers with weights: unfreeze 1 to {0} of them",
+                        "the network has {} layers with weights, not counting normalisations: \
+                         unfreeze 1 to {0} of them",
                         matrices.len()
                     );
                     return Err(refuse(&nodes[graph.features()].name, problem));

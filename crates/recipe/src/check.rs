@@ -79,13 +79,22 @@ fn fail<T>(
 }
 
 /// Where training begins; what is wrong with that is a wrong setting.
-fn boundary(backbone: &Graph, from: &Unfreeze) -> Result<Boundary> {
-    Boundary::find(backbone, from).map_err(|error| match error {
-        taper_grad::Error::Graph(error) => error.into(),
-        other => {
-            let value = UnfreezeChoice::Layers(from.clone());
-            OutOfRange::new("unfreeze", value, other.to_string()).into()
+fn boundary(recipe: &Recipe, whole: &Graph, backbone: &Graph, from: &Unfreeze) -> Result<Boundary> {
+    let refuse = |remedy: String| {
+        let value = UnfreezeChoice::Layers(from.clone());
+        OutOfRange::new("fine_tune.from", value, remedy).into()
+    };
+    Boundary::find(backbone, from).map_err(|error| match (error, &recipe.cut, from) {
+        (taper_grad::Error::Graph(_), Some(cut), Unfreeze::From(layer))
+            if whole.cut(layer).is_ok() =>
+        {
+            refuse(format!(
+                "the network ends before it, since it is cut at '{cut}': unfreeze that or an earlier layer, or `cut` later"
+            ))
         }
+        (taper_grad::Error::Graph(error), ..) => error.into(),
+        (taper_grad::Error::Layer { problem, .. }, ..) => refuse(problem),
+        (other, ..) => refuse(other.to_string()),
     })
 }
 
@@ -127,7 +136,8 @@ impl Recipe {
         }
         preprocessing.check()?;
         let trained = self.fine_tune.as_ref().and_then(FineTune::unfreeze);
-        let boundary = trained.map(|from| boundary(&backbone, from)).transpose()?;
+        let boundary = trained.map(|from| boundary(&self, &model.graph(), &backbone, from));
+        let boundary = boundary.transpose()?;
         let kept = self.fine_tune.as_ref().map(|own| own.cache_precision);
         if boundary.is_some_and(|boundary| boundary.cut == 0) && kept == Some(MapPrecision::F16) {
             let remedy = "all layers are trained, so there are no maps below them to keep: leave it out, or `unfreeze` less";

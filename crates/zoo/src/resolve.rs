@@ -174,7 +174,11 @@ fn check_names(
             return Ok(());
         }
     };
+    let end = end_of_part(backbone, source);
     let remedy = match owner {
+        _ if let Some(layer) = &end => format!(
+            "they end with the layer '{layer}', like those of a network that was cut there: give the same `cut`"
+        ),
         Some((name, _)) => format!("they belong to {name}: give `model` {name}"),
         None if origin.contains("-of-0") => {
             "it is one of several files: give their index, model.safetensors.index.json".into()
@@ -188,6 +192,18 @@ fn check_names(
         remedy,
     }
     .into())
+}
+
+/// The last layer with weights in a file that holds only the lower part of a network.
+fn end_of_part(backbone: &Graph, source: &Renamed) -> Option<String> {
+    let parameters = backbone.parameters();
+    let held = parameters.iter().take_while(|p| source.shape(&p.name).is_some()).count();
+    let (lower, upper) = parameters.split_at(held);
+    if upper.iter().any(|p| source.shape(&p.name).is_some()) {
+        return None;
+    }
+    let last = lower.last().filter(|_| !upper.is_empty())?;
+    Some(backbone.nodes()[last.node].name.clone())
 }
 
 fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
