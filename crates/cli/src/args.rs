@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
+use taper_automl::{MonitorChoice, PruningChoice, SamplerChoice};
 use taper_core::{DeviceChoice, Precision};
 use taper_feature_cache::FeatureCache;
 use taper_fetch::folders;
@@ -48,6 +49,8 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) enum Command {
     /// Train a classifier: frozen features once, then a head on them.
     Train(Box<TrainArgs>),
+    /// Tune a recipe: many trainings, and the best of them.
+    Tune(Box<TuneArgs>),
     /// Find a learning rate for a training run: the curve, five suggestions, a plot.
     LrFind(Box<LrFindArgs>),
     /// Look for problems in a data set: damage, duplicates, contradicting labels, drift.
@@ -83,6 +86,43 @@ pub(crate) struct TrainArgs {
     /// Continue the run in this folder; the result is the same, byte for byte, as without the
     /// interruption. With --data, the data have moved; with --epochs, a run gets more of them.
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// What to tune: a TOML file with a table [space] that has, for each field of the recipe, the
+    /// values to try [default: rates, regularisation, head and views].
+    #[arg(long, value_name = "FILE", help_heading = "Study")]
+    pub(crate) space: Option<PathBuf>,
+    /// Trials of the whole study [default: 30].
+    #[arg(long, value_name = "N", help_heading = "Study")]
+    pub(crate) trials: Option<usize>,
+    /// How parameters are chosen: tpe, random or grid [default: tpe].
+    #[arg(long, value_name = "NAME", help_heading = "Study")]
+    pub(crate) sampler: Option<SamplerChoice>,
+    /// Which trials end early: asha, median or none [default: asha with --unfreeze, else none].
+    #[arg(long, value_name = "NAME", help_heading = "Study")]
+    pub(crate) pruning: Option<PruningChoice>,
+    /// What is to be as good as possible on the validation pictures: val_loss or val_accuracy
+    /// [default: val_loss].
+    #[arg(long, value_name = "FIGURE", help_heading = "Study")]
+    pub(crate) monitor: Option<MonitorChoice>,
+    /// End after this time, e.g. 90s, 10m or 2h [default: none].
+    #[arg(long, value_name = "TIME", help_heading = "Study")]
+    pub(crate) time_limit: Option<humantime::Duration>,
+    /// The folder of the study; must not exist [default: runs/DATA-MODEL-tune-N].
+    #[arg(long, value_name = "FOLDER", help_heading = "Study")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the study in this folder: after an interruption, with more --trials, or beside
+    /// another process.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "out", help_heading = "Study")]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,

@@ -18,6 +18,7 @@ use crate::{
     runs::next_run,
     summary::summary,
     train::train,
+    tune::tune,
 };
 
 /// Carries out a command.
@@ -30,6 +31,7 @@ pub(crate) fn run(
     let cached = |quiet, args: &CacheArgs| cached(session(quiet), args, given);
     match command {
         Command::Train(args) => train(&args, given, &cached(args.reply.quiet, &args.cache)?),
+        Command::Tune(args) => tune(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::LrFind(args) => lr_find(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Inspect(args) => inspect(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Evaluate(args) => evaluate(&args, &cached(args.reply.quiet, &args.cache)?),

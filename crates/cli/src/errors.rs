@@ -3,7 +3,7 @@
 use std::{error::Error as _, io::IsTerminal, path::Path, sync::OnceLock};
 
 use clap::error::{ContextKind, ContextValue};
-use taper_core::Fault;
+use taper_core::{AnyFault, Fault};
 use taper_run::{Error, RecipeError};
 
 use crate::{args, runs::go_on};
@@ -51,8 +51,13 @@ pub(crate) fn called(command: &str) {
 /// The error of a recipe as that of the run that would have carried it out: one type for all that
 /// is known about errors here.
 pub(crate) fn of_runs(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<RecipeError>() {
-        Ok(error) => Error::from(error).into(),
+    let error = match error.downcast::<RecipeError>() {
+        Ok(error) => return Error::from(error).into(),
+        Err(error) => error,
+    };
+    match error.downcast::<taper_automl::Error>() {
+        Ok(taper_automl::Error::Run(error)) => error.into(),
+        Ok(error) => Error::Backbone(AnyFault::new(error)).into(),
         Err(error) => error,
     }
 }

@@ -172,6 +172,42 @@ pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
     Ok(())
 }
 
+/// Options for fields that are tuned would change nothing.
+pub(crate) fn of_space<'a>(given: &Given, space: impl Iterator<Item = &'a str>) -> Result {
+    for name in space {
+        let flag = match name {
+            "loss.label_smoothing" => "label_smoothing",
+            "fine_tune.learning_rate" => "fine_tune_rate",
+            "fine_tune.batch_size" => "fine_tune_batch",
+            "fine_tune.epochs" => "fine_tune_epochs",
+            "fine_tune.patience" => "fine_tune_patience",
+            other => other.rsplit('.').next().unwrap_or(other),
+        };
+        if let Some(value) = given.0.get(flag) {
+            let remedy = format!(
+                "the study tries other values of it (space.{name}): leave it out, or give a `space` without it"
+            );
+            return Err(wrong(flag.to_owned(), value, remedy));
+        }
+    }
+    Ok(())
+}
+
+/// What a study that goes on takes.
+pub(crate) fn of_resumed_study(given: &Given) -> Result {
+    const FREE: [&str; 8] =
+        ["resume", "trials", "time_limit", "cache", "cache_size", "no_cache", "json", "quiet"];
+    let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
+    match given.0.iter().find(|(name, _)| argument(name)) {
+        None => Ok(()),
+        Some((name, value)) => Err(wrong(
+            name.clone(),
+            value,
+            "a study that goes on with `resume` has its recipe, space and settings in its folder: leave it out",
+        )),
+    }
+}
+
 /// A policy for views that are not made.
 pub(crate) fn augmentation(given: &Given, recipe: &Recipe) -> Result {
     let one = recipe.views == 1 && !recipe.fresh_views;

@@ -19,6 +19,7 @@ mod signals;
 mod source_args;
 mod summary;
 mod train;
+mod tune;
 
 use std::{io::IsTerminal, process::ExitCode};
 

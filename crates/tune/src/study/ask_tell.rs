@@ -35,6 +35,15 @@ impl Study {
         self.trial(number).cloned()
     }
 
+    /// As [`Study::ask`], but no new trial: one that waits or is promoted, or none.
+    ///
+    /// # Errors
+    /// Those of [`Study::ask`].
+    pub fn ask_waiting(&mut self, space: &Space) -> Result<Option<Trial>> {
+        let next = self.next(space, false)?;
+        next.map(|(number, _)| self.trial(number).cloned()).transpose()
+    }
+
     /// The number of the next trial, and whether it begins rather than goes on; none if only a new
     /// one could be, and none is wanted.
     pub(super) fn next(&mut self, space: &Space, new: bool) -> Result<Option<(usize, bool)>> {

@@ -147,6 +147,12 @@ impl Study {
         self
     }
 
+    /// As [`Study::with_sampler`], with one that was chosen at run time.
+    pub fn with_boxed_sampler(mut self, sampler: Box<dyn Sampler>) -> Self {
+        self.sampler = sampler;
+        self
+    }
+
     /// With pruning. Default none.
     pub fn with_pruning(mut self, pruning: Pruning) -> Self {
         self.pruning = pruning;

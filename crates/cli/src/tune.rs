@@ -1,0 +1,118 @@
+//! `taper tune`.
+
+use taper_automl::{Ended, PruningChoice, StudySettings, Tuned, default_space};
+use taper_run::{Error, OutFolder, Session};
+use taper_tune::Space;
+
+use crate::{
+    args::TuneArgs,
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line, in_line},
+    runs::next_run,
+};
+
+pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
+    let limit = args.time_limit.map(Into::into);
+    let tuned = match &args.resume {
+        Some(folder) => {
+            flags::of_resumed_study(given)?;
+            taper_automl::resume(folder, args.trials, limit, session)?
+        }
+        None => begin(args, given, limit, session)?,
+    };
+    if args.reply.json {
+        answer_json(&tuned)?;
+    } else {
+        describe(&tuned)?;
+    }
+    if tuned.ended == Ended::Interrupted {
+        eprintln!("interrupted; continue with: taper tune --resume {}", tuned.study);
+        return Ok(Status::Interrupted);
+    }
+    Ok(Status::Done)
+}
+
+fn begin(
+    args: &TuneArgs,
+    given: &Given,
+    limit: Option<std::time::Duration>,
+    session: &Session,
+) -> anyhow::Result<Tuned> {
+    let recipe = args.recipe.resolve(args.recipe.read()?);
+    flags::of_training(given, &recipe)?;
+    let space = match &args.space {
+        Some(file) => Space::from_file(file).map_err(taper_automl::Error::from)?,
+        None => default_space(&recipe)?,
+    };
+    flags::of_space(given, space.iter().map(|(name, _)| name))?;
+    let default = StudySettings::default();
+    // A training of a head alone takes less time than going on with it.
+    let pruning = match recipe.trains_network() {
+        true => default.pruning,
+        false => PruningChoice::None,
+    };
+    let settings = StudySettings {
+        trials: args.trials.unwrap_or(default.trials),
+        sampler: args.sampler.unwrap_or(default.sampler),
+        pruning: args.pruning.unwrap_or(pruning),
+        monitor: args.monitor.unwrap_or(default.monitor),
+        seed: recipe.seed,
+    };
+    let out = match &args.out {
+        Some(out) => OutFolder::from(out),
+        None => {
+            let model = taper_zoo::find(&recipe.model).map_err(Error::from)?.name;
+            next_run(&recipe.data, model, "tune-")
+        }
+    };
+    Ok(taper_automl::tune(recipe, space, settings, out, limit, session)?)
+}
+
+fn describe(tuned: &Tuned) -> anyhow::Result<()> {
+    let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
+    let counts = tuned.trials;
+    let mut trials = format!("{} complete", counts.complete);
+    for (n, what) in [
+        (counts.pruned, "pruned"),
+        (counts.waiting, "waiting"),
+        (counts.running, "running elsewhere"),
+        (counts.failed, "failed"),
+    ] {
+        if n > 0 {
+            trials += &format!(", {n} {what}");
+        }
+    }
+    let ended = match tuned.ended {
+        Ended::Complete => "",
+        Ended::Time => "; the time is up",
+        Ended::Interrupted => "; interrupted",
+    };
+    row("trials", &format!("{trials}; {} epochs in {:.1} s{ended}", tuned.epochs, tuned.seconds))?;
+    let mut importance: Vec<_> = tuned.importance.iter().collect();
+    importance.sort_by(|a, b| b.1.total_cmp(a.1));
+    if !importance.is_empty() {
+        let shares = importance.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * *share));
+        row("importance", &shares.collect::<Vec<_>>().join(", "))?;
+    }
+    let Some(best) = &tuned.best else {
+        row("best", "no trial is complete")?;
+        return row("study", &tuned.study);
+    };
+    row("best", &format!("trial {}", best.number))?;
+    for (name, value) in &best.parameters {
+        answer_line(&format!("  {name} = {}", in_line(&value.to_string())))?;
+    }
+    row(
+        "validation",
+        &format!(
+            "accuracy {:.4}, loss {:.4}: the best of {} trials, better than other pictures will show",
+            best.val_accuracy, best.val_loss, counts.complete
+        ),
+    )?;
+    if let (Some(accuracy), Some(loss)) = (best.test_accuracy, best.test_loss) {
+        row("test", &format!("accuracy {accuracy:.4}, loss {loss:.4}, untouched"))?;
+    }
+    row("study", &format!("{} (study.journal is an Optuna journal)", tuned.study))?;
+    row("recipe", &best.recipe)?;
+    row("model", &format!("{}/model.safetensors", best.run))
+}
