@@ -457,8 +457,9 @@ pub(crate) enum ThroughArg {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SummaryArgs {
-    /// The network; several, separated by commas, are shown side by side.
-    #[arg(long, value_name = "NAME", default_value = taper_zoo::DEFAULT_MODEL)]
+    /// The network, or a trained model: the model.safetensors of a run folder, or the folder.
+    /// Several, separated by commas, are shown side by side.
+    #[arg(long, value_name = "NAME|MODEL", default_value = taper_zoo::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// Side of the square input in pixels [default: the network's own].
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]

@@ -1,7 +1,8 @@
 //! Errors of the libraries in the program's terms: fields become flags.
 
-use std::sync::OnceLock;
+use std::{error::Error as _, io::IsTerminal, path::Path, sync::OnceLock};
 
+use clap::error::{ContextKind, ContextValue};
 use taper_core::Fault;
 use taper_run::{Error, RecipeError};
 
@@ -12,6 +13,28 @@ static CALLED: OnceLock<String> = OnceLock::new();
 
 /// What an interrupted command had done by then.
 static DONE: OnceLock<String> = OnceLock::new();
+
+/// Ends the program over arguments that cannot be parsed. clap names the argument and its value,
+/// so what a library calls them is left out.
+pub(crate) fn refuse_arguments(error: &clap::Error) -> ! {
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.as_str(),
+        _ => "",
+    };
+    let problem = error.source().map(ToString::to_string).unwrap_or_default();
+    match problem.split_once(&format!(" is '{value}': ")) {
+        Some((_, remedy)) => {
+            let text = error.render();
+            let text = match std::io::stderr().is_terminal() {
+                true => text.ansi().to_string(),
+                false => text.to_string(),
+            };
+            eprint!("{}", text.replace(&problem, remedy));
+            std::process::exit(error.exit_code())
+        }
+        None => error.exit(),
+    }
+}
 
 /// Says what an interrupted command has done that stays.
 pub(crate) fn already_done(text: String) {
@@ -66,6 +89,18 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         .replace("give the weights as a file", "give the weights with --weights FILE")
         .replace("fetch the files by hand and open their folder", "give their folder with --data");
     match known {
+        Some(Error::Zoo(error))
+            if let taper_zoo::Error::UnknownModel { name, .. } = error.as_ref()
+                && looks_like_a_path(name) =>
+        {
+            let remedy = match CALLED.get().map(String::as_str) {
+                Some("predict") => "give a trained model as the first argument, without --model",
+                _ => {
+                    "give a file of weights, or a trained model, with --weights, and the name of its network with --model"
+                }
+            };
+            format!("--model is '{name}', not the name of a network: {remedy}")
+        }
         Some(Error::Output(taper_outputs::Error::FolderExists { .. })) => {
             text.replace("another,", "another with --out,")
         }
@@ -75,12 +110,19 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
                 "{text}: nothing was written; features computed so far are in the cache, if it is on"
             )
         }
-        Some(Error::InterruptedRun { run }) => format!("{text}; {}", go_on(run)),
+        Some(Error::InterruptedRun { run } | Error::Broken { run, .. }) => {
+            format!("{text}; {}", go_on(run))
+        }
         Some(Error::Graph(taper_graph::Error::UnknownLayer { network, .. })) => {
             format!("{text}: 'taper summary --model {network}' shows it")
         }
         _ => text,
     }
+}
+
+fn looks_like_a_path(name: &str) -> bool {
+    let extension = Path::new(name).extension().is_some();
+    name.contains(['/', '\\']) || extension || Path::new(name).exists()
 }
 
 /// A text of the libraries with flags in place of the fields between backticks.

@@ -55,12 +55,21 @@ impl FineTuneArgs {
             }
             (None, Some(recipe)) => recipe,
         };
+        let epochs = self.fine_tune_epochs.unwrap_or(own.epochs);
+        // What the recipe says for more epochs cannot be meant for so few.
+        let few = |n: usize| self.fine_tune_epochs.is_some() && n > epochs as usize;
         Some(FineTune {
-            epochs: self.fine_tune_epochs.unwrap_or(own.epochs),
+            epochs,
             steps: own.steps.filter(|_| self.fine_tune_epochs.is_none()),
             learning_rate: self.fine_tune_rate.unwrap_or(own.learning_rate),
             batch_size: self.fine_tune_batch.unwrap_or(own.batch_size),
-            patience: self.fine_tune_patience.or(own.patience),
+            patience: self
+                .fine_tune_patience
+                .or(own.patience.filter(|patience| !few(*patience as usize + 1))),
+            soup: match own.soup {
+                Some(soup) if few(soup) => Some(epochs as usize).filter(|soup| *soup > 1),
+                soup => soup,
+            },
             layer_decay: self.layer_decay.unwrap_or(own.layer_decay),
             lowest_rate: own.lowest_rate.filter(|_| self.layer_decay.is_none()),
             batch_norm: self.batch_norm.unwrap_or(own.batch_norm),

@@ -2,7 +2,7 @@
 
 use taper_core::Fit;
 use taper_graph::grouped;
-use taper_model::Figure;
+use taper_model::{Figure, FineTuning};
 use taper_predict::ModelInfo;
 
 use crate::{
@@ -64,6 +64,14 @@ fn describe(info: &ModelInfo) -> anyhow::Result<()> {
         }
         None => row("measured", "not recorded: an earlier program wrote the model")?,
     }
+    let tuned = info.fine_tuning.as_ref();
+    if let Some(own) = tuned {
+        let figures = &own.before;
+        let test = figures.test.as_ref();
+        let test = test.map_or(String::new(), |test| format!("; test {})", figure(test)));
+        row("head alone", &format!("validation {}){test}", figure(&figures.validation)))?;
+        row("fine-tuned", &how_tuned(own))?;
+    }
     row("weights", &info.weights)?;
     row(
         "licence",
@@ -73,11 +81,26 @@ fn describe(info: &ModelInfo) -> anyhow::Result<()> {
         },
     )?;
     row("SHA-256", &format!("{} (model)", info.sha256))?;
-    row("", &format!("{} (the network's weights)", info.weights_sha256))?;
+    let of_weights = match tuned {
+        Some(own) if own.alpha > 0.0 => "the weights that fine-tuning began with",
+        _ => "the network's weights",
+    };
+    row("", &format!("{} ({of_weights})", info.weights_sha256))?;
     row("", &format!("{} (data)", info.data))?;
     answer_line("recipe")?;
     for line in info.recipe.trim_end().lines() {
         answer_line(format!("  {line}").trim_end())?;
     }
     Ok(())
+}
+
+/// How the network was trained too.
+fn how_tuned(own: &FineTuning) -> String {
+    let kept = match own.alpha {
+        0.0 => ": nothing of it helped on the validation pictures, and nothing was kept".to_owned(),
+        1.0 => String::new(),
+        alpha => format!(", {alpha:.1} of the way from the head alone"),
+    };
+    let parameters = grouped(own.trained_parameters);
+    format!("from '{}' on, {parameters} parameters beside the head's{kept}", own.from)
 }

@@ -27,7 +27,8 @@ use clap::FromArgMatches;
 use crate::{args::Args, flags::Given, output::Status, signals::Signals};
 
 fn main() -> ExitCode {
-    let matches = args::command().get_matches();
+    let matches =
+        args::command().try_get_matches().unwrap_or_else(|error| errors::refuse_arguments(&error));
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let (name, given) = match matches.subcommand() {
         Some((name, own)) => (name, Given::of(own)),

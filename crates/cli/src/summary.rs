@@ -1,8 +1,11 @@
+use std::path::Path;
+
 use serde_json::{Value, json};
 use taper_core::OutOfRange;
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
+use taper_model::Artefact;
 use taper_outputs::{OutFile, check_extension};
-use taper_run::{Error, HeadChoice};
+use taper_run::{Error, HeadChoice, model_file};
 
 use crate::{
     args::SummaryArgs,
@@ -18,6 +21,9 @@ struct Asked {
 
 impl Asked {
     fn new(name: &str, args: &SummaryArgs) -> Result<Self, Error> {
+        if Path::new(name).exists() && taper_zoo::find(name).is_err() {
+            return Self::trained(name, args);
+        }
         let model = taper_zoo::find(name)?;
         let size = args.size.unwrap_or(model.preprocessing.size) as usize;
         let own = if args.cut.is_none() { "imagenet" } else { "none" };
@@ -46,6 +52,23 @@ impl Asked {
         Ok(Self { backbone, head: Some(head), size })
     }
 
+    /// That of a trained model.
+    fn trained(name: &str, args: &SummaryArgs) -> Result<Self, Error> {
+        let remedy = "a trained model has its own: leave it out, or give the name of a network";
+        let given = [
+            ("cut", args.cut.clone()),
+            ("head", args.head.clone()),
+            ("classes", args.classes.map(|n| n.to_string())),
+            ("dropout", args.dropout.map(|p| p.to_string())),
+        ];
+        if let Some((field, Some(value))) = given.into_iter().find(|(_, value)| value.is_some()) {
+            return Err(setting(field, value, remedy));
+        }
+        let (own, _) = Artefact::open(&model_file(Path::new(name))?)?;
+        let size = args.size.unwrap_or(own.preprocessing.size) as usize;
+        Ok(Self { backbone: own.backbone, head: Some(own.head), size })
+    }
+
     /// On its own, a network is shown as trainable; under a new head it is frozen.
     fn trainable(&self) -> bool {
         self.head.is_none()
@@ -63,7 +86,10 @@ fn setting(field: &'static str, value: impl ToString, remedy: &str) -> Error {
 }
 
 pub(crate) fn summary(args: &SummaryArgs) -> anyhow::Result<Status> {
-    let names: Vec<&str> = args.model.split(',').map(str::trim).collect();
+    let names: Vec<&str> = match Path::new(&args.model).exists() {
+        true => vec![&args.model],
+        false => args.model.split(',').map(str::trim).collect(),
+    };
     let asked: Vec<Asked> =
         names.iter().map(|name| Asked::new(name, args)).collect::<Result<_, _>>()?;
     let summaries: Vec<Summary> =

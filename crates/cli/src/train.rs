@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use taper_run::{
-    Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
+    Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session, Spread,
 };
 use taper_train::LogisticFigures;
 
@@ -63,8 +63,9 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
             }
             _ => (answered.epochs, ""),
         };
+        let plural = if epochs == 1 { "" } else { "s" };
         eprintln!(
-            "interrupted after {epochs} epoch(s){phase}; saved: {} ({}) and a checkpoint; {}",
+            "interrupted after {epochs} epoch{plural}{phase}; saved: {} ({}) and a checkpoint; {}",
             run.join(MODEL).display(),
             weights_of(&answered),
             go_on(run)
@@ -98,9 +99,16 @@ fn solved_head(own: &LogisticFigures) -> anyhow::Result<()> {
 
 /// What the second phase did, and what the first one had reached.
 fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
-    let best = tuned
-        .best_epoch
-        .map_or("no epoch ended well".into(), |e| format!("weights of epoch {}", e + 1));
+    let best = match (&tuned.soup[..], tuned.best_epoch) {
+        ([_, _, ..], _) => {
+            let mut epochs: Vec<u64> = tuned.soup.iter().map(|epoch| epoch + 1).collect();
+            epochs.sort_unstable();
+            let epochs: Vec<String> = epochs.iter().map(u64::to_string).collect();
+            format!("mean weights of epochs {}", epochs.join(", "))
+        }
+        (_, Some(epoch)) => format!("weights of epoch {}", epoch + 1),
+        (_, None) => "no epoch ended well".into(),
+    };
     let kept = match tuned.alpha {
         _ if tuned.stopped == Outcome::Interrupted => {
             ", interrupted: until the phase is over, the model is that of the head alone".into()
@@ -109,8 +117,9 @@ fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
         0.0 => ", none of which helped on the validation pictures: the head alone is kept".into(),
         alpha => format!(", {alpha:.1} of the way from the head alone"),
     };
+    let plural = if tuned.epochs == 1 { "" } else { "s" };
     answer_line(&format!(
-        "fine-tuned    {} epochs from {} on, {best}{kept}",
+        "fine-tuned    {} epoch{plural} from {} on, {best}{kept}",
         tuned.epochs, tuned.from
     ))?;
     let test = tuned.probe_test_accuracy;
@@ -131,19 +140,34 @@ fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Statu
                 own.val_accuracy, own.val_loss, own.validation.n
             ))?;
         }
-        let mut spreads = vec![("accuracy", Some(answer.val_accuracy))];
-        spreads.push(("loss", Some(answer.val_loss)));
-        spreads.push(("on test", answer.test_accuracy));
-        for (name, spread) in spreads {
-            let Some(s) = spread else { continue };
-            answer_line(&format!(
-                "{name:13} {:.4} ± {:.4} ({:.4} to {:.4})",
-                s.mean, s.std, s.min, s.max
-            ))?;
+        spreads([
+            ("accuracy", Some(answer.val_accuracy)),
+            ("loss", Some(answer.val_loss)),
+            ("on test", answer.test_accuracy),
+        ])?;
+        if let Some(before) = &answer.head_alone {
+            answer_line("before fine-tuning, with the head alone")?;
+            spreads([
+                ("accuracy", Some(before.val_accuracy)),
+                ("loss", Some(before.val_loss)),
+                ("on test", before.test_accuracy),
+            ])?;
         }
         answer_line(&format!("folds         {}", answer.run))?;
     }
     Ok(status(&answer.unreadable))
+}
+
+/// Figures over the folds.
+fn spreads(figures: [(&str, Option<Spread>); 3]) -> anyhow::Result<()> {
+    for (name, spread) in figures {
+        let Some(s) = spread else { continue };
+        answer_line(&format!(
+            "{name:13} {:.4} ± {:.4} ({:.4} to {:.4})",
+            s.mean, s.std, s.min, s.max
+        ))?;
+    }
+    Ok(())
 }
 
 fn describe(t: &Answer) -> anyhow::Result<()> {

@@ -69,8 +69,8 @@ pub struct RangeTestConfig {
     pub steps: usize,
     /// β of the exponential moving average that smooths the loss. Default 0.98, in [0, 1).
     pub smoothing: f64,
-    /// The sweep ends when the smoothed loss exceeds this many times its smallest value. Default 4,
-    /// above 1.
+    /// The sweep ends when the smoothed loss exceeds this many times its smallest value, and so
+    /// does the median of the last few losses. Default 4, above 1.
     pub divergence: f64,
     /// The sweep does not end for this reason, or at NaN, within this many steps. Default 5, any
     /// number.

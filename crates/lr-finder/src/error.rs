@@ -50,7 +50,7 @@ pub enum Error {
 
 fn advice(diverged: bool) -> &'static str {
     if diverged {
-        "the loss diverged early, lower `start` and `end`"
+        "the loss diverged early: lower `start` and `end`, or use more `steps`"
     } else {
         "use more steps (more epochs or a smaller batch)"
     }

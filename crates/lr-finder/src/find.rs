@@ -117,6 +117,10 @@ fn sweep<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T, seed: u64) -> Res
     trainee.reseed(seed).map_err(failed(format!("seed {seed}, preparing the sweep")))?;
     let mut curve = Curve::new(seed);
     let (mut average, mut best) = (0.0, f64::INFINITY);
+    // Where the loss is small, as in fine-tuning, that of a lucky batch may be a tenth of the next
+    // one's. A rise shows in the typical loss as well.
+    let window = config.patience.clamp(1, 5);
+    let mut least_typical = f64::INFINITY;
     for t in 0..config.steps {
         let rate = test.rate(t);
         let loss = trainee.step(rate).map_err(failed(format!("seed {seed}, step {t}")))?;
@@ -128,12 +132,25 @@ fn sweep<T: Trainee>(test: &CheckedRangeTest, trainee: &mut T, seed: u64) -> Res
         if smoothed < best {
             best = smoothed;
         }
-        if t > config.patience && (!smoothed.is_finite() || smoothed > config.divergence * best) {
+        let typical = median(&curve.losses[(t + 1).saturating_sub(window)..]);
+        if t + 1 >= window {
+            least_typical = least_typical.min(typical);
+        }
+        let risen =
+            smoothed > config.divergence * best && typical > config.divergence * least_typical;
+        if t > config.patience && (!smoothed.is_finite() || risen) {
             curve.diverged = true;
             break;
         }
     }
     Ok(curve)
+}
+
+/// The upper median.
+fn median(losses: &[f64]) -> f64 {
+    let mut sorted = losses.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 impl RangeTestResult {

@@ -24,11 +24,11 @@ impl RangeTestResult {
                 ..Line::new(name("smoothed"), colour::BLUE, points(usable(i)))
             });
             // Diverging values would flatten everything else.
-            let first = usable(i).first().copied().unwrap_or(1.0);
-            for &loss in usable(i).iter().chain(curve.losses.iter().filter(|l| **l <= 1.25 * first))
+            let level = self.level(usable(i));
+            for &loss in usable(i).iter().chain(curve.losses.iter().filter(|l| **l <= 1.25 * level))
             {
                 low = low.min(loss);
-                high = high.max(loss.min(1.6 * first.abs().max(1e-9)));
+                high = high.max(loss.min(1.6 * level));
             }
         }
         // Smoothed curves above raw ones, whatever the number of seeds.
@@ -82,6 +82,19 @@ impl RangeTestResult {
             ..Figure::default()
         };
         figure.draw()
+    }
+
+    /// How high the part of a smoothed curve is that matters: where it begins, lies for half of its
+    /// rates, and is read.
+    fn level(&self, smoothed: &[f64]) -> f64 {
+        let mut sorted = smoothed.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let typical = sorted.get(sorted.len() / 2).copied();
+        let read = Method::ALL
+            .into_iter()
+            .filter_map(|method| self.loss_at(self.suggestions.get(method)?));
+        let losses = smoothed.first().copied().into_iter().chain(typical).chain(read);
+        losses.map(f64::abs).fold(1e-9, f64::max)
     }
 
     /// The mean smoothed loss at a rate, interpolated on the logarithmic scale.

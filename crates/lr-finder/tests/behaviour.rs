@@ -199,6 +199,24 @@ fn the_sweep_ends_at_divergence_but_not_at_once() {
     assert_eq!(curve_of(0), 4);
 }
 
+/// Where fine-tuning begins, the loss is small, and that of a batch many times that of another.
+#[test]
+fn chance_does_not_end_the_sweep() {
+    let noisy = |step: usize, rate: f64, seed| {
+        let chance = (step * 7919 % 13) as f64 / 6.0 - 1.0;
+        0.1 * typical(step, rate, seed) * (1.0 + 0.95 * chance)
+    };
+    let mut trainee = toy(noisy);
+    // The first batch has a 20th of the mean loss, and the next ones push the average above 4 times
+    // that.
+    let curve = match find(&test().check().unwrap(), &mut trainee) {
+        Ok(found) => found.curves[0].clone(),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(curve.smoothed[..20].iter().any(|loss| *loss > 4.0 * curve.smoothed[0]));
+    assert!(curve.diverged && curve.losses.len() > 85, "{} steps", curve.losses.len());
+}
+
 #[test]
 fn every_field_is_checked() {
     let nan = f64::NAN;

@@ -34,6 +34,9 @@ struct Description {
     /// Not in models of earlier programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     figures: Option<Figures>,
+    /// Only of models whose network was trained too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fine_tuning: Option<FineTuning>,
 }
 
 /// What a model was measured with when it was made.
@@ -58,13 +61,33 @@ pub struct Figure {
     pub loss: f64,
 }
 
-/// Where the backbone's weights came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the backbone's weights came from: those that it has, or those that fine-tuning began with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// In words.
     pub origin: String,
     /// SHA-256 of the weight file.
     pub sha256: String,
+    /// The licence of the published weights that they are or go back to, as an SPDX expression;
+    /// none if it is not known, and in models of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Who trained those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// That layers of the backbone were trained after the head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FineTuning {
+    /// The first layer that was trained.
+    pub from: String,
+    /// Parameters of the backbone that were trained.
+    pub trained_parameters: u64,
+    /// Where the weights lie between those before (0: nothing was kept) and those after it (1).
+    pub alpha: f64,
+    /// What the model was measured with before.
+    pub before: Figures,
 }
 
 /// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`)
@@ -93,6 +116,8 @@ pub struct Artefact {
     pub data: String,
     /// What it was measured with; none in models of earlier programs.
     pub figures: Option<Figures>,
+    /// How the backbone was trained too; none if it was not, and in models of earlier programs.
+    pub fine_tuning: Option<FineTuning>,
 }
 
 impl Artefact {
@@ -132,6 +157,7 @@ impl Artefact {
             recipe: Value::from(self.recipe.as_str()),
             data: self.data.clone(),
             figures: self.figures.clone(),
+            fine_tuning: self.fine_tuning.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|e| fail(e.to_string()))?;
         let bytes = tensors.into_bytes([(KEY, text)])?;
@@ -201,6 +227,7 @@ impl Artefact {
             },
             data: d.data,
             figures: d.figures,
+            fine_tuning: d.fine_tuning,
         };
         let weights = ArtefactWeights { file };
         check_weights(&artefact.backbone, &weights.backbone())?;

@@ -5,7 +5,7 @@ mod backbone;
 mod classifier;
 mod error;
 
-pub use artefact::{Artefact, ArtefactWeights, Figure, Figures, Origin};
+pub use artefact::{Artefact, ArtefactWeights, Figure, Figures, FineTuning, Origin};
 pub use backbone::{OpenOptions, PlanBackbone};
 pub use classifier::{Classifier, Input, Prediction};
 pub use error::{Error, Result};

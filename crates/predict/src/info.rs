@@ -4,9 +4,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use taper_core::{Precision, Preprocessing, hex};
 use taper_graph::ParameterCount;
-use taper_model::{Artefact, Figures};
+use taper_model::{Artefact, Figures, FineTuning};
 
-use taper_run::{Error, Result, model_file};
+use taper_run::{Error, Published, Result, model_file};
 
 /// What a trained model is: the answer of `taper info`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,12 +33,15 @@ pub struct ModelInfo {
     pub precision: Precision,
     /// What it was measured with; `null` in models of earlier programs.
     pub figures: Option<Figures>,
-    /// Where the network's weights came from.
+    /// Where the network's weights came from: those that it has, or those that fine-tuning began
+    /// with.
     pub weights: String,
-    /// Their SHA-256.
+    /// The SHA-256 of the file that they came from.
     pub weights_sha256: String,
-    /// The licence of the network's published weights, as an SPDX expression; `null` if the weights
-    /// are others, whose licence is not known here.
+    /// How the network was trained too; `null` if it was not, and in models of earlier programs.
+    pub fine_tuning: Option<FineTuning>,
+    /// The licence of the published weights that the network's are or go back to, as an SPDX
+    /// expression; `null` if they are others, whose licence is not known here.
     pub licence: Option<String>,
     /// Who trained the published weights.
     pub source: Option<String>,
@@ -57,10 +60,7 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
     let path = &model_file(path)?;
     let (artefact, _) = Artefact::open(path)?;
     let content = std::fs::read(path).map_err(Error::io("read", path))?;
-    let recipe: Option<toml::Table> = toml::from_str(&artefact.recipe).ok();
-    let weights = recipe.as_ref().and_then(|recipe| recipe.get("weights")?.as_str());
-    let published = weights.is_none_or(|weights| weights == "pretrained");
-    let spec = taper_zoo::find(&artefact.model).ok().filter(|_| published);
+    let (licence, source) = Published::of(&artefact).map(|own| (own.licence, own.source)).unzip();
     let count = |graph| ParameterCount::of(graph, false).total;
     Ok(ModelInfo {
         file: path.display().to_string(),
@@ -75,8 +75,9 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
         figures: artefact.figures,
         weights: artefact.weights.origin,
         weights_sha256: artefact.weights.sha256,
-        licence: spec.map(|spec| spec.licence.to_owned()),
-        source: spec.map(|spec| spec.source.to_owned()),
+        fine_tuning: artefact.fine_tuning,
+        licence,
+        source,
         model: artefact.model,
         data: artefact.data,
         recipe: artefact.recipe,

@@ -55,8 +55,11 @@ impl FromStr for UnfreezeChoice {
 
 impl TryFrom<String> for UnfreezeChoice {
     type Error = OutOfRange;
+    /// In a recipe, where the field has another name than the program's argument.
     fn try_from(text: String) -> std::result::Result<Self, OutOfRange> {
-        text.parse()
+        text.parse().map_err(|error: OutOfRange| {
+            OutOfRange::new("fine_tune.from", &error.value, error.remedy.clone())
+        })
     }
 }
 
@@ -141,8 +144,8 @@ pub struct FineTune {
     pub batch_norm: BatchNormChoice,
     /// Passes over the training pictures, from 1. Default 20.
     pub epochs: u32,
-    /// As many epochs as it takes to make this many steps, from 1; instead of `epochs`. Default:
-    /// none.
+    /// As many epochs as it takes to make this many steps, from 1; instead of `epochs`, which is
+    /// left out then. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
     /// Whether the last layer of a head that was not trained before (`epochs = 0`) starts from
@@ -161,8 +164,8 @@ pub struct FineTune {
     /// spread evenly in logarithm, as fastai's `slice`. Instead of `layer_decay`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_rate: Option<f64>,
-    /// Ends the phase after this many epochs without a better validation loss, from 1. Default:
-    /// never.
+    /// Ends the phase after this many epochs without a better validation loss, from 1 and fewer
+    /// than `epochs`. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
     /// Clips the gradients to this norm, taken over all of them together; above 0. Default: no
@@ -177,7 +180,7 @@ pub struct FineTune {
     /// pictures, and the best of them kept (Wortsman et al. 2022). Default true.
     pub interpolate: bool,
     /// Of how many of the best epochs' weights an average is tried on the validation pictures, from
-    /// 2: a greedy soup (Wortsman et al. 2022), the best first, each kept if it helps. Default:
+    /// 2 to `epochs`: a greedy soup (Wortsman et al. 2022), the best first, each kept if it helps. Default:
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soup: Option<usize>,
@@ -280,9 +283,14 @@ impl FineTune {
         if self.steps == Some(0) {
             return fail("steps", "0".into(), "use 1 or more, or leave it out".into());
         }
+        if self.steps.is_some() && self.epochs != Self::default().epochs {
+            let remedy =
+                "`fine_tune.steps` decides how long the phase takes: leave out one of them";
+            return fail("epochs", self.epochs.to_string(), remedy.into());
+        }
         if self.zero_head && recipe.epochs > 0 {
-            let remedy = "only a head that was not trained before can start from zeros: set `epochs = 0` for the head, or leave it out";
-            return fail("zero_head", "true".into(), remedy.into());
+            let remedy = "with `fine_tune.zero_head`, head and layers are trained at once from a head of zeros, which cannot be trained before: use 0 epochs of the head, or leave out `fine_tune.zero_head`; `fine_tune.epochs` says how long they are trained";
+            return Err(OutOfRange::new("epochs", recipe.epochs, remedy).into());
         }
         if let Some(Warmup { over: Span::Epochs(epochs), .. }) = self.schedule.warmup
             && !(epochs > 0.0 && epochs < f64::from(self.epochs))
@@ -314,6 +322,21 @@ impl FineTune {
         }
         if self.patience == Some(0) {
             return fail("patience", "0".into(), "use 1 or more epochs, or leave it out".into());
+        }
+        if self.steps.is_none() {
+            let epochs = self.epochs;
+            if let Some(patience) = self.patience.filter(|patience| *patience >= epochs) {
+                let remedy = format!(
+                    "the phase has {epochs} of `fine_tune.epochs`, so it could never stop early: use fewer than that, or leave it out"
+                );
+                return fail("patience", patience.to_string(), remedy);
+            }
+            if let Some(soup) = self.soup.filter(|soup| *soup > epochs as usize) {
+                let remedy = format!(
+                    "the phase has {epochs} of `fine_tune.epochs`: average no more than that, or leave it out"
+                );
+                return fail("soup", soup.to_string(), remedy);
+            }
         }
         if !(self.cache_memory >= 0.0 && self.cache_memory.is_finite()) {
             let remedy = "use 0 or more GiB; 0 keeps no maps".into();
@@ -352,6 +375,10 @@ mod tests {
                 "`lowest_rate`",
             ),
             (FineTune { patience: Some(0), ..FineTune::default() }, "fine_tune.patience is 0"),
+            (FineTune { patience: Some(20), ..FineTune::default() }, "never stop early"),
+            (FineTune { soup: Some(3), epochs: 2, ..FineTune::default() }, "fine_tune.soup is 3"),
+            (FineTune { steps: Some(9), epochs: 2, ..FineTune::default() }, "fine_tune.epochs is"),
+            (FineTune { zero_head: true, ..FineTune::default() }, "with `fine_tune.zero_head`"),
             (FineTune { memory: 0.0, ..FineTune::default() }, "fine_tune.memory is 0"),
             (FineTune { cache_memory: -1.0, ..FineTune::default() }, "cache_memory is -1"),
             (FineTune { clip_norm: Some(0.0), ..FineTune::default() }, "fine_tune.clip_norm is 0"),

@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use taper_core::ClassNames;
 use taper_metrics::Metrics;
-use taper_report::{Curves, EpochFigures, confusion};
+use taper_report::{Curves, EpochFigures, Kept, confusion};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args().nth(1).unwrap_or_else(|| "pictures".into()));
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         title: "rock-paper-scissors".into(),
         subtitle: "ResNet-50 (ImageNet), frozen · tutorial head · 2,520 training and 372 validation pictures · seed 42".into(),
         epochs: epochs.clone(),
-        best_epoch: Some(14),
+        kept: Kept::Epoch(14),
         stopped_epoch: Some(16),
         phase_change: None,
     };
@@ -42,13 +42,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             .iter()
             .map(|e| EpochFigures { learning_rate: Some(1e-3), ..*e })
             .collect(),
-        best_epoch: Some(2),
+        kept: Kept::Epoch(2),
         stopped_epoch: None,
         ..curves.clone()
     };
     constant.draw().save(&folder, "curves-short")?;
-    let one =
-        Curves { epochs: epochs[..1].to_vec(), best_epoch: Some(0), stopped_epoch: None, ..curves };
+    let between = Curves {
+        kept: Kept::Between { epochs: vec![13, 11, 15], share: 0.6 },
+        phase_change: Some(6),
+        ..curves.clone()
+    };
+    between.draw().save(&folder, "curves-between")?;
+    let one = Curves {
+        epochs: epochs[..1].to_vec(),
+        kept: Kept::Epoch(0),
+        stopped_epoch: None,
+        ..curves
+    };
     one.draw().save(&folder, "curves-one")?;
 
     let scripts = [

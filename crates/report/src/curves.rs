@@ -19,6 +19,52 @@ pub struct EpochFigures {
     pub learning_rate: Option<f64>,
 }
 
+/// Which weights a training kept; epochs are counted from 0.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Kept {
+    /// None of an epoch's.
+    #[default]
+    None,
+    /// Those of an epoch.
+    Epoch(u64),
+    /// Those at a share of the way from the first phase's to an epoch's of the second one, or to
+    /// the mean of several epochs'.
+    Between {
+        /// The epochs, in any order.
+        epochs: Vec<u64>,
+        /// The share, above 0; 1 for the mean itself.
+        share: f64,
+    },
+}
+
+impl Kept {
+    /// The epochs to be marked, and what they are called.
+    fn marks(&self) -> (&[u64], String) {
+        let list = |epochs: &[u64]| {
+            let mut epochs: Vec<u64> = epochs.iter().map(|epoch| epoch + 1).collect();
+            epochs.sort_unstable();
+            epochs.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+        };
+        match self {
+            Self::None => (&[], String::new()),
+            Self::Epoch(epoch) => {
+                (std::slice::from_ref(epoch), format!("best weights: epoch {}", epoch + 1))
+            }
+            Self::Between { epochs, share } => {
+                let end = match &epochs[..] {
+                    [one] => format!("epoch {}", one + 1),
+                    several => format!("the mean of epochs {}", list(several)),
+                };
+                let way = match *share >= 1.0 {
+                    true => String::new(),
+                    false => format!("{share:.1} of the way to "),
+                };
+                (epochs, format!("kept: {way}{end}"))
+            }
+        }
+    }
+}
+
 /// How a training went.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curves {
@@ -28,8 +74,8 @@ pub struct Curves {
     pub subtitle: String,
     /// The epochs in order.
     pub epochs: Vec<EpochFigures>,
-    /// The epoch whose weights were kept, counted from 0.
-    pub best_epoch: Option<u64>,
+    /// Whose weights were kept.
+    pub kept: Kept,
     /// The last epoch, if training ended early, counted from 0.
     pub stopped_epoch: Option<u64>,
     /// The first epoch of a second phase, counted from 0, e.g. of fine-tuning.
@@ -90,7 +136,7 @@ impl Curves {
     }
 
     /// Draws loss, accuracy and learning rate over the epochs, as far as they were measured, with
-    /// the best and the last epoch marked. The picture counts epochs from 1, as people do.
+    /// what was kept and the last epoch marked. The picture counts epochs from 1, as people do.
     pub fn draw(&self) -> Picture {
         let series = |of: fn(&EpochFigures) -> Option<f64>| -> Vec<(f64, f64)> {
             self.epochs.iter().filter_map(|e| Some((counted(e.epoch), of(e)?))).collect()
@@ -105,7 +151,11 @@ impl Curves {
             if train.is_empty() && val.is_empty() {
                 return;
             }
-            let best = self.best_epoch.map(counted);
+            let best = match self.kept {
+                Kept::Epoch(epoch) => Some(counted(epoch)),
+                // The figures of the epoch are not those of what was kept.
+                _ => None,
+            };
             let best = val.iter().find(|p| Some(p.0) == best && p.1.is_finite());
             let markers = best.map(|&at| Marker {
                 label: format!("best: {:.4}", at.1),
@@ -150,10 +200,11 @@ impl Curves {
                 style: Style::Solid,
             });
         }
-        if let Some(best) = self.best_epoch {
+        let (marked, mut label) = self.kept.marks();
+        for &epoch in marked {
             verticals.push(Vertical {
-                label: format!("best weights: epoch {}", counted(best)),
-                x: counted(best),
+                label: std::mem::take(&mut label),
+                x: counted(epoch),
                 colour: colour::GREEN,
                 style: Style::Dashed,
             });

@@ -5,6 +5,6 @@ mod curves;
 mod error;
 
 pub use confusion::confusion;
-pub use curves::{Curves, EpochFigures};
+pub use curves::{Curves, EpochFigures, Kept};
 pub use error::{Error, Result};
 pub use taper_plot::Picture;

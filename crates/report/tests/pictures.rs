@@ -4,7 +4,7 @@
 
 use taper_core::ClassNames;
 use taper_metrics::Metrics;
-use taper_report::{Curves, EpochFigures, confusion};
+use taper_report::{Curves, EpochFigures, Kept, confusion};
 
 const CSV: &str = "epoch,accuracy,learning_rate,loss,val_accuracy,val_loss\n\
                    0,0.5,0.001,1.25,0.4,1.5\n\
@@ -16,7 +16,7 @@ fn curves() -> Curves {
         title: "a run <1>".into(),
         subtitle: "a model & a head".into(),
         epochs: Curves::epochs_from_csv(CSV).unwrap(),
-        best_epoch: Some(1),
+        kept: Kept::Epoch(1),
         stopped_epoch: Some(2),
         phase_change: None,
     }
@@ -71,12 +71,28 @@ fn curves_show_what_matters() {
 }
 
 #[test]
+fn weights_between_epochs_are_not_called_an_epochs() {
+    let between = |epochs: &[u64], share| {
+        let kept = Kept::Between { epochs: epochs.to_vec(), share };
+        Curves { kept, ..curves() }.draw().svg().to_owned()
+    };
+    for (svg, label) in [
+        (between(&[1], 0.3), "kept: 0.3 of the way to epoch 2"),
+        (between(&[1, 0], 1.0), "kept: the mean of epochs 1, 2"),
+        (between(&[1, 0], 0.6), "kept: 0.6 of the way to the mean of epochs 1, 2"),
+    ] {
+        assert!(svg.contains(label), "{label} is missing");
+        assert!(!svg.contains("best"), "{label}");
+    }
+}
+
+#[test]
 fn what_was_not_measured_is_not_shown() {
     let only_loss =
         |e: &EpochFigures| EpochFigures { epoch: e.epoch, loss: e.loss, ..Default::default() };
     let bare = Curves {
         epochs: curves().epochs.iter().map(only_loss).collect(),
-        best_epoch: None,
+        kept: Kept::None,
         stopped_epoch: None,
         ..curves()
     };

@@ -4,8 +4,8 @@ use taper_picture::Finding;
 use taper_core::OutOfRange;
 
 use crate::{
-    Answer, Changes, CheckedRecipe, Error, OutFolder, Outcome, OwnCallbacks, Result, Resumed,
-    Session, file::write_json, resume_changed, run_folder::RunFolder, train,
+    Answer, Changes, CheckedRecipe, Error, FineTuned, OutFolder, Outcome, OwnCallbacks, Result,
+    Resumed, Session, file::write_json, resume_changed, run_folder::RunFolder, train,
 };
 
 /// A figure over several training runs.
@@ -47,10 +47,39 @@ pub struct CrossValidation {
     pub val_loss: Spread,
     /// Over the folds, all on the same untouched test pictures; `null` if there are none.
     pub test_accuracy: Option<Spread>,
+    /// The same figures before fine-tuning, with the head alone; `null` without fine-tuning.
+    pub head_alone: Option<HeadAlone>,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
     /// The trainings, by fold.
     pub folds: Vec<Answer>,
+}
+
+/// Figures of heads over the folds, before their networks were trained too.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HeadAlone {
+    /// On each fold's own validation pictures.
+    pub val_accuracy: Spread,
+    /// On each fold's own validation pictures.
+    pub val_loss: Spread,
+    /// On the same untouched test pictures; `null` if there are none.
+    pub test_accuracy: Option<Spread>,
+}
+
+impl HeadAlone {
+    fn of(answers: &[Answer]) -> Option<Self> {
+        let phases: Vec<&FineTuned> =
+            answers.iter().map(|answer| answer.fine_tune.as_ref()).collect::<Option<_>>()?;
+        let over = |of: fn(&FineTuned) -> f64| {
+            Spread::of(&phases.iter().map(|phase| of(phase)).collect::<Vec<_>>())
+        };
+        let tests: Option<Vec<f64>> = phases.iter().map(|own| own.probe_test_accuracy).collect();
+        Some(Self {
+            val_accuracy: over(|own| own.probe_val_accuracy),
+            val_loss: over(|own| own.probe_val_loss),
+            test_accuracy: tests.filter(|tests| !tests.is_empty()).map(|t| Spread::of(&t)),
+        })
+    }
 }
 
 /// Trains with each fold of a recipe in turn, into `out/fold-0` and so on, and writes
@@ -127,6 +156,7 @@ pub(crate) fn go_on(
         val_accuracy: spread(|a| a.val_accuracy),
         val_loss: spread(|a| a.val_loss),
         test_accuracy: (!tests.is_empty()).then(|| Spread::of(&tests)),
+        head_alone: HeadAlone::of(&answers),
         unreadable: answers.first().map(|a| a.unreadable.clone()).unwrap_or_default(),
         folds: answers,
     };

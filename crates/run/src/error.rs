@@ -75,6 +75,14 @@ pub enum Error {
         /// The run's folder.
         run: PathBuf,
     },
+    /// It failed after some training; the run keeps that and can be resumed.
+    #[error("{source}; the run '{}' keeps what was trained before and can be resumed", run.display())]
+    Broken {
+        /// The run's folder.
+        run: PathBuf,
+        /// What failed.
+        source: Box<Error>,
+    },
     /// The output exists already, or cannot be made.
     #[error(transparent)]
     Output(#[from] taper_outputs::Error),
@@ -165,6 +173,7 @@ impl Error {
             Self::Health(error) => error,
             Self::Synthetic(error) => error,
             Self::Backbone(error) => error,
+            Self::Broken { source, .. } => source.as_ref(),
             Self::RecipeFile { .. }
             | Self::Io { .. }
             | Self::Json { .. }

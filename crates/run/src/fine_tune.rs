@@ -11,6 +11,7 @@ use taper_graph::{Graph, WeightSource, Weights};
 use taper_metrics::Metrics;
 use taper_optim::{Span, Warmup};
 use taper_plan::Output;
+use taper_report::Kept;
 use taper_train::{
     Blend, CheckedTraining, Learner, RowBatches, Rows, TrainedPart, Trainer, Tried, batch_ranges,
     measure_head,
@@ -59,6 +60,26 @@ pub struct FineTuned {
     pub probe_val_loss: f64,
     /// Accuracy on the test pictures before the phase. `null` if there are none.
     pub probe_test_accuracy: Option<f64>,
+}
+
+impl FineTuned {
+    /// What was kept, as the curves show it after this many epochs of the head; none if that is
+    /// the head's training.
+    pub(crate) fn kept_after(&self, head: u64) -> Option<Kept> {
+        let epochs: Vec<u64> = match &self.soup[..] {
+            [] => self.best_epoch.into_iter().collect(),
+            soup => soup.to_vec(),
+        };
+        match epochs[..] {
+            _ if self.alpha == 0.0 => None,
+            [] => None,
+            [one] if self.alpha == 1.0 => Some(Kept::Epoch(one + head)),
+            _ => Some(Kept::Between {
+                epochs: epochs.into_iter().map(|epoch| epoch + head).collect(),
+                share: self.alpha,
+            }),
+        }
+    }
 }
 
 /// The weights that the phase ends with, and what they were measured with.
@@ -161,6 +182,12 @@ impl<'a> Start<'a> {
             (keep, keep)
         };
         let settings = settings(&own, recipe, backbone, boundary, items.len())?;
+        if own.accumulate > 1 && items.len() <= own.batch_size {
+            session.progress().warn(&format!(
+                "an epoch of fine-tuning has only one batch, so `fine_tune.accumulate` has no effect: use a smaller `fine_tune.batch_size` than {}",
+                items.len()
+            ));
+        }
         let train = Arc::new(maker.maps(items, keep, session)?);
         let val = maker.maps(val, keep_val, session)?;
 
@@ -178,7 +205,7 @@ impl<'a> Start<'a> {
         };
         part.room = match device_room(&prepared.place, &part, own.batch_size, prepared.precision)? {
             Some(room) => room,
-            None => room(&own, backbone, boundary, size)?,
+            None => room(&own, backbone, boundary, size, session)?,
         };
         let mut counts = vec![0; classes];
         train.labels().iter().for_each(|label| counts[*label as usize] += 1);
@@ -198,18 +225,32 @@ impl<'a> Start<'a> {
 }
 
 /// For how many pictures of a batch there is memory at a time.
-fn room(own: &FineTune, backbone: &Graph, boundary: Boundary, size: usize) -> Result<usize> {
+fn room(
+    own: &FineTune,
+    backbone: &Graph,
+    boundary: Boundary,
+    size: usize,
+    session: &Session,
+) -> Result<usize> {
     let batch_norm = BatchNormMode::from(own.batch_norm);
     let options = SuffixOptions { batch_norm, ..SuffixOptions::new([size; 2], 1) };
     let bytes = Suffix::bytes_per_picture(backbone, boundary, &options)
         .map_err(taper_train::Error::from)?;
-    let room = (own.memory * f64::from(1u32 << 30) / bytes.max(1) as f64) as usize;
+    let gibibyte = f64::from(1u32 << 30);
+    let room = (own.memory * gibibyte / bytes.max(1) as f64) as usize;
     if batch_norm == BatchNormMode::Trained && room < own.batch_size {
         let remedy = format!(
             "{} pictures at a time fit into {} GiB (`memory`), and statistics that are trained need the whole batch: use a smaller batch, more `memory`, or `batch_norm` frozen",
             room, own.memory
         );
         return Err(OutOfRange::new("fine_tune.batch_size", own.batch_size, remedy).into());
+    }
+    if room == 0 {
+        session.progress().warn(&format!(
+            "a single picture takes {:.3} GiB here, more than the {} of `fine_tune.memory`: batches are done picture by picture",
+            bytes as f64 / gibibyte,
+            own.memory
+        ));
     }
     Ok(room.max(1))
 }
@@ -276,11 +317,15 @@ impl Run<'_> {
             true => (head.validation.clone(), head.test.clone()),
             false => measure(prepared, graph, &layers, &head_weights, self.session)?,
         };
-        if chosen.alpha() < 1.0 && !interrupted {
-            progress.say(&format!(
-                "validation keeps {:.1} of the way from the head's training to the end of fine-tuning",
-                chosen.alpha()
-            ));
+        match chosen.alpha() {
+            _ if interrupted => {}
+            0.0 => progress.say(
+                "nothing of fine-tuning helps on the validation pictures: the head alone is kept",
+            ),
+            1.0 => {}
+            alpha => progress.say(&format!(
+                "validation keeps {alpha:.1} of the way from the head's training to the end of fine-tuning"
+            )),
         }
         let accuracy = |metrics: &Metrics| metrics.accuracy().unwrap_or(f64::NAN);
         let about = FineTuned {

@@ -16,6 +16,7 @@ mod fine_tune;
 mod hub_data;
 mod inspect;
 mod maps;
+mod origin;
 mod place;
 mod precision;
 mod prepare;
@@ -28,7 +29,7 @@ mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use augment_sheet::{AugmentAnswer, augment_sheet};
-pub use cross_validation::{CrossValidation, Spread, cross_validate};
+pub use cross_validation::{CrossValidation, HeadAlone, Spread, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use evaluate::{
@@ -38,6 +39,7 @@ pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use fine_tune::FineTuned;
 pub use inspect::{EmbedWith, inspect};
+pub use origin::Published;
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;

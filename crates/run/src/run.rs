@@ -10,12 +10,13 @@ use taper_callbacks::{
     EarlyStoppingConfig, JsonlHistory, ModelCheckpoint, ReduceLrOnPlateau, ReduceLrOnPlateauConfig,
     StopReason, TensorBoard, TerminateOnNan, TopWeights,
 };
+use taper_core::Fault;
 use taper_data::{DataRecord, Dataset, Item};
 use taper_graph::{Graph, Weights};
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::{Evaluation, Metrics};
-use taper_model::{Artefact, Figure, Figures, Origin};
-use taper_report::{Curves, EpochFigures, confusion};
+use taper_model::{Artefact, Figure, Figures, FineTuning};
+use taper_report::{Curves, EpochFigures, Kept, confusion};
 use taper_train::{
     Batches, CheckpointFolder, HeadLearner, Learner, LogisticFigures, RowBatches, Table, Trained,
     Trainer,
@@ -26,6 +27,7 @@ use crate::{
     Outcome, Recipe, Result, Session, data_name, data_record, early, extract,
     file::write_json,
     fine_tune::{FINE_TUNE, Layered, Tuned},
+    origin::origin,
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
@@ -133,15 +135,21 @@ impl Run<'_> {
                 self.folder.keep();
                 head
             }
-            _ => self.train_head(&prepared, &graph, &tables, recipe.learning_rate, &mut own)?,
+            _ => {
+                let rate = recipe.learning_rate;
+                let trained = self.train_head(&prepared, &graph, &tables, rate, &mut own);
+                trained.map_err(|error| resumable(error, &mut self.folder))?
+            }
         };
         let tuned = match prepared.checked.boundary() {
             Some(_) if head.stopped != Some(StopReason::Interrupted) => {
-                Some(self.fine_tune(&prepared, &graph, &head, own)?)
+                let tuned = self.fine_tune(&prepared, &graph, &head, own);
+                Some(tuned.map_err(|error| resumable(error, &mut self.folder))?)
             }
             _ => None,
         };
-        self.finish(&prepared, &tables, &graph, head, tuned, feature_seconds)
+        let answer = self.finish(&prepared, &tables, &graph, head, tuned, feature_seconds);
+        answer.map_err(|error| resumable(error, &mut self.folder))
     }
 
     /// The first phase: the head on the frozen network's features.
@@ -232,7 +240,7 @@ impl Run<'_> {
 
     /// Writes the artefact, the figures and the charts.
     fn finish(
-        self,
+        &self,
         prepared: &Prepared,
         tables: &Tables,
         head: &Graph,
@@ -247,6 +255,12 @@ impl Run<'_> {
             Final::of(&mut ended, tuned);
         let validation = validation.evaluation(classes)?;
         let test = test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
+        let fine_tuning = match &about {
+            Some(own) if own.stopped != Outcome::Interrupted => {
+                Some(fine_tuning(own, &ended, prepared)?)
+            }
+            _ => None,
+        };
         let artefact = Artefact {
             model: checked.model().name.into(),
             classes: classes.clone(),
@@ -254,7 +268,7 @@ impl Run<'_> {
             precision: prepared.precision,
             backbone: checked.backbone().clone(),
             head: head.clone(),
-            weights: Origin { origin: weights.origin.clone(), sha256: weights.digest.clone() },
+            weights: origin(checked, weights),
             recipe: recipe.anywhere().to_toml()?,
             data: dataset.fingerprint(),
             figures: Some(Figures {
@@ -262,6 +276,7 @@ impl Run<'_> {
                 validation: figure(&validation),
                 test: test.as_ref().map(figure),
             }),
+            fine_tuning,
         };
         let file = self.folder.file("model.safetensors");
         let backbone = Layered { own: &layers, rest: weights.source.as_ref() };
@@ -312,6 +327,22 @@ impl Run<'_> {
         write_json(&self.folder.file(RESULT), &answer)?;
         Ok(answer)
     }
+}
+
+/// The second phase as the model records it, after what the first one came to.
+fn fine_tuning(own: &FineTuned, head: &Ended, prepared: &Prepared) -> Result<FineTuning> {
+    let classes = prepared.dataset.classes();
+    let measured = |metrics: &Metrics| Ok::<_, Error>(figure(&metrics.evaluation(classes)?));
+    Ok(FineTuning {
+        from: own.from.clone(),
+        trained_parameters: own.trained_parameters,
+        alpha: own.alpha,
+        before: Figures {
+            validated_on: prepared.validated_on.clone(),
+            validation: measured(&head.validation)?,
+            test: head.test.as_ref().map(measured).transpose()?,
+        },
+    })
 }
 
 fn figure(evaluation: &Evaluation) -> Figure {
@@ -507,10 +538,15 @@ fn fresh_views<'a>(
 
 /// An interruption leaves a folder that can be resumed.
 pub(crate) fn resumable(error: Error, folder: &mut RunFolder) -> Error {
+    let run = folder.path().to_path_buf();
     match error {
         Error::Interrupted => {
             folder.keep();
-            Error::InterruptedRun { run: folder.path().into() }
+            Error::InterruptedRun { run }
+        }
+        Error::InterruptedRun { .. } | Error::Diverged { .. } | Error::Broken { .. } => error,
+        other if folder.is_kept() && !other.is_usage() => {
+            Error::Broken { run, source: other.into() }
         }
         other => other,
     }
@@ -568,23 +604,23 @@ fn draw(
         }
     };
     let mut epochs = read(head.epochs, folder.file("history.csv"))?;
-    let mut marked = (head.best_epoch, head.stopped.is_some(), head.epochs);
+    let mut kept = head.best_epoch.map_or(Kept::None, Kept::Epoch);
+    let (mut stopped, mut last) = (head.stopped.is_some(), head.epochs);
     if let Some(tuned) = tuned {
         let path = folder.file(FINE_TUNE).join("history.csv");
         let after = read(tuned.epochs, path)?;
         epochs
             .extend(after.into_iter().map(|e| EpochFigures { epoch: e.epoch + head.epochs, ..e }));
-        let stopped = tuned.stopped != Outcome::Completed;
-        let best = tuned.best_epoch.map(|epoch| epoch + head.epochs);
-        marked = (best, stopped, head.epochs + tuned.epochs);
+        stopped = tuned.stopped != Outcome::Completed;
+        kept = tuned.kept_after(head.epochs).unwrap_or(kept);
+        last += tuned.epochs;
     }
-    let (best_epoch, stopped, last) = marked;
     if !epochs.is_empty() {
         let curves = Curves {
             title: format!("{} on {}", recipe.model, data_name(&recipe.data)),
             subtitle: format!("{} head, seed {}", recipe.head, recipe.seed),
             epochs,
-            best_epoch,
+            kept,
             stopped_epoch: (stopped && last > 0).then(|| last - 1),
             phase_change: tuned.filter(|_| head.epochs > 0).map(|_| head.epochs),
         };

@@ -81,6 +81,11 @@ impl RunFolder {
     pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
+
+    /// Whether there is.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
+    }
 }
 
 impl Drop for RunFolder {

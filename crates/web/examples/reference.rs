@@ -55,10 +55,11 @@ fn write_model(path: &std::path::Path) -> Result<(), Box<dyn Error>> {
         precision: Precision::F32,
         backbone: model.backbone(),
         head: heads::linear(model.feature_width, model.classes),
-        weights: Origin { origin: "built in".into(), sha256: String::new() },
+        weights: Origin { origin: "built in".into(), ..Origin::default() },
         recipe: String::new(),
         data: String::new(),
         figures: None,
+        fine_tuning: None,
     };
     artefact.save(path, weights.source.as_ref(), &head)?;
     Ok(())

@@ -37,10 +37,11 @@ pub(crate) fn artefact(precision: Precision) -> Artefact {
         precision,
         backbone: backbone(),
         head: heads::mlp(24, &[8], 0.5, 3),
-        weights: Origin { origin: "seeded".into(), sha256: "0".repeat(64) },
+        weights: Origin { origin: "seeded".into(), sha256: "0".repeat(64), ..Origin::default() },
         recipe: "seed = 1\n".into(),
         data: "none".into(),
         figures: None,
+        fine_tuning: None,
     }
 }
 
