@@ -255,7 +255,7 @@ fn a_model_says_what_it_is() {
         run(here, &["predict", other, "data"]).complains(2, &[other]);
         run(here, &["evaluate", other, "--data", "data"]).complains(2, &[other]);
     }
-    for other in ["run/recipe.toml", "e.safetensors", MODEL, "run/curves.svg", "no.toml"] {
+    for other in ["run/recipe.toml", "e.safetensors", MODEL, "no.toml"] {
         run(here, &["predict", MODEL, other]).complains(2, &[other, "no picture"]);
         run(here, &["evaluate", MODEL, "--data", other]).complains(2, &[other]);
         run(here, &["inspect", "--data", other]).complains(2, &[other]);
