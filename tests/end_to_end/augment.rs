@@ -64,7 +64,7 @@ fn broken_pictures_are_named_and_nonsense_is_refused() {
     refuse(&["--augment", "standart"], &["standard", "trivial-augment", "rand-augment:N,M"]);
     refuse(&["--augment", "rand-augment:0,9"], &["rand-augment:2,9"]);
     refuse(&["--views", "0"], &["--views"]);
-    refuse(&["--augment", "none"], &["--views is 2", "use 1"]);
+    refuse(&["--augment", "none"], &["--augment is none", "--views 1", "another policy"]);
     refuse(&["--size", "16"], &["at least 32"]);
     run(here, &["augment", "--data", "nowhere"]).complains(2, &["nowhere", "no such folder"]);
     run(here, &["augment", "--data", "synthetic", "--out", "no/folder/a.png"])

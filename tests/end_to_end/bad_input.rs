@@ -210,7 +210,7 @@ fn models_and_pictures_that_cannot_be_predicted() {
     let foreign =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/assets/efficientnet-lite0-f16.safetensors");
     run(here, &["predict", foreign, "a.jpg"])
-        .complains(1, &["cannot be used as a model", "not written by Taper"]);
+        .complains(2, &["cannot be used as a model", "not written by Taper"]);
 
     fs::write(here.join("text.jpg"), "no picture").unwrap();
     let arguments = ["predict", model, "--json", "text.jpg", "data/test/red/00.jpg", "missing.jpg"];

@@ -133,6 +133,38 @@ fn labelled_pictures_beside_unlabelled_ones_are_the_data_set() {
 }
 
 #[test]
+fn unlabelled_pictures_within_a_split_are_passed_over() {
+    for [labelled, other] in
+        [["labeled", "unlabeled"], ["labelled", "unlabelled"], ["Labeled images", "unsup"]]
+    {
+        let within = |split: &str| ["cat", "dog"].map(|c| format!("{split}/{labelled}/{c}"));
+        let mut paths: Vec<String> = within("train").into();
+        paths.push(format!("train/{other}"));
+        paths.extend(["cat", "dog"].map(|class| format!("test/{class}")));
+        let folder = format!("train/{other}");
+        let said = [&format!("'{folder}' is no class")[..], &format!("MODEL data/{folder}")];
+        let list =
+            |paths: &[String]| folders(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+        let answer = remarked(train(list(&paths).path(), &[]), &said);
+        assert_eq!(classes(&answer), ["cat", "dog"]);
+        assert_eq!(answer["pictures"][2], 12);
+        assert_eq!(remarks(&answer).lines().count(), 1, "{}", remarks(&answer));
+        // In each split, and among the packaging.
+        paths.truncate(3);
+        paths.extend(within("test"));
+        paths.push(format!("test/{other}/a"));
+        let inner: Vec<String> =
+            paths.iter().map(|path| path.replacen('/', "/images/", 1)).collect();
+        for paths in [&paths, &inner] {
+            let answer =
+                remarked(train(list(paths).path(), &[]), &["taper predict MODEL data/train"]);
+            assert_eq!(classes(&answer), ["cat", "dog"]);
+            assert_eq!(answer["pictures"][2], 12);
+        }
+    }
+}
+
+#[test]
 fn folders_of_systems_and_ordinary_names_are_no_remark() {
     for names in [
         ["cat", "dog", "System Volume Information"],
@@ -188,16 +220,4 @@ fn columns_and_paths_that_cannot_be_used_are_explained() {
     ran.complains(2, &["'path' is the only column", "--label-column"]);
     let root = list(["a/", "b/"], "path,label", |path, n| format!("file:///x/{path},{}", label(n)));
     train_on(root.path(), "data/list.csv", &[]).complains(1, &["write the path alone", "'/x/a/0"]);
-    // A table for each split.
-    for table in ["metadata.csv", "_classes.csv", "metadata.jsonl"] {
-        let root = tempfile::tempdir().unwrap();
-        for split in ["test", "train"] {
-            for n in 0..6 {
-                put(root.path(), &format!("{split}/{n}.png"), n);
-            }
-            fs::write(root.path().join("data").join(split).join(table), "file_name,label\n")
-                .unwrap();
-        }
-        train(root.path(), &[]).complains(2, &["data/train/", table, "one table", "split"]);
-    }
 }

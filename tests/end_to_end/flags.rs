@@ -153,6 +153,7 @@ fn the_other_commands_refuse_it_too() {
         &[
             (&["--augment", "standard", "--views", "1"], &["--augment", "--views"]),
             (&["--augment", "none", "--views", "2"], &["--augment", "--views"]),
+            (&["--augment", "none"], &["--augment is none", "--views 1", "another policy"]),
         ],
     );
     refused(
@@ -210,6 +211,32 @@ fn advice_names_the_command_that_has_the_option() {
     let about = found.json()["about"][0].as_str().unwrap().to_owned();
     assert!(about.contains("only 14 pictures") && about.contains("carries nothing"), "{about}");
     assert!(found.stderr.contains("carries nothing"), "{found:#?}");
+    // A search on one of several folds says which, unless it was asked for.
+    for (folds, fold, said) in [("2", None, true), ("3", None, true), ("2", Some("1"), false)] {
+        let fold: Vec<&str> = fold.into_iter().flat_map(|fold| ["--fold", fold]).collect();
+        let out = format!("found-{folds}-{said}");
+        let arguments = [&find[..], &["--folds", folds, "--out", &out], &fold].concat();
+        let found = run(here, &arguments).expect(0);
+        let about = found.json()["about"].to_string();
+        let words = format!("one of the {folds} folds, without the pictures of fold 0: --fold");
+        assert_eq!(about.contains(&words.replace("--fold", "")), said, "{about}");
+        assert_eq!(found.stderr.contains(&words), said, "{found:#?}");
+    }
+}
+
+/// A table beside class folders is remarked by every command that reads labels.
+#[test]
+fn a_table_beside_class_folders_is_remarked() {
+    for table in ["labels.csv", "notes.tsv", "train.jsonl"] {
+        let folder = pictures();
+        let here = folder.path();
+        fs::rename(here.join("data/train"), here.join("classes")).unwrap();
+        fs::write(here.join("classes").join(table), "path,label\n").unwrap();
+        let out = ["--no-embeddings", "--out", "health", "--json"];
+        let said = run(here, &[&["inspect", "--data", "classes"][..], &out].concat()).expect(0);
+        assert!(said.stderr.contains(&format!("'{table}' beside the folders")), "{said:#?}");
+        assert!(said.json()["remarks"].to_string().contains(table), "{said:#?}");
+    }
 }
 
 /// `taper train photos` is `taper train --data photos`.

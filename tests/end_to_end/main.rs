@@ -24,6 +24,7 @@ mod predict;
 mod resume;
 mod shards;
 mod support;
+mod tables;
 mod unclear;
 mod whole_line;
 mod zoo;

@@ -245,7 +245,28 @@ fn a_model_says_what_it_is() {
     }
     let foreign =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/assets/efficientnet-lite0-f16.safetensors");
-    run(here, &["info", foreign]).complains(1, &["not written by Taper"]);
+    run(here, &["info", foreign]).complains(2, &["not written by Taper"]);
+    // Files of another kind where a model, pictures or data are wanted.
+    let embed = ["embed", "--data", "data", "--size", "64", "--out", "e.safetensors", "-q"];
+    run(here, &embed).expect(0);
+    fs::write(here.join("no.toml"), [0xff, 0xfe, 0]).unwrap();
+    for other in ["run/recipe.toml", "e.safetensors", "run/history.csv", "data/test/red/00.jpg"] {
+        run(here, &["info", other]).complains(2, &[other]);
+        run(here, &["predict", other, "data"]).complains(2, &[other]);
+        run(here, &["evaluate", other, "--data", "data"]).complains(2, &[other]);
+    }
+    for other in ["run/recipe.toml", "e.safetensors", MODEL, "no.toml"] {
+        run(here, &["predict", MODEL, other]).complains(2, &[other, "no picture"]);
+        run(here, &["evaluate", MODEL, "--data", other]).complains(2, &[other]);
+        run(here, &["inspect", "--data", other]).complains(2, &[other]);
+        let weights = ["train", "data", "--size", "64", "--weights", other, "--out", "no"];
+        if !other.ends_with("safetensors") {
+            run(here, &weights).complains(2, &[other]);
+        }
+    }
+    run(here, &["train", "no.toml"]).complains(2, &["no.toml", "not a recipe"]);
+    // Of several arguments, those that are no pictures are reported.
+    run(here, &["predict", MODEL, "run/recipe.toml", "data/test/red/00.jpg"]).expect(3);
     run(here, &["info", "nowhere.safetensors"]).complains(2, &["nowhere.safetensors"]);
     let old = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/version-1.safetensors");
     let said = run(here, &["info", old]).expect(0).stdout;

@@ -145,6 +145,7 @@ fn only_what_was_interrupted_is_resumed() {
     let before = fs::metadata(here.join("run/model.safetensors")).unwrap().modified().unwrap();
     let again = run(here, &["train", "--resume", "run", "--json"]).expect(0);
     assert!(again.stderr.contains("complete"), "{again:#?}");
+    assert!(again.stderr.contains("no picture was read again"), "{again:#?}");
     assert_eq!(again.json(), trained);
     let after = fs::metadata(here.join("run/model.safetensors")).unwrap().modified().unwrap();
     assert_eq!(before, after);

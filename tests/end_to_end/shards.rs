@@ -33,7 +33,10 @@ fn tar(path: &Path, files: &[(&str, Vec<u8>)]) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, &bytes[..]).unwrap();
+        // As they are written: `set_path` would tidy them up.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, &bytes[..]).unwrap();
     }
     tar.finish().unwrap();
 }
@@ -153,6 +156,73 @@ fn files_missing_from_a_numbered_set_are_remarked() {
 }
 
 #[test]
+fn gaps_in_numbered_files_are_remarked() {
+    let rows: Vec<(String, u32)> = (0..12).map(|n| (format!("{n}.png"), n)).collect();
+    for (have, lacks, whole) in [
+        (["part-000", "part-002"], "part-001", ["part-000", "part-001"]),
+        (["train-2", "train-4"], "train-1", ["train-1", "train-2"]),
+        (["0001", "0003"], "0002", ["0001", "0002"]),
+    ] {
+        for ending in ["parquet", "zip", "tar"] {
+            let answer = |names: [&str; 2]| {
+                let root = tempfile::tempdir().unwrap();
+                let data = root.path().join("data");
+                fs::create_dir(&data).unwrap();
+                let files: Vec<_> =
+                    (0..12).flat_map(|n| sample(n, "png", png(n), label(n))).collect();
+                let borrowed: Vec<(&str, Vec<u8>)> =
+                    files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+                for name in names {
+                    let path = data.join(format!("{name}.{ending}"));
+                    match ending {
+                        "parquet" => parquet(&path, "label", &[], &rows),
+                        "zip" => pack(&path, &files),
+                        _ => tar(&path, &borrowed),
+                    }
+                }
+                train_on(root.path(), "data", &[])
+            };
+            remarked(answer(have), &["seem to be missing", &format!("'{lacks}'")]);
+            let complete = remarks(&answer(whole).expect(0).json());
+            assert!(!complete.contains("missing"), "{complete}");
+        }
+    }
+}
+
+#[test]
+fn archives_of_one_class_each_are_not_read_as_the_folders_in_them() {
+    for inner in [["s1", "s2"], ["2021-05", "2021-06"], ["patient 1", "patient 2"]] {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let files = |class: u32, inner: &[&str]| -> Vec<(String, Vec<u8>)> {
+            let path = |n: u32| match inner {
+                [] => format!("{n}.png"),
+                _ => format!("{}/{n}.png", inner[n as usize % inner.len()]),
+            };
+            (0..9).map(|n| (path(n), png(2 * n + class))).collect()
+        };
+        let pack_both = |inner: &[&str]| {
+            pack(&data.join("cat.zip"), &files(0, inner));
+            pack(&data.join("dog.zip"), &files(1, inner));
+        };
+        for inner in [&inner[..], &inner[..1], &["images"], &[]] {
+            pack_both(inner);
+            let said = ["each of the archives 'cat', 'dog' is a class", "--layout"];
+            let answer = remarked(train_on(root.path(), "data", &[]), &said);
+            assert_eq!(classes(&answer), ["cat", "dog"], "{inner:?}");
+        }
+        pack_both(&inner);
+        let answer = train_on(root.path(), "data", &["--layout", "classes"]).expect(0).json();
+        assert_eq!(classes(&answer), inner);
+        // Folders that may be classes: what is read is said.
+        pack_both(&["left", "right"]);
+        let said = ["read as one set", "the classes are the folders in them, 'left', 'right'"];
+        remarked(train_on(root.path(), "data", &[]), &said);
+    }
+}
+
+#[test]
 fn other_configurations_of_the_hub_are_remarked() {
     let rows: Vec<(String, u32)> = (0..12).map(|n| (format!("{n}.png"), n)).collect();
     for other in ["small/train/0000", "small/train-00000-of-00001", "full/test/0000"] {
@@ -202,6 +272,42 @@ fn a_file_that_is_in_a_tar_twice_is_the_last_one() {
         let said = ["'cat/0.png'", "the last one counts", &format!("{} file(s)", again.len())];
         let answer = remarked(train_on(root.path(), "data.tar", &[]), &said);
         assert!(unreadable(&answer).is_empty(), "{answer}");
+    }
+}
+
+#[test]
+fn two_spellings_of_a_path_in_an_archive_are_one_file() {
+    let other: [fn(&str) -> String; 3] = [
+        |path| format!("./{path}"),
+        |path| path.replace('/', "//"),
+        |path| path.replace('/', "/./"),
+    ];
+    for spelt in other {
+        let path = |n: u32| format!("{}/{n}.png", label(n));
+        let root = tempfile::tempdir().unwrap();
+        let mut files: Vec<(String, Vec<u8>)> = vec![(spelt(&path(0)), b"old".into())];
+        files.extend((0..18).map(|n| (path(n), png(n))));
+        let borrowed: Vec<(&str, Vec<u8>)> =
+            files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        tar(&root.path().join("data.tar"), &borrowed);
+        pack(&root.path().join("data.zip"), &files);
+        for data in ["data.tar", "data.zip"] {
+            let said = ["1 file(s), such as 'cat/0.png'", "the last one counts"];
+            let answer = remarked(train_on(root.path(), data, &[]), &said);
+            assert!(unreadable(&answer).is_empty(), "{answer}");
+            let pictures = answer["pictures"].as_array().unwrap();
+            assert_eq!(pictures.iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 18);
+        }
+        // A sample of a shard, of which the files are spelt in two ways.
+        let shard: Vec<(String, Vec<u8>)> = (0..18)
+            .flat_map(|n| {
+                let key = format!("x/{n:03}");
+                [(spelt(&format!("{key}.png")), png(n)), (format!("{key}.cls"), label(n).into())]
+            })
+            .collect();
+        pack(&root.path().join("shard.zip"), &shard);
+        let answer = train_on(root.path(), "shard.zip", &[]).expect(0).json();
+        assert_eq!((classes(&answer), &*remarks(&answer)), (vec!["cat", "dog"], ""));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Several archives as one numbered list of members.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
@@ -23,12 +24,37 @@ pub(crate) const MOST_ENTRIES: usize = 20_000_000;
 /// What an archive has in it.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Its files: the path, with forward slashes, and the number for [`Archives::read`].
+    /// Its files: the path, with forward slashes and in one spelling (`a/x.png` for `./a//x.png`),
+    /// and the number for [`Archives::read`].
     pub files: Vec<(String, usize)>,
     /// Links and other special entries, which are never read.
     pub special: Vec<String>,
     /// What was guessed about it, one sentence each.
     pub remarks: Vec<String>,
+}
+
+impl Listing {
+    /// Keeps the last of several files with the same path, as unpacking does: newer versions of a
+    /// file are appended to archives.
+    pub(crate) fn keep_last(&mut self) {
+        let mut last: HashMap<&str, usize> = HashMap::with_capacity(self.files.len());
+        for (name, number) in &self.files {
+            last.insert(name, *number);
+        }
+        if last.len() == self.files.len() {
+            return;
+        }
+        let kept: Vec<bool> =
+            self.files.iter().map(|(name, number)| last[name.as_str()] == *number).collect();
+        let again = kept.iter().filter(|kept| !**kept).count();
+        let example = kept.iter().position(|kept| !kept).map_or("", |at| &self.files[at].0);
+        let remark = format!(
+            "{again} file(s), such as '{example}', are in the archive more than once, and the last one counts, as when it is unpacked"
+        );
+        let mut kept = kept.into_iter();
+        self.files.retain(|_| kept.next().unwrap_or(true));
+        self.remarks.push(remark);
+    }
 }
 
 /// Archives, with all of their files in one list.

@@ -127,6 +127,12 @@ pub fn with_escapes(bytes: &[u8]) -> String {
     text
 }
 
+/// A path in one spelling: without empty parts and dots, `a/x.png` for `./a//x.png`.
+pub(crate) fn tidied(name: &str) -> String {
+    let parts: Vec<&str> = name.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    parts.join("/")
+}
+
 /// Refuses names that would lead out of the archive.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let drive = name.as_bytes().get(1) == Some(&b':');

@@ -1,16 +1,13 @@
 //! Tar archives.
 
-use std::{
-    collections::HashMap,
-    io::{self, BufReader},
-};
+use std::io::{self, BufReader};
 
 use taper_data::Window;
 
 use crate::{
     Archives, Listing,
     archives::{Entry, MOST_ENTRIES, Opened},
-    names::{check_name, with_escapes},
+    names::{check_name, tidied, with_escapes},
 };
 
 impl Archives {
@@ -22,8 +19,6 @@ impl Archives {
         let length = window.length();
         let mut archive = ::tar::Archive::new(BufReader::new(window.clone()));
         let mut listing = Listing::default();
-        let mut at_name: HashMap<String, usize> = HashMap::new();
-        let mut twice: Vec<String> = Vec::new();
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
             let name = with_escapes(&entry.path_bytes());
@@ -45,21 +40,10 @@ impl Archives {
             if self.entries.len() >= MOST_ENTRIES {
                 return Err(format!("it has more than {MOST_ENTRIES} files: split it"));
             }
-            // As if unpacked: tar appends newer versions of a file.
-            if let Some(before) = at_name.insert(name.clone(), listing.files.len()) {
-                listing.files[before].0.clear();
-                twice.push(name.clone());
-            }
-            listing.files.push((name, self.entries.len()));
+            listing.files.push((tidied(&name), self.entries.len()));
             self.entries.push(Entry { file: number, at, size });
         }
-        if let Some(example) = twice.first() {
-            listing.files.retain(|(name, _)| !name.is_empty());
-            listing.remarks.push(format!(
-                "{} file(s), such as '{example}', are in the archive more than once, and the last one counts, as when it is unpacked",
-                twice.len()
-            ));
-        }
+        listing.keep_last();
         self.files.push(Opened::Tar(window));
         Ok(listing)
     }

@@ -7,7 +7,7 @@ use taper_data::Window;
 use crate::{
     Archives, Listing,
     archives::{Entry, Opened},
-    names::{Encoding, check_name},
+    names::{Encoding, check_name, tidied},
 };
 
 impl Archives {
@@ -45,9 +45,10 @@ impl Archives {
                     "'{name}' is encrypted: unpack the archive into a folder, and give that"
                 ));
             }
-            listing.files.push((name, self.entries.len()));
+            listing.files.push((tidied(&name), self.entries.len()));
             self.entries.push(Entry { file: number, at: at as u64, size: entry.size() });
         }
+        listing.keep_last();
         listing.remarks.extend(encoding.remark());
         if backslashes {
             listing.remarks.push(

@@ -291,6 +291,9 @@ pub(crate) struct AugmentArgs {
     pub(crate) data: String,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// The column of a table that says which pictures belong together, as in `taper train`.
+    #[arg(long, value_name = "NAME")]
+    group_column: Option<String>,
     /// How views are changed: none, flip, light, standard, trivial-augment or rand-augment:N,M.
     #[arg(long, value_name = "POLICY", default_value = "light")]
     augment: Policy,
@@ -324,7 +327,7 @@ impl AugmentArgs {
     pub(crate) fn recipe(&self) -> Recipe {
         Recipe {
             data: self.data.clone(),
-            source: self.source.resolve(SourceOptions::default()),
+            source: self.source.resolve(SourceOptions::default(), self.group_column.as_ref()),
             augment: self.augment,
             views: self.views,
             seed: self.seed,

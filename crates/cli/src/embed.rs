@@ -15,7 +15,7 @@ pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyho
     check_present(&args.data)?;
     let recipe = Recipe {
         data: args.data.clone(),
-        source: args.source.resolve(SourceOptions::default()),
+        source: args.source.resolve(SourceOptions::default(), None),
         model: args.model.clone(),
         weights: args.weights.clone(),
         cut: args.cut.clone(),

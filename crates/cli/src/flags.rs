@@ -215,6 +215,10 @@ pub(crate) fn augmentation(given: &Given, recipe: &Recipe) -> Result {
         let remedy = "view 0 is the unchanged picture, so with 1 of `views` nothing is augmented: use 2 or more `views`, or leave it out";
         given.refuse("augment", remedy)?;
     }
+    if recipe.views > 1 && recipe.augment == Policy::None && !given.has("views") {
+        let remedy = "without augmentation every view is the unchanged picture: give `views` 1 as well to have the pictures as they are, or another policy, such as light";
+        given.refuse("augment", remedy)?;
+    }
     Ok(())
 }
 

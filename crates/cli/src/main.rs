@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         .init();
     let signals = Signals::catch();
     let outcome = commands::run(args.command, &given, signals.arrived.clone());
+    // Once for all figures of the command.
+    if let Some(remark) = taper_plot::unshown() {
+        eprintln!("warning: {remark}");
+    }
     match outcome.map_err(errors::of_runs) {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::SomeInputUnusable) => ExitCode::from(3),

@@ -63,6 +63,10 @@ pub(crate) struct RecipeArgs {
     /// frames of one clip: '([^/]*)-\d+\.png$'.
     #[arg(long, value_name = "REGEX")]
     group_by: Option<String>,
+    /// The column of a table that says which pictures belong together, e.g. patient_id; none if
+    /// they are independent [default: the one that looks like it].
+    #[arg(long, value_name = "NAME")]
+    group_column: Option<String>,
     /// Divide the training pictures into this many folds; without --fold, train with each and
     /// report mean and spread.
     #[arg(long, value_name = "K")]
@@ -290,7 +294,7 @@ impl RecipeArgs {
             },
             fine_tune: self.fine_tune.resolve(recipe.fine_tune),
             lr_finder: recipe.lr_finder,
-            source: self.source.resolve(recipe.source),
+            source: self.source.resolve(recipe.source, self.group_column.as_ref()),
             checkpoints: CheckpointSettings {
                 every: self.checkpoint_every.map_or(recipe.checkpoints.every, Every::Epochs),
                 ..recipe.checkpoints

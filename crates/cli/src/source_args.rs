@@ -27,21 +27,27 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// The options, with the arguments over them.
-    pub(crate) fn resolve(&self, options: SourceOptions) -> SourceOptions {
+    /// The options, with the arguments over them; the column of groups is one of those commands
+    /// that draw splits.
+    pub(crate) fn resolve(
+        &self,
+        options: SourceOptions,
+        group_column: Option<&String>,
+    ) -> SourceOptions {
         let mut resolved = options;
         if let Some(layout) = self.layout {
             resolved.layout = layout;
         }
         let given = [
-            (&self.label_from, &mut resolved.label_from),
-            (&self.image_column, &mut resolved.image_column),
-            (&self.label_column, &mut resolved.label_column),
-            (&self.split_column, &mut resolved.split_column),
+            (self.label_from.as_ref(), &mut resolved.label_from),
+            (self.image_column.as_ref(), &mut resolved.image_column),
+            (self.label_column.as_ref(), &mut resolved.label_column),
+            (self.split_column.as_ref(), &mut resolved.split_column),
+            (group_column, &mut resolved.group_column),
         ];
         for (argument, option) in given {
             if argument.is_some() {
-                option.clone_from(argument);
+                *option = argument.cloned();
             }
         }
         resolved.max_pixels = self.max_pixels.or(resolved.max_pixels);
@@ -50,6 +56,6 @@ impl SourceArgs {
 
     /// The options for a purpose.
     pub(crate) fn reading(&self, purpose: FolderUse) -> Reading {
-        Reading::new(purpose, self.resolve(SourceOptions::default()))
+        Reading::new(purpose, self.resolve(SourceOptions::default(), None))
     }
 }

@@ -24,7 +24,11 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
         match taper_run::resume_changed(run, &changes, OwnCallbacks::new(), session)? {
             Resumed::Trained(answer) => *answer,
             Resumed::Complete(answer) => {
-                session.progress().say("the run is complete: there is nothing left to do");
+                session.progress().say(if given.has("data") {
+                    "the run is complete, and there is nothing left to do: these are its pictures, its recipe now says where they are, and this is its result"
+                } else {
+                    "the run is complete, and there is nothing left to do: this is its result, for which no picture was read again"
+                });
                 *answer
             }
             Resumed::CrossValidated(answer) => {

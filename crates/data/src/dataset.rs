@@ -136,6 +136,7 @@ pub struct Dataset {
     remarks: Vec<String>,
     ignored: Ignored,
     cache: Option<Arc<PictureCache>>,
+    group_column: Option<String>,
     /// The digest of each sample's content, as far as it is known: no picture is read twice for it.
     digests: Arc<[OnceLock<[u8; 32]>]>,
 }
@@ -183,6 +184,7 @@ impl Dataset {
         let digests = samples.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
             digests,
+            group_column: None,
             classes,
             samples,
             source,
@@ -232,6 +234,18 @@ impl Dataset {
         self.remarks = remarks;
         self.ignored = ignored;
         self
+    }
+
+    /// The same with the name of the column that its samples' groups come from.
+    #[must_use]
+    pub fn with_group_column(mut self, column: String) -> Self {
+        self.group_column = Some(column);
+        self
+    }
+
+    /// The column that the samples' groups come from, if a table says them.
+    pub fn group_column(&self) -> Option<&str> {
+        self.group_column.as_deref()
     }
 
     /// The classes in label order.
@@ -328,6 +342,7 @@ impl Dataset {
     pub fn group_by(mut self, expression: &str) -> Result<Self> {
         let fail = |problem: String| Error::GroupBy { expression: expression.into(), problem };
         let regex = regex::Regex::new(expression).map_err(|e| fail(e.to_string()))?;
+        self.group_column = None;
         let mut names: std::collections::HashMap<String, Arc<str>> = Default::default();
         for sample in &mut self.samples {
             let found = regex.captures(&sample.id).and_then(|c| c.get(1).or_else(|| c.get(0)));

@@ -189,16 +189,17 @@ impl Artefact {
 
     fn read(file: WeightFile) -> Result<(Self, ArtefactWeights)> {
         let fail = |problem: String| Error::Artefact { file: file.name().into(), problem };
-        let text = file.metadata().get(KEY).ok_or_else(|| {
-            fail("it was not written by Taper; give the model.safetensors of a run folder".into())
-        })?;
+        let other = || Error::NotAModel { file: file.name().into() };
+        let text = file.metadata().get(KEY).ok_or_else(other)?;
         #[derive(Deserialize)]
         struct Version {
-            version: u32,
+            version: Option<u32>,
         }
+        // Features that Taper wrote have a description too, of another kind.
         let version = serde_json::from_str::<Version>(text)
             .map_err(|e| fail(format!("its description cannot be read ({e})")))?
-            .version;
+            .version
+            .ok_or_else(other)?;
         if !(1..=VERSION).contains(&version) {
             return Err(fail(format!(
                 "it has version {version} and this program reads versions up to {VERSION}: use the program that made it"

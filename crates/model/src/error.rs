@@ -15,6 +15,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file is something else than a trained model.
+    #[error(
+        "'{file}' cannot be used as a model: it was not written by Taper as one; give the model.safetensors of a run folder"
+    )]
+    NotAModel {
+        /// The file.
+        file: String,
+    },
     /// A picture cannot be used.
     #[error("{}: {defect}", path.display())]
     File {
@@ -63,7 +71,7 @@ pub enum Error {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::Setting(_) => true,
+            Self::Setting(_) | Self::NotAModel { .. } => true,
             Self::Graph(error) => error.is_usage(),
             Self::Head(error) => error.is_usage(),
             Self::Core(error) => error.is_usage(),

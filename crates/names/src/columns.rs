@@ -2,6 +2,7 @@
 
 pub use crate::values::Values;
 use crate::{
+    group_columns::kind_of,
     sets::listed,
     split_columns::{flag_of, flags_remark, is_hint, unused_remark},
 };
@@ -56,9 +57,32 @@ const LABELS: [&str; 12] = [
     "breed",
 ];
 const SPLITS: [&str; 3] = ["split", "subset", "partition"];
-const GROUPS: [&str; 1] = ["group"];
 /// Columns that number the rows.
 const INDEXES: [&str; 4] = ["", "index", "unnamed:_0", "row"];
+
+/// What is wrong with the columns of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// One is missing, or several could be meant.
+    Choice(String),
+    /// Nothing looks like labels.
+    NoLabels(String),
+}
+
+impl Wrong {
+    /// What to say.
+    pub fn into_problem(self) -> String {
+        match self {
+            Self::Choice(problem) | Self::NoLabels(problem) => problem,
+        }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(problem: String) -> Self {
+        Self::Choice(problem)
+    }
+}
 
 /// The names that were asked for.
 #[derive(Debug, Default)]
@@ -69,6 +93,8 @@ pub struct Wanted<'a> {
     pub label: Option<&'a str>,
     /// The column of splits.
     pub split: Option<&'a str>,
+    /// The column of groups.
+    pub group: Option<&'a str>,
 }
 
 /// Whether columns are those of the tables that `taper predict` writes.
@@ -112,8 +138,8 @@ pub struct Columns {
     pub split: Option<usize>,
     /// Columns of truth values that say the splits, if there is no column of words.
     pub flags: Vec<(usize, Split)>,
-    /// The column of groups.
-    pub group: Option<usize>,
+    /// The column of groups, if it was asked for, or else those that may say them.
+    pub groups: Vec<usize>,
 }
 
 impl Columns {
@@ -121,33 +147,38 @@ impl Columns {
     pub fn say_splits(&self) -> bool {
         self.split.is_some() || !self.flags.is_empty()
     }
+}
 
-    /// The class of a row with one-hot labels: the name of the only column that holds a 1. `value`
-    /// gives the row's value in a column.
-    ///
-    /// # Errors
-    /// Says what is wrong if another number of columns holds one.
-    pub fn class_of_row<'a>(
-        &self,
-        names: &'a [String],
-        value: impl Fn(usize) -> Option<bool>,
-    ) -> Result<&'a str, String> {
-        let mut set = self.one_hot.iter().filter(|at| value(**at) == Some(true));
-        match (set.next(), set.next()) {
-            (Some(at), None) => Ok(&names[*at]),
-            (first, _) => {
-                let columns: Vec<&str> = self.one_hot.iter().map(|at| &*names[*at]).collect();
-                let what = match first {
-                    None => "none of them is 1",
-                    Some(_) => "several of them are 1",
-                };
-                Err(format!(
-                    "the columns {} hold only 0 and 1, and here {what}, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
-                    listed(&columns)
-                ))
-            }
+/// The class of a row with one-hot labels in these columns: the name of the only one that holds a
+/// 1. `value` gives the row's value in a column.
+///
+/// # Errors
+/// Says what is wrong if another number of columns holds one.
+pub fn class_of_row(
+    one_hot: &[usize],
+    names: &[String],
+    value: impl Fn(usize) -> Option<bool>,
+) -> Result<String, String> {
+    let mut set = one_hot.iter().filter(|at| value(**at) == Some(true));
+    match (set.next(), set.next()) {
+        (Some(at), None) => Ok(names[*at].clone()),
+        (first, _) => {
+            let columns: Vec<&str> = one_hot.iter().map(|at| &*names[*at]).collect();
+            let what = match first {
+                None => "none of them is 1",
+                Some(_) => "several of them are 1",
+            };
+            Err(format!(
+                "the columns {} hold only 0 and 1, and here {what}, as for several labels for one picture (multi-label), which is not supported: write one column 'label' with the name of the class",
+                listed(&columns)
+            ))
         }
     }
+}
+
+/// The remark about classes that are columns.
+pub fn one_hot_remark(columns: &[&str]) -> String {
+    format!("the classes are the columns {}, of which one is 1 in each row", listed(columns))
 }
 
 /// A name in small letters, with one kind of separator: `Image Index` is `image_index`.
@@ -162,7 +193,7 @@ struct Table<'a> {
     values: &'a Values,
     there: String,
     /// Columns that were asked for.
-    asked: [Option<usize>; 3],
+    asked: [Option<usize>; 4],
 }
 
 /// Finds the columns, or says what is wrong.
@@ -174,18 +205,19 @@ pub fn choose(
     values: &Values,
     wanted: &Wanted<'_>,
     remarks: &mut Vec<String>,
-) -> Result<Columns, String> {
+) -> Result<Columns, Wrong> {
     let mut table = Table {
         names,
         plain: names.iter().map(|name| plain(name)).collect(),
         values,
         there: names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", "),
-        asked: [None; 3],
+        asked: [None; 4],
     };
     table.asked = [
         table.find(wanted.path, "image_column")?,
         table.find(wanted.label, "label_column")?,
         table.find(wanted.split, "split_column")?,
+        table.find(wanted.group, "group_column")?,
     ];
     let path = table.path()?;
     let split = table.split(path, remarks)?;
@@ -195,11 +227,15 @@ pub fn choose(
             flags.iter().map(|(at, split)| (names[*at].as_str(), *split)).collect();
         remarks.push(flags_remark(&told));
     }
-    let group = table.among(&GROUPS).first().copied();
-    let taken: Vec<usize> =
-        [Some(path), split, group].into_iter().flatten().chain(flags.iter().map(|f| f.0)).collect();
+    let mut taken: Vec<usize> = [Some(path), split, table.asked[3]]
+        .into_iter()
+        .flatten()
+        .chain(flags.iter().map(|f| f.0))
+        .collect();
     let labels = table.labels(&taken, remarks)?;
     let label = labels[0];
+    let groups = table.groups(&taken, &labels);
+    taken.extend(&groups);
     let one_hot = if labels.len() > 1 { labels } else { Vec::new() };
     if split.is_none() && flags.is_empty() {
         let free = |at: &usize| *at != label && !one_hot.contains(at) && !taken.contains(at);
@@ -209,7 +245,7 @@ pub fn choose(
             .collect();
         remarks.extend(unused_remark(&unused));
     }
-    Ok(Columns { path, label, one_hot, split, flags, group })
+    Ok(Columns { path, label, one_hot, split, flags, groups })
 }
 
 impl Table<'_> {
@@ -303,18 +339,36 @@ impl Table<'_> {
         self.values.looks_like_splits(at) || (is_hint(&self.names[at]) && self.values.varies(at))
     }
 
+    /// The columns that may say groups, by their names, or the one that was asked for.
+    fn groups(&self, taken: &[usize], labels: &[usize]) -> Vec<usize> {
+        if let Some(at) = self.asked[3] {
+            return vec![at];
+        }
+        let free = |at: &usize| !taken.contains(at) && !labels.contains(at);
+        (0..self.names.len()).filter(free).filter(|at| self.may_say_groups(*at)).collect()
+    }
+
+    fn may_say_groups(&self, at: usize) -> bool {
+        // Zeros and ones are rather classes.
+        kind_of(&self.names[at]).is_some() && !self.values.is_binary(at)
+    }
+
     /// The column of labels, or several that hold one-hot labels.
-    fn labels(&self, taken: &[usize], remarks: &mut Vec<String>) -> Result<Vec<usize>, String> {
+    fn labels(&self, taken: &[usize], remarks: &mut Vec<String>) -> Result<Vec<usize>, Wrong> {
         if let Some(at) = self.asked[1] {
             return Ok(vec![at]);
         }
         let free = |at: &usize| !taken.contains(at);
         let all = || (0..self.plain.len()).filter(free);
         let found: Vec<usize> = all().filter(|at| is_label(&self.plain[*at])).collect();
-        let rest: Vec<usize> = all()
+        let mut rest: Vec<usize> = all()
             .filter(|at| !INDEXES.contains(&self.plain[*at].as_str()))
             .filter(|at| !self.may_say_splits(*at))
             .collect();
+        // Unless there is nothing else.
+        if rest.iter().any(|at| !self.may_say_groups(*at)) {
+            rest.retain(|at| !self.may_say_groups(*at));
+        }
         match (found.as_slice(), rest.as_slice()) {
             ([at], _) => Ok(vec![*at]),
             ([], [at]) => {
@@ -323,17 +377,14 @@ impl Table<'_> {
             }
             ([], rest) if rest.len() > 1 && rest.iter().all(|at| self.values.is_binary(*at)) => {
                 let columns: Vec<&str> = rest.iter().map(|at| self.names[*at].as_str()).collect();
-                remarks.push(format!(
-                    "the classes are the columns {}, of which one is 1 in each line",
-                    listed(&columns)
-                ));
+                remarks.push(one_hot_remark(&columns));
                 Ok(rest.to_vec())
             }
-            ([], _) => Err(format!(
+            ([], _) => Err(Wrong::NoLabels(format!(
                 "there is no column 'label': found '{}'; say which holds the labels with `label_column`",
                 self.there
-            )),
-            (found, _) => Err(self.several(found, "labels", "label_column")),
+            ))),
+            (found, _) => Err(self.several(found, "labels", "label_column").into()),
         }
     }
 }
@@ -344,8 +395,9 @@ mod tests {
 
     fn chosen(names: &str, wanted: &Wanted<'_>) -> Result<[Option<usize>; 4], String> {
         let names: Vec<String> = names.split(',').map(String::from).collect();
-        let c = choose(&names, &Values::new(0), wanted, &mut Vec::new())?;
-        Ok([Some(c.path), Some(c.label), c.split, c.group])
+        let c = choose(&names, &Values::new(0), wanted, &mut Vec::new());
+        let c = c.map_err(Wrong::into_problem)?;
+        Ok([Some(c.path), Some(c.label), c.split, c.groups.first().copied()])
     }
 
     #[test]
@@ -370,11 +422,23 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_groups_are_no_labels_unless_there_is_nothing_else() {
+        let of = |names| chosen(names, &Wanted::default());
+        assert_eq!(of("path,emotion,patient_id").unwrap(), [Some(0), Some(1), None, Some(2)]);
+        assert_eq!(of("path,subject").unwrap(), [Some(0), Some(1), None, None]);
+        assert_eq!(of("path,label,site").unwrap(), [Some(0), Some(1), None, Some(2)]);
+        let wanted = Wanted { group: Some("who"), ..Wanted::default() };
+        let found = chosen("path,who,label,patient", &wanted).unwrap();
+        assert_eq!(found, [Some(0), Some(2), None, Some(1)]);
+        assert!(chosen("path,label", &wanted).unwrap_err().contains("`group_column`"));
+    }
+
+    #[test]
     fn columns_that_were_asked_for_are_taken() {
         let wanted = Wanted { label: Some("coarse_label"), ..Wanted::default() };
         let names = "image,fine_label,coarse_label";
         assert_eq!(chosen(names, &wanted).unwrap(), [Some(0), Some(2), None, None]);
-        let wanted = Wanted { path: Some("b"), label: Some("A"), split: Some("c") };
+        let wanted = Wanted { path: Some("b"), label: Some("A"), split: Some("c"), group: None };
         assert_eq!(chosen("a,b,c,label", &wanted).unwrap(), [Some(1), Some(0), Some(2), None]);
         let error = chosen("a,label", &wanted).unwrap_err();
         assert!(error.contains("'b'") && error.contains("a, label"), "{error}");

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use taper_data::class_key;
 
 pub use crate::tree::Node;
-use crate::{inner, sets::listed, splits::words_of};
+use crate::{
+    inner::{self, is_session},
+    sets::listed,
+    splits::words_of,
+};
 
 /// Names of folders of which none is a class.
 const NEUTRAL: [&str; 28] = [
@@ -125,6 +129,11 @@ const UNSORTED: [&str; 41] = [
 /// Names of folders with pictures that have no label, or are none to learn from.
 const UNLABELLED: [&str; 7] =
     ["unlabeled", "unlabelled", "unsupervised", "unsup", "_unsure", "thumbnails", "thumbnail"];
+/// Words for a part of a set.
+const PARTS: [&str; 13] = [
+    "part", "parts", "batch", "chunk", "shard", "volume", "vol", "set", "subset", "fold", "folder",
+    "disc", "lot",
+];
 /// Names of folders that say nothing about what is in them.
 const GENERIC: [&str; 10] = [
     "images",
@@ -174,6 +183,32 @@ pub fn labelled_part<'n, 'a>(root: &'n Node<'a>) -> Option<(&'a str, &'n Node<'a
     (is_part && root.is_nested() && node.is_nested()).then_some((*name, node))
 }
 
+/// Where the classes of a split are.
+#[derive(Debug)]
+pub struct WithinSplit<'n, 'a> {
+    /// The folder that holds their folders.
+    pub node: &'n Node<'a>,
+    /// How many folders lie between it and the split's.
+    pub depth: usize,
+    /// If that is the folder of the labelled pictures, beside others: its name, and the number of
+    /// folders between the one that it lies in and the split's.
+    pub labelled: Option<(usize, &'a str)>,
+}
+
+impl<'n, 'a> WithinSplit<'n, 'a> {
+    /// Looks below the packaging, and into `labeled` beside `unlabeled` if asked for.
+    pub fn of(split: &'n Node<'a>, labelled_alone: bool) -> Self {
+        let (node, depth) = split.without_split_packaging();
+        match labelled_part(node).filter(|_| labelled_alone) {
+            Some((name, part)) => {
+                let (node, more) = part.without_split_packaging();
+                Self { node, depth: depth + 1 + more, labelled: Some((depth, name)) }
+            }
+            None => Self { node, depth, labelled: None },
+        }
+    }
+}
+
 /// Whether a name is that of what comes with pictures: masks, annotations, thumbnails.
 pub fn is_no_picture(name: &str) -> bool {
     const WORDS: [&str; 12] = [
@@ -210,6 +245,23 @@ fn is_doubtful(name: &str) -> bool {
 /// only if there would be a single one without it.
 pub fn keep_unlabelled(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
     folders.keys().filter(|name| !is_unlabelled(name)).count() < 2
+}
+
+/// Whether what is in a folder says no class: there are no folders in it, or they are called like
+/// sessions, or `images` and the like.
+pub fn says_no_class(root: &Node<'_>) -> bool {
+    let (node, _) = root.innermost();
+    let says_none = |name: &&str| is_session(name) || is_generic(name) || is_neutral(name);
+    node.folders.keys().all(says_none)
+}
+
+/// Whether names, of archives for example, may be those of classes: none is rarely one, or called
+/// like a part of a set.
+pub fn may_be_classes(names: &[&str]) -> bool {
+    let is_part = |word: &String| PARTS.contains(&&**word) || is_neutral(word);
+    let speaks_against = |name: &&str| is_doubtful(name) || words_of(name).iter().any(is_part);
+    !names.iter().any(speaks_against)
+        && names.iter().map(|name| class_key(name)).collect::<BTreeSet<_>>().len() == names.len()
 }
 
 /// What is wrong with folders as classes.
@@ -328,10 +380,6 @@ fn are_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
 /// Whether folders are called like parts of one set: by the same words, one of which is such as
 /// `part` or `images`, and a number or a letter each.
 pub(crate) fn are_called_parts(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
-    const PARTS: [&str; 13] = [
-        "part", "parts", "batch", "chunk", "shard", "volume", "vol", "set", "subset", "fold",
-        "folder", "disc", "lot",
-    ];
     let numbered = |name: &&str| {
         let mut words = words_of(name);
         let letter = words.len() > 1 && words.last().is_some_and(|word| word.chars().count() == 1);

@@ -28,7 +28,7 @@ fn within_class<'a>(node: &Node<'a>) -> Vec<&'a str> {
 
 /// Whether a folder is called like a day, a session, a patient or a clip: one of the parts that
 /// pictures of a class are often divided into.
-fn is_session(name: &str) -> bool {
+pub(crate) fn is_session(name: &str) -> bool {
     const WORDS: [&str; 36] = [
         "s", "session", "sess", "day", "date", "week", "month", "year", "patient", "pat",
         "subject", "subj", "sub", "person", "user", "clip", "video", "vid", "seq", "sequence",

@@ -4,6 +4,7 @@ pub mod class_names;
 pub mod columns;
 pub mod companions;
 pub mod folders;
+pub mod group_columns;
 mod inner;
 pub mod multi_label;
 pub mod paths;

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taper_core::Split;
 
-use crate::{folders::is_no_picture, splits::hints_at_split};
+use crate::{
+    folders::{is_no_picture, may_be_classes},
+    splits::hints_at_split,
+};
 
 /// What the names of several files say about splits: a remark if they are read as one set although
 /// they may not be one, or why it cannot be told.
@@ -49,18 +52,29 @@ pub fn judge(what: &str, files: &[(String, Option<Split>)]) -> Result<Option<Str
     )))
 }
 
-/// Remarks about files that are missing from sets whose names say how many there are, such as
-/// `train-00001-of-00003`. `names` are without their endings.
+/// Remarks about files that are missing from numbered sets: from those whose names say how many
+/// there are, such as `train-00001-of-00003`, and from others, such as `part-000` and `part-002`,
+/// where there is a gap. `names` are without their endings.
 pub fn missing(names: &[String]) -> Vec<String> {
-    let mut sets: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();
+    let mut counted: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();
+    let mut others: BTreeMap<(&str, &str), BTreeMap<usize, &str>> = BTreeMap::new();
     for name in names {
-        let Some((start, all)) = name.rsplit_once("-of-") else { continue };
-        let prefix = start.trim_end_matches(|c: char| c.is_ascii_digit());
-        if let (Ok(number), Ok(_)) = (start[prefix.len()..].parse(), all.parse::<usize>()) {
-            sets.entry((prefix, all)).or_default().insert(number);
+        if let Some((start, all)) = name.rsplit_once("-of-") {
+            let prefix = start.trim_end_matches(|c: char| c.is_ascii_digit());
+            if let (Ok(number), Ok(_)) = (start[prefix.len()..].parse(), all.parse::<usize>()) {
+                counted.entry((prefix, all)).or_default().insert(number);
+                continue;
+            }
+        }
+        let digit = |c: char| c.is_ascii_digit();
+        let Some(end) = name.rfind(digit).map(|at| at + 1) else { continue };
+        let prefix = name[..end].trim_end_matches(digit);
+        let digits = &name[prefix.len()..end];
+        if let Ok(number) = digits.parse() {
+            others.entry((prefix, &name[end..])).or_default().insert(number, digits);
         }
     }
-    let remark = |((prefix, all), have): ((&str, &str), BTreeSet<usize>)| {
+    let of_count = |((prefix, all), have): ((&str, &str), BTreeSet<usize>)| {
         let count: usize = all.parse().ok()?;
         // They are numbered from 0, or from 1.
         let first = usize::from(have.contains(&count) && !have.contains(&0));
@@ -71,7 +85,36 @@ pub fn missing(names: &[String]) -> Vec<String> {
             "{missing} of {count} files are missing, such as '{prefix}{lacks:0width$}-of-{all}', going by the names of the others; fetch them, unless you mean to do without"
         ))
     };
-    sets.into_iter().filter_map(remark).collect()
+    let mut remarks: Vec<String> = counted.into_iter().filter_map(of_count).collect();
+    remarks.extend(others.into_iter().filter_map(|((prefix, suffix), have)| {
+        let (count, lacks) = gap(&have)?;
+        Some(format!(
+            "{count} file(s) seem to be missing, such as '{prefix}{lacks}{suffix}', going by the numbers in the names of the others; fetch them, unless you mean to do without or there never were any"
+        ))
+    }));
+    remarks
+}
+
+/// How many numbers are missing from files that are numbered from 0 or 1, and the first of them,
+/// written as the others are; none if the numbers are dates, or mean something else.
+fn gap(have: &BTreeMap<usize, &str>) -> Option<(usize, String)> {
+    let (first, shown) = have.first_key_value()?;
+    let (last, _) = have.last_key_value()?;
+    let year = |(number, digits): (&usize, &&str)| {
+        digits.len() == 4 && (1900..2100).contains(number) || digits.len() >= 6 && *number > 190_000
+    };
+    if have.len() < 2 || have.iter().all(year) {
+        return None;
+    }
+    // Where most numbers are missing, they do not count the files.
+    let lacking = |from: usize| (last + 1 - from).checked_sub(have.len());
+    let few = |count: &usize| (1..=20 * have.len()).contains(count);
+    let from_one = lacking((*first).min(1)).filter(few).map(|count| (count, (*first).min(1)));
+    let (count, from) = from_one.or_else(|| Some((lacking(*first).filter(few)?, *first)))?;
+    let number = (from..=*last).find(|number| !have.contains_key(number))?;
+    let padded = have.values().any(|digits| digits.len() > 1 && digits.starts_with('0'));
+    let width = if padded { shown.len() } else { 1 };
+    Some((count, format!("{number:0width$}")))
 }
 
 /// Whether names differ only in numbers: `part-1` and `part-2`, `0000` and `0001`.
@@ -83,6 +126,14 @@ fn are_shards(names: &[&str]) -> bool {
     let numbered = |name: &&str| name.bytes().any(|byte| byte.is_ascii_digit());
     names.iter().map(|name| plain(name)).collect::<BTreeSet<_>>().len() == 1
         && names.iter().filter(|name| numbered(name)).count() + 1 >= names.len()
+}
+
+/// Whether each of several files may have the pictures of one class, going by their names.
+pub fn are_classes(names: &[&str]) -> bool {
+    names.len() >= 2
+        && !are_shards(names)
+        && !names.iter().any(|name| is_no_picture(name) || hints_at_split(name).is_some())
+        && may_be_classes(names)
 }
 
 /// The first few names.
@@ -114,6 +165,49 @@ mod tests {
         assert!(remarks[0].contains("1 of 3") && remarks[0].contains("'train-00001-of-00003'"));
         for names in [&["a-1-of-2", "a-2-of-2"][..], &["a-0-of-2", "a-1-of-2"], &["one-of-us"]] {
             assert!(of(names).is_empty(), "{names:?}");
+        }
+        for (names, count, lacks) in [
+            (&["part-000", "part-002"][..], "1 file", "'part-001'"),
+            (&["x1.v", "x2.v", "x4.v", "x7.v"], "3 file", "'x3.v'"),
+            (&["part2", "part3"], "1 file", "'part1'"),
+            (&["9", "10", "12"], "9 file", "'1'"),
+            (&["train/0000", "train/0002", "test/0001"], "1 file", "'train/0001'"),
+            (&["shard_08_b", "shard_11_b"], "9 file", "'shard_01_b'"),
+        ] {
+            let remarks = of(names);
+            assert_eq!(remarks.len(), 1, "{names:?}");
+            assert!(remarks[0].contains(count) && remarks[0].contains(lacks), "{}", remarks[0]);
+        }
+        for names in [
+            &["part-1", "part-2"][..],
+            &["0", "1", "2"],
+            &["cats", "dogs1"],
+            &["2019", "2021"],
+            &["20210501", "20210503"],
+            &["trip-2019-05", "trip-2020-07"],
+            &["only-7"],
+            &["id-100000", "id-523412"],
+        ] {
+            assert!(of(names).is_empty(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_classes_are_known_by_their_names() {
+        for names in [&["cat", "dog"][..], &["2-door", "4 door"], &["rock", "paper", "scissors"]] {
+            assert!(are_classes(names), "{names:?}");
+        }
+        for names in [
+            &["cat"][..],
+            &["x1", "x2"],
+            &["train", "unseen"],
+            &["images", "cats"],
+            &["photos_anna", "photos_ben"],
+            &["part a", "part b"],
+            &["old", "more"],
+            &["Cat", "cat"],
+        ] {
+            assert!(!are_classes(names), "{names:?}");
         }
     }
 

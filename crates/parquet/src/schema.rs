@@ -9,6 +9,8 @@ pub enum Kind {
     Integer,
     /// Booleans.
     Boolean,
+    /// Numbers of 32 or 64 bits with a fraction.
+    Float,
     /// Anything else.
     Other,
 }
@@ -32,6 +34,7 @@ impl Column {
             Type::BYTE_ARRAY => Kind::Text,
             Type::INT32 | Type::INT64 => Kind::Integer,
             Type::BOOLEAN => Kind::Boolean,
+            Type::FLOAT | Type::DOUBLE => Kind::Float,
             _ => Kind::Other,
         };
         Self {

@@ -9,7 +9,9 @@ use std::{
 use parquet::{
     basic::Type,
     column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader},
-    data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type},
+    data_type::{
+        BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
+    },
     errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
 };
@@ -41,7 +43,7 @@ impl fmt::Debug for Table {
 }
 
 /// The values of a column, one for each row; none where it is null.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// Of [`Kind::Text`](crate::Kind::Text). What is not UTF-8 is replaced by U+FFFD.
     Text(Vec<Option<String>>),
@@ -49,6 +51,8 @@ pub enum Values {
     Integers(Vec<Option<i64>>),
     /// Of [`Kind::Boolean`](crate::Kind::Boolean).
     Booleans(Vec<Option<bool>>),
+    /// Of [`Kind::Float`](crate::Kind::Float).
+    Floats(Vec<Option<f64>>),
 }
 
 impl Table {
@@ -140,6 +144,8 @@ impl Table {
                 Type::INT32 => Values::Integers(self.column::<i32, _>(column, |n| i64::from(*n))?),
                 Type::INT64 => Values::Integers(self.column::<i64, _>(column, |n| *n)?),
                 Type::BOOLEAN => Values::Booleans(self.column::<bool, _>(column, |value| *value)?),
+                Type::FLOAT => Values::Floats(self.column::<f32, _>(column, |n| f64::from(*n))?),
+                Type::DOUBLE => Values::Floats(self.column::<f64, _>(column, |n| *n)?),
                 Type::BYTE_ARRAY => Values::Text(self.column::<ByteArray, _>(column, |text| {
                     String::from_utf8_lossy(text.data()).into_owned()
                 })?),
@@ -157,6 +163,24 @@ impl Table {
             Values::Text(texts) => Ok(texts),
             _ => self.at_surface(Err(format!("the column {column} is none of text"))),
         }
+    }
+
+    /// As [`Table::values`], each as trimmed text.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], also for a column of [`Kind::Other`](crate::Kind::Other).
+    pub fn as_texts(&self, column: usize) -> Result<Vec<Option<String>>> {
+        fn shown<T: ToString>(values: Vec<Option<T>>) -> Vec<Option<String>> {
+            values.into_iter().map(|value| value.map(|value| value.to_string())).collect()
+        }
+        Ok(match self.values(column)? {
+            Values::Text(texts) => {
+                texts.into_iter().map(|text| text.map(|text| text.trim().to_owned())).collect()
+            }
+            Values::Integers(numbers) => shown(numbers),
+            Values::Booleans(values) => shown(values),
+            Values::Floats(numbers) => shown(numbers),
+        })
     }
 
     /// The least and the greatest value of a column of text in each row group, where the file
@@ -261,4 +285,11 @@ macro_rules! typed {
     )*};
 }
 
-typed!(i32 => Int32Type, i64 => Int64Type, bool => BoolType, ByteArray => ByteArrayType);
+typed!(
+    i32 => Int32Type,
+    i64 => Int64Type,
+    bool => BoolType,
+    f32 => FloatType,
+    f64 => DoubleType,
+    ByteArray => ByteArrayType
+);

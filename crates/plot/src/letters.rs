@@ -16,7 +16,7 @@ use unicode_script::{Script, UnicodeScript};
 
 use crate::{
     system::{Fonts, ignorable, is_emoji},
-    typeface,
+    typeface, unshown,
 };
 
 /// A text from the origin to the right; y goes downwards, and letters stand on 0.
@@ -89,7 +89,13 @@ fn lay_out<'a>(text: &str, size: f32, bold: bool, fonts: impl FnOnce() -> &'a Fo
                 Source::Embedded if !leftwards => ink.embedded(letters),
                 Source::Embedded => ink.embedded(&letters.chars().rev().collect::<String>()),
                 Source::System(id) => ink.shaped(letters, id, leftwards, fonts),
-                Source::Nowhere => ink.boxes(letters, leftwards),
+                Source::Nowhere => {
+                    if let Some(first) = letters.chars().find(|c| !c.is_whitespace()) {
+                        let known = !neutral(run.script);
+                        unshown::note(first, if known { run.script } else { first.script() });
+                    }
+                    ink.boxes(letters, leftwards);
+                }
             }
         }
     }

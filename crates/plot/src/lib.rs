@@ -15,6 +15,7 @@ mod style;
 mod svg;
 mod system;
 mod typeface;
+mod unshown;
 
 pub use axis::Scale;
 pub use bars::{Bar, Bars};
@@ -24,6 +25,7 @@ pub use matrix::Matrix;
 pub use parallel::{Parallel, ParallelAxis, ParallelLine};
 pub use picture::Picture;
 pub use sheet::{Sheet, Tile};
+pub use unshown::unshown;
 
 /// A name for use within a sentence, for the texts of charts: one that is written from right to
 /// left must not pull the words around it along. Names in other scripts come back as they are.

@@ -55,7 +55,8 @@ impl Inputs {
     ///
     /// # Errors
     /// [`Error::NoInput`] if there is no picture in one of them, [`Error::Setting`] if none of the
-    /// arguments exists and for a list without a column of paths, and any error of an archive.
+    /// arguments exists, if all are files of another kind, and for a list without a column of
+    /// paths; any error of an archive.
     pub fn find(arguments: &[PathBuf], stdin: &mut dyn BufRead, session: &Session) -> Result<Self> {
         let mut found = Finder::new(session);
         let missing = |argument: &PathBuf| {
@@ -65,6 +66,13 @@ impl Inputs {
         if let Some(first) = arguments.first().filter(|_| arguments.iter().all(missing)) {
             let value = format!("'{}'", first.display());
             let remedy = "there is no such file or folder: check the spelling";
+            return Err(OutOfRange::new("input", value, remedy).into());
+        }
+        if let Some(first) =
+            arguments.first().filter(|_| arguments.iter().all(|path| is_another_kind(path)))
+        {
+            let value = format!("'{}'", first.display());
+            let remedy = "this is no picture, and no archive, Parquet file or list of paths: give pictures, or a folder of them";
             return Err(OutOfRange::new("input", value, remedy).into());
         }
         for argument in arguments {
@@ -328,6 +336,16 @@ impl Passed {
             )
         })
     }
+}
+
+/// Whether a file is there, and is neither a picture nor anything that may hold or list some.
+fn is_another_kind(path: &Path) -> bool {
+    let extension = extension(path);
+    path.is_file()
+        && !path_list::is_list(&extension)
+        && extension != "parquet"
+        && !is_archive(path)
+        && FileKind::of_file(path) == FileKind::Other
 }
 
 /// Whether a name is a pattern that the shell did not expand.

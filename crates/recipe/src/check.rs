@@ -238,6 +238,12 @@ impl Recipe {
     }
 
     fn check_folds(&self) -> Result<()> {
+        if let (Some(expression), Some(column)) = (&self.group_by, &self.source.group_column) {
+            let remedy = format!(
+                "the column '{column}' (`group_column`) says the groups: leave out one of the two"
+            );
+            return fail("group_by", format!("'{expression}'"), remedy);
+        }
         match (self.folds, self.fold) {
             (Some(folds), _) if !(2..=1000).contains(&folds) => {
                 fail("folds", folds, "use 2 to 1000")

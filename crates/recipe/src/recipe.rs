@@ -241,7 +241,7 @@ pub struct Recipe {
     pub val: ValChoice,
     /// Which pictures belong together, such as the frames of one clip, and must not be drawn into
     /// different splits: a regular expression over their ids, whose first pair of parentheses names
-    /// the group. Default: the manifest's groups, if any.
+    /// the group. Default: the groups that a column of the table says, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
     /// How many folds `train` and `val` are divided into, 2 to 1000. Default: none; `val` says what
@@ -383,7 +383,7 @@ impl Default for Recipe {
 impl Recipe {
     /// The data's options, for a purpose.
     pub fn reading(&self, purpose: FolderUse) -> Reading {
-        Reading::new(purpose, self.source.clone())
+        Reading::new(purpose, self.source.clone()).grouped(self.group_by.is_some())
     }
 
     /// Reads a recipe file.
@@ -397,7 +397,10 @@ impl Recipe {
             let problem = "there is no such file: check the spelling".into();
             return Err(fail(problem));
         }
-        let text = std::fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
+        let bytes = std::fs::read(path).map_err(Error::io("read the recipe", path))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            fail("this is not a recipe: it is not text; give a file in TOML".into())
+        })?;
         Self::parse(&text, path)
     }
 

@@ -5,6 +5,7 @@ use taper_data::ValChoice;
 use taper_graph::Op;
 use taper_optim::Span;
 use taper_recipe::BatchNormChoice;
+use taper_sources::NO_GROUPS;
 use taper_train::batch_ranges;
 
 use crate::{
@@ -64,15 +65,16 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
         );
         return Err(OutOfRange::new("accumulate", recipe.accumulate, remedy).into());
     }
-    if let Some(expression) = &recipe.group_by
-        && recipe.folds.is_none()
-        && !draws(prepared)
-    {
+    let named = recipe.source.group_column.as_deref().filter(|name| *name != NO_GROUPS);
+    for (field, value) in [("group_by", recipe.group_by.as_deref()), ("group_column", named)] {
+        let Some(value) = value.filter(|_| recipe.folds.is_none() && !draws(prepared)) else {
+            continue;
+        };
         let remedy = format!(
             "no split is drawn here, since the data say what to train on and {} is validated on: draw one with `val` and a fraction, or with `folds`, or leave it out",
             prepared.validated_on
         );
-        return Err(OutOfRange::new("group_by", format!("'{expression}'"), remedy).into());
+        return Err(OutOfRange::new(field, format!("'{value}'"), remedy).into());
     }
     Ok(())
 }
@@ -123,6 +125,15 @@ pub(crate) fn about_finder(prepared: &Prepared) -> Option<String> {
     let passes = finder.epochs.unwrap_or(finder.steps.div_ceil(steps));
     Some(format!(
         "the learning-rate finder has only {pictures} pictures, and sees each of them {passes} times: its curve shows how fast these few are memorised, and carries nothing about a good rate for training; keep the default rate, 0.001, or compare rates by the validation loss"
+    ))
+}
+
+/// What to say about a search on one of several folds, if none was asked for.
+pub(crate) fn about_fold(prepared: &Prepared) -> Option<String> {
+    let recipe = prepared.checked.recipe();
+    let folds = recipe.folds.filter(|_| recipe.fold.is_none())?;
+    Some(format!(
+        "the rate is looked for in one of the {folds} folds, without the pictures of fold 0: `fold` chooses another"
     ))
 }
 

@@ -55,7 +55,8 @@ pub fn find_rate(
     out.check()?;
     let mut prepared = Prepared::new(checked, session)?;
     prepared.introduce(session);
-    let about = early::warn_about_finder(&prepared, session);
+    let about = [early::warn_about_finder(&prepared, session), early::about_fold(&prepared)];
+    about[1].iter().for_each(|remark| session.progress().warn(remark));
     let start = std::time::Instant::now();
     let tables = prepared.features(session)?;
     let feature_seconds = start.elapsed().as_secs_f64();
@@ -79,7 +80,7 @@ pub fn find_rate(
         cached: tables.cached,
         feature_seconds,
         seconds,
-        about: about.into_iter().collect(),
+        about: about.into_iter().flatten().collect(),
         unreadable: tables.unreadable,
         remarks: tables.remarks,
     })

@@ -130,7 +130,7 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
 }
 
 /// Advice as far as the recipe does not follow it already.
-fn to_follow(advice: &str, recipe: &Recipe) -> Option<String> {
+fn to_follow(advice: &str, recipe: &Recipe, grouped: bool) -> Option<String> {
     let Recipe { loss, sampling, views, fresh_views, fit, group_by, .. } = recipe;
     let balanced = loss.class_weights != ClassWeights::None || *sampling != Sampling::Shuffled;
     // Unreadable pictures have been named already.
@@ -144,7 +144,7 @@ fn to_follow(advice: &str, recipe: &Recipe) -> Option<String> {
     // The finding remains, without what is done about it.
     let followed = [
         (*views > 1 || *fresh_views, "`views`", ", or "),
-        (group_by.is_some(), "`group_by`", "; "),
+        (group_by.is_some() || grouped, "`group_by`", "; "),
     ];
     let mut left = advice;
     for (does, setting, before) in followed {
@@ -164,9 +164,11 @@ pub(crate) fn quick_check(
 ) -> Result<Vec<String>> {
     let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
     let recipe = prepared.checked.recipe();
-    for advice in health.advice.iter().filter_map(|advice| to_follow(advice, recipe)) {
+    let grouped = prepared.dataset.group_column().is_some();
+    let to_follow = |advice: &String| to_follow(advice, recipe, grouped);
+    for advice in health.advice.iter().filter_map(to_follow) {
         session.progress().warn(&advice);
     }
     health.write(file)?;
-    Ok(health.misleading().iter().filter_map(|advice| to_follow(advice, recipe)).collect())
+    Ok(health.misleading().iter().filter_map(to_follow).collect())
 }

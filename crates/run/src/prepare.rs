@@ -69,7 +69,7 @@ impl Prepared {
             Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed),
             None => dataset.splits(recipe.val, recipe.seed),
         };
-        let splits = splits.map_err(|error| too_many(recipe, error))?;
+        let splits = splits.map_err(|error| too_many(recipe, &dataset, error))?;
         let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
         // A cut may come after the network's own features.
         weights.check(checked.backbone())?;
@@ -250,7 +250,7 @@ impl Prepared {
 }
 
 /// Settings that ask for more than the data have are wrong settings.
-fn too_many(recipe: &Recipe, error: taper_data::Error) -> Error {
+fn too_many(recipe: &Recipe, dataset: &Dataset, error: taper_data::Error) -> Error {
     let setting = |field: &'static str, value: String, remedy: &str| {
         OutOfRange::new(field, value, format!("{error}; {remedy}")).into()
     };
@@ -258,6 +258,10 @@ fn too_many(recipe: &Recipe, error: taper_data::Error) -> Error {
         (taper_data::Error::TooFewGroups { .. }, _, Some(expression)) => {
             let remedy = "use another expression, or leave it out";
             setting("group_by", format!("'{expression}'"), remedy)
+        }
+        (taper_data::Error::TooFewGroups { .. }, ..) if let Some(own) = dataset.group_column() => {
+            let remedy = "name another column, or give none if the pictures are independent";
+            setting("group_column", format!("'{own}'"), remedy)
         }
         (taper_data::Error::TooFew { .. }, Some(folds), _) => {
             setting("folds", folds.to_string(), "use fewer folds")

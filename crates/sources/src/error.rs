@@ -176,6 +176,14 @@ pub enum Error {
         /// What is wrong, with the columns that there are.
         problem: String,
     },
+    /// A table has no column of labels.
+    #[error("{}: {problem}", path.display())]
+    NoLabels {
+        /// The table.
+        path: PathBuf,
+        /// The columns that there are, and what helps.
+        problem: String,
+    },
     /// None of the files that a table lists exists.
     #[error("{}: none of its {count} file(s) exists; the first is '{first}', which was looked for in '{}' and the folders in it: correct the paths, or say with `image_column` which column has them", path.display(), folder.display())]
     NoFiles {
@@ -231,10 +239,11 @@ impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
             Self::Data(error) => error.is_usage(),
-            Self::ManifestBeside { source, .. }
-            | Self::TableInside { source, .. }
-            | Self::PassedOver { source, .. } => source.is_usage(),
-            Self::Missing { .. }
+            Self::PassedOver { source, .. } => source.is_usage(),
+            // Another path is to be given.
+            Self::ManifestBeside { .. }
+            | Self::TableInside { .. }
+            | Self::Missing { .. }
             | Self::NotAFolder { .. }
             | Self::NotASource { .. }
             | Self::Ambiguous { .. }
@@ -245,6 +254,7 @@ impl Fault for Error {
             | Self::LabelFrom { .. }
             | Self::NoMatch { .. }
             | Self::Columns { .. }
+            | Self::NoLabels { .. }
             | Self::NoFiles { .. }
             | Self::Setting(_) => true,
             Self::Io { .. }

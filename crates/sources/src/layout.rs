@@ -11,7 +11,9 @@ use std::{
 use taper_core::Split;
 use taper_names::{
     companions,
-    folders::{self, Node, Wrong, is_generic, is_neutral, is_no_picture, is_unlabelled},
+    folders::{
+        self, Node, WithinSplit, Wrong, is_generic, is_neutral, is_no_picture, is_unlabelled,
+    },
     paths::{Said, splits_of_paths},
     splits::{differ_in_number, is_plain, split_named, without_split},
 };
@@ -50,6 +52,8 @@ struct SplitFolder {
     inner: usize,
     /// Whether its pictures lie in class folders.
     labelled: bool,
+    /// The folder of those with labels if others lie beside it, and how many folders lie between.
+    part: Option<(usize, String)>,
 }
 
 /// Tells splits and classes apart and makes rows.
@@ -65,7 +69,7 @@ pub(crate) fn arrange(
             packaging: 0,
             class: "unlabelled".into(),
             split: None,
-            group: None,
+            groups: Vec::new(),
             slot,
         };
         return Ok(paths.pictures.into_iter().map(unlabelled).collect());
@@ -131,6 +135,11 @@ struct Arranger<'a> {
 impl Arranger<'_> {
     fn is_auto(&self) -> bool {
         self.reading.options.layout == LayoutChoice::Auto
+    }
+
+    /// What is in the folder of a split.
+    fn within<'n, 'a>(&self, split: &'n Node<'a>) -> WithinSplit<'n, 'a> {
+        WithinSplit::of(split, self.is_auto())
     }
 
     fn ambiguous(&self, problem: String) -> Error {
@@ -238,7 +247,7 @@ impl Arranger<'_> {
         labelled.sort_by_key(|(_, folder)| folder.split);
         for (name, _) in labelled {
             let Some(node) = root.folders.get(name.as_str()) else { continue };
-            found.push((format!("{name}/"), of(node.without_split_packaging().0)));
+            found.push((format!("{name}/"), of(self.within(node).node)));
         }
         found
     }
@@ -332,7 +341,7 @@ impl Arranger<'_> {
         let mut found = BTreeMap::new();
         let all = self.one_each(folders.keys().copied(), beside)?;
         let classes_of = |name: &str| -> Vec<&str> {
-            folders[name].without_split_packaging().0.folders.keys().copied().collect()
+            self.within(folders[name]).node.folders.keys().copied().collect()
         };
         let mut parts = all.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         if let Some(pair) = parts.find(|pair| classes_of(pair[0].1) != classes_of(pair[1].1)) {
@@ -340,7 +349,8 @@ impl Arranger<'_> {
         }
         for (split, name) in all {
             let node = folders[name];
-            let (node, inner) = node.without_split_packaging();
+            let WithinSplit { node, depth: inner, labelled: part } = self.within(node);
+            let part = part.map(|(depth, name)| (depth, name.to_owned()));
             let labelled = !node.folders.is_empty();
             let of_splits = node.folders.keys().filter(|inner| is_plain(inner)).count();
             if of_splits >= 2 && of_splits == node.folders.len() && self.is_auto() {
@@ -359,16 +369,16 @@ impl Arranger<'_> {
                     list(beside)
                 )));
             }
-            found.insert(name.to_owned(), SplitFolder { split, inner, labelled });
+            found.insert(name.to_owned(), SplitFolder { split, inner, labelled, part });
         }
         // A single folder of loose pictures beside labelled ones, as in `test/images/1.jpg`.
         let classes: BTreeSet<&str> = folders
             .iter()
             .filter(|(name, _)| split_named(name) == Some(Split::Train))
-            .flat_map(|(_, node)| node.without_split_packaging().0.folders.keys().copied())
+            .flat_map(|(_, node)| self.within(node).node.folders.keys().copied())
             .collect();
         for (name, folder) in &mut found {
-            let node = folders[name.as_str()].without_split_packaging().0;
+            let node = self.within(folders[name.as_str()]).node;
             if folder.split != Split::Train
                 && !classes.is_empty()
                 && let Some((only, inside)) = node.only_folder()
@@ -411,6 +421,11 @@ impl Arranger<'_> {
                 None => return Told::Class(Some(Split::Train), top),
             },
         };
+        if let Some((depth, name)) = &folder.part
+            && let Some(part) = parts.get(self.depth + 1 + depth).filter(|part| *part != name)
+        {
+            return Told::Unlabelled(part);
+        }
         let class_at = self.depth + 1 + folder.inner;
         match parts.get(class_at).filter(|_| folder.labelled && parts.len() > class_at + 1) {
             Some(class) => Told::Class(Some(folder.split), class),
@@ -434,7 +449,7 @@ impl Arranger<'_> {
             match self.place_of(layout, &parts) {
                 Told::Class(split, class) => {
                     let class = class.to_owned();
-                    rows.push(Row { id, packaging, class, split, group: None, slot });
+                    rows.push(Row { id, packaging, class, split, groups: Vec::new(), slot });
                 }
                 Told::Stranger(name) => {
                     strangers.insert(name.into());

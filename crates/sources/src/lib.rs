@@ -12,6 +12,7 @@ mod own_files;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod rows;
+mod tables;
 
 pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
@@ -21,7 +22,7 @@ pub use manifest::{
     MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, told_delimiter,
 };
 pub use open::open_path;
-pub use options::{FolderUse, LayoutChoice, Reading, SourceOptions};
+pub use options::{FolderUse, LayoutChoice, NO_GROUPS, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};
 #[cfg(feature = "parquet")]
 pub use parquet::{is_parquet, open_parquet, open_parquet_files};

@@ -7,8 +7,10 @@ use taper_core::Split;
 use taper_data::Dataset;
 
 use crate::{
-    Error, FolderUse, Reading, Result, is_archive, is_manifest, open_archive, open_archives,
-    open_folder, open_manifest, split_named,
+    Error, FolderUse, LayoutChoice, Reading, Result, is_archive, is_manifest,
+    manifest::{is_list, open_tables},
+    open_archive, open_archives, open_folder, open_manifest, split_named,
+    tables::{self, Tables},
 };
 
 /// A kind of file that contains a data set.
@@ -22,7 +24,7 @@ struct Format {
 const FORMATS: [Format; 4] = [
     PARQUET,
     Format {
-        is: |path| !path.is_dir() && is_manifest(path),
+        is: |path| !path.is_dir() && (is_manifest(path) || is_list(path)),
         open: |path, reading| open_manifest(path, reading),
     },
     Format {
@@ -84,6 +86,19 @@ pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<
     if let Some(format) = FORMATS.iter().find(|format| (format.is)(path)) {
         return (format.open)(path, reading);
     }
+    if path.is_dir()
+        && reading.purpose != FolderUse::Classify
+        && reading.options.layout != LayoutChoice::Classes
+        && reading.options.label_from.is_none()
+    {
+        match tables::find(path) {
+            Some(Tables::OfSplits(tables, without)) => {
+                return open_tables(path, &tables, &without, &reading);
+            }
+            Some(Tables::One(table)) => return open_manifest(table, reading),
+            None => {}
+        }
+    }
     match open_folder(path, reading) {
         Err(Error::NotAFolder { path }) => Err(Error::NotASource { path }),
         Err(
@@ -123,8 +138,12 @@ fn with_manifest(folder: &Path, error: Error) -> Error {
     };
     let own = within(folder);
     let deeper = own.iter().filter(|path| path.is_dir()).flat_map(|inner| within(inner));
-    let mut found: Vec<PathBuf> =
-        own.iter().cloned().chain(deeper).filter(|path| is_manifest(path)).collect();
+    let mut found: Vec<PathBuf> = own
+        .iter()
+        .cloned()
+        .chain(deeper)
+        .filter(|path| is_manifest(path) || is_list(path))
+        .collect();
     found.sort_by_key(|path| unlikely(path));
     let of_part = |path: &Path| path.parent() != Some(folder) && split_of_folder(path).is_some();
     let parts = found.iter().filter(|path| of_part(path)).count();

@@ -3,9 +3,13 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use taper_core::OutOfRange;
 use taper_data::Dataset;
+use taper_names::{columns::Wanted, group_columns::Choice};
 use taper_picture::DecodeOptions;
 
 use crate::{Error, Result};
+
+/// The value of [`SourceOptions::group_column`] for pictures that are independent.
+pub const NO_GROUPS: &str = "none";
 
 /// What a source is opened for. This decides which irregularities are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,11 @@ pub struct SourceOptions {
     /// For manifests and Parquet: the column that says the split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
+    /// For manifests, Parquet and shards: the column that says which pictures are never drawn into
+    /// different splits; `none` if they are independent whatever the columns say. By default the
+    /// one with a name such as `patient_id`, if it keeps pictures together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_column: Option<String>,
     /// For all: the largest number of pixels that a picture may have; larger ones count as
     /// unreadable. Default 178,956,970.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +161,7 @@ impl SourceOptions {
                 ("image_column", &self.image_column),
                 ("label_column", &self.label_column),
                 ("split_column", &self.split_column),
+                ("group_column", &self.group_column),
             ]
             .into_iter()
             .find_map(|(field, value)| quoted(value).map(|value| (field, value))),
@@ -167,17 +177,53 @@ pub struct Reading {
     pub purpose: FolderUse,
     /// How.
     pub options: SourceOptions,
+    /// Whether something else than a column says the groups.
+    pub grouped: bool,
 }
 
 impl Reading {
     /// For this purpose, with these options.
     pub fn new(purpose: FolderUse, options: SourceOptions) -> Self {
-        Self { purpose, options }
+        Self { purpose, options, grouped: false }
+    }
+
+    /// The same where something else than a column may say the groups, such as
+    /// [`Dataset::group_by`].
+    #[must_use]
+    pub fn grouped(mut self, grouped: bool) -> Self {
+        self.grouped = grouped;
+        self
+    }
+
+    /// The column of groups that was asked for.
+    pub(crate) fn group_column(&self) -> Option<&str> {
+        self.options.group_column.as_deref().filter(|name| *name != NO_GROUPS)
+    }
+
+    /// The columns that were asked for.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        let options = &self.options;
+        Wanted {
+            path: options.image_column.as_deref(),
+            label: options.label_column.as_deref(),
+            split: options.split_column.as_deref(),
+            group: self.group_column(),
+        }
+    }
+
+    /// Which column says the groups.
+    pub(crate) fn groups(&self) -> Choice<'_> {
+        match (self.group_column(), &self.options.group_column) {
+            (Some(name), _) => Choice::Column(name),
+            (None, Some(_)) => Choice::Off,
+            (None, None) if self.grouped => Choice::Elsewhere,
+            (None, None) => Choice::Auto,
+        }
     }
 }
 
 impl From<FolderUse> for Reading {
     fn from(purpose: FolderUse) -> Self {
-        Self { purpose, options: SourceOptions::default() }
+        Self::new(purpose, SourceOptions::default())
     }
 }

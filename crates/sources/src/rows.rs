@@ -12,6 +12,7 @@ use taper_data::{Dataset, Ignored, PictureSource, Sample};
 use taper_names::{
     class_names::{doubts, unite},
     companions::no_labels,
+    group_columns::{self, Choice},
     paths::Said,
     sets::listed,
     splits::{split_named, words_of},
@@ -27,14 +28,15 @@ use crate::{
 const EXAMPLES: usize = 5;
 
 /// A picture, as named by a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
     pub(crate) id: String,
     /// How many bytes of the id are parent folders of the data set.
     pub(crate) packaging: usize,
     pub(crate) class: String,
     pub(crate) split: Option<Split>,
-    pub(crate) group: Option<String>,
+    /// The columns that may say its group, and their values.
+    pub(crate) groups: Vec<(Arc<str>, String)>,
     pub(crate) slot: usize,
 }
 
@@ -90,7 +92,7 @@ impl Beside {
     fn unread_remarks(&mut self, purpose: FolderUse, has_splits: bool) {
         // Those in class folders are often notes about each picture.
         let tables: Vec<&String> = self.tables.iter().filter(|name| !name.contains('/')).collect();
-        if !tables.is_empty() && purpose == FolderUse::Train {
+        if !tables.is_empty() && purpose != FolderUse::Classify {
             self.remarks.push(format!(
                 "{} beside the folders {} not read; to use a table that lists pictures and their labels, give it instead",
                 listed(&tables),
@@ -241,6 +243,7 @@ fn build(
     beside.remarks.extend(doubts(&names, count));
     let names =
         ClassNames::new(names).map_err(|source| Error::Classes { place: place.into(), source })?;
+    let group = group_column(place, &rows, reading, &mut beside.remarks)?;
     if reading.purpose == FolderUse::Train {
         check_training(place, &rows, &names)?;
     }
@@ -259,15 +262,47 @@ fn build(
             .into());
         };
         let mut sample = Sample::new(row.id, row.split, *label, row.slot);
-        sample.group = row.group.map(|group| {
+        let own = row.groups.into_iter().find(|(name, _)| Some(&**name) == group.as_deref());
+        sample.group = own.map(|(_, group)| {
             Arc::clone(groups.entry(group).or_insert_with_key(|name| name.as_str().into()))
         });
         samples.push(sample);
     }
     let Beside { findings, mut remarks, ignored, .. } = beside;
     remarks.extend(gaps(&samples, &names));
-    let dataset = Dataset::new(names, samples, source)?;
+    let mut dataset = Dataset::new(names, samples, source)?;
+    if let Some(column) = group {
+        dataset = dataset.with_group_column(column);
+    }
     Ok(reading.options.limits(dataset).with_index_report(findings, remarks, ignored))
+}
+
+/// The column that says the groups of the rows, if one does.
+fn group_column(
+    place: &str,
+    rows: &[Row],
+    reading: &Reading,
+    remarks: &mut Vec<String>,
+) -> Result<Option<String>> {
+    let choice = reading.groups();
+    // Most data have no such columns.
+    if reading.purpose == FolderUse::Classify
+        || (matches!(choice, Choice::Auto | Choice::Elsewhere)
+            && rows.iter().all(|row| row.groups.is_empty()))
+    {
+        return Ok(None);
+    }
+    let told: Vec<group_columns::Row<'_>> = rows
+        .iter()
+        .map(|row| group_columns::Row {
+            label: &row.class,
+            split: row.split.map(Split::name),
+            groups: &row.groups,
+        })
+        .collect();
+    let trains = reading.purpose == FolderUse::Train;
+    let chosen = group_columns::choose(&told, choice, trains, remarks);
+    chosen.map_err(|problem| Error::Columns { path: place.into(), problem })
 }
 
 fn check_training(place: &str, rows: &[Row], names: &ClassNames) -> Result<()> {

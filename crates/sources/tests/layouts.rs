@@ -275,7 +275,7 @@ fn errors_say_what_was_passed_over() {
 #[test]
 fn the_manifest_of_the_training_pictures_is_pointed_at() {
     let root = folder(&["train/1.jpg", "test/2.jpg"]);
-    for name in ["sample_submission.csv", "test.csv", "train.csv"] {
+    for name in ["sample_submission.csv", "labels.csv", "train.csv"] {
         fs::write(root.path().join(name), "id,label\n1,a\n").unwrap();
     }
     let error = open(root.path(), |_| {}).unwrap_err().to_string();

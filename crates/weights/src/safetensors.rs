@@ -123,6 +123,14 @@ pub(crate) fn read(name: &str, data: &[u8]) -> Result<Contents> {
         )));
     };
     let length = u64::from_le_bytes(*length);
+    let begins = rest.first().is_none_or(|byte| *byte == b'{');
+    if length > HEADER_LIMIT as u64 && !begins {
+        return Err(Error::Format {
+            file: name.to_owned(),
+            found: "a file of another kind",
+            remedy: "give a file that holds weights",
+        });
+    }
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
     let Some(header) = header else {
         return Err(damaged(format!(

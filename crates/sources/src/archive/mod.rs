@@ -3,6 +3,7 @@
 mod webdataset;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,11 +12,15 @@ use std::{
 use taper_archive::{Archives, stem};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_names::{sets, splits::split_named};
+use taper_names::{
+    folders::{Node, says_no_class},
+    sets,
+    splits::split_named,
+};
 use taper_picture::{Defect, FileKind, unsupported};
 
 use crate::{
-    Error, FolderUse, Reading, Result, SourceOptions,
+    Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions,
     folder::is_hidden,
     layout::{Paths, arrange},
     options::Kind as SourceKind,
@@ -67,33 +72,118 @@ pub(crate) fn open_parts(
     archives: &[(&Path, Option<Split>)],
     reading: &Reading,
 ) -> Result<Dataset> {
-    // Shards have fields for labels; whether it is one shows when it is listed.
+    // Shards have columns; whether it is one shows when it is listed.
     let options = &reading.options;
-    SourceOptions { label_column: None, ..options.clone() }.check(SourceKind::Folders, name)?;
-    let mut shards = options.label_column.is_none();
+    let folders = SourceOptions { label_column: None, group_column: None, ..options.clone() };
+    folders.check(SourceKind::Folders, name)?;
     let mut source = Source { place: name.into(), ..Source::default() };
     let mut beside = Beside::default();
-    let mut rows = Vec::new();
-    let mut splits: Vec<(String, Option<Split>)> = Vec::new();
-    let trains = |path: &Path| matches!(split_named(&stem(path)), None | Some(Split::Train));
+    let mut shards = folders == *options;
+    let mut listed = Vec::with_capacity(archives.len());
     for (path, split) in archives {
-        let labelled = reading.purpose != FolderUse::Classify;
         // An expression takes the labels from the names instead.
-        let from_files = labelled && options.label_from.is_none();
-        let column = from_files.then_some(options.label_column.as_deref());
+        let from_files = reading.purpose != FolderUse::Classify && options.label_from.is_none();
         // As an unlabelled folder `test` beside `train`.
         let must = trains(path) || archives.len() == 1;
-        let arranged = match source.add(path, column, must, &mut beside)? {
-            Contents::Paths(paths) => arrange(path, paths, reading, &mut beside),
-            Contents::Labelled(rows) => {
-                shards = true;
-                Ok(rows)
-            }
+        let contents = source.add(path, from_files.then_some((reading, must)), &mut beside)?;
+        shards |= matches!(contents, Contents::Labelled(_));
+        listed.push((*path, *split, contents));
+    }
+    if !shards {
+        options.check(SourceKind::Folders, name)?;
+    }
+    let is_shard = listed.iter().any(|(.., contents)| matches!(contents, Contents::Labelled(_)));
+    let rows = match are_classes(&listed, reading) {
+        true => rows_of_classes(listed, &mut beside),
+        false => rows_of(name, listed, reading, &mut beside)?,
+    };
+    if let Some(found) = beside.instead().filter(|_| rows.is_empty()) {
+        return Err(Error::Mixed { path: name.into(), found });
+    }
+    let mut rows = rows;
+    if is_shard {
+        rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
+    }
+    if archives.len() > 1 {
+        let stems: Vec<String> = archives.iter().map(|(path, _)| stem(path)).collect();
+        beside.remarks.extend(sets::missing(&stems));
+    }
+    rows::dataset(name, rows, None, Arc::new(source), beside, reading)
+}
+
+/// Whether an archive has pictures to train on, going by its name.
+fn trains(path: &Path) -> bool {
+    matches!(split_named(&stem(path)), None | Some(Split::Train))
+}
+
+/// An archive, the split that was given for it, and what is in it.
+type Listed<'a> = (&'a Path, Option<Split>, Contents);
+
+/// Whether each archive has the pictures of one class: their names may be those of classes, and
+/// what is in them says none, as in `cat.zip` and `dog.zip` with folders `s1` and `s2` in each.
+fn are_classes(listed: &[Listed<'_>], reading: &Reading) -> bool {
+    let options = &reading.options;
+    let free = options.layout == LayoutChoice::Auto && options.label_from.is_none();
+    let stems: Vec<String> = listed.iter().map(|(path, ..)| stem(path)).collect();
+    let says_none = |(_, split, contents): &Listed<'_>| match contents {
+        Contents::Paths(paths) => {
+            let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
+            split.is_none() && !paths.pictures.is_empty() && says_no_class(&tree)
+        }
+        Contents::Labelled(_) => false,
+    };
+    reading.purpose != FolderUse::Classify
+        && free
+        && sets::are_classes(&stems.iter().map(String::as_str).collect::<Vec<_>>())
+        && listed.iter().all(says_none)
+}
+
+/// The rows of archives of which each is a class.
+fn rows_of_classes(listed: Vec<Listed<'_>>, beside: &mut Beside) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut classes = Vec::with_capacity(listed.len());
+    for (path, _, contents) in listed {
+        let class = stem(path);
+        let Contents::Paths(paths) = contents else { continue };
+        rows.extend(paths.pictures.into_iter().map(|(id, slot)| Row {
+            id: format!("{class}/{id}"),
+            class: class.clone(),
+            slot,
+            ..Row::default()
+        }));
+        classes.push(class);
+    }
+    beside.remarks.push(format!(
+        "each of the archives {} is a class, since what is in them says none; if the folders in them are the classes, set `layout` to classes",
+        sets::listed(&classes)
+    ));
+    rows
+}
+
+/// The rows of archives with folders of splits or classes in them, or of shards.
+fn rows_of(
+    name: &str,
+    listed: Vec<Listed<'_>>,
+    reading: &Reading,
+    beside: &mut Beside,
+) -> Result<Vec<Row>> {
+    let labelled = reading.purpose != FolderUse::Classify;
+    let several = listed.len() > 1;
+    let place = listed.first().and_then(|(path, ..)| path.parent()).map(PathBuf::from);
+    let some_trains = listed.iter().any(|(path, ..)| trains(path));
+    let mut rows = Vec::new();
+    let mut splits: Vec<(String, Option<Split>)> = Vec::new();
+    let mut folders = reading.options.label_from.is_none();
+    for (path, split, contents) in listed {
+        folders &= matches!(contents, Contents::Paths(_));
+        let arranged = match contents {
+            Contents::Paths(paths) => arrange(path, paths, reading, beside),
+            Contents::Labelled(rows) => Ok(rows),
         };
         let mut own = match arranged {
             Err(
                 Error::LoosePictures { count, example, .. } | Error::NoMatch { count, example, .. },
-            ) if !trains(path) && archives.iter().any(|(other, _)| trains(other)) => {
+            ) if !trains(path) && some_trains => {
                 beside.remarks.push(format!(
                     "{} has {count} picture(s) without a label, such as '{example}', which are left out; to classify them with the trained model: taper predict MODEL {}",
                     path.display(),
@@ -101,15 +191,15 @@ pub(crate) fn open_parts(
                 ));
                 continue;
             }
-            other => other.map_err(|error| with_table(error, &beside))?,
+            other => other.map_err(|error| with_table(error, beside))?,
         };
         let unsplit = labelled && own.iter().all(|row| row.split.is_none());
         if let Some(split) = split {
             for row in &mut own {
-                row.split = Some(*split);
+                row.split = Some(split);
                 row.id = format!("{split}/{}", &row.id[row.packaging..]);
             }
-        } else if archives.len() > 1 {
+        } else if several {
             let split = split_named(&stem(path)).filter(|_| unsplit);
             for row in &mut own {
                 row.split = split.or(row.split);
@@ -130,26 +220,25 @@ pub(crate) fn open_parts(
         }
         rows.extend(own);
     }
-    if let Some(found) = beside.instead().filter(|_| rows.is_empty()) {
-        return Err(Error::Mixed { path: name.into(), found });
-    }
-    if !shards {
-        options.check(SourceKind::Folders, name)?;
-    }
-    if reading.purpose != FolderUse::Classify {
-        let judged = sets::judge("archives", &splits);
-        let place = archives.first().and_then(|(path, _)| path.parent()).map(PathBuf::from);
+    if labelled {
         let path = place.unwrap_or_else(|| name.into());
-        beside.remarks.extend(judged.map_err(|problem| Error::Ambiguous { path, problem })?);
+        let judged = sets::judge("archives", &splits);
+        let judged = judged.map_err(|problem| Error::Ambiguous { path, problem })?;
+        beside.remarks.extend(judged.map(|remark| match folders {
+            true => format!("{remark}; {}", of_folders(&rows)),
+            false => remark,
+        }));
     }
-    if shards {
-        rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
-    }
-    if archives.len() > 1 {
-        let stems: Vec<String> = archives.iter().map(|(path, _)| stem(path)).collect();
-        beside.remarks.extend(sets::missing(&stems));
-    }
-    rows::dataset(name, rows, None, Arc::new(source), beside, reading)
+    Ok(rows)
+}
+
+/// What the classes of several archives are, for a remark.
+fn of_folders(rows: &[Row]) -> String {
+    let classes: BTreeSet<&str> = rows.iter().map(|row| row.class.as_str()).collect();
+    format!(
+        "the classes are the folders in them, {}; if each archive is a class, unpack each into a folder of its name, and give the folder that holds these",
+        sets::listed(&classes.into_iter().collect::<Vec<_>>())
+    )
 }
 
 /// Points at a table within the archive.
@@ -177,13 +266,12 @@ struct Source {
 }
 
 impl Source {
-    /// Lists an archive. If labels count, a shard has its own, perhaps in a column that was asked
-    /// for, unless it need not have any.
+    /// Lists an archive. If labels count, a shard has its own, which are read as asked for, and
+    /// there `must` be some or not.
     fn add(
         &mut self,
         path: &Path,
-        labels: Option<Option<&str>>,
-        must: bool,
+        labels: Option<(&Reading, bool)>,
         beside: &mut Beside,
     ) -> Result<Contents> {
         let listing = self.archives.add(path)?;
@@ -191,8 +279,7 @@ impl Source {
         beside.remarks.extend(listing.remarks);
         let files = listing.files;
         let kind_of = |name: &str, slot: usize| self.kind_of(name, slot);
-        if let Some(column) = labels.filter(|_| webdataset::is_shard(&files, &kind_of)) {
-            let choice = (column, must);
+        if let Some(choice) = labels.filter(|_| webdataset::is_shard(&files, &kind_of)) {
             let rows = webdataset::rows(&self.archives, &files, &kind_of, choice, beside);
             return rows.map(Contents::Labelled).map_err(|problem| match problem {
                 Problem::Choice(problem) => Error::Columns { path: path.into(), problem },
@@ -203,10 +290,10 @@ impl Source {
         let mut foreign: Vec<(String, &'static str)> = Vec::new();
         for (name, slot) in &files {
             match self.kind_of(name, *slot) {
-                FileKind::Picture => paths.pictures.push((tidied(name), *slot)),
-                FileKind::Foreign(format) => foreign.push((tidied(name), format)),
+                FileKind::Picture => paths.pictures.push((name.clone(), *slot)),
+                FileKind::Foreign(format) => foreign.push((name.clone(), format)),
                 FileKind::Other if in_hidden(name) => beside.ignore(name),
-                FileKind::Other => beside.other_file(&tidied(name)),
+                FileKind::Other => beside.other_file(name),
             }
         }
         self.pass_over_own(&files, &mut paths, &mut foreign, beside);
@@ -223,10 +310,9 @@ impl Source {
         foreign: &mut Vec<(String, &'static str)>,
         beside: &mut Beside,
     ) {
-        let all: Vec<String> = files.iter().map(|(name, _)| tidied(name)).collect();
         let pictures: Vec<&str> = paths.pictures.iter().map(|(id, _)| id.as_str()).collect();
         let folders: Vec<(String, Output)> =
-            output_folders(all.iter().map(String::as_str), &pictures)
+            output_folders(files.iter().map(|(name, _)| name.as_str()), &pictures)
                 .into_iter()
                 .map(|(folder, output)| (folder.to_owned(), output))
                 .collect();
@@ -267,13 +353,7 @@ impl Source {
 
 /// Whether a member lies in a folder that systems and tools leave behind, or is such a file.
 fn in_hidden(name: &str) -> bool {
-    name.split('/').any(|part| part != "." && is_hidden(OsStr::new(part)))
-}
-
-/// A path without empty parts and dots.
-fn tidied(name: &str) -> String {
-    let parts: Vec<&str> = name.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
-    parts.join("/")
+    name.split('/').any(|part| is_hidden(OsStr::new(part)))
 }
 
 impl PictureSource for Source {

@@ -1,12 +1,16 @@
 //! WebDataset shards: tar archives in which the files of a sample share a name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 use taper_archive::Archives;
 use taper_core::Split;
 use taper_names::{
     columns::is_label,
+    group_columns::kind_of,
     multi_label,
     paths::splits_of_paths,
     sets::listed,
@@ -14,8 +18,10 @@ use taper_names::{
 };
 use taper_picture::FileKind;
 
-use super::tidied;
-use crate::rows::{Beside, Row, take_splits};
+use crate::{
+    Reading,
+    rows::{Beside, Row, take_splits},
+};
 
 /// The largest label file in bytes; a label is one line, or a small JSON object.
 const MOST_LABEL: u64 = 1 << 20;
@@ -90,7 +96,7 @@ pub(super) fn is_shard(
     kind_of: &dyn Fn(&str, usize) -> FileKind,
 ) -> bool {
     let any = |end: &str| names.iter().any(|(name, _)| name.ends_with(end));
-    let flat = || names.iter().all(|(name, _)| !tidied(name).contains('/'));
+    let flat = || names.iter().all(|(name, _)| !name.contains('/'));
     let texts = any(".txt") && flat();
     if !any(".cls") && !any(".json") && !texts {
         return false;
@@ -110,9 +116,10 @@ pub(super) fn rows(
     archives: &Archives,
     names: &[(String, usize)],
     kind_of: &dyn Fn(&str, usize) -> FileKind,
-    (column, must): (Option<&str>, bool),
+    (reading, must): (&Reading, bool),
     beside: &mut Beside,
 ) -> Result<Vec<Row>, Problem> {
+    let column = reading.options.label_column.as_deref();
     let mut labelled = Vec::new();
     let mut fields: BTreeSet<String> = BTreeSet::new();
     let mut present: BTreeSet<String> = BTreeSet::new();
@@ -139,7 +146,8 @@ pub(super) fn rows(
         present.extend(texts.map(|(field, _)| (*field).to_owned()));
         fields.extend(labels.keys().cloned());
         differ |= labels.values().collect::<BTreeSet<_>>().len() > 1;
-        labelled.push((name, slot, labels));
+        let groups = groups(&json, &labels, reading.group_column());
+        labelled.push((name, slot, labels, groups));
     }
     if let Some(column) = column.filter(|_| fields.is_empty()) {
         return Err(Problem::Choice(format!(
@@ -168,7 +176,7 @@ pub(super) fn rows(
             "samples of the shard have several pictures, of which one is used, such as '{name}'; {unused} picture(s) are not used"
         ));
     }
-    let all = labelled.iter().flat_map(|(_, _, labels)| labels.values().map(String::as_str));
+    let all = labelled.iter().flat_map(|(_, _, labels, _)| labels.values().map(String::as_str));
     if let Some(label) = multi_label::several(all, fields.first().map(String::as_str)) {
         let problem = multi_label::refusal(&format!("'{label}'"));
         return Err(Problem::Choice(format!(
@@ -177,15 +185,15 @@ pub(super) fn rows(
     }
     let (mut rows, mut without, mut example) = (Vec::new(), 0, "");
     let splits = splits.told(labelled.len(), beside);
-    for (number, (name, slot, labels)) in labelled.into_iter().enumerate() {
+    for (number, (name, slot, labels, groups)) in labelled.into_iter().enumerate() {
         let Some(class) = labels.into_values().next() else {
             without += 1;
             example = name;
             continue;
         };
-        let id = tidied(name);
+        let id = name.to_owned();
         let split = splits.get(number).copied();
-        rows.push(Row { id, packaging: 0, class, split, group: None, slot });
+        rows.push(Row { id, packaging: 0, class, split, groups, slot });
     }
     if rows.iter().all(|row| row.split.is_none()) {
         let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
@@ -199,6 +207,25 @@ pub(super) fn rows(
         ));
     }
     Ok(rows)
+}
+
+/// The fields of a sample that may say its group, or the one that was asked for, with their values.
+fn groups(
+    json: &Map<String, Value>,
+    labels: &BTreeMap<String, String>,
+    wanted: Option<&str>,
+) -> Vec<(Arc<str>, String)> {
+    let says = |name: &str| match wanted {
+        Some(wanted) => name == wanted,
+        None => kind_of(name).is_some() && !labels.contains_key(name),
+    };
+    let value = |value: &Value| match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let fields = json.iter().filter(|(name, _)| says(name));
+    fields.filter_map(|(name, own)| Some((name.as_str().into(), value(own)?))).collect()
 }
 
 /// No sample has a label, such as this picture; there are these fields.

@@ -71,7 +71,7 @@ impl Arranger<'_> {
                 continue;
             };
             let (class, slot) = (label.as_str().to_owned(), *slot);
-            rows.push(Row { id: id.clone(), packaging: 0, class, split, group: None, slot });
+            rows.push(Row { id: id.clone(), packaging: 0, class, split, groups: Vec::new(), slot });
         }
         if rows.is_empty() {
             let (expression, example) = (expression.into(), example.into());

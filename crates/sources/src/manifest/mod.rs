@@ -6,7 +6,7 @@ mod text;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
-    io::Cursor,
+    io::{Cursor, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,15 +16,16 @@ use taper_archive::lfs_pointer;
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
-    columns::{self, Columns, Values, Wanted},
+    columns::{self, Columns, Values, Wanted, Wrong},
     multi_label,
     paths::splits_of_paths,
+    sets,
     split_columns::{of_flags, split_of_value, truth},
 };
-use taper_picture::{Defect, DefectKind, read_file};
+use taper_picture::{Defect, DefectKind, format_of_extension, read_file};
 
 use crate::{
-    Error, FolderUse, Reading, Result,
+    Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions,
     options::Kind,
     rows::{self, Beside, Row},
 };
@@ -88,6 +89,23 @@ fn is_json_lines(path: &Path) -> bool {
     has_extension(path, &["jsonl", "ndjson"])
 }
 
+/// Whether a file is a list of pictures and labels without a header, going by its name and its
+/// first line.
+pub(crate) fn is_list(path: &Path) -> bool {
+    if !has_extension(path, &["txt", "lst"]) {
+        return false;
+    }
+    let mut head = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
+    let (text, _) = text::decode(&head);
+    let first = text.lines().find(|line| !line.trim().is_empty());
+    let entry = first.filter(|_| read.is_ok()).and_then(text::path_and_label);
+    entry.is_some_and(|(path, _)| {
+        let extension = Path::new(path).extension().and_then(|e| e.to_str());
+        extension.is_some_and(|e| format_of_extension(&e.to_lowercase()).is_some())
+    })
+}
+
 /// Opens a manifest: a table with a column of paths, one of labels, and perhaps ones of splits and
 /// groups, as CSV with a header line (separated by commas, semicolons or tabs) or as JSON Lines.
 ///
@@ -111,6 +129,85 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     let (path, reading) = (path.as_ref(), reading.into());
     let place = path.display().to_string();
     reading.options.check(Kind::Table, &place)?;
+    let mut beside = Beside::default();
+    let Listed { mut rows, paths, folder } = read(path, None, &reading, &mut beside)?;
+    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
+    let source = Arc::new(Manifest { place: place.clone(), folder, paths });
+    rows::dataset(&place, rows, None, source, beside, &reading)
+}
+
+/// Opens the tables of a folder, of which each has the pictures of one split. Those of val or test
+/// without labels, and the folders of splits without a table, are left out, with a remark.
+pub(crate) fn open_tables(
+    root: &Path,
+    tables: &[(PathBuf, Split)],
+    without: &[PathBuf],
+    reading: &Reading,
+) -> Result<Dataset> {
+    let place = root.display().to_string();
+    let options = SourceOptions { layout: LayoutChoice::Auto, ..reading.options.clone() };
+    options.check(Kind::Table, &place)?;
+    let trains = tables.iter().any(|(_, split)| *split == Split::Train);
+    let mut beside = Beside::default();
+    let names: Vec<String> =
+        tables.iter().map(|(table, _)| relative(root, table).display().to_string()).collect();
+    beside.remarks.push(format!(
+        "the labels are taken from the tables {}, one for each split",
+        sets::listed(&names)
+    ));
+    let (mut rows, mut paths) = (Vec::new(), Vec::new());
+    for (table, split) in tables {
+        let listed = match read(table, Some(*split), reading, &mut beside) {
+            Err(Error::NoLabels { .. }) if trains && *split != Split::Train => {
+                beside.remarks.push(without_labels(table));
+                continue;
+            }
+            other => other?,
+        };
+        let first = paths.len();
+        let folder = relative(root, &listed.folder);
+        let whole = |path: &str| folder.join(path).display().to_string();
+        paths.extend(listed.paths.iter().map(|path| whole(path).into()));
+        rows.extend(listed.rows.into_iter().map(|row| Row {
+            id: whole(&row.id),
+            slot: first + row.slot,
+            ..row
+        }));
+    }
+    beside.remarks.extend(without.iter().map(|folder| without_labels(folder)));
+    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
+    let source = Arc::new(Manifest { place: place.clone(), folder: root.into(), paths });
+    rows::dataset(&place, rows, None, source, beside, reading)
+}
+
+/// A remark about a table or a folder of pictures of val or test.
+fn without_labels(path: &Path) -> String {
+    format!(
+        "{0} has no labels and is left out; to classify its pictures with the trained model: taper predict MODEL {0}",
+        path.display()
+    )
+}
+
+fn relative<'a>(root: &Path, path: &'a Path) -> &'a Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
+/// What a manifest lists.
+struct Listed {
+    rows: Vec<Row>,
+    /// By slot.
+    paths: Vec<Box<str>>,
+    /// What these are relative to.
+    folder: PathBuf,
+}
+
+/// Reads a manifest, perhaps one of pictures of one split.
+fn read(
+    path: &Path,
+    split: Option<Split>,
+    reading: &Reading,
+    beside: &mut Beside,
+) -> Result<Listed> {
     let bytes = fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
         _ => Error::Io { path: path.into(), source },
@@ -118,27 +215,23 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     if let Some(problem) = lfs_pointer(&bytes) {
         return Err(Error::Table { path: path.into(), problem: problem.into() });
     }
-    let mut beside = Beside::default();
     let (text, guessed) = text::decode(&bytes);
     if guessed {
-        beside.remarks.push(format!("{place} is not UTF-8 and is read as Windows-1252"));
+        beside.remarks.push(format!("{} is not UTF-8 and is read as Windows-1252", path.display()));
     }
     let mut table = Table {
         manifest: path.into(),
         image_column: reading.options.image_column.clone(),
+        given: split,
         ..Table::default()
     };
-    let options = &reading.options;
-    let wanted = Wanted {
-        path: options.image_column.as_deref(),
-        label: options.label_column.as_deref(),
-        split: options.split_column.as_deref(),
-    };
+    let wanted = reading.wanted();
     if is_json_lines(path) {
-        table.read_json_lines(&text, &wanted, &mut beside)?;
+        table.read_json_lines(&text, &wanted, beside)?;
+    } else if is_list(path) {
+        table.read_list(&text)?;
     } else {
-        let tabs = has_extension(path, &["tsv"]);
-        table.read_csv(&text, tabs, &wanted, &mut beside)?;
+        table.read_csv(&text, has_extension(path, &["tsv"]), &wanted, beside)?;
     }
     let column = table.label_column.as_deref();
     let classes = table.rows.iter().map(|row| row.class.as_str());
@@ -156,16 +249,14 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     for row in &mut rows {
         row.id = paths[row.slot].to_string();
     }
-    rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
-    if !says_splits && reading.purpose != FolderUse::Classify {
+    if !says_splits && split.is_none() && reading.purpose != FolderUse::Classify {
         let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
         let said = splits_of_paths(&pictures);
         let choice = "a column called split, which may be empty, or `split_column` says otherwise";
         let taken = rows::take_splits(&mut rows, said, choice, &mut beside.remarks);
         taken.map_err(|problem| Error::Columns { path: path.into(), problem })?;
     }
-    let source = Arc::new(Manifest { place: place.clone(), folder, paths });
-    rows::dataset(&place, rows, None, source, beside, &reading)
+    Ok(Listed { rows, paths, folder })
 }
 
 /// One line.
@@ -176,12 +267,17 @@ struct Entry {
     split: Option<String>,
     /// What columns of truth values say.
     flags: Vec<(Split, String)>,
-    group: Option<String>,
+    /// The columns that may say its group, by their names in [`Table::groups`].
+    groups: Vec<String>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     manifest: PathBuf,
+    /// The split of rows that say none.
+    given: Option<Split>,
+    /// The names of the columns that may say groups.
+    groups: Vec<Arc<str>>,
     rows: Vec<Row>,
     /// By row.
     lines: Vec<u64>,
@@ -237,7 +333,19 @@ impl Table {
             return Err(Error::Columns { path: self.manifest.clone(), problem: problem.into() });
         }
         let found = columns::choose(names, words, wanted, &mut beside.remarks);
-        found.map_err(|problem| Error::Columns { path: self.manifest.clone(), problem })
+        let path = || self.manifest.clone();
+        found.map_err(|wrong| match wrong {
+            Wrong::Choice(problem) => Error::Columns { path: path(), problem },
+            Wrong::NoLabels(problem) => Error::NoLabels { path: path(), problem },
+        })
+    }
+
+    /// Takes note of what the columns are.
+    fn note(&mut self, columns: &Columns, names: &[String]) {
+        self.says_splits = columns.say_splits();
+        self.label_column =
+            names.get(columns.label).filter(|_| columns.one_hot.is_empty()).cloned();
+        self.groups = columns.groups.iter().map(|at| names[*at].as_str().into()).collect();
     }
 
     fn read_csv(
@@ -269,9 +377,7 @@ impl Table {
         }
         reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
         let columns = self.columns(&names, &words, wanted, beside)?;
-        self.says_splits = columns.say_splits();
-        self.label_column =
-            names.get(columns.label).filter(|_| columns.one_hot.is_empty()).cloned();
+        self.note(&columns, &names);
         for record in reader.into_records() {
             let record = record.map_err(|error| self.ragged(&error, delimiter))?;
             let line = record.position().map_or(0, csv::Position::line) + self.skipped;
@@ -286,8 +392,21 @@ impl Table {
                 },
                 split: columns.split.map(field),
                 flags: columns.flags.iter().map(|(at, split)| (*split, field(*at))).collect(),
-                group: columns.group.map(field),
+                groups: columns.groups.iter().map(|at| field(*at)).collect(),
             };
+            self.push(entry, line)?;
+        }
+        Ok(())
+    }
+
+    /// Lines of a path and a label without a header.
+    fn read_list(&mut self, text: &str) -> Result<()> {
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+            let Some((path, label)) = text::path_and_label(text) else {
+                let problem = "there is no path and label, separated by a blank, as in 'cat/1.jpg 0': write a CSV file with the columns path and label";
+                return Err(self.fail(line, problem));
+            };
+            let entry = Entry { path: path.into(), label: label.into(), ..Entry::default() };
             self.push(entry, line)?;
         }
         Ok(())
@@ -358,13 +477,15 @@ impl Table {
             };
             let optional = |column: Option<usize>| column.map(text).transpose();
             let flags = columns.flags.iter().map(|(at, split)| Ok((*split, text(*at)?)));
+            // Other than text and numbers are no groups.
+            let groups = columns.groups.iter().map(|at| text(*at).unwrap_or_default());
             let entry = || -> std::result::Result<Entry, String> {
                 Ok(Entry {
                     path: text(columns.path)?,
                     label: text(columns.label)?,
                     split: optional(columns.split)?,
                     flags: flags.collect::<std::result::Result<_, String>>()?,
-                    group: optional(columns.group)?,
+                    groups: groups.map(|value| value.trim().to_owned()).collect(),
                 })
             };
             let mut entry = entry().map_err(|problem| self.fail(line, problem))?;
@@ -374,9 +495,7 @@ impl Table {
             }
             entries.push((entry, line));
         }
-        self.says_splits = columns.say_splits();
-        self.label_column =
-            names.get(columns.label).filter(|_| columns.one_hot.is_empty()).cloned();
+        self.note(&columns, &names);
         entries.into_iter().try_for_each(|(entry, line)| self.push(entry, line))
     }
 
@@ -388,7 +507,7 @@ impl Table {
         line: u64,
         value: impl Fn(usize) -> Option<bool>,
     ) -> Result<String> {
-        let class = columns.class_of_row(names, value).map(String::from);
+        let class = columns::class_of_row(&columns.one_hot, names, value);
         class.map_err(|problem| {
             let problem = format!("line {line}: {problem}");
             Error::Columns { path: self.manifest.clone(), problem }
@@ -413,7 +532,7 @@ impl Table {
         if entry.path.contains('\0') {
             return Err(self.fail(line, "the path contains a zero byte"));
         }
-        let split = self.split(given(entry.split), &entry.flags, line)?;
+        let split = self.split(given(entry.split), &entry.flags, line)?.or(self.given);
         if entry.label.trim().is_empty() {
             if split.is_none_or(|split| split == Split::Train) {
                 return Err(self.fail(line, format!("'{}' has no label", entry.path)));
@@ -437,11 +556,12 @@ impl Table {
                 },
             });
         }
-        let (class, group, slot) =
-            (multi_label::single(entry.label), given(entry.group), self.paths.len());
+        let (class, slot) = (multi_label::single(entry.label), self.paths.len());
+        let groups = self.groups.iter().cloned().zip(entry.groups);
+        let groups = groups.filter(|(_, value)| !value.is_empty()).collect();
         self.paths.push(id.into());
         self.lines.push(line);
-        self.rows.push(Row { id: String::new(), packaging: 0, class, split, group, slot });
+        self.rows.push(Row { class, split, groups, slot, ..Row::default() });
         Ok(())
     }
 

@@ -56,3 +56,10 @@ pub fn delimiter(text: &str) -> u8 {
     let first = counts.iter().position(|count| *count == most);
     first.map_or(b',', |at| DELIMITERS[at])
 }
+
+/// A line of a list without a header: a path, which may contain blanks, and behind the last blank
+/// or tab the label.
+pub(super) fn path_and_label(line: &str) -> Option<(&str, &str)> {
+    let (path, label) = line.trim().rsplit_once([' ', '\t'])?;
+    Some((path.trim(), label))
+}

@@ -67,8 +67,7 @@ pub(super) fn left_out(folder: &Path, read: &[PathBuf]) -> Option<String> {
 
 /// Remarks about files that the names of the others say there are.
 pub(super) fn missing(files: &[PathBuf]) -> Vec<String> {
-    let stems = files.iter().filter_map(|file| file.file_stem()?.to_str().map(String::from));
-    sets::missing(&stems.collect::<Vec<_>>())
+    sets::missing(&files.iter().map(|file| stem(file, true)).collect::<Vec<_>>())
 }
 
 /// `train-00000-of-00001.parquet`, `rps-train.parquet` and `train/0000.parquet` belong to `train`.

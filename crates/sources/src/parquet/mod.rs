@@ -1,9 +1,7 @@
 //! Parquet in the layout of the Hugging Face Hub as a source.
 
-mod columns;
 mod files;
 mod rows_of;
-mod splits;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -166,7 +164,7 @@ fn open_parts(
                 })?),
                 None => *split,
             };
-            rows.push(Row { id, packaging: 0, class, split, group: None, slot });
+            rows.push(Row { id, packaging: 0, class, split, groups: row.groups, slot });
         }
         if without_label > 0 {
             beside.remarks.push(format!(

@@ -1,20 +1,17 @@
 //! The rows of a Parquet file, without their pictures.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use taper_core::Split;
 use taper_names::{
+    columns::{class_of_row, one_hot_remark},
     multi_label,
     split_columns::{of_flags, truth},
 };
-use taper_parquet::{Table, Values};
+use taper_parquet::{Columns, Table, Values, Wrong, choose_columns, find_splits};
 
-use super::{
-    columns::{self, Columns, Wrong},
-    damaged,
-    splits::{find_splits, texts},
-};
-use crate::{Error, Reading, Result};
+use super::damaged;
+use crate::{Error, FolderUse, Reading, Result};
 
 /// Class names are looked up in lists: a column of arbitrary numbers is not a label.
 const MOST_CLASSES: usize = 1_000_000;
@@ -43,6 +40,8 @@ pub(super) struct Listed {
     pub(super) path: Option<String>,
     pub(super) class: Option<String>,
     pub(super) split: Option<String>,
+    /// The columns that may say its group, by name, and their values.
+    pub(super) groups: Vec<(Arc<str>, String)>,
 }
 
 /// Opens a file and lists its rows; what is wrong with its content is the inner error.
@@ -54,14 +53,21 @@ pub(super) fn list(
         Ok(table) => table,
         Err(error) => return problem(damaged(path, error)),
     };
-    let mut columns = match columns::choose(&table, reading) {
+    let labels_count = reading.purpose != FolderUse::Classify;
+    let mut columns = match choose_columns(&table, &reading.wanted(), labels_count) {
         Ok(columns) => columns,
         Err(Wrong::Column(problem)) => return Ok(Err(Problem::Columns(problem))),
         Err(Wrong::NoLabels(problem)) => return Ok(Err(Problem::NoLabels(problem))),
+        Err(Wrong::Damaged(error)) => return problem(damaged(path, error)),
     };
     let mut remarks = Vec::new();
+    if !columns.one_hot.is_empty() {
+        let name = |at: &usize| table.columns()[*at].top();
+        remarks.push(one_hot_remark(&columns.one_hot.iter().map(name).collect::<Vec<_>>()));
+    }
     let listed = || -> std::result::Result<_, taper_parquet::Error> {
-        if columns.split.is_none() && columns.label.is_some() {
+        let labelled = columns.label.is_some() || !columns.one_hot.is_empty();
+        if columns.split.is_none() && labelled {
             find_splits(&table, &mut columns, &mut remarks)?;
         }
         rows(&table, &columns)
@@ -89,10 +95,15 @@ fn rows(
     let none = || vec![None; table.rows() as usize];
     let classes = match columns.label {
         Some(label) => classes(table, columns, label)?,
+        None if !columns.one_hot.is_empty() => match one_hot(table, &columns.one_hot)? {
+            Ok(classes) => classes,
+            Err(problem) => return Ok(Err(problem)),
+        },
         None => vec![Some("unlabelled".into()); table.rows() as usize],
     };
     let labels = classes.iter().flatten().map(String::as_str);
     if columns.names.is_none()
+        && columns.label.is_some()
         && let Some(label) = multi_label::several(labels, Some(&columns.label_name))
     {
         let problem = multi_label::refusal(&format!("'{label}'"));
@@ -111,8 +122,37 @@ fn rows(
         path: name.map(|name| name.replace('\\', "/")),
         class,
         split: split.map(|split| split.trim().to_owned()).filter(|split| !split.is_empty()),
+        groups: Vec::new(),
     });
-    Ok(Ok(rows.collect()))
+    let mut rows: Vec<Listed> = rows.collect();
+    for column in &columns.groups {
+        let name: Arc<str> = table.columns()[*column].top().into();
+        for (row, value) in rows.iter_mut().zip(table.as_texts(*column)?) {
+            let value = value.filter(|value| !value.is_empty());
+            row.groups.extend(value.map(|value| (Arc::clone(&name), value)));
+        }
+    }
+    Ok(Ok(rows))
+}
+
+/// The classes of rows with a column for each class.
+fn one_hot(
+    table: &Table,
+    columns: &[usize],
+) -> std::result::Result<std::result::Result<Vec<Option<String>>, String>, taper_parquet::Error> {
+    let names: Vec<String> = table.columns().iter().map(|column| column.top().to_owned()).collect();
+    let mut set = vec![Vec::with_capacity(columns.len()); table.rows() as usize];
+    for column in columns {
+        for (row, value) in set.iter_mut().zip(table.as_texts(*column)?) {
+            row.push(value.and_then(|value| truth(&value)));
+        }
+    }
+    let class = |(number, row): (usize, Vec<Option<bool>>)| {
+        let value = |at: usize| columns.iter().position(|own| *own == at).and_then(|k| row[k]);
+        let class = class_of_row(columns, &names, value);
+        class.map(Some).map_err(|problem| format!("row {number}: {problem}"))
+    };
+    Ok(set.into_iter().enumerate().map(class).collect())
 }
 
 /// The names of the splits that columns of truth values say.
@@ -122,7 +162,7 @@ fn flagged(
 ) -> std::result::Result<std::result::Result<Vec<Option<String>>, String>, taper_parquet::Error> {
     let mut rows = vec![Vec::with_capacity(flags.len()); table.rows() as usize];
     for (column, split) in flags {
-        for (row, value) in rows.iter_mut().zip(texts(table, *column)?) {
+        for (row, value) in rows.iter_mut().zip(table.as_texts(*column)?) {
             row.push((*split, value.and_then(|value| truth(&value))));
         }
     }
@@ -166,6 +206,8 @@ fn classes(
         }
         Values::Integers(numbers) => numbers,
         Values::Booleans(values) => values.into_iter().map(|v| v.map(i64::from)).collect(),
+        // Columns of labels are of another kind.
+        Values::Floats(numbers) => vec![None; numbers.len()],
     };
     let names: std::result::Result<_, String> =
         numbers.into_iter().map(|number| number.map_or(Ok(None), named)).collect();

@@ -9,9 +9,8 @@ use taper_names::{
     },
     splits::is_plain,
 };
-use taper_parquet::{Error, Kind, Table, Values};
 
-use super::columns::Columns;
+use crate::{Columns, Error, Kind, Table};
 
 /// More different values than this are not splits.
 const MOST: usize = 8;
@@ -24,7 +23,10 @@ type Counts = BTreeMap<String, usize>;
 /// such as `is_train`: those say the splits, with a remark. What may say them and is not used is
 /// only remarked. A column whose name says nothing is read only if the smallest and the largest
 /// value, which the file states, look like it.
-pub(super) fn find_splits(
+///
+/// # Errors
+/// [`Error::Damaged`] if a column cannot be read.
+pub fn find_splits(
     table: &Table,
     columns: &mut Columns,
     remarks: &mut Vec<String>,
@@ -77,26 +79,12 @@ fn name(table: &Table, column: usize) -> &str {
 
 fn counts(table: &Table, column: usize) -> Result<Counts, Error> {
     let mut counts = Counts::new();
-    for word in texts(table, column)?.into_iter().flatten() {
+    for word in table.as_texts(column)?.into_iter().flatten() {
         if !word.is_empty() && (counts.len() <= MOST || counts.contains_key(&word)) {
             *counts.entry(word).or_default() += 1;
         }
     }
     Ok(counts)
-}
-
-/// The values of a column as text.
-pub(super) fn texts(table: &Table, column: usize) -> Result<Vec<Option<String>>, Error> {
-    let of = |value: Option<String>| value.map(|text| text.trim().to_owned());
-    Ok(match table.values(column)? {
-        Values::Text(texts) => texts.into_iter().map(of).collect(),
-        Values::Integers(numbers) => {
-            numbers.into_iter().map(|number| number.map(|n| n.to_string())).collect()
-        }
-        Values::Booleans(values) => {
-            values.into_iter().map(|value| value.map(|v| v.to_string())).collect()
-        }
-    })
 }
 
 /// The columns that may say the splits, by their names, or of text whose smallest and largest
