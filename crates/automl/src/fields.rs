@@ -84,10 +84,9 @@ pub fn default_space(recipe: &Recipe) -> Result<Space> {
         space = space.choice("optimizer.algorithm.weight_decay", decays)?;
     }
     if !recipe.fresh_views {
-        space = space.choice("views", [1, 2, 4])?.choice(
-            "augment",
-            ["light", "standard", "trivial-augment"],
-        )?;
+        space = space
+            .choice("views", [1, 2, 4])?
+            .choice("augment", ["light", "standard", "trivial-augment"])?;
     }
     if let Some(own) = recipe.fine_tune.as_ref().filter(|own| own.unfreeze().is_some()) {
         space = space

@@ -2,9 +2,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use taper_core::{Direction, OutOfRange};
-use taper_tune::{
-    AshaConfig, GridConfig, MedianConfig, Pruning, Random, Sampler, Tpe, TpeConfig,
-};
+use taper_tune::{AshaConfig, GridConfig, MedianConfig, Pruning, Random, Sampler, Tpe, TpeConfig};
 
 use crate::Result;
 

@@ -167,12 +167,7 @@ struct Work<'a> {
     spent: (f64, usize),
 }
 
-fn go_on(
-    folder: &Path,
-    plan: Plan,
-    limit: Option<Duration>,
-    session: &Session,
-) -> Result<Tuned> {
+fn go_on(folder: &Path, plan: Plan, limit: Option<Duration>, session: &Session) -> Result<Tuned> {
     let start = Instant::now();
     let settings = &plan.settings;
     let pruning = settings.pruning(all_epochs(&plan.recipe))?;
@@ -182,8 +177,7 @@ fn go_on(
     study.recover()?;
     let study = Arc::new(Mutex::new(study));
     let until = limit.map(|limit| start + limit);
-    let mut work =
-        Work { folder: folder.to_owned(), plan, study, until, session, spent: (0.0, 0) };
+    let mut work = Work { folder: folder.to_owned(), plan, study, until, session, spent: (0.0, 0) };
     let ended = work.trials()?;
     if ended == Ended::Complete && matches!(pruning, Pruning::Asha(_)) {
         lock(&work.study).finish()?;

@@ -109,7 +109,8 @@ fn augment(args: &AugmentArgs, given: &Given, session: &Session) -> anyhow::Resu
     flags::augmentation(given, &recipe)?;
     check_present(&recipe.data)?;
     let recipe = recipe.check()?;
-    let augmented = taper_run::augment_sheet(&recipe, &args.out, args.overwrite, session)?;
+    let augmented =
+        taper_augment_sheet::augment_sheet(&recipe, &args.out, args.overwrite, session)?;
     if args.reply.json {
         answer_json(&augmented)?;
     } else {

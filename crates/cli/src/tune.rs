@@ -91,7 +91,8 @@ fn describe(tuned: &Tuned) -> anyhow::Result<()> {
     let mut importance: Vec<_> = tuned.importance.iter().collect();
     importance.sort_by(|a, b| b.1.total_cmp(a.1));
     if !importance.is_empty() {
-        let shares = importance.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * *share));
+        let shares =
+            importance.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * *share));
         row("importance", &shares.collect::<Vec<_>>().join(", "))?;
     }
     let Some(best) = &tuned.best else {

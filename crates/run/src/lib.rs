@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
-mod augment_sheet;
 mod cross_validation;
 mod data_record;
 mod early;
@@ -28,7 +27,6 @@ mod source;
 mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
-pub use augment_sheet::{AugmentAnswer, augment_sheet};
 pub use cross_validation::{CrossValidation, HeadAlone, Spread, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};

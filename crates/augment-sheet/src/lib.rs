@@ -1,3 +1,5 @@
+#![doc = include_str!("../README.md")]
+
 use std::{collections::BTreeMap, path::Path};
 
 use image::RgbImage;
@@ -15,7 +17,9 @@ use taper_sources::FolderUse;
 
 use taper_outputs::{OutFile, check_extension};
 
-use crate::{CheckedRecipe, Error, Result, Session, Views, data_name, open_data_with, remarks_of};
+use taper_run::{
+    CheckedRecipe, Error, Result, Session, Views, data_name, open_data_with, remarks_of,
+};
 
 const CHOICE: Purpose = Purpose::new("train/augment-sheet");
 /// How many classes are shown; the sheet is for a look, and the answer counts all classes.
@@ -52,7 +56,7 @@ pub struct AugmentAnswer {
 
 /// Draws a contact sheet of what the network will see: unchanged pictures of each class beside
 /// their views, in the network's size and crop. `recipe` gives the data, network, size, fit,
-/// policy, views and seed; with the same recipe, [`train`](crate::train()) makes the same views.
+/// policy, views and seed; with the same recipe, [`train`](taper_run::train()) makes the same views.
 ///
 /// The file is a PNG or a JPEG, as its name says; one that exists is refused, unless it may be
 /// overwritten.
