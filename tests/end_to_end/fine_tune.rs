@@ -143,7 +143,9 @@ fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
     for model in ["run", model] {
         let summary = run(here, &["summary", "--model", model, "--json"]).expect(0).json();
         assert_eq!(summary["input"], serde_json::json!([64, 64]));
-        assert_eq!(summary["parameters"]["total"], answer["parameters"]["total"]);
+        for count in ["total", "trainable"] {
+            assert_eq!(summary["parameters"][count], answer["parameters"][count]);
+        }
     }
     run(here, &["summary", "--model", "run", "--head", "linear"]).complains(2, &["--head", "own"]);
     let embed = ["embed", "--model", "run", "--data", "data", "--out", "f.safetensors"];
@@ -174,9 +176,29 @@ fn a_full_disk_in_the_second_phase_keeps_the_run() {
     let ran = Ran::of(child.output().unwrap()).expect(1);
     assert!(ran.stderr.contains("taper train --resume run"), "{}", ran.stderr);
     assert!(ran.stderr.contains("keeps what was trained"), "{}", ran.stderr);
+    // What `kill -9` leaves of a file goes, too.
+    let unfinished = here.join("run/fine-tune/checkpoints/.taper-0123.partial");
+    fs::create_dir_all(unfinished.parent().unwrap()).unwrap();
+    fs::write(&unfinished, "half of a checkpoint").unwrap();
     run(here, &["train", "--resume", "run"]).expect(0);
+    assert!(!unfinished.exists());
     trained(here, &["--out", "other"]);
     same(here, "run", "other");
+}
+
+#[test]
+fn each_phase_says_how_it_ended() {
+    let folder = pictures();
+    let here = folder.path();
+    let wild = ["--epochs", "9", "--patience", "1", "--learning-rate", "30"];
+    let answer = trained(here, &[&wild[..], &["--fine-tune-epochs", "1"]].concat());
+    assert!(answer["epochs"].as_u64().unwrap() < 9, "{answer}");
+    assert_eq!(answer["head_stopped"], "early");
+    assert_eq!(answer["stopped"], "completed");
+    assert_eq!(answer["fine_tune"]["stopped"], "completed");
+    let told = run(here, &["train", "--resume", "run"]).expect(0).stdout;
+    assert!(told.contains("(stopped early), weights of epoch"), "{told}");
+    assert!(told.contains("fine-tuned    1 epoch from"), "{told}");
 }
 
 #[test]
@@ -204,6 +226,13 @@ fn fields_of_a_recipe_without_effect_are_refused() {
         ("epochs = 4\nsoup = 5", ["fine_tune.soup is 5", "4 of"]),
         ("from = 'last:x'", ["fine_tune.from is 'last:x'", "last: with a number"]),
         ("zero_head = true", ["--epochs is 30", "fine_tune.zero_head"]),
+        ("steps = 1\npatience = 5", ["--fine-tune-patience is 5", "1 steps are 1 epoch"]),
+        ("steps = 1\nsoup = 2", ["fine_tune.soup is 2", "not so many to average"]),
+        (
+            "from = 'blocks.6'\n[[fine_tune.optimizer.groups]]\nprefix = 'blocks.6'",
+            ["fine_tune.optimizer.groups.prefix is 'blocks.6'", "backbone."],
+        ),
+        ("memory = 0.0001\nbatch_norm = 'train'", ["--fine-tune-batch is 32", "0.0001 GiB"]),
     ] {
         let recipe = format!("data = 'data'\n[fine_tune]\n{fields}\n");
         fs::write(here.join("own.toml"), recipe).unwrap();
@@ -392,6 +421,9 @@ fn what_cannot_be_tuned_is_said_before_anything_is_computed() {
     complain(&["--unfreeze", "last:99"], &["--unfreeze is last:99: the network has"]);
     let above = ["--cut", "blocks.3", "--unfreeze", "blocks.5"];
     complain(&above, &["--unfreeze is blocks.5", "cut at 'blocks.3'"]);
+    let vgg = ["--model", "vgg11", "--weights", "random", "--unfreeze", "last:1"];
+    let vgg = [&vgg[..], &["--batch-norm", "train"]].concat();
+    complain(&vgg, &["--batch-norm is train", "nothing that is trained has BatchNorm"]);
     complain(&["--unfreeze", "last:x"], &["'--unfreeze <LAYER|last:N|all>': use none, all"]);
     complain(&["--layer-decay", "0"], &["--layer-decay is 0"]);
     complain(&["--fine-tune-epochs", "0"], &["--fine-tune-epochs is 0"]);

@@ -25,6 +25,7 @@ mod resume;
 mod shards;
 mod support;
 mod tables;
+mod tune;
 mod unclear;
 mod whole_line;
 mod zoo;

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 /// The program's arguments. Those of a training that `taper lr-find` refuses are not shown there.
 pub(crate) fn command() -> clap::Command {
-    const OF_TRAINING: [&str; 10] = [
+    const OF_TRAINING: [&str; 13] = [
         "epochs",
         "learning_rate",
         "schedule",
@@ -35,6 +35,9 @@ pub(crate) fn command() -> clap::Command {
         "ema",
         "tensorboard",
         "checkpoint_every",
+        "fine_tune_epochs",
+        "fine_tune_rate",
+        "fine_tune_patience",
     ];
     // `--epochs -1` is a number out of range, not an option.
     let numbers = |command: clap::Command| command.allow_negative_numbers(true);

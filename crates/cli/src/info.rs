@@ -77,6 +77,9 @@ fn describe(info: &ModelInfo) -> anyhow::Result<()> {
         "licence",
         &match (&info.licence, &info.source) {
             (Some(licence), Some(source)) => format!("{licence} (the network's weights: {source})"),
+            _ if info.weights.starts_with("random") => {
+                "none: the network's weights are random".into()
+            }
             _ => "not known: the network's weights came from a file of your own".into(),
         },
     )?;

@@ -94,27 +94,27 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "SAMPLING")]
     sampling: Option<Sampling>,
     /// Passes over the training pictures [default: 30].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Training of the head")]
     epochs: Option<u32>,
     /// Pictures per step [default: 64].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Training of the head")]
     batch_size: Option<usize>,
     /// Batches whose gradients are accumulated for one step [default: 1].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Training of the head")]
     accumulate: Option<usize>,
     /// The base learning rate, or auto to find one before training [default: 0.001].
-    #[arg(long, value_name = "RATE|auto")]
+    #[arg(long, value_name = "RATE|auto", help_heading = "Training of the head")]
     learning_rate: Option<LearningRate>,
     /// The optimizer: adam, adamw or sgd, with default settings; a recipe can change them [default:
     /// adam].
-    #[arg(long, value_name = "NAME", value_parser = optimizer)]
+    #[arg(long, value_name = "NAME", value_parser = optimizer, help_heading = "Training of the head")]
     optimizer: Option<Algorithm>,
     /// The learning-rate schedule: constant, cosine, one-cycle or polynomial; a recipe can set more
     /// [default: constant].
-    #[arg(long, value_name = "SHAPE", value_parser = shape)]
+    #[arg(long, value_name = "SHAPE", value_parser = shape, help_heading = "Training of the head")]
     schedule: Option<Shape>,
     /// Epochs of linear warm-up to the base learning rate before the schedule [default: none].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training of the head")]
     warmup: Option<f64>,
     /// The weight of each class in the loss: none, balanced, or one number per class, e.g. 1,2,0.5
     /// [default: none].
@@ -127,14 +127,14 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "GAMMA")]
     focal_gamma: Option<f64>,
     /// Clip the gradients to this norm, taken over all of them together [default: no limit].
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", help_heading = "Training of the head")]
     clip_norm: Option<f64>,
     /// Keep a moving average of the weights with this decay, e.g. 0.99 [default: none].
-    #[arg(long, value_name = "DECAY")]
+    #[arg(long, value_name = "DECAY", help_heading = "Training of the head")]
     ema: Option<f64>,
     /// Lower the learning rate to a tenth after this many epochs without a better validation loss
     /// [default: never].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training of the head")]
     reduce_lr: Option<u64>,
     /// Write a checkpoint every time this many epochs have passed [default: 5].
     #[arg(long, value_name = "EPOCHS")]
@@ -143,10 +143,10 @@ pub(crate) struct RecipeArgs {
     #[arg(long)]
     tensorboard: bool,
     /// Stop after this many epochs without a better validation loss [default: never].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training of the head")]
     patience: Option<u32>,
     /// By how much the validation loss must fall to count as better for --patience [default: 0].
-    #[arg(long, value_name = "LOSS")]
+    #[arg(long, value_name = "LOSS", help_heading = "Training of the head")]
     min_delta: Option<f64>,
     /// The seed of all random choices [default: 0].
     #[arg(long, value_name = "N")]

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use serde_json::{Value, json};
 use taper_core::OutOfRange;
@@ -17,6 +17,8 @@ struct Asked {
     backbone: Graph,
     head: Option<Graph>,
     size: usize,
+    /// The first layer that was trained, of a fine-tuned model.
+    tuned_from: Option<String>,
 }
 
 impl Asked {
@@ -43,13 +45,13 @@ impl Asked {
             return match (args.dropout, args.classes) {
                 (Some(p), _) => Err(setting("dropout", p, remedy)),
                 (_, Some(n)) => Err(setting("classes", n, remedy)),
-                _ => Ok(Self { backbone, head: None, size }),
+                _ => Ok(Self { backbone, head: None, size, tuned_from: None }),
             };
         }
         let head = asked.parse::<HeadChoice>()?;
         let head = head.graph(backbone.feature_width(), args.classes.unwrap_or(3) as usize);
         let head = args.dropout.map_or(head.clone(), |p| heads::with_dropout(&head, p));
-        Ok(Self { backbone, head: Some(head), size })
+        Ok(Self { backbone, head: Some(head), size, tuned_from: None })
     }
 
     /// That of a trained model.
@@ -66,7 +68,8 @@ impl Asked {
         }
         let (own, _) = Artefact::open(&model_file(Path::new(name))?)?;
         let size = args.size.unwrap_or(own.preprocessing.size) as usize;
-        Ok(Self { backbone: own.backbone, head: Some(own.head), size })
+        let tuned_from = own.fine_tuning.filter(|own| own.alpha > 0.0).map(|own| own.from);
+        Ok(Self { backbone: own.backbone, head: Some(own.head), size, tuned_from })
     }
 
     /// On its own, a network is shown as trainable; under a new head it is frozen.
@@ -76,7 +79,22 @@ impl Asked {
 
     fn summary(&self, batch: u32) -> Result<Summary, Error> {
         let (head, size) = (self.head.as_ref(), self.size);
-        let summary = Summary::new(&self.backbone, self.trainable(), head, size, size)?;
+        let mut summary = Summary::new(&self.backbone, self.trainable(), head, size, size)?;
+        if let Some(from) = &self.tuned_from {
+            let of_backbone = self.backbone.nodes().len();
+            let nodes = self.backbone.nodes().iter();
+            let tuned: HashSet<&str> =
+                nodes.skip_while(|node| node.name != *from).map(|node| &*node.name).collect();
+            let learned = self.backbone.parameters().into_iter().filter(|p| {
+                p.kind.is_learnable() && tuned.contains(&*self.backbone.nodes()[p.node].name)
+            });
+            let learned: usize = learned.map(|p| p.shape.iter().product::<usize>()).sum();
+            summary.parameters.trainable += learned;
+            summary.parameters.non_trainable -= learned;
+            for layer in summary.layers.iter_mut().take(of_backbone) {
+                layer.trainable |= layer.parameters > 0 && tuned.contains(&*layer.name);
+            }
+        }
         Ok(summary.at_batch(batch as usize))
     }
 }

@@ -97,8 +97,21 @@ fn solved_head(own: &LogisticFigures) -> anyhow::Result<()> {
     ))
 }
 
+fn end_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "",
+        Outcome::Early => " (stopped early)",
+        Outcome::Nan => " (the loss became NaN)",
+        Outcome::Interrupted => " (interrupted)",
+    }
+}
+
 /// What the second phase did, and what the first one had reached.
-fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
+fn tuned_layers(tuned: &FineTuned, t: &Answer) -> anyhow::Result<()> {
+    let before = match t.epochs {
+        0 if t.logistic.is_none() => "the untrained head",
+        _ => "the head alone",
+    };
     let best = match (&tuned.soup[..], tuned.best_epoch) {
         ([_, _, ..], _) => {
             let mut epochs: Vec<u64> = tuned.soup.iter().map(|epoch| epoch + 1).collect();
@@ -111,16 +124,21 @@ fn tuned_layers(tuned: &FineTuned) -> anyhow::Result<()> {
     };
     let kept = match tuned.alpha {
         _ if tuned.stopped == Outcome::Interrupted => {
-            ", interrupted: until the phase is over, the model is that of the head alone".into()
+            format!(", interrupted: until the phase is over, the model is that of {before}")
         }
+        _ if tuned.best_epoch.is_none() => format!(": {before} is kept"),
         1.0 => String::new(),
-        0.0 => ", none of which helped on the validation pictures: the head alone is kept".into(),
-        alpha => format!(", {alpha:.1} of the way from the head alone"),
+        0.0 => {
+            format!(", none of which helped on the validation pictures: {before} is kept")
+        }
+        alpha => format!(", {alpha:.1} of the way from {before}"),
     };
     let plural = if tuned.epochs == 1 { "" } else { "s" };
     answer_line(&format!(
-        "fine-tuned    {} epoch{plural} from {} on, {best}{kept}",
-        tuned.epochs, tuned.from
+        "fine-tuned    {} epoch{plural}{} from {} on, {best}{kept}",
+        tuned.epochs,
+        if tuned.stopped == Outcome::Interrupted { "" } else { end_of(tuned.stopped) },
+        tuned.from
     ))?;
     let test = tuned.probe_test_accuracy;
     let test = test.map_or(String::new(), |test| format!(", test accuracy {test:.4}"));
@@ -171,18 +189,13 @@ fn spreads(figures: [(&str, Option<Spread>); 3]) -> anyhow::Result<()> {
 }
 
 fn describe(t: &Answer) -> anyhow::Result<()> {
-    let ended = match t.stopped {
-        Outcome::Completed => "",
-        Outcome::Early => " (stopped early)",
-        Outcome::Nan => " (the loss became NaN)",
-        Outcome::Interrupted => " (interrupted)",
-    };
+    let ended = end_of(t.head_stopped);
     match &t.logistic {
         Some(own) => solved_head(own)?,
         None => answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?,
     }
     if let Some(tuned) = &t.fine_tune {
-        tuned_layers(tuned)?;
+        tuned_layers(tuned, t)?;
     }
     answer_line(&format!(
         "validation    accuracy {:.4}, loss {:.4} ({} pictures: {})",

@@ -4,13 +4,13 @@ use taper_augment::Policy;
 use taper_core::{DeviceChoice, Fit, OutOfRange, Precision, Preprocessing};
 use taper_data::ValChoice;
 use taper_grad::{Boundary, Unfreeze};
-use taper_graph::Graph;
+use taper_graph::{Graph, Node, Op};
 use taper_optim::{Span, Warmup};
 use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{
-    FineTune, FitChoice, HeadChoice, LearningRate, MapPrecision, MixChoice, PrecisionChoice,
-    Recipe, Result, UnfreezeChoice,
+    BatchNormChoice, FineTune, FitChoice, HeadChoice, LearningRate, MapPrecision, MixChoice,
+    PrecisionChoice, Recipe, Result, UnfreezeChoice,
 };
 
 /// A recipe whose fields are in range, with the model that it names.
@@ -138,6 +138,18 @@ impl Recipe {
         let trained = self.fine_tune.as_ref().and_then(FineTune::unfreeze);
         let boundary = trained.map(|from| boundary(&self, &model.graph(), &backbone, from));
         let boundary = boundary.transpose()?;
+        if let (Some(own), Some(boundary)) = (&self.fine_tune, boundary)
+            && own.batch_norm == BatchNormChoice::Train
+        {
+            let norm = |node: &Node| matches!(node.op, Op::BatchNorm(_));
+            let head = self.head_graph(backbone.feature_width(), 2);
+            let trained = backbone.nodes()[boundary.first..].iter().chain(head.nodes());
+            if !trained.into_iter().any(norm) {
+                let remedy =
+                    "nothing that is trained has BatchNorm: leave it out, or unfreeze more";
+                return fail("fine_tune.batch_norm", "train", remedy);
+            }
+        }
         let kept = self.fine_tune.as_ref().map(|own| own.cache_precision);
         if boundary.is_some_and(|boundary| boundary.cut == 0) && kept == Some(MapPrecision::F16) {
             let remedy = "all layers are trained, so there are no maps below them to keep: leave it out, or `unfreeze` less";

@@ -39,8 +39,8 @@ impl FromStr for UnfreezeChoice {
             OutOfRange::new("unfreeze", format!("'{text}'"), remedy)
         };
         Ok(match text.trim() {
-            "none" => Self::None,
-            "all" => Self::Layers(Unfreeze::All),
+            none if none.eq_ignore_ascii_case("none") => Self::None,
+            all if all.eq_ignore_ascii_case("all") => Self::Layers(Unfreeze::All),
             other => match other.strip_prefix("last:") {
                 Some(count) => {
                     let count = count.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
@@ -273,7 +273,11 @@ impl FineTune {
         // Errors name the table, since the head has the same fields.
         let named = |error: Error| match error.setting() {
             Some(setting) => {
-                let of_schedule = if setting.field == "warmup" { "schedule." } else { "" };
+                let of_schedule = match setting.field.as_ref() {
+                    "warmup" => "schedule.",
+                    "every" => "schedule.shape.",
+                    _ => "",
+                };
                 let field = format!("fine_tune.{of_schedule}{}", setting.field);
                 OutOfRange::new(field, &setting.value, setting.remedy.clone()).into()
             }

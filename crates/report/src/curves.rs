@@ -39,7 +39,13 @@ pub enum Kept {
 
 impl Kept {
     /// The epochs to be marked, and what they are called.
-    fn marks(&self) -> (&[u64], String) {
+    fn marks(&self, phase_change: Option<u64>) -> (&[u64], String) {
+        let numbered = |epoch: u64| match phase_change {
+            Some(change) if epoch >= change => {
+                format!("epoch {} ({} of fine-tuning)", epoch + 1, epoch + 1 - change)
+            }
+            _ => format!("epoch {}", epoch + 1),
+        };
         let list = |epochs: &[u64]| {
             let mut epochs: Vec<u64> = epochs.iter().map(|epoch| epoch + 1).collect();
             epochs.sort_unstable();
@@ -48,11 +54,11 @@ impl Kept {
         match self {
             Self::None => (&[], String::new()),
             Self::Epoch(epoch) => {
-                (std::slice::from_ref(epoch), format!("best weights: epoch {}", epoch + 1))
+                (std::slice::from_ref(epoch), format!("best weights: {}", numbered(*epoch)))
             }
             Self::Between { epochs, share } => {
                 let end = match &epochs[..] {
-                    [one] => format!("epoch {}", one + 1),
+                    [one] => numbered(*one),
                     several => format!("the mean of epochs {}", list(several)),
                 };
                 let way = match *share >= 1.0 {
@@ -200,7 +206,7 @@ impl Curves {
                 style: Style::Solid,
             });
         }
-        let (marked, mut label) = self.kept.marks();
+        let (marked, mut label) = self.kept.marks(self.phase_change);
         for &epoch in marked {
             verticals.push(Vertical {
                 label: std::mem::take(&mut label),

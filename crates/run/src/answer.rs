@@ -23,6 +23,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// That of the head in answers of earlier programs, which do not say.
+    fn completed() -> Self {
+        Self::Completed
+    }
+
     pub(crate) fn of(stopped: Option<&StopReason>) -> Self {
         match stopped.map(StopReason::keyword) {
             None => Self::Completed,
@@ -85,8 +90,11 @@ pub struct Answer {
     pub epochs: u64,
     /// The epoch of the head (from 0) whose weights were kept; `null` if none was finished.
     pub best_epoch: Option<u64>,
-    /// How training ended.
+    /// How training ended: the last phase of it.
     pub stopped: Outcome,
+    /// How the head's training ended.
+    #[serde(default = "Outcome::completed")]
+    pub head_stopped: Outcome,
     /// Loss on the validation pictures with the weights that were kept.
     pub val_loss: f64,
     /// Accuracy on the validation pictures with the weights that were kept.

@@ -9,7 +9,7 @@ use taper_sources::NO_GROUPS;
 use taper_train::batch_ranges;
 
 use crate::{
-    LearningRate, PrecisionChoice, Recipe, Result, Session, fine_tune, place::Place,
+    FineTune, LearningRate, PrecisionChoice, Recipe, Result, Session, fine_tune, place::Place,
     prepare::Prepared,
 };
 
@@ -52,6 +52,12 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
             );
             return Err(OutOfRange::new("fine_tune.schedule.warmup", warmup, remedy).into());
         }
+        check_epochs(own, training.epochs)?;
+        fine_tune::check_groups(own, checked.backbone(), boundary)?;
+        if prepared.place.is_cpu() {
+            let size = checked.preprocessing().size as usize;
+            fine_tune::room(own, checked.backbone(), boundary, size)?;
+        }
         let head = recipe.head_graph(prepared.backbone.width(), classes);
         let norm = head.nodes().iter().any(|node| matches!(node.op, Op::BatchNorm(_)));
         if own.batch_norm == BatchNormChoice::Train && own.batch_size == 1 && norm {
@@ -77,6 +83,27 @@ pub(crate) fn check(prepared: &Prepared) -> Result<()> {
         return Err(OutOfRange::new(field, format!("'{value}'"), remedy).into());
     }
     Ok(())
+}
+
+/// Checks what a number of steps makes of settings in epochs.
+fn check_epochs(own: &FineTune, epochs: u32) -> Result<()> {
+    let Some(steps) = own.steps else { return Ok(()) };
+    let refuse = |field: &'static str, value: usize, problem: &str| {
+        let remedy = format!(
+            "{steps} steps are {epochs} epoch(s) of these pictures, {problem}, or leave it out"
+        );
+        Err(OutOfRange::new(field, value, remedy).into())
+    };
+    if let Some(patience) = own.patience.filter(|patience| *patience >= epochs) {
+        let problem = "so it could never stop early: use fewer than that";
+        return refuse("fine_tune.patience", patience as usize, problem);
+    }
+    match own.soup {
+        Some(soup) if soup > epochs as usize => {
+            refuse("fine_tune.soup", soup, "so there are not so many to average: use fewer")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that layers of the network can be trained in this precision where the run takes place.

@@ -205,7 +205,16 @@ impl<'a> Start<'a> {
         };
         part.room = match device_room(&prepared.place, &part, own.batch_size, prepared.precision)? {
             Some(room) => room,
-            None => room(&own, backbone, boundary, size, session)?,
+            None => match room(&own, backbone, boundary, size)? {
+                0 => {
+                    session.progress().warn(&format!(
+                        "a single picture takes more memory than the {} GiB of `fine_tune.memory`: batches are done picture by picture",
+                        own.memory
+                    ));
+                    1
+                }
+                room => room,
+            },
         };
         let mut counts = vec![0; classes];
         train.labels().iter().for_each(|label| counts[*label as usize] += 1);
@@ -224,35 +233,46 @@ impl<'a> Start<'a> {
     }
 }
 
-/// For how many pictures of a batch there is memory at a time.
-fn room(
+/// For how many pictures of a batch there is memory at a time; 0 if not for one.
+pub(crate) fn room(
     own: &FineTune,
     backbone: &Graph,
     boundary: Boundary,
     size: usize,
-    session: &Session,
 ) -> Result<usize> {
     let batch_norm = BatchNormMode::from(own.batch_norm);
     let options = SuffixOptions { batch_norm, ..SuffixOptions::new([size; 2], 1) };
     let bytes = Suffix::bytes_per_picture(backbone, boundary, &options)
         .map_err(taper_train::Error::from)?;
-    let gibibyte = f64::from(1u32 << 30);
-    let room = (own.memory * gibibyte / bytes.max(1) as f64) as usize;
+    let room = (own.memory * f64::from(1u32 << 30) / bytes.max(1) as f64) as usize;
     if batch_norm == BatchNormMode::Trained && room < own.batch_size {
         let remedy = format!(
-            "{} pictures at a time fit into {} GiB (`memory`), and statistics that are trained need the whole batch: use a smaller batch, more `memory`, or `batch_norm` frozen",
+            "{} pictures at a time fit into {} GiB (`fine_tune.memory`), and statistics that are trained need the whole batch: use a smaller batch, more memory, or `fine_tune.batch_norm` frozen",
             room, own.memory
         );
         return Err(OutOfRange::new("fine_tune.batch_size", own.batch_size, remedy).into());
     }
-    if room == 0 {
-        session.progress().warn(&format!(
-            "a single picture takes {:.3} GiB here, more than the {} of `fine_tune.memory`: batches are done picture by picture",
-            bytes as f64 / gibibyte,
-            own.memory
-        ));
+    Ok(room)
+}
+
+/// Checks that each of the optimizer's groups has parameters that are trained.
+pub(crate) fn check_groups(own: &FineTune, backbone: &Graph, boundary: Boundary) -> Result<()> {
+    let trained: Vec<String> = backbone
+        .parameters()
+        .into_iter()
+        .filter(|p| p.node >= boundary.first && p.kind.is_learnable())
+        .map(|p| format!("backbone.{}", p.name))
+        .collect();
+    for group in &own.optimizer.groups {
+        let prefix = &group.prefix;
+        let of_head = prefix.starts_with("head.") || "head.".starts_with(prefix.as_str());
+        if !of_head && !trained.iter().any(|name| name.starts_with(prefix)) {
+            let remedy = "no parameter that is trained begins with it: they are named as in the model's file, backbone. before the layer's name, or head.";
+            let field = "fine_tune.optimizer.groups.prefix";
+            return Err(OutOfRange::new(field, format!("'{prefix}'"), remedy).into());
+        }
     }
-    Ok(room.max(1))
+    Ok(())
 }
 
 impl Run<'_> {
@@ -302,6 +322,9 @@ impl Run<'_> {
         };
         if trained_well && own.soup.is_some() {
             chosen.soup(ended.kept, |weights| learner.measure_with(weights, &val))?;
+        }
+        if trained_well && !own.interpolate {
+            chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
         }
         if own.interpolate && trained_well {
             chosen.interpolate(|weights| {

@@ -143,6 +143,9 @@ impl Run<'_> {
         };
         let tuned = match prepared.checked.boundary() {
             Some(_) if head.stopped != Some(StopReason::Interrupted) => {
+                if let Some(reason) = &head.stopped {
+                    self.session.progress().say(&reason.to_string());
+                }
                 let tuned = self.fine_tune(&prepared, &graph, &head, own);
                 Some(tuned.map_err(|error| resumable(error, &mut self.folder))?)
             }
@@ -212,10 +215,9 @@ impl Run<'_> {
             let found = trainer.find_rate(&range, self.session.watch());
             let found = found.map_err(|error| resumable(error.into(), &mut self.folder))?;
             write_finding(&phase.folder, &phase.trained(), &found)?;
-            progress.say(&format!(
-                "learning rate {:.2e} ({}; lr_find.png)",
-                found.chosen, found.method
-            ));
+            let plot = phase.folder.join("lr_find.png");
+            let plot = plot.strip_prefix(self.folder.path()).unwrap_or(&plot).display();
+            progress.say(&format!("learning rate {:.2e} ({}; {plot})", found.chosen, found.method));
             trainer.set_learning_rate(found.chosen);
         }
         let learning_rate = trainer.learning_rate();
@@ -303,6 +305,7 @@ impl Run<'_> {
             epochs: ended.epochs,
             best_epoch: ended.best_epoch,
             stopped,
+            head_stopped: Outcome::of(ended.stopped.as_ref()),
             val_loss: validation.loss,
             val_accuracy: validation.accuracy,
             validated_on: prepared.validated_on.clone(),
@@ -618,7 +621,13 @@ fn draw(
     if !epochs.is_empty() {
         let curves = Curves {
             title: format!("{} on {}", recipe.model, data_name(&recipe.data)),
-            subtitle: format!("{} head, seed {}", recipe.head, recipe.seed),
+            subtitle: match tuned {
+                Some(own) => format!(
+                    "{} head, fine-tuned from '{}' on, seed {}",
+                    recipe.head, own.from, recipe.seed
+                ),
+                None => format!("{} head, seed {}", recipe.head, recipe.seed),
+            },
             epochs,
             kept,
             stopped_epoch: (stopped && last > 0).then(|| last - 1),

@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use taper_core::file::UNFINISHED;
 use taper_outputs::remove_empty_parents;
 
 use taper_data::DataRecord;
@@ -59,6 +60,9 @@ impl RunFolder {
         }
         let lock = lock(path)?;
         let recipe = Recipe::read(&file)?;
+        for part in ["", "checkpoints", "fine-tune", "fine-tune/checkpoints"] {
+            remove_unfinished(&path.join(part));
+        }
         Ok((Self { path: path.into(), made: path.into(), kept: true, _lock: lock }, recipe))
     }
 
@@ -94,6 +98,17 @@ impl Drop for RunFolder {
             // Failing to remove the folder is no worse than the original error.
             let _ = fs::remove_dir_all(&self.path);
             remove_empty_parents(&self.path, &self.made);
+        }
+    }
+}
+
+/// Removes files that a process which was killed had not finished. The folder is locked, so that no
+/// other process is at them.
+fn remove_unfinished(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // What cannot be removed only takes room.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }

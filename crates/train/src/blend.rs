@@ -74,6 +74,11 @@ impl Blend {
         self.alpha
     }
 
+    /// Notes what the weights gave, where no points between are tried.
+    pub fn measured(&mut self, metrics: &Metrics) {
+        self.tried.push(Tried::new(self.alpha, metrics));
+    }
+
     /// The points of the line that were judged, that before the phase first.
     pub fn tried(&self) -> &[Tried] {
         &self.tried

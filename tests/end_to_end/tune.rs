@@ -1,0 +1,138 @@
+//! Studies over recipes.
+
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{pictures, run, taper};
+
+const SPACE: &str = "[space]\n\
+    learning_rate = { type = 'float', low = 1e-4, high = 1e-1, log = true }\n\
+    head = { type = 'categorical', choices = ['linear', 'cosine'] }\n";
+
+fn study<'a>(here: &Path, others: &[&'a str]) -> Vec<&'a str> {
+    fs::write(here.join("space.toml"), SPACE).unwrap();
+    let own = ["tune", "--data", "data", "--size", "32", "--space", "space.toml", "--out", "study"];
+    [&own[..], &["--batch-size", "8"], others].concat()
+}
+
+#[test]
+fn the_best_trial_is_kept_and_its_recipe_repeats_it() {
+    let folder = pictures();
+    let here = folder.path();
+    let arguments = study(here, &["--trials", "5", "--epochs", "4", "--json"]);
+    let tuned = run(here, &arguments).expect(0).json();
+    assert_eq!(tuned["ended"], "complete");
+    assert_eq!(tuned["trials"]["complete"], 5, "{tuned}");
+    assert_eq!(tuned["epochs"], 20);
+    let best = &tuned["best"];
+    let value = |number: usize| {
+        let file = here.join(format!("study/trials/{number:04}/result.json"));
+        let result: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        result["val_loss"].as_f64().unwrap()
+    };
+    let least = (0..5).map(value).fold(f64::INFINITY, f64::min);
+    assert_eq!(best["value"].as_f64().unwrap(), least);
+    for file in ["history.png", "parallel.svg", "importance.png", "slice-head.png", "trials.csv"] {
+        assert!(here.join("study").join(file).is_file(), "{file}");
+    }
+    // Only the best one has its weights.
+    let number = best["number"].as_u64().unwrap() as usize;
+    for trial in 0..5 {
+        let own = here.join(format!("study/trials/{trial:04}/model.safetensors"));
+        assert_eq!(own.exists(), trial == number, "{trial}");
+    }
+    let again = ["train", "study/best.toml", "--out", "again", "--json"];
+    let again = run(here, &again).expect(0).json();
+    assert_eq!(again["val_loss"], best["val_loss"]);
+
+    // More trials: the first ones are as they were.
+    let more = ["tune", "--resume", "study", "--trials", "6", "--json"];
+    let more = run(here, &more).expect(0).json();
+    assert_eq!(more["trials"]["complete"], 6);
+    run(here, &["tune", "--resume", "study", "--trials", "3"]).complains(2, &["--trials is 3"]);
+    run(here, &["tune", "--resume", "study", "--epochs", "3"]).complains(2, &["--epochs is 3"]);
+}
+
+#[test]
+fn a_killed_study_goes_on_to_the_same_trials() {
+    let folder = pictures();
+    let here = folder.path();
+    let arguments = study(here, &["--trials", "6", "--epochs", "40"]);
+    let mut child = taper(here).args(&arguments).stderr(Stdio::null()).spawn().unwrap();
+    let third = here.join("study/trials/0002");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !third.exists() {
+        assert!(Instant::now() < deadline, "the third trial does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let tuned = run(here, &["tune", "--resume", "study", "--json"]).expect(0).json();
+    assert_eq!(tuned["trials"]["complete"], 6, "{tuned}");
+    let mut whole = study(here, &["--trials", "6", "--epochs", "40", "--json"]);
+    let out = whole.iter().position(|argument| *argument == "study").unwrap();
+    whole[out] = "whole";
+    let whole = run(here, &whole).expect(0).json();
+    assert_eq!(tuned["best"]["number"], whole["best"]["number"]);
+    assert_eq!(tuned["best"]["value"], whole["best"]["value"]);
+    assert_eq!(tuned["epochs"], whole["epochs"]);
+}
+
+#[test]
+fn paused_trials_go_on_and_the_time_is_kept() {
+    let folder = pictures();
+    let here = folder.path();
+    let arguments = study(here, &["--trials", "9", "--epochs", "9", "--pruning", "asha", "--json"]);
+    let tuned = run(here, &arguments).expect(0).json();
+    let counts = &tuned["trials"];
+    assert_eq!(counts["waiting"], 0, "{tuned}");
+    assert!(counts["complete"].as_u64().unwrap() >= 1 && counts["pruned"].as_u64().unwrap() >= 3);
+    // No epoch was trained twice: those of every trial are in its history once.
+    let epochs: usize = (0..9)
+        .map(|n| {
+            let file = here.join(format!("study/trials/{n:04}/history.csv"));
+            fs::read_to_string(file).unwrap().lines().count() - 1
+        })
+        .sum();
+    assert_eq!(tuned["epochs"], epochs);
+    assert!(epochs < 60, "{epochs}");
+
+    let mut short = study(here, &["--trials", "1000", "--time-limit", "3s", "--json"]);
+    let out = short.iter().position(|argument| *argument == "study").unwrap();
+    short[out] = "short";
+    let begun = Instant::now();
+    let tuned = run(here, &short).expect(0).json();
+    assert_eq!(tuned["ended"], "time");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(here.join("short/best.toml").is_file());
+}
+
+#[test]
+fn a_wrong_study_is_refused_before_anything_is_trained() {
+    let folder = pictures();
+    let here = folder.path();
+    let complain = |space: &str, others: &[&str], words: &[&str]| {
+        let arguments = study(here, others);
+        fs::write(here.join("space.toml"), space).unwrap();
+        run(here, &arguments).complains(2, words);
+        assert!(!here.join("study").exists());
+    };
+    let of = |line: &str| format!("[space]\n{line}\n");
+    let float = "{ type = 'float', low = 0.0, high = 2.0 }";
+    complain(&of(&format!("dropout = {float}")), &[], &["space.dropout is 2", "less than 1"]);
+    complain(&of(&format!("dropuot = {float}")), &[], &["space.dropuot"]);
+    let heads = "head = { type = 'categorical', choices = ['linear', 'lineer'] }";
+    complain(&of(heads), &[], &["space.head is lineer"]);
+    complain("[spaces]", &[], &["space"]);
+    complain(SPACE, &["--head", "linear"], &["--head is linear", "space.head"]);
+    complain(SPACE, &["--trials", "0"], &["--trials is 0"]);
+    complain(SPACE, &["--time-limit", "soon"], &["--time-limit"]);
+    complain(SPACE, &["--folds", "3"], &["--folds is"]);
+    complain(SPACE, &["--sampler", "best"], &["--sampler", "tpe, random, grid"]);
+}
