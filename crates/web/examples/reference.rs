@@ -60,6 +60,7 @@ fn write_model(path: &std::path::Path) -> Result<(), Box<dyn Error>> {
         data: String::new(),
         figures: None,
         fine_tuning: None,
+        calibration: None,
     };
     artefact.save(path, weights.source.as_ref(), &head)?;
     Ok(())
