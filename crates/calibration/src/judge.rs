@@ -15,7 +15,13 @@ pub struct Known<'a> {
     pub classes: usize,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    /// Pictures with these logits, labels and features; the number of classes is that of the logits
+    /// for each label.
+    pub fn new(logits: &'a [f32], labels: &'a [u32], features: &'a [f32]) -> Self {
+        Self { logits, labels, features, classes: logits.len() / labels.len().max(1) }
+    }
+
     /// How many features a picture has.
     pub(crate) fn width(&self) -> usize {
         self.features.len() / self.labels.len().max(1)

@@ -121,15 +121,8 @@ pub(crate) fn confused(evaluation: &Evaluation) -> anyhow::Result<()> {
 
 /// What the model's knowledge about its own answers is worth on some pictures.
 pub(crate) fn judgement(pictures: &str, judged: &Judged) -> anyhow::Result<()> {
-    let Judged { before, after, sets, unfamiliar } = judged;
-    answer_line(&format!(
-        "calibration   error {:.4}, raw {:.4}; loss {:.4}, Brier score {:.4}, AURC {:.4} ({pictures})",
-        after.calibration.expected_error,
-        before.calibration.expected_error,
-        after.loss,
-        after.brier,
-        after.aurc
-    ))?;
+    calibration_error(pictures, judged)?;
+    let Judged { sets, unfamiliar, .. } = judged;
     if let Some(sets) = sets {
         answer_line(&format!(
             "sets          {:.1} % contain the class ({:.1} % asked), {:.2} classes on average ({pictures})",
@@ -146,6 +139,19 @@ pub(crate) fn judgement(pictures: &str, judged: &Judged) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// How far probabilities can be believed, with the temperature and without.
+pub(crate) fn calibration_error(pictures: &str, judged: &Judged) -> anyhow::Result<()> {
+    let Judged { before, after, .. } = judged;
+    answer_line(&format!(
+        "calibration   error {:.4}, raw {:.4}; loss {:.4}, Brier score {:.4}, AURC {:.4} ({pictures})",
+        after.calibration.expected_error,
+        before.calibration.expected_error,
+        after.loss,
+        after.brier,
+        after.aurc
+    ))
 }
 
 /// A temperature, and why it is not another.

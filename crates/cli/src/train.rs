@@ -11,7 +11,8 @@ use crate::{
     args::TrainArgs,
     flags::{self, Given},
     output::{
-        Status, answer_json, answer_line, confused, judgement, per_class, status, temperature_line,
+        Status, answer_json, answer_line, calibration_error, confused, judgement, per_class,
+        status, temperature_line,
     },
     runs::{go_on, next_run},
 };
@@ -205,9 +206,12 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
     if let Some(own) = &t.calibrated {
         let temperature = temperature_line(own.temperature, own.limit);
         answer_line(&format!("temperature   {temperature}"))?;
-        judgement("validation", &own.validation)?;
-        if let Some(test) = &own.test {
-            judgement("test", test)?;
+        match &own.test {
+            Some(test) => {
+                calibration_error("validation", &own.validation)?;
+                judgement("test", test)?;
+            }
+            None => judgement("validation", &own.validation)?,
         }
     }
     let rest = t.fine_tune.as_ref();

@@ -47,12 +47,12 @@ pub(crate) fn calibrate(
     };
     let (of_val, of_test) = (head_logits(head, val)?, head_logits(head, test)?);
     let on = Validation {
-        pictures: known(val, &of_val),
+        pictures: Known::new(&of_val, &val.labels, &val.values),
         reference: &reference,
         training: prepared.splits.train.len(),
         seed: prepared.checked.recipe().seed,
     };
-    let test = (!test.is_empty()).then(|| known(test, &of_test));
+    let test = (!test.is_empty()).then(|| Known::new(&of_test, &test.labels, &test.values));
     match fit(&on, test.as_ref()) {
         Err(taper_metrics::Error::Empty) => Ok(None),
         fitted => Ok(Some(fitted?)),
@@ -72,18 +72,12 @@ fn of_training(
         let views = recipe.views as usize;
         return Ok(places.iter().flat_map(|&at| tables.train.row(at * views)).copied().collect());
     }
+    // The model so far does without: the run goes on later.
     if interrupted {
-        // The run goes on later; the model so far does without.
         return Ok(Vec::new());
     }
     // The unchanged pictures are not among the fresh views.
     let dataset = Arc::new(prepared.dataset.clone());
     let made = extract(prepared.backbone.as_ref(), &dataset, items, None, false, &session.muted())?;
     Ok(made.table.values)
-}
-
-/// A table as pictures whose class is known.
-pub(crate) fn known<'a>(table: &'a Table, logits: &'a [f32]) -> Known<'a> {
-    let classes = logits.len() / table.len().max(1);
-    Known { logits, labels: &table.labels, features: &table.values, classes }
 }

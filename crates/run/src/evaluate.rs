@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use taper_calibration::{Judged, judge};
+use taper_calibration::{Judged, Known, judge};
 use taper_core::{DeviceChoice, OutOfRange, Precision, Split};
 use taper_data::{Dataset, Item};
 use taper_grad::Head;
@@ -15,9 +15,7 @@ use taper_train::{head_logits, measure_head};
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
-    Error, OutFolder, PrecisionChoice, Result, Session,
-    calibrate::known,
-    data_record, extract,
+    Error, OutFolder, PrecisionChoice, Result, Session, data_record, extract,
     file::write_json,
     place::{BackboneSpec, Place},
     precision::resolve_precision,
@@ -196,7 +194,8 @@ pub fn evaluate(
     let judged = match (classifier.calibration(), classifier.head()) {
         (Some(own), Some(head)) => {
             let logits = head_logits(head, &features.table)?;
-            match judge(own, &known(&features.table, &logits), classifier.sets()) {
+            let known = Known::new(&logits, &features.table.labels, &features.table.values);
+            match judge(own, &known, classifier.sets()) {
                 Err(taper_metrics::Error::Empty) => None,
                 judged => Some(judged?),
             }
