@@ -284,7 +284,9 @@ fn lists_beside_a_folder_of_pictures_are_read() {
     let rows = |from: u32, line: &dyn Fn(u32) -> String| -> String {
         (from..from + 9).map(|n| line(n) + "\n").collect()
     };
-    let lists: [(&str, [&str; 2], &str, &dyn Fn(u32) -> String); 4] = [
+    /// The line of a picture.
+    type Line<'a> = &'a dyn Fn(u32) -> String;
+    let lists: [(&str, [&str; 2], &str, Line<'_>); 4] = [
         ("jpg", ["train.txt", "test.txt"], "", &|n| format!("{n}.png {}", n % 2)),
         ("images", ["train.lst", "val.lst"], "", &|n| format!("images/{n}.png\t{}", label(n))),
         ("images", ["train.csv", "test.csv"], "id,label\n", &|n| format!("{n},{}", label(n))),

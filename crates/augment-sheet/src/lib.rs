@@ -56,7 +56,7 @@ pub struct AugmentAnswer {
 
 /// Draws a contact sheet of what the network will see: unchanged pictures of each class beside
 /// their views, in the network's size and crop. `recipe` gives the data, network, size, fit,
-/// policy, views and seed; with the same recipe, [`train`](taper_run::train()) makes the same views.
+/// policy, views and seed; [`train`](taper_run::train()) makes the same views with it.
 ///
 /// The file is a PNG or a JPEG, as its name says; one that exists is refused, unless it may be
 /// overwritten.

@@ -8,7 +8,10 @@ use crate::Result;
 
 /// A choice among words, which are also its names in arguments and files.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $($(#[$of:meta])* $word:ident = $text:literal),+) => {
+    (
+        $(#[$doc:meta])* $name:ident, $field:literal,
+        $($(#[$of:meta])* $word:ident = $text:literal),+
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]

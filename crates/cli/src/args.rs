@@ -97,7 +97,7 @@ pub(crate) struct TrainArgs {
 pub(crate) struct TuneArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
-    /// What to tune: a TOML file with a table [space] that has, for each field of the recipe, the
+    /// What to tune: a TOML file with a table `space` that has, for each field of the recipe, the
     /// values to try [default: rates, regularisation, head and views].
     #[arg(long, value_name = "FILE", help_heading = "Study")]
     pub(crate) space: Option<PathBuf>,

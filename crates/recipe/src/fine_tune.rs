@@ -180,8 +180,8 @@ pub struct FineTune {
     /// pictures, and the best of them kept (Wortsman et al. 2022). Default true.
     pub interpolate: bool,
     /// Of how many of the best epochs' weights an average is tried on the validation pictures, from
-    /// 2 to `epochs`: a greedy soup (Wortsman et al. 2022), the best first, each kept if it helps. Default:
-    /// none.
+    /// 2 to `epochs`: a greedy soup (Wortsman et al. 2022), the best first, each kept if it helps.
+    /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soup: Option<usize>,
     /// In which precision the maps at the boundary are kept: `f32` or `f16`. Default `f32`.
