@@ -6,6 +6,7 @@
 mod augment;
 mod bad_input;
 mod beside;
+mod calibration;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod figures;

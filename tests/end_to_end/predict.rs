@@ -112,12 +112,12 @@ fn a_table_says_what_the_lines_say() {
     table("p.csv", &[]).expect(3);
     let text = fs::read_to_string(here.join("p.csv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(rows[0], ["path", "label", "probability", "blue", "red"]);
+    assert_eq!(rows[0], ["path", "label", "probability", "blue", "red", "unfamiliar"]);
     assert_eq!(rows.len(), 1 + 11);
     for (row, line) in rows[1..].iter().zip(&said) {
         assert_eq!(row[0], line["path"]);
         if line["error"].is_string() {
-            assert_eq!(row[1..], ["", "", "", ""]);
+            assert_eq!(row[1..], ["", "", "", "", ""]);
             continue;
         }
         assert_eq!(row[1], line["label"]);
@@ -139,7 +139,7 @@ fn a_table_says_what_the_lines_say() {
     assert_eq!(rows.len(), said.len());
     for (row, line) in rows.iter().zip(&said) {
         let names: Vec<&String> = row.get_column_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["path", "label", "probability", "blue", "red"]);
+        assert_eq!(names, ["path", "label", "probability", "blue", "red", "unfamiliar"]);
         assert_eq!(row.get_string(0).unwrap(), line["path"].as_str().unwrap());
         if line["error"].is_string() {
             assert!(row.get_column_iter().skip(1).all(|(_, field)| *field == Field::Null));

@@ -58,6 +58,12 @@ for (const { file, milliseconds, prediction } of pictures) {
     const distance = Math.abs(probability - native);
     difference = distance <= difference ? difference : distance;
   });
+  if (ours.unfamiliar !== prediction.unfamiliar || typeof prediction.unfamiliar !== "boolean") {
+    throw new Error(`unfamiliar is ${ours.unfamiliar} here and ${prediction.unfamiliar} natively`);
+  }
+  if (!(Math.abs(ours.distance - prediction.distance) <= 1e-4)) {
+    throw new Error(`the distance is ${ours.distance} here and ${prediction.distance} natively`);
+  }
   console.log(
     `${file}\n  wasm    ${ours.label} ${ours.probability.toFixed(7)}  ${best.toFixed(1)} ms` +
       `\n  native  ${prediction.label} ${prediction.probability.toFixed(7)}  ` +

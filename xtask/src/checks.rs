@@ -8,11 +8,12 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 38] = [
+const CANDLE_FREE: [&str; 39] = [
     "taper",
     "taper-archive",
     "taper-augment",
     "taper-backward",
+    "taper-calibration",
     "taper-callbacks",
     "taper-core",
     "taper-cuda-emulator",

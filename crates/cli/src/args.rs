@@ -357,6 +357,10 @@ pub(crate) struct EvaluateArgs {
     /// all].
     #[arg(long, value_name = "SPLIT")]
     pub(crate) split: Option<String>,
+    /// The share of pictures whose true class conformal sets should contain, above 0 and below 1
+    /// [default: 0.9, if the model was validated on enough pictures].
+    #[arg(long, value_name = "SHARE", value_parser = open_share)]
+    pub(crate) coverage: Option<f64>,
     /// Refuse pictures that cannot be used, instead of leaving them out.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -424,6 +428,13 @@ pub(crate) struct PredictArgs {
     /// [default: 178956970].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_pixels: Option<u64>,
+    /// Also give for each picture a set of classes which contains the true one for this share of
+    /// pictures like those validated on, above 0 and below 1, e.g. 0.9. A trained model only.
+    #[arg(long, value_name = "SHARE", value_parser = open_share, conflicts_with = "model")]
+    pub(crate) coverage: Option<f64>,
+    /// Give probabilities as the head has them, without the model's temperature.
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) raw: bool,
     /// How many classes to name for each picture, most probable first [default: all].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
@@ -546,6 +557,11 @@ pub(crate) struct ListArgs {
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "use a number from 0 to 1".into())
+}
+
+fn open_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share < 1.0);
+    share.ok_or_else(|| "use a number above 0 and below 1".into())
 }
 
 fn probability(text: &str) -> Result<f32, String> {

@@ -12,8 +12,11 @@ use taper_sources::FolderUse;
 
 use crate::{
     args::EvaluateArgs,
-    output::{Status, answer_json, answer_line, confused, per_class, status},
+    output::{Status, answer_json, answer_line, confused, judgement, per_class, status},
 };
+
+/// The coverage of sets if none is asked for.
+const COVERAGE: f64 = 0.9;
 
 pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result<Status> {
     check_present(&args.data)?;
@@ -23,6 +26,13 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     }
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
+    let classifier = match args.coverage {
+        Some(coverage) => classifier.with_coverage(coverage).map_err(taper_run::Error::from)?,
+        None if classifier.calibration().is_some_and(|own| own.sets(COVERAGE).is_ok()) => {
+            classifier.with_coverage(COVERAGE).map_err(taper_run::Error::from)?
+        }
+        None => classifier,
+    };
     let reading = args.source.reading(FolderUse::Evaluate);
     let dataset = open_data_with(&args.data, reading, session)?;
     let split = match args.split.as_deref() {
@@ -32,8 +42,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             .into_iter()
             .find(|split| !dataset.indices(Some(*split)).is_empty()),
     };
-    let (evaluation, mut findings) =
+    let mut evaluated =
         taper_run::evaluate(&classifier, dataset.clone(), split, args.strict, session)?;
+    let mut findings = std::mem::take(&mut evaluated.findings);
+    let evaluation = &evaluated.evaluation;
     let memorised = about_memorised(&args.artefact, &dataset, split)?;
     findings.extend(memorised.map(|text| remark(&dataset, &text)));
     let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
@@ -41,10 +53,16 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
     let split = split.map_or("all", Split::name);
-    let mut value = serde_json::to_value(&evaluation)?;
+    let mut value = serde_json::to_value(evaluation)?;
     if let Value::Object(fields) = &mut value {
         fields.insert("split".into(), json!(split));
         fields.insert("data".into(), json!(args.data));
+        let temperature = classifier.calibration().map(|own| own.temperature);
+        if let (Some(judged), Some(temperature)) = (&evaluated.judged, temperature) {
+            let mut own = serde_json::to_value(judged)?;
+            own["temperature"] = json!(temperature);
+            fields.insert("calibrated".into(), own);
+        }
         fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
         fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
     }
@@ -52,7 +70,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         Some(out) => {
             let title =
                 format!("{} on {} ({split})", args.artefact.display(), data_name(&args.data));
-            Some(write_evaluation(out, &title, &evaluation, &value)?)
+            Some(write_evaluation(out, &title, &evaluated, &value)?)
         }
         None => None,
     };
@@ -66,8 +84,11 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             "accuracy {:.4}, loss {:.4}, {} pictures ({split})",
             evaluation.accuracy, evaluation.loss, evaluation.n
         ))?;
-        per_class(&evaluation)?;
-        confused(&evaluation)?;
+        per_class(evaluation)?;
+        confused(evaluation)?;
+        if let Some(judged) = &evaluated.judged {
+            judgement(split, judged)?;
+        }
         if let Some(folder) = &folder {
             answer_line(&format!("figures       {}", folder.join("evaluation.json").display()))?;
             answer_line(&format!("confusion     {}", folder.join("confusion.png").display()))?;

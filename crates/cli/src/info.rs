@@ -2,12 +2,12 @@
 
 use taper_core::Fit;
 use taper_graph::grouped;
-use taper_model::{Figure, FineTuning};
+use taper_model::{Calibration, CalibrationChange, Figure, FineTuning};
 use taper_predict::ModelInfo;
 
 use crate::{
     args::InfoArgs,
-    output::{Status, answer_json, answer_line, in_line},
+    output::{Status, answer_json, answer_line, in_line, temperature_line},
 };
 
 pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
@@ -72,6 +72,10 @@ fn describe(info: &ModelInfo) -> anyhow::Result<()> {
         row("head alone", &format!("validation {}){test}", figure(&figures.validation)))?;
         row("fine-tuned", &how_tuned(own))?;
     }
+    match &info.calibration {
+        Some(own) => knows(own, info)?,
+        None => row("calibration", "none: an earlier program wrote the model")?,
+    }
     row("weights", &info.weights)?;
     row(
         "licence",
@@ -95,6 +99,31 @@ fn describe(info: &ModelInfo) -> anyhow::Result<()> {
         answer_line(format!("  {line}").trim_end())?;
     }
     Ok(())
+}
+
+/// What the model knows about its own answers.
+fn knows(own: &Calibration, info: &ModelInfo) -> anyhow::Result<()> {
+    let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
+    row("temperature", &temperature_line(own.temperature, own.limit))?;
+    let change =
+        |change: &CalibrationChange| format!("error {:.4}, raw {:.4}", change.after, change.before);
+    let test = own.test.as_ref().map_or(String::new(), |own| format!("; test {}", change(own)));
+    row("calibration", &format!("validation {}{test}", change(&own.validation)))?;
+    let most = info.scores as f64 / (info.scores as f64 + 1.0);
+    row("sets", &format!("up to a coverage of {most:.4} ({} validation pictures)", info.scores))?;
+    match &own.familiarity {
+        Some(familiarity) => row(
+            "unfamiliar",
+            &format!(
+                "farther than {:.4} from the training pictures (neighbour {}; {} of {} kept)",
+                familiarity.threshold,
+                familiarity.neighbours,
+                info.reference,
+                familiarity.training_pictures
+            ),
+        ),
+        None => row("unfamiliar", "not known"),
+    }
 }
 
 /// How the network was trained too.

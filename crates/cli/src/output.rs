@@ -5,6 +5,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
+use taper_calibration::{Judged, TemperatureLimit};
 use taper_metrics::Evaluation;
 use taper_picture::Finding;
 
@@ -116,4 +117,54 @@ pub(crate) fn confused(evaluation: &Evaluation) -> anyhow::Result<()> {
         pair.count,
         100.0 * pair.share
     ))
+}
+
+/// What the model's knowledge about its own answers is worth on some pictures.
+pub(crate) fn judgement(pictures: &str, judged: &Judged) -> anyhow::Result<()> {
+    calibration_error(pictures, judged)?;
+    let Judged { sets, unfamiliar, .. } = judged;
+    if let Some(sets) = sets {
+        answer_line(&format!(
+            "sets          {:.1} % contain the class ({:.1} % asked), {:.2} classes on average ({pictures})",
+            100.0 * sets.figures.coverage,
+            100.0 * sets.asked,
+            sets.figures.mean_size
+        ))?;
+    }
+    if let Some(own) = unfamiliar {
+        answer_line(&format!(
+            "unfamiliar    {} pictures, {:.1} % ({pictures})",
+            own.pictures,
+            100.0 * own.share
+        ))?;
+    }
+    Ok(())
+}
+
+/// How far probabilities can be believed, with the temperature and without.
+pub(crate) fn calibration_error(pictures: &str, judged: &Judged) -> anyhow::Result<()> {
+    let Judged { before, after, .. } = judged;
+    answer_line(&format!(
+        "calibration   error {:.4}, raw {:.4}; loss {:.4}, Brier score {:.4}, AURC {:.4} ({pictures})",
+        after.calibration.expected_error,
+        before.calibration.expected_error,
+        after.loss,
+        after.brier,
+        after.aurc
+    ))
+}
+
+/// A temperature, and why it is not another.
+pub(crate) fn temperature_line(value: f64, limit: Option<TemperatureLimit>) -> String {
+    let why = match limit {
+        None => "",
+        Some(TemperatureLimit::Undecided) => {
+            ": probabilities stay as they are, since the validation pictures hold too few mistakes to tell"
+        }
+        Some(TemperatureLimit::Cautious) => {
+            ", nearer to 1 than the loss alone says, since the validation pictures hold few mistakes"
+        }
+        Some(_) => ", the end of what is allowed",
+    };
+    format!("{value:.4}{why}")
 }

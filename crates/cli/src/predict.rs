@@ -67,7 +67,7 @@ pub(crate) fn predict(
     let classifier = open(args, artefact, session)?;
     let sorter = sorter.map(|sorter| sorter.with_classes(classifier.classes()));
     let table = match &args.out {
-        Some(out) => Some(PredictionTable::begin(out, classifier.classes(), args.overwrite)?),
+        Some(out) => Some(PredictionTable::begin(out, &classifier, args.overwrite)?),
         None => None,
     };
     let muted = session.muted();
@@ -135,12 +135,38 @@ fn open(
     let device = args.compute.device;
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     if let Some(artefact) = artefact {
-        return Ok(open_classifier(artefact, device, &options, session)?);
+        let mut classifier = open_classifier(artefact, device, &options, session)?;
+        if args.raw {
+            if classifier.calibration().is_none() {
+                let remedy = "an earlier program wrote the model, whose probabilities are raw anyway: leave it out";
+                return Err(Error::from(OutOfRange::new("raw", true, remedy)).into());
+            }
+            classifier = classifier.with_raw_probabilities();
+        }
+        if let Some(coverage) = args.coverage {
+            classifier = classifier.with_coverage(coverage).map_err(Error::from)?;
+        }
+        return Ok(classifier);
     }
     let name = args.model.as_deref().unwrap_or_default();
     let model = taper_zoo::find(name).map_err(Error::from)?;
     let weights = args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
     Ok(pretrained_classifier(model, &weights, device, &options)?)
+}
+
+/// What there is to say beside the probabilities: the set of classes, and that a picture is
+/// unfamiliar.
+fn further(prediction: &Prediction, coverage: Option<f64>) -> String {
+    let mut text = String::new();
+    if let (Some(set), Some(coverage)) = (&prediction.set, coverage) {
+        let names: Vec<_> = set.iter().map(|class| in_line(class)).collect();
+        let names = if names.is_empty() { "no class".into() } else { names.join(", ") };
+        text += &format!("; {:.4} %: {names}", 100.0 * coverage).replace(".0000", "");
+    }
+    if prediction.unfamiliar == Some(true) {
+        text += "; unfamiliar";
+    }
+    text
 }
 
 /// Tells what was predicted: to people, to scripts, in a table, by sorting the pictures.
@@ -207,7 +233,12 @@ impl Teller<'_> {
                     .into_iter()
                     .map(|(class, p)| format!("{} {:.1} %", in_line(class), 100.0 * p))
                     .collect();
-                answer_line(&format!("{}: {}", in_line(name), ranked.join(", ")))
+                answer_line(&format!(
+                    "{}: {}{}",
+                    in_line(name),
+                    ranked.join(", "),
+                    further(prediction, self.args.coverage)
+                ))
             }
             _ => Ok(()),
         }

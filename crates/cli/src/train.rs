@@ -10,7 +10,10 @@ use taper_train::LogisticFigures;
 use crate::{
     args::TrainArgs,
     flags::{self, Given},
-    output::{Status, answer_json, answer_line, confused, per_class, status},
+    output::{
+        Status, answer_json, answer_line, calibration_error, confused, judgement, per_class,
+        status, temperature_line,
+    },
     runs::{go_on, next_run},
 };
 
@@ -213,6 +216,17 @@ fn describe(t: &Answer) -> anyhow::Result<()> {
     };
     per_class(honest)?;
     confused(honest)?;
+    if let Some(own) = &t.calibrated {
+        let temperature = temperature_line(own.temperature, own.limit);
+        answer_line(&format!("temperature   {temperature}"))?;
+        match &own.test {
+            Some(test) => {
+                calibration_error("validation", &own.validation)?;
+                judgement("test", test)?;
+            }
+            None => judgement("validation", &own.validation)?,
+        }
+    }
     let rest = t.fine_tune.as_ref();
     let rest = rest.map_or(String::new(), |own| format!(", fine-tuning {:.1} s", own.seconds));
     answer_line(&format!(

@@ -34,6 +34,25 @@ pub struct CalibrationBin {
     pub accuracy: f64,
 }
 
+impl Calibration {
+    /// The calibration of samples that are all there: the confidence of each, 0 to 1, and whether it
+    /// was right. To the bit independent of their order. None without samples or bins.
+    pub(crate) fn of(samples: &mut [(f64, bool)], bins: usize) -> Option<Self> {
+        if samples.is_empty() || bins == 0 {
+            return None;
+        }
+        samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut sums = [vec![0.0; bins], vec![0.0; bins], vec![0.0; bins]];
+        for &(confidence, right) in samples.iter() {
+            let bin = bin_of(confidence, bins);
+            sums[0][bin] += 1.0;
+            sums[1][bin] += confidence;
+            sums[2][bin] += f64::from(u8::from(right));
+        }
+        Some(summarise(&sums[0], &sums[1], &sums[2]))
+    }
+}
+
 /// The bin of a confidence: how many of the inner edges lie below it.
 pub(crate) fn bin_of(confidence: f64, bins: usize) -> usize {
     // The rounded product may be off by one at an edge; the comparison with the edges themselves

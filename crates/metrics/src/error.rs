@@ -12,7 +12,7 @@ pub enum Error {
         "{what} has {found} values, but {samples} labels need {expected}: give one row for each label"
     )]
     Length {
-        /// `outputs` or `weights`.
+        /// `outputs`, `weights`, `probabilities`, `logits` or `confidence`.
         what: &'static str,
         /// How many values there are.
         found: usize,
@@ -48,6 +48,14 @@ pub enum Error {
         sample: usize,
         /// What is wrong with them.
         problem: String,
+    },
+    /// A value is NaN, and has no place in an order.
+    #[error("value {sample} of {what} is NaN: leave out samples whose outputs are not finite")]
+    NotFinite {
+        /// `confidence`, `positive` or `negative`.
+        what: &'static str,
+        /// Its position.
+        sample: usize,
     },
     /// Two metrics of different shape cannot be merged, or class names do not fit.
     #[error("{what}: {left} here, {right} there: both must agree")]

@@ -13,6 +13,10 @@ pub struct Evaluation {
     /// Mean cross-entropy, in nats. NaN, written as `null`, if any output was not finite.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
+    /// Mean Brier score: Σ_c (p_c − 1[c is the label])², 0 (perfect) to 2, over the samples with
+    /// finite outputs ([`brier_score`](crate::brier_score)). 0 in answers of earlier programs.
+    #[serde(default)]
+    pub brier: f64,
     /// Share of samples whose largest output is at their label, 0…1.
     pub accuracy: f64,
     /// Share of samples whose label is among the k largest outputs, if it was requested.

@@ -3,7 +3,7 @@ use taper_core::{ClassNames, float};
 
 use crate::{
     CheckedMetricsOptions, ClassReport, ConfusedPair, Error, Evaluation, Mean, MetricsOptions,
-    Result, TopK, calibration, softmax,
+    Result, TopK, calibration, scores, softmax,
 };
 
 /// The outputs of a batch: `[samples, classes]`, row-major f32.
@@ -35,6 +35,9 @@ pub struct Metrics {
     #[serde(with = "float")]
     weight: f64,
     loss: Mean,
+    /// Not in checkpoints of earlier programs.
+    #[serde(default)]
+    brier: Mean,
     correct: f64,
     top_k_correct: f64,
     /// Summed weights by true label, including samples without a prediction.
@@ -92,6 +95,7 @@ impl Metrics {
             not_finite: 0,
             weight: 0.0,
             loss: Mean::default(),
+            brier: Mean::default(),
             correct: 0.0,
             top_k_correct: 0.0,
             support: vec![0.0; classes],
@@ -181,6 +185,7 @@ impl Metrics {
             self.not_finite += 1;
             return;
         }
+        self.brier.update(scores::brier_of(row, label), weight);
         // Decided on the original values: rounding in the softmax must not break or create ties.
         let mut predicted = 0;
         for (class, value) in values.iter().enumerate() {
@@ -276,6 +281,7 @@ impl Metrics {
         self.not_finite += other.not_finite;
         self.weight += other.weight;
         self.loss.merge(&other.loss);
+        self.brier.merge(&other.brier);
         self.correct += other.correct;
         self.top_k_correct += other.top_k_correct;
         for (to, from) in [
@@ -374,6 +380,7 @@ impl Metrics {
         Ok(Evaluation {
             n: self.n,
             loss,
+            brier: self.brier.value().unwrap_or_default(),
             accuracy,
             top_k: self
                 .options

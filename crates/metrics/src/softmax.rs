@@ -7,16 +7,25 @@
 /// # Panics
 /// If `out` and `logits` differ in length.
 pub fn log_softmax(logits: &[f32], out: &mut [f64]) {
+    log_softmax_at(logits, 1.0, out);
+}
+
+/// [`log_softmax`] of the logits divided by a temperature, f64 above 0: 1 changes nothing, larger
+/// ones give less certain probabilities. Never changes which class is the most probable.
+///
+/// # Panics
+/// If `out` and `logits` differ in length.
+pub fn log_softmax_at(logits: &[f32], temperature: f64, out: &mut [f64]) {
     assert_eq!(logits.len(), out.len(), "one value for each logit");
     let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(f64::from(x)));
     if !largest.is_finite() || logits.iter().any(|x| x.is_nan()) {
         out.fill(f64::NAN);
         return;
     }
-    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - largest).exp()).sum();
+    let sum: f64 = logits.iter().map(|&x| ((f64::from(x) - largest) / temperature).exp()).sum();
     let log_sum = sum.ln();
     for (o, &x) in out.iter_mut().zip(logits) {
-        *o = f64::from(x) - largest - log_sum;
+        *o = (f64::from(x) - largest) / temperature - log_sum;
     }
 }
 
@@ -32,7 +41,15 @@ pub fn log_softmax(logits: &[f32], out: &mut [f64]) {
 /// # Panics
 /// If `out` and `logits` differ in length.
 pub fn softmax(logits: &[f32], out: &mut [f64]) {
-    log_softmax(logits, out);
+    softmax_at(logits, 1.0, out);
+}
+
+/// [`softmax`] of the logits divided by a temperature, as [`log_softmax_at`] has it.
+///
+/// # Panics
+/// If `out` and `logits` differ in length.
+pub fn softmax_at(logits: &[f32], temperature: f64, out: &mut [f64]) {
+    log_softmax_at(logits, temperature, out);
     for o in out {
         *o = o.exp();
     }

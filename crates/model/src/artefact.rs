@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_core::{ClassNames, Precision, Preprocessing, file::write_atomically};
 use taper_graph::{Graph, WeightSource, Weights, check_weights};
+use taper_metrics::Evaluation;
 use taper_weights::{TensorWriter, WeightFile};
 
-use crate::{Error, Result};
+use crate::{Calibration, Error, Result};
 
 /// The key of the artefact's description in the safetensors header.
 const KEY: &str = "taper";
@@ -15,6 +16,9 @@ const KEY: &str = "taper";
 const VERSION: u32 = 2;
 const BACKBONE: &str = "backbone.";
 const HEAD: &str = "head.";
+/// The validation pictures' scores, f32 `[n]`, and features of training pictures, `[rows, width]`.
+const SCORES: &str = "calibration.scores";
+const FAMILIAR: &str = "calibration.features";
 
 /// Everything about a trained classifier except its weights; a JSON text in the header of its
 /// safetensors file.
@@ -37,6 +41,9 @@ struct Description {
     /// Only of models whose network was trained too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fine_tuning: Option<FineTuning>,
+    /// Not in models of earlier programs. Its rows of numbers are tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
 }
 
 /// What a model was measured with when it was made.
@@ -59,6 +66,13 @@ pub struct Figure {
     pub accuracy: f64,
     /// The mean loss, without class weights.
     pub loss: f64,
+}
+
+impl From<&Evaluation> for Figure {
+    fn from(evaluation: &Evaluation) -> Self {
+        let Evaluation { n, accuracy, loss, .. } = *evaluation;
+        Self { pictures: n, accuracy, loss }
+    }
 }
 
 /// Where the backbone's weights came from: those that it has, or those that fine-tuning began with.
@@ -90,8 +104,8 @@ pub struct FineTuning {
     pub before: Figures,
 }
 
-/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`)
-/// and, in its header under `taper`, labels, preprocessing, both architectures and the recipe as
+/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`),
+/// what it knows about its own answers (`calibration.*`) and, in its header under `taper`, labels, preprocessing, both architectures and the recipe as
 /// text.
 #[derive(Debug)]
 pub struct Artefact {
@@ -118,6 +132,8 @@ pub struct Artefact {
     pub figures: Option<Figures>,
     /// How the backbone was trained too; none if it was not, and in models of earlier programs.
     pub fine_tuning: Option<FineTuning>,
+    /// What it knows about its own answers; none in models of earlier programs.
+    pub calibration: Option<Calibration>,
 }
 
 impl Artefact {
@@ -145,6 +161,14 @@ impl Artefact {
                 }
             }
         }
+        if let Some(own) = &self.calibration {
+            tensors.f32(SCORES, &[own.scores.len()], &own.scores);
+            if let Some(familiarity) = &own.familiarity {
+                let width = self.backbone.feature_width();
+                let shape = [familiarity.rows.len() / width.max(1), width];
+                tensors.compact(FAMILIAR, &shape, &familiarity.rows);
+            }
+        }
         let description = Description {
             version: VERSION,
             model: self.model.clone(),
@@ -158,6 +182,7 @@ impl Artefact {
             data: self.data.clone(),
             figures: self.figures.clone(),
             fine_tuning: self.fine_tuning.clone(),
+            calibration: self.calibration.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|e| fail(e.to_string()))?;
         let bytes = tensors.into_bytes([(KEY, text)])?;
@@ -213,6 +238,8 @@ impl Artefact {
             let classes = d.classes.len();
             return Err(fail(format!("its head gives {logits} logits for {classes} classes")));
         }
+        let calibration = d.calibration.map(|own| with_tensors(own, &file, &d.backbone));
+        let calibration = calibration.transpose().map_err(|problem| fail(problem.into()))?;
         let artefact = Self {
             model: d.model,
             classes: d.classes,
@@ -228,12 +255,38 @@ impl Artefact {
             data: d.data,
             figures: d.figures,
             fine_tuning: d.fine_tuning,
+            calibration,
         };
         let weights = ArtefactWeights { file };
         check_weights(&artefact.backbone, &weights.backbone())?;
         check_weights(&artefact.head, &weights.head())?;
         Ok((artefact, weights))
     }
+}
+
+/// Puts the numbers that a calibration has as tensors into it, and checks it.
+fn with_tensors(
+    mut own: Calibration,
+    file: &WeightFile,
+    backbone: &Graph,
+) -> std::result::Result<Calibration, &'static str> {
+    if !(own.temperature > 0.0 && own.temperature.is_finite()) {
+        return Err("its temperature is not a number above 0");
+    }
+    own.scores = file.values(SCORES).ok_or("its validation scores are missing")?.into_owned();
+    let ascend = own.scores.is_sorted() && own.scores.iter().all(|s| (0.0..=1.0).contains(s));
+    if !ascend {
+        return Err("its validation scores are not ascending numbers from 0 to 1");
+    }
+    if let Some(familiarity) = &mut own.familiarity {
+        let rows = file.values(FAMILIAR).ok_or("the features of its training pictures miss")?;
+        let width = backbone.feature_width();
+        if file.shape(FAMILIAR).is_none_or(|shape| shape.len() != 2 || shape[1] != width) {
+            return Err("the features of its training pictures are not the network's");
+        }
+        familiarity.rows = rows.into_owned();
+    }
+    Ok(own)
 }
 
 /// The weights in an artefact.

@@ -3,12 +3,14 @@ use std::path::Path;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
-use taper_core::{ClassNames, FrozenBackbone, Preprocessing};
+use taper_core::{ClassNames, FrozenBackbone, OutOfRange, Preprocessing};
 use taper_grad::Head;
-use taper_metrics::softmax;
+use taper_metrics::softmax_at;
 use taper_picture::{DecodeOptions, Preparer, decode, decode_file, recycle};
 
-use crate::{Artefact, ArtefactWeights, Error, OpenOptions, PlanBackbone, Result};
+use crate::{
+    Artefact, ArtefactWeights, Calibration, ConformalSets, Error, OpenOptions, PlanBackbone, Result,
+};
 
 /// A classifier's prediction for a picture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,6 +21,16 @@ pub struct Prediction {
     pub probability: f64,
     /// The probability of every class, in label order; they sum to 1.
     pub probabilities: Vec<(String, f64)>,
+    /// The classes of the conformal set, in label order, if sets were
+    /// [asked for](Classifier::with_coverage). It can be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<Vec<String>>,
+    /// Whether the picture is unlike the training pictures; none if the model does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfamiliar: Option<bool>,
+    /// How far it is from its k-th nearest training picture, 0 to 2 ([`crate::Familiarity`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance: Option<f32>,
 }
 
 /// A picture to be classified, in any of its forms.
@@ -59,6 +71,11 @@ pub struct Classifier {
     /// None if the backbone itself gives logits.
     head: Option<Head>,
     decode: DecodeOptions,
+    /// None if it is not known, as of models of earlier programs.
+    calibration: Option<Calibration>,
+    /// Whether probabilities are given without the temperature.
+    raw: bool,
+    sets: Option<ConformalSets>,
 }
 
 impl Classifier {
@@ -99,7 +116,8 @@ impl Classifier {
             options.kernels,
         )?;
         let head = Head::loaded(&artefact.head, &weights.head())?;
-        Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))
+        let own = Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))?;
+        Ok(own.with_calibration(artefact.calibration.clone()))
     }
 
     /// A classifier made from parts: a backbone on any device, and a head unless the backbone
@@ -124,7 +142,56 @@ impl Classifier {
             );
             return Err(Error::Artefact { file: "classifier".into(), problem });
         }
-        Ok(Self { classes, backbone, head, decode: DecodeOptions::default() })
+        Ok(Self {
+            classes,
+            backbone,
+            head,
+            decode: DecodeOptions::default(),
+            calibration: None,
+            raw: false,
+            sets: None,
+        })
+    }
+
+    /// The same with what an artefact knows about its own answers: probabilities are calibrated from
+    /// now on, and pictures unlike the training pictures are told.
+    #[must_use]
+    pub fn with_calibration(self, calibration: Option<Calibration>) -> Self {
+        Self { calibration, ..self }
+    }
+
+    /// The same, with probabilities as the head gives them: without the temperature.
+    #[must_use]
+    pub fn with_raw_probabilities(self) -> Self {
+        Self { raw: true, ..self }
+    }
+
+    /// The same; every prediction has a conformal set of this coverage too
+    /// ([`Calibration::sets`]). Sets are made from calibrated probabilities, also where raw ones are
+    /// shown.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the coverage is out of range, there are too few validation pictures for
+    /// it, or the model has no calibration.
+    pub fn with_coverage(self, coverage: f64) -> Result<Self> {
+        let sets = match &self.calibration {
+            Some(own) => own.sets(coverage)?,
+            None => {
+                let remedy = "sets need the scores of validation pictures, which this model does not have: leave it out, or train the model again";
+                return Err(OutOfRange::new("coverage", coverage, remedy).into());
+            }
+        };
+        Ok(Self { sets: Some(sets), ..self })
+    }
+
+    /// What it knows about its own answers.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// How its sets are made, if they were [asked for](Self::with_coverage).
+    pub fn sets(&self) -> Option<ConformalSets> {
+        self.sets
     }
 
     /// What it can tell apart.
@@ -157,7 +224,7 @@ impl Classifier {
         let mut pixels = vec![0; preparer.len()];
         self.prepare(input.into(), &mut preparer, &mut pixels)?;
         let rows = self.backbone.forward(&pixels, 1)?;
-        self.prediction(&rows)
+        self.predict_features(&rows)
     }
 
     /// Classifies many pictures, in batches and on all processors; one answer for each, in their
@@ -189,11 +256,11 @@ impl Classifier {
             // large.
             return inputs.iter().map(|input| self.predict(*input)).collect();
         };
-        let mut rows = rows.chunks_exact(self.backbone.width());
-        prepared
-            .into_iter()
-            .map(|pixels| pixels.and_then(|_| self.prediction(rows.next().unwrap_or_default())))
-            .collect()
+        let mut predicted = self.predictions(&rows).into_iter();
+        let none = || Err(Error::Artefact { file: "classifier".into(), problem: "no row".into() });
+        let next =
+            |pixels: Result<Vec<u8>>| pixels.and_then(|_| predicted.next().unwrap_or_else(none));
+        prepared.into_iter().map(next).collect()
     }
 
     /// Prepares a picture for the network.
@@ -220,22 +287,55 @@ impl Classifier {
                 format!("a row of {} features instead of {}", row.len(), self.backbone.width());
             return Err(Error::Artefact { file: "classifier".into(), problem });
         }
-        self.prediction(row)
+        self.prediction(row, self.distances(row).first().copied())
+    }
+
+    /// Classifies pictures whose features are known: as many rows of the
+    /// [backbone](Self::backbone) as there are pictures, one after the other. A part of a row at the
+    /// end is passed over.
+    pub fn predictions(&self, rows: &[f32]) -> Vec<Result<Prediction>> {
+        let distances = self.distances(rows);
+        let rows = rows.chunks_exact(self.backbone.width().max(1)).enumerate();
+        rows.map(|(at, row)| self.prediction(row, distances.get(at).copied())).collect()
+    }
+
+    /// How far each picture is from the training pictures; empty if that is not known.
+    fn distances(&self, rows: &[f32]) -> Vec<f32> {
+        let own = self.calibration.as_ref().and_then(|own| own.familiarity.as_ref());
+        own.map(|own| own.distances(rows, self.backbone.width())).unwrap_or_default()
     }
 
     /// From a row of the backbone to probabilities.
-    fn prediction(&self, row: &[f32]) -> Result<Prediction> {
+    fn prediction(&self, row: &[f32], distance: Option<f32>) -> Result<Prediction> {
         let mut logits = vec![0.0; self.classes.len()];
         match &self.head {
             None => logits.copy_from_slice(row),
             Some(head) => head.evaluate(row, &mut logits)?,
         }
+        let own = self.calibration.as_ref();
+        let temperature = own.map_or(1.0, |own| own.temperature);
         let mut probabilities = vec![0.0; logits.len()];
-        softmax(&logits, &mut probabilities);
+        softmax_at(&logits, temperature, &mut probabilities);
+        let name = |i: usize| self.classes.name(i as u32).unwrap_or_default().to_owned();
+        let set = self.sets.map(|sets| {
+            let all = (0..logits.len()).filter(|&i| sets.contains(probabilities[i]));
+            all.map(name).collect()
+        });
+        if self.raw {
+            softmax_at(&logits, 1.0, &mut probabilities);
+        }
+        // By the logits: a temperature must not make a tie.
         let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         let best = best.unwrap_or_default();
-        let name = |i: usize| self.classes.name(i as u32).unwrap_or_default().to_owned();
         let all = probabilities.iter().enumerate().map(|(i, p)| (name(i), *p)).collect();
-        Ok(Prediction { label: name(best), probability: probabilities[best], probabilities: all })
+        let familiarity = own.and_then(|own| own.familiarity.as_ref()).zip(distance);
+        Ok(Prediction {
+            label: name(best),
+            probability: probabilities[best],
+            probabilities: all,
+            set,
+            unfamiliar: familiarity.map(|(own, distance)| own.is_unfamiliar(distance)),
+            distance,
+        })
     }
 }

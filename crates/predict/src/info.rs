@@ -4,7 +4,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use taper_core::{Precision, Preprocessing, hex};
 use taper_graph::ParameterCount;
-use taper_model::{Artefact, Figures, FineTuning};
+use taper_model::{Artefact, Calibration, Figures, FineTuning};
 
 use taper_run::{Error, Published, Result, model_file};
 
@@ -40,6 +40,12 @@ pub struct ModelInfo {
     pub weights_sha256: String,
     /// How the network was trained too; `null` if it was not, and in models of earlier programs.
     pub fine_tuning: Option<FineTuning>,
+    /// What it knows about its own answers; `null` in models of earlier programs.
+    pub calibration: Option<Calibration>,
+    /// The validation pictures whose scores it has, which sets are made from.
+    pub scores: usize,
+    /// The training pictures whose features it has, which pictures are compared with.
+    pub reference: usize,
     /// The licence of the published weights that the network's are or go back to, as an SPDX
     /// expression; `null` if they are others, whose licence is not known here.
     pub licence: Option<String>,
@@ -62,12 +68,17 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
     let content = std::fs::read(path).map_err(Error::io("read", path))?;
     let (licence, source) = Published::of(&artefact).map(|own| (own.licence, own.source)).unzip();
     let count = |graph| ParameterCount::of(graph, false).total;
+    let own = artefact.calibration.as_ref();
+    let familiarity = own.and_then(|own| own.familiarity.as_ref());
+    let features = artefact.backbone.feature_width();
     Ok(ModelInfo {
         file: path.display().to_string(),
         bytes: content.len() as u64,
         sha256: hex(&Sha256::digest(&content)),
         classes: artefact.classes.iter().map(str::to_owned).collect(),
-        features: artefact.backbone.feature_width(),
+        features,
+        scores: own.map_or(0, |own| own.scores.len()),
+        reference: familiarity.map_or(0, |own| own.rows.len() / features.max(1)),
         backbone_parameters: count(&artefact.backbone),
         head_parameters: count(&artefact.head),
         preprocessing: artefact.preprocessing,
@@ -76,6 +87,7 @@ pub fn info(path: &Path) -> Result<ModelInfo> {
         weights: artefact.weights.origin,
         weights_sha256: artefact.weights.sha256,
         fine_tuning: artefact.fine_tuning,
+        calibration: artefact.calibration,
         licence,
         source,
         model: artefact.model,

@@ -5,18 +5,21 @@ use std::{fs::File, io, sync::Arc};
 use parquet::{
     basic::{Compression, LogicalType, Repetition, Type as PhysicalType},
     column::writer::ColumnWriter,
-    data_type::{ByteArray, ByteArrayType, DataType, DoubleType},
+    data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType},
     errors::ParquetError,
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::types::{Type, TypePtr},
 };
 use taper_model::Prediction;
 
+use crate::prediction_table::joined;
+
 /// How many rows are kept in memory and written together.
 const GROUP: usize = 8192;
 
 /// A Parquet file of predictions that is being written: the columns path and label (text),
-/// probability and one for each class (double). All but the path are null for a picture that could
+/// probability and one for each class (double), and, where the classifier gives them, `set` (text)
+/// and `unfamiliar` (boolean). All but the path are null for a picture that could
 /// not be used.
 pub(crate) struct ParquetRows {
     writer: SerializedFileWriter<File>,
@@ -25,13 +28,13 @@ pub(crate) struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// A file with these columns, of which the first three are path, label and probability.
-    pub(crate) fn begin(file: File, columns: &[String]) -> io::Result<Self> {
-        let schema = schema(columns).map_err(failed)?;
+    /// A file with these columns: path, label and probability, so many classes, and the rest.
+    pub(crate) fn begin(file: File, columns: &[String], classes: usize) -> io::Result<Self> {
+        let schema = schema(columns, classes).map_err(failed)?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer = SerializedFileWriter::new(file, schema, Arc::new(properties));
         let writer = writer.map_err(failed)?;
-        Ok(Self { writer, classes: columns.len() - 3, rows: Vec::new() })
+        Ok(Self { writer, classes, rows: Vec::new() })
     }
 
     pub(crate) fn add(&mut self, name: &str, prediction: Option<&Prediction>) -> io::Result<()> {
@@ -56,6 +59,16 @@ impl ParquetRows {
                 (ColumnWriter::ByteArrayColumnWriter(writer), 0) => {
                     let paths: Vec<ByteArray> = rows.iter().map(|(name, _)| text(name)).collect();
                     write::<ByteArrayType>(writer, &paths, None)?;
+                }
+                (ColumnWriter::ByteArrayColumnWriter(writer), column) if column > 2 => {
+                    let sets: Vec<ByteArray> =
+                        known().map(|p| text(&joined(p).unwrap_or_default())).collect();
+                    write::<ByteArrayType>(writer, &sets, Some(&levels))?;
+                }
+                (ColumnWriter::BoolColumnWriter(writer), _) => {
+                    let values: Vec<bool> =
+                        known().map(|p| p.unfamiliar.unwrap_or_default()).collect();
+                    write::<BoolType>(writer, &values, Some(&levels))?;
                 }
                 (ColumnWriter::ByteArrayColumnWriter(writer), _) => {
                     let labels: Vec<ByteArray> = known().map(|p| text(&p.label)).collect();
@@ -93,10 +106,15 @@ fn write<D: DataType>(
     writer.write_batch(values, levels, None).map(|_| ()).map_err(failed)
 }
 
-fn schema(columns: &[String]) -> Result<TypePtr, ParquetError> {
+fn schema(columns: &[String], classes: usize) -> Result<TypePtr, ParquetError> {
     let field = |(at, name): (usize, &String)| {
-        let text = at < 2;
-        let kind = if text { PhysicalType::BYTE_ARRAY } else { PhysicalType::DOUBLE };
+        let further = at >= 3 + classes;
+        let text = at < 2 || further && name == "set";
+        let kind = match (text, further) {
+            (true, _) => PhysicalType::BYTE_ARRAY,
+            (false, true) => PhysicalType::BOOLEAN,
+            (false, false) => PhysicalType::DOUBLE,
+        };
         let repetition = if at == 0 { Repetition::REQUIRED } else { Repetition::OPTIONAL };
         Type::primitive_type_builder(name, kind)
             .with_repetition(repetition)

@@ -4,7 +4,7 @@ use taper_data::Item;
 use taper_model::{Classifier, Prediction};
 use taper_picture::{DefectKind, Finding};
 
-use taper_run::{Error, Result, Session, extract};
+use taper_run::{Error, Session, extract};
 
 use crate::Inputs;
 
@@ -41,13 +41,12 @@ pub fn predict<E: From<Error>>(
                 break;
             }
         };
-        let width = features.table.width.max(1);
-        let mut rows =
-            features.items.iter().zip(features.table.values.chunks_exact(width)).peekable();
+        let predictions = classifier.predictions(&features.table.values);
+        let mut rows = features.items.iter().zip(predictions).peekable();
         let handed = some.iter().try_for_each(|&index| {
             let row = rows.next_if(|(item, _)| item.sample == index);
             let predicted = match row {
-                Some((_, row)) => Ok(prediction(classifier, row)?),
+                Some((_, predicted)) => Ok(predicted.map_err(Error::from)?),
                 None => Err(defect(&features.findings, inputs, index)),
             };
             each(index, predicted)
@@ -59,10 +58,6 @@ pub fn predict<E: From<Error>>(
     }
     session.progress().end();
     outcome
-}
-
-fn prediction(classifier: &Classifier, row: &[f32]) -> Result<Prediction> {
-    Ok(classifier.predict_features(row)?)
 }
 
 /// What is wrong with a picture that has no row, under its own name.

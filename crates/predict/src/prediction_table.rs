@@ -5,8 +5,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use taper_core::ClassNames;
-use taper_model::Prediction;
+use taper_model::{Classifier, Prediction};
 use taper_picture::Finding;
 
 use taper_outputs::{OutFile, check_extension};
@@ -16,12 +15,16 @@ use taper_run::{Error, Result};
 const ENDINGS: &[&str] =
     if cfg!(feature = "parquet") { &["csv", "jsonl", "parquet"] } else { &["csv", "jsonl"] };
 
-/// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, and the probability
-/// of every class. The file appears when the table is [finished](PredictionTable::finish).
+/// What stands between the classes of a set in CSV and Parquet.
+const BETWEEN: &str = " | ";
+
+/// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, the probability of
+/// every class, and what else the classifier says: `set`, `unfamiliar`. The file appears when the table is [finished](PredictionTable::finish).
 pub struct PredictionTable {
     out: OutFile,
     rows: Rows,
-    classes: usize,
+    /// How many columns come after the path.
+    values: usize,
 }
 
 enum Rows {
@@ -46,30 +49,35 @@ impl PredictionTable {
     ///
     /// # Errors
     /// As [`PredictionTable::check`].
-    pub fn begin(path: &Path, classes: &ClassNames, overwrite: bool) -> Result<Self> {
+    pub fn begin(path: &Path, classifier: &Classifier, overwrite: bool) -> Result<Self> {
         let out = Self::check(path, overwrite)?;
         let file = tempfile::tempfile().map_err(Error::io("write", path))?;
         let own = ["path", "label", "probability"];
-        let column = |class: &str| match own.contains(&class) {
+        let familiarity = classifier.calibration().and_then(|own| own.familiarity.as_ref());
+        let further = [("set", classifier.sets().is_some()), ("unfamiliar", familiarity.is_some())];
+        let further = further.into_iter().filter(|(_, known)| *known).map(|(name, _)| name);
+        let further: Vec<&str> = further.collect();
+        let column = |class: &str| match own.contains(&class) || further.contains(&class) {
             true => format!("class {class}"),
             false => class.to_owned(),
         };
-        let header: Vec<String> =
-            own.into_iter().map(str::to_owned).chain(classes.iter().map(column)).collect();
+        let classes = classifier.classes();
+        let own = own.into_iter().map(str::to_owned).chain(classes.iter().map(column));
+        let header: Vec<String> = own.chain(further.iter().map(|&name| name.into())).collect();
         let rows = match check_extension("out", path, ENDINGS)?.as_str() {
             "csv" => {
                 let mut table = csv::Writer::from_writer(BufWriter::new(file));
-                table.write_record(header).map_err(|e| failed(path, e.into()))?;
+                table.write_record(&header).map_err(|e| failed(path, e.into()))?;
                 Rows::Csv(Box::new(table))
             }
             #[cfg(feature = "parquet")]
             "parquet" => {
-                let rows = crate::parquet_rows::ParquetRows::begin(file, &header);
+                let rows = crate::parquet_rows::ParquetRows::begin(file, &header, classes.len());
                 Rows::Parquet(rows.map_err(|error| failed(path, error))?)
             }
             _ => Rows::Jsonl(BufWriter::new(file)),
         };
-        Ok(Self { out, rows, classes: classes.len() })
+        Ok(Self { out, rows, values: header.len() - 1 })
     }
 
     /// Adds a picture. One that could not be used has a row with its path alone, in JSONL also
@@ -87,10 +95,13 @@ impl PredictionTable {
                 Ok(p) => {
                     let all = p.probabilities.iter().map(|(_, p)| p.to_string());
                     let own = [name.to_owned(), p.label.clone(), p.probability.to_string()];
-                    table.write_record(own.into_iter().chain(all)).map_err(io::Error::from)
+                    let further =
+                        [joined(p), p.unfamiliar.map(|unfamiliar| unfamiliar.to_string())];
+                    let row = own.into_iter().chain(all).chain(further.into_iter().flatten());
+                    table.write_record(row).map_err(io::Error::from)
                 }
                 Err(_) => {
-                    let empty = std::iter::repeat_n("", 2 + self.classes);
+                    let empty = std::iter::repeat_n("", self.values);
                     table.write_record(std::iter::once(name).chain(empty)).map_err(io::Error::from)
                 }
             },
@@ -129,6 +140,11 @@ impl PredictionTable {
     }
 }
 
+/// The classes of a set in one cell; none without sets.
+pub(crate) fn joined(prediction: &Prediction) -> Option<String> {
+    prediction.set.as_ref().map(|set| set.join(BETWEEN))
+}
+
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::io("write", path)(error)
 }
@@ -138,12 +154,21 @@ pub fn as_json(name: &str, prediction: &Prediction, most: usize) -> Value {
     let ranked = ranked(prediction, most);
     let probabilities: Map<String, Value> =
         ranked.into_iter().map(|(class, p)| (class.to_owned(), json!(p))).collect();
-    json!({
+    let mut row = json!({
         "path": name,
         "label": prediction.label,
         "probability": prediction.probability,
         "probabilities": probabilities,
-    })
+    });
+    if let Some(set) = &prediction.set {
+        row["set"] = json!(set);
+    }
+    if let (Some(unfamiliar), Some(distance)) = (prediction.unfamiliar, prediction.distance) {
+        row["unfamiliar"] = unfamiliar.into();
+        // Infinite for features that are not finite, which JSON cannot say.
+        row["distance"] = json!(distance);
+    }
+    row
 }
 
 /// The `most` most probable classes, most probable first.

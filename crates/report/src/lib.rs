@@ -3,8 +3,10 @@
 mod confusion;
 mod curves;
 mod error;
+mod reliability;
 
 pub use confusion::confusion;
 pub use curves::{Curves, EpochFigures, Kept};
 pub use error::{Error, Result};
+pub use reliability::reliability;
 pub use taper_plot::Picture;

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use taper_calibration::Calibrated;
 use taper_callbacks::StopReason;
 use taper_core::Precision;
 use taper_graph::{Graph, ParameterCount};
@@ -132,6 +133,10 @@ pub struct Answer {
     /// What the second phase came to, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_tune: Option<FineTuned>,
+    /// The temperature, and what it and the other knowledge of the model about its own answers are
+    /// worth; not in answers of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<Calibrated>,
     /// Pictures that could not be used and were left out.
     pub unreadable: Vec<Finding>,
     /// Remarks about pictures that were used anyway.

@@ -3,6 +3,7 @@ use std::{
     sync::Arc,
 };
 
+use taper_calibration::{Judged, Known, judge};
 use taper_core::{DeviceChoice, OutOfRange, Precision, Split};
 use taper_data::{Dataset, Item};
 use taper_grad::Head;
@@ -10,7 +11,7 @@ use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Classifier, OpenOptions};
 use taper_picture::{FileKind, Finding};
 use taper_plan::Output;
-use taper_train::measure_head;
+use taper_train::{head_logits, measure_head};
 use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
@@ -61,7 +62,8 @@ pub fn open_classifier(
     }
     let backbone = place.backbone(&spec)?;
     let head = Head::loaded(&artefact.head, &weights.head())?;
-    Ok(Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?)
+    let classifier = Classifier::assemble(artefact.classes.clone(), backbone, Some(head))?;
+    Ok(classifier.with_calibration(artefact.calibration))
 }
 
 /// The file of a model: the path itself, or `model.safetensors` in it if it is a run folder.
@@ -140,8 +142,20 @@ pub fn about_memorised(
     }))
 }
 
-/// Evaluates a classifier on one split of a data set (or, without splits, on all of it). Also
-/// returns the pictures that could not be used, and remarks about others.
+/// What an evaluation came to.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// Figures of the head's probabilities as they are.
+    pub evaluation: Evaluation,
+    /// What the model's knowledge about its own answers is worth on these pictures: its temperature,
+    /// its sets of the coverage that the classifier was
+    /// [asked for](Classifier::with_coverage), unfamiliar pictures. None if it has none.
+    pub judged: Option<Judged>,
+    /// Pictures that could not be used, and remarks about others.
+    pub findings: Vec<Finding>,
+}
+
+/// Evaluates a classifier on one split of a data set (or, without splits, on all of it).
 ///
 /// # Errors
 /// If the data set has classes that the classifier does not know, or no such split.
@@ -151,7 +165,7 @@ pub fn evaluate(
     split: Option<Split>,
     strict: bool,
     session: &Session,
-) -> Result<(Evaluation, Vec<Finding>)> {
+) -> Result<Evaluated> {
     let dataset = Arc::new(dataset.with_classes(classifier.classes())?);
     let indices = dataset.indices(split);
     if indices.is_empty() {
@@ -177,24 +191,39 @@ pub fn evaluate(
             metrics
         }
     };
-    Ok((metrics.evaluation(classifier.classes())?, findings))
+    let judged = match (classifier.calibration(), classifier.head()) {
+        (Some(own), Some(head)) => {
+            let logits = head_logits(head, &features.table)?;
+            let known = Known::new(&logits, &features.table.labels, &features.table.values);
+            match judge(own, &known, classifier.sets()) {
+                Err(taper_metrics::Error::Empty) => None,
+                judged => Some(judged?),
+            }
+        }
+        _ => None,
+    };
+    Ok(Evaluated { evaluation: metrics.evaluation(classifier.classes())?, judged, findings })
 }
 
-/// Writes an evaluation into a new folder: `evaluation.json`, which holds `value`, and the
-/// confusion matrix as `confusion.png` and `confusion.svg`, as a training does. Returns the folder.
+/// Writes an evaluation into a new folder: `evaluation.json`, which holds `value`, the confusion
+/// matrix as `confusion.png` and `confusion.svg`, and `reliability.{png,svg}` if the model has a
+/// temperature, as a training does. Returns the folder.
 ///
 /// # Errors
 /// [`Error::Output`], or if the picture cannot be drawn.
 pub fn write_evaluation(
     out: &OutFolder,
     title: &str,
-    evaluation: &Evaluation,
+    evaluated: &Evaluated,
     value: &impl serde::Serialize,
 ) -> Result<PathBuf> {
     let (folder, ()) = out.make(|folder| -> Result<()> {
         write_json(&folder.join("evaluation.json"), value)?;
-        let picture = taper_report::confusion(title, evaluation)?;
-        Ok(picture.save(folder, "confusion").map_err(taper_report::Error::from)?)
+        let picture = taper_report::confusion(title, &evaluated.evaluation)?;
+        picture.save(folder, "confusion").map_err(taper_report::Error::from)?;
+        let Some(judged) = &evaluated.judged else { return Ok(()) };
+        let picture = taper_report::reliability(title, &judged.before, &judged.after);
+        Ok(picture.save(folder, "reliability").map_err(taper_report::Error::from)?)
     })?;
     Ok(folder)
 }

@@ -18,7 +18,9 @@ use taper_train::{
 };
 
 use crate::{
-    CheckpointSettings, Error, FineTune, Outcome, OwnCallbacks, Recipe, Result, Session, extract,
+    CheckpointSettings, Error, FineTune, Outcome, OwnCallbacks, Recipe, Result, Session,
+    calibrate::{FinalRows, reference},
+    extract,
     maps::{Keep, MapMaker, Maps},
     place::BackboneSpec,
     prepare::{Prepared, views_of},
@@ -89,6 +91,8 @@ pub(crate) struct Tuned {
     pub(crate) layers: Weights,
     pub(crate) validation: Metrics,
     pub(crate) test: Option<Metrics>,
+    /// Features of the finished network; none if the phase was interrupted.
+    pub(crate) rows: Option<FinalRows>,
     pub(crate) stopped: Option<StopReason>,
     pub(crate) about: FineTuned,
 }
@@ -336,8 +340,8 @@ impl Run<'_> {
         }
         drop((learner, val));
         let (layers, head_weights) = parts(chosen.weights());
-        let (validation, test) = match interrupted {
-            true => (head.validation.clone(), head.test.clone()),
+        let (validation, test, rows) = match interrupted {
+            true => (head.validation.clone(), head.test.clone(), None),
             false => measure(prepared, graph, &layers, &head_weights, self.session)?,
         };
         match chosen.alpha() {
@@ -373,7 +377,7 @@ impl Run<'_> {
             probe_test_accuracy: head.test.as_ref().map(accuracy),
         };
         let stopped = ended.stopped;
-        Ok(Tuned { head: head_weights, layers, validation, test, stopped, about })
+        Ok(Tuned { head: head_weights, layers, validation, test, rows, stopped, about })
     }
 }
 
@@ -414,14 +418,15 @@ fn parts(weights: &Weights) -> (Weights, Weights) {
     (backbone, head)
 }
 
-/// Figures of the finished classifier, computed as the artefact will be: with the frozen plan.
+/// Figures and features of the finished classifier, computed as the artefact will be: with the
+/// frozen plan.
 fn measure(
     prepared: &Prepared,
     graph: &Graph,
     layers: &Weights,
     head: &Weights,
     session: &Session,
-) -> Result<(Metrics, Option<Metrics>)> {
+) -> Result<(Metrics, Option<Metrics>, Option<FinalRows>)> {
     let weights = Layered { own: layers, rest: prepared.weights.source.as_ref() };
     let spec = BackboneSpec {
         graph: prepared.checked.backbone(),
@@ -435,13 +440,15 @@ fn measure(
     let backbone = prepared.place.backbone(&spec)?;
     let mut items = Item::untouched(&prepared.splits.val);
     items.extend(Item::untouched(&prepared.splits.test));
+    items.extend(reference(prepared).1);
     let dataset = Arc::new(prepared.dataset.clone());
     // What is trained is finished: this short rest is not interrupted.
     let session = session.finishing();
     let made = extract(backbone.as_ref(), &dataset, items, None, false, &session)?;
     let mut val = made.table;
-    let test = val.split_off(prepared.splits.val.len());
+    let mut test = val.split_off(prepared.splits.val.len());
+    let reference = test.split_off(prepared.splits.test.len()).values;
     let head = Head::loaded(graph, head)?;
-    let test = (!test.is_empty()).then(|| measure_head(&head, &test)).transpose()?;
-    Ok((measure_head(&head, &val)?, test))
+    let of_test = (!test.is_empty()).then(|| measure_head(&head, &test)).transpose()?;
+    Ok((measure_head(&head, &val)?, of_test, Some(FinalRows { reference, val, test })))
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+mod calibrate;
 mod cross_validation;
 mod data_record;
 mod early;
@@ -27,11 +28,12 @@ mod source;
 mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
-pub use cross_validation::{CrossValidation, HeadAlone, Spread, cross_validate};
+pub use cross_validation::{CrossValidation, HeadAlone, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use evaluate::{
-    about_memorised, evaluate, model_file, open_classifier, pretrained_classifier, write_evaluation,
+    Evaluated, about_memorised, evaluate, model_file, open_classifier, pretrained_classifier,
+    write_evaluation,
 };
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
@@ -42,6 +44,8 @@ pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;
 pub use source::{data_name, open_data, open_data_with, remark, remarks_of};
+pub use taper_calibration::{Calibrated, Judged};
+pub use taper_metrics::Spread;
 pub use taper_mixing::{Mixing, Views};
 pub use taper_outputs::OutFolder;
 pub use taper_recipe::{

@@ -12,19 +12,22 @@ use taper_callbacks::{
 };
 use taper_core::Fault;
 use taper_data::{DataRecord, Dataset, Item};
+use taper_grad::Head;
 use taper_graph::{Graph, Weights};
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Figure, Figures, FineTuning};
-use taper_report::{Curves, EpochFigures, Kept, confusion};
+use taper_report::{Curves, EpochFigures, Kept, confusion, reliability};
 use taper_train::{
     Batches, CheckpointFolder, HeadLearner, Learner, LogisticFigures, RowBatches, Table, Trained,
     Trainer,
 };
 
 use crate::{
-    Answer, CheckedRecipe, CheckpointSettings, Counted, Error, FineTuned, LearningRate, OutFolder,
-    Outcome, Recipe, Result, Session, data_name, data_record, early, extract,
+    Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Error, FineTuned, LearningRate,
+    OutFolder, Outcome, Recipe, Result, Session,
+    calibrate::{FinalRows, calibrate},
+    data_name, data_record, early, extract,
     file::write_json,
     fine_tune::{FINE_TUNE, Layered, Tuned},
     origin::origin,
@@ -49,7 +52,7 @@ pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 /// is anything to resume from. At the end it holds `recipe.toml`, `dataset.json` (the pictures, by
 /// which data that have moved are recognised), `health.json`, `history.csv`,
 /// `history.jsonl`, `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
-/// `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
+/// `reliability.{png,svg}`, `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
 /// was found.
 ///
 /// # Errors
@@ -253,8 +256,13 @@ impl Run<'_> {
         let Prepared { checked, dataset, weights, .. } = prepared;
         let recipe = checked.recipe();
         let classes = dataset.classes();
-        let Final { weights: own, layers, validation, test, stopped, about } =
+        let Final { weights: own, layers, validation, test, rows, stopped, about } =
             Final::of(&mut ended, tuned);
+        let interrupted = Outcome::of(stopped.as_ref()) == Outcome::Interrupted;
+        let finished = Head::loaded(head, &own)?;
+        let rows = rows.as_ref();
+        let calibrated = calibrate(prepared, tables, rows, &finished, interrupted, self.session)?;
+        let (calibration, calibrated) = calibrated.unzip();
         let validation = validation.evaluation(classes)?;
         let test = test.as_ref().map(|test| test.evaluation(classes)).transpose()?;
         let fine_tuning = match &about {
@@ -275,17 +283,20 @@ impl Run<'_> {
             data: dataset.fingerprint(),
             figures: Some(Figures {
                 validated_on: prepared.validated_on.clone(),
-                validation: figure(&validation),
-                test: test.as_ref().map(figure),
+                validation: (&validation).into(),
+                test: test.as_ref().map(Figure::from),
             }),
             fine_tuning,
+            calibration,
         };
         let file = self.folder.file("model.safetensors");
         let backbone = Layered { own: &layers, rest: weights.source.as_ref() };
         artefact.save(&file, &backbone, &own)?;
-        let evaluation = serde_json::json!({ "validation": validation, "test": test });
+        let evaluation = serde_json::json!({
+            "validation": validation, "test": test, "calibrated": calibrated,
+        });
         write_json(&self.folder.file("evaluation.json"), &evaluation)?;
-        let shown = test.as_ref().unwrap_or(&validation);
+        let shown = (test.as_ref().unwrap_or(&validation), calibrated.as_ref());
         draw(&self.folder, recipe, &ended, about.as_ref(), shown)?;
 
         let progress = self.session.progress();
@@ -293,7 +304,7 @@ impl Run<'_> {
             progress.say(&reason.to_string());
         }
         let stopped = Outcome::of(stopped.as_ref());
-        if stopped == Outcome::Interrupted {
+        if interrupted {
             progress.say(&format!("{} can be resumed", self.folder.path().display()));
         }
         let answer = Answer {
@@ -323,6 +334,7 @@ impl Run<'_> {
             total_seconds: self.start.elapsed().as_secs_f64(),
             parameters: Counted::of(checked.backbone(), head, about.as_ref()),
             fine_tune: about,
+            calibrated,
             unreadable: tables.unreadable.clone(),
             remarks: tables.remarks.clone(),
             validation,
@@ -335,7 +347,7 @@ impl Run<'_> {
 /// The second phase as the model records it, after what the first one came to.
 fn fine_tuning(own: &FineTuned, head: &Ended, prepared: &Prepared) -> Result<FineTuning> {
     let classes = prepared.dataset.classes();
-    let measured = |metrics: &Metrics| Ok::<_, Error>(figure(&metrics.evaluation(classes)?));
+    let measured = |metrics: &Metrics| Ok::<_, Error>(Figure::from(&metrics.evaluation(classes)?));
     Ok(FineTuning {
         from: own.from.clone(),
         trained_parameters: own.trained_parameters,
@@ -346,11 +358,6 @@ fn fine_tuning(own: &FineTuned, head: &Ended, prepared: &Prepared) -> Result<Fin
             test: head.test.as_ref().map(measured).transpose()?,
         },
     })
-}
-
-fn figure(evaluation: &Evaluation) -> Figure {
-    let Evaluation { n, accuracy, loss, .. } = *evaluation;
-    Figure { pictures: n, accuracy, loss }
 }
 
 /// What the training of the head came to.
@@ -456,6 +463,8 @@ struct Final {
     layers: Weights,
     validation: Metrics,
     test: Option<Metrics>,
+    /// Features of the finished network, where it was trained too.
+    rows: Option<FinalRows>,
     stopped: Option<StopReason>,
     about: Option<FineTuned>,
 }
@@ -463,14 +472,15 @@ struct Final {
 impl Final {
     fn of(head: &mut Ended, tuned: Option<Tuned>) -> Self {
         match tuned {
-            Some(Tuned { head, layers, validation, test, stopped, about }) => {
-                Self { weights: head, layers, validation, test, stopped, about: Some(about) }
+            Some(Tuned { head, layers, validation, test, rows, stopped, about }) => {
+                Self { weights: head, layers, validation, test, rows, stopped, about: Some(about) }
             }
             None => Self {
                 weights: std::mem::take(&mut head.weights),
                 layers: Weights::new(),
                 validation: head.validation.clone(),
                 test: head.test.take(),
+                rows: None,
                 stopped: head.stopped.clone(),
                 about: None,
             },
@@ -591,13 +601,13 @@ fn callbacks(phase: &Phase<'_>, own: OwnCallbacks) -> Result<(Callbacks, Range<u
     Ok((all, place))
 }
 
-/// The charts: curves and confusion matrix.
+/// The charts: curves, confusion matrix and reliability.
 fn draw(
     folder: &RunFolder,
     recipe: &Recipe,
     head: &Ended,
     tuned: Option<&FineTuned>,
-    evaluation: &Evaluation,
+    (evaluation, calibrated): (&Evaluation, Option<&Calibrated>),
 ) -> Result<()> {
     let read = |epochs: u64, path: PathBuf| match epochs {
         0 => Ok(Vec::new()),
@@ -637,7 +647,11 @@ fn draw(
     }
     let title = format!("{} on {}", recipe.model, data_name(&recipe.data));
     let picture = confusion(&title, evaluation)?;
-    Ok(picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?)
+    picture.save(folder.path(), "confusion").map_err(taper_report::Error::from)?;
+    let Some(own) = calibrated else { return Ok(()) };
+    let judged = own.test.as_ref().unwrap_or(&own.validation);
+    let picture = reliability(&title, &judged.before, &judged.after);
+    Ok(picture.save(folder.path(), "reliability").map_err(taper_report::Error::from)?)
 }
 
 pub(crate) fn write_finding(folder: &Path, title: &str, found: &RangeTestResult) -> Result<()> {

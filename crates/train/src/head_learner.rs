@@ -191,11 +191,20 @@ pub fn evaluate_rows(head: &Head, rows: &[f32]) -> Result<Vec<f32>> {
 /// If the length does not fit.
 pub fn measure_head(head: &Head, table: &Table) -> Result<Metrics> {
     let mut metrics = Metrics::new(head.classes())?;
-    let rows = table.values.chunks(MEASURED * table.width.max(1));
-    for (rows, labels) in rows.zip(table.labels.chunks(MEASURED)) {
-        metrics.update_logits(&evaluate_rows(head, rows)?, labels)?;
-    }
+    metrics.update_logits(&head_logits(head, table)?, &table.labels)?;
     Ok(metrics)
+}
+
+/// The logits of all rows of a table: f32 `[rows, classes]`.
+///
+/// # Errors
+/// If the length does not fit.
+pub fn head_logits(head: &Head, table: &Table) -> Result<Vec<f32>> {
+    let mut all = Vec::with_capacity(table.len() * head.classes());
+    for rows in table.values.chunks(MEASURED * table.width.max(1)) {
+        all.extend(evaluate_rows(head, rows)?);
+    }
+    Ok(all)
 }
 
 /// Trains a head over slices from beginning to end: [`HeadLearner`], [`RowBatches`] and [`Trainer`]

@@ -20,7 +20,9 @@ pub use batches::{Batches, batch_ranges};
 pub use blend::{Blend, Tried};
 pub use checkpoint::CheckpointFolder;
 pub use error::{Error, Result};
-pub use head_learner::{HeadLearner, evaluate_rows, measure_head, part_key, train_head};
+pub use head_learner::{
+    HeadLearner, evaluate_rows, head_logits, measure_head, part_key, train_head,
+};
 pub use learner::{Learner, State, StepContext, StepOutcome};
 pub use logistic_head::{LogisticFigures, solve_head};
 pub use network_learner::{NetworkLearner, TrainedPart};

@@ -9,7 +9,10 @@ use std::{env, error::Error, fs, path::PathBuf, time::Instant};
 use serde_json::json;
 use taper_core::Precision;
 use taper_graph::{Weights, heads};
-use taper_model::{Artefact, Classifier, Input, OpenOptions, Origin};
+use taper_model::{
+    Artefact, Calibration, CalibrationChange, Classifier, Familiarity, Input, OpenOptions, Origin,
+    at_length_1,
+};
 use taper_zoo::{WeightsChoice, find, imagenet, resolve};
 
 /// Runs per picture; the fastest counts.
@@ -38,6 +41,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A temperature that changes probabilities, and a few rows to compare features with.
+fn calibration(width: usize) -> Calibration {
+    let row = |n: usize| (0..width).map(move |i| ((i * (n + 3)) % 17) as f32);
+    let rows = (0..9).flat_map(|n| at_length_1(&row(n).collect::<Vec<_>>())).collect();
+    Calibration {
+        temperature: 1.25,
+        limit: None,
+        pictures: 0,
+        validation: CalibrationChange { before: 0.0, after: 0.0 },
+        test: None,
+        scores: Vec::new(),
+        familiarity: Some(Familiarity {
+            neighbours: 3,
+            threshold: 0.5,
+            training_pictures: 9,
+            rows,
+        }),
+    }
+}
+
 fn write_model(path: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let model = find("efficientnet-lite0")?;
     let weights = resolve(model, &WeightsChoice::Pretrained)?;
@@ -60,6 +83,7 @@ fn write_model(path: &std::path::Path) -> Result<(), Box<dyn Error>> {
         data: String::new(),
         figures: None,
         fine_tuning: None,
+        calibration: Some(calibration(model.feature_width)),
     };
     artefact.save(path, weights.source.as_ref(), &head)?;
     Ok(())

@@ -75,7 +75,9 @@ pub extern "C" fn taper_close(model: usize) {
 
 /// Classifies a picture, the content of a file in any format that Taper reads, and takes over its
 /// memory. Returns 1, with a JSON object as the answer, or 0 with the reason:
-/// `{"label": …, "probability": …, "probabilities": [[label, probability], …]}`.
+/// `{"label": …, "probability": …, "probabilities": [[label, probability], …]}`. Probabilities are
+/// calibrated if the model has a temperature; `unfamiliar` (true or false) and `distance` come with
+/// it if the model knows its training pictures.
 ///
 /// # Safety
 /// `bytes` comes from `taper_allocate(length)` and is not used afterwards.

@@ -42,6 +42,7 @@ pub(crate) fn artefact(precision: Precision) -> Artefact {
         data: "none".into(),
         figures: None,
         fine_tuning: None,
+        calibration: None,
     }
 }
 
