@@ -9,7 +9,6 @@ use std::{
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
-use taper_core::FrozenBackbone;
 use taper_model::{Artefact, Classifier, OpenOptions};
 use taper_picture::{DecodeOptions, Preparer, decode_file};
 use tempfile::TempDir;

@@ -229,6 +229,18 @@ impl From<taper_recipe::Error> for Error {
     }
 }
 
+#[cfg(feature = "download")]
+impl From<taper_hub_data::Error> for Error {
+    fn from(error: taper_hub_data::Error) -> Self {
+        use taper_hub_data::Error as Of;
+        match error {
+            Of::Source(error) => error.into(),
+            Of::Io { doing, path, source } => Self::Io { doing, path, source },
+            Of::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
 impl From<taper_train::Error> for Error {
     fn from(error: taper_train::Error) -> Self {
         match error {

@@ -12,8 +12,6 @@ mod features;
 mod file;
 mod find_rate;
 mod fine_tune;
-#[cfg(feature = "download")]
-mod hub_data;
 mod inspect;
 mod maps;
 mod origin;

@@ -61,7 +61,7 @@ pub fn open_data_with(
         }
         #[cfg(feature = "download")]
         data if data.starts_with("hf:") => {
-            crate::hub_data::open(&data[3..], &datasets_folder()?, &reading, session)
+            Ok(taper_hub_data::open(&data[3..], &datasets_folder()?, &reading, session.watch())?)
         }
         path => Ok(open_path(path, reading)?),
     }

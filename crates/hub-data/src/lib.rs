@@ -1,19 +1,54 @@
-//! `hf:owner/name[@revision]`: data sets of the Hugging Face Hub.
+#![doc = include_str!("../README.md")]
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
+use taper_core::{OutOfRange, file::write_atomically};
 use taper_data::Dataset;
 use taper_fetch::{
     HubFile, HubListing, HubOptions, ListedFile, RepositoryKind, fetch, hub_listing,
 };
-
-use taper_core::OutOfRange;
 use taper_sources::{Reading, is_archive, open_archives, open_parquet_files, split_named};
+use taper_train::Watch;
 
-use crate::{Error, Result, Session, file::write_atomically};
+/// Why a data set of the Hub cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name, the repository, the network or the files.
+    #[error(transparent)]
+    Source(#[from] taper_sources::Error),
+    /// The list of files could not be kept.
+    #[error("cannot {doing} '{}': {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+impl From<OutOfRange> for Error {
+    fn from(error: OutOfRange) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// A repository and a revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,30 +79,29 @@ fn place(text: &str) -> Result<Place<'_>> {
 
 /// Opens a data set of the Hub: its Parquet files, or else its archives. Files are stored in the
 /// Hub's own cache; the list of the repository's files is kept in `folder`, so that it can later be
-/// opened without a network.
-pub(crate) fn open(
-    text: &str,
-    folder: &Path,
-    reading: &Reading,
-    session: &Session,
-) -> Result<Dataset> {
+/// opened without a network. `text` is `owner/name` or `owner/name@revision`.
+///
+/// # Errors
+/// Any [`enum@Error`]; wrong names, and repositories without pictures that can be read, are
+/// [`OutOfRange`].
+pub fn open(text: &str, folder: &Path, reading: &Reading, watch: &Watch) -> Result<Dataset> {
     let Place { repository, revision } = place(text)?;
     let mut options = HubOptions::from_env();
     options.patience = options.patience.max(std::time::Duration::from_secs(1));
-    let listing = listing(repository, revision, folder, &options, session)?;
+    let listing = listing(repository, revision, folder, &options, watch)?;
     let files = chosen(repository, &listing)?;
     let total: u64 = files.iter().filter_map(|file| file.bytes).sum();
-    session.progress().say(&format!(
+    watch.progress().say(&format!(
         "{repository} at {}: {} file(s), {} MiB",
         &listing.commit[..8],
         files.len(),
         total.div_ceil(1 << 20)
     ));
-    session.progress().begin("fetching", files.len() as u64, "files");
+    watch.progress().begin("fetching", files.len() as u64, "files");
     let mut paths = Vec::new();
     for file in &files {
-        if session.interrupted() {
-            session.progress().end();
+        if watch.interrupted() {
+            watch.progress().end();
             return Err(Error::Interrupted);
         }
         let hub_file = HubFile {
@@ -78,11 +112,11 @@ pub(crate) fn open(
             sha256: file.sha256.as_deref(),
         };
         let fetched = fetch(&hub_file, &options);
-        session.progress().advance(1);
-        let fetched = fetched.inspect_err(|_| session.progress().end());
+        watch.progress().advance(1);
+        let fetched = fetched.inspect_err(|_| watch.progress().end());
         paths.push(fetched.map_err(taper_sources::Error::from)?);
     }
-    session.progress().end();
+    watch.progress().end();
     let name = format!("hf:{text}");
     if is_archive(&paths[0]) {
         let parts: Vec<(&Path, Option<taper_core::Split>)> = paths
@@ -148,7 +182,7 @@ fn listing(
     revision: &str,
     folder: &Path,
     options: &HubOptions,
-    session: &Session,
+    watch: &Watch,
 ) -> Result<HubListing> {
     let kept: PathBuf = folder.join("hub").join(format!(
         "{}@{}.json",
@@ -172,12 +206,12 @@ fn listing(
             let text = serde_json::to_vec_pretty(&listing).unwrap_or_default();
             let parent = kept.parent().unwrap_or(folder);
             fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
-            write_atomically(&kept, &text)?;
+            write_atomically(&kept, &text).map_err(Error::io("write", &kept))?;
             Ok(listing)
         }
         Err(error) => match read() {
             Some(listing) => {
-                session.progress().warn(&format!("{error}; the previous list of files is used"));
+                watch.progress().warn(&format!("{error}; the previous list of files is used"));
                 Ok(listing)
             }
             None => Err(taper_sources::Error::from(error).into()),
@@ -195,7 +229,10 @@ mod tests {
         assert_eq!(of("a/b").unwrap(), ("a/b".into(), "main".into()));
         assert_eq!(of("a/b-c.d@refs/x").unwrap(), ("a/b-c.d".into(), "refs/x".into()));
         for text in ["", "a", "a/", "/b", "a/b/c", "../b", "a/b@", "a/b@../x", "a b/c", "a/b@x y"] {
-            assert!(taper_core::Fault::is_usage(&place(text).unwrap_err()), "{text}");
+            assert!(
+                matches!(place(text).unwrap_err(), Error::Source(taper_sources::Error::Setting(_))),
+                "{text}"
+            );
         }
     }
 
