@@ -236,6 +236,13 @@ impl Dataset {
         self
     }
 
+    /// The same with one more remark about the whole.
+    #[must_use]
+    pub fn with_remark(mut self, remark: String) -> Self {
+        self.remarks.push(remark);
+        self
+    }
+
     /// The same with the name of the column that its samples' groups come from.
     #[must_use]
     pub fn with_group_column(mut self, column: String) -> Self {

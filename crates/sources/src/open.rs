@@ -93,9 +93,13 @@ pub fn open_path(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Result<
     {
         match tables::find(path) {
             Some(Tables::OfSplits(tables, without)) => {
-                return open_tables(path, &tables, &without, &reading);
+                let dataset = open_tables(path, &tables, &without, &reading)?;
+                return Ok(tables::with_unlisted(dataset, path, &without));
             }
-            Some(Tables::One(table)) => return open_manifest(table, reading),
+            Some(Tables::One(table)) => {
+                let dataset = open_manifest(table, reading)?;
+                return Ok(tables::with_unlisted(dataset, path, &[]));
+            }
             None => {}
         }
     }

@@ -91,7 +91,11 @@ impl Beside {
     /// Remarks about what lies among the pictures and is not read.
     fn unread_remarks(&mut self, purpose: FolderUse, has_splits: bool) {
         // Those in class folders are often notes about each picture.
-        let tables: Vec<&String> = self.tables.iter().filter(|name| !name.contains('/')).collect();
+        let of_whole = |name: &&String| match name.split_once('/') {
+            None => true,
+            Some((folder, file)) => !file.contains('/') && split_named(folder).is_some(),
+        };
+        let tables: Vec<&String> = self.tables.iter().filter(of_whole).collect();
         if !tables.is_empty() && purpose != FolderUse::Classify {
             self.remarks.push(format!(
                 "{} beside the folders {} not read; to use a table that lists pictures and their labels, give it instead",

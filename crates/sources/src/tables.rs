@@ -1,12 +1,14 @@
 //! Tables that say the labels of the pictures in a folder, where its folders do not.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use taper_core::Split;
+use taper_data::Dataset;
+use taper_picture::FileKind;
 
 use crate::{is_hidden, is_manifest, manifest::is_list, split_named};
 
@@ -26,7 +28,12 @@ pub(crate) fn find(root: &Path) -> Option<Tables> {
     let (folders, files) = entries(root);
     let (splits, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
         folders.iter().partition(|folder| split_of(folder).is_some());
-    let may_be_classes = |folder: &PathBuf| entries(folder).0.len() > 1;
+    // As image folders of Hugging Face have it: the table counts, whatever its folders are called.
+    let has_metadata = |folder: &PathBuf| {
+        let tables = entries(folder).1.into_iter().filter(|file| is_manifest(file));
+        split_of(folder).is_some() && tables.filter(|file| is_metadata(file)).count() == 1
+    };
+    let may_be_classes = |folder: &PathBuf| entries(folder).0.len() > 1 && !has_metadata(folder);
     if folders.iter().any(may_be_classes)
         || others.len() > 1
         || (!splits.is_empty() && !others.is_empty())
@@ -45,10 +52,8 @@ pub(crate) fn find(root: &Path) -> Option<Tables> {
     if !inner.is_empty() {
         return are_different(&inner).then_some(Tables::OfSplits(inner, without));
     }
-    let metadata: Vec<&PathBuf> = files
-        .iter()
-        .filter(|file| is_manifest(file) && file.file_stem().is_some_and(|s| s == "metadata"))
-        .collect();
+    let metadata: Vec<&PathBuf> =
+        files.iter().filter(|file| is_manifest(file) && is_metadata(file)).collect();
     if let [table] = metadata[..] {
         return Some(Tables::One(table.clone()));
     }
@@ -60,6 +65,31 @@ pub(crate) fn find(root: &Path) -> Option<Tables> {
     (own.len() > 1 && are_different(&own)).then(|| Tables::OfSplits(own, Vec::new()))
 }
 
+/// The data set that a folder's tables gave, with a remark if the folder has more pictures than it.
+/// `remarked`: folders about which that has been said.
+pub(crate) fn with_unlisted(dataset: Dataset, root: &Path, remarked: &[PathBuf]) -> Dataset {
+    let listed: HashSet<PathBuf> = (0..dataset.len()).filter_map(|i| dataset.file(i)).collect();
+    let (mut count, mut first) = (0, None);
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let (inner, files) = entries(&folder);
+        folders.extend(inner.into_iter().rev().filter(|folder| !remarked.contains(folder)));
+        for file in files {
+            if !listed.contains(&file) && FileKind::of_file(&file) == FileKind::Picture {
+                count += 1;
+                first.get_or_insert(file);
+            }
+        }
+    }
+    match first {
+        None => dataset,
+        Some(first) => dataset.with_remark(format!(
+            "{count} picture(s) of the folder, such as {}, are left out: no table that was read gives them a label",
+            first.strip_prefix(root).unwrap_or(&first).display()
+        )),
+    }
+}
+
 /// Whether no two tables are of the same split.
 fn are_different(tables: &[(PathBuf, Split)]) -> bool {
     tables.iter().map(|(_, split)| *split).collect::<BTreeSet<_>>().len() == tables.len()
@@ -68,6 +98,10 @@ fn are_different(tables: &[(PathBuf, Split)]) -> bool {
 /// The split that a file or a folder is called by.
 fn split_of(path: &Path) -> Option<Split> {
     path.file_stem()?.to_str().and_then(split_named)
+}
+
+fn is_metadata(file: &Path) -> bool {
+    file.file_stem().is_some_and(|stem| stem == "metadata")
 }
 
 /// Whether a file may list pictures and labels. Competitions add examples of what to hand in.
@@ -128,6 +162,10 @@ mod tests {
             (
                 &["train/1.jpg", "test/2.jpg", "train.csv", "test.csv", "sample_submission.csv"],
                 "test=test.csv train=train.csv",
+            ),
+            (
+                &["train/a/1.jpg", "train/b/1.jpg", "train/metadata.csv", "test/a/2.jpg"],
+                "train=train/metadata.csv -test",
             ),
             // Classes, or something that cannot be told.
             (&["cat/1.jpg", "dog/1.jpg", "metadata.csv"], ""),
