@@ -358,3 +358,33 @@ fn a_parquet_table_of_paths_is_explained_to_predict() {
         ran.complains(2, &[file, "path", "write their paths into a CSV file"]);
     }
 }
+
+/// Image folders of Hugging Face with folders that are no classes.
+#[test]
+fn metadata_of_a_split_counts_whatever_its_folders_are_called() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    for (split, from) in [("train", 0), ("test", 20)] {
+        let mut rows = String::from("file_name,label\n");
+        for n in from..from + 20 {
+            let name = format!("{}/{n}.png", if n % 4 < 2 { "hospital_a" } else { "hospital_b" });
+            put(root.path(), &format!("{split}/{name}"), n);
+            // The last one is not listed.
+            if n < from + 19 {
+                rows += &format!("{name},{}\n", label(n));
+            }
+        }
+        fs::write(data.join(split).join("metadata.csv"), rows).unwrap();
+    }
+    let unlisted = ["2 picture(s) of the folder, such as test/", "no table"];
+    let answer = remarked(train(root.path(), &["--out", "run"]), &unlisted);
+    assert_eq!(classes(&answer), ["cat", "dog"]);
+
+    // Another table beside such folders is named, at least.
+    for split in ["train", "test"] {
+        fs::rename(data.join(split).join("metadata.csv"), data.join(split).join("labels.csv"))
+            .unwrap();
+    }
+    let unread = ["test/labels.csv", "train/labels.csv", "not read"];
+    remarked(train(root.path(), &["--out", "other"]), &unread);
+}
