@@ -117,7 +117,7 @@ fn the_last_stage_is_trained_from_the_heads_weights_and_works_everywhere() {
     let learned = tuned["trained_parameters"].as_u64().unwrap() + 1280 * 2 + 2;
     assert_eq!(answer["parameters"]["trainable"], learned);
     let above = |name: &str| {
-        ["backbone.blocks.6.", "backbone.conv_head.", "backbone.bn2.", "head."]
+        ["backbone.blocks.6.", "backbone.conv_head.", "backbone.bn2.", "head.", "calibration."]
             .iter()
             .any(|prefix| name.starts_with(prefix))
     };

@@ -12,6 +12,8 @@ const COVERAGE: f64 = 0.9;
 pub struct Validation<'a> {
     /// Pictures that the classifier was not trained on.
     pub pictures: Known<'a>,
+    /// The number of each one's group, where pictures have origins in common.
+    pub groups: Option<&'a [u32]>,
     /// Features of training pictures as they are, without augmentation: those of
     /// [`reference_rows`](crate::reference_rows), f32 `[rows, width]`. May be empty.
     pub reference: &'a [f32],
@@ -42,7 +44,7 @@ pub struct Calibrated {
 /// Lengths that do not fit; [`taper_metrics::Error::Empty`] if no picture has finite logits.
 pub fn fit(on: &Validation<'_>, test: Option<&Known<'_>>) -> Result<(Calibration, Calibrated)> {
     let Known { logits, labels, features, classes } = on.pictures;
-    let temperature = fit_temperature(logits, labels, classes);
+    let temperature = fit_temperature(logits, labels, classes, on.groups);
     let mut own = Calibration {
         temperature: temperature.value,
         limit: temperature.limit,

@@ -96,7 +96,13 @@ fn sets_cover_what_is_asked_for_on_exchangeable_pictures() {
             let known = |logits, labels| Known { logits, labels, features: &[], classes: 6 };
             let (logits, labels) = pictures(n as usize, 6, 1.7, &mut stream);
             let validation = known(&logits, &labels);
-            let on = Validation { pictures: validation, reference: &[], training: 0, seed: 0 };
+            let on = Validation {
+                pictures: validation,
+                groups: None,
+                reference: &[],
+                training: 0,
+                seed: 0,
+            };
             let (own, _) = fit(&on, None).unwrap();
             let (logits, labels) = pictures(500, 6, 1.7, &mut stream);
             let test = known(&logits, &labels);

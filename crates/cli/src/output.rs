@@ -159,10 +159,10 @@ pub(crate) fn temperature_line(value: f64, limit: Option<TemperatureLimit>) -> S
     let why = match limit {
         None => "",
         Some(TemperatureLimit::Undecided) => {
-            ": probabilities stay as they are, since the validation pictures hold too few mistakes to tell"
+            ": probabilities stay as they are, since the validation pictures do not tell which way"
         }
         Some(TemperatureLimit::Cautious) => {
-            ", nearer to 1 than the loss alone says, since the validation pictures hold few mistakes"
+            ", nearer to 1 than the loss alone says, since the validation pictures are few or alike"
         }
         Some(_) => ", the end of what is allowed",
     };

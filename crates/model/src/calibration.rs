@@ -43,10 +43,11 @@ pub struct CalibrationChange {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TemperatureLimit {
-    /// The validation pictures do not tell whether to sharpen: the lowest loss is at one below 1,
-    /// but with a single mistake more it would be at one above 1. It is 1.
+    /// The validation pictures do not tell which way: a single mistake more, or the pictures of one
+    /// origin less, would move the lowest loss to the other side of 1. It is 1.
     Undecided,
-    /// The lowest loss is at a smaller one, but a single mistake more would move it here.
+    /// A single mistake more, or the pictures of one origin less, would move the lowest loss here,
+    /// nearer to 1.
     Cautious,
     /// It would be outside of what is allowed.
     Range,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 const TOGETHER: usize = 16;
 /// Sums that a product is spread over; a fixed number, so that the result does not depend on the
 /// processor's vectors.
-const LANES: usize = 16;
+const LANES: usize = 8;
 /// Training pictures at a time.
 const BLOCK: usize = 64;
 
@@ -98,19 +98,19 @@ fn products(row: &[f32], others: &[f32], out: &mut [f32]) {
 #[inline]
 fn product<const N: usize>(row: &[f32], others: [&[f32]; N]) -> [f32; N] {
     let mut sums = [[0.0f32; LANES]; N];
-    let whole = row.len() / LANES * LANES;
-    let others = others.map(|other| &other[..row.len()]);
-    for at in (0..whole).step_by(LANES) {
-        let x = &row[at..at + LANES];
-        for (sums, other) in sums.iter_mut().zip(&others) {
-            let y = &other[at..at + LANES];
+    let (row, row_rest) = row.as_chunks::<LANES>();
+    let parts = others.map(|other| other.as_chunks::<LANES>());
+    let wholes = parts.map(|(whole, _)| &whole[..row.len()]);
+    for (at, x) in row.iter().enumerate() {
+        for (sums, other) in sums.iter_mut().zip(&wholes) {
+            let y = &other[at];
             for lane in 0..LANES {
                 sums[lane] += x[lane] * y[lane];
             }
         }
     }
     std::array::from_fn(|i| {
-        let rest = row[whole..].iter().zip(&others[i][whole..]);
+        let rest = row_rest.iter().zip(parts[i].1);
         let rest: f32 = rest.map(|(x, y)| x * y).sum();
         let mut sums = sums[i];
         let mut half = LANES / 2;

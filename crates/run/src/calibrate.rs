@@ -38,16 +38,16 @@ pub(crate) fn calibrate(
     interrupted: bool,
     session: &Session,
 ) -> Result<Option<(Calibration, Calibrated)>> {
+    let Tables { val, test, .. } = tables;
     let (val, test, reference) = match tuned {
         Some(rows) => (&rows.val, &rows.test, rows.reference.clone()),
-        None => {
-            let reference = of_training(prepared, tables, interrupted, session)?;
-            (&tables.val, &tables.test, reference)
-        }
+        None => (val, test, of_training(prepared, tables, interrupted, session)?),
     };
     let (of_val, of_test) = (head_logits(head, val)?, head_logits(head, test)?);
+    let groups = prepared.groups(&prepared.splits.val);
     let on = Validation {
         pictures: Known::new(&of_val, &val.labels, &val.values),
+        groups: groups.as_deref(),
         reference: &reference,
         training: prepared.splits.train.len(),
         seed: prepared.checked.recipe().seed,
@@ -59,7 +59,7 @@ pub(crate) fn calibrate(
     }
 }
 
-/// Features of training pictures on the frozen network.
+/// Features of training pictures on the frozen network; fresh views do not have them.
 fn of_training(
     prepared: &Prepared,
     tables: &Tables,
@@ -72,11 +72,9 @@ fn of_training(
         let views = recipe.views as usize;
         return Ok(places.iter().flat_map(|&at| tables.train.row(at * views)).copied().collect());
     }
-    // The model so far does without: the run goes on later.
     if interrupted {
-        return Ok(Vec::new());
+        return Ok(Vec::new()); // The model so far does without: the run goes on later.
     }
-    // The unchanged pictures are not among the fresh views.
     let dataset = Arc::new(prepared.dataset.clone());
     let made = extract(prepared.backbone.as_ref(), &dataset, items, None, false, &session.muted())?;
     Ok(made.table.values)

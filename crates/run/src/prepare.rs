@@ -203,10 +203,10 @@ impl Prepared {
 }
 
 impl Prepared {
-    /// The number of each training picture's group; none without groups.
-    pub(crate) fn groups(&self) -> Option<Vec<u32>> {
+    /// The number of each picture's group; none without groups.
+    pub(crate) fn groups(&self, pictures: &[usize]) -> Option<Vec<u32>> {
         let samples = self.dataset.samples();
-        let named = self.splits.train.iter().map(|&i| samples[i].group.as_deref().ok_or(i));
+        let named = pictures.iter().map(|&i| samples[i].group.as_deref().ok_or(i));
         let named: Vec<std::result::Result<&str, usize>> = named.collect();
         named.iter().any(|group| group.is_ok()).then(|| {
             let mut numbers = HashMap::new();

@@ -424,7 +424,7 @@ pub(crate) fn head_alone(
 fn solved(prepared: &Prepared, graph: &Graph, tables: &Tables, session: &Session) -> Result<Ended> {
     let start = Instant::now();
     let settings = prepared.checked.recipe().training().check()?;
-    let groups = prepared.groups();
+    let groups = prepared.groups(&prepared.splits.train);
     let of_rows = (prepared.checked.recipe().views as usize, groups.as_deref());
     let (weights, figures) =
         taper_train::solve_head(graph, &tables.train, of_rows, &settings, session.watch())?;
