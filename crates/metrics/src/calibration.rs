@@ -35,8 +35,8 @@ pub struct CalibrationBin {
 }
 
 impl Calibration {
-    /// The calibration of samples that are all there: the confidence of each, 0 to 1, and whether it
-    /// was right. To the bit independent of their order. None without samples or bins.
+    /// The calibration of samples that are all there: the confidence of each, 0 to 1, and whether
+    /// it was right. To the bit independent of their order. None without samples or bins.
     pub(crate) fn of(samples: &mut [(f64, bool)], bins: usize) -> Option<Self> {
         if samples.is_empty() || bins == 0 {
             return None;

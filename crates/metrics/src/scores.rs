@@ -7,8 +7,8 @@ use crate::{Error, Result};
 
 /// The multiclass Brier score: the mean over the samples of Σ_c (p_c − 1[c is the label])².
 ///
-/// 0 is perfect, 2 the worst. The sum goes over all classes, as in Brier, *Verification of Forecasts
-/// Expressed in Terms of Probability*, Monthly Weather Review 1950, and in scikit-learn's
+/// 0 is perfect, 2 the worst. The sum goes over all classes, as in Brier, *Verification of
+/// Forecasts Expressed in Terms of Probability*, Monthly Weather Review 1950, and in scikit-learn's
 /// `brier_score_loss(scale_by_half=False)`; with two classes it is twice the score of one of them.
 ///
 /// `probabilities`: f64 `[samples, classes]`, row-major, 0 to 1.

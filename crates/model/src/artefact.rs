@@ -104,9 +104,9 @@ pub struct FineTuning {
     pub before: Figures,
 }
 
-/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head (`head.*`),
-/// what it knows about its own answers (`calibration.*`) and, in its header under `taper`, labels, preprocessing, both architectures and the recipe as
-/// text.
+/// A trained classifier: one safetensors file with the backbone (`backbone.*`), the head
+/// (`head.*`), what it knows about its own answers (`calibration.*`) and, in its header under
+/// `taper`, labels, preprocessing, both architectures and the recipe as text.
 #[derive(Debug)]
 pub struct Artefact {
     /// The network that the classifier is built on.

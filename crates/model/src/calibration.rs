@@ -20,8 +20,8 @@ pub struct Calibration {
     pub validation: CalibrationChange,
     /// The same on pictures that were not used before; none if there were none.
     pub test: Option<CalibrationChange>,
-    /// 1 − the calibrated probability of the true class, for each validation picture, ascending: f32,
-    /// 0 to 1. A tensor of its own in the file.
+    /// 1 − the calibrated probability of the true class, for each validation picture, ascending:
+    /// f32, 0 to 1. A tensor of its own in the file.
     #[serde(skip)]
     pub scores: Vec<f32>,
     /// Which pictures are like the training pictures; none if that is not known.
@@ -120,8 +120,8 @@ impl ConformalSets {
     }
 }
 
-/// The score of a class with this calibrated probability: 1 − p, rounded to f32 wherever it is used,
-/// so that scores compare as they did when they were stored.
+/// The score of a class with this calibrated probability: 1 − p, rounded to f32 wherever it is
+/// used, so that scores compare as they did when they were stored.
 pub fn score(probability: f64) -> f32 {
     (1.0 - probability) as f32
 }

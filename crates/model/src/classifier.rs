@@ -153,8 +153,8 @@ impl Classifier {
         })
     }
 
-    /// The same with what an artefact knows about its own answers: probabilities are calibrated from
-    /// now on, and pictures unlike the training pictures are told.
+    /// The same with what an artefact knows about its own answers: probabilities are calibrated
+    /// from now on, and pictures unlike the training pictures are told.
     #[must_use]
     pub fn with_calibration(self, calibration: Option<Calibration>) -> Self {
         Self { calibration, ..self }
@@ -166,13 +166,12 @@ impl Classifier {
         Self { raw: true, ..self }
     }
 
-    /// The same; every prediction has a conformal set of this coverage too
-    /// ([`Calibration::sets`]). Sets are made from calibrated probabilities, also where raw ones are
-    /// shown.
+    /// The same; every prediction has a conformal set of this coverage too ([`Calibration::sets`]).
+    /// Sets are made from calibrated probabilities, also where raw ones are shown.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the coverage is out of range, there are too few validation pictures for
-    /// it, or the model has no calibration.
+    /// [`Error::Setting`] if the coverage is out of range, there are too few validation pictures
+    /// for it, or the model has no calibration.
     pub fn with_coverage(self, coverage: f64) -> Result<Self> {
         let sets = match &self.calibration {
             Some(own) => own.sets(coverage)?,
@@ -290,9 +289,8 @@ impl Classifier {
         self.prediction(row, self.distances(row).first().copied())
     }
 
-    /// Classifies pictures whose features are known: as many rows of the
-    /// [backbone](Self::backbone) as there are pictures, one after the other. A part of a row at the
-    /// end is passed over.
+    /// Classifies pictures whose features are known: as many rows of the [backbone](Self::backbone)
+    /// as there are pictures, one after the other. A part of a row at the end is passed over.
     pub fn predictions(&self, rows: &[f32]) -> Vec<Result<Prediction>> {
         let distances = self.distances(rows);
         let rows = rows.chunks_exact(self.backbone.width().max(1)).enumerate();

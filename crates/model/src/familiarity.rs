@@ -23,8 +23,8 @@ pub struct Familiarity {
     pub threshold: f32,
     /// How many training pictures there were; the model has the features of some of them.
     pub training_pictures: u64,
-    /// Their features at length 1, f32 `[rows, width]`, values of 16-bit floats. A tensor of its own
-    /// in the file.
+    /// Their features at length 1, f32 `[rows, width]`, values of 16-bit floats. A tensor of its
+    /// own in the file.
     #[serde(skip)]
     pub rows: Vec<f32>,
 }

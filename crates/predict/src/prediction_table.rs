@@ -19,7 +19,8 @@ const ENDINGS: &[&str] =
 const BETWEEN: &str = " | ";
 
 /// A table of predictions, as CSV, JSONL or Parquet: path, label, probability, the probability of
-/// every class, and what else the classifier says: `set`, `unfamiliar`. The file appears when the table is [finished](PredictionTable::finish).
+/// every class, and what else the classifier says: `set`, `unfamiliar`. The file appears when the
+/// table is [finished](PredictionTable::finish).
 pub struct PredictionTable {
     out: OutFile,
     rows: Rows,

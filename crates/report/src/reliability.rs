@@ -1,8 +1,8 @@
 use taper_metrics::{Calibration, ProbabilityFigures};
 use taper_plot::{Figure, Line, Panel, Picture, Scale, Style, colour};
 
-/// Draws the reliability diagram: accuracy over confidence before and after calibration, in the bins
-/// of the expected calibration error, and how many pictures are in each.
+/// Draws the reliability diagram: accuracy over confidence before and after calibration, in the
+/// bins of the expected calibration error, and how many pictures are in each.
 ///
 /// DeGroot & Fienberg, *The Comparison and Evaluation of Forecasters*, The Statistician 1983.
 pub fn reliability(

@@ -12,9 +12,10 @@ use crate::{
     prepare::{Prepared, Tables},
 };
 
-/// Features of pictures as the finished classifier computes them, where its network was trained too.
+/// Features of pictures as the finished classifier computes them, where its network was trained
+/// too.
 pub(crate) struct FinalRows {
-    /// Of the training pictures that [`reference`] names.
+    /// Of the training pictures that [`reference()`] names.
     pub(crate) reference: Vec<f32>,
     pub(crate) val: Table,
     pub(crate) test: Table,

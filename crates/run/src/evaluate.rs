@@ -147,9 +147,9 @@ pub fn about_memorised(
 pub struct Evaluated {
     /// Figures of the head's probabilities as they are.
     pub evaluation: Evaluation,
-    /// What the model's knowledge about its own answers is worth on these pictures: its temperature,
-    /// its sets of the coverage that the classifier was
-    /// [asked for](Classifier::with_coverage), unfamiliar pictures. None if it has none.
+    /// What the model's knowledge about its own answers is worth on these pictures: its
+    /// temperature, its sets of the coverage that the classifier was [asked
+    /// for](Classifier::with_coverage), unfamiliar pictures. None if it has none.
     pub judged: Option<Judged>,
     /// Pictures that could not be used, and remarks about others.
     pub findings: Vec<Finding>,

@@ -50,10 +50,10 @@ pub type OwnCallbacks = Vec<Box<dyn Callback>>;
 ///
 /// The folder is made before the long work begins and removed again if the run fails before there
 /// is anything to resume from. At the end it holds `recipe.toml`, `dataset.json` (the pictures, by
-/// which data that have moved are recognised), `health.json`, `history.csv`,
-/// `history.jsonl`, `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
-/// `reliability.{png,svg}`, `model.safetensors`, the last `checkpoints`, and `lr_find.{json,png,svg}` if the learning rate
-/// was found.
+/// which data that have moved are recognised), `health.json`, `history.csv`, `history.jsonl`,
+/// `evaluation.json`, `result.json`, `curves.{png,svg}`, `confusion.{png,svg}`,
+/// `reliability.{png,svg}`, `model.safetensors`, the last `checkpoints`, and
+/// `lr_find.{json,png,svg}` if the learning rate was found.
 ///
 /// # Errors
 /// Any [`Error`]. After [`Error::InterruptedRun`] the run can be [resumed](crate::resume()).
