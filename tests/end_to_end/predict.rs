@@ -249,7 +249,7 @@ fn a_model_says_what_it_is() {
     // Files of another kind where a model, pictures or data are wanted.
     let embed = ["embed", "--data", "data", "--size", "64", "--out", "e.safetensors", "-q"];
     run(here, &embed).expect(0);
-    fs::write(here.join("no.toml"), [0xff, 0xfe, 0]).unwrap();
+    fs::write(here.join("no.toml"), [0xff; 16]).unwrap();
     for other in ["run/recipe.toml", "e.safetensors", "run/history.csv", "data/test/red/00.jpg"] {
         run(here, &["info", other]).complains(2, &[other]);
         run(here, &["predict", other, "data"]).complains(2, &[other]);
