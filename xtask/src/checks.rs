@@ -8,10 +8,12 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 39] = [
+const CANDLE_FREE: [&str; 42] = [
     "taper",
     "taper-archive",
     "taper-augment",
+    "taper-augment-sheet",
+    "taper-automl",
     "taper-backward",
     "taper-calibration",
     "taper-callbacks",
@@ -23,6 +25,7 @@ const CANDLE_FREE: [&str; 39] = [
     "taper-grad",
     "taper-graph",
     "taper-health",
+    "taper-hub-data",
     "taper-kernels",
     "taper-logistic",
     "taper-lr-finder",

@@ -89,9 +89,10 @@ pub fn default_space(recipe: &Recipe) -> Result<Space> {
             .choice("augment", ["light", "standard", "trivial-augment"])?;
     }
     if let Some(own) = recipe.fine_tune.as_ref().filter(|own| own.unfreeze().is_some()) {
-        space = space
-            .log_float("fine_tune.learning_rate", 1e-5, 1e-2)?
-            .choice("fine_tune.layer_decay", [1.0, 0.65, 0.75, 0.85])?;
+        space = space.log_float("fine_tune.learning_rate", 1e-5, 1e-2)?;
+        if own.lowest_rate.is_none() {
+            space = space.choice("fine_tune.layer_decay", [1.0, 0.65, 0.75, 0.85])?;
+        }
         if matches!(own.optimizer.algorithm, Algorithm::AdamW { .. }) {
             let decays = [0.0, 1e-4, 1e-2, 1e-1];
             space = space.choice("fine_tune.optimizer.algorithm.weight_decay", decays)?;
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(changed.fine_tune.unwrap().layer_decay, 1.0);
         for (name, value, words) in [
             ("learning_rat", Value::Float(0.5), "space.learning_rat is 0.5: no such"),
-            ("head", Value::Text("lineer".into()), "space.head is 'lineer'"),
+            ("head", Value::Text("lineer".into()), "space.head is lineer"),
             ("tune.rate", Value::Float(0.5), "space is 'tune.rate': the recipe has no table"),
         ] {
             let error = with_fields(&recipe, [(name, value)]).unwrap_err().to_string();
