@@ -69,7 +69,8 @@ mod tests {
             note(letter, script);
         }
         let said = unshown().unwrap();
-        assert_eq!(said.matches("Noto Sans Ethiopic").count(), 1, "{said}");
-        assert!(said.contains("Noto Sans Tamil") && said.contains("fonts-noto"), "{said}");
+        // Other tests of this process note other scripts, which may come before these.
+        assert_eq!(said.matches("Ethiopic").count(), 2, "{said}");
+        assert!(said.contains("no font on this machine") && said.contains("fonts-noto"), "{said}");
     }
 }
