@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{pictures, run, taper};
+use crate::support::{Ran, pictures, run, taper};
 
 const SPACE: &str = "[space]\n\
     learning_rate = { type = 'float', low = 1e-4, high = 1e-1, log = true }\n\
@@ -133,6 +133,72 @@ fn a_wrong_study_is_refused_before_anything_is_trained() {
     complain(SPACE, &["--head", "linear"], &["--head is linear", "space.head"]);
     complain(SPACE, &["--trials", "0"], &["--trials is 0"]);
     complain(SPACE, &["--time-limit", "soon"], &["--time-limit"]);
+    complain(SPACE, &["--time-limit", "0s"], &["--time-limit is 0s"]);
     complain(SPACE, &["--folds", "3"], &["--folds is"]);
     complain(SPACE, &["--sampler", "best"], &["--sampler", "tpe, random, grid"]);
+}
+
+/// What a training says about its data, a study says too.
+#[test]
+fn pictures_that_cannot_be_used_are_named() {
+    let folder = pictures();
+    let here = folder.path();
+    fs::write(here.join("data/train/red/broken.png"), "no picture").unwrap();
+    let arguments = study(here, &["--trials", "2", "--epochs", "1", "--json"]);
+    let ran = run(here, &arguments).expect(3);
+    assert_eq!(ran.stderr.matches("broken.png").count(), 1, "{}", ran.stderr);
+    let tuned = ran.json();
+    assert!(tuned["unreadable"][0]["path"].as_str().unwrap().contains("broken.png"), "{tuned}");
+}
+
+/// The folder of a study lies among the pictures, while it is made and later.
+#[test]
+fn a_study_is_no_class() {
+    let folder = pictures();
+    let data = folder.path().join("data/train");
+    fs::write(folder.path().join("space.toml"), SPACE).unwrap();
+    let own = ["tune", ".", "--size", "32", "--space", "../../space.toml", "--epochs", "1"];
+    for _ in 0..2 {
+        run(&data, &[&own[..], &["--trials", "1", "--json"]].concat()).expect(0);
+    }
+    let train = ["train", ".", "--size", "32", "--head", "linear", "--epochs", "1", "--json"];
+    let answer = run(&data, &train).expect(0).json();
+    let classes: Vec<&str> = crate::layouts::classes(&answer);
+    assert_eq!(classes, ["blue", "red"]);
+    assert!(crate::layouts::remarks(&answer).contains("written by Taper"), "{answer}");
+}
+
+#[test]
+fn two_processes_share_a_study() {
+    let folder = pictures();
+    let here = folder.path();
+    run(here, &study(here, &["--trials", "1", "--epochs", "20"])).expect(0);
+    let resume = ["tune", "--resume", "study", "--trials", "8", "--json"];
+    let begin = || taper(here).args(resume).stdout(Stdio::piped()).spawn().unwrap();
+    let both = [begin(), begin()];
+    for child in both {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let whole = run(here, &["tune", "--resume", "study", "--json"]).expect(0).json();
+    let complete = whole["trials"]["complete"].as_u64().unwrap();
+    // Both may begin what each takes for the last one.
+    assert!((8..=9).contains(&complete), "{whole}");
+    assert_eq!(whole["trials"]["failed"], 0);
+    assert_eq!(whole["epochs"].as_u64().unwrap(), 20 * complete);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_says_how_the_study_goes_on() {
+    let folder = pictures();
+    let here = folder.path();
+    let own = ["--trials", "2", "--epochs", "3", "--unfreeze", "blocks.6"];
+    let own = [&own[..], &["--fine-tune-epochs", "2", "--fine-tune-batch", "8"]].concat();
+    let limited = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"";
+    let mut child = std::process::Command::new("bash");
+    child.args(["-c", limited, env!("CARGO_BIN_EXE_taper")]).args(study(here, &own));
+    let ran = Ran::of(child.current_dir(here).output().unwrap()).expect(1);
+    assert!(ran.stderr.contains("taper tune --resume study"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("taper train"), "{}", ran.stderr);
+    run(here, &["tune", "--resume", "study"]).expect(0);
 }

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use taper_core::{Fault, OutOfRange};
 
 /// What can go wrong in a study over recipes.
@@ -10,6 +12,16 @@ pub enum Error {
     /// The study.
     #[error(transparent)]
     Tune(#[from] taper_tune::Error),
+    /// A trial broke off the study, which keeps what was done and can be resumed.
+    #[error("trial {trial}: {source}; the study '{}' keeps its trials and can be resumed", study.display())]
+    Stopped {
+        /// The study's folder.
+        study: PathBuf,
+        /// The trial's number.
+        trial: usize,
+        /// What failed.
+        source: Box<Error>,
+    },
 }
 
 impl Error {
@@ -17,6 +29,7 @@ impl Error {
         match self {
             Self::Run(error) => error,
             Self::Tune(error) => error,
+            Self::Stopped { source, .. } => source.as_ref(),
         }
     }
 }

@@ -78,7 +78,9 @@ pub fn default_space(recipe: &Recipe) -> Result<Space> {
             .float("dropout", 0.0, 0.5)?
             .choice("head", ["linear", "cosine", "tutorial", "mlp:512"])?;
     }
-    space = space.choice("loss.label_smoothing", [0.0, 0.05, 0.1])?;
+    if !recipe.solves_head() || recipe.trains_network() {
+        space = space.choice("loss.label_smoothing", [0.0, 0.05, 0.1])?;
+    }
     if matches!(recipe.optimizer.algorithm, Algorithm::AdamW { .. }) {
         let decays = [0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
         space = space.choice("optimizer.algorithm.weight_decay", decays)?;
@@ -167,6 +169,9 @@ mod tests {
             let recipe = Recipe::named(named.name).unwrap();
             check_space(&recipe, &default_space(&recipe).unwrap()).unwrap();
         }
+        let solved = with_fields(&Recipe::default(), [("head", Value::Text("logistic".into()))]);
+        let solved = solved.unwrap();
+        check_space(&solved, &default_space(&solved).unwrap()).unwrap();
         let space = Space::new().float("dropout", 0.0, 1.5).unwrap();
         let error = check_space(&Recipe::default(), &space).unwrap_err().to_string();
         assert!(error.contains("space.dropout is 1.5"), "{error}");

@@ -6,7 +6,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use taper_core::OutOfRange;
+use taper_core::{Fault, OutOfRange};
+use taper_picture::Finding;
 use taper_recipe::{Recipe, check_present};
 use taper_run::{Answer, OutFolder, Session};
 use taper_tune::{Outcome, Pruning, Space, Study, TrialState, Value};
@@ -87,6 +88,10 @@ pub struct Tuned {
     pub best: Option<BestTrial>,
     /// How much each parameter mattered, as a share; empty with fewer than two complete trials.
     pub importance: BTreeMap<String, f64>,
+    /// Pictures that could not be used and were left out; as far as this process trained.
+    pub unreadable: Vec<Finding>,
+    /// Remarks about the data; as far as this process trained.
+    pub remarks: Vec<Finding>,
     /// Seconds that this process took.
     pub seconds: f64,
 }
@@ -110,6 +115,7 @@ pub fn tune(
     session: &Session,
 ) -> Result<Tuned> {
     settings.check()?;
+    check_limit(limit)?;
     if recipe.folds.is_some() && recipe.fold.is_none() {
         let remedy = "a trial is one training: say which `fold` to train, or leave it out";
         return Err(OutOfRange::new("folds", "set", remedy).into());
@@ -140,6 +146,7 @@ pub fn resume(
     limit: Option<Duration>,
     session: &Session,
 ) -> Result<Tuned> {
+    check_limit(limit)?;
     let mut plan = Plan::read(folder)?;
     if let Some(trials) = trials.filter(|trials| *trials != plan.settings.trials) {
         if trials < plan.settings.trials {
@@ -156,6 +163,16 @@ pub fn resume(
     go_on(folder, plan, limit, session)
 }
 
+fn check_limit(limit: Option<Duration>) -> Result<()> {
+    match limit {
+        Some(Duration::ZERO) => {
+            let remedy = "there is no time for a single trial: use more, e.g. 10m, or leave it out";
+            Err(OutOfRange::new("time_limit", "0s", remedy).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A study in work.
 struct Work<'a> {
     folder: PathBuf,
@@ -165,6 +182,8 @@ struct Work<'a> {
     session: &'a Session,
     /// Seconds of trials that this process has ended, and how many.
     spent: (f64, usize),
+    /// Pictures that cannot be used, and remarks.
+    about_data: Option<(Vec<Finding>, Vec<Finding>)>,
 }
 
 fn go_on(folder: &Path, plan: Plan, limit: Option<Duration>, session: &Session) -> Result<Tuned> {
@@ -177,7 +196,15 @@ fn go_on(folder: &Path, plan: Plan, limit: Option<Duration>, session: &Session) 
     study.recover()?;
     let study = Arc::new(Mutex::new(study));
     let until = limit.map(|limit| start + limit);
-    let mut work = Work { folder: folder.to_owned(), plan, study, until, session, spent: (0.0, 0) };
+    let mut work = Work {
+        folder: folder.to_owned(),
+        plan,
+        study,
+        until,
+        session,
+        spent: (0.0, 0),
+        about_data: None,
+    };
     let ended = work.trials()?;
     if ended == Ended::Complete && matches!(pruning, Pruning::Asha(_)) {
         lock(&work.study).finish()?;
@@ -245,7 +272,7 @@ impl Work<'_> {
     }
 
     /// Trains; what is wrong with the trial's recipe is told to the study, other errors end it.
-    fn carry_out(&self, trial: &taper_tune::Trial) -> Result<(Outcome, Option<Error>)> {
+    fn carry_out(&mut self, trial: &taper_tune::Trial) -> Result<(Outcome, Option<Error>)> {
         let folder = trial_folder(&self.folder, trial.number);
         let run = Trial {
             study: &self.study,
@@ -257,9 +284,13 @@ impl Work<'_> {
         };
         let fields = trial.parameters.iter().map(|(name, p)| (name.as_str(), p.value()));
         let outcome = with_fields(&self.plan.recipe, fields).and_then(|recipe| run.run(recipe));
-        use taper_core::Fault;
         match outcome {
-            Ok((outcome, _)) => Ok((outcome, None)),
+            Ok((outcome, answer)) => {
+                if let Some(answer) = answer {
+                    self.remark(&answer);
+                }
+                Ok((outcome, None))
+            }
             Err(Error::Run(
                 taper_run::Error::Interrupted | taper_run::Error::InterruptedRun { .. },
             )) => Ok((Outcome::Interrupted, None)),
@@ -268,9 +299,27 @@ impl Work<'_> {
             }
             Err(error) => {
                 lock(&self.study).tell(trial.number, Outcome::Interrupted)?;
-                Err(error)
+                // The study is what can be resumed, not its trial alone.
+                let source = match error {
+                    Error::Run(taper_run::Error::Broken { source, .. }) => (*source).into(),
+                    other => other,
+                };
+                let (study, trial) = (self.folder.clone(), trial.number);
+                Err(Error::Stopped { study, trial, source: Box::new(source) })
             }
         }
+    }
+
+    /// What is to be said about the data, once: all trials have the same.
+    fn remark(&mut self, answer: &Answer) {
+        if self.about_data.is_some() {
+            return;
+        }
+        let progress = self.session.progress();
+        for finding in answer.unreadable.iter().chain(&answer.remarks) {
+            progress.warn(&format!("{}: {}", finding.path, finding.reason));
+        }
+        self.about_data = Some((answer.unreadable.clone(), answer.remarks.clone()));
     }
 
     fn say(&self, number: usize, outcome: &Outcome) {
@@ -303,6 +352,7 @@ impl Work<'_> {
     }
 
     fn answer(self, ended: Ended, start: Instant) -> Result<Tuned> {
+        let (unreadable, remarks) = self.about_data.clone().unwrap_or_default();
         let study = lock(&self.study);
         let title = format!("{}, {} trials", self.plan.recipe.data, study.trials().len());
         files::draw(&self.folder, &title, &study)?;
@@ -330,6 +380,8 @@ impl Work<'_> {
             epochs: study.trials().iter().map(|trial| trial.steps.len()).sum(),
             best,
             importance,
+            unreadable,
+            remarks,
             seconds: start.elapsed().as_secs_f64(),
         };
         files::write_json(&self.folder.join(ANSWER), &tuned)?;

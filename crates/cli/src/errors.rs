@@ -6,7 +6,10 @@ use clap::error::{ContextKind, ContextValue};
 use taper_core::{AnyFault, Fault};
 use taper_run::{Error, RecipeError};
 
-use crate::{args, runs::go_on};
+use crate::{
+    args,
+    runs::{go_on, go_on_with},
+};
 
 /// The command that was called.
 static CALLED: OnceLock<String> = OnceLock::new();
@@ -57,6 +60,7 @@ pub(crate) fn of_runs(error: anyhow::Error) -> anyhow::Error {
     };
     match error.downcast::<taper_automl::Error>() {
         Ok(taper_automl::Error::Run(error)) => error.into(),
+        Ok(error @ taper_automl::Error::Stopped { .. }) => error.into(),
         Ok(error) => Error::Backbone(AnyFault::new(error)).into(),
         Err(error) => error,
     }
@@ -74,6 +78,9 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
             if text.contains(&cause) { text } else { format!("{text}: {cause}") }
         });
+    if let Some(taper_automl::Error::Stopped { study, .. }) = error.downcast_ref() {
+        return format!("{text}; {}", go_on_with("tune", study));
+    }
     let known = error.downcast_ref::<Error>();
     let flags = Flags::get();
     let text = match known.and_then(Fault::setting) {
@@ -125,9 +132,11 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     }
 }
 
+/// Names of networks elsewhere have dots and slashes too, e.g. `timm/resnet50.a1_in1k`.
 fn looks_like_a_path(name: &str) -> bool {
-    let extension = Path::new(name).extension().is_some();
-    name.contains(['/', '\\']) || extension || Path::new(name).exists()
+    const OF_WEIGHTS: [&str; 5] = ["bin", "ckpt", "pt", "pth", "safetensors"];
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|own| OF_WEIGHTS.contains(&own)) || Path::new(name).exists()
 }
 
 /// A text of the libraries with flags in place of the fields between backticks.

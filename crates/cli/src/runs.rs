@@ -6,12 +6,18 @@ use taper_run::OutFolder;
 
 /// How to continue an interrupted run.
 pub(crate) fn go_on(run: &Path) -> String {
-    let shown = run.display().to_string();
+    go_on_with("train", run)
+}
+
+/// How to continue what a command had begun in a folder.
+pub(crate) fn go_on_with(command: &str, folder: &Path) -> String {
+    let shown = folder.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "-_./:+@%,=~".contains(c);
-    match shown.chars().all(plain) {
-        true => format!("continue with: taper train --resume {shown}"),
-        false => format!("continue with: taper train --resume '{}'", shown.replace('\'', "'\\''")),
-    }
+    let shown = match shown.chars().all(plain) {
+        true => shown,
+        false => format!("'{}'", shown.replace('\'', "'\\''")),
+    };
+    format!("continue with: taper {command} --resume {shown}")
 }
 
 /// The first of `runs/DATA-MODEL-1`, `-2`, … that does not exist when the folder is made.

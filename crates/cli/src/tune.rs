@@ -1,5 +1,7 @@
 //! `taper tune`.
 
+use std::path::Path;
+
 use taper_automl::{Ended, PruningChoice, StudySettings, Tuned, default_space};
 use taper_run::{Error, OutFolder, Session};
 use taper_tune::Space;
@@ -7,8 +9,8 @@ use taper_tune::Space;
 use crate::{
     args::TuneArgs,
     flags::{self, Given},
-    output::{Status, answer_json, answer_line, in_line},
-    runs::next_run,
+    output::{Status, answer_json, answer_line, in_line, status},
+    runs::{go_on_with, next_run},
 };
 
 pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
@@ -26,10 +28,10 @@ pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow:
         describe(&tuned)?;
     }
     if tuned.ended == Ended::Interrupted {
-        eprintln!("interrupted; continue with: taper tune --resume {}", tuned.study);
+        eprintln!("interrupted; {}", go_on_with("tune", Path::new(&tuned.study)));
         return Ok(Status::Interrupted);
     }
-    Ok(Status::Done)
+    Ok(status(&tuned.unreadable))
 }
 
 fn begin(

@@ -64,7 +64,7 @@ impl Passed {
 }
 
 /// Whether a folder with these files is one that Taper wrote: of a training run, of a
-/// cross-validation, of the LR finder or of an inspection; or a cache, whoever wrote it.
+/// cross-validation, of a study, of the LR finder or of an inspection; or a cache, whoever wrote it.
 pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Option<Output> {
     let (mut recipe, mut product) = (false, false);
     for name in names.filter_map(OsStr::to_str) {
@@ -74,7 +74,7 @@ pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Optio
             | FOLDER_MARK => return Some(Output::Taper),
             "CACHEDIR.TAG" => return Some(Output::Cache),
             "model.safetensors" | "history.csv" | "history.jsonl" | "checkpoints"
-            | "result.json" | "fold-0" | ".lock" => product = true,
+            | "result.json" | "fold-0" | ".lock" | "study.toml" => product = true,
             _ => {}
         }
     }

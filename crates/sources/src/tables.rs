@@ -10,7 +10,12 @@ use taper_core::Split;
 use taper_data::Dataset;
 use taper_picture::FileKind;
 
-use crate::{is_hidden, is_manifest, manifest::is_list, split_named};
+use crate::{
+    is_hidden, is_manifest,
+    manifest::is_list,
+    own_files::{is_own_file, output_folder},
+    split_named,
+};
 
 /// The tables of a folder.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,11 +76,20 @@ pub(crate) fn with_unlisted(dataset: Dataset, root: &Path, remarked: &[PathBuf])
     let listed: HashSet<PathBuf> = (0..dataset.len()).filter_map(|i| dataset.file(i)).collect();
     let (mut count, mut first) = (0, None);
     let mut folders = vec![root.to_path_buf()];
+    // Links may lead back.
+    let mut seen = HashSet::new();
     while let Some(folder) = folders.pop() {
         let (inner, files) = entries(&folder);
+        let names = inner.iter().chain(&files).filter_map(|path| path.file_name());
+        let is_root = folder == root;
+        let first_time = fs::canonicalize(&folder).is_ok_and(|real| seen.insert(real));
+        if !first_time || (!is_root && output_folder(names).is_some()) {
+            continue;
+        }
         folders.extend(inner.into_iter().rev().filter(|folder| !remarked.contains(folder)));
         for file in files {
-            if !listed.contains(&file) && FileKind::of_file(&file) == FileKind::Picture {
+            let unlisted = !listed.contains(&file) && !is_own_file(&file);
+            if unlisted && FileKind::of_file(&file) == FileKind::Picture {
                 count += 1;
                 first.get_or_insert(file);
             }
