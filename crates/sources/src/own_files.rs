@@ -64,7 +64,8 @@ impl Passed {
 }
 
 /// Whether a folder with these files is one that Taper wrote: of a training run, of a
-/// cross-validation, of a study, of the LR finder or of an inspection; or a cache, whoever wrote it.
+/// cross-validation, of a study, of the LR finder or of an inspection; or a cache, whoever wrote
+/// it.
 pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Option<Output> {
     let (mut recipe, mut product) = (false, false);
     for name in names.filter_map(OsStr::to_str) {
