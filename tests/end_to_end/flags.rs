@@ -62,6 +62,28 @@ fn refused(command: &[&str], cases: &[Case<'_>]) {
     }
 }
 
+/// What is wrong in a recipe is said of the recipe, not of flags that nobody gave.
+#[test]
+fn errors_name_the_recipe_or_the_flag_that_was_given() {
+    let folder = pictures();
+    let here = folder.path();
+    let recipe = "data = 'data'\nsize = 64\nbatch_size = 0\n[fine_tune]\nepochs = 0\n";
+    fs::write(here.join("own.toml"), recipe).unwrap();
+    let cases: [Case<'_>; 4] = [
+        (&["own.toml"], &["error: recipe 'own.toml': batch_size is 0: use 1 or more"]),
+        (&["own.toml", "--batch-size", "0"], &["error: --batch-size is 0: use 1 or more"]),
+        (&["own.toml", "--batch-size", "8"], &["recipe 'own.toml': fine_tune.epochs is 0"]),
+        (&["data", "--recipe", "bit", "--unfreeze", "none"], &["recipe 'bit': epochs is 0"]),
+    ];
+    for (arguments, words) in cases {
+        run(here, &[&["train"], arguments].concat()).complains(2, words);
+    }
+    let few = ["--recipe", "autogluon", "--unfreeze", "last:1", "--fine-tune-epochs", "2"];
+    let ran = run(here, &quick_with(&[&few[..], &["--out", "few"]].concat())).expect(0);
+    let words = "with 2 epochs of fine-tuning, it never stops early, and 2 sets of weights are";
+    assert!(ran.stderr.contains(words), "{ran:#?}");
+}
+
 #[test]
 fn training_refuses_what_would_change_nothing() {
     refused(

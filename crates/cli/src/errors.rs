@@ -8,11 +8,18 @@ use taper_run::{Error, RecipeError};
 
 use crate::{
     args,
+    flags::Given,
     runs::{go_on, go_on_with},
 };
 
 /// The command that was called.
 static CALLED: OnceLock<String> = OnceLock::new();
+
+/// The arguments that were given, by the names of their fields.
+static GIVEN: OnceLock<Given> = OnceLock::new();
+
+/// The recipe that was read, by its name or file.
+static RECIPE: OnceLock<String> = OnceLock::new();
 
 /// What an interrupted command had done by then.
 static DONE: OnceLock<String> = OnceLock::new();
@@ -45,10 +52,24 @@ pub(crate) fn already_done(text: String) {
     let _ = DONE.set(text);
 }
 
-/// Says which command was called: messages name its options.
-pub(crate) fn called(command: &str) {
-    // Only main sets it, once.
+/// Says which command was called, and with what: messages name its options.
+pub(crate) fn called(command: &str, given: &Given) {
+    // Only main sets them, once.
     let _ = CALLED.set(command.to_owned());
+    let _ = GIVEN.set(given.clone());
+}
+
+/// Says which recipe was read: what is wrong in it is said of it, not of flags nobody gave.
+pub(crate) fn of_recipe(name: &str) {
+    // A command reads one.
+    let _ = RECIPE.set(name.to_owned());
+}
+
+/// The recipe that this field comes from, if it was not given as an argument.
+fn recipe_of(field: &str) -> Option<&'static str> {
+    let own = flag_name(field).replace('-', "_");
+    let typed = GIVEN.get().is_some_and(|given| given.has(&own) || given.has(field));
+    RECIPE.get().filter(|_| !typed).map(String::as_str)
 }
 
 /// The error of a recipe as that of the run that would have carried it out: one type for all that
@@ -85,9 +106,15 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     let flags = Flags::get();
     let text = match known.and_then(Fault::setting) {
         Some(setting) => {
-            let flag = flags.refused(&setting.field).unwrap_or_else(|| setting.field.to_string());
             let named = format!("{} is {}", setting.field, setting.value);
-            text.replacen(&named, &format!("{flag} is {}", setting.value), 1)
+            match recipe_of(&setting.field) {
+                Some(recipe) => text.replacen(&named, &format!("recipe '{recipe}': {named}"), 1),
+                None => {
+                    let flag = flags.refused(&setting.field);
+                    let flag = flag.unwrap_or_else(|| setting.field.to_string());
+                    text.replacen(&named, &format!("{flag} is {}", setting.value), 1)
+                }
+            }
         }
         None => text,
     };

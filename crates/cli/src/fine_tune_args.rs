@@ -44,32 +44,59 @@ pub(crate) const OF_FINE_TUNING: [&str; 7] = [
 ];
 
 impl FineTuneArgs {
-    /// The recipe's table, with the arguments over it.
-    pub(crate) fn resolve(&self, recipe: Option<FineTune>) -> Option<FineTune> {
-        let own = match (&self.unfreeze, recipe) {
-            (Some(UnfreezeChoice::None), _) | (None, None) => return None,
+    /// What the arguments are laid over: the recipe's table, or that of `lp-ft`.
+    fn base(&self, recipe: Option<FineTune>) -> Option<FineTune> {
+        match (&self.unfreeze, recipe) {
+            (Some(UnfreezeChoice::None), _) | (None, None) => None,
             (Some(from), recipe) => {
                 // Those of a named recipe, which a test reads.
                 let own = recipe.or_else(|| FineTune::lp_ft().ok()).unwrap_or_default();
-                FineTune { from: from.clone(), ..own }
+                Some(FineTune { from: from.clone(), ..own })
             }
-            (None, Some(recipe)) => recipe,
-        };
-        let epochs = self.fine_tune_epochs.unwrap_or(own.epochs);
-        // What the recipe says for more epochs cannot be meant for so few.
-        let few = |n: usize| self.fine_tune_epochs.is_some() && n > epochs as usize;
+            (None, recipe) => recipe,
+        }
+    }
+
+    /// The recipe's patience and soup. What it says for more epochs cannot be meant for so few.
+    fn kept(&self, own: &FineTune) -> (Option<u32>, Option<usize>) {
+        let Some(epochs) = self.fine_tune_epochs else { return (own.patience, own.soup) };
+        let patience = own.patience.filter(|patience| *patience < epochs);
+        let soup = own.soup.map(|soup| soup.min(epochs as usize)).filter(|soup| *soup > 1);
+        (patience, soup)
+    }
+
+    /// What to say about what [`Self::kept`] leaves out.
+    pub(crate) fn lowered(&self, recipe: Option<&FineTune>) -> Option<String> {
+        let own = self.base(recipe.cloned())?;
+        let epochs = self.fine_tune_epochs?;
+        let (patience, soup) = self.kept(&own);
+        let mut said = Vec::new();
+        if patience != own.patience && self.fine_tune_patience.is_none() {
+            said.push("it never stops early".to_owned());
+        }
+        match (own.soup, soup) {
+            (Some(own), Some(soup)) if soup < own => {
+                said.push(format!("{soup} sets of weights are averaged instead of {own}"));
+            }
+            (Some(_), None) => said.push("no weights are averaged".to_owned()),
+            _ => {}
+        }
+        let plural = if epochs == 1 { "" } else { "s" };
+        (!said.is_empty())
+            .then(|| format!("with {epochs} epoch{plural} of fine-tuning, {}", said.join(", and ")))
+    }
+
+    /// The recipe's table, with the arguments over it.
+    pub(crate) fn resolve(&self, recipe: Option<FineTune>) -> Option<FineTune> {
+        let own = self.base(recipe)?;
+        let (patience, soup) = self.kept(&own);
         Some(FineTune {
-            epochs,
+            epochs: self.fine_tune_epochs.unwrap_or(own.epochs),
             steps: own.steps.filter(|_| self.fine_tune_epochs.is_none()),
             learning_rate: self.fine_tune_rate.unwrap_or(own.learning_rate),
             batch_size: self.fine_tune_batch.unwrap_or(own.batch_size),
-            patience: self
-                .fine_tune_patience
-                .or(own.patience.filter(|patience| !few(*patience as usize + 1))),
-            soup: match own.soup {
-                Some(soup) if few(soup) => Some(epochs as usize).filter(|soup| *soup > 1),
-                soup => soup,
-            },
+            patience: self.fine_tune_patience.or(patience),
+            soup,
             layer_decay: self.layer_decay.unwrap_or(own.layer_decay),
             lowest_rate: own.lowest_rate.filter(|_| self.layer_decay.is_none()),
             batch_norm: self.batch_norm.unwrap_or(own.batch_norm),

@@ -13,7 +13,7 @@ type Result = std::result::Result<(), Error>;
 
 /// The arguments that were given on the command line, by the names of their fields, with their
 /// values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Given(BTreeMap<String, String>);
 
 impl Given {

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Some((name, own)) => (name, Given::of(own)),
         None => ("", Given::of(&matches)),
     };
-    errors::called(name);
+    errors::called(name, &given);
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAPER_LOG")
         // Refused certificates are in the error itself; damaged fonts are nobody's concern here.
         .unwrap_or_else(|_| "warn,rustls_platform_verifier=off,fontdb=off,rustybuzz=off".into());

@@ -14,7 +14,7 @@ use taper_run::{
 };
 use taper_train::Sampling;
 
-use crate::{fine_tune_args::FineTuneArgs, source_args::SourceArgs};
+use crate::{errors, fine_tune_args::FineTuneArgs, source_args::SourceArgs};
 
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
@@ -179,10 +179,11 @@ impl RecipeArgs {
         self.check_weights()?;
         let named = self.named.as_deref().map(|name| {
             let file = Path::new(name);
-            match is_recipe_file(file) || file.is_file() {
+            let recipe = match is_recipe_file(file) || file.is_file() {
                 true => Recipe::read(file),
                 false => Recipe::named(name),
-            }
+            };
+            recipe.inspect(|_| errors::of_recipe(name))
         });
         let named = named.transpose()?;
         let Some(given) = &self.recipe else { return Ok(named.unwrap_or_default()) };
@@ -191,7 +192,9 @@ impl RecipeArgs {
                 let remedy = format!("'{}' is a recipe too: give one of the two", given.display());
                 return Err(OutOfRange::new("recipe", name, remedy).into());
             }
-            return Ok(Recipe::read(given)?);
+            let recipe = Recipe::read(given)?;
+            errors::of_recipe(&given.to_string_lossy());
+            return Ok(recipe);
         }
         let shown = given.display();
         if let Some(data) = &self.data {
@@ -234,6 +237,11 @@ impl RecipeArgs {
             None if asked && !fresh => recipe.views.max(2),
             None => recipe.views,
         }
+    }
+
+    /// What to say about settings of the recipe that the arguments leave no room for.
+    pub(crate) fn lowered(&self, recipe: &Recipe) -> Option<String> {
+        self.fine_tune.lowered(recipe.fine_tune.as_ref())
     }
 
     /// The recipe, with the arguments over it.

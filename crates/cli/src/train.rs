@@ -39,9 +39,14 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
             }
         }
     } else {
-        let recipe = args.recipe.resolve(args.recipe.read()?);
+        let read = args.recipe.read()?;
+        let lowered = args.recipe.lowered(&read);
+        let recipe = args.recipe.resolve(read);
         flags::of_training(given, &recipe)?;
         let recipe = recipe.check()?;
+        if let Some(lowered) = lowered {
+            session.progress().say(&lowered);
+        }
         let out = match &args.out {
             Some(out) => OutFolder::from(out),
             None => next_run(&recipe.recipe().data, recipe.model().name, ""),
