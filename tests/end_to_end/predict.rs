@@ -380,3 +380,17 @@ fn lists_are_read_as_manifests_are() {
         assert_eq!(paths(&ran), [found], "{name}");
     }
 }
+
+/// A list to train on can be given as it is.
+#[test]
+fn labels_behind_the_paths_of_a_list_are_no_part_of_them() {
+    let folder = trained();
+    let here = folder.path();
+    let lines = "# a comment\ndata/test/blue/00.jpg blue\ndata/test/red/01.jpg\t1\n";
+    fs::write(here.join("list.txt"), lines).unwrap();
+    fs::write(here.join("bare.csv"), "data/test/blue/00.jpg,blue\ndata/test/red/01.jpg,red\n")
+        .unwrap();
+    let ran = run(here, &["predict", "run/model.safetensors", "list.txt", "--json"]).expect(0);
+    assert_eq!(ran.stdout.lines().count(), 2, "{ran:#?}");
+    run(here, &["predict", "run/model.safetensors", "bare.csv"]).complains(2, &["path", "first"]);
+}

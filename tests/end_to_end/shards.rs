@@ -223,6 +223,47 @@ fn archives_of_one_class_each_are_not_read_as_the_folders_in_them() {
 }
 
 #[test]
+fn archives_that_leave_the_classes_open_are_refused_or_remarked() {
+    let archives = |names: &[&str], inner: &dyn Fn(usize) -> [String; 2]| {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir(&data).unwrap();
+        for (k, name) in names.iter().enumerate() {
+            let inner = inner(k);
+            let path = |n: u32| format!("{}/{n}.png", inner[n as usize % 2]);
+            let files: Vec<_> = (0..8).map(|n| (path(n), png(n + 8 * k as u32))).collect();
+            pack(&data.join(format!("{name}.zip")), &files);
+        }
+        root
+    };
+    let sessions = |_| ["s1".to_owned(), "s2".to_owned()];
+    for names in
+        [&["type1", "type2", "type3"][..], &["0", "1", "2"], &["rock_train", "paper_train"]]
+    {
+        let root = archives(names, &sessions);
+        let words = ["cannot tell what the classes are", "'s1', 's2'", "--layout"];
+        train_on(root.path(), "data", &[]).complains(2, &words);
+        let answer = train_on(root.path(), "data", &["--layout", "classes"]).expect(0).json();
+        assert_eq!(classes(&answer), ["s1", "s2"]);
+    }
+    // Numbered archives with other folders in each may be classes; with the same ones they are
+    // parts of a set.
+    let other = |k: usize| [format!("ann{k}"), format!("bob{k}")];
+    let root = archives(&["grade0", "grade1"], &other);
+    let said =
+        ["the classes are the folders in them, 'ann0', 'ann1', 'bob0'", "if each archive is"];
+    remarked(train_on(root.path(), "data", &[]), &said);
+    let root = archives(&["part0", "part1"], &|_| ["cat".to_owned(), "dog".to_owned()]);
+    assert_eq!(remarks(&train_on(root.path(), "data", &[]).expect(0).json()), "");
+    // Pictures without labels beside the classes.
+    let root = archives(&["cat", "dog", "unlabeled"], &sessions);
+    let said =
+        ["each of the archives 'cat', 'dog' is a class", "unlabeled.zip has pictures without"];
+    let answer = remarked(train_on(root.path(), "data", &[]), &said);
+    assert_eq!(classes(&answer), ["cat", "dog"]);
+}
+
+#[test]
 fn other_configurations_of_the_hub_are_remarked() {
     let rows: Vec<(String, u32)> = (0..12).map(|n| (format!("{n}.png"), n)).collect();
     for other in ["small/train/0000", "small/train-00000-of-00001", "full/test/0000"] {

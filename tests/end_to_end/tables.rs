@@ -161,6 +161,181 @@ fn columns_of_groups_that_change_nothing_or_too_much_are_refused() {
 }
 
 #[test]
+fn spellings_of_a_group_are_one_and_pictures_without_one_are_counted() {
+    let spelt = |n: u32| match (n / 3, n % 3) {
+        (5, 0) => String::new(),
+        (5, 1) => "n/a".to_owned(),
+        (5, _) => "unknown".to_owned(),
+        (group, 0) => group.to_string(),
+        (group, 1) => format!("{group}.0"),
+        (group, _) => format!("0{group}"),
+    };
+    let root = list(["a/", "b/"], "path,label,patient", |path, n| {
+        format!("{path},{},{}", label(n), spelt(n))
+    });
+    let here = root.path();
+    let floats = [
+        ("label", Column::Text(|n| label(n).into())),
+        ("patient", Column::Float(|n| f64::from(n / 3))),
+    ];
+    parquet(&here.join("floats.parquet"), 18, &floats);
+    let said = ["(5 groups)", "3 picture(s) have no value in the column 'patient'"];
+    remarked(train_on(here, "data/list.csv", &[]), &said);
+    remarked(train_on(here, "floats.parquet", &[]), &["(6 groups)"]);
+    // The cleaned manifest keeps them.
+    let fix = ["inspect", "--data", "data/list.csv", "--no-embeddings", "--fix", "fixed", "-q"];
+    run(here, &fix).expect(0);
+    let text = fs::read_to_string(here.join("fixed/manifest.csv")).unwrap();
+    assert!(text.starts_with("path,label,group\n"), "{text}");
+    remarked(
+        train_on(here, "fixed/manifest.csv", &[]),
+        &["'group' are kept together", "(5 groups)"],
+    );
+}
+
+#[test]
+fn a_column_of_something_else_says_no_groups() {
+    let root = list(["a/", "b/"], "path,label,split,patient", |path, n| {
+        format!("{path},{},,p{}", label(n), n / 3)
+    });
+    let here = root.path();
+    parquet(&here.join("all.parquet"), 18, &[("label", Column::Text(|n| label(n).into()))]);
+    for (data, column, what) in [
+        ("data/list.csv", "label", "has the labels"),
+        ("data/list.csv", "path", "has the paths"),
+        ("data/list.csv", "split", "has the splits"),
+        ("all.parquet", "label", "has the labels"),
+        ("all.parquet", "image", "several values or fields"),
+    ] {
+        let ran = train_on(here, data, &["--group-column", column]);
+        ran.complains(2, &[what, "--group-column"]);
+    }
+}
+
+#[test]
+fn tables_that_contradict_what_they_are_called_are_refused_or_remarked() {
+    // The rows of a table to test on say that they are to train on.
+    let root = split_tables(&["train", "test"], "", "metadata.csv", |path, n| match n {
+        u32::MAX => "file_name,label,split\n".to_owned(),
+        _ => format!("{path},{},train\n", label(n)),
+    });
+    let words = ["test/metadata.csv", "line 2", "'train'", "says test", "--split-column"];
+    train(root.path(), &[]).complains(2, &words);
+    // Those of a table to train on may be held out.
+    let held = split_tables(&["train"], "", "metadata.csv", |path, n| match n {
+        u32::MAX => "file_name,label,split\n".to_owned(),
+        _ => format!("{path},{},{}\n", label(n), if n > 3 { "val" } else { "train" }),
+    });
+    let answer = remarked(train(held.path(), &[]), &["2 picture(s)", "belong to val"]);
+    assert_eq!(answer["pictures"], serde_json::json!([4, 2, 0]));
+    // The folders of the pictures say another split than the column.
+    let root = list(["train/", "test/"], "path,label,split", |path, n| {
+        format!("{path},{},{}", label(n), ["train", "train", "test"][n as usize % 3])
+    });
+    let said = ["by the column of splits, although", "the column counts"];
+    remarked(train_on(root.path(), "data/list.csv", &[]), &said);
+    // As Parquet.
+    let root = tempfile::tempdir().unwrap();
+    for split in ["train", "test"] {
+        let columns = [
+            ("label", Column::Text(|n| label(n).into())),
+            ("split", Column::Text(|_| "train".into())),
+        ];
+        fs::create_dir_all(root.path().join("data")).unwrap();
+        parquet(&root.path().join(format!("data/{split}.parquet")), 8, &columns);
+    }
+    train(root.path(), &[]).complains(2, &["test.parquet", "row 0", "says test"]);
+    // One picture in two of them.
+    let root = tempfile::tempdir().unwrap();
+    for n in 0..8 {
+        put(root.path(), &format!("images/{n}.png"), n);
+    }
+    let data = root.path().join("data");
+    let rows = |from: u32| -> String {
+        (from..from + 5).map(|n| format!("images/{n}.png,{}\n", label(n))).collect()
+    };
+    fs::write(data.join("train.csv"), format!("path,label\n{}", rows(0))).unwrap();
+    fs::write(data.join("test.csv"), format!("path,label\n{}", rows(3))).unwrap();
+    train(root.path(), &[]).complains(1, &["'images/3.png'", "train.csv", "test.csv", "one of"]);
+    // Their layout is no choice.
+    fs::write(
+        data.join("test.csv"),
+        format!("path,label\n{}", rows(5).replace("images/8.png,cat\nimages/9.png,dog\n", "")),
+    )
+    .unwrap();
+    train(root.path(), &["--layout", "splits"]).complains(2, &["--layout is splits"]);
+}
+
+#[test]
+fn lists_of_splits_that_are_not_understood_are_not_passed_over() {
+    let lines = |from: u32, labels: bool| -> String {
+        let line = |n: u32| match labels {
+            true => format!("{n}.png {}\n", label(n)),
+            false => format!("{n}.png\n"),
+        };
+        (from..from + 6).map(line).collect()
+    };
+    for (test, said, pictures) in [
+        (format!("# made by hand\n\n{}", lines(12, true)), "one for each split", Some([6, 6, 6])),
+        (lines(12, false), "test.txt has no labels", Some([6, 6, 0])),
+        ("12.png;cat\n13.png;dog\n".to_owned(), "no path and label", None),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        for n in 0..18 {
+            put(root.path(), &format!("jpg/{n}.png"), n);
+        }
+        let data = root.path().join("data");
+        fs::write(data.join("train.txt"), lines(0, true)).unwrap();
+        fs::write(data.join("val.txt"), lines(6, true)).unwrap();
+        fs::write(data.join("test.txt"), test).unwrap();
+        match pictures {
+            Some(pictures) => {
+                let answer = remarked(train(root.path(), &[]), &[said]);
+                assert_eq!(answer["pictures"], serde_json::json!(pictures), "{said}");
+            }
+            None => train(root.path(), &[]).complains(1, &["test.txt", "line 1", said]),
+        }
+    }
+    // The pictures of a split are not those of another one with the same names.
+    let root = tempfile::tempdir().unwrap();
+    for n in 0..8 {
+        put(root.path(), &format!("train/{n}.png"), n);
+    }
+    let data = root.path().join("data");
+    let rows = |from: u32| -> String {
+        (from..from + 4).map(|n| format!("{n}.png,{}\n", label(n))).collect()
+    };
+    fs::write(data.join("train.csv"), format!("path,label\n{}", rows(0))).unwrap();
+    fs::write(data.join("test.csv"), format!("path,label\n{}", rows(4))).unwrap();
+    train(root.path(), &[]).complains(2, &["test.csv", "4.png"]);
+}
+
+#[test]
+fn exact_copies_in_parquet_are_told_by_a_training() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("data")).unwrap();
+    for split in ["train", "test"] {
+        let columns = [("label", Column::Text(|n| label(n).into()))];
+        parquet(&root.path().join(format!("data/{split}.parquet")), 8, &columns);
+    }
+    let answer = train(root.path(), &[]).expect(0).json();
+    let text = serde_json::to_string(&answer).unwrap();
+    assert!(text.contains("duplicates across splits: 8"), "{text}");
+}
+
+#[test]
+fn a_first_line_of_a_picture_is_no_header() {
+    let root = list(["a/", "b/"], "", |path, n| format!("{path},{}", label(n)));
+    let file = root.path().join("data/list.csv");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.trim_start()).unwrap();
+    let words = ["the first line", "a/0.png", "path,label"];
+    train_on(root.path(), "data/list.csv", &[]).complains(2, &words);
+    let named = ["--image-column", "a/0.png", "--label-column", "cat"];
+    train_on(root.path(), "data/list.csv", &named).complains(2, &words);
+}
+
+#[test]
 fn columns_of_classes_in_parquet_are_labels() {
     type Columns = [(&'static str, Column); 2];
     let kinds: [fn() -> Columns; 3] = [

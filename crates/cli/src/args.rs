@@ -259,6 +259,10 @@ pub(crate) struct InspectArgs {
     pub(crate) data: String,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// The column of a table that says which pictures belong together, e.g. patient_id; none if
+    /// they are independent [default: the one that looks like it].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group_column: Option<String>,
     /// Write a cleaned manifest into this folder; originals are never touched.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) fix: Option<PathBuf>,

@@ -8,7 +8,6 @@ use taper_run::{
     OutFolder, Session, about_memorised, check_present, data_name, open_classifier, open_data_with,
     remark, write_evaluation,
 };
-use taper_sources::FolderUse;
 
 use crate::{
     args::EvaluateArgs,
@@ -33,7 +32,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         }
         None => classifier,
     };
-    let reading = args.source.reading(FolderUse::Evaluate);
+    let reading = args.source.reading(None);
     let dataset = open_data_with(&args.data, reading, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,

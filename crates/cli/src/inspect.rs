@@ -3,7 +3,6 @@ use std::path::{Path, PathBuf};
 use taper_core::OutOfRange;
 use taper_health::{NearCopies, draw_sheets, fix};
 use taper_run::{EmbedWith, OutFolder, Session, check_present, open_data_with, remarks_of};
-use taper_sources::FolderUse;
 
 use crate::{
     args::InspectArgs,
@@ -28,7 +27,7 @@ pub(crate) fn inspect(
         check_fix(folder)?;
     }
     out.check().map_err(taper_run::Error::from)?;
-    let reading = args.source.reading(FolderUse::Evaluate);
+    let reading = args.source.reading(args.group_column.as_ref());
     let dataset = open_data_with(&args.data, reading, session)?;
     for remark in dataset.remarks() {
         session.progress().warn(&in_flags(remark));

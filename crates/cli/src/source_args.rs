@@ -27,8 +27,8 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// The options, with the arguments over them; the column of groups is one of those commands
-    /// that draw splits.
+    /// The options, with the arguments over them; the column of groups is one of the commands for
+    /// which it matters.
     pub(crate) fn resolve(
         &self,
         options: SourceOptions,
@@ -54,8 +54,8 @@ impl SourceArgs {
         resolved
     }
 
-    /// The options for a purpose.
-    pub(crate) fn reading(&self, purpose: FolderUse) -> Reading {
-        Reading::new(purpose, self.resolve(SourceOptions::default(), None))
+    /// The options to evaluate or inspect.
+    pub(crate) fn reading(&self, group_column: Option<&String>) -> Reading {
+        Reading::new(FolderUse::Evaluate, self.resolve(SourceOptions::default(), group_column))
     }
 }

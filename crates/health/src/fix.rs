@@ -36,7 +36,7 @@ pub enum NearCopies {
     LeaveOut,
 }
 
-/// Writes `manifest.csv` (path, label, split) and `left-out.csv` (path, reason) into a folder,
+/// Writes `manifest.csv` (path, label; split and group if the data set has them) and `left-out.csv` (path, reason) into a folder,
 /// which is created if necessary.
 ///
 /// Left out are: pictures that cannot be used; of a picture in two splits, the copies in earlier
@@ -78,8 +78,9 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
         move |e: csv::Error| Error::Write { path, source: e.into() }
     };
     let with_splits = dataset.samples().iter().any(|s| s.split.is_some());
-    let header: &[&str] =
-        if with_splits { &["path", "label", "split"] } else { &["path", "label"] };
+    let with_groups = dataset.group_column().is_some();
+    let columns = [("path", true), ("label", true), ("split", with_splits), ("group", with_groups)];
+    let header = columns.iter().filter(|(_, there)| *there).map(|(name, _)| name);
     rows.write_record(header).map_err(fail(&manifest))?;
     gone.write_record(["path", "reason"]).map_err(fail(&left_out_list))?;
     let mut fixed = Fixed { manifest, left_out_list, lost, ..Fixed::default() };
@@ -99,7 +100,9 @@ pub fn fix(health: &Health, dataset: &Dataset, folder: &Path, near: NearCopies) 
         };
         let class = dataset.classes().name(sample.label).unwrap_or_default();
         let split = sample.split.map_or("", Split::name);
-        let record: &[&str] = if with_splits { &[&path, class, split] } else { &[&path, class] };
+        let group = sample.group.as_deref().unwrap_or_default();
+        let values = [path.as_str(), class, split, group].into_iter().zip(&columns);
+        let record = values.filter(|(_, (_, there))| *there).map(|(value, _)| value);
         rows.write_record(record).map_err(fail(&fixed.manifest))?;
         fixed.kept += 1;
     }

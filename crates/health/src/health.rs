@@ -209,14 +209,18 @@ pub fn quick(dataset: &Dataset, watch: &Watch<'_>) -> Result<Health> {
             sizes.entry(bytes).or_default().push(*index);
         }
     }
-    let alike: Vec<usize> = sizes.into_values().filter(|s| s.len() > 1).flatten().collect();
+    let same_size = sizes.into_values().filter(|same| same.len() > 1).flatten();
+    // The sizes of those in Parquet are unknown before they are read; rendered ones have digests
+    // that cost nothing.
+    let unknown = indices.iter().copied().filter(|index| dataset.bytes(*index).is_none());
+    let mut alike: Vec<usize> = same_size.chain(unknown).collect();
+    alike.sort_unstable();
     let digests: Vec<Option<(usize, [u8; 32])>> = alike
         .into_par_iter()
         .map(|index| {
             if stop.is_some_and(|stop| stop.load(std::sync::atomic::Ordering::Relaxed)) {
                 return None;
             }
-            // Rendered pictures have no encoded bytes, and never get here.
             Some((index, dataset.picture_digest(index).ok()?))
         })
         .collect();

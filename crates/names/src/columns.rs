@@ -219,7 +219,14 @@ pub fn choose(
         table.find(wanted.split, "split_column")?,
         table.find(wanted.group, "group_column")?,
     ];
+    if let Some(entry) = names.iter().find(|name| is_picture(name)) {
+        return Err(Wrong::Choice(format!(
+            "the first line, '{}', has a picture, '{entry}', and not the names of the columns: put a line with the names before it, such as path,label",
+            table.there
+        )));
+    }
     let path = table.path()?;
+    table.check_group(path)?;
     let split = table.split(path, remarks)?;
     let flags = if split.is_none() { table.flags(path) } else { Vec::new() };
     if !flags.is_empty() {
@@ -248,7 +255,38 @@ pub fn choose(
     Ok(Columns { path, label, one_hot, split, flags, groups })
 }
 
+/// Whether the name of a column is rather that of a file, as where there is no line of names.
+fn is_picture(name: &str) -> bool {
+    let extension = name.trim().rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+    extension.is_some_and(|extension| {
+        matches!(
+            extension.as_str(),
+            "jpg" | "jpeg" | "png" | "webp" | "bmp" | "gif" | "tif" | "tiff"
+        )
+    })
+}
+
 impl Table<'_> {
+    /// Refuses a column of groups that has something else.
+    fn check_group(&self, path: usize) -> Result<(), String> {
+        let Some(at) = self.asked[3] else { return Ok(()) };
+        let what = if at == path {
+            "has the paths of the pictures"
+        } else if self.asked[1] == Some(at)
+            || (self.asked[1].is_none() && is_label(&self.plain[at]))
+        {
+            "has the labels"
+        } else if self.asked[2] == Some(at) || SPLITS.contains(&self.plain[at].as_str()) {
+            "has the splits"
+        } else {
+            return Ok(());
+        };
+        Err(format!(
+            "the column '{}' {what}, and cannot also say which pictures belong together: name another one with `group_column`; there are: {}",
+            self.names[at], self.there
+        ))
+    }
+
     fn find(&self, name: Option<&str>, field: &str) -> Result<Option<usize>, String> {
         let Some(name) = name else { return Ok(None) };
         let exact = self.names.iter().position(|own| own == name);
@@ -272,7 +310,13 @@ impl Table<'_> {
     }
 
     fn path(&self) -> Result<usize, String> {
-        match (self.asked[0], self.among(&PATHS).as_slice(), self.among(&IDS).as_slice()) {
+        let asked_group =
+            |list: &[&str]| self.asked[3].filter(|at| list.contains(&self.plain[*at].as_str()));
+        let mut paths = self.among(&PATHS);
+        if paths.is_empty() && self.among(&IDS).is_empty() {
+            paths.extend(asked_group(&PATHS).or_else(|| asked_group(&IDS)));
+        }
+        match (self.asked[0], paths.as_slice(), self.among(&IDS).as_slice()) {
             (Some(at), _, _) => Ok(at),
             (None, [at], _) | (None, [], [at]) => Ok(*at),
             (None, [], []) if let Some(name) = self.asked_path() => Err(format!(
@@ -419,6 +463,25 @@ mod tests {
         assert!(of("a,b,c").unwrap_err().contains("no column 'path'"));
         let error = of("path,label,split,subset").unwrap_err();
         assert!(error.contains("'split', 'subset'") && error.contains("split_column"), "{error}");
+    }
+
+    #[test]
+    fn lines_of_pictures_are_no_names_of_columns() {
+        let error = chosen("cat/1.jpg,cat", &Wanted::default()).unwrap_err();
+        assert!(error.contains("'cat/1.jpg'") && error.contains("path,label"), "{error}");
+        let wanted = Wanted { path: Some("cat/1.jpg"), label: Some("cat"), ..Wanted::default() };
+        assert!(chosen("cat/1.jpg,cat", &wanted).unwrap_err().contains("before it"));
+    }
+
+    #[test]
+    fn groups_are_in_a_column_of_their_own() {
+        for (column, what) in
+            [("label", "has the labels"), ("file", "has the paths"), ("split", "has the splits")]
+        {
+            let wanted = Wanted { group: Some(column), ..Wanted::default() };
+            let error = chosen("file,label,kind,split", &wanted).unwrap_err();
+            assert!(error.contains(what) && error.contains("`group_column`"), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::{sets::listed, splits::words_of};
 
 /// Words for what several pictures are taken of, or in one go: pictures of one of them are alike.
-const THINGS: [&str; 46] = [
+const THINGS: [&str; 54] = [
     "group",
     "groups",
     "patient",
@@ -52,6 +52,14 @@ const THINGS: [&str; 46] = [
     "burst",
     "track",
     "trial",
+    "sample",
+    "wsi",
+    "accession",
+    "tissue",
+    "mouse",
+    "plant",
+    "tree",
+    "household",
 ];
 /// Words for where, by whom and with what pictures are taken: those of one of them may be alike.
 const PLACES: [&str; 22] = [
@@ -112,6 +120,27 @@ pub fn kind_of(name: &str) -> Option<Kind> {
     }
 }
 
+/// The group that a value of such a column names: in small letters and without blanks around it,
+/// whole numbers in one form (`7`, `07` and `7.0` are one group); none if it means that nothing is
+/// known.
+pub fn group_of(value: &str) -> Option<String> {
+    const NONE: [&str; 12] =
+        ["na", "n/a", "#n/a", "<na>", "nan", "none", "null", "nil", "unknown", "missing", "?", "-"];
+    /// Larger numbers are not exact as floating-point numbers.
+    const EXACT: f64 = 9e15;
+    let plain = value.trim().to_lowercase();
+    if plain.is_empty() || NONE.contains(&plain.as_str()) {
+        return None;
+    }
+    let numeric = plain.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+    match plain.parse::<f64>() {
+        Ok(number) if numeric && number.fract() == 0.0 && number.abs() < EXACT => {
+            Some(format!("{number:.0}"))
+        }
+        _ => Some(plain),
+    }
+}
+
 /// A row of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
@@ -119,7 +148,7 @@ pub struct Row<'a> {
     pub label: &'a str,
     /// The split that it is given, if any.
     pub split: Option<&'a str>,
-    /// The names and values of its columns that say groups.
+    /// The names of its columns that say groups, and the [groups](group_of).
     pub groups: &'a [(std::sync::Arc<str>, String)],
 }
 
@@ -186,6 +215,17 @@ impl<'a> Candidate<'a> {
             && of_label.len() == self.different
     }
 
+    /// A remark about rows without a value.
+    fn unknown(&self) -> Option<String> {
+        let without = self.values.len() - self.given;
+        (without > 0).then(|| {
+            format!(
+                "{without} picture(s) have no value in the column '{}', and each counts as a group of its own",
+                self.name
+            )
+        })
+    }
+
     /// A remark about groups that are in several splits, as these are given.
     fn across(&self, rows: &[Row<'_>]) -> Option<String> {
         let mut splits: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -212,7 +252,7 @@ fn names_of<'a>(columns: &[&Candidate<'a>]) -> Vec<&'a str> {
 }
 
 /// Decides which column says the groups of the pictures, if any does, with remarks; `trains` if
-/// splits may be drawn, so that it matters.
+/// splits may be drawn, so that it must be clear.
 ///
 /// # Errors
 /// Says what is wrong: several columns could be meant, or the one that was asked for is none.
@@ -228,6 +268,7 @@ pub fn choose(
     if let Choice::Column(wanted) = choice {
         return match all.first() {
             Some(one) if one.different < one.given => {
+                remarks.extend(one.unknown());
                 remarks.extend(one.across(rows));
                 Ok(Some(one.name.to_owned()))
             }
@@ -243,8 +284,8 @@ pub fn choose(
     let repeating: Vec<&Candidate<'_>> = all.iter().filter(|one| one.repeats()).collect();
     let of = |kind| repeating.iter().copied().filter(move |one| one.kind == Some(kind));
     let (labels, things): (Vec<_>, Vec<_>) = of(Kind::Thing).partition(|one| one.is_label(rows));
-    if !trains || choice == Choice::Off {
-        if choice == Choice::Off && trains && repeating.is_empty() {
+    if choice == Choice::Off {
+        if trains && repeating.is_empty() {
             return Err("no column looks like groups of pictures that belong together: leave `group_column` out".into());
         }
         remarks.extend(things.iter().filter_map(|one| one.across(rows)));
@@ -260,13 +301,17 @@ pub fn choose(
         }
         return Ok(None);
     }
-    if !labels.is_empty() {
+    if trains && !labels.is_empty() {
         remarks.push(format!(
             "{} could say which pictures belong together, but there is one value for each class, so that it keeps none together",
             listed(&names_of(&labels))
         ));
     }
     let outermost = |one: &&&Candidate<'_>| things.iter().all(|other| one.contains(other));
+    if !trains {
+        remarks.extend(things.iter().filter_map(|one| one.across(rows)));
+        return Ok(things.iter().find(outermost).map(|one| one.name.to_owned()));
+    }
     let chosen = match things.iter().find(outermost) {
         _ if things.is_empty() => None,
         Some(one) => Some(*one),
@@ -283,6 +328,7 @@ pub fn choose(
             "pictures with the same value in the column '{}' are kept together when splits are drawn ({} groups); `group_column` none, or another column, says otherwise",
             one.name, one.different
         ));
+        remarks.extend(one.unknown());
         remarks.extend(one.across(rows));
     }
     // Those of one place that hold no more than the groups do say nothing new.
@@ -366,6 +412,21 @@ mod tests {
     }
 
     #[test]
+    fn spellings_of_one_group_are_one() {
+        for [a, b] in [["7", "7.0"], ["P1", " p1 "], ["007", "7"], ["-3", "-3.0"], ["a.b", "A.B"]] {
+            assert!(group_of(a).is_some() && group_of(a) == group_of(b), "{a} and {b}");
+        }
+        for [a, b] in [["7", "7.5"], ["p1", "p10"], ["1e2", "100"], ["2021-01-01", "2021-01-02"]] {
+            assert_ne!(group_of(a), group_of(b), "{a} and {b}");
+        }
+        // Too large to be exact.
+        assert_ne!(group_of("12345678901234567891"), group_of("12345678901234567892"));
+        for none in ["", " ", "NA", "n/a", "NaN", "None", "unknown", "-"] {
+            assert_eq!(group_of(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn one_column_that_repeats_values_is_used_with_a_remark() {
         let lines = ["x - p1 1", "y - p1 2", "x - p2 3", "y - p3 4", "y - - 5"];
         let (chosen, remarks) = of("patient case_id", &lines, Choice::Auto);
@@ -374,6 +435,7 @@ mod tests {
             remarks.contains("'patient'") && remarks.contains("`group_column` none"),
             "{remarks}"
         );
+        assert!(remarks.contains("1 picture(s) have no value"), "{remarks}");
         // One that is different or the same in all rows is none.
         for lines in [["x - 1", "y - 2", "x - 3"], ["x - 1", "y - 1", "x - 1"]] {
             assert_eq!(of("patient", &lines, Choice::Auto), (Ok(None), String::new()));

@@ -5,6 +5,7 @@ use taper_core::Split;
 use taper_names::{
     columns::{Wanted, is_label, path_column},
     group_columns::kind_of,
+    sets::listed,
     split_columns::{flag_of, truth},
 };
 
@@ -36,6 +37,8 @@ pub struct Columns {
     pub flags: Vec<(usize, Split)>,
     /// Class names, if the metadata have them.
     pub names: Option<Vec<String>>,
+    /// What was not understood.
+    pub remarks: Vec<String>,
 }
 
 /// What the schema's metadata, under the key `huggingface`, say about the columns.
@@ -135,9 +138,15 @@ pub fn choose_columns(
         columns.names = features.names(&name);
         (columns.label, columns.label_name) = (Some(label), name);
     }
+    columns.remarks.extend(unread_groups(schema, wanted.group));
     columns.split = split(schema, wanted.split)?;
     columns.groups = groups?;
-    columns.groups.retain(|at| columns.label != Some(*at) || wanted.group.is_some());
+    if let (Some(name), true) = (wanted.group, columns.groups.first() == columns.label.as_ref()) {
+        return Err(Wrong::Column(format!(
+            "the column '{name}' has the labels, and cannot also say which pictures belong together: name another one with `group_column`"
+        )));
+    }
+    columns.groups.retain(|at| columns.label != Some(*at));
     Ok(columns)
 }
 
@@ -178,11 +187,16 @@ fn split(schema: &[Column], wanted: Option<&str>) -> Result<Option<usize>, Strin
 
 /// The columns that may say groups, by their names, or the one that was asked for.
 fn groups(schema: &[Column], wanted: Option<&str>) -> Result<Vec<usize>, String> {
-    let kinds = [Kind::Text, Kind::Integer];
+    let kinds = [Kind::Text, Kind::Integer, Kind::Float];
     match wanted {
         Some(name) => match find(schema, &[name], &kinds) {
             Some(at) => Ok(vec![at]),
-            None => Err(missing(schema, name, "groups", "group_column")),
+            None => Err(match schema.iter().find(|column| column.top() == name) {
+                Some(_) => format!(
+                    "'{name}' has several values or fields for each picture, or true and false, which say no groups: name a column of text or numbers with `group_column`"
+                ),
+                None => missing(schema, name, "groups", "group_column"),
+            }),
         },
         None => {
             let may = |at: &usize| {
@@ -194,6 +208,23 @@ fn groups(schema: &[Column], wanted: Option<&str>) -> Result<Vec<usize>, String>
             Ok((0..schema.len()).filter(may).collect())
         }
     }
+}
+
+/// A remark about columns that may say groups, by their names, and cannot be read as such.
+fn unread_groups(schema: &[Column], wanted: Option<&str>) -> Option<String> {
+    let unread = |column: &&Column| {
+        let plain = column.plain().is_some() && !column.is_list;
+        kind_of(column.top()).is_some() && (!plain || column.kind == Kind::Other)
+    };
+    let mut names: Vec<&str> = schema.iter().filter(unread).map(Column::top).collect();
+    names.dedup();
+    (wanted.is_none() && !names.is_empty()).then(|| {
+        format!(
+            "{} could say which pictures belong together, and {} not read, having several values or fields for each picture: write a column of text or numbers to keep them together",
+            listed(&names),
+            if names.len() == 1 { "is" } else { "are" }
+        )
+    })
 }
 
 /// The columns of the classes, if each has its own: all that are left hold only zeros and ones, and

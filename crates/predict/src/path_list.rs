@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use taper_core::OutOfRange;
-use taper_sources::{decode_text, delimiter, find_files, path_column, told_delimiter};
+use taper_sources::{
+    decode_text, delimiter, find_files, path_column, path_of_line, told_delimiter,
+};
 
 use taper_run::{Error, Result};
 
@@ -24,7 +26,11 @@ pub(crate) fn read(list: &Path, remarks: &mut Vec<String>) -> Result<Vec<PathBuf
     let extension = list.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let paths = match extension.as_str() {
         "csv" | "tsv" => of_table(list, &text)?,
-        "txt" => text.lines().map(|line| line.trim().to_owned()).collect(),
+        "txt" => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+            // A list to train on has labels behind the paths.
+            lines.map(|line| path_of_line(line).to_owned()).collect()
+        }
         _ => of_objects(list, &text)?,
     };
     let mut paths: Vec<Box<str>> =
@@ -55,7 +61,7 @@ fn of_table(list: &Path, text: &str) -> Result<Vec<String>> {
     let names: Vec<String> = reader.headers().map_err(fail)?.iter().map(String::from).collect();
     let Some(column) = path_column(names.iter().map(String::as_str)) else {
         let remedy = format!(
-            "it has not exactly one column with the name of one of paths; its columns are {}: name one of them path",
+            "it has not exactly one column with the name of one of paths; its columns are {}: name one of them path, or put a line with the names before the first picture",
             names.join(", ")
         );
         return Err(wrong(list, remedy));

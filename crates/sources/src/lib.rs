@@ -19,7 +19,8 @@ pub use error::{Error, Result};
 pub use folder::{is_hidden, open_folder};
 pub use known::{KnownArchive, KnownSet};
 pub use manifest::{
-    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, told_delimiter,
+    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_of_line,
+    told_delimiter,
 };
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, NO_GROUPS, Reading, SourceOptions};

@@ -15,6 +15,7 @@ use taper_names::{
     group_columns::{self, Choice},
     paths::Said,
     sets::listed,
+    split_columns::split_of_value,
     splits::{split_named, words_of},
 };
 use taper_picture::Finding;
@@ -140,6 +141,66 @@ fn lists_splits(path: &Path) -> bool {
         || path.parent().and_then(Path::file_name).and_then(OsStr::to_str).is_some_and(|folder| {
             words_of(folder).iter().any(|word| word == "split" || word == "splits")
         })
+}
+
+/// What the rows of a table of one split say about it.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// How many say another split, and which.
+    others: BTreeMap<Split, usize>,
+}
+
+impl Told {
+    /// A remark about those that say another.
+    pub(crate) fn remark(&self, table: &str) -> Option<String> {
+        let all: usize = self.others.values().sum();
+        let names: Vec<&str> = self.others.keys().map(|split| split.name()).collect();
+        (all > 0).then(|| {
+            format!(
+                "{all} picture(s) of {table} belong to {} by its column of splits, although its name says train",
+                names.join(" and ")
+            )
+        })
+    }
+}
+
+/// The split of a row of a table: the one that a column says, or else the table's own. A table to
+/// train on may hold pictures out; one of pictures held out has no others.
+pub(crate) fn split_of_row(
+    word: Option<String>,
+    table: Option<Split>,
+    told: &mut Told,
+) -> std::result::Result<Option<Split>, String> {
+    let Some(word) = word else { return Ok(table) };
+    let Some(own) = split_of_value(&word) else {
+        return Err(format!(
+            "has the split '{word}': use train, val, test or nothing, or name another column with `split_column`"
+        ));
+    };
+    match table {
+        Some(Split::Train) if own != Split::Train => *told.others.entry(own).or_default() += 1,
+        Some(table) if table != own => {
+            return Err(format!(
+                "has the split '{word}', but the table's name or folder says {table}: correct one of them, or name another column with `split_column`"
+            ));
+        }
+        _ => {}
+    }
+    Ok(Some(own))
+}
+
+/// A remark about rows of which a column says another split than their paths do.
+pub(crate) fn contradicted(rows: &[Row], said: &Said) -> Option<String> {
+    let Said::Splits(splits, told) = said else { return None };
+    let mut differ =
+        rows.iter().zip(splits).filter(|(row, split)| row.split.is_some_and(|own| own != **split));
+    let (row, split) = differ.next()?;
+    Some(format!(
+        "{} picture(s), such as '{}', belong to {} by the column of splits, although {told} in their paths say {split} or another split: the column counts",
+        differ.count() + 1,
+        row.id,
+        row.split.map_or("", Split::name)
+    ))
 }
 
 /// Gives rows the splits that their paths say, with a remark, or says why it cannot be told;

@@ -12,7 +12,7 @@ use taper_picture::FileKind;
 
 use crate::{
     is_hidden, is_manifest,
-    manifest::is_list,
+    manifest::{has_name_of_list, is_list},
     own_files::{is_own_file, output_folder},
     split_named,
 };
@@ -64,10 +64,12 @@ pub(crate) fn find(root: &Path) -> Option<Tables> {
     }
     let own: Vec<(PathBuf, Split)> = files
         .into_iter()
-        .filter(|file| is_table(file))
+        .filter(|file| is_table(file) || has_name_of_list(file))
         .filter_map(|file| split_of(&file).map(|split| (file, split)))
         .collect();
-    (own.len() > 1 && are_different(&own)).then(|| Tables::OfSplits(own, Vec::new()))
+    // One that is not understood is not passed over, so that it is said why.
+    let known = own.iter().any(|(file, _)| is_table(file));
+    (known && own.len() > 1 && are_different(&own)).then(|| Tables::OfSplits(own, Vec::new()))
 }
 
 /// The data set that a folder's tables gave, with a remark if the folder has more pictures than it.
@@ -173,6 +175,7 @@ mod tests {
             (&["images/1.jpg", "metadata.jsonl"], "metadata.jsonl"),
             (&["1.jpg", "metadata.csv"], "metadata.csv"),
             (&["jpg/1.jpg", "train.txt", "test.txt"], "test=test.txt train=train.txt"),
+            (&["jpg/1.jpg", "train.lst", "val.csv"], "train=train.lst val=val.csv"),
             (
                 &["train/1.jpg", "test/2.jpg", "train.csv", "test.csv", "sample_submission.csv"],
                 "test=test.csv train=train.csv",

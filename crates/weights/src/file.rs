@@ -148,7 +148,7 @@ impl WeightFile {
         let torch = [ZIP_MAGIC, OLD_MAGIC].iter().any(|magic| data.starts_with(magic));
         let contents = if torch {
             checkpoint(&name, data)?
-        } else if let Some((found, remedy)) = another_format(data) {
+        } else if let Some((found, remedy)) = another_format(&name, data) {
             return Err(Error::Format { file: name, found, remedy });
         } else {
             safetensors::read(&name, data)?
@@ -350,13 +350,18 @@ fn widen(bytes: &[u8], one: impl Fn(u16) -> f32) -> Vec<f32> {
 }
 
 /// What a file that is not a safetensors file seems to be, and what helps.
-fn another_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+fn another_format(name: &str, bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.is_empty() {
         return Some(("an empty file", "fetch or export it again"));
     }
     // A safetensors file starts with the header's length, so its ninth byte is the header's first.
     if bytes.get(8) == Some(&b'{') {
         return None;
+    }
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    let of_weights = ["safetensors", "pt", "pth", "bin", "ckpt"];
+    if bytes.len() <= 8 && extension.is_some_and(|own| !of_weights.contains(&own)) {
+        return Some(("a file of a few bytes", "give the weights of a network"));
     }
     let starts: [(&[u8], &str, &str); 7] = [
         (

@@ -13,7 +13,7 @@ use taper_archive::{Archives, stem};
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
-    folders::{Node, says_no_class},
+    folders::{Node, is_unlabelled, says_no_class},
     sets,
     splits::split_named,
 };
@@ -95,7 +95,10 @@ pub(crate) fn open_parts(
     let is_shard = listed.iter().any(|(.., contents)| matches!(contents, Contents::Labelled(_)));
     let rows = match are_classes(&listed, reading) {
         true => rows_of_classes(listed, &mut beside),
-        false => rows_of(name, listed, reading, &mut beside)?,
+        false => {
+            check_folders(name, &listed, reading)?;
+            rows_of(name, listed, reading, &mut beside)?
+        }
     };
     if let Some(found) = beside.instead().filter(|_| rows.is_empty()) {
         return Err(Error::Mixed { path: name.into(), found });
@@ -122,20 +125,63 @@ type Listed<'a> = (&'a Path, Option<Split>, Contents);
 /// Whether each archive has the pictures of one class: their names may be those of classes, and
 /// what is in them says none, as in `cat.zip` and `dog.zip` with folders `s1` and `s2` in each.
 fn are_classes(listed: &[Listed<'_>], reading: &Reading) -> bool {
-    let options = &reading.options;
-    let free = options.layout == LayoutChoice::Auto && options.label_from.is_none();
     let stems: Vec<String> = listed.iter().map(|(path, ..)| stem(path)).collect();
-    let says_none = |(_, split, contents): &Listed<'_>| match contents {
+    // Pictures without labels may lie beside the classes.
+    let labelled: Vec<&str> =
+        stems.iter().map(String::as_str).filter(|stem| !is_unlabelled(stem)).collect();
+    is_free(reading)
+        && sets::are_classes(&labelled)
+        && listed.iter().all(|(_, split, contents)| split.is_none() && say_none(contents))
+}
+
+/// Whether labels count, and no option says what the folders are.
+fn is_free(reading: &Reading) -> bool {
+    let options = &reading.options;
+    reading.purpose != FolderUse::Classify
+        && options.layout == LayoutChoice::Auto
+        && options.label_from.is_none()
+}
+
+/// Whether what is in an archive says no class.
+fn say_none(contents: &Contents) -> bool {
+    match contents {
         Contents::Paths(paths) => {
             let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
-            split.is_none() && !paths.pictures.is_empty() && says_no_class(&tree)
+            !paths.pictures.is_empty() && says_no_class(&tree)
         }
         Contents::Labelled(_) => false,
+    }
+}
+
+/// Refuses several archives whose folders are called like sessions or parts, so that neither they
+/// nor the archives say what the classes are.
+fn check_folders(name: &str, listed: &[Listed<'_>], reading: &Reading) -> Result<()> {
+    let folders = |contents: &Contents| match contents {
+        Contents::Paths(paths) => {
+            let tree = Node::of(paths.pictures.iter().map(|(id, _)| id.as_str()));
+            tree.innermost().0.folders.keys().map(|name| (*name).to_owned()).collect()
+        }
+        Contents::Labelled(_) => Vec::new(),
     };
-    reading.purpose != FolderUse::Classify
-        && free
-        && sets::are_classes(&stems.iter().map(String::as_str).collect::<Vec<_>>())
-        && listed.iter().all(says_none)
+    let given = |(_, split, _): &Listed<'_>| split.is_some();
+    if listed.len() < 2
+        || !is_free(reading)
+        || listed.iter().any(given)
+        || !listed.iter().all(|(.., contents)| say_none(contents))
+    {
+        return Ok(());
+    }
+    let folders: BTreeSet<String> =
+        listed.iter().flat_map(|(.., contents)| folders(contents)).collect();
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let path = listed.first().and_then(|(path, ..)| path.parent());
+    let problem = format!(
+        "cannot tell what the classes are: the folders in the archives, {}, are not called like classes; if each archive is one, unpack it into a folder of its name, and give the folder that holds these; if the folders are, set `layout` to classes",
+        sets::listed(&folders.iter().collect::<Vec<_>>())
+    );
+    Err(Error::Ambiguous { path: path.map_or_else(|| name.into(), PathBuf::from), problem })
 }
 
 /// The rows of archives of which each is a class.
@@ -145,6 +191,13 @@ fn rows_of_classes(listed: Vec<Listed<'_>>, beside: &mut Beside) -> Vec<Row> {
     for (path, _, contents) in listed {
         let class = stem(path);
         let Contents::Paths(paths) = contents else { continue };
+        if is_unlabelled(&class) {
+            beside.remarks.push(format!(
+                "{} has pictures without labels, going by its name, and is left out; if it is a class, give it another name",
+                path.display()
+            ));
+            continue;
+        }
         rows.extend(paths.pictures.into_iter().map(|(id, slot)| Row {
             id: format!("{class}/{id}"),
             class: class.clone(),
@@ -174,6 +227,7 @@ fn rows_of(
     let mut rows = Vec::new();
     let mut splits: Vec<(String, Option<Split>)> = Vec::new();
     let mut folders = reading.options.label_from.is_none();
+    let mut classes: Vec<BTreeSet<String>> = Vec::new();
     for (path, split, contents) in listed {
         folders &= matches!(contents, Contents::Paths(_));
         let arranged = match contents {
@@ -218,18 +272,30 @@ fn rows_of(
                 ));
             }
         }
+        classes.push(own.iter().map(|row| row.class.clone()).collect());
         rows.extend(own);
     }
     if labelled {
         let path = place.unwrap_or_else(|| name.into());
         let judged = sets::judge("archives", &splits);
         let judged = judged.map_err(|problem| Error::Ambiguous { path, problem })?;
-        beside.remarks.extend(judged.map(|remark| match folders {
-            true => format!("{remark}; {}", of_folders(&rows)),
-            false => remark,
-        }));
+        let unsplit = splits.iter().all(|(_, split)| split.is_none());
+        beside.remarks.extend(match judged {
+            Some(remark) if folders => Some(format!("{remark}; {}", of_folders(&rows))),
+            // Parts of one set have the same classes.
+            None if folders && several && unsplit && are_disjoint(&classes) => {
+                Some(of_folders(&rows))
+            }
+            judged => judged,
+        });
     }
     Ok(rows)
+}
+
+/// Whether no class is in several archives.
+fn are_disjoint(classes: &[BTreeSet<String>]) -> bool {
+    let all: BTreeSet<&String> = classes.iter().flatten().collect();
+    all.len() == classes.iter().map(BTreeSet::len).sum::<usize>()
 }
 
 /// What the classes of several archives are, for a remark.

@@ -10,7 +10,7 @@ use taper_archive::Archives;
 use taper_core::Split;
 use taper_names::{
     columns::is_label,
-    group_columns::kind_of,
+    group_columns::{group_of, kind_of},
     multi_label,
     paths::splits_of_paths,
     sets::listed,
@@ -220,8 +220,8 @@ fn groups(
         None => kind_of(name).is_some() && !labels.contains_key(name),
     };
     let value = |value: &Value| match value {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => group_of(text),
+        Value::Number(number) => group_of(&number.to_string()),
         _ => None,
     };
     let fields = json.iter().filter(|(name, _)| says(name));

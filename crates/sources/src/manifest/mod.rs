@@ -17,20 +17,21 @@ use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
 use taper_names::{
     columns::{self, Columns, Values, Wanted, Wrong},
+    group_columns::group_of,
     multi_label,
     paths::splits_of_paths,
     sets,
-    split_columns::{of_flags, split_of_value, truth},
+    split_columns::{of_flags, truth},
 };
-use taper_picture::{Defect, DefectKind, format_of_extension, read_file};
+use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
     Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions,
     options::Kind,
-    rows::{self, Beside, Row},
+    rows::{self, Beside, Row, Told, split_of_row},
 };
 pub use places::find_files;
-pub use text::{decode as decode_text, delimiter, told_delimiter};
+pub use text::{decode as decode_text, delimiter, path_of_line, told_delimiter};
 
 /// The extensions of manifests, for messages.
 pub const MANIFESTS: &str = ".csv, .tsv, .jsonl, .ndjson";
@@ -89,21 +90,22 @@ fn is_json_lines(path: &Path) -> bool {
     has_extension(path, &["jsonl", "ndjson"])
 }
 
+/// Whether a file may be a list without a header, by its name.
+pub(crate) fn has_name_of_list(path: &Path) -> bool {
+    has_extension(path, &["txt", "lst"])
+}
+
 /// Whether a file is a list of pictures and labels without a header, going by its name and its
 /// first line.
 pub(crate) fn is_list(path: &Path) -> bool {
-    if !has_extension(path, &["txt", "lst"]) {
+    if !has_name_of_list(path) {
         return false;
     }
     let mut head = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
     let (text, _) = text::decode(&head);
-    let first = text.lines().find(|line| !line.trim().is_empty());
-    let entry = first.filter(|_| read.is_ok()).and_then(text::path_and_label);
-    entry.is_some_and(|(path, _)| {
-        let extension = Path::new(path).extension().and_then(|e| e.to_str());
-        extension.is_some_and(|e| format_of_extension(&e.to_lowercase()).is_some())
-    })
+    let first = text::entries(&text).next().map(|(_, entry)| text::path_and_label(entry));
+    read.is_ok() && first.is_some_and(|(path, label)| label.is_some() && text::is_picture(path))
 }
 
 /// Opens a manifest: a table with a column of paths, one of labels, and perhaps ones of splits and
@@ -145,8 +147,11 @@ pub(crate) fn open_tables(
     reading: &Reading,
 ) -> Result<Dataset> {
     let place = root.display().to_string();
-    let options = SourceOptions { layout: LayoutChoice::Auto, ..reading.options.clone() };
-    options.check(Kind::Table, &place)?;
+    // Folders of splits with a table in each are both.
+    let in_folders = tables.iter().all(|(table, _)| table.parent() != Some(root));
+    let layout = reading.options.layout;
+    let layout = if in_folders { LayoutChoice::Auto } else { layout };
+    SourceOptions { layout, ..reading.options.clone() }.check(Kind::Table, &place)?;
     let trains = tables.iter().any(|(_, split)| *split == Split::Train);
     let mut beside = Beside::default();
     let names: Vec<String> =
@@ -156,6 +161,9 @@ pub(crate) fn open_tables(
         sets::listed(&names)
     ));
     let (mut rows, mut paths) = (Vec::new(), Vec::new());
+    // What paths are relative to, as those of a table in the folder would be.
+    let within = root.join("table");
+    let mut seen: HashMap<String, &Path> = HashMap::new();
     for (table, split) in tables {
         let listed = match read(table, Some(*split), reading, &mut beside) {
             Err(Error::NoLabels { .. }) if trains && *split != Split::Train => {
@@ -167,6 +175,17 @@ pub(crate) fn open_tables(
         let first = paths.len();
         let folder = relative(root, &listed.folder);
         let whole = |path: &str| folder.join(path).display().to_string();
+        for row in &listed.rows {
+            let path = places::plain(&within, &whole(&row.id));
+            if let Some(other) = seen.insert(path, table).filter(|other| other != table) {
+                let problem = format!(
+                    "'{}' is in {} too: keep it in one of the two",
+                    whole(&row.id),
+                    other.display()
+                );
+                return Err(Error::Table { path: table.clone(), problem });
+            }
+        }
         paths.extend(listed.paths.iter().map(|path| whole(path).into()));
         rows.extend(listed.rows.into_iter().map(|row| Row {
             id: whole(&row.id),
@@ -228,7 +247,7 @@ fn read(
     let wanted = reading.wanted();
     if is_json_lines(path) {
         table.read_json_lines(&text, &wanted, beside)?;
-    } else if is_list(path) {
+    } else if has_name_of_list(path) {
         table.read_list(&text)?;
     } else {
         table.read_csv(&text, has_extension(path, &["tsv"]), &wanted, beside)?;
@@ -244,14 +263,19 @@ fn read(
             "{count} picture(s) of val or test, such as '{example}', have no label and are left out; to classify them with the trained model, give taper predict MODEL a list of them"
         ));
     }
+    beside.remarks.extend(table.told.remark(&path.display().to_string()));
     let Table { mut rows, mut paths, says_splits, .. } = table;
     let folder = find_files(path, &mut paths, &mut beside.remarks)?;
     for row in &mut rows {
         row.id = paths[row.slot].to_string();
     }
-    if !says_splits && split.is_none() && reading.purpose != FolderUse::Classify {
+    if split.is_none() && reading.purpose != FolderUse::Classify {
         let pictures: Vec<(&str, &str)> = rows.iter().map(|r| (&*r.id, &*r.class)).collect();
         let said = splits_of_paths(&pictures);
+        if says_splits {
+            beside.remarks.extend(rows::contradicted(&rows, &said));
+            return Ok(Listed { rows, paths, folder });
+        }
         let choice = "a column called split, which may be empty, or `split_column` says otherwise";
         let taken = rows::take_splits(&mut rows, said, choice, &mut beside.remarks);
         taken.map_err(|problem| Error::Columns { path: path.into(), problem })?;
@@ -293,6 +317,8 @@ struct Table {
     label_column: Option<String>,
     /// Whether columns say the splits.
     says_splits: bool,
+    /// What they say in a table of one split.
+    told: Told,
     /// How many pictures outside train have no label, and the first of them.
     unlabelled: Option<(usize, String)>,
 }
@@ -399,15 +425,21 @@ impl Table {
         Ok(())
     }
 
-    /// Lines of a path and a label without a header.
+    /// Lines of a path and a label without a header. Those of val or test may have no labels.
     fn read_list(&mut self, text: &str) -> Result<()> {
-        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-            let Some((path, label)) = text::path_and_label(text) else {
+        let may_lack = self.given.is_some_and(|split| split != Split::Train);
+        for (line, entry) in text::entries(text) {
+            let (path, label) = text::path_and_label(entry);
+            if label.is_none() && !(may_lack && text::is_picture(path)) {
                 let problem = "there is no path and label, separated by a blank, as in 'cat/1.jpg 0': write a CSV file with the columns path and label";
                 return Err(self.fail(line, problem));
-            };
-            let entry = Entry { path: path.into(), label: label.into(), ..Entry::default() };
-            self.push(entry, line)?;
+            }
+            let label = label.unwrap_or_default().into();
+            self.push(Entry { path: path.into(), label, ..Entry::default() }, line)?;
+        }
+        if may_lack && self.rows.is_empty() && self.unlabelled.is_some() {
+            let problem = "its lines have paths and no labels".into();
+            return Err(Error::NoLabels { path: self.manifest.clone(), problem });
         }
         Ok(())
     }
@@ -485,7 +517,7 @@ impl Table {
                     label: text(columns.label)?,
                     split: optional(columns.split)?,
                     flags: flags.collect::<std::result::Result<_, String>>()?,
-                    groups: groups.map(|value| value.trim().to_owned()).collect(),
+                    groups: groups.collect(),
                 })
             };
             let mut entry = entry().map_err(|problem| self.fail(line, problem))?;
@@ -532,7 +564,7 @@ impl Table {
         if entry.path.contains('\0') {
             return Err(self.fail(line, "the path contains a zero byte"));
         }
-        let split = self.split(given(entry.split), &entry.flags, line)?.or(self.given);
+        let split = self.split(given(entry.split), &entry.flags, line)?;
         if entry.label.trim().is_empty() {
             if split.is_none_or(|split| split == Split::Train) {
                 return Err(self.fail(line, format!("'{}' has no label", entry.path)));
@@ -557,8 +589,8 @@ impl Table {
             });
         }
         let (class, slot) = (multi_label::single(entry.label), self.paths.len());
-        let groups = self.groups.iter().cloned().zip(entry.groups);
-        let groups = groups.filter(|(_, value)| !value.is_empty()).collect();
+        let groups = self.groups.iter().cloned().zip(&entry.groups);
+        let groups = groups.filter_map(|(name, value)| Some((name, group_of(value)?))).collect();
         self.paths.push(id.into());
         self.lines.push(line);
         self.rows.push(Row { class, split, groups, slot, ..Row::default() });
@@ -567,26 +599,25 @@ impl Table {
 
     /// The split of a row.
     fn split(
-        &self,
+        &mut self,
         word: Option<String>,
         flags: &[(Split, String)],
         line: u64,
     ) -> Result<Option<Split>> {
-        let fail = |problem: String| Error::Columns { path: self.manifest.clone(), problem };
+        let path = self.manifest.clone();
+        let fail = |problem: String| Error::Columns { path, problem };
         if !flags.is_empty() {
             let flags: Vec<(Split, Option<bool>)> =
                 flags.iter().map(|(split, value)| (*split, truth(value))).collect();
-            return of_flags(&flags).map(Some).map_err(|problem| {
+            let own = of_flags(&flags).map_err(|problem| {
                 let remedy = "correct it, or name a column of words with `split_column`";
-                fail(format!("line {line}: the picture {problem}: {remedy}"))
+                format!("{problem}: {remedy}")
             });
+            return own
+                .and_then(|own| split_of_row(Some(own.name().into()), self.given, &mut self.told))
+                .map_err(|problem| fail(format!("line {line}: the picture {problem}")));
         }
-        let Some(name) = word else { return Ok(None) };
-        match split_of_value(&name) {
-            Some(split) => Ok(Some(split)),
-            None => Err(fail(format!(
-                "line {line}: the split '{name}' is unknown: use train, val, test or nothing, or name another column with `split_column`"
-            ))),
-        }
+        split_of_row(word, self.given, &mut self.told)
+            .map_err(|problem| fail(format!("line {line}: the picture {problem}")))
     }
 }

@@ -5,9 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use taper_core::Split;
 use taper_picture::format_of_extension;
 
-use crate::{Error, Result};
+use crate::{Error, Result, split_named};
 
 /// Extensions that are tried where there is none, the most frequent first.
 const EXTENSIONS: [&str; 10] =
@@ -47,8 +48,14 @@ pub fn find_files(
             *path = plain.to_path_buf();
         }
     }
+    // The files of another split may have the same names.
+    let own = split_of(manifest);
+    inner.retain(|path| own.is_none() || split_of(path).is_none_or(|other| Some(other) == own));
+    let named = |path: &Path| {
+        path.file_name() == manifest.file_stem() || (own.is_some() && split_of(path) == own)
+    };
     // The folder that is named like the manifest comes first: train.csv, train/.
-    inner.sort_by_key(|path| (path.file_name() != manifest.file_stem(), path.clone()));
+    inner.sort_by_key(|path| (!named(path), path.clone()));
     let mut probes: Vec<Box<str>> = probes(paths);
     let found: Vec<(PathBuf, usize)> = inner
         .into_iter()
@@ -58,7 +65,6 @@ pub fn find_files(
         })
         .filter(|(_, there)| *there > 0)
         .collect();
-    let named = |path: &Path| path.file_name() == manifest.file_stem();
     // A folder of samples or of thumbnails may have some of them too.
     let whole: Vec<&(PathBuf, usize)> =
         found.iter().filter(|(_, there)| *there == probes.len()).collect();
@@ -100,6 +106,11 @@ pub fn find_files(
         first: paths[0].to_string(),
         folder: if folder.as_os_str().is_empty() { ".".into() } else { folder.into() },
     })
+}
+
+/// The split that a file or a folder is called by.
+fn split_of(path: &Path) -> Option<Split> {
+    path.file_stem()?.to_str().and_then(split_named)
 }
 
 /// A path of a list as one spelling: absolute, without `.` and `..`.

@@ -1,8 +1,9 @@
 //! The encoding and the separator of a table.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use encoding_rs::{UTF_16BE, UTF_16LE, WINDOWS_1252};
+use taper_picture::format_of_extension;
 
 /// Bytes as text, without a byte-order mark, and whether the encoding is a guess: UTF-16 with a
 /// mark or with a zero in most of the even or odd bytes, UTF-8, or else Windows-1252, in which
@@ -57,9 +58,32 @@ pub fn delimiter(text: &str) -> u8 {
     first.map_or(b',', |at| DELIMITERS[at])
 }
 
+/// The lines of a list without a header, with their numbers: without blank ones and comments.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = (u64, &str)> {
+    let is_entry = |line: &str| !line.is_empty() && !line.starts_with('#');
+    (1..).zip(text.lines().map(str::trim)).filter(move |(_, line)| is_entry(line))
+}
+
 /// A line of a list without a header: a path, which may contain blanks, and behind the last blank
-/// or tab the label.
-pub(super) fn path_and_label(line: &str) -> Option<(&str, &str)> {
-    let (path, label) = line.trim().rsplit_once([' ', '\t'])?;
-    Some((path.trim(), label))
+/// or tab the label, if there is one.
+pub(super) fn path_and_label(line: &str) -> (&str, Option<&str>) {
+    let line = line.trim();
+    match line.rsplit_once([' ', '\t']) {
+        Some((path, label)) if !is_picture(label) => (path.trim(), Some(label)),
+        _ => (line, None),
+    }
+}
+
+/// The path in a line of a list, without a label behind it.
+pub fn path_of_line(line: &str) -> &str {
+    match path_and_label(line) {
+        (path, Some(_)) if is_picture(path) => path,
+        _ => line.trim(),
+    }
+}
+
+/// Whether a path has the extension of a picture.
+pub(super) fn is_picture(path: &str) -> bool {
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|own| format_of_extension(&own.to_lowercase()).is_some())
 }

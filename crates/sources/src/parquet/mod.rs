@@ -15,14 +15,14 @@ use std::{
 use taper_archive::lfs_pointer;
 use taper_core::Split;
 use taper_data::{Content, Dataset, PictureSource, Sample};
-use taper_names::{paths::splits_of_paths, sets, split_columns::split_of_value};
+use taper_names::{paths::splits_of_paths, sets};
 use taper_parquet::Pictures;
 use taper_picture::Defect;
 
 use crate::{
     Error, FolderUse, Reading, Result,
     options::Kind,
-    rows::{self, Beside, Row},
+    rows::{self, Beside, Row, Told, split_of_row},
 };
 pub use files::is_parquet;
 use files::{files_in, split_of};
@@ -138,6 +138,7 @@ fn open_parts(
         beside.remarks.extend(other_label(&mut labels, path, &columns.label_name));
         let stem = files::stem(path, parts.len() > 1);
         let mut without_label = 0;
+        let mut told = Told::default();
         let first_row = rows.len();
         beside.remarks.extend(remarks.iter().map(|remark| format!("{}: {remark}", path.display())));
         let first_picture = pictures
@@ -155,17 +156,13 @@ fn open_parts(
             }
             paths.push(row.path);
             let slot = first_picture + number;
-            let split = match row.split {
-                Some(word) => Some(split_of_value(&word).ok_or_else(|| Error::Columns {
-                    path: path.clone(),
-                    problem: format!(
-                        "row {number} has the split '{word}': use train, val, test or nothing, or name another column with `split_column`"
-                    ),
-                })?),
-                None => *split,
-            };
+            let split = split_of_row(row.split, *split, &mut told).map_err(|problem| {
+                let problem = format!("row {number} {problem}");
+                Error::Columns { path: path.clone(), problem }
+            })?;
             rows.push(Row { id, packaging: 0, class, split, groups: row.groups, slot });
         }
+        beside.remarks.extend(told.remark(&path.display().to_string()));
         if without_label > 0 {
             beside.remarks.push(format!(
                 "{0}: {without_label} row(s) have no label and are left out; to classify them with the trained model: taper predict MODEL {0}",
@@ -198,12 +195,19 @@ fn other_label<'a>(
     path: &'a Path,
     name: &str,
 ) -> Option<String> {
+    let place = |name: &str| match name {
+        // The columns are the classes.
+        "" => "columns of their own".to_owned(),
+        name => format!("the column '{name}'"),
+    };
     let (other, own) = first.get_or_insert_with(|| (path, name.to_owned()));
     (own != name).then(|| {
         format!(
-            "the labels of {} are in the column '{own}', and those of {} in '{name}'; if these do not mean the same, give the files one by one",
+            "the labels of {} are in {}, and those of {} in {}; if these do not mean the same, give the files one by one",
             other.display(),
-            path.display()
+            place(own),
+            path.display(),
+            place(name)
         )
     })
 }

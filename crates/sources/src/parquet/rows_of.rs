@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use taper_core::Split;
 use taper_names::{
     columns::{class_of_row, one_hot_remark},
+    group_columns::group_of,
     multi_label,
     split_columns::{of_flags, truth},
 };
@@ -60,7 +61,7 @@ pub(super) fn list(
         Err(Wrong::NoLabels(problem)) => return Ok(Err(Problem::NoLabels(problem))),
         Err(Wrong::Damaged(error)) => return problem(damaged(path, error)),
     };
-    let mut remarks = Vec::new();
+    let mut remarks = std::mem::take(&mut columns.remarks);
     if !columns.one_hot.is_empty() {
         let name = |at: &usize| table.columns()[*at].top();
         remarks.push(one_hot_remark(&columns.one_hot.iter().map(name).collect::<Vec<_>>()));
@@ -128,7 +129,7 @@ fn rows(
     for column in &columns.groups {
         let name: Arc<str> = table.columns()[*column].top().into();
         for (row, value) in rows.iter_mut().zip(table.as_texts(*column)?) {
-            let value = value.filter(|value| !value.is_empty());
+            let value = value.and_then(|value| group_of(&value));
             row.groups.extend(value.map(|value| (Arc::clone(&name), value)));
         }
     }
