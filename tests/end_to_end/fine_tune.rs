@@ -221,18 +221,21 @@ fn fields_of_a_recipe_without_effect_are_refused() {
     let folder = pictures();
     let here = folder.path();
     for (fields, words) in [
-        ("epochs = 4\npatience = 4", ["--fine-tune-patience is 4", "stop early"]),
-        ("epochs = 4\nsteps = 30", ["--fine-tune-epochs is 4", "fine_tune.steps"]),
+        ("epochs = 4\npatience = 4", ["own.toml': fine_tune.patience is 4", "stop early"]),
+        ("epochs = 4\nsteps = 30", ["own.toml': fine_tune.epochs is 4", "fine_tune.steps"]),
         ("epochs = 4\nsoup = 5", ["fine_tune.soup is 5", "4 of"]),
         ("from = 'last:x'", ["fine_tune.from is 'last:x'", "last: with a number"]),
-        ("zero_head = true", ["--epochs is 30", "fine_tune.zero_head"]),
-        ("steps = 1\npatience = 5", ["--fine-tune-patience is 5", "1 steps are 1 epoch"]),
+        ("zero_head = true", ["own.toml': epochs is 30", "fine_tune.zero_head"]),
+        ("steps = 1\npatience = 5", ["own.toml': fine_tune.patience is 5", "1 steps are 1 epoch"]),
         ("steps = 1\nsoup = 2", ["fine_tune.soup is 2", "not so many to average"]),
         (
             "from = 'blocks.6'\n[[fine_tune.optimizer.groups]]\nprefix = 'blocks.6'",
             ["fine_tune.optimizer.groups.prefix is 'blocks.6'", "backbone."],
         ),
-        ("memory = 0.0001\nbatch_norm = 'train'", ["--fine-tune-batch is 32", "0.0001 GiB"]),
+        (
+            "memory = 0.0001\nbatch_norm = 'train'",
+            ["own.toml': fine_tune.batch_size is 32", "0.0001 GiB"],
+        ),
     ] {
         let recipe = format!("data = 'data'\n[fine_tune]\n{fields}\n");
         fs::write(here.join("own.toml"), recipe).unwrap();

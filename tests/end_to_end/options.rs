@@ -67,6 +67,47 @@ fn every_fold_validates_once_and_can_be_trained_alone() {
 }
 
 #[test]
+fn seeds_are_trainings_of_their_own() {
+    let folder = pictures();
+    let here = folder.path();
+    let answer = train(here, &["--seeds", "3", "--seed", "5", "--val", "0.3", "--out", "three"]);
+    let seeds = answer["seeds"].as_array().unwrap();
+    assert!(answer.get("folds").is_none() && seeds.len() == 3, "{answer}");
+    let number = |value: &Value| value.as_f64().unwrap();
+    let losses: Vec<f64> = seeds.iter().map(|own| number(&own["test"]["loss"])).collect();
+    let mean = losses.iter().sum::<f64>() / 3.0;
+    assert!((number(&answer["test_loss"]["mean"]) - mean).abs() < 1e-9);
+    assert!(number(&answer["val_loss"]["std"]) > 0.0 && losses[0] != losses[1], "{losses:?}");
+
+    // Each is what it would be alone.
+    train(here, &["--seed", "6", "--val", "0.3", "--out", "six"]);
+    assert_eq!(history(here, "six"), history(here, "three/seed-6"));
+    let model = |run: &str| fs::read(here.join(run).join("model.safetensors")).unwrap();
+    assert_eq!(model("six"), model("three/seed-6"));
+    // As if it had been killed in the second one.
+    fs::remove_file(here.join("three/seeds.json")).unwrap();
+    fs::remove_file(here.join("three/seed-6/result.json")).unwrap();
+    fs::remove_dir_all(here.join("three/seed-7")).unwrap();
+    let resumed = run(here, &["train", "--resume", "three", "--json"]).expect(0).json();
+    assert_eq!(resumed["test_loss"], answer["test_loss"]);
+    assert_eq!(model("six"), model("three/seed-6"));
+    // Its recipe repeats it, and the folder is no class.
+    let again = run(here, &["train", "three/recipe.toml", "--out", "again", "--json"]).expect(0);
+    assert_eq!(again.json()["test_loss"], answer["test_loss"]);
+
+    for (extra, words) in [
+        (&["--seeds", "1"][..], &["--seeds is 1", "2 to 1000"][..]),
+        (&["--seeds", "2", "--folds", "2"], &["--seeds is 2", "--folds", "one of the two"]),
+    ] {
+        run(here, &[&QUICK[..], extra].concat()).complains(2, words);
+    }
+    let find = ["lr-find", "--data", "data", "--size", "64", "--seeds", "2"];
+    run(here, &find).complains(2, &["--seeds is 2", "does not train"]);
+    let tune = ["tune", "data", "--size", "64", "--trials", "2", "--seeds", "2"];
+    run(here, &tune).complains(2, &["--seeds is set", "one training"]);
+}
+
+#[test]
 fn groups_stay_together() {
     let folder = pictures();
     let here = folder.path();

@@ -145,7 +145,7 @@ impl Trial<'_> {
         let answer = if self.folder.exists() {
             match taper_run::resume_with(self.folder, own, &session)? {
                 Resumed::Trained(answer) | Resumed::Complete(answer) => answer,
-                Resumed::CrossValidated(_) => {
+                Resumed::Repeated(_) => {
                     let reason = "a trial cannot be a cross-validation".to_owned();
                     return Ok((Outcome::Failed(reason), None));
                 }

@@ -116,6 +116,10 @@ pub fn tune(
 ) -> Result<Tuned> {
     settings.check()?;
     check_limit(limit)?;
+    if recipe.seeds.is_some() {
+        let remedy = "a trial is one training: leave it out";
+        return Err(OutOfRange::new("seeds", "set", remedy).into());
+    }
     if recipe.folds.is_some() && recipe.fold.is_none() {
         let remedy = "a trial is one training: say which `fold` to train, or leave it out";
         return Err(OutOfRange::new("folds", "set", remedy).into());

@@ -118,8 +118,9 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         None => text,
     };
-    // Errors in a recipe file keep the field names, as the parser's message quotes the file.
-    if matches!(known, Some(Error::RecipeFile { .. })) {
+    // Errors in a recipe keep the names of its fields.
+    let of_recipe = known.and_then(Fault::setting).and_then(|setting| recipe_of(&setting.field));
+    if of_recipe.is_some() || matches!(known, Some(Error::RecipeFile { .. })) {
         return text;
     }
     let text = flags

@@ -150,7 +150,7 @@ pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
     fine_tuning(given, recipe)?;
     let searched = "the finder does not train, it only searches: leave it out";
-    for field in ["fine_tune_epochs", "fine_tune_rate", "fine_tune_patience"] {
+    for field in ["fine_tune_epochs", "fine_tune_rate", "fine_tune_patience", "seeds"] {
         given.refuse(field, searched)?;
     }
     if recipe.solves_head() && !recipe.trains_network() {

@@ -19,7 +19,8 @@ use crate::{errors, fine_tune_args::FineTuneArgs, source_args::SourceArgs};
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecipeArgs {
-    /// A recipe by name (see `taper recipes`) or in a file, which arguments override.
+    /// A recipe by name (see `taper recipes`) or in a file, which arguments override [default:
+    /// fast, as far as the other options allow].
     #[arg(long = "recipe", value_name = "NAME|FILE")]
     named: Option<String>,
     /// The data, as with --data; or a recipe file, which arguments override.
@@ -38,7 +39,8 @@ pub(crate) struct RecipeArgs {
     /// `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
-    /// The head to train: linear, logistic, cosine, tutorial, or mlp:512,256 [default: tutorial].
+    /// The head to train: linear, logistic, cosine, tutorial, or mlp:512,256 [default: logistic,
+    /// which is solved; tutorial in recipes, and with options that steer a training in steps].
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
     /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's
@@ -74,6 +76,9 @@ pub(crate) struct RecipeArgs {
     /// The fold to validate on, counted from 0.
     #[arg(long, value_name = "I")]
     fold: Option<usize>,
+    /// Train with this many seeds, counted up from --seed, and report mean and spread.
+    #[arg(long, value_name = "N")]
+    seeds: Option<usize>,
     /// Views of each training picture; the first is the unchanged picture [default: 1; with
     /// --augment, 2].
     #[arg(long, value_name = "N")]
@@ -239,6 +244,12 @@ impl RecipeArgs {
         }
     }
 
+    /// Whether the head is open: no recipe was given, and no head.
+    pub(crate) fn leaves_head_open(&self) -> bool {
+        let recipe = self.recipe.as_deref().is_some_and(is_recipe_file);
+        self.head.is_none() && self.named.is_none() && !recipe
+    }
+
     /// What to say about settings of the recipe that the arguments leave no room for.
     pub(crate) fn lowered(&self, recipe: &Recipe) -> Option<String> {
         self.fine_tune.lowered(recipe.fine_tune.as_ref())
@@ -263,6 +274,7 @@ impl RecipeArgs {
             group_by: self.group_by.clone().or(recipe.group_by),
             folds: self.folds.or(recipe.folds),
             fold: self.fold.or(recipe.fold),
+            seeds: self.seeds.or(recipe.seeds),
             augment: self.augment.unwrap_or(recipe.augment),
             mix: self.mix.unwrap_or(recipe.mix),
             fresh_views: self.fresh_views || recipe.fresh_views,

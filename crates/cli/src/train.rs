@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use taper_run::{
-    Answer, CrossValidation, FineTuned, OutFolder, Outcome, OwnCallbacks, Resumed, Session, Spread,
+    Answer, FineTuned, HeadChoice, OutFolder, Outcome, OwnCallbacks, Recipe, Repeated, Resumed,
+    Session, Spread,
 };
 use taper_train::LogisticFigures;
 
@@ -34,26 +35,34 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
                 });
                 *answer
             }
-            Resumed::CrossValidated(answer) => {
-                return cross_validated(&answer, args.reply.json);
+            Resumed::Repeated(answer) => {
+                return repeated(&answer, args.reply.json);
             }
         }
     } else {
         let read = args.recipe.read()?;
         let lowered = args.recipe.lowered(&read);
         let recipe = args.recipe.resolve(read);
+        let open = args.recipe.leaves_head_open();
+        let recipe = if open { fast(recipe, given) } else { recipe };
         flags::of_training(given, &recipe)?;
         let recipe = recipe.check()?;
         if let Some(lowered) = lowered {
             session.progress().say(&lowered);
         }
+        if open && !recipe.recipe().solves_head() {
+            session.progress().say(&format!(
+                "the head is {}, trained in epochs, since other options ask for that; `head` logistic is solved",
+                recipe.recipe().head
+            ));
+        }
         let out = match &args.out {
             Some(out) => OutFolder::from(out),
             None => next_run(&recipe.recipe().data, recipe.model().name, ""),
         };
-        if recipe.recipe().folds.is_some() && recipe.recipe().fold.is_none() {
-            let answer = taper_run::cross_validate(recipe, out, session)?;
-            return cross_validated(&answer, args.reply.json);
+        if recipe.recipe().is_repeated() {
+            let answer = taper_run::train_repeatedly(recipe, out, session)?;
+            return repeated(&answer, args.reply.json);
         }
         taper_run::train(recipe, out, session)?
     };
@@ -81,6 +90,15 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
         return Ok(Status::Interrupted);
     }
     Ok(status(&answered.unreadable))
+}
+
+/// The recipe with the head that is solved, unless something steers a training in steps.
+fn fast(recipe: Recipe, given: &Given) -> Recipe {
+    let solved = Recipe { head: HeadChoice::Logistic, ..recipe.clone() };
+    let fits = !recipe.trains_network()
+        && flags::of_training(given, &solved).is_ok()
+        && solved.clone().check().is_ok();
+    if fits { solved } else { recipe }
 }
 
 /// Which epoch the weights are of; people count from 1.
@@ -156,13 +174,18 @@ fn tuned_layers(tuned: &FineTuned, t: &Answer) -> anyhow::Result<()> {
     ))
 }
 
-fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Status> {
+fn repeated(answer: &Repeated, json: bool) -> anyhow::Result<Status> {
     if json {
         answer_json(answer)?;
     } else {
-        for (fold, own) in answer.folds.iter().enumerate() {
+        let folds =
+            answer.folds.iter().enumerate().map(|(fold, own)| (format!("fold {fold}"), own));
+        let seeds = answer.seeds.iter().map(|own| (format!("seed {}", own.seed), own));
+        for (name, own) in folds.chain(seeds) {
+            let test = own.test.as_ref();
+            let test = test.map_or(String::new(), |test| format!(", on test {:.4}", test.accuracy));
             answer_line(&format!(
-                "fold {fold:<8} accuracy {:.4}, loss {:.4} ({} pictures)",
+                "{name:<13} accuracy {:.4}, loss {:.4} ({} pictures){test}",
                 own.val_accuracy, own.val_loss, own.validation.n
             ))?;
         }
@@ -179,12 +202,12 @@ fn cross_validated(answer: &CrossValidation, json: bool) -> anyhow::Result<Statu
                 ("on test", before.test_accuracy),
             ])?;
         }
-        answer_line(&format!("folds         {}", answer.run))?;
+        answer_line(&format!("trainings     {}", answer.run))?;
     }
     Ok(status(&answer.unreadable))
 }
 
-/// Figures over the folds.
+/// Figures over the trainings.
 fn spreads(figures: [(&str, Option<Spread>); 3]) -> anyhow::Result<()> {
     for (name, spread) in figures {
         let Some(s) = spread else { continue };

@@ -59,6 +59,14 @@ impl CheckedRecipe {
         self
     }
 
+    /// The same for one of its seeds, counted from 0.
+    #[must_use]
+    pub fn with_seed(mut self, number: usize) -> Self {
+        self.recipe.seed = self.recipe.seed.wrapping_add(number as u64);
+        self.recipe.seeds = None;
+        self
+    }
+
     /// Where the trained part of the network begins, if any of it is trained.
     pub fn boundary(&self) -> Option<Boundary> {
         self.boundary
@@ -256,6 +264,16 @@ impl Recipe {
             );
             return fail("group_by", format!("'{expression}'"), remedy);
         }
+        match self.seeds {
+            Some(seeds) if !(2..=1000).contains(&seeds) => {
+                return fail("seeds", seeds, "use 2 to 1000, or leave it out");
+            }
+            Some(seeds) if self.folds.is_some() && self.fold.is_none() => {
+                let remedy = "each of the `folds` is trained already: leave out one of the two, or say which `fold`";
+                return fail("seeds", seeds, remedy);
+            }
+            _ => {}
+        }
         match (self.folds, self.fold) {
             (Some(folds), _) if !(2..=1000).contains(&folds) => {
                 fail("folds", folds, "use 2 to 1000")
@@ -352,6 +370,8 @@ mod tests {
             (Recipe { folds: Some(1), ..default() }, "folds is 1"),
             (Recipe { folds: Some(3), fold: Some(3), ..default() }, "from 0 to 2"),
             (Recipe { fold: Some(0), ..default() }, "`folds`"),
+            (Recipe { seeds: Some(1), ..default() }, "seeds is 1"),
+            (Recipe { seeds: Some(2), folds: Some(3), ..default() }, "one of the two"),
             (
                 Recipe { folds: Some(3), val: ValChoice::Fraction(0.2), ..default() },
                 "leave out `val`",

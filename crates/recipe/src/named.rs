@@ -16,7 +16,12 @@ pub struct NamedRecipe {
 }
 
 /// All recipes that have a name.
-pub const NAMED_RECIPES: [NamedRecipe; 5] = [
+pub const NAMED_RECIPES: [NamedRecipe; 6] = [
+    NamedRecipe {
+        name: "fast",
+        description: "the default: a head that is solved, on the frozen network's features",
+        toml: include_str!("../recipes/fast.toml"),
+    },
     NamedRecipe {
         name: "lp-ft",
         description: "the head, then all layers gently, kept as far as validation improves",
@@ -93,9 +98,12 @@ mod tests {
             recipe.clone().check().unwrap();
             let again: Recipe = toml::from_str(&recipe.to_toml().unwrap()).unwrap();
             assert_eq!(again, recipe, "{}", named.name);
-            assert!(recipe.trains_network());
+            assert_eq!(recipe.trains_network(), named.name != "fast");
         }
         let error = Recipe::named("lpft").unwrap_err().to_string();
-        assert!(error.contains("recipe is 'lpft'") && error.contains("lp-ft, fastai"), "{error}");
+        assert!(
+            error.contains("recipe is 'lpft'") && error.contains("fast, lp-ft, fastai"),
+            "{error}"
+        );
     }
 }

@@ -252,6 +252,10 @@ pub struct Recipe {
     /// training run each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
+    /// How many trainings, 2 to 1000, with seeds that count up from `seed`, and so with other
+    /// random choices: what is validated on, views, first weights, order. Default: one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<usize>,
     /// Views of each training picture, 1 to 1000; view 0 is the unchanged picture. Default 1; 2 in
     /// a recipe file that names a policy in `augment` and leaves this out.
     pub views: u32,
@@ -349,6 +353,7 @@ impl Default for Recipe {
             group_by: None,
             folds: None,
             fold: None,
+            seeds: None,
             views: 1,
             augment: Policy::Light,
             mix: MixChoice::None,
@@ -454,6 +459,11 @@ impl Recipe {
             ema: self.ema,
             seed: self.seed,
         }
+    }
+
+    /// Whether it stands for several trainings: with each of its folds, or with several seeds.
+    pub fn is_repeated(&self) -> bool {
+        self.seeds.is_some() || (self.folds.is_some() && self.fold.is_none())
     }
 
     /// Whether the head is solved, not trained in steps.

@@ -7,7 +7,7 @@ use taper_metrics::Evaluation;
 use taper_picture::Finding;
 use taper_train::LogisticFigures;
 
-use crate::{CrossValidation, FineTuned};
+use crate::{FineTuned, Repeated};
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,6 @@ pub enum Resumed {
     Trained(Box<Answer>),
     /// It had already finished: its earlier answer.
     Complete(Box<Answer>),
-    /// It is a cross-validation: all its folds are finished, now or before.
-    CrossValidated(Box<CrossValidation>),
+    /// It stands for several trainings: all of them are finished, now or before.
+    Repeated(Box<Repeated>),
 }

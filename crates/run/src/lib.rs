@@ -2,7 +2,6 @@
 
 mod answer;
 mod calibrate;
-mod cross_validation;
 mod data_record;
 mod early;
 mod embed;
@@ -18,6 +17,7 @@ mod origin;
 mod place;
 mod precision;
 mod prepare;
+mod repeated;
 mod resume;
 mod run;
 mod run_folder;
@@ -26,7 +26,6 @@ mod source;
 mod tuned_learner;
 
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
-pub use cross_validation::{CrossValidation, HeadAlone, cross_validate};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use evaluate::{
@@ -38,6 +37,7 @@ pub use find_rate::{FoundRate, find_rate};
 pub use fine_tune::FineTuned;
 pub use inspect::{EmbedWith, inspect};
 pub use origin::Published;
+pub use repeated::{HeadAlone, Repeated, train_repeatedly};
 pub use resume::{Changes, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_with};
 pub use session::Session;

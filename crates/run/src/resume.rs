@@ -6,11 +6,11 @@ use taper_sources::FolderUse;
 
 use crate::{
     Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session, check_present,
-    cross_validation::go_on,
     data_record,
     fine_tune::FINE_TUNE,
     open_data_with,
     prepare::Prepared,
+    repeated::go_on,
     run::{RESULT, Run},
     run_folder::RunFolder,
 };
@@ -67,9 +67,9 @@ pub fn resume_changed(
         return Err(OutOfRange::new("data", format!("'{}'", recipe.data), remedy).into());
     }
     let prolonged = recipe.epochs > before.epochs;
-    if recipe.folds.is_some() && recipe.fold.is_none() {
-        let whole = go_on(recipe.check()?, folder, changes, session)?;
-        return Ok(Resumed::CrossValidated(Box::new(whole)));
+    if recipe.is_repeated() {
+        let whole = go_on(&recipe.check()?, folder, changes, session)?;
+        return Ok(Resumed::Repeated(Box::new(whole)));
     }
     if let Some(result) = complete(&folder)
         && !prolonged

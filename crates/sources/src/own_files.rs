@@ -72,7 +72,7 @@ pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Optio
         match name {
             "recipe.toml" => recipe = true,
             "lr_find.json" | "health.json" | "evaluation.json" | "left-out.csv" | "folds.json"
-            | FOLDER_MARK => return Some(Output::Taper),
+            | "seeds.json" | FOLDER_MARK => return Some(Output::Taper),
             "CACHEDIR.TAG" => return Some(Output::Cache),
             "model.safetensors" | "history.csv" | "history.jsonl" | "checkpoints"
             | "result.json" | "fold-0" | ".lock" | "study.toml" => product = true,
