@@ -7,6 +7,7 @@ mod augment;
 mod bad_input;
 mod beside;
 mod calibration;
+mod compare;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod figures;

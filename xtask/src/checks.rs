@@ -17,6 +17,7 @@ const CANDLE_FREE: [&str; 42] = [
     "taper-backward",
     "taper-calibration",
     "taper-callbacks",
+    "taper-compare",
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",

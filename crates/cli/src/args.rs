@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
 use taper_automl::{MonitorChoice, PruningChoice, SamplerChoice};
-use taper_core::{DeviceChoice, Precision};
+use taper_core::{DeviceChoice, Precision, Split};
 use taper_feature_cache::FeatureCache;
 use taper_fetch::folders;
 use taper_lr_finder::Method;
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Tune a recipe: many trainings, and the best of them.
     Tune(Box<TuneArgs>),
+    /// Compare two trained models on the same pictures: which is better, and whether that is chance.
+    Compare(Box<CompareArgs>),
     /// Find a learning rate for a training run: the curve, five suggestions, a plot.
     LrFind(Box<LrFindArgs>),
     /// Look for problems in a data set: damage, duplicates, contradicting labels, drift.
@@ -378,6 +380,30 @@ pub(crate) struct EvaluateArgs {
     /// trained with; on the CPU f32 instead of f16 and tf32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) reply: ReplyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// A run folder, or a model.safetensors; or the folder of several trainings (--seeds, --folds).
+    #[arg(value_name = "RUN")]
+    pub(crate) first: PathBuf,
+    /// The other one.
+    #[arg(value_name = "RUN")]
+    pub(crate) second: PathBuf,
+    /// Labelled pictures that neither has seen [default: the test pictures of both].
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The split of --data: train, val or test [default: test if there is one, else all].
+    #[arg(long, value_name = "SPLIT", requires = "data")]
+    pub(crate) split: Option<Split>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]

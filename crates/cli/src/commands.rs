@@ -6,6 +6,7 @@ use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, 
 
 use crate::{
     args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
+    compare::compare,
     embed::embed,
     evaluate::evaluate,
     flags::{self, Given},
@@ -32,6 +33,7 @@ pub(crate) fn run(
     match command {
         Command::Train(args) => train(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Tune(args) => tune(&args, given, &cached(args.reply.quiet, &args.cache)?),
+        Command::Compare(args) => compare(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::LrFind(args) => lr_find(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Inspect(args) => inspect(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Evaluate(args) => evaluate(&args, &cached(args.reply.quiet, &args.cache)?),

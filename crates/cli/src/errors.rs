@@ -79,6 +79,11 @@ pub(crate) fn of_runs(error: anyhow::Error) -> anyhow::Error {
         Ok(error) => return Error::from(error).into(),
         Err(error) => error,
     };
+    let error = match error.downcast::<taper_compare::Error>() {
+        Ok(taper_compare::Error::Run(error)) => return error.into(),
+        Ok(error) => return Error::Backbone(AnyFault::new(error)).into(),
+        Err(error) => error,
+    };
     match error.downcast::<taper_automl::Error>() {
         Ok(taper_automl::Error::Run(error)) => error.into(),
         Ok(error @ taper_automl::Error::Stopped { .. }) => error.into(),

@@ -27,6 +27,11 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// Whether any was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.resolve(SourceOptions::default(), None).is_default()
+    }
+
     /// The options, with the arguments over them; the column of groups is one of the commands for
     /// which it matters.
     pub(crate) fn resolve(

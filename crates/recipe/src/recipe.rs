@@ -409,8 +409,11 @@ impl Recipe {
         Self::parse(&text, path)
     }
 
-    /// Reads the text of a recipe file.
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+    /// Reads the text of a recipe file, or of the recipe in a model.
+    ///
+    /// # Errors
+    /// [`Error::RecipeFile`], with this path, names the line and the field that is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let fail = |problem: String| Error::RecipeFile { path: path.into(), problem };
         let recipe: Self = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
         let written: toml::Table = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
