@@ -250,6 +250,43 @@ fn fields_of_a_recipe_without_effect_are_refused() {
     assert!(phase.contains("soup = 2") && !phase.contains("patience"), "{recipe}");
 }
 
+/// What a network or a place has no use for is refused, or fitted where a named recipe asks for it.
+#[test]
+fn settings_fit_the_network_and_the_place() {
+    let folder = pictures();
+    let here = folder.path();
+    let quick = ["train", "--data", "data", "--size", "32", "--epochs", "1", "--out", "run"];
+    let with = |extra: &[&str]| run(here, &[&quick[..], extra].concat());
+    for (extra, words) in [
+        (&["--unfreeze", "bn2"][..], &["--unfreeze is 'bn2'", "'conv_head'", "--batch-norm"][..]),
+        (&["--unfreeze", "blocks.6.0.bn1"], &["'blocks.6.0.conv_pw'"]),
+        (&["--unfreeze", "blocks.6", "--precision", "auto"], &["--precision is auto", "f32"]),
+    ] {
+        with(extra).complains(2, words);
+    }
+    with(&["--unfreeze", "bn2", "--batch-norm", "train", "--fine-tune-epochs", "1"]).expect(0);
+    // Named recipes are for all networks; an option is taken at its word.
+    let named = ["train", "--data", "data", "--size", "32", "--recipe", "autogluon"];
+    let convnext = ["--model", "convnext-atto", "--weights", "random", "--fine-tune-epochs", "1"];
+    let all = |more: &[&str]| run(here, &[&named[..], &convnext, more].concat());
+    all(&["--out", "named"]).expect(0);
+    let recipe = fs::read_to_string(here.join("named/recipe.toml")).unwrap();
+    assert!(recipe.contains("batch_norm = \"frozen\""), "{recipe}");
+    all(&["--batch-norm", "train"]).complains(2, &["--batch-norm is train", "use frozen"]);
+    // All at one rate, from the first step on.
+    let keras = ["train", "--data", "data", "--size", "32", "--recipe", "keras", "--out", "keras"];
+    let few = ["--epochs", "1", "--fine-tune-epochs", "2"];
+    run(here, &[&keras[..], &few].concat()).expect(0);
+    let history = fs::read_to_string(here.join("keras/fine-tune/history.csv")).unwrap();
+    assert_eq!(history.matches(",1e-05,").count(), 2, "{history}");
+    // The finder's remark on a handful of pictures, in this phase too.
+    let found = ["--unfreeze", "last:1", "--fine-tune-epochs", "1", "--fine-tune-rate", "auto"];
+    let answer =
+        run(here, &[&quick[..6], &["--epochs", "1", "--out", "auto", "--json"], &found].concat());
+    let answer = answer.expect(0).json().to_string();
+    assert!(answer.contains("how fast these few are memorised") && answer.contains("0.0003"));
+}
+
 #[test]
 fn maps_that_are_kept_or_made_again_and_any_threads_give_the_same_bytes() {
     let folder = pictures();

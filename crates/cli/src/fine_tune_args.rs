@@ -44,6 +44,11 @@ pub(crate) const OF_FINE_TUNING: [&str; 7] = [
 ];
 
 impl FineTuneArgs {
+    /// Whether an argument says what BatchNorm does.
+    pub(crate) fn says_batch_norm(&self) -> bool {
+        self.batch_norm.is_some()
+    }
+
     /// What the arguments are laid over: the recipe's table, or that of `lp-ft`.
     fn base(&self, recipe: Option<FineTune>) -> Option<FineTune> {
         match (&self.unfreeze, recipe) {

@@ -2,15 +2,15 @@ use std::path::{Path, PathBuf};
 
 use taper_augment::Policy;
 use taper_callbacks::{Every, ReduceLrOnPlateauConfig};
-use taper_core::{DeviceChoice, OutOfRange};
+use taper_core::{DeviceChoice, Fault, OutOfRange};
 use taper_data::ValChoice;
 use taper_optim::{
     Algorithm, ClassWeights, LossConfig, OptimizerConfig, ScheduleConfig, Shape, Span, Warmup,
 };
 use taper_plan::Kernels;
 use taper_run::{
-    Changes, CheckpointSettings, Error, FitChoice, HeadChoice, LearningRate, MixChoice,
-    PrecisionChoice, Recipe,
+    BatchNormChoice, Changes, CheckpointSettings, Error, FineTune, FitChoice, HeadChoice,
+    LearningRate, MixChoice, NamedRecipe, PrecisionChoice, Recipe,
 };
 use taper_train::Sampling;
 
@@ -250,6 +250,22 @@ impl RecipeArgs {
         self.head.is_none() && self.named.is_none() && !recipe
     }
 
+    /// The recipe with BatchNorm frozen where a named one trains it and the network has none: named
+    /// recipes are for all networks.
+    fn fitting(&self, recipe: Recipe) -> Recipe {
+        let is_named = self.named.as_deref().is_some_and(|name| NamedRecipe::find(name).is_ok());
+        let Some(own) = recipe.fine_tune.clone().filter(|_| is_named) else { return recipe };
+        let refused = recipe.clone().check().err();
+        let field = refused.as_ref().and_then(Fault::setting).map(|setting| &setting.field);
+        match field.is_some_and(|field| field == "fine_tune.batch_norm") {
+            true if !self.fine_tune.says_batch_norm() => {
+                let own = FineTune { batch_norm: BatchNormChoice::Frozen, ..own };
+                Recipe { fine_tune: Some(own), ..recipe }
+            }
+            _ => recipe,
+        }
+    }
+
     /// What to say about settings of the recipe that the arguments leave no room for.
     pub(crate) fn lowered(&self, recipe: &Recipe) -> Option<String> {
         self.fine_tune.lowered(recipe.fine_tune.as_ref())
@@ -257,6 +273,10 @@ impl RecipeArgs {
 
     /// The recipe, with the arguments over it.
     pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
+        self.fitting(self.over(recipe))
+    }
+
+    fn over(&self, recipe: Recipe) -> Recipe {
         let text = |own: &Option<String>, other: String| own.clone().unwrap_or(other);
         Recipe {
             views: self.views(&recipe),

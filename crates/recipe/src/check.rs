@@ -147,14 +147,25 @@ impl Recipe {
         let boundary = trained.map(|from| boundary(&self, &model.graph(), &backbone, from));
         let boundary = boundary.transpose()?;
         if let (Some(own), Some(boundary)) = (&self.fine_tune, boundary)
+            && own.batch_norm == BatchNormChoice::Frozen
+        {
+            let first = &backbone.nodes()[boundary.first];
+            if let (Op::BatchNorm(_), Some(before)) = (&first.op, first.inputs.first()) {
+                let remedy = format!(
+                    "it is the BatchNorm of '{}', and its frozen statistics are part of that layer's weights: begin there, or use `fine_tune.batch_norm` train",
+                    backbone.nodes()[*before].name
+                );
+                return fail("fine_tune.from", format!("'{}'", own.from), remedy);
+            }
+        }
+        if let (Some(own), Some(boundary)) = (&self.fine_tune, boundary)
             && own.batch_norm == BatchNormChoice::Train
         {
             let norm = |node: &Node| matches!(node.op, Op::BatchNorm(_));
             let head = self.head_graph(backbone.feature_width(), 2);
             let trained = backbone.nodes()[boundary.first..].iter().chain(head.nodes());
             if !trained.into_iter().any(norm) {
-                let remedy =
-                    "nothing that is trained has BatchNorm: leave it out, or unfreeze more";
+                let remedy = "nothing that is trained has BatchNorm: use frozen, or unfreeze more";
                 return fail("fine_tune.batch_norm", "train", remedy);
             }
         }

@@ -112,6 +112,10 @@ fn check_epochs(own: &FineTune, epochs: u32) -> Result<()> {
 /// [`Error::Setting`](crate::Error::Setting) if not.
 pub(crate) fn check_precision(recipe: &Recipe, place: &Place) -> Result<()> {
     match recipe.precision {
+        PrecisionChoice::Auto if recipe.trains_network() && place.is_cpu() => {
+            let remedy = "a network is fine-tuned in f32 on the CPU, so there is nothing to choose from: leave it out";
+            Err(OutOfRange::new("precision", "auto", remedy).into())
+        }
         PrecisionChoice::Fixed(precision)
             if recipe.trains_network() && place.is_cpu() && precision != Precision::F32 =>
         {
@@ -150,8 +154,9 @@ pub(crate) fn about_finder(prepared: &Prepared) -> Option<String> {
     let finder = &recipe.lr_finder;
     let steps = steps(recipe, pictures).max(1);
     let passes = finder.epochs.unwrap_or(finder.steps.div_ceil(steps));
+    let default = if recipe.trains_network() { "0.0003" } else { "0.001" };
     Some(format!(
-        "the learning-rate finder has only {pictures} pictures, and sees each of them {passes} times: its curve shows how fast these few are memorised, and carries nothing about a good rate for training; keep the default rate, 0.001, or compare rates by the validation loss"
+        "the learning-rate finder has only {pictures} pictures, and sees each of them {passes} times: its curve shows how fast these few are memorised, and carries nothing about a good rate for training; keep the default rate, {default}, or compare rates by the validation loss"
     ))
 }
 

@@ -113,9 +113,11 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     pub(crate) fn carry_out(mut self, mut prepared: Prepared, own: OwnCallbacks) -> Result<Answer> {
         prepared.introduce(self.session);
-        if prepared.checked.recipe().learning_rate == LearningRate::Auto {
-            early::warn_about_finder(&prepared, self.session);
-        }
+        let asked = prepared.checked.recipe();
+        let tuned = asked.fine_tune.as_ref().filter(|_| asked.trains_network());
+        let searched = asked.learning_rate == LearningRate::Auto
+            || tuned.is_some_and(|tuned| tuned.learning_rate == LearningRate::Auto);
+        let about = searched.then(|| early::warn_about_finder(&prepared, self.session)).flatten();
         let start = Instant::now();
         let tables = prepared.features(self.session);
         let mut tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
@@ -123,6 +125,7 @@ impl Run<'_> {
         data_record::note_contents(self.folder.path(), &prepared.dataset)?;
         let health = self.folder.file("health.json");
         let misleading = crate::inspect::quick_check(&prepared, &health, self.session)?;
+        tables.remarks.extend(about.iter().map(|text| remark(&prepared.dataset, text)));
         tables.remarks.extend(misleading.iter().map(|text| remark(&prepared.dataset, text)));
 
         let recipe = prepared.checked.recipe();

@@ -101,7 +101,8 @@ fn left_over(file: &WeightFile, tensors: &BTreeMap<String, Found>) -> Vec<String
         tensors.values().flat_map(|found| &found.sources).map(String::as_str).collect();
     // A trained classifier of Taper's own: its head belongs to other classes.
     let classifier = file.metadata().contains_key(CLASSIFIER);
-    let own_head = |name: &str| classifier && name.starts_with("head.");
+    let own_head =
+        |name: &str| classifier && (name.starts_with("head.") || name.starts_with("calibration."));
     let unexpected =
         file.names().into_iter().filter(|name| !used.contains(name) && !own_head(name));
     unexpected.map(str::to_owned).collect()
