@@ -3,6 +3,7 @@
 // A failed expectation of a helper is a failed test.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod among;
 mod augment;
 mod bad_input;
 mod beside;

@@ -27,7 +27,7 @@ pub struct Listing {
     /// Its files: the path, with forward slashes and in one spelling (`a/x.png` for `./a//x.png`),
     /// and the number for [`Archives::read`].
     pub files: Vec<(String, usize)>,
-    /// Links and other special entries, which are never read.
+    /// Symbolic links and other special entries, which are never read.
     pub special: Vec<String>,
     /// What was guessed about it, one sentence each.
     pub remarks: Vec<String>,

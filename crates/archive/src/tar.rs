@@ -25,6 +25,22 @@ impl Archives {
             match entry.header().entry_type() {
                 ::tar::EntryType::Directory => continue,
                 ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {}
+                // A second name of a file that the archive has already: it has its content.
+                ::tar::EntryType::Link => {
+                    let target = entry.link_name_bytes().map(|target| with_escapes(&target));
+                    let target = target.map(|target| tidied(&target));
+                    let of = |(own, _): &&(String, usize)| Some(own) == target.as_ref();
+                    check_name(&name)?;
+                    match listing.files.iter().rev().find(of).map(|(_, number)| *number) {
+                        Some(number) => {
+                            let Entry { file, at, size } = self.entries[number];
+                            listing.files.push((tidied(&name), self.entries.len()));
+                            self.entries.push(Entry { file, at, size });
+                        }
+                        None => listing.special.push(name),
+                    }
+                    continue;
+                }
                 _ => {
                     listing.special.push(name);
                     continue;

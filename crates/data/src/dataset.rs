@@ -398,6 +398,15 @@ impl Dataset {
                 })
             })
             .collect::<Result<Vec<u32>>>()?;
+        let other = self.classes.iter().zip(&labels).find_map(|(name, label)| {
+            let theirs = classes.name(*label)?;
+            (theirs != name).then(|| (name.escape_debug().to_string(), theirs.escape_debug()))
+        });
+        if let Some((own, theirs)) = other {
+            self.remarks.push(format!(
+                "classes in another spelling count as those of the model, such as '{own}' as '{theirs}'"
+            ));
+        }
         for sample in &mut self.samples {
             sample.label = labels[sample.label as usize];
         }

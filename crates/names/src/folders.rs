@@ -8,7 +8,7 @@ pub use crate::tree::Node;
 use crate::{
     inner::{self, is_session},
     sets::listed,
-    splits::words_of,
+    splits::{split_of_word, words_of},
 };
 
 /// Names of folders of which none is a class.
@@ -83,7 +83,7 @@ const DOUBTFUL: [&str; 36] = [
 ];
 /// Names of folders for pictures that nobody has sorted, or that are there for something else than
 /// learning. Some may be classes all the same.
-const UNSORTED: [&str; 41] = [
+const UNSORTED: [&str; 49] = [
     "predict",
     "predicted",
     "prediction",
@@ -117,6 +117,14 @@ const UNSORTED: [&str; 41] = [
     "rest",
     "all",
     "everything",
+    "neuerordner",
+    "nouveaudossier",
+    "nuevacarpeta",
+    "nuovacartella",
+    "toclassify",
+    "toreview",
+    "tolabel",
+    "notsorted",
     "folder",
     "untitled",
     "deleted",
@@ -125,6 +133,33 @@ const UNSORTED: [&str; 41] = [
     "other",
     "others",
     "raw",
+];
+/// Words that say no more beside one of these, or beside a word for a split.
+const BESIDE: [&str; 24] = [
+    "my",
+    "our",
+    "the",
+    "final",
+    "external",
+    "real",
+    "competition",
+    "challenge",
+    "hold",
+    "out",
+    "to",
+    "for",
+    "classify",
+    "label",
+    "review",
+    "not",
+    "sorted",
+    "labeled",
+    "labelled",
+    "be",
+    "yet",
+    "set",
+    "images",
+    "unlabelled",
 ];
 /// Names of folders with pictures that have no label, or are none to learn from.
 const UNLABELLED: [&str; 7] =
@@ -230,7 +265,23 @@ pub fn is_no_picture(name: &str) -> bool {
 
 /// Whether a word is one that people put to names of copies.
 pub fn is_addition(word: &str) -> bool {
-    DOUBTFUL.contains(&word)
+    const COPIED: [&str; 14] = [
+        "of",
+        "kopie",
+        "von",
+        "copie",
+        "de",
+        "copia",
+        "di",
+        "kopia",
+        "conflicted",
+        "conflict",
+        "case",
+        "part",
+        "duplicate",
+        "dup",
+    ];
+    DOUBTFUL.contains(&word) || COPIED.contains(&word) || split_of_word(word).is_some()
 }
 
 /// Whether every word of a name is one that is rarely a class.
@@ -238,7 +289,79 @@ fn is_doubtful(name: &str) -> bool {
     let words = words_of(name);
     let lists: [&[&str]; 3] = [&NEUTRAL, &DOUBTFUL, &UNSORTED];
     let known = |word: &str| lists.iter().any(|list| list.contains(&word));
-    !words.is_empty() && (words.iter().all(|word| known(word)) || known(&words.concat()))
+    let is_split = |word: &str| split_of_word(word).is_some();
+    // `final_test`, `to_predict`: said of pictures that are for something else.
+    let may_be = |word: &str| known(word) || is_split(word) || BESIDE.contains(&word);
+    !words.is_empty()
+        && (words.iter().all(|word| known(word))
+            || known(&words.concat())
+            || (words.iter().all(|word| may_be(word))
+                && words.iter().any(|word| known(word) || is_split(word))
+                && words.len() > 1))
+}
+
+/// Whether folders are called by days, months or years, or by sessions, persons and places.
+fn are_sessions(folders: &BTreeMap<&str, &Node<'_>>) -> bool {
+    let is = |name: &&str| is_session(name) || is_day(name) || is_lettered(name);
+    folders.len() >= 2 && folders.keys().all(is)
+}
+
+/// `May 2021`, `Monday`, `01.05.2021`.
+fn is_day(name: &str) -> bool {
+    const DAYS: [&str; 19] = [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    let numbers: Vec<&str> = name.split(|c: char| !c.is_ascii_digit()).collect();
+    let numbers: Vec<&str> = numbers.into_iter().filter(|number| !number.is_empty()).collect();
+    let words: String = name.chars().filter(|c| c.is_alphabetic()).collect();
+    let plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '.' | '-' | '_'));
+    let words = words.to_lowercase();
+    let of_day = words.is_empty() && numbers.len() == 3 && numbers[2].len() == 4;
+    plain && (of_day || DAYS.contains(&words.as_str()))
+}
+
+/// `subject_A`, `site b`, `part II`: a word for parts of a set, and a letter or a Roman number.
+fn is_lettered(name: &str) -> bool {
+    const OF: [&str; 16] = [
+        "subject",
+        "subj",
+        "patient",
+        "person",
+        "participant",
+        "user",
+        "site",
+        "hospital",
+        "clinic",
+        "camera",
+        "cam",
+        "group",
+        "session",
+        "day",
+        "location",
+        "part",
+    ];
+    let words = words_of(name);
+    let [first, last] = words.as_slice() else { return false };
+    let roman = last.chars().all(|c| matches!(c, 'i' | 'v' | 'x'));
+    OF.contains(&&**first) && (last.chars().count() == 1 || roman)
 }
 
 /// Whether folders with these names are classes although one is called [unlabelled](is_unlabelled):
@@ -288,6 +411,11 @@ pub fn judge(
             listed(&folders.keys().map(|name| format!("{within}{name}")).collect::<Vec<_>>())
         ));
     }
+    if let Some((masks, pictures)) = masks_beside(folders) {
+        return Err(Wrong::Ambiguous(format!(
+            "{masks} is called like masks or depths of the pictures in {pictures}, and not like a class: classification needs one class for each picture, in a folder of its own or in a table; set {settle} if these are classes",
+        )));
+    }
     let keys: BTreeMap<String, &str> =
         folders.keys().map(|name| (class_key(name), *name)).collect();
     let mut single = Vec::new();
@@ -322,10 +450,54 @@ pub fn judge(
     {
         return Err(Wrong::OneDeeper((*name).to_owned()));
     }
+    if are_sessions(folders) {
+        remarks.push(format!(
+            "the folders {} are used as classes, although they are called like days, sessions, persons or places; if the labels are elsewhere, give a table, or take them from the names with `label_from`",
+            listed(&folders.keys().map(|name| format!("{within}{name}")).collect::<Vec<_>>())
+        ));
+    }
     remarks.extend(inner::merged(folders, &nested, within));
     remarks.extend(doubtful(folders, within));
     remarks.extend(misplaced(folders, within));
     Ok(())
+}
+
+/// The folders of masks and those of the pictures that they belong to, listed, if there is nothing
+/// else: `leftImg8bit` and `gtFine`, `JPEGImages` and `SegmentationClass`.
+fn masks_beside(folders: &BTreeMap<&str, &Node<'_>>) -> Option<(String, String)> {
+    const MASKS: [&str; 5] = ["gt", "groundtruth", "truth", "depth", "disparity"];
+    const PICTURES: [&str; 11] = [
+        "jpeg",
+        "jpegimages",
+        "jpg",
+        "png",
+        "rgb",
+        "left",
+        "right",
+        "bit",
+        "input",
+        "inputs",
+        "color",
+    ];
+    let words: Vec<BTreeSet<String>> =
+        folders.keys().map(|name| words_of(name).into_iter().collect()).collect();
+    let shared = words.iter().skip(1).fold(words.first()?.clone(), |all, own| &all & own);
+    let is_mask = |name: &str, words: &BTreeSet<String>| {
+        is_no_picture(name) || words.iter().any(|word| MASKS.contains(&&**word))
+    };
+    let is_of_pictures = |words: &BTreeSet<String>| {
+        let mut own = words.difference(&shared).peekable();
+        own.peek().is_some() && own.all(|word| PICTURES.contains(&&**word) || is_neutral(word))
+    };
+    let named = || folders.keys().copied().zip(&words);
+    let (masks, others): (Vec<_>, Vec<_>) = named().partition(|(name, own)| is_mask(name, own));
+    let names = |of: &[(&str, &BTreeSet<String>)]| {
+        listed(&of.iter().map(|(name, _)| *name).collect::<Vec<_>>())
+    };
+    let only = !masks.is_empty()
+        && !others.is_empty()
+        && others.iter().all(|(_, words)| is_of_pictures(words));
+    only.then(|| (names(&masks), names(&others)))
 }
 
 /// A remark about folders of masks, thumbnails and the like in those of classes.

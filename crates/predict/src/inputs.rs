@@ -231,7 +231,7 @@ impl<'a> Finder<'a> {
     }
 
     fn folder(&mut self, root: &Path) -> Result<()> {
-        let before = self.entries.len();
+        let mut found = false;
         let mut passed = Passed::default();
         let mut folders = vec![root.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -257,8 +257,12 @@ impl<'a> Finder<'a> {
                     passed.add(&name.to_string_lossy());
                 } else {
                     match FileKind::of_file(&path) {
-                        FileKind::Picture => self.file(&path)?,
+                        FileKind::Picture => {
+                            found = true;
+                            self.file(&path)?;
+                        }
                         FileKind::Foreign(format) => {
+                            found = true;
                             self.unusable(path.display().to_string(), unsupported(format));
                         }
                         FileKind::Other => passed.add(&name.to_string_lossy()),
@@ -267,7 +271,7 @@ impl<'a> Finder<'a> {
             }
             folders.extend(below.into_iter().rev());
         }
-        if self.entries.len() == before {
+        if !found {
             return Err(Error::NoInput { place: root.display().to_string() });
         }
         self.remarks.extend(passed.remark(root));

@@ -79,6 +79,10 @@ pub fn model_file(path: &Path) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
+    if path.is_dir() {
+        let remedy = "the folder has no model.safetensors: give the folder of a run, or the model in it; pictures and data come after the model";
+        return Err(OutOfRange::new("the model", format!("'{}'", path.display()), remedy).into());
+    }
     let remedy = "there is no such file: give the model.safetensors of a run, or the run's folder";
     Err(OutOfRange::new("the model", format!("'{}'", path.display()), remedy).into())
 }
@@ -171,8 +175,10 @@ pub fn evaluate(
     if indices.is_empty() {
         let there = Split::ALL.into_iter().filter(|s| !dataset.indices(Some(*s)).is_empty());
         let there: Vec<&str> = there.map(Split::name).collect();
-        let there = if there.is_empty() { "no splits at all".into() } else { there.join(", ") };
-        let remedy = format!("{} has {there}: choose one of those, or all", dataset.place());
+        let there = there.join(", ");
+        let choose = if there.is_empty() { "leave it out" } else { "choose one of those, or all" };
+        let there = if there.is_empty() { "no splits at all".into() } else { there };
+        let remedy = format!("{} has {there}: {choose}", dataset.place());
         return Err(OutOfRange::new("split", split.map_or("all", Split::name), remedy).into());
     }
     let items = Item::untouched(&indices);

@@ -265,10 +265,16 @@ impl Scan {
 
 /// Whether a file or folder has the name of one that systems and tools leave behind.
 pub fn is_hidden(name: &OsStr) -> bool {
-    const NAMES: [&[u8]; 7] = [
+    const NAMES: [&[u8]; 13] = [
         b"__MACOSX",
         b"@eaDir",
         b"$RECYCLE.BIN",
+        b"RECYCLER",
+        b"#recycle",
+        b"@Recycle",
+        b"#snapshot",
+        b"FOUND.000",
+        b"Network Trash Folder",
         b"System Volume Information",
         b"lost+found",
         b"thumbs.db",

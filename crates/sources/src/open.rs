@@ -8,7 +8,7 @@ use taper_data::Dataset;
 
 use crate::{
     Error, FolderUse, LayoutChoice, Reading, Result, is_archive, is_manifest,
-    manifest::{is_list, open_tables},
+    manifest::{has_name_of_list, is_list, open_tables},
     open_archive, open_archives, open_folder, open_manifest, split_named,
     tables::{self, Tables},
 };
@@ -24,7 +24,7 @@ struct Format {
 const FORMATS: [Format; 4] = [
     PARQUET,
     Format {
-        is: |path| !path.is_dir() && (is_manifest(path) || is_list(path)),
+        is: |path| path.is_file() && (is_manifest(path) || has_name_of_list(path)),
         open: |path, reading| open_manifest(path, reading),
     },
     Format {

@@ -147,11 +147,13 @@ pub(crate) fn is_own_head(head: &[u8]) -> bool {
 /// Whether a file has the name that Taper gives to its pictures unless told otherwise: such files
 /// are looked into wherever they lie.
 pub(crate) fn has_own_name(name: &OsStr) -> bool {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 9] = [
         "augment.png",
         "curves.png",
         "confusion.png",
         "lr_find.png",
+        "reliability.png",
+        "reliability.svg",
         "curves.svg",
         "confusion.svg",
         "lr_find.svg",

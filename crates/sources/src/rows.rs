@@ -55,6 +55,8 @@ pub(crate) struct Beside {
     pub(crate) tables: Vec<String>,
     /// Files that may list splits.
     pub(crate) split_lists: Vec<String>,
+    /// How many other files there are in folders, and the first of them.
+    pub(crate) among: Option<(usize, String)>,
 }
 
 impl Beside {
@@ -80,6 +82,10 @@ impl Beside {
         if lists_splits(path) && (name.contains('/') || !is_manifest(path)) {
             self.split_lists.push(name.into());
         }
+        // In folders, where pictures are expected.
+        if name.contains('/') {
+            self.among.get_or_insert((0, name.into())).0 += 1;
+        }
         self.ignore(name);
     }
 
@@ -91,6 +97,11 @@ impl Beside {
 
     /// Remarks about what lies among the pictures and is not read.
     fn unread_remarks(&mut self, purpose: FolderUse, has_splits: bool) {
+        if let Some((count, first)) = self.among.take().filter(|_| purpose == FolderUse::Train) {
+            self.remarks.push(format!(
+                "{count} file(s) among the pictures, such as '{first}', are no pictures that can be read, and are left out"
+            ));
+        }
         // Those in class folders are often notes about each picture.
         let of_whole = |name: &&String| match name.split_once('/') {
             None => true,

@@ -3,7 +3,7 @@
 mod webdataset;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -76,6 +76,15 @@ pub(crate) fn open_parts(
     let options = &reading.options;
     let folders = SourceOptions { label_column: None, group_column: None, ..options.clone() };
     folders.check(SourceKind::Folders, name)?;
+    if let Some((one, other)) = same_stem(archives) {
+        let problem = format!(
+            "'{}' and '{}' have the same name but for its ending, so that their pictures cannot be told apart: rename one, or move it away if it has the same pictures",
+            one.display(),
+            other.display()
+        );
+        let path = one.parent().map_or_else(|| name.into(), PathBuf::from);
+        return Err(Error::Ambiguous { path, problem });
+    }
     let mut source = Source { place: name.into(), ..Source::default() };
     let mut beside = Beside::default();
     let mut shards = folders == *options;
@@ -112,6 +121,15 @@ pub(crate) fn open_parts(
         beside.remarks.extend(sets::missing(&stems));
     }
     rows::dataset(name, rows, None, Arc::new(source), beside, reading)
+}
+
+/// Two archives of the same name.
+fn same_stem<'a>(archives: &[(&'a Path, Option<Split>)]) -> Option<(&'a Path, &'a Path)> {
+    let mut stems = BTreeMap::new();
+    archives
+        .iter()
+        .filter(|(_, split)| split.is_none())
+        .find_map(|(path, _)| stems.insert(stem(path), *path).map(|other| (other, *path)))
 }
 
 /// Whether an archive has pictures to train on, going by its name.
@@ -342,6 +360,14 @@ impl Source {
     ) -> Result<Contents> {
         let listing = self.archives.add(path)?;
         listing.special.iter().for_each(|name| beside.ignore(name));
+        let links: Vec<&String> = listing.special.iter().filter(|name| !in_hidden(name)).collect();
+        if !links.is_empty() {
+            beside.remarks.push(format!(
+                "{} in {}: links in archives are not followed; pack the files themselves (zip without -y, tar -h)",
+                sets::listed(&links),
+                path.display()
+            ));
+        }
         beside.remarks.extend(listing.remarks);
         let files = listing.files;
         let kind_of = |name: &str, slot: usize| self.kind_of(name, slot);

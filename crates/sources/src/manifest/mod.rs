@@ -29,6 +29,7 @@ use crate::{
     Error, FolderUse, LayoutChoice, Reading, Result, SourceOptions,
     options::Kind,
     rows::{self, Beside, Row, Told, split_of_row},
+    split_named,
 };
 pub use places::find_files;
 pub use text::{decode as decode_text, delimiter, path_of_line, told_delimiter};
@@ -133,6 +134,15 @@ pub fn open_manifest(path: impl AsRef<Path>, reading: impl Into<Reading>) -> Res
     reading.options.check(Kind::Table, &place)?;
     let mut beside = Beside::default();
     let Listed { mut rows, paths, folder } = read(path, None, &reading, &mut beside)?;
+    let own = path.file_stem().and_then(|stem| stem.to_str()).and_then(split_named);
+    if let Some(split) = own.filter(|split| *split != Split::Train)
+        && reading.purpose == FolderUse::Train
+        && rows.iter().all(|row| row.split.is_none())
+    {
+        beside.remarks.push(format!(
+            "there is nothing else than {place}, so that its pictures are used for training although its name says {split}"
+        ));
+    }
     rows::leave_out_unlabelled(&mut rows, &mut beside.remarks);
     let source = Arc::new(Manifest { place: place.clone(), folder, paths });
     rows::dataset(&place, rows, None, source, beside, &reading)
@@ -329,8 +339,13 @@ impl Table {
     }
 
     /// What is wrong with a line that is no record.
-    fn ragged(&self, error: &csv::Error, delimiter: u8) -> Error {
-        let line = error.position().map_or(0, csv::Position::line) + self.skipped;
+    fn ragged(
+        &self,
+        error: &csv::Error,
+        delimiter: u8,
+        lines: &mut text::LineNumbers<'_>,
+    ) -> Error {
+        let line = lines.of(error.position()) + self.skipped;
         let problem = match error.kind() {
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 let delimiter = match delimiter {
@@ -404,9 +419,10 @@ impl Table {
         reader.seek(start).map_err(|e| self.fail(1, e.to_string()))?;
         let columns = self.columns(&names, &words, wanted, beside)?;
         self.note(&columns, &names);
+        let mut lines = text::LineNumbers::new(text);
         for record in reader.into_records() {
-            let record = record.map_err(|error| self.ragged(&error, delimiter))?;
-            let line = record.position().map_or(0, csv::Position::line) + self.skipped;
+            let record = record.map_err(|error| self.ragged(&error, delimiter, &mut lines))?;
+            let line = lines.of(record.position()) + self.skipped;
             let plain = |column: usize| record.get(column).unwrap_or_default();
             let field = |column: usize| plain(column).trim().to_owned();
             let entry = Entry {
@@ -433,6 +449,11 @@ impl Table {
             if label.is_none() && !(may_lack && text::is_picture(path)) {
                 let problem = "there is no path and label, separated by a blank, as in 'cat/1.jpg 0': write a CSV file with the columns path and label";
                 return Err(self.fail(line, problem));
+            }
+            let (first, more) = text::path_and_label(path);
+            if !text::is_picture(path) && text::is_picture(first) && more.is_some() {
+                let labels = &entry[first.len()..];
+                return Err(self.fail(line, multi_label::refusal(&format!("'{}'", labels.trim()))));
             }
             let label = label.unwrap_or_default().into();
             self.push(Entry { path: path.into(), label, ..Entry::default() }, line)?;

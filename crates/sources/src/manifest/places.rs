@@ -7,6 +7,7 @@ use std::{
 
 use taper_core::Split;
 use taper_picture::format_of_extension;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::{Error, Result, split_named};
 
@@ -34,7 +35,7 @@ pub fn find_files(
     }
     let filled = fill_in(folder, paths);
     if filled.any {
-        remarks.extend(filled.remark());
+        remarks.extend(filled.remarks());
         return Ok(folder.into());
     }
     let mut inner: Vec<PathBuf> =
@@ -91,7 +92,7 @@ pub fn find_files(
             return Err(Error::Ambiguous { path: manifest.into(), problem });
         }
         [(inner, _), ..] => {
-            remarks.extend(fill_in(inner, paths).remark());
+            remarks.extend(fill_in(inner, paths).remarks());
             remarks.push(format!(
                 "the paths of {} are relative to '{}'",
                 manifest.display(),
@@ -178,16 +179,24 @@ struct Filled {
     /// How many names there are with several extensions, and the first of them.
     several: usize,
     example: String,
+    /// How many paths are spelt in another Unicode form than their files.
+    respelt: usize,
 }
 
 impl Filled {
-    fn remark(self) -> Option<String> {
-        let Self { several, example, .. } = self;
-        (several > 0).then(|| {
+    fn remarks(self) -> Vec<String> {
+        let Self { several, example, respelt, .. } = self;
+        let several = (several > 0).then(|| {
             format!(
                 "{several} name(s) without an extension fit several files, such as {example}: the first is taken"
             )
-        })
+        });
+        let respelt = (respelt > 0).then(|| {
+            format!(
+                "{respelt} path(s) are spelt in another Unicode form (NFC, NFD) than the names of their files, and are taken for these"
+            )
+        });
+        several.into_iter().chain(respelt).collect()
     }
 }
 
@@ -198,6 +207,14 @@ fn fill_in(folder: &Path, paths: &mut [Box<str>]) -> Filled {
         let extension = Path::new(&**path).extension().and_then(|e| e.to_str());
         let named = extension.is_some_and(|e| format_of_extension(&e.to_lowercase()).is_some());
         if named {
+            // Systems write letters with accents in one of two forms.
+            if !path.is_ascii() && !folder.join(&**path).is_file() {
+                let forms = [path.nfc().collect::<String>(), path.nfd().collect()];
+                if let Some(form) = forms.into_iter().find(|form| folder.join(form).is_file()) {
+                    *path = form.into();
+                    filled.respelt += 1;
+                }
+            }
             filled.any = filled.any || folder.join(&**path).is_file();
             continue;
         }

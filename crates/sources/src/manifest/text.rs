@@ -87,3 +87,30 @@ pub(super) fn is_picture(path: &str) -> bool {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|own| format_of_extension(&own.to_lowercase()).is_some())
 }
+
+/// The numbers of lines, for records that come one after the other.
+pub(super) struct LineNumbers<'a> {
+    text: &'a str,
+    at: usize,
+    line: u64,
+}
+
+impl<'a> LineNumbers<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
+    /// The line at which a record begins, from 1.
+    pub(super) fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+        let at = position.map_or(0, |position| position.byte() as usize).min(self.text.len());
+        // The end of the line before may still precede it.
+        let bytes = self.text.as_bytes();
+        let ends = bytes[at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let at = at + ends;
+        if at >= self.at {
+            let passed = bytes[self.at..at].iter().filter(|byte| **byte == b'\n').count();
+            (self.at, self.line) = (at, self.line + passed as u64);
+        }
+        self.line
+    }
+}
