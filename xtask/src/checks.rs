@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 42] = [
+const CANDLE_FREE: [&str; 44] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -37,6 +37,7 @@ const CANDLE_FREE: [&str; 42] = [
     "taper-optim",
     "taper-outputs",
     "taper-parquet",
+    "taper-path-lists",
     "taper-picture",
     "taper-plan",
     "taper-plot",

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Tune a recipe: many trainings, and the best of them.
     Tune(Box<TuneArgs>),
-    /// Compare two trained models on the same pictures: which is better, and whether that is chance.
+    /// Compare two trained models on the same pictures: which is better, or is it chance?
     Compare(Box<CompareArgs>),
     /// Find a learning rate for a training run: the curve, five suggestions, a plot.
     LrFind(Box<LrFindArgs>),

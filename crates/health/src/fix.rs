@@ -36,8 +36,8 @@ pub enum NearCopies {
     LeaveOut,
 }
 
-/// Writes `manifest.csv` (path, label; split and group if the data set has them) and `left-out.csv` (path, reason) into a folder,
-/// which is created if necessary.
+/// Writes `manifest.csv` (path, label; split and group if the data set has them) and `left-out.csv`
+/// (path, reason) into a folder, which is created if necessary.
 ///
 /// Left out are: pictures that cannot be used; of a picture in two splits, the copies in earlier
 /// ones (train before val before test), so that the test split stays unchanged; all copies of a

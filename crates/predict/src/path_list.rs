@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use taper_core::OutOfRange;
-use taper_sources::{
-    decode_text, delimiter, find_files, path_column, path_of_line, told_delimiter,
-};
+use taper_path_lists::{decode, delimiter, find_files, path_of_line, told_delimiter};
+use taper_sources::path_column;
 
 use taper_run::{Error, Result};
 
@@ -19,7 +18,7 @@ pub(crate) fn is_list(extension: &str) -> bool {
 /// beside it that has them, with extensions filled in. `remarks` says what is unusual.
 pub(crate) fn read(list: &Path, remarks: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let bytes = std::fs::read(list).map_err(Error::io("read", list))?;
-    let (text, guessed) = decode_text(&bytes);
+    let (text, guessed) = decode(&bytes);
     if guessed {
         remarks.push(format!("{} is not UTF-8 and is read as Windows-1252", list.display()));
     }
@@ -41,8 +40,10 @@ pub(crate) fn read(list: &Path, remarks: &mut Vec<String>) -> Result<Vec<PathBuf
     let folder = match find_files(list, &mut paths, remarks) {
         Ok(folder) => folder,
         // Each is reported in its turn.
-        Err(taper_sources::Error::NoFiles { .. }) => list.parent().unwrap_or(Path::new("")).into(),
-        Err(error) => return Err(error.into()),
+        Err(taper_path_lists::Error::NoFiles { .. }) => {
+            list.parent().unwrap_or(Path::new("")).into()
+        }
+        Err(error) => return Err(taper_sources::Error::from(error).into()),
     };
     Ok(paths.iter().map(|path| folder.join(&**path)).collect())
 }

@@ -207,6 +207,19 @@ pub enum Error {
     Data(#[from] taper_data::Error),
 }
 
+impl From<taper_path_lists::Error> for Error {
+    fn from(error: taper_path_lists::Error) -> Self {
+        match error {
+            taper_path_lists::Error::NoFiles { path, count, first, folder } => {
+                Self::NoFiles { path, count, first, folder }
+            }
+            taper_path_lists::Error::Ambiguous { path, problem } => {
+                Self::Ambiguous { path, problem }
+            }
+        }
+    }
+}
+
 impl From<taper_archive::Error> for Error {
     fn from(error: taper_archive::Error) -> Self {
         match error {

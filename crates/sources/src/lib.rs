@@ -18,10 +18,7 @@ pub use archive::{open_archive, open_archives};
 pub use error::{Error, Result};
 pub use folder::{is_hidden, open_folder};
 pub use known::{KnownArchive, KnownSet};
-pub use manifest::{
-    MANIFESTS, decode_text, delimiter, find_files, is_manifest, open_manifest, path_of_line,
-    told_delimiter,
-};
+pub use manifest::{MANIFESTS, is_manifest, open_manifest};
 pub use open::open_path;
 pub use options::{FolderUse, LayoutChoice, NO_GROUPS, Reading, SourceOptions};
 pub use own_files::{FOLDER_MARK, is_own_file};

@@ -5,9 +5,8 @@ use std::{fs, path::PathBuf};
 
 use taper_core::Split;
 use taper_data::{Dataset, ValChoice, fixture};
-use taper_sources::{
-    Error, FolderUse, Reading, Result, SourceOptions, decode_text, delimiter, open_manifest,
-};
+use taper_path_lists::{decode as decode_text, delimiter};
+use taper_sources::{Error, FolderUse, Reading, Result, SourceOptions, open_manifest};
 
 fn write(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();

@@ -1,8 +1,5 @@
 //! A list of pictures: CSV or JSON Lines.
 
-mod places;
-mod text;
-
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
@@ -23,6 +20,7 @@ use taper_names::{
     sets,
     split_columns::{of_flags, truth},
 };
+use taper_path_lists::{self as text, find_files, plain};
 use taper_picture::{Defect, DefectKind, read_file};
 
 use crate::{
@@ -31,8 +29,6 @@ use crate::{
     rows::{self, Beside, Row, Told, split_of_row},
     split_named,
 };
-pub use places::find_files;
-pub use text::{decode as decode_text, delimiter, path_of_line, told_delimiter};
 
 /// The extensions of manifests, for messages.
 pub const MANIFESTS: &str = ".csv, .tsv, .jsonl, .ndjson";
@@ -186,7 +182,7 @@ pub(crate) fn open_tables(
         let folder = relative(root, &listed.folder);
         let whole = |path: &str| folder.join(path).display().to_string();
         for row in &listed.rows {
-            let path = places::plain(&within, &whole(&row.id));
+            let path = plain(&within, &whole(&row.id));
             if let Some(other) = seen.insert(path, table).filter(|other| other != table) {
                 let problem = format!(
                     "'{}' is in {} too: keep it in one of the two",
@@ -596,7 +592,7 @@ impl Table {
         }
         let id = entry.path.replace('\\', "/");
         let id = id.strip_prefix("./").unwrap_or(&id).to_owned();
-        if let Some(first) = self.seen.insert(places::plain(&self.manifest, &id), line) {
+        if let Some(first) = self.seen.insert(plain(&self.manifest, &id), line) {
             let problem = format!("'{id}' is already in line {first}: keep one");
             return Err(match self.image_column.take() {
                 None => self.fail(line, problem),

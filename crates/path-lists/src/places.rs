@@ -9,7 +9,9 @@ use taper_core::Split;
 use taper_picture::format_of_extension;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{Error, Result, split_named};
+use taper_names::splits::split_named;
+
+use crate::{Error, Result};
 
 /// Extensions that are tried where there is none, the most frequent first.
 const EXTENSIONS: [&str; 10] =
@@ -115,7 +117,7 @@ fn split_of(path: &Path) -> Option<Split> {
 }
 
 /// A path of a list as one spelling: absolute, without `.` and `..`.
-pub(super) fn plain(manifest: &Path, path: &str) -> String {
+pub fn plain(manifest: &Path, path: &str) -> String {
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let whole = folder.join(path);
     let whole = std::path::absolute(&whole).unwrap_or(whole);

@@ -59,14 +59,14 @@ pub fn delimiter(text: &str) -> u8 {
 }
 
 /// The lines of a list without a header, with their numbers: without blank ones and comments.
-pub(super) fn entries(text: &str) -> impl Iterator<Item = (u64, &str)> {
+pub fn entries(text: &str) -> impl Iterator<Item = (u64, &str)> {
     let is_entry = |line: &str| !line.is_empty() && !line.starts_with('#');
     (1..).zip(text.lines().map(str::trim)).filter(move |(_, line)| is_entry(line))
 }
 
 /// A line of a list without a header: a path, which may contain blanks, and behind the last blank
 /// or tab the label, if there is one.
-pub(super) fn path_and_label(line: &str) -> (&str, Option<&str>) {
+pub fn path_and_label(line: &str) -> (&str, Option<&str>) {
     let line = line.trim();
     match line.rsplit_once([' ', '\t']) {
         Some((path, label)) if !is_picture(label) => (path.trim(), Some(label)),
@@ -83,25 +83,27 @@ pub fn path_of_line(line: &str) -> &str {
 }
 
 /// Whether a path has the extension of a picture.
-pub(super) fn is_picture(path: &str) -> bool {
+pub fn is_picture(path: &str) -> bool {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|own| format_of_extension(&own.to_lowercase()).is_some())
 }
 
 /// The numbers of lines, for records that come one after the other.
-pub(super) struct LineNumbers<'a> {
+#[derive(Debug)]
+pub struct LineNumbers<'a> {
     text: &'a str,
     at: usize,
     line: u64,
 }
 
 impl<'a> LineNumbers<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// Of the records of this text.
+    pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, line: 1 }
     }
 
     /// The line at which a record begins, from 1.
-    pub(super) fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+    pub fn of(&mut self, position: Option<&csv::Position>) -> u64 {
         let at = position.map_or(0, |position| position.byte() as usize).min(self.text.len());
         // The end of the line before may still precede it.
         let bytes = self.text.as_bytes();
