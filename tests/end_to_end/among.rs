@@ -176,3 +176,23 @@ fn a_table_of_test_pictures_alone_is_remarked() {
         remarked(train_on(root.path(), &format!("data/{name}"), &[]), &said);
     }
 }
+
+#[test]
+fn pictures_of_test_in_a_folder_that_is_no_class_have_no_labels() {
+    for name in ["all", "Unknown", "dummy"] {
+        let root = folders(&["train/cat", "train/dog", &format!("test/{name}")]);
+        let answer = remarked(train(root.path(), &[]), &["taper predict MODEL", "left out"]);
+        assert_eq!((classes(&answer), &answer["pictures"][2]), (vec!["cat", "dog"], &0.into()));
+    }
+    let root = folders(&["train/cat", "train/dog", "test/cats"]);
+    train(root.path(), &[]).complains(1, &["'cats'", "test"]);
+}
+
+#[test]
+fn archives_with_the_ending_of_another_kind_are_called_what_they_are() {
+    let root = pictures();
+    crate::support::zip(&root.path().join("data"), &root.path().join("data.tar"));
+    train_on(root.path(), "data.tar", &[]).complains(1, &["a zip archive", ".zip"]);
+    fs::rename(root.path().join("data.tar"), root.path().join("a.zip")).unwrap();
+    train_on(root.path(), "a.zip", &[]).expect(0);
+}

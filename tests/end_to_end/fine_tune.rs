@@ -282,7 +282,7 @@ fn settings_fit_the_network_and_the_place() {
     // The finder's remark on a handful of pictures, in this phase too.
     let found = ["--unfreeze", "last:1", "--fine-tune-epochs", "1", "--fine-tune-rate", "auto"];
     let answer =
-        run(here, &[&quick[..6], &["--epochs", "1", "--out", "auto", "--json"], &found].concat());
+        run(here, &[&quick[..5], &["--epochs", "1", "--out", "auto", "--json"], &found].concat());
     let answer = answer.expect(0).json().to_string();
     assert!(answer.contains("how fast these few are memorised") && answer.contains("0.0003"));
 }

@@ -563,3 +563,29 @@ fn metadata_of_a_split_counts_whatever_its_folders_are_called() {
     let unread = ["test/labels.csv", "train/labels.csv", "not read"];
     remarked(train(root.path(), &["--out", "other"]), &unread);
 }
+
+#[test]
+fn parquet_with_a_column_of_paths_reads_the_files() {
+    for column in ["image", "file_name"] {
+        let root = tempfile::tempdir().unwrap();
+        for n in 0..12 {
+            put(root.path(), &format!("{n}.png"), n);
+        }
+        let text = format!(
+            "message schema {{ required binary {column} (UTF8); required binary label (UTF8); }}"
+        );
+        let schema = Arc::new(parse_message_type(&text).unwrap());
+        let file = File::create(root.path().join("data/list.parquet")).unwrap();
+        let properties = Arc::new(WriterProperties::builder().build());
+        let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let all = |of: &dyn Fn(u32) -> String| (0..12).map(|n| of(n).into_bytes().into()).collect();
+        texts(&mut group, all(&|n| format!("{n}.png")));
+        texts(&mut group, all(&|n| label(n).into()));
+        group.close().unwrap();
+        writer.close().unwrap();
+        let asked = ["--image-column", column];
+        let answer = train_on(root.path(), "data/list.parquet", &asked).expect(0).json();
+        assert_eq!(classes(&answer), ["cat", "dog"], "{column}");
+    }
+}

@@ -14,7 +14,7 @@ use taper_picture::{Defect, DefectKind};
 
 use crate::{
     ARCHIVES, Error, Result,
-    kind::{Kind, kind},
+    kind::{Kind, content_of, kind},
 };
 
 /// An archive with more entries than this is unlikely to be a data set, and the list may not fit
@@ -95,11 +95,20 @@ impl Archives {
         };
         let window = Window::new(File::open(path).map_err(io)?).map_err(io)?;
         let mut head = Vec::new();
-        window.clone().take(64).read_to_end(&mut head).map_err(io)?;
+        window.clone().take(512).read_to_end(&mut head).map_err(io)?;
         if let Some(problem) = lfs_pointer(&head) {
             return Err(fail(problem.into()));
         }
-        match kind(path) {
+        let own = kind(path);
+        if let Some((what, endings)) = content_of(&head).filter(|_| own.is_some()) {
+            let name = path.to_string_lossy().to_lowercase();
+            if !endings.iter().any(|ending| name.ends_with(ending)) {
+                let problem =
+                    format!("this is {what}: rename it, so that it ends in {}", endings[0]);
+                return Err(fail(problem));
+            }
+        }
+        match own {
             Some(Kind::Zip) => self.add_zip(window).map_err(fail),
             Some(Kind::Tar) => self.add_tar(window).map_err(fail),
             Some(Kind::Packed(packing)) => {

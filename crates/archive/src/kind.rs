@@ -18,6 +18,21 @@ pub fn is_archive(path: &Path) -> bool {
     kind(path).is_some()
 }
 
+/// What a file is, by its first bytes, and the endings that say so; none if these are unknown.
+pub(crate) fn content_of(head: &[u8]) -> Option<(&'static str, &'static [&'static str])> {
+    const KNOWN: [(usize, &[u8], &str, &[&str]); 6] = [
+        (0, b"PK\x03\x04", "a zip archive", &[".zip"]),
+        (257, b"ustar", "a tar archive", &[".tar"]),
+        (0, b"\x1f\x8b", "packed with gzip", &[".tar.gz", ".tgz"]),
+        (0, b"\xfd7zXZ\0", "packed with xz", &[".tar.xz", ".txz"]),
+        (0, b"BZh", "packed with bzip2", &[".tar.bz2", ".tbz2", ".tbz"]),
+        (0, b"\x28\xb5\x2f\xfd", "packed with zstd", &[".tar.zst", ".tzst"]),
+    ];
+    let is = |(at, magic): (usize, &[u8])| head.get(at..).is_some_and(|own| own.starts_with(magic));
+    let found = KNOWN.iter().find(|(at, magic, ..)| is((*at, magic)));
+    found.map(|(_, _, what, endings)| (*what, *endings))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Zip,

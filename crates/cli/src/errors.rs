@@ -4,7 +4,7 @@ use std::{error::Error as _, io::IsTerminal, path::Path, sync::OnceLock};
 
 use clap::error::{ContextKind, ContextValue};
 use taper_core::{AnyFault, Fault};
-use taper_run::{Error, RecipeError};
+use taper_run::{Error, NamedRecipe, RecipeError};
 
 use crate::{
     args,
@@ -123,9 +123,10 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         None => text,
     };
-    // Errors in a recipe keep the names of its fields.
+    // Errors in a recipe file keep the names of its fields; a named one can only be overridden.
     let of_recipe = known.and_then(Fault::setting).and_then(|setting| recipe_of(&setting.field));
-    if of_recipe.is_some() || matches!(known, Some(Error::RecipeFile { .. })) {
+    let in_file = of_recipe.is_some_and(|name| NamedRecipe::find(name).is_err());
+    if in_file || matches!(known, Some(Error::RecipeFile { .. })) {
         return text;
     }
     let text = flags

@@ -110,6 +110,9 @@ pub fn choose_columns(
     let bytes =
         find(schema, &[&image, "bytes"], binary).or_else(|| find(schema, &[&image], binary));
     let path = find(schema, &[&image, "path"], binary);
+    // A column of text has paths.
+    let is_text = path.is_none() && bytes.is_some_and(|at| schema[at].is_text);
+    let (bytes, path) = if is_text { (None, bytes) } else { (bytes, path) };
     if bytes.is_none() && path.is_none() {
         return Err(told(missing(schema, &image, "picture bytes", "image_column")).into());
     }

@@ -1,4 +1,7 @@
-use parquet::{basic::Type, schema::types::ColumnDescriptor};
+use parquet::{
+    basic::{ConvertedType, Type},
+    schema::types::ColumnDescriptor,
+};
 
 /// What the values of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Column {
     pub path: Vec<String>,
     /// What its values are.
     pub kind: Kind,
+    /// Whether its values are said to be text, not any bytes.
+    pub is_text: bool,
     /// Whether a row may have several values.
     pub is_list: bool,
     /// The name of the type, for messages.
@@ -40,6 +45,7 @@ impl Column {
         Self {
             path: column.path().parts().to_vec(),
             kind,
+            is_text: column.converted_type() == ConvertedType::UTF8,
             is_list: column.max_rep_level() > 0,
             type_name: column.physical_type().to_string(),
         }

@@ -488,7 +488,37 @@ impl Arranger<'_> {
             ));
         }
         beside.remarks.extend(strangers.iter().map(|name| self.left_out(name)));
+        if self.is_auto() && self.reading.purpose == FolderUse::Train {
+            self.leave_out_placeholders(&mut rows, beside);
+        }
         Ok(rows)
+    }
+
+    /// Leaves out the pictures of val or test that all lie in one folder such as `test/all/`, as
+    /// loaders ask for that want a folder for each class: they have no labels.
+    fn leave_out_placeholders(&self, rows: &mut Vec<Row>, beside: &mut Beside) {
+        const NAMES: [&str; 9] =
+            ["all", "dummy", "unknown", "unk", "none", "everything", "test", "nolabel", "no_label"];
+        let of = |rows: &[Row], split: Split| -> BTreeSet<String> {
+            let own = rows.iter().filter(|row| row.split == Some(split));
+            own.map(|row| row.class.clone()).collect()
+        };
+        let train = of(rows, Split::Train);
+        for split in [Split::Val, Split::Test] {
+            let own = of(rows, split);
+            let Some(class) = own.first().filter(|class| {
+                own.len() == 1
+                    && !train.contains(*class)
+                    && NAMES.contains(&class.to_lowercase().as_str())
+            }) else {
+                continue;
+            };
+            let count = rows.iter().filter(|row| row.split == Some(split)).count();
+            rows.retain(|row| row.split != Some(split));
+            beside.remarks.push(format!(
+                "the {count} picture(s) of {split} are all in a folder '{class}', which is no class of train, and are left out as pictures without labels; to classify them with the trained model, give taper predict MODEL their folder"
+            ));
+        }
     }
 
     fn left_out(&self, name: &str) -> String {
