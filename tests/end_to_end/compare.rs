@@ -46,6 +46,11 @@ fn models_are_compared_on_their_untouched_pictures() {
     write(&here.join("more/red"), "red", 60, 6);
     let more = run(here, &["compare", "one", "two", "--data", "more", "--json"]).expect(0).json();
     assert_eq!((&more["paired"]["n"], &more["split"]), (&12.into(), &"all".into()));
+    assert_eq!(more["remarks"], serde_json::json!([]));
+    // Pictures that they were trained on.
+    let seen = ["compare", "one", "two", "--data", "data", "--split", "train", "--json"];
+    let seen = run(here, &seen).expect(0).json();
+    assert_eq!(seen["remarks"].to_string().matches("measure memorisation").count(), 2, "{seen}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Tar archives.
 
-use std::io::{self, BufReader};
+use std::{
+    collections::HashMap,
+    io::{self, BufReader},
+};
 
 use taper_data::Window;
 
@@ -19,6 +22,8 @@ impl Archives {
         let length = window.length();
         let mut archive = ::tar::Archive::new(BufReader::new(window.clone()));
         let mut listing = Listing::default();
+        // The numbers of the first `known` files by name, for hard links.
+        let (mut numbers, mut known) = (HashMap::new(), 0);
         for entry in archive.entries_with_seek().map_err(damaged)? {
             let entry = entry.map_err(damaged)?;
             let name = with_escapes(&entry.path_bytes());
@@ -29,15 +34,18 @@ impl Archives {
                 ::tar::EntryType::Link => {
                     let target = entry.link_name_bytes().map(|target| with_escapes(&target));
                     let target = target.map(|target| tidied(&target));
-                    let of = |(own, _): &&(String, usize)| Some(own) == target.as_ref();
                     check_name(&name)?;
-                    match listing.files.iter().rev().find(of).map(|(_, number)| *number) {
-                        Some(number) => {
+                    for (own, number) in &listing.files[known..] {
+                        numbers.insert(own.clone(), *number);
+                    }
+                    known = listing.files.len();
+                    match target.and_then(|target| numbers.get(&target).copied()) {
+                        Some(number) if self.entries.len() < MOST_ENTRIES => {
                             let Entry { file, at, size } = self.entries[number];
                             listing.files.push((tidied(&name), self.entries.len()));
                             self.entries.push(Entry { file, at, size });
                         }
-                        None => listing.special.push(name),
+                        _ => listing.special.push(name),
                     }
                     continue;
                 }

@@ -37,6 +37,9 @@ pub(crate) fn compare(
     settings.device = args.compute.device;
     settings.options = OpenOptions { precision: None, kernels: args.compute.kernels };
     let compared = taper_compare::compare(&args.first, &args.second, &settings, session)?;
+    if let Comparison::Pictures { remarks, .. } = &compared {
+        remarks.iter().for_each(|remark| session.progress().warn(remark));
+    }
     if args.reply.json {
         answer_json(&compared)?;
     } else {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use taper_run::{
-    Answer, FineTuned, HeadChoice, OutFolder, Outcome, OwnCallbacks, Recipe, Repeated, Resumed,
-    Session, Spread,
+    Answer, BatchNormChoice, FineTuned, HeadChoice, OutFolder, Outcome, OwnCallbacks, Recipe,
+    Repeated, Resumed, Session, Spread,
 };
 use taper_train::LogisticFigures;
 
@@ -42,6 +42,7 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
     } else {
         let read = args.recipe.read()?;
         let lowered = args.recipe.lowered(&read);
+        let mode = read.fine_tune.as_ref().map(|own| own.batch_norm);
         let recipe = args.recipe.resolve(read);
         let open = args.recipe.leaves_head_open();
         let recipe = if open { fast(recipe, given) } else { recipe };
@@ -49,6 +50,12 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
         let recipe = recipe.check()?;
         if let Some(lowered) = lowered {
             session.progress().say(&lowered);
+        }
+        let fitted = recipe.recipe().fine_tune.as_ref().map(|own| own.batch_norm);
+        if mode == Some(BatchNormChoice::Train) && fitted != mode && !given.has("batch_norm") {
+            session.progress().say(
+                "nothing that is trained has BatchNorm, so that the recipe's mode for it does not matter",
+            );
         }
         if open && !recipe.recipe().solves_head() {
             session.progress().say(&format!(

@@ -8,7 +8,7 @@ use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Classifier, OpenOptions};
 use taper_picture::Finding;
 use taper_recipe::Recipe;
-use taper_run::{Session, extract, model_file, open_classifier, open_data_with};
+use taper_run::{Session, about_memorised, extract, model_file, open_classifier, open_data_with};
 use taper_sources::{FolderUse, Reading};
 use taper_train::head_logits;
 
@@ -71,6 +71,8 @@ pub enum Comparison {
         paired: Paired,
         /// The pictures with two answers, at least one of which is wrong.
         differ: Vec<Differs>,
+        /// What makes the figures misleading, such as pictures that a model was made with.
+        remarks: Vec<String>,
         /// Pictures that could not be used and were left out.
         unreadable: Vec<Finding>,
     },
@@ -119,12 +121,14 @@ pub fn compare(
     }
     let made = [Made::open(first)?, Made::open(second)?];
     same_classes(first, second, made.each_ref().map(|made| &made.artefact.classes))?;
+    let mut chosen = None;
     let (data, split, dataset, indices) = match &settings.data {
         Some((data, reading)) => {
             let dataset = open_data_with(data, reading.clone(), session)?;
             let test = !dataset.indices(Some(Split::Test)).is_empty();
             let split = settings.split.or(test.then_some(Split::Test));
             let indices = dataset.indices(split);
+            chosen = split;
             (data.clone(), split.map_or("all", Split::name).to_owned(), dataset, indices)
         }
         None => {
@@ -148,7 +152,14 @@ pub fn compare(
             "some pictures could be read only once: look for damage on the disk".to_owned();
         return Err(pictures(first, second, problem));
     }
-    judge((data, split), [first, second], &dataset, (told, other))
+    let mut compared = judge((data, split), [first, second], &dataset, (told, other))?;
+    if let (Comparison::Pictures { remarks, .. }, Some(_)) = (&mut compared, &settings.data) {
+        for model in [first, second] {
+            let about = about_memorised(model, &dataset, chosen)?;
+            remarks.extend(about.map(|text| format!("{}: {text}", model.display())));
+        }
+    }
+    Ok(compared)
 }
 
 fn pictures(first: &Path, second: &Path, problem: String) -> Error {
@@ -311,6 +322,7 @@ fn judge(
         paired,
         first: side(first, own.evaluation),
         second: side(second, other.evaluation),
+        remarks: Vec::new(),
         unreadable: own.findings.into_iter().filter(|finding| !finding.usable()).collect(),
     })
 }

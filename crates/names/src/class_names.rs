@@ -166,7 +166,10 @@ fn near(names: &[String]) -> Option<String> {
         }
     }
     for (name, words) in names.iter().zip(&words) {
-        let rest: Vec<String> = words.iter().filter(|word| !is_addition(word)).cloned().collect();
+        // `cat_part2`, but not `car part` beside `car`.
+        let added =
+            |word: &String| is_addition(word) || (is_numbered(name) && word.as_str() == "part");
+        let rest: Vec<String> = words.iter().filter(|word| !added(word)).cloned().collect();
         if (rest.len() < words.len() || is_numbered(name))
             && let Some(first) = plain.get(&key(&rest))
         {

@@ -265,7 +265,7 @@ pub fn is_no_picture(name: &str) -> bool {
 
 /// Whether a word is one that people put to names of copies.
 pub fn is_addition(word: &str) -> bool {
-    const COPIED: [&str; 14] = [
+    const COPIED: [&str; 12] = [
         "of",
         "kopie",
         "von",
@@ -276,8 +276,6 @@ pub fn is_addition(word: &str) -> bool {
         "kopia",
         "conflicted",
         "conflict",
-        "case",
-        "part",
         "duplicate",
         "dup",
     ];

@@ -22,7 +22,7 @@ pub const FORMATS: &str = if cfg!(feature = "tiff") {
 };
 
 /// Picture formats by extension that exist but cannot be decoded here.
-const FOREIGN: [(&str, &str); 34] = [
+const FOREIGN: [(&str, &str); 31] = [
     ("pfm", "floating-point PNM"),
     ("ff", "farbfeld"),
     ("pcx", "PCX"),
@@ -42,9 +42,6 @@ const FOREIGN: [(&str, &str); 34] = [
     ("jpf", "JPEG 2000"),
     ("jpx", "JPEG 2000"),
     ("j2k", "JPEG 2000"),
-    ("fits", "FITS"),
-    ("nii", "NIfTI"),
-    ("pdf", "PDF"),
     ("avif", "AVIF"),
     ("jp2", "JPEG 2000"),
     ("jxl", "JPEG XL"),

@@ -72,11 +72,12 @@ pub(crate) fn output_folder<'a>(names: impl Iterator<Item = &'a OsStr>) -> Optio
         match name {
             "recipe.toml" => recipe = true,
             "lr_find.json" | "health.json" | "evaluation.json" | "left-out.csv" | "folds.json"
-            | "seeds.json" | FOLDER_MARK => return Some(Output::Taper),
+            | FOLDER_MARK => return Some(Output::Taper),
             "CACHEDIR.TAG" => return Some(Output::Cache),
             "model.safetensors" | "history.csv" | "history.jsonl" | "checkpoints"
-            | "result.json" | "fold-0" | ".lock" | "study.toml" => product = true,
-            _ => {}
+            | "result.json" | "fold-0" | "seeds.json" | ".lock" | "study.toml" => product = true,
+            // Interrupted before the first of several seeds was complete.
+            _ => product |= name.starts_with("seed-"),
         }
     }
     (recipe && product).then_some(Output::Taper)
