@@ -91,12 +91,6 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     Ok(serde_json::from_str(&text).map_err(fail)?)
 }
 
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| taper_run::Error::Json { path: path.into(), source })?;
-    Ok(write_atomically(path, format!("{text}\n").as_bytes()).map_err(io("write", path))?)
-}
-
 /// The run folder of a trial.
 pub(crate) fn trial_folder(folder: &Path, number: usize) -> PathBuf {
     folder.join("trials").join(format!("{number:04}"))

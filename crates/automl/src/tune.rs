@@ -388,7 +388,7 @@ impl Work<'_> {
             remarks,
             seconds: start.elapsed().as_secs_f64(),
         };
-        files::write_json(&self.folder.join(ANSWER), &tuned)?;
+        taper_run::write_json(&self.folder.join(ANSWER), &tuned)?;
         Ok(tuned)
     }
 

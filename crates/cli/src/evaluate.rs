@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use taper_core::Split;
 use taper_model::OpenOptions;
 use taper_picture::Finding;
+use taper_predict::{evaluate as measure, write_evaluation};
 use taper_run::{
     OutFolder, Session, about_memorised, check_present, data_name, open_classifier, open_data_with,
-    remark, write_evaluation,
+    remark,
 };
 
 use crate::{
@@ -42,7 +43,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             .find(|split| !dataset.indices(Some(*split)).is_empty()),
     };
     let mut evaluated =
-        taper_run::evaluate(&classifier, dataset.clone(), split, args.strict, session)?;
+        measure(&classifier, dataset.clone(), split, args.strict, session)?;
     let mut findings = std::mem::take(&mut evaluated.findings);
     let evaluation = &evaluated.evaluation;
     let memorised = about_memorised(&args.artefact, &dataset, split)?;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod evaluate;
 mod info;
 mod inputs;
 #[cfg(feature = "parquet")]
@@ -9,6 +10,7 @@ mod predict;
 mod prediction_table;
 mod sorter;
 
+pub use evaluate::{Evaluated, evaluate, write_evaluation};
 pub use info::{ModelInfo, info};
 pub use inputs::Inputs;
 pub use predict::{Predicted, predict};

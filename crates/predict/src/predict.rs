@@ -14,7 +14,7 @@ pub type Predicted = std::result::Result<Prediction, Finding>;
 /// How many pictures are classified before their predictions are handed on.
 const TOGETHER: usize = 2048;
 
-/// Classifies pictures as [`evaluate`](taper_run::evaluate()) does, in batches and on all
+/// Classifies pictures as [`evaluate`](crate::evaluate()) does, in batches and on all
 /// processors, and hands each prediction, or what is wrong with the picture, to `each`, in the
 /// order of the inputs.
 ///

@@ -10,8 +10,11 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     file::write_atomically(path, content).map_err(Error::io("write", path))
 }
 
-/// Writes a value as human-readable JSON.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+/// Writes a value as human-readable JSON, completely or not at all.
+///
+/// # Errors
+/// [`Error::Json`] if it has no form in JSON, [`Error::Io`] if it cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|source| Error::Json { path: path.into(), source })?;
     write_atomically(path, format!("{text}\n").as_bytes())

@@ -6,13 +6,13 @@ mod data_record;
 mod early;
 mod embed;
 mod error;
-mod evaluate;
 mod features;
 mod file;
 mod find_rate;
 mod fine_tune;
 mod inspect;
 mod maps;
+mod open;
 mod origin;
 mod place;
 mod precision;
@@ -28,18 +28,17 @@ mod tuned_learner;
 pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
-pub use evaluate::{
-    Evaluated, about_memorised, evaluate, model_file, open_classifier, pretrained_classifier,
-    write_evaluation,
-};
 pub use features::{Features, NamedViews, extract};
+pub use file::write_json;
 pub use find_rate::{FoundRate, find_rate};
 pub use fine_tune::FineTuned;
 pub use inspect::{EmbedWith, inspect};
+pub use open::{about_memorised, model_file, open_classifier, pretrained_classifier};
 pub use origin::Published;
+pub use prepare::Drawn;
 pub use repeated::{HeadAlone, Repeated, train_repeatedly};
 pub use resume::{Changes, resume, resume_changed, resume_with};
-pub use run::{OwnCallbacks, train, train_with};
+pub use run::{OwnCallbacks, train, train_on, train_with};
 pub use session::Session;
 pub use source::{data_name, open_data, open_data_with, remark, remarks_of};
 pub use taper_calibration::{Calibrated, Judged};

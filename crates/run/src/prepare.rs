@@ -35,6 +35,41 @@ pub(crate) struct Prepared {
     pub(crate) views: Option<NamedViews>,
 }
 
+/// The pictures of a recipe, opened and split: for several trainings on the same ones, or on
+/// others than the recipe says.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// All pictures.
+    pub dataset: Dataset,
+    /// What each is for.
+    pub splits: Splits,
+}
+
+impl Drawn {
+    /// As the recipe says. What is to be said about the data is told to the session.
+    ///
+    /// # Errors
+    /// If the data are not there or not understood, or do not suffice for the splits.
+    pub fn new(checked: &CheckedRecipe, session: &Session) -> Result<Self> {
+        let recipe = checked.recipe();
+        check_present(recipe.data_place())?;
+        let reading = recipe.reading(FolderUse::Train);
+        let mut dataset = open_data_with(recipe.data_place(), reading, session)?;
+        if let Some(expression) = &recipe.group_by {
+            dataset = dataset.group_by(expression)?;
+        }
+        for remark in dataset.remarks() {
+            session.progress().warn(remark);
+        }
+        let splits = match recipe.folds {
+            Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed),
+            None => dataset.splits(recipe.val, recipe.seed),
+        };
+        let splits = splits.map_err(|error| too_many(recipe, &dataset, error))?;
+        Ok(Self { dataset, splits })
+    }
+}
+
 /// The features of all pictures in use.
 pub(crate) struct Tables {
     pub(crate) train: Arc<Table>,
@@ -50,26 +85,30 @@ pub(crate) struct Tables {
 
 impl Prepared {
     pub(crate) fn new(checked: CheckedRecipe, session: &Session) -> Result<Self> {
+        let place = Self::place(&checked, session)?;
+        let drawn = Drawn::new(&checked, session)?;
+        Self::on(checked, drawn, place, session)
+    }
+
+    /// With these pictures instead of those that the recipe says.
+    pub(crate) fn with(checked: CheckedRecipe, drawn: Drawn, session: &Session) -> Result<Self> {
+        let place = Self::place(&checked, session)?;
+        Self::on(checked, drawn, place, session)
+    }
+
+    fn place(checked: &CheckedRecipe, session: &Session) -> Result<Place> {
+        let device = checked.recipe().device;
+        check_present(checked.recipe().data_place())?;
+        let place = Place::open(device)?;
+        if device == DeviceChoice::Auto {
+            session.progress().say(&format!("device auto: {}", place.name()));
+        }
+        Ok(place)
+    }
+
+    fn on(checked: CheckedRecipe, drawn: Drawn, place: Place, session: &Session) -> Result<Self> {
         let recipe = checked.recipe();
-        check_present(recipe.data_place())?;
-        let progress = session.progress();
-        let place = Place::open(recipe.device)?;
-        if recipe.device == DeviceChoice::Auto {
-            progress.say(&format!("device auto: {}", place.name()));
-        }
-        let reading = recipe.reading(FolderUse::Train);
-        let mut dataset = open_data_with(recipe.data_place(), reading, session)?;
-        if let Some(expression) = &recipe.group_by {
-            dataset = dataset.group_by(expression)?;
-        }
-        for remark in dataset.remarks() {
-            progress.warn(remark);
-        }
-        let splits = match recipe.folds {
-            Some(folds) => dataset.fold(folds, recipe.fold.unwrap_or(0), recipe.seed),
-            None => dataset.splits(recipe.val, recipe.seed),
-        };
-        let splits = splits.map_err(|error| too_many(recipe, &dataset, error))?;
+        let Drawn { dataset, splits } = drawn;
         let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
         // A cut may come after the network's own features.
         weights.check(checked.backbone())?;

@@ -24,7 +24,7 @@ use taper_train::{
 };
 
 use crate::{
-    Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Error, FineTuned, LearningRate,
+    Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned, LearningRate,
     OutFolder, Outcome, Recipe, Result, Session,
     calibrate::{FinalRows, calibrate},
     data_name, data_record, early, extract,
@@ -94,12 +94,38 @@ pub fn train_with(
     own: OwnCallbacks,
     session: &Session,
 ) -> Result<Answer> {
-    let start = Instant::now();
-    let out = out.into();
+    let (start, out) = (Instant::now(), out.into());
     out.check()?;
     let prepared = Prepared::new(checked, session)?;
+    begin(prepared, &out, start, own, session)
+}
+
+/// As [`train`], on these pictures instead of those that the recipe says. The recipe in the run
+/// folder knows nothing of them, so that such a run cannot be repeated or resumed.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_on(
+    drawn: Drawn,
+    checked: CheckedRecipe,
+    out: impl Into<OutFolder>,
+    session: &Session,
+) -> Result<Answer> {
+    let (start, out) = (Instant::now(), out.into());
+    out.check()?;
+    let prepared = Prepared::with(checked, drawn, session)?;
+    begin(prepared, &out, start, OwnCallbacks::new(), session)
+}
+
+fn begin(
+    prepared: Prepared,
+    out: &OutFolder,
+    start: Instant,
+    own: OwnCallbacks,
+    session: &Session,
+) -> Result<Answer> {
     let record = DataRecord::of(&prepared.dataset);
-    let folder = RunFolder::create(&out, prepared.checked.recipe(), Some(&record))?;
+    let folder = RunFolder::create(out, prepared.checked.recipe(), Some(&record))?;
     Run { folder, start, session }.carry_out(prepared, own)
 }
 

@@ -1,4 +1,7 @@
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use taper_feature_cache::FeatureCache;
 use taper_train::{Progress, Watch};
@@ -33,6 +36,12 @@ impl Session {
     #[must_use]
     pub fn muted(&self) -> Self {
         Self { watch: self.watch.muted(), cache: self.cache.clone() }
+    }
+
+    /// The same, and interrupted from this moment on.
+    #[must_use]
+    pub fn until(&self, moment: Instant) -> Self {
+        Self { watch: self.watch.until(moment), cache: self.cache.clone() }
     }
 
     /// The same without a cache, for a short rest of work that an interruption no longer stops.

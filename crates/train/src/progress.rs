@@ -4,6 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 /// The figures of an epoch, for humans to read.
@@ -82,6 +83,7 @@ impl Progress for Part {
 pub struct Watch {
     progress: Arc<dyn Progress>,
     interrupted: Arc<AtomicBool>,
+    until: Option<Instant>,
 }
 
 impl fmt::Debug for Watch {
@@ -93,7 +95,7 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// Reports to `progress`; stops soon after `interrupted` becomes true.
     pub fn new(progress: Arc<dyn Progress>, interrupted: Arc<AtomicBool>) -> Self {
-        Self { progress, interrupted }
+        Self { progress, interrupted, until: None }
     }
 
     /// Reports nothing and is never interrupted.
@@ -110,7 +112,14 @@ impl Watch {
     /// The same, never interrupted.
     #[must_use]
     pub fn uninterrupted(&self) -> Self {
-        Self { progress: Arc::clone(&self.progress), interrupted: Arc::default() }
+        Self { progress: Arc::clone(&self.progress), interrupted: Arc::default(), until: None }
+    }
+
+    /// The same, and interrupted from this moment on.
+    #[must_use]
+    pub fn until(&self, moment: Instant) -> Self {
+        let until = self.until.map_or(moment, |other| other.min(moment));
+        Self { until: Some(until), ..self.clone() }
     }
 
     /// The same for a part of a piece of work: it advances the whole, without a beginning and an
@@ -128,5 +137,6 @@ impl Watch {
     /// Whether an interruption was requested.
     pub fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
+            || self.until.is_some_and(|moment| Instant::now() >= moment)
     }
 }
