@@ -74,12 +74,12 @@ fn not_toml(path: &str, error: &toml::ser::Error) -> taper_run::Error {
     taper_run::Error::RecipeFile { path: path.into(), problem: error.to_string() }
 }
 
-fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value).map_err(|e| not_toml(SETTINGS, &e))?;
     Ok(write_atomically(path, text.as_bytes()).map_err(io("write", path))?)
 }
 
-fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(io("read", path))?;
     let fail = |problem| taper_run::Error::RecipeFile { path: path.into(), problem };
     Ok(toml::from_str(&text).map_err(|e| fail(e.to_string()))?)

@@ -1,51 +1,8 @@
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 use taper_core::{Direction, OutOfRange};
 use taper_tune::{AshaConfig, GridConfig, MedianConfig, Pruning, Random, Sampler, Tpe, TpeConfig};
 
-use crate::Result;
-
-/// A choice among words, which are also its names in arguments and files.
-macro_rules! words {
-    (
-        $(#[$doc:meta])* $name:ident, $field:literal,
-        $($(#[$of:meta])* $word:ident = $text:literal),+
-    ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name {
-            $($(#[$of])* $word),+
-        }
-
-        impl $name {
-            fn word(self) -> &'static str {
-                match self {
-                    $(Self::$word => $text),+
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = OutOfRange;
-
-            fn from_str(text: &str) -> std::result::Result<Self, OutOfRange> {
-                let all = [$(Self::$word),+];
-                all.into_iter().find(|choice| choice.word() == text).ok_or_else(|| {
-                    let words = all.map(Self::word).join(", ");
-                    OutOfRange::new($field, format!("'{text}'"), format!("use one of {words}"))
-                })
-            }
-        }
-    };
-}
+use crate::{Result, words::words};
 
 words! {
     /// How the parameters of a trial are chosen.

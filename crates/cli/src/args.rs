@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
-use taper_automl::{MonitorChoice, PruningChoice, SamplerChoice};
+use taper_automl::{ModelChoice, MonitorChoice, Preset, PruningChoice, SamplerChoice};
 use taper_core::{DeviceChoice, Precision, Split};
 use taper_feature_cache::FeatureCache;
 use taper_fetch::folders;
@@ -85,6 +85,19 @@ pub(crate) enum Command {
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
+    /// How much is tried for a good classifier, within --time-limit: fast (the default training),
+    /// balanced (also views and heads), or best (also other networks and fine-tuning).
+    #[arg(long, value_name = "PRESET", help_heading = "Search")]
+    pub(crate) preset: Option<Preset>,
+    /// The time for all of it, e.g. 90s or 10m; the fast result is made in any case [default: 3m
+    /// for balanced, 10m for best].
+    #[arg(long, value_name = "TIME", help_heading = "Search")]
+    pub(crate) time_limit: Option<humantime::Duration>,
+    /// The networks to try, with weights from a file after an =, e.g.
+    /// efficientnet-lite0,resnet50=FILE [default: with best, those whose weights are on this
+    /// machine].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Search")]
+    pub(crate) models: Vec<ModelChoice>,
     /// The run folder; must not exist [default: runs/DATA-MODEL-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{ArgMatches, parser::ValueSource};
 use taper_augment::Policy;
+use taper_automl::Preset;
 use taper_core::OutOfRange;
 use taper_run::{Error, Recipe};
 
@@ -188,6 +189,80 @@ pub(crate) fn of_space<'a>(given: &Given, space: impl Iterator<Item = &'a str>) 
                 "the study tries other values of it (space.{name}): leave it out, or give a `space` without it"
             );
             return Err(wrong(flag.to_owned(), value, remedy));
+        }
+    }
+    Ok(())
+}
+
+/// What a search leaves to the user: the data, and where and how it takes place.
+const OF_SEARCH: [&str; 29] = [
+    "preset",
+    "time_limit",
+    "models",
+    "data",
+    "recipe",
+    "model",
+    "weights",
+    "size",
+    "fit",
+    "val",
+    "group_by",
+    "group_column",
+    "sampling",
+    "class_weights",
+    "seed",
+    "strict",
+    "kernels",
+    "device",
+    "layout",
+    "label_from",
+    "image_column",
+    "label_column",
+    "split_column",
+    "max_pixels",
+    "out",
+    "cache",
+    "cache_size",
+    "json",
+    "quiet",
+];
+
+/// The flags of `taper train --preset`.
+pub(crate) fn of_search(given: &Given) -> Result {
+    let remedy = "the preset chooses it by what is best on these data: leave it out, or leave out `preset`";
+    for (field, value) in &given.0 {
+        if !field.starts_with(char::is_uppercase) && !OF_SEARCH.contains(&field.as_str()) {
+            return Err(wrong(field.clone(), value, remedy));
+        }
+    }
+    if given.has("models") {
+        let remedy = "`models` names the networks: name it there, with its weights after an =";
+        for field in ["model", "weights"] {
+            given.refuse(field, remedy)?;
+        }
+    }
+    Ok(())
+}
+
+/// What only a search has.
+pub(crate) fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
+    let remedy = match preset {
+        Some(_) => "the preset fast takes seconds and tries nothing else: leave it out",
+        None => "only a search has it: give `preset` with balanced or best as well, or leave it out",
+    };
+    for field in ["time_limit", "models"] {
+        given.refuse(field, remedy)?;
+    }
+    Ok(())
+}
+
+/// What a search that goes on takes.
+pub(crate) fn of_resumed_search(given: &Given) -> Result {
+    const FREE: [&str; 6] = ["resume", "time_limit", "cache", "cache_size", "json", "quiet"];
+    for (field, value) in &given.0 {
+        if !field.starts_with(char::is_uppercase) && !FREE.contains(&field.as_str()) {
+            let remedy = "a search goes on as it began: leave it out";
+            return Err(wrong(field.clone(), value, remedy));
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod predict;
 mod progress;
 mod recipe_args;
 mod runs;
+mod search;
 mod signals;
 mod source_args;
 mod summary;

@@ -16,12 +16,16 @@ use crate::{
         status, temperature_line,
     },
     runs::{go_on, next_run},
+    search,
 };
 
 /// The trained model in a run folder.
 const MODEL: &str = "model.safetensors";
 
 pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
+    if search::is_meant(args, given)? {
+        return search::search(args, given, session);
+    }
     let answered = if let Some(run) = &args.resume {
         flags::of_resuming(given)?;
         let changes = args.recipe.changes();
@@ -226,7 +230,7 @@ fn spreads(figures: [(&str, Option<Spread>); 3]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn describe(t: &Answer) -> anyhow::Result<()> {
+pub(crate) fn describe(t: &Answer) -> anyhow::Result<()> {
     let ended = end_of(t.head_stopped);
     match &t.logistic {
         Some(own) => solved_head(own)?,

@@ -35,6 +35,7 @@ pub use fine_tune::FineTuned;
 pub use inspect::{EmbedWith, inspect};
 pub use open::{about_memorised, model_file, open_classifier, pretrained_classifier};
 pub use origin::Published;
+pub use precision::seconds_per_picture;
 pub use prepare::Drawn;
 pub use repeated::{HeadAlone, Repeated, train_repeatedly};
 pub use resume::{Changes, resume, resume_changed, resume_with};

@@ -1,9 +1,11 @@
 use std::time::Instant;
 
 use taper_core::Precision;
+use taper_plan::Output;
+use taper_zoo::resolve_part;
 
 use crate::{
-    Error, PrecisionChoice, Result, Session,
+    CheckedRecipe, Error, PrecisionChoice, Result, Session,
     place::{BackboneSpec, Place},
 };
 
@@ -60,6 +62,26 @@ pub(crate) fn resolve_precision(
     }
 }
 
+/// The seconds that a recipe's frozen network takes for a picture where it would run, measured with
+/// a few pictures that are already decoded.
+///
+/// # Errors
+/// If the network cannot be built, or its weights are not there.
+pub fn seconds_per_picture(checked: &CheckedRecipe) -> Result<f64> {
+    let place = Place::open(checked.recipe().device)?;
+    let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
+    let spec = BackboneSpec {
+        graph: checked.backbone(),
+        weights: weights.source.as_ref(),
+        preprocessing: *checked.preprocessing(),
+        output: Output::Features,
+        precision: Precision::F32,
+        kernels: checked.recipe().kernels,
+        identified: false,
+    };
+    Ok(seconds(&place, &spec, Precision::F32)? / rayon::current_num_threads() as f64)
+}
+
 /// The shortest time for a few pictures, in seconds.
 fn seconds(place: &Place, spec: &BackboneSpec<'_>, precision: Precision) -> Result<f64> {
     let backbone = place.backbone(&BackboneSpec { precision, identified: false, ..*spec })?;
@@ -80,7 +102,7 @@ fn seconds(place: &Place, spec: &BackboneSpec<'_>, precision: Precision) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use taper_plan::{Kernels, Output};
+    use taper_plan::Kernels;
 
     use super::*;
 

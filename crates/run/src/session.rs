@@ -58,7 +58,7 @@ impl Session {
 
     /// The same without a cache.
     #[must_use]
-    pub(crate) fn uncached(&self) -> Self {
+    pub fn uncached(&self) -> Self {
         Self { watch: self.watch.clone(), cache: None }
     }
 

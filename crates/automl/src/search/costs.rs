@@ -1,0 +1,108 @@
+//! What a candidate will take, from what was measured on this machine.
+
+/// Seconds for one picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Costs {
+    /// To decode it and compute its features with the frozen network.
+    pub(crate) features: f64,
+    /// Of that, the network.
+    pub(crate) forward: f64,
+    /// To train all layers on it in one epoch.
+    pub(crate) step: f64,
+}
+
+/// Seconds of a fine-tuning that do not depend on the number of pictures.
+const FIXED: f64 = 1.5;
+
+/// Points between before and after a fine-tuning that are tried on the validation pictures, and
+/// the figures before it and of the finished model.
+const MEASURED: f64 = 13.0;
+
+/// How many pictures a training has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sizes {
+    pub(crate) train: f64,
+    pub(crate) val: f64,
+    pub(crate) test: f64,
+}
+
+impl Sizes {
+    /// Without one of so many folds, on which it is tested.
+    pub(crate) fn without_fold(self, folds: usize) -> Self {
+        let left = 1.0 - 1.0 / folds.max(1) as f64;
+        let judged = (self.train + self.val) * (1.0 - left);
+        // It is measured once in the run, and once more for the scores.
+        Self { train: self.train * left, val: self.val * left, test: 2.0 * judged }
+    }
+}
+
+impl Costs {
+    /// Seconds of a training with so many epochs of fine-tuning.
+    pub(crate) fn fine_tuning(&self, sizes: Sizes, epochs: u32) -> f64 {
+        let epochs = f64::from(epochs);
+        let measured = sizes.val * (epochs + MEASURED) + sizes.test;
+        FIXED + epochs * sizes.train * self.step + 1.5 * measured * self.forward
+    }
+}
+
+/// Steps of the optimizer after which a fine-tuning has done most of what it can, with batches of
+/// 32: on rock-paper-scissors, three epochs of 57 steps.
+const STEPS: f64 = 200.0;
+
+/// Epochs of a fine-tuning for this many training pictures: enough steps, 3 to 20.
+fn enough(train: f64) -> u32 {
+    let per_epoch = (train / 32.0).ceil().max(1.0);
+    (STEPS / per_epoch).ceil().clamp(3.0, 20.0) as u32
+}
+
+/// The largest effort that fits into so many seconds, with the training on everything at its end:
+/// in how many folds a fine-tuning is judged, its epochs, and how long it takes.
+pub(crate) fn effort(
+    costs: &Costs,
+    sizes: Sizes,
+    folds: usize,
+    seconds: f64,
+) -> Option<(usize, u32, f64)> {
+    let epochs = enough(sizes.train);
+    let (more, fewer) = ((2 * epochs).min(20), epochs.div_ceil(2));
+    let efforts = [
+        (5, more),
+        (3, more),
+        (5, epochs),
+        (3, epochs),
+        (2, epochs),
+        (1, epochs),
+        (2, fewer),
+        (1, fewer),
+        (1, epochs.div_ceil(4)),
+    ];
+    efforts.into_iter().filter(|(judged, _)| *judged <= folds).find_map(|(judged, epochs)| {
+        let each = costs.fine_tuning(sizes.without_fold(folds), epochs);
+        let all = judged as f64 * each + costs.fine_tuning(sizes, epochs);
+        (all <= seconds).then_some((judged, epochs, all))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effort_grows_with_the_time() {
+        let costs = Costs { features: 0.005, forward: 0.004, step: 0.018 };
+        let sizes = Sizes { train: 1800.0, val: 320.0, test: 372.0 };
+        let effort = |seconds| effort(&costs, sizes, 5, seconds);
+        assert_eq!(effort(10.0), None);
+        let mut before = (0, 0);
+        for seconds in [100.0, 300.0, 600.0, 2000.0, 10_000.0] {
+            let (folds, epochs, all) = effort(seconds).unwrap();
+            assert!(all <= seconds);
+            let all = (folds * epochs as usize, epochs);
+            assert!(all.0 >= before.0, "{seconds}: {folds} folds, {epochs} epochs");
+            before = (all.0, epochs);
+        }
+        assert_eq!(effort(10_000.0).map(|own| (own.0, own.1)), Some((5, 8)));
+        // Few pictures are few steps in an epoch.
+        assert_eq!([100.0, 500.0, 2000.0].map(enough), [20, 13, 4]);
+    }
+}

@@ -1,0 +1,93 @@
+//! `taper train --preset`.
+
+use std::path::Path;
+
+use taper_automl::{
+    Preset, SearchEnd, SearchSettings, Searched, is_search, resume_search, search as begin,
+};
+use taper_run::{Error, OutFolder, Session};
+
+use crate::{
+    args::TrainArgs,
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line, status},
+    runs::{go_on, next_run},
+    train::describe,
+};
+
+/// Whether a search is asked for, and not a single training.
+pub(crate) fn is_meant(args: &TrainArgs, given: &Given) -> Result<bool, Error> {
+    if args.resume.as_deref().is_some_and(is_search) {
+        return Ok(true);
+    }
+    let meant = args.preset.is_some_and(|preset| preset != Preset::Fast);
+    if !meant {
+        flags::of_fast(given, args.preset)?;
+    }
+    Ok(meant && args.resume.is_none())
+}
+
+pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
+    let limit = args.time_limit.map(Into::into);
+    let searched = match &args.resume {
+        Some(folder) => {
+            flags::of_resumed_search(given)?;
+            resume_search(folder, limit, session)?
+        }
+        None => {
+            flags::of_search(given)?;
+            let recipe = args.recipe.resolve(args.recipe.read()?);
+            let preset = args.preset.unwrap_or_default();
+            let settings = SearchSettings::new(&recipe, preset, limit, &args.models)?;
+            let settings = SearchSettings { try_fit: !given.has("fit"), ..settings };
+            let out = match &args.out {
+                Some(out) => OutFolder::from(out),
+                None => next_run(&recipe.data, &preset.to_string(), ""),
+            };
+            begin(recipe, settings, out, session)?
+        }
+    };
+    if args.reply.json {
+        answer_json(&searched)?;
+    } else {
+        show(&searched)?;
+    }
+    if searched.search.ended == SearchEnd::Interrupted {
+        eprintln!(
+            "interrupted; saved: {} ({}); {}",
+            Path::new(&searched.answer.run).join("model.safetensors").display(),
+            searched.search.chosen,
+            go_on(Path::new(&searched.answer.run))
+        );
+        return Ok(Status::Interrupted);
+    }
+    Ok(status(&searched.answer.unreadable))
+}
+
+fn show(searched: &Searched) -> anyhow::Result<()> {
+    let own = &searched.search;
+    for tried in &own.tried {
+        let gain = tried.gain.map_or(String::new(), |gain| {
+            format!(
+                ", Brier score better by {:+.4} ± {:.4}{}",
+                gain.brier,
+                gain.standard_error,
+                if tried.kept { ": kept" } else { "" }
+            )
+        });
+        answer_line(&format!(
+            "tried         {}: accuracy {:.4} on {} pictures of {} folds{gain} ({:.0} s)",
+            tried.name, tried.accuracy, tried.pictures, tried.folds, tried.seconds
+        ))?;
+    }
+    let ended = match own.ended {
+        SearchEnd::Complete => "everything was tried",
+        SearchEnd::Time => "the time is up",
+        SearchEnd::Interrupted => "interrupted",
+    };
+    answer_line(&format!(
+        "search        {} of {}, {:.0} s of {:.0} s: {ended}",
+        own.chosen, own.preset, own.seconds, own.time_limit
+    ))?;
+    describe(&searched.answer)
+}
