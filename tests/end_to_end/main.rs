@@ -25,6 +25,7 @@ mod network;
 mod options;
 mod predict;
 mod resume;
+mod search;
 mod shards;
 mod support;
 mod tables;

@@ -12,8 +12,8 @@ mod words;
 pub use error::{Error, Result};
 pub use fields::{default_space, with_fields};
 pub use search::{
-    Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Tried, is_search,
-    resume_search, search,
+    Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Step, Tried,
+    is_search, resume_search, search,
 };
 pub use settings::{MonitorChoice, PruningChoice, SamplerChoice, StudySettings};
 pub use tune::{BestTrial, Ended, TrialCounts, Tuned, resume, tune};

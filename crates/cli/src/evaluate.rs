@@ -42,8 +42,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             .into_iter()
             .find(|split| !dataset.indices(Some(*split)).is_empty()),
     };
-    let mut evaluated =
-        measure(&classifier, dataset.clone(), split, args.strict, session)?;
+    let mut evaluated = measure(&classifier, dataset.clone(), split, args.strict, session)?;
     let mut findings = std::mem::take(&mut evaluated.findings);
     let evaluation = &evaluated.evaluation;
     let memorised = about_memorised(&args.artefact, &dataset, split)?;

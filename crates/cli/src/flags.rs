@@ -229,7 +229,8 @@ const OF_SEARCH: [&str; 29] = [
 
 /// The flags of `taper train --preset`.
 pub(crate) fn of_search(given: &Given) -> Result {
-    let remedy = "the preset chooses it by what is best on these data: leave it out, or leave out `preset`";
+    let remedy =
+        "the preset chooses it by what is best on these data: leave it out, or leave out `preset`";
     for (field, value) in &given.0 {
         if !field.starts_with(char::is_uppercase) && !OF_SEARCH.contains(&field.as_str()) {
             return Err(wrong(field.clone(), value, remedy));
@@ -248,7 +249,9 @@ pub(crate) fn of_search(given: &Given) -> Result {
 pub(crate) fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
     let remedy = match preset {
         Some(_) => "the preset fast takes seconds and tries nothing else: leave it out",
-        None => "only a search has it: give `preset` with balanced or best as well, or leave it out",
+        None => {
+            "only a search has it: give `preset` with balanced or best as well, or leave it out"
+        }
     };
     for field in ["time_limit", "models"] {
         given.refuse(field, remedy)?;

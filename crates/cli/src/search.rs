@@ -66,19 +66,30 @@ pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyh
 
 fn show(searched: &Searched) -> anyhow::Result<()> {
     let own = &searched.search;
+    let width = own.tried.iter().map(|tried| tried.name.chars().count()).max().unwrap_or(0).max(5);
+    answer_line(&format!(
+        "{:width$}  folds  pictures  accuracy   Brier              gain        s",
+        "tried"
+    ))?;
     for tried in &own.tried {
         let gain = tried.gain.map_or(String::new(), |gain| {
-            format!(
-                ", Brier score better by {:+.4} ± {:.4}{}",
-                gain.brier,
-                gain.standard_error,
-                if tried.kept { ": kept" } else { "" }
-            )
+            format!("{:+.4} ± {:.4}", gain.brier, gain.standard_error)
         });
         answer_line(&format!(
-            "tried         {}: accuracy {:.4} on {} pictures of {} folds{gain} ({:.0} s)",
-            tried.name, tried.accuracy, tried.pictures, tried.folds, tried.seconds
+            "{:width$}  {:5}  {:8}  {:8.4}  {:6.4}  {gain:>16}  {:7.1}{}",
+            tried.name,
+            tried.folds,
+            tried.pictures,
+            tried.accuracy,
+            tried.brier,
+            tried.seconds,
+            if tried.kept { "  kept" } else { "" }
         ))?;
+    }
+    for step in &own.steps {
+        let test =
+            step.test_accuracy.map_or(String::new(), |test| format!("test accuracy {test:.4}, "));
+        answer_line(&format!("trained       {}: {test}after {:.0} s", step.name, step.at))?;
     }
     let ended = match own.ended {
         SearchEnd::Complete => "everything was tried",

@@ -24,8 +24,8 @@ use taper_train::{
 };
 
 use crate::{
-    Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned, LearningRate,
-    OutFolder, Outcome, Recipe, Result, Session,
+    Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned,
+    LearningRate, OutFolder, Outcome, Recipe, Result, Session,
     calibrate::{FinalRows, calibrate},
     data_name, data_record, early, extract,
     file::write_json,

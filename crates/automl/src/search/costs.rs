@@ -14,6 +14,9 @@ pub(crate) struct Costs {
 /// Seconds of a fine-tuning that do not depend on the number of pictures.
 const FIXED: f64 = 1.5;
 
+/// A burst is shorter than a training, and nothing else disturbs it.
+const SAFETY: f64 = 1.2;
+
 /// Points between before and after a fine-tuning that are tried on the validation pictures, and
 /// the figures before it and of the finished model.
 const MEASURED: f64 = 13.0;
@@ -37,11 +40,23 @@ impl Sizes {
 }
 
 impl Costs {
+    /// The same for a machine that turned out to be slower, if it did.
+    pub(crate) fn slower(self, factor: f64) -> Self {
+        let factor = factor.max(1.0);
+        Self { step: self.step * factor, forward: self.forward * factor, ..self }
+    }
+
+    /// The same for a network or an input that takes so many seconds for a picture.
+    pub(crate) fn scaled(self, forward: f64) -> Self {
+        let step = self.step * forward / self.forward.max(f64::MIN_POSITIVE);
+        Self { features: self.features - self.forward + forward, forward, step }
+    }
+
     /// Seconds of a training with so many epochs of fine-tuning.
     pub(crate) fn fine_tuning(&self, sizes: Sizes, epochs: u32) -> f64 {
         let epochs = f64::from(epochs);
         let measured = sizes.val * (epochs + MEASURED) + sizes.test;
-        FIXED + epochs * sizes.train * self.step + 1.5 * measured * self.forward
+        SAFETY * (FIXED + epochs * sizes.train * self.step + 1.5 * measured * self.forward)
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) struct Judge {
     pub(crate) groups: Vec<u32>,
     /// The fold of each.
     fold_of: Vec<u8>,
-    pub(crate) folds: usize,
+    /// Those that can be judged by.
+    usable: Vec<usize>,
     /// Where results are kept, so that a search that goes on finds them.
     folder: PathBuf,
 }
@@ -76,8 +77,20 @@ impl Judge {
         let folds = taper_logistic::folds(&table.labels, Some(&groups), FOLDS, seed);
         let Some(fold_of) = folds else { return Ok(None) };
         let folds = usize::from(fold_of.iter().max().map_or(0, |last| last + 1));
-        fs::create_dir_all(&folder).map_err(taper_run::Error::io("make", &folder))?;
-        Ok(Some(Self { drawn, learnable, groups, fold_of, folds, folder }))
+        let usable = Vec::new();
+        let mut judge = Self { drawn, learnable, groups, fold_of, usable, folder };
+        judge.usable = (0..folds).filter(|&fold| judge.suffices(&judge.splits(fold))).collect();
+        if judge.usable.is_empty() {
+            return Ok(None);
+        }
+        let folder = &judge.folder;
+        fs::create_dir_all(&folder).map_err(taper_run::Error::io("make", folder))?;
+        Ok(Some(judge))
+    }
+
+    /// How many folds can be judged by.
+    pub(crate) fn folds(&self) -> usize {
+        self.usable.len()
     }
 
     /// How many pictures may be learned from.
@@ -119,17 +132,15 @@ impl Judge {
     }
 
     /// Trains a candidate without the pictures of a fold, and measures it on them; what was judged
-    /// before is not judged again. None if it was interrupted, or if the fold leaves too little.
+    /// before is not judged again. None if it was interrupted.
     pub(crate) fn judge(
         &self,
         recipe: &Recipe,
         fold: usize,
         session: &Session,
     ) -> Result<Option<Judged>> {
+        let fold = self.usable[fold];
         let splits = self.splits(fold);
-        if !self.suffices(&splits) {
-            return Ok(None);
-        }
         let identity = Identity::new("taper/candidate", 1).text("recipe", &recipe.to_toml()?);
         let name = hex(&identity.number("fold", fold as u64).finish());
         let kept = self.folder.join(format!("{}.json", &name[..16]));
@@ -189,28 +200,17 @@ impl Judge {
         Ok(Some(scored.collect()))
     }
 
-    /// Trains a candidate on a handful of pictures; returns the seconds for a training picture and
-    /// epoch of fine-tuning. None if it was interrupted.
-    pub(crate) fn burst(&self, recipe: &Recipe, session: &Session) -> Result<Option<f64>> {
-        let few = |pictures: &[usize], per_class: usize| -> Vec<usize> {
-            let samples = self.drawn.dataset.samples();
-            let mut left = vec![per_class; self.drawn.dataset.classes().len()];
-            let take = |picture: &&usize| {
-                let left = &mut left[samples[**picture].label as usize];
-                let taken = *left > 0;
-                *left = left.saturating_sub(1);
-                taken
-            };
-            pictures.iter().filter(take).copied().collect()
-        };
+    /// Trains a candidate on a handful of pictures; returns the seconds of fine-tuning, and how many
+    /// pictures there were. None if it was interrupted.
+    pub(crate) fn burst(&self, recipe: &Recipe, session: &Session) -> Result<Option<(f64, usize)>> {
         let classes = self.drawn.dataset.classes().len();
         let whole = &self.drawn.splits;
         let splits = Splits {
-            train: few(&whole.train, BURST.div_ceil(classes)),
-            val: few(&whole.val, 1).into_iter().take(4).collect(),
+            train: self.few(&whole.train, BURST.div_ceil(classes)),
+            val: self.few(&whole.val, 1).into_iter().take(2).collect(),
             ..Splits::default()
         };
-        let rows = splits.train.len();
+        let pictures = splits.train.len();
         let run = self.folder.join("run");
         files::remove_run(&run)?;
         let drawn = Drawn { dataset: self.drawn.dataset.clone(), splits };
@@ -218,13 +218,25 @@ impl Judge {
         files::remove_run(&run)?;
         match answer {
             Ok(answer) if answer.stopped != Outcome::Interrupted => {
-                let tuned = answer.fine_tune.map_or((0.0, 0), |own| (own.seconds, own.epochs));
-                Ok(Some(tuned.0 / (tuned.1.max(1) as f64 * rows.max(1) as f64)))
+                Ok(answer.fine_tune.map(|own| (own.seconds, pictures)))
             }
             Ok(_) => Ok(None),
             Err(error) if is_interruption(&error) => Ok(None),
             Err(error) => Err(Error::Run(error)),
         }
+    }
+
+    /// So many pictures of each class, the first ones.
+    fn few(&self, pictures: &[usize], per_class: usize) -> Vec<usize> {
+        let samples = self.drawn.dataset.samples();
+        let mut left = vec![per_class; self.drawn.dataset.classes().len()];
+        let take = |picture: &&usize| {
+            let left = &mut left[samples[**picture].label as usize];
+            let taken = *left > 0;
+            *left = left.saturating_sub(1);
+            taken
+        };
+        pictures.iter().filter(take).copied().collect()
     }
 }
 

@@ -8,9 +8,10 @@ mod place;
 mod preset;
 mod score;
 mod searched;
+mod stages;
 mod steps;
 
 pub use preset::{ModelChoice, Preset, SearchSettings};
 pub use score::Gain;
-pub use searched::{SearchEnd, SearchReport, Searched, Tried};
+pub use searched::{SearchEnd, SearchReport, Searched, Step, Tried};
 pub use steps::{is_search, resume_search, search};

@@ -103,7 +103,10 @@ impl Place {
             let stale = listed(&self.folder)?;
             let own = [INNER, REPORT, TABLE];
             for name in stale.iter().filter(|name| !own.contains(&name.as_str())) {
-                if !names.contains(name) && run.join(RESULT).is_file() && name != "model.safetensors" {
+                if !names.contains(name)
+                    && run.join(RESULT).is_file()
+                    && name != "model.safetensors"
+                {
                     remove(&self.folder.join(name))?;
                 }
             }

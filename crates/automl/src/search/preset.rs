@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use taper_core::OutOfRange;
@@ -124,6 +124,12 @@ impl SearchSettings {
                 let remedy = "it is there twice: name each network once";
                 return Err(OutOfRange::new("models", format!("'{choice}'"), remedy).into());
             }
+            if !["pretrained", "random"].contains(&choice.weights.as_str())
+                && !Path::new(&choice.weights).exists()
+            {
+                let remedy = "there is no such file: check the spelling";
+                return Err(OutOfRange::new("models", format!("'{choice}'"), remedy).into());
+            }
         }
         let models = match models {
             [] => at_hand(recipe, preset)?,
@@ -135,9 +141,8 @@ impl SearchSettings {
 
 /// The choice with the absolute path of its file, so that the search can be resumed from elsewhere.
 fn located(choice: &ModelChoice) -> ModelChoice {
-    let path = PathBuf::from(&choice.weights);
-    match std::path::absolute(&path) {
-        Ok(path) if choice.weights != "pretrained" => {
+    match std::path::absolute(&choice.weights) {
+        Ok(path) if path.exists() => {
             ModelChoice { weights: path.display().to_string(), ..choice.clone() }
         }
         _ => choice.clone(),
@@ -155,10 +160,12 @@ fn at_hand(recipe: &Recipe, preset: Preset) -> Result<Vec<ModelChoice>> {
         let options = HubOptions::from_env();
         let there = models().iter().filter(|model| model.place(&options) != Place::Remote);
         let others = there.filter(|model| model.name != own);
-        all.extend(others.map(|model| ModelChoice {
-            model: model.name.into(),
-            weights: "pretrained".into(),
-        }));
+        all.extend(
+            others.map(|model| ModelChoice {
+                model: model.name.into(),
+                weights: "pretrained".into(),
+            }),
+        );
     }
     Ok(all)
 }

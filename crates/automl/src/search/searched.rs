@@ -37,6 +37,21 @@ pub struct Tried {
     pub seconds: f64,
 }
 
+/// A training on everything that the folder held for a while, or holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it is, in words.
+    pub name: String,
+    /// Seconds from the beginning of the search to its end.
+    pub at: f64,
+    /// Accuracy on its validation pictures, which may be near copies of what it was trained on.
+    pub val_accuracy: f64,
+    /// Accuracy on test pictures, by which nothing is chosen; `null` if there are none.
+    pub test_accuracy: Option<f64>,
+    /// Loss on test pictures; `null` if there are none.
+    pub test_loss: Option<f64>,
+}
+
 /// What a search did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SearchReport {
@@ -54,6 +69,8 @@ pub struct SearchReport {
     pub groups: usize,
     /// What was tried, in order.
     pub tried: Vec<Tried>,
+    /// The trainings on everything, in order; the folder holds the last one.
+    pub steps: Vec<Step>,
     /// What the model is, in words.
     pub chosen: String,
 }

@@ -3,39 +3,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taper_augment::Policy;
 use taper_core::{OutOfRange, Split};
 use taper_data::ValChoice;
 use taper_feature_cache::FeatureCache;
-use taper_recipe::{FineTune, FitChoice, HeadChoice, Recipe, check_present};
+use taper_recipe::{HeadChoice, Recipe, check_present};
 use taper_run::{
     Answer, Drawn, OutFolder, Outcome, OwnCallbacks, Resumed, Session, seconds_per_picture,
 };
-use taper_zoo::find;
 
 use super::{
-    Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Tried,
-    costs::{Costs, Sizes, effort},
+    Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Step, Tried,
+    costs::{Costs, Sizes},
     judge::{Judge, is_interruption},
     place::{self, Place},
     score::{Score, means},
+    stages::tuned,
 };
 use crate::Result;
 
 /// The cache for the time of a search that has no other.
 const CACHE_BYTES: u64 = 4 << 30;
 
-/// The share of the time that is left, which other networks may take together.
-const FOR_NETWORKS: f64 = 0.3;
-
-/// The share for views.
-const FOR_VIEWS: f64 = 0.3;
+/// Seconds that must be left for fine-tuning to be thought of.
+const WORTH_A_BURST: f64 = 20.0;
 
 /// What is kept free at the end, as a share of the limit.
 const RESERVE: f64 = 0.03;
-
-/// The smallest gain of a training on everything that is worth its time, in folds judged.
-const VIEWS: u32 = 4;
 
 /// Looks for the best classifier within a time, in a new folder `out`. The folder holds the best
 /// training so far from the first seconds on, and its `recipe.toml` repeats that without a clock;
@@ -125,7 +118,7 @@ fn fast(recipe: &Recipe) -> Recipe {
     Recipe { head: HeadChoice::Logistic, ..recipe.clone() }
 }
 
-fn with_model(recipe: &Recipe, choice: &ModelChoice) -> Recipe {
+pub(crate) fn with_model(recipe: &Recipe, choice: &ModelChoice) -> Recipe {
     Recipe {
         model: choice.model.clone(),
         weights: choice.weights.clone(),
@@ -136,24 +129,25 @@ fn with_model(recipe: &Recipe, choice: &ModelChoice) -> Recipe {
 
 /// What is tried.
 #[derive(Debug, Clone)]
-struct Candidate {
-    name: String,
-    recipe: Recipe,
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) recipe: Recipe,
     scores: Vec<Score>,
 }
 
 /// A search at work.
-struct Search<'a> {
+pub(crate) struct Search<'a> {
     place: Place,
-    base: Recipe,
-    settings: SearchSettings,
+    pub(crate) base: Recipe,
+    pub(crate) settings: SearchSettings,
     start: Instant,
     /// Seconds that earlier parts of the search took.
     before: f64,
-    session: Session,
+    pub(crate) session: Session,
     /// That of the caller, which knows of no limit.
     asked: &'a Session,
-    tried: Vec<Tried>,
+    pub(crate) tried: Vec<Tried>,
+    steps: Vec<Step>,
     about: (usize, usize),
     chosen: String,
 }
@@ -172,28 +166,29 @@ impl<'a> Search<'a> {
         };
         let report = place.report();
         let before = report.as_ref().map_or(0.0, |report| report.seconds);
-        let chosen = report.map_or_else(String::new, |report| report.chosen);
+        let (chosen, steps) =
+            report.map_or_else(Default::default, |report| (report.chosen, report.steps));
         let (tried, about) = (Vec::new(), (0, 0));
-        Self { place, base, settings, start, before, session, asked, tried, about, chosen }
+        Self { place, base, settings, start, before, session, asked, tried, steps, about, chosen }
     }
 
     /// Seconds so far.
-    fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
     }
 
     /// Seconds that may still be planned for.
-    fn left(&self) -> f64 {
+    pub(crate) fn left(&self) -> f64 {
         self.settings.time_limit * (1.0 - RESERVE) - self.seconds()
     }
 
-    /// The session that ends with the limit.
-    fn limited(&self) -> Session {
-        let left = (self.settings.time_limit - self.seconds()).max(0.0);
+    /// The session that ends with the limit, or so many seconds before it.
+    fn limited(&self, reserved: f64) -> Session {
+        let left = (self.settings.time_limit - reserved - self.seconds()).max(0.0);
         self.session.until(Instant::now() + Duration::from_secs_f64(left))
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.session.progress().say(text);
     }
 
@@ -220,6 +215,7 @@ impl<'a> Search<'a> {
             pictures: self.about.0,
             groups: self.about.1,
             tried: self.tried.clone(),
+            steps: self.steps.clone(),
             chosen: self.chosen.clone(),
         };
         self.place.write(&report)?;
@@ -236,8 +232,7 @@ impl<'a> Search<'a> {
         self.write(SearchEnd::Interrupted)?;
         let drawn = Drawn::new(&base.clone().check()?, &self.session.muted())?;
         let folder = self.place.judged();
-        let judge =
-            Judge::new(drawn, &self.place.folder, &base, folder, &self.session)?;
+        let judge = Judge::new(drawn, &self.place.folder, &base, folder, &self.session)?;
         let Some(judge) = judge else {
             self.session.progress().warn(
                 "a class has too few pictures, or only near copies of one, to judge anything by: the fast result remains",
@@ -254,18 +249,15 @@ impl<'a> Search<'a> {
         let costs = self.measured(&base, &fast, &judge)?;
         self.plan(&base, &costs, &judge);
         let mut best = Candidate { name: "fast".into(), recipe: base, scores: Vec::new() };
-        let mut complete = self.judge(&judge, &mut best, "fast", None)?;
+        let recipe = best.recipe.clone();
+        let mut complete = self.judge(&judge, &mut best, "fast", Attempt::new(recipe, &judge))?;
         if best.scores.is_empty() {
             return Ok(false);
         }
         complete &= self.fit(&judge, &mut best, &costs)?;
         complete &= self.networks(&judge, &mut best, &costs)?;
-        let forward = self.forward_of(&best.recipe)?;
-        let costs = Costs {
-            features: costs.features - costs.forward + forward,
-            forward,
-            step: costs.step,
-        };
+        complete &= self.size(&judge, &mut best, &costs)?;
+        let costs = costs.scaled(self.forward_of(&best.recipe)?);
         complete &= self.views(&judge, &mut best, &costs)?;
         complete &= self.heads(&judge, &mut best)?;
         if best.name != "fast" {
@@ -277,6 +269,17 @@ impl<'a> Search<'a> {
         Ok(complete)
     }
 
+    /// Takes a note of a training on everything.
+    fn note(&mut self, name: &str, answer: &Answer) {
+        self.steps.push(Step {
+            name: name.to_owned(),
+            at: self.seconds(),
+            val_accuracy: answer.val_accuracy,
+            test_accuracy: answer.test.as_ref().map(|test| test.accuracy),
+            test_loss: answer.test.as_ref().map(|test| test.loss),
+        });
+    }
+
     /// The fast result, or what an earlier part of the search has come to.
     fn fast(&mut self, recipe: &Recipe) -> Result<Answer> {
         if self.place.has_answer() {
@@ -285,7 +288,10 @@ impl<'a> Search<'a> {
         self.chosen = "fast".into();
         let trained = self.train_in("fast", recipe, &self.session.clone())?;
         match trained {
-            Some(answer) => Ok(answer),
+            Some(answer) => {
+                self.note("fast", &answer);
+                Ok(answer)
+            }
             None => {
                 let run = self.place.folder.clone();
                 Err(taper_run::Error::InterruptedRun { run }.into())
@@ -294,18 +300,19 @@ impl<'a> Search<'a> {
     }
 
     /// Trains on everything, and makes that what the folder holds; false if there was no time.
-    fn train(&mut self, best: &Candidate) -> Result<bool> {
+    pub(crate) fn train(&mut self, best: &Candidate) -> Result<bool> {
         if self.chosen == best.name {
             return Ok(true);
         }
         self.say(&format!("training on all pictures: {}", best.name));
         let before = std::mem::replace(&mut self.chosen, best.name.clone());
-        let done = self.train_in("final", &best.recipe, &self.limited())?.is_some();
-        if !done {
-            self.chosen = before;
+        let trained = self.train_in("final", &best.recipe, &self.limited(0.0))?;
+        match &trained {
+            Some(answer) => self.note(&best.name, answer),
+            None => self.chosen = before,
         }
         self.write(SearchEnd::Interrupted)?;
-        Ok(done)
+        Ok(trained.is_some())
     }
 
     /// Trains into a folder of the search, or goes on there, and moves it up; none if it was
@@ -338,22 +345,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Judges a candidate in folds, and makes it the best one if it is better; false if there was
-    /// no time. `seconds`: what a fold will take at most; without it, all folds are tried.
-    fn judge(
+    /// Judges a candidate, and makes it the best one if it is better; false if there was no time
+    /// for all of its folds.
+    pub(crate) fn judge(
         &mut self,
         judge: &Judge,
         best: &mut Candidate,
         name: &str,
-        candidate: Option<(Recipe, usize)>,
+        attempt: Attempt,
     ) -> Result<bool> {
-        let (recipe, folds) = match candidate {
-            Some((recipe, folds)) => (recipe, folds),
-            None => (best.recipe.clone(), judge.folds),
-        };
+        let Attempt { recipe, folds, each, reserved: planned } = attempt;
+        let mut reserved = planned;
         let mut scores = Vec::new();
         let (mut seconds, mut judged) = (0.0, 0);
-        let session = self.limited();
+        let session = self.limited(reserved);
         session.progress().begin(name, folds as u64, "folds");
         for fold in 0..folds {
             let Some(own) = judge.judge(&recipe, fold, &session)? else { break };
@@ -361,6 +366,14 @@ impl<'a> Search<'a> {
             seconds += own.seconds;
             judged += 1;
             session.progress().advance(1);
+            // What takes longer than planned takes longer in the end, too.
+            if each > 0.0 {
+                let slower = (own.seconds / each).max(1.0);
+                reserved = reserved.max(planned * slower);
+                if self.left() < own.seconds + reserved {
+                    break;
+                }
+            }
         }
         session.progress().end();
         if judged == 0 {
@@ -382,7 +395,7 @@ impl<'a> Search<'a> {
         });
         let compared = gain.map_or(String::new(), |gain| {
             format!(
-                ": Brier score better by {:.4} ± {:.4}, accuracy by {:.4}, {}",
+                "; gain in Brier score {:+.4} ± {:.4}, in accuracy {:+.4}: {}",
                 gain.brier,
                 gain.standard_error,
                 gain.accuracy,
@@ -390,7 +403,8 @@ impl<'a> Search<'a> {
             )
         });
         self.say(&format!(
-            "{name}: accuracy {accuracy:.4}, Brier score {brier:.4} in {judged} folds{compared}"
+            "{name}: accuracy {accuracy:.4}, Brier score {brier:.4} on {} pictures{compared}",
+            scores.len()
         ));
         if kept {
             *best = Candidate { name: name.to_owned(), recipe, scores };
@@ -405,219 +419,40 @@ impl<'a> Search<'a> {
         let computed = if fast.cached == 0 { fast.feature_seconds / rows as f64 } else { 0.0 };
         let features = computed.max(forward);
         let mut step = 5.0 * forward;
-        if self.settings.preset == Preset::Best && self.left() > 0.0 {
-            let recipe = tuned(base, 2, None)?;
-            step = judge.burst(&recipe, &self.limited())?.unwrap_or(step);
+        if self.settings.preset == Preset::Best && self.left() > WORTH_A_BURST {
+            // What more epochs cost, without what all trainings have in common.
+            let burst = |epochs| judge.burst(&tuned(base, epochs, None)?, &self.limited(0.0));
+            if let (Some((short, _)), Some((long, pictures))) = (burst(1)?, burst(3)?) {
+                step = ((long - short) / (2.0 * pictures.max(1) as f64)).max(forward);
+            }
         }
         Ok(Costs { features, forward, step })
     }
 
-    fn forward_of(&self, recipe: &Recipe) -> Result<f64> {
+    pub(crate) fn forward_of(&self, recipe: &Recipe) -> Result<f64> {
         Ok(seconds_per_picture(&recipe.clone().check()?)?)
     }
 
-    fn sizes(&self, judge: &Judge) -> Sizes {
+    pub(crate) fn sizes(&self, judge: &Judge) -> Sizes {
         let val = judge.validated() as f64;
         let test = self.place.answer().ok().map_or(0, |answer| answer.pictures[2]) as f64;
         Sizes { train: judge.pictures() as f64 - val, val, test }
     }
-
-    /// Says what is going to be tried, as far as that is known.
-    fn plan(&self, base: &Recipe, costs: &Costs, judge: &Judge) {
-        let limit = humantime(self.settings.time_limit);
-        self.say(&format!(
-            "plan for {limit}, of which {:.0} s are over; a picture takes {:.1} ms through {}{}:",
-            self.seconds(),
-            1e3 * costs.features,
-            base.model,
-            match self.settings.preset {
-                Preset::Best => format!(", {:.1} ms in an epoch of all layers", 1e3 * costs.step),
-                _ => String::new(),
-            }
-        ));
-        let others = self.settings.models.len().saturating_sub(1);
-        if others > 0 {
-            self.say(&format!(
-                "  networks: {others} more, as far as {:.0} s go",
-                FOR_NETWORKS * self.left()
-            ));
-        }
-        self.say(&format!(
-            "  views: {VIEWS} of each picture, {:.0} s",
-            costs.features * f64::from(VIEWS - 1) * judge.pictures() as f64
-        ));
-        self.say("  the whole picture instead of its centre; heads: cosine and linear");
-        if self.settings.preset == Preset::Best {
-            match effort(costs, self.sizes(judge), judge.folds, self.left()) {
-                Some((folds, epochs, seconds)) => self.say(&format!(
-                    "  fine-tuning: up to {epochs} epoch(s) of all layers, judged in {folds} fold(s), about {seconds:.0} s"
-                )),
-                None => self.say("  fine-tuning: there is no time for it"),
-            }
-        }
-    }
-
-    /// The whole picture, squashed, instead of its centre.
-    fn fit(&mut self, judge: &Judge, best: &mut Candidate, costs: &Costs) -> Result<bool> {
-        if !self.settings.try_fit {
-            return Ok(true);
-        }
-        if self.left() < costs.features * judge.pictures() as f64 {
-            return Ok(false);
-        }
-        let fit = match best.recipe.fit {
-            FitChoice::Crop => FitChoice::Squash,
-            FitChoice::Squash => FitChoice::Crop,
-        };
-        let recipe = Recipe { fit, ..best.recipe.clone() };
-        self.judge(judge, best, &format!("{fit}"), Some((recipe, judge.folds)))
-    }
-
-    /// Other networks, the cheapest first.
-    fn networks(&mut self, judge: &Judge, best: &mut Candidate, costs: &Costs) -> Result<bool> {
-        let flops = |model: &ModelChoice| find(&model.model).map_or(u64::MAX, |spec| spec.flops());
-        let own = self.settings.models.first().map_or(1, &flops).max(1);
-        let mut others: Vec<ModelChoice> = self.settings.models.iter().skip(1).cloned().collect();
-        others.sort_by_key(&flops);
-        let until = self.left() * (1.0 - FOR_NETWORKS);
-        let mut complete = true;
-        for model in others {
-            let name = model.model.clone();
-            let pictures = judge.pictures() as f64;
-            let guessed = costs.features - costs.forward
-                + costs.forward * flops(&model) as f64 / own as f64;
-            let fits = |seconds: f64| self.left() - seconds * pictures >= until;
-            if !fits(guessed) {
-                self.say(&format!(
-                    "{name}: left out, about {:.0} s for its features",
-                    guessed * pictures
-                ));
-                complete = false;
-                continue;
-            }
-            let recipe = with_model(&best.recipe, &model);
-            let measured = costs.features - costs.forward + self.forward_of(&recipe)?;
-            if !fits(measured) {
-                self.say(&format!(
-                    "{name}: left out, {:.0} s for its features",
-                    measured * pictures
-                ));
-                complete = false;
-                continue;
-            }
-            let name = joined(&best.name, &name);
-            complete &= self.judge(judge, best, &name, Some((recipe, judge.folds)))?;
-        }
-        Ok(complete)
-    }
-
-    fn views(&mut self, judge: &Judge, best: &mut Candidate, costs: &Costs) -> Result<bool> {
-        let mut complete = true;
-        let until = self.left() * (1.0 - FOR_VIEWS);
-        let plain = best.clone();
-        for augment in [Policy::Light, Policy::Standard] {
-            let seconds = costs.features * f64::from(VIEWS - 1) * judge.pictures() as f64;
-            if self.left() - seconds < until {
-                complete = false;
-                continue;
-            }
-            let recipe = Recipe { views: VIEWS, augment, ..plain.recipe.clone() };
-            let name = joined(&plain.name, &format!("{VIEWS} {augment} views"));
-            complete &= self.judge(judge, best, &name, Some((recipe, judge.folds)))?;
-        }
-        Ok(complete)
-    }
-
-    fn heads(&mut self, judge: &Judge, best: &mut Candidate) -> Result<bool> {
-        let mut complete = true;
-        let solved = best.clone();
-        for head in [HeadChoice::Cosine, HeadChoice::Linear] {
-            if self.left() < 0.0 {
-                return Ok(false);
-            }
-            let name = joined(&solved.name, &format!("{head} head"));
-            let recipe = Recipe { head, ..solved.recipe.clone() };
-            complete &= self.judge(judge, best, &name, Some((recipe, judge.folds)))?;
-        }
-        Ok(complete)
-    }
-
-    /// Layers of the network, judged in as many folds as there is time for.
-    fn fine_tuning(
-        &mut self,
-        judge: &Judge,
-        best: &mut Candidate,
-        mut costs: Costs,
-    ) -> Result<bool> {
-        let sizes = self.sizes(judge);
-        let frozen = best.clone();
-        let mut complete = true;
-        let mut given = None;
-        for fresh in [frozen.recipe.views > 1, frozen.recipe.views == 1] {
-            let policy = match frozen.recipe.views {
-                1 => Policy::Light,
-                _ => frozen.recipe.augment,
-            };
-            let first = given.is_none();
-            let Some((folds, epochs, seconds)) = effort(&costs, sizes, judge.folds, self.left())
-            else {
-                if first {
-                    self.say("fine-tuning: there is no time for it");
-                }
-                return Ok(false);
-            };
-            // What is compared has the same epochs.
-            let (folds, epochs) = given.unwrap_or((folds, epochs));
-            if given.is_some() && seconds > self.left() {
-                complete = false;
-                break;
-            }
-            given = Some((folds, epochs));
-            let recipe = tuned(&frozen.recipe, epochs, fresh.then_some(policy))?;
-            let views = if fresh { " with fresh views" } else { "" };
-            let what = format!("{epochs} epochs of all layers{views}");
-            let name = joined(&frozen.name, &what);
-            let before = self.seconds();
-            complete &= self.judge(judge, best, &name, Some((recipe, folds)))?;
-            let each = costs.fine_tuning(sizes.without_fold(judge.folds), epochs);
-            let took = (self.seconds() - before) / folds as f64;
-            if took > each {
-                costs.step *= took / each;
-            }
-        }
-        if best.recipe.trains_network() {
-            complete &= self.train(best)?;
-        }
-        Ok(complete)
-    }
 }
 
-/// A recipe that goes on from a head to all layers.
-fn tuned(recipe: &Recipe, epochs: u32, fresh: Option<Policy>) -> Result<Recipe> {
-    let own = FineTune::lp_ft()?;
-    let patience = own.patience.filter(|patience| *patience < epochs);
-    let own = FineTune { epochs, patience, ..own };
-    Ok(Recipe {
-        views: 1,
-        fresh_views: fresh.is_some(),
-        augment: fresh.unwrap_or(recipe.augment),
-        fine_tune: Some(own),
-        ..recipe.clone()
-    })
+/// How a candidate is judged.
+pub(crate) struct Attempt {
+    pub(crate) recipe: Recipe,
+    pub(crate) folds: usize,
+    /// Seconds that a fold is going to take; 0 if that does not matter.
+    pub(crate) each: f64,
+    /// Seconds that must be left afterwards.
+    pub(crate) reserved: f64,
 }
 
-/// The name of a candidate that adds something to another one.
-fn joined(before: &str, added: &str) -> String {
-    match before {
-        "fast" => added.to_owned(),
-        before => format!("{before}, {added}"),
-    }
-}
-
-/// A time as it is given: 90s, 10m.
-fn humantime(seconds: f64) -> String {
-    match seconds {
-        whole if whole >= 60.0 && whole % 60.0 == 0.0 => format!("{:.0}m", whole / 60.0),
-        other => format!("{other:.0}s"),
+impl Attempt {
+    /// In all folds.
+    pub(crate) fn new(recipe: Recipe, judge: &Judge) -> Self {
+        Self { recipe, folds: judge.folds(), each: 0.0, reserved: 0.0 }
     }
 }
