@@ -119,6 +119,11 @@ fn a_killed_search_leaves_a_model_and_goes_on() {
     let whole = run(here, &whole).expect(0).json();
     assert_eq!(resumed["search"]["chosen"], whole["search"]["chosen"]);
     assert_eq!(resumed["val_loss"], whole["val_loss"]);
+    let scores = |run: &str| {
+        let judged = here.join(run).join("search/judged");
+        fs::read_dir(judged).unwrap().flatten().filter(is_score).count()
+    };
+    assert_eq!(scores("found"), scores("whole"));
 }
 
 fn is_score(entry: &fs::DirEntry) -> bool {

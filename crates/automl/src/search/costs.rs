@@ -40,9 +40,10 @@ impl Sizes {
 }
 
 impl Costs {
-    /// The same for a machine that turned out to be slower, if it did.
-    pub(crate) fn slower(self, factor: f64) -> Self {
-        let factor = factor.max(1.0);
+    /// The same after a training that took so many times as long as planned.
+    pub(crate) fn corrected(self, factor: f64) -> Self {
+        // The margin stays.
+        let factor = (SAFETY * factor).clamp(0.2, 5.0);
         Self { step: self.step * factor, forward: self.forward * factor, ..self }
     }
 

@@ -141,7 +141,8 @@ impl Judge {
     ) -> Result<Option<Judged>> {
         let fold = self.usable[fold];
         let splits = self.splits(fold);
-        let identity = Identity::new("taper/candidate", 1).text("recipe", &recipe.to_toml()?);
+        let identity =
+            Identity::new("taper/candidate", 1).text("recipe", &recipe.anywhere().to_toml()?);
         let name = hex(&identity.number("fold", fold as u64).finish());
         let kept = self.folder.join(format!("{}.json", &name[..16]));
         if let Ok(judged) = files::read_json::<Judged>(&kept) {

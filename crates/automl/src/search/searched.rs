@@ -28,8 +28,8 @@ pub struct Tried {
     pub accuracy: f64,
     /// Mean Brier score on them, 0 (perfect) to 2, with calibrated probabilities.
     pub brier: f64,
-    /// How much better it is than the best one before it, on the pictures that both were judged
-    /// by; `null` for the first one.
+    /// How much better it is than the best one before it (a fine-tuning: than the best one without
+    /// any), on the pictures that both were judged by; `null` for the first one.
     pub gain: Option<Gain>,
     /// Whether it became the best one.
     pub kept: bool,

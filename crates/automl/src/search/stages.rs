@@ -6,7 +6,7 @@ use taper_zoo::find;
 
 use super::{
     ModelChoice, Preset,
-    costs::{Costs, effort},
+    costs::{Costs, Sizes, effort},
     judge::Judge,
     steps::{Attempt, Candidate, Search, with_model},
 };
@@ -212,7 +212,8 @@ impl Search<'_> {
         Ok(complete)
     }
 
-    /// All layers of the network, judged in as many folds as there is time for.
+    /// All layers of the network, judged in as many folds as there is time for; again with more
+    /// epochs if less time was needed than planned.
     pub(crate) fn fine_tuning(
         &mut self,
         judge: &Judge,
@@ -220,43 +221,65 @@ impl Search<'_> {
         mut costs: Costs,
     ) -> Result<bool> {
         let sizes = self.sizes(judge);
-        let Some((folds, epochs, _)) = effort(&costs, sizes, judge.folds(), self.left()) else {
-            self.say("fine-tuning: there is no time for it");
-            return Ok(false);
-        };
         let frozen = best.clone();
+        let mut views = vec![frozen.recipe.views > 1, frozen.recipe.views == 1];
         let mut complete = true;
-        for fresh in [frozen.recipe.views > 1, frozen.recipe.views == 1] {
-            let each = costs.fine_tuning(sizes.without_fold(judge.folds()), epochs);
-            let reserved = costs.fine_tuning(sizes, epochs);
-            if folds as f64 * each + reserved > self.left() {
-                complete = false;
+        let mut before = (0, 0);
+        while let Some((folds, epochs, _)) = effort(&costs, sizes, judge.folds(), self.left()) {
+            if epochs < 2 * before.1 && folds <= before.0 {
                 break;
             }
-            let policy = match frozen.recipe.views {
-                1 => Policy::Light,
-                _ => frozen.recipe.augment,
-            };
-            let recipe = tuned(&frozen.recipe, epochs, fresh.then_some(policy))?;
-            let views = if fresh { " with fresh views" } else { "" };
-            let name = joined(&frozen.name, &format!("{epochs} epochs of all layers{views}"));
-            let attempt = Attempt { recipe, folds, each, reserved };
-            complete &= self.judge(judge, best, &name, attempt)?;
-            let took = self.tried.last().map_or(0.0, |own| own.seconds / own.folds.max(1) as f64);
-            costs = costs.slower(took / each);
+            before = (folds, epochs);
+            for fresh in views.clone() {
+                let each = costs.fine_tuning(sizes.without_fold(judge.folds()), epochs);
+                let reserved = costs.fine_tuning(sizes, epochs);
+                if folds as f64 * each + reserved > self.left() {
+                    complete = false;
+                    break;
+                }
+                let policy = match frozen.recipe.views {
+                    1 => Policy::Light,
+                    _ => frozen.recipe.augment,
+                };
+                let recipe = tuned(&frozen.recipe, epochs, fresh.then_some(policy))?;
+                let with = if fresh { " with fresh views" } else { "" };
+                let name = joined(&frozen.name, &format!("{epochs} epochs of all layers{with}"));
+                let baseline = Some(frozen.clone());
+                let attempt = Attempt { recipe, folds, each, reserved, baseline };
+                complete &= self.judge(judge, best, &name, attempt)?;
+                if let Some(own) = self.tried.last().filter(|own| own.name == name) {
+                    costs = costs.corrected(own.seconds / own.folds.max(1) as f64 / each);
+                }
+            }
+            // What is better goes on.
+            if best.recipe.trains_network() {
+                views = vec![best.recipe.fresh_views];
+            }
+        }
+        if before.1 == 0 {
+            self.say("fine-tuning: there is no time for it");
+            return Ok(false);
         }
         if best.recipe.trains_network() {
-            let fits = |epochs: &u32| costs.fine_tuning(sizes, *epochs) <= self.left();
-            let epochs = (epochs.div_ceil(2)..=epochs).rev().find(fits);
-            let Some(epochs) = epochs else {
-                self.say("there is no time left to fine-tune on all pictures");
-                return Ok(false);
-            };
-            let fresh = best.recipe.fresh_views.then_some(best.recipe.augment);
-            best.recipe = tuned(&best.recipe, epochs, fresh)?;
-            complete &= self.train(best)?;
+            complete &= self.train_tuned(best, &costs, sizes)?;
         }
         Ok(complete)
+    }
+
+    /// On everything; with fewer epochs if there is no time for all of them.
+    fn train_tuned(&mut self, best: &mut Candidate, costs: &Costs, sizes: Sizes) -> Result<bool> {
+        let judged = best.recipe.fine_tune.as_ref().map_or(1, |own| own.epochs);
+        let fits = |epochs: &u32| costs.fine_tuning(sizes, *epochs) <= self.left();
+        let Some(epochs) = (judged.div_ceil(2)..=judged).rev().find(fits) else {
+            self.say("there is no time left to fine-tune on all pictures");
+            return Ok(false);
+        };
+        if epochs < judged {
+            self.say(&format!("there is time for {epochs} epochs of the {judged} judged"));
+            let fresh = best.recipe.fresh_views.then_some(best.recipe.augment);
+            best.recipe = tuned(&best.recipe, epochs, fresh)?;
+        }
+        self.train(best)
     }
 }
 

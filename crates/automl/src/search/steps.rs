@@ -354,7 +354,7 @@ impl<'a> Search<'a> {
         name: &str,
         attempt: Attempt,
     ) -> Result<bool> {
-        let Attempt { recipe, folds, each, reserved: planned } = attempt;
+        let Attempt { recipe, folds, each, reserved: planned, baseline } = attempt;
         let mut reserved = planned;
         let mut scores = Vec::new();
         let (mut seconds, mut judged) = (0.0, 0);
@@ -381,8 +381,10 @@ impl<'a> Search<'a> {
         }
         let (accuracy, brier) = means(&scores);
         let first = best.scores.is_empty();
-        let gain = Gain::of(&scores, &best.scores, &judge.groups);
-        let kept = first || gain.is_some_and(|gain| gain.is_real());
+        let over = |other: &Candidate| Gain::of(&scores, &other.scores, &judge.groups);
+        let gain = over(baseline.as_ref().unwrap_or(best));
+        let best_of_kind = baseline.is_none() || over(best).is_some_and(|gain| gain.brier > 0.0);
+        let kept = first || (best_of_kind && gain.is_some_and(|gain| gain.is_real()));
         self.tried.push(Tried {
             name: name.to_owned(),
             folds: judged,
@@ -448,11 +450,14 @@ pub(crate) struct Attempt {
     pub(crate) each: f64,
     /// Seconds that must be left afterwards.
     pub(crate) reserved: f64,
+    /// What it must be really better than, where it need only be better than the best one so far;
+    /// without it, that is the best one so far.
+    pub(crate) baseline: Option<Candidate>,
 }
 
 impl Attempt {
     /// In all folds.
     pub(crate) fn new(recipe: Recipe, judge: &Judge) -> Self {
-        Self { recipe, folds: judge.folds(), each: 0.0, reserved: 0.0 }
+        Self { recipe, folds: judge.folds(), each: 0.0, reserved: 0.0, baseline: None }
     }
 }
