@@ -19,7 +19,7 @@ use super::{
     score::{Score, means},
     stages::tuned,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// The cache for the time of a search that has no other.
 const CACHE_BYTES: u64 = 4 << 30;
@@ -59,12 +59,17 @@ pub fn search(
     let (folder, ()) = out.make(|folder| place::begin(folder, &recipe, &settings))?;
     let place = Place::open(&folder)?;
     let searched = Search::new(place, recipe, settings, start, session).carry_out();
-    if searched.is_err() && !folder.join("model.safetensors").exists() {
+    let failed = searched.as_ref().is_err_and(|error| !is_interrupted(error));
+    if failed && !folder.join("model.safetensors").exists() {
         // There is nothing to go on from.
         crate::files::remove_run(&folder)?;
         taper_outputs::remove_empty_parents(&folder, &made);
     }
     searched
+}
+
+fn is_interrupted(error: &Error) -> bool {
+    matches!(error, Error::Run(error) if is_interruption(error))
 }
 
 /// Whether a folder is that of a search, which [`resume_search`] goes on with.
