@@ -17,9 +17,9 @@ const FIXED: f64 = 1.5;
 /// A burst is shorter than a training, and nothing else disturbs it.
 const SAFETY: f64 = 1.2;
 
-/// Points between before and after a fine-tuning that are tried on the validation pictures, and
-/// the figures before it and of the finished model.
-const MEASURED: f64 = 13.0;
+/// How often validation pictures are measured beside the epochs: before the fine-tuning, after it,
+/// and with the finished model.
+const MEASURED: f64 = 3.0;
 
 /// How many pictures a training has.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -17,7 +17,10 @@ use taper_recipe::Recipe;
 use taper_run::{Drawn, Outcome, Session, extract, open_classifier, train_on, write_json};
 use taper_train::head_logits;
 
-use super::{near_copies::near_copies, score::Score};
+use super::{
+    near_copies::{merged, near_copies},
+    score::Score,
+};
 use crate::{Error, Result, files};
 
 /// How many folds there are, as far as the classes have pictures and groups for them.
@@ -71,7 +74,7 @@ impl Judge {
         let mut groups = near_copies(&table.values, table.width, &table.labels);
         let samples = dataset.samples();
         if let Some(named) = named_groups(&learnable, samples) {
-            groups = named;
+            groups = merged(&groups, &named);
         }
         let seed = recipe.seed;
         let folds = taper_logistic::folds(&table.labels, Some(&groups), FOLDS, seed);

@@ -294,7 +294,8 @@ fn other_fit(fit: FitChoice) -> FitChoice {
 pub(crate) fn tuned(recipe: &Recipe, epochs: u32, fresh: Option<Policy>) -> Result<Recipe> {
     let own = FineTune::lp_ft()?;
     let patience = own.patience.filter(|patience| *patience < epochs);
-    let own = FineTune { epochs, patience, ..own };
+    // The folds decide whether it helps, on more pictures than a run's own validation part has.
+    let own = FineTune { epochs, patience, interpolate: false, ..own };
     Ok(Recipe {
         views: 1,
         fresh_views: fresh.is_some(),
