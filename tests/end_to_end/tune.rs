@@ -202,3 +202,20 @@ fn a_full_disk_says_how_the_study_goes_on() {
     assert!(!ran.stderr.contains("taper train"), "{}", ran.stderr);
     run(here, &["tune", "--resume", "study"]).expect(0);
 }
+
+#[test]
+fn several_processes_train_at_the_same_time() {
+    let folder = pictures();
+    let here = folder.path();
+    let arguments = study(here, &["--trials", "6", "--epochs", "4", "--jobs", "2", "--json"]);
+    let tuned = run(here, &arguments).expect(0).json();
+    assert_eq!(tuned["ended"], "complete", "{tuned}");
+    assert_eq!(tuned["trials"]["complete"], 6, "{tuned}");
+    assert_eq!(tuned["epochs"], 24);
+    assert!(here.join("study/best.toml").is_file() && here.join("study/history.png").is_file());
+    let more = ["tune", "--resume", "study", "--trials", "9", "--jobs", "3", "--json"];
+    let more = run(here, &more).expect(0).json();
+    assert_eq!(more["trials"]["complete"], 9, "{more}");
+    let wrong = study(here, &["--jobs", "0"]);
+    run(here, &wrong).complains(2, &["--jobs", "1..=64"]);
+}

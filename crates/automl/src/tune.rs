@@ -114,8 +114,36 @@ pub fn tune(
     limit: Option<Duration>,
     session: &Session,
 ) -> Result<Tuned> {
-    settings.check()?;
     check_limit(limit)?;
+    let (folder, plan) = made(recipe, space, settings, &out.into())?;
+    let tuned = go_on(&folder, plan, limit, session);
+    if tuned.is_err() && !trial_folder(&folder, 0).exists() {
+        files::remove_run(&folder)?;
+    }
+    tuned
+}
+
+/// Makes the folder of a study without a trial: for processes that [go on](resume) with it at the
+/// same time. Returns the folder.
+///
+/// # Errors
+/// As [`tune`], before anything is trained.
+pub fn create(
+    recipe: Recipe,
+    space: Space,
+    settings: StudySettings,
+    out: impl Into<OutFolder>,
+) -> Result<PathBuf> {
+    Ok(made(recipe, space, settings, &out.into())?.0)
+}
+
+fn made(
+    recipe: Recipe,
+    space: Space,
+    settings: StudySettings,
+    out: &OutFolder,
+) -> Result<(PathBuf, Plan)> {
+    settings.check()?;
     if recipe.seeds.is_some() {
         let remedy = "a trial is one training: leave it out";
         return Err(OutOfRange::new("seeds", "set", remedy).into());
@@ -128,14 +156,31 @@ pub fn tune(
     check_present(recipe.data_place())?;
     check_space(&recipe, &space)?;
     let plan = Plan { recipe, space, settings };
-    let out = out.into();
     out.check()?;
     let (folder, ()) = out.make(|folder| plan.write(folder))?;
-    let tuned = go_on(&folder, plan, limit, session);
-    if tuned.is_err() && !trial_folder(&folder, 0).exists() {
-        files::remove_run(&folder)?;
-    }
-    tuned
+    Ok((folder, plan))
+}
+
+/// What a study has come to, after several processes went on with it: its answer, without another
+/// trial.
+///
+/// # Errors
+/// [`taper_run::Error::Resume`] if it is no folder of a study; errors of the disk.
+pub fn summary(folder: &Path, ended: Ended, start: Instant, session: &Session) -> Result<Tuned> {
+    let work = Work::open(folder, Plan::read(folder)?, None, session)?;
+    let any = (0..lock(&work.study).trials().len()).find_map(|number| {
+        let answer = trial_folder(folder, number).join("result.json");
+        files::read_json::<Answer>(&answer).ok()
+    });
+    let about_data = any.map(|answer| (answer.unreadable, answer.remarks));
+    let complete = {
+        let study = lock(&work.study);
+        let open = |state| matches!(state, TrialState::Running);
+        study.trials().len() >= work.plan.settings.trials
+            && !study.trials().iter().any(|trial| open(trial.state))
+    };
+    let ended = if complete && ended == Ended::Time { Ended::Complete } else { ended };
+    Work { about_data, ..work }.answer(ended, start)
 }
 
 /// Goes on with the study in a folder: after an interruption, with more trials, or beside another
@@ -192,28 +237,39 @@ struct Work<'a> {
 
 fn go_on(folder: &Path, plan: Plan, limit: Option<Duration>, session: &Session) -> Result<Tuned> {
     let start = Instant::now();
-    let settings = &plan.settings;
-    let pruning = settings.pruning(all_epochs(&plan.recipe))?;
-    let mut study = Study::open(&folder.join(JOURNAL), NAME, settings.monitor.direction())?
-        .with_boxed_sampler(settings.sampler()?)
-        .with_pruning(pruning);
-    study.recover()?;
-    let study = Arc::new(Mutex::new(study));
     let until = limit.map(|limit| start + limit);
-    let mut work = Work {
-        folder: folder.to_owned(),
-        plan,
-        study,
-        until,
-        session,
-        spent: (0.0, 0),
-        about_data: None,
-    };
+    let mut work = Work::open(folder, plan, until, session)?;
+    lock(&work.study).recover()?;
     let ended = work.trials()?;
+    let pruning = work.plan.settings.pruning(all_epochs(&work.plan.recipe))?;
     if ended == Ended::Complete && matches!(pruning, Pruning::Asha(_)) {
         lock(&work.study).finish()?;
     }
     work.answer(ended, start)
+}
+
+impl<'a> Work<'a> {
+    fn open(
+        folder: &Path,
+        plan: Plan,
+        until: Option<Instant>,
+        session: &'a Session,
+    ) -> Result<Self> {
+        let settings = &plan.settings;
+        let pruning = settings.pruning(all_epochs(&plan.recipe))?;
+        let study = Study::open(&folder.join(JOURNAL), NAME, settings.monitor.direction())?
+            .with_boxed_sampler(settings.sampler()?)
+            .with_pruning(pruning);
+        Ok(Self {
+            folder: folder.to_owned(),
+            plan,
+            study: Arc::new(Mutex::new(study)),
+            until,
+            session,
+            spent: (0.0, 0),
+            about_data: None,
+        })
+    }
 }
 
 impl Work<'_> {

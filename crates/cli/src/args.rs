@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use taper_augment::Policy;
@@ -135,6 +138,10 @@ pub(crate) struct TuneArgs {
     /// End after this time, e.g. 90s, 10m or 2h [default: none].
     #[arg(long, value_name = "TIME", help_heading = "Study")]
     pub(crate) time_limit: Option<humantime::Duration>,
+    /// How many processes train trials at the same time, 1 to 64; they share the processor's
+    /// threads [default: 1].
+    #[arg(long, value_name = "N", help_heading = "Study", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs: Option<u32>,
     /// The folder of the study; must not exist [default: runs/DATA-MODEL-tune-N].
     #[arg(long, value_name = "FOLDER", help_heading = "Study")]
     pub(crate) out: Option<PathBuf>,
@@ -245,6 +252,19 @@ impl CacheArgs {
     /// The cache, unless there is none.
     pub(crate) fn open(&self) -> Option<FeatureCache> {
         Some(FeatureCache::new(self.folder()?, self.cache_size))
+    }
+
+    /// The arguments that give it to another process.
+    pub(crate) fn given(&self) -> Vec<OsString> {
+        let size = (self.cache_size as f64 / (1u64 << 30) as f64).to_string();
+        let mut given: Vec<OsString> = Vec::new();
+        if let Some(cache) = &self.cache {
+            given.extend(["--cache".into(), cache.into()]);
+        }
+        if self.folder().is_some() {
+            given.extend(["--cache-size".into(), size.into()]);
+        }
+        given
     }
 
     /// Its folder, unless there is none.

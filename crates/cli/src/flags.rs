@@ -274,7 +274,7 @@ pub(crate) fn of_resumed_search(given: &Given) -> Result {
 /// What a study that goes on takes.
 pub(crate) fn of_resumed_study(given: &Given) -> Result {
     const FREE: [&str; 8] =
-        ["resume", "trials", "time_limit", "cache", "cache_size", "no_cache", "json", "quiet"];
+        ["resume", "trials", "time_limit", "jobs", "cache", "cache_size", "json", "quiet"];
     let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
     match given.0.iter().find(|(name, _)| argument(name)) {
         None => Ok(()),

@@ -1,6 +1,10 @@
 //! `taper tune`.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use taper_automl::{Ended, PruningChoice, StudySettings, Tuned, default_space};
 use taper_run::{Error, OutFolder, Session};
@@ -18,7 +22,10 @@ pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow:
     let tuned = match &args.resume {
         Some(folder) => {
             flags::of_resumed_study(given)?;
-            taper_automl::resume(folder, args.trials, limit, session)?
+            match args.jobs.filter(|jobs| *jobs > 1) {
+                Some(jobs) => together(folder, jobs, args, session)?,
+                None => taper_automl::resume(folder, args.trials, limit, session)?,
+            }
         }
         None => begin(args, given, limit, session)?,
     };
@@ -67,7 +74,70 @@ fn begin(
             next_run(&recipe.data, model, "tune-")
         }
     };
-    Ok(taper_automl::tune(recipe, space, settings, out, limit, session)?)
+    match args.jobs.filter(|jobs| *jobs > 1) {
+        Some(jobs) => {
+            let folder = taper_automl::create(recipe, space, settings, out)?;
+            together(&folder, jobs, args, session)
+        }
+        None => Ok(taper_automl::tune(recipe, space, settings, out, limit, session)?),
+    }
+}
+
+/// How long processes have to end by themselves after an interruption, which they get too.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Several processes that go on with a study, and what it has come to when they have ended.
+fn together(folder: &Path, jobs: u32, args: &TuneArgs, session: &Session) -> anyhow::Result<Tuned> {
+    let start = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (threads / jobs as usize).max(1).to_string();
+    let program = std::env::current_exe()?;
+    let process = |first: bool| -> std::io::Result<Child> {
+        let mut command = Command::new(&program);
+        command.arg("tune").arg("--resume").arg(folder).env("RAYON_NUM_THREADS", &threads);
+        command.args(args.cache.given());
+        if let Some(limit) = &args.time_limit {
+            command.arg("--time-limit").arg(limit.to_string());
+        }
+        if let Some(trials) = args.trials.filter(|_| first && args.resume.is_some()) {
+            command.arg("--trials").arg(trials.to_string());
+        }
+        if args.reply.quiet {
+            command.arg("--quiet");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()
+    };
+    let mut processes = Vec::new();
+    for number in 0..jobs {
+        processes.push(process(number == 0)?);
+    }
+    let (mut failed, mut told) = (None, None);
+    while !processes.is_empty() {
+        std::thread::sleep(Duration::from_millis(50));
+        if session.interrupted() && told.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            // Nothing is lost: the study knows how far each trial came.
+            processes.iter_mut().try_for_each(Child::kill)?;
+        }
+        let mut left = Vec::new();
+        for mut process in processes {
+            match process.try_wait()? {
+                None => left.push(process),
+                // Done; done with pictures that cannot be used; interrupted.
+                Some(status) if matches!(status.code(), Some(0 | 3)) => {}
+                Some(status) if !session.interrupted() => failed = Some(status),
+                Some(_) => {}
+            }
+        }
+        processes = left;
+    }
+    if let Some(status) = failed {
+        let folder = folder.display();
+        anyhow::bail!(
+            "a process of the study ended with {status}; the study '{folder}' keeps its trials and can be resumed"
+        );
+    }
+    let ended = if session.interrupted() { Ended::Interrupted } else { Ended::Time };
+    Ok(taper_automl::summary(folder, ended, start, session)?)
 }
 
 fn describe(tuned: &Tuned) -> anyhow::Result<()> {

@@ -226,7 +226,7 @@ impl Search<'_> {
         let mut complete = true;
         let mut before = (0, 0);
         while let Some((folds, epochs, _)) = effort(&costs, sizes, judge.folds(), self.left()) {
-            if epochs < 2 * before.1 && folds <= before.0 {
+            if epochs < 2 * before.1 {
                 break;
             }
             before = (folds, epochs);

@@ -365,7 +365,9 @@ impl<'a> Search<'a> {
         let (mut seconds, mut judged) = (0.0, 0);
         let session = self.limited(reserved);
         session.progress().begin(name, folds as u64, "folds");
-        for fold in 0..folds {
+        // Where there is time, in more of them.
+        let most = if each > 0.0 { judge.folds() } else { folds };
+        for fold in 0..most {
             let Some(own) = judge.judge(&recipe, fold, &session)? else { break };
             scores.extend(own.scores);
             seconds += own.seconds;
@@ -375,7 +377,7 @@ impl<'a> Search<'a> {
             if each > 0.0 {
                 let slower = (own.seconds / each).max(1.0);
                 reserved = reserved.max(planned * slower);
-                if self.left() < own.seconds + reserved {
+                if self.left() < 1.1 * own.seconds + reserved {
                     break;
                 }
             }
@@ -416,7 +418,7 @@ impl<'a> Search<'a> {
         if kept {
             *best = Candidate { name: name.to_owned(), recipe, scores };
         }
-        Ok(judged == folds)
+        Ok(judged >= folds)
     }
 
     /// What pictures cost here.
