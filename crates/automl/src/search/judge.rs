@@ -87,7 +87,7 @@ impl Judge {
             return Ok(None);
         }
         let folder = &judge.folder;
-        fs::create_dir_all(&folder).map_err(taper_run::Error::io("make", folder))?;
+        fs::create_dir_all(folder).map_err(taper_run::Error::io("make", folder))?;
         Ok(Some(judge))
     }
 
@@ -204,8 +204,8 @@ impl Judge {
         Ok(Some(scored.collect()))
     }
 
-    /// Trains a candidate on a handful of pictures; returns the seconds of fine-tuning, and how many
-    /// pictures there were. None if it was interrupted.
+    /// Trains a candidate on a handful of pictures; returns the seconds of fine-tuning, and the
+    /// number of pictures. None if it was interrupted.
     pub(crate) fn burst(&self, recipe: &Recipe, session: &Session) -> Result<Option<(f64, usize)>> {
         let classes = self.drawn.dataset.classes().len();
         let whole = &self.drawn.splits;
