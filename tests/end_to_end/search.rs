@@ -61,6 +61,21 @@ fn a_search_keeps_the_best_and_its_recipe_repeats_it_without_a_clock() {
     let again = run(here, &["train", "--resume", "found", "--json"]).expect(0).json();
     assert_eq!(again["search"]["tried"], own["tried"]);
     assert_eq!(again["search"]["steps"], own["steps"]);
+    assert!(model("found") == model("again"));
+    // With more time it goes on, also where the folder and its pictures have moved.
+    run(here, &["train", "--resume", "found", "--time-limit", "1s"])
+        .complains(2, &["--time-limit is 1s: the search has used"]);
+    fs::rename(here.join("data"), here.join("moved")).unwrap();
+    fs::rename(&found, here.join("elsewhere")).unwrap();
+    let resume = ["train", "--resume", "elsewhere", "--time-limit", "10m", "--json"];
+    run(here, &resume).complains(2, &["say where to with --data"]);
+    let again = run(here, &[&resume[..], &["--data", "moved"]].concat()).expect(0).json();
+    assert_eq!(again["run"], "elsewhere");
+    let seconds = |tried: &Value| -> Vec<f64> {
+        tried.as_array().unwrap().iter().map(|own| own["seconds"].as_f64().unwrap()).collect()
+    };
+    // Nothing was judged again.
+    assert_eq!(seconds(&again["search"]["tried"]), seconds(&own["tried"]));
 }
 
 #[test]
@@ -163,7 +178,14 @@ fn what_a_search_decides_is_refused_as_an_option() {
     let with = |others: &[&'static str]| [&best[..], others].concat();
     refused(&with(&["--epochs", "3"]), &["--epochs is 3: the preset chooses it"]);
     refused(&with(&["--head", "linear"]), &["--head is linear"]);
-    refused(&with(&["--seeds", "3"]), &["--seeds is 3"]);
+    refused(&with(&["--seeds", "3"]), &["--seeds is 3: a search has folds of its own"]);
+    refused(&with(&["--precision", "bf16"]), &["--precision is bf16: a search does not take it"]);
+    refused(&with(&["--recipe", "lp-ft"]), &["--recipe is lp-ft: a search begins with"]);
+    refused(&with(&["--models", "resnet18,"]), &["a name is missing"]);
+    fs::write(here.join("no-weights"), "text").unwrap();
+    let damaged = ["--models", "efficientnet-lite0,resnet18=no-weights"];
+    let damaged = [&["train", "--data", "data"], &with(&damaged)[..]].concat();
+    run(here, &damaged).complains(1, &["no-weights", "are damaged"]);
     refused(&with(&["--unfreeze", "all"]), &["--unfreeze is all"]);
     refused(&with(&["--time-limit", "1s"]), &["--time-limit is 1s: use 5s or more"]);
     refused(&with(&["--val", "test"]), &["--val is test"]);

@@ -117,6 +117,9 @@ fn paused_trials_go_on_and_the_time_is_kept() {
 fn a_wrong_study_is_refused_before_anything_is_trained() {
     let folder = pictures();
     let here = folder.path();
+    let none = study(here, &[]);
+    fs::remove_file(here.join("space.toml")).unwrap();
+    run(here, &none).complains(2, &["--space is 'space.toml': there is no such file"]);
     let complain = |space: &str, others: &[&str], words: &[&str]| {
         let arguments = study(here, others);
         fs::write(here.join("space.toml"), space).unwrap();
@@ -216,6 +219,26 @@ fn several_processes_train_at_the_same_time() {
     let more = ["tune", "--resume", "study", "--trials", "9", "--jobs", "3", "--json"];
     let more = run(here, &more).expect(0).json();
     assert_eq!(more["trials"]["complete"], 9, "{more}");
+    // A study is no run, and its processes end with the first one.
+    run(here, &["train", "--resume", "study"]).complains(2, &["go on with it by `taper tune`"]);
+    let mut long = study(here, &["--trials", "5000", "--epochs", "40", "--jobs", "2"]);
+    let out = long.iter().position(|argument| *argument == "study").unwrap();
+    long[out] = "long";
+    let mut parent = taper(here).args(&long).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !here.join("long/trials/0002").exists() {
+        assert!(Instant::now() < deadline, "the third trial does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let journal = || fs::metadata(here.join("long/study.journal")).unwrap().len();
+    let mut before = 0;
+    while journal() != before {
+        assert!(Instant::now() < deadline, "its processes do not end");
+        before = journal();
+        std::thread::sleep(Duration::from_secs(2));
+    }
     let wrong = study(here, &["--jobs", "0"]);
     run(here, &wrong).complains(2, &["--jobs", "1..=64"]);
 }

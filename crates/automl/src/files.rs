@@ -15,7 +15,7 @@ use crate::{Result, StudySettings};
 /// The recipe that trials change.
 pub(crate) const RECIPE: &str = "recipe.toml";
 const SPACE: &str = "space.toml";
-const SETTINGS: &str = "study.toml";
+pub(crate) const SETTINGS: &str = "study.toml";
 /// The Optuna journal.
 pub(crate) const JOURNAL: &str = "study.journal";
 /// The name of the study in it.

@@ -16,4 +16,4 @@ pub use search::{
     is_search, resume_search, search,
 };
 pub use settings::{MonitorChoice, PruningChoice, SamplerChoice, StudySettings};
-pub use tune::{BestTrial, Ended, TrialCounts, Tuned, create, resume, summary, tune};
+pub use tune::{BestTrial, Ended, TrialCounts, Tuned, create, is_study, resume, summary, tune};

@@ -119,6 +119,11 @@ pub fn tune(
     let tuned = go_on(&folder, plan, limit, session);
     if tuned.is_err() && !trial_folder(&folder, 0).exists() {
         files::remove_run(&folder)?;
+        // Nothing is left to go on with.
+        return tuned.map_err(|error| match error {
+            Error::Stopped { source, .. } => *source,
+            other => other,
+        });
     }
     tuned
 }
@@ -181,6 +186,11 @@ pub fn summary(folder: &Path, ended: Ended, start: Instant, session: &Session) -
     };
     let ended = if complete && ended == Ended::Time { Ended::Complete } else { ended };
     Work { about_data, ..work }.answer(ended, start)
+}
+
+/// Whether a folder is that of a study, which [`resume`] goes on with.
+pub fn is_study(folder: &Path) -> bool {
+    folder.join(files::SETTINGS).is_file()
 }
 
 /// Goes on with the study in a folder: after an interruption, with more trials, or beside another

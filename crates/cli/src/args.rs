@@ -142,6 +142,9 @@ pub(crate) struct TuneArgs {
     /// threads [default: 1].
     #[arg(long, value_name = "N", help_heading = "Study", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) jobs: Option<u32>,
+    /// End when standard input does: for the processes of --jobs, which end with the first one.
+    #[arg(long, hide = true, requires = "resume")]
+    pub(crate) with_parent: bool,
     /// The folder of the study; must not exist [default: runs/DATA-MODEL-tune-N].
     #[arg(long, value_name = "FOLDER", help_heading = "Study")]
     pub(crate) out: Option<PathBuf>,

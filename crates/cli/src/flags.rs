@@ -229,6 +229,21 @@ const OF_SEARCH: [&str; 29] = [
 
 /// The flags of `taper train --preset`.
 pub(crate) fn of_search(given: &Given) -> Result {
+    let recipe = "a search begins with the default recipe: leave it out, or leave out `preset`";
+    given.refuse("named", recipe).map_err(|error| match error {
+        Error::Setting(own) => OutOfRange::new("recipe", &own.value, recipe).into(),
+        other => other,
+    })?;
+    if given.0.get("recipe").is_some_and(|name| name.to_lowercase().ends_with(".toml")) {
+        let value = given.0.get("recipe").map_or("", String::as_str);
+        return Err(wrong("the argument", &format!("'{value}'"), recipe));
+    }
+    for field in ["folds", "fold", "seeds"] {
+        given.refuse(field, "a search has folds of its own, and one seed: leave it out")?;
+    }
+    for field in ["precision", "tensorboard", "checkpoint_every"] {
+        given.refuse(field, "a search does not take it: leave it out, or leave out `preset`")?;
+    }
     let remedy =
         "the preset chooses it by what is best on these data: leave it out, or leave out `preset`";
     for (field, value) in &given.0 {
@@ -261,10 +276,11 @@ pub(crate) fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
 
 /// What a search that goes on takes.
 pub(crate) fn of_resumed_search(given: &Given) -> Result {
-    const FREE: [&str; 6] = ["resume", "time_limit", "cache", "cache_size", "json", "quiet"];
+    const FREE: [&str; 7] =
+        ["resume", "time_limit", "data", "cache", "cache_size", "json", "quiet"];
     for (field, value) in &given.0 {
         if !field.starts_with(char::is_uppercase) && !FREE.contains(&field.as_str()) {
-            let remedy = "a search goes on as it began: leave it out";
+            let remedy = "a search goes on as it began, apart from `data` (moved) and `time_limit`: leave it out";
             return Err(wrong(field.clone(), value, remedy));
         }
     }
@@ -273,8 +289,17 @@ pub(crate) fn of_resumed_search(given: &Given) -> Result {
 
 /// What a study that goes on takes.
 pub(crate) fn of_resumed_study(given: &Given) -> Result {
-    const FREE: [&str; 8] =
-        ["resume", "trials", "time_limit", "jobs", "cache", "cache_size", "json", "quiet"];
+    const FREE: [&str; 9] = [
+        "resume",
+        "trials",
+        "time_limit",
+        "jobs",
+        "with_parent",
+        "cache",
+        "cache_size",
+        "json",
+        "quiet",
+    ];
     let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
     match given.0.iter().find(|(name, _)| argument(name)) {
         None => Ok(()),

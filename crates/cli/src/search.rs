@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use taper_automl::{
-    Preset, SearchEnd, SearchSettings, Searched, is_search, resume_search, search as begin,
+    Preset, SearchEnd, SearchSettings, Searched, is_search, is_study, resume_search,
+    search as begin,
 };
+use taper_core::OutOfRange;
 use taper_run::{Error, OutFolder, Session};
 
 use crate::{
@@ -17,6 +19,10 @@ use crate::{
 
 /// Whether a search is asked for, and not a single training.
 pub(crate) fn is_meant(args: &TrainArgs, given: &Given) -> Result<bool, Error> {
+    if let Some(study) = args.resume.as_deref().filter(|folder| is_study(folder)) {
+        let remedy = "it is the folder of a study: go on with it by `taper tune`";
+        return Err(OutOfRange::new("resume", study.display(), remedy).into());
+    }
     if args.resume.as_deref().is_some_and(is_search) {
         return Ok(true);
     }
@@ -32,7 +38,8 @@ pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyh
     let searched = match &args.resume {
         Some(folder) => {
             flags::of_resumed_search(given)?;
-            resume_search(folder, limit, session)?
+            let data = given.has("data").then(|| args.recipe.changes().data).flatten();
+            resume_search(folder, limit, data.as_deref(), session)?
         }
         None => {
             flags::of_search(given)?;
@@ -93,7 +100,7 @@ fn show(searched: &Searched) -> anyhow::Result<()> {
     }
     let ended = match own.ended {
         SearchEnd::Complete => "everything was tried",
-        SearchEnd::Time => "the time is up",
+        SearchEnd::Time => "there was no time for the rest",
         SearchEnd::Interrupted => "interrupted",
     };
     answer_line(&format!(

@@ -7,6 +7,7 @@ use std::{
 };
 
 use taper_automl::{Ended, PruningChoice, StudySettings, Tuned, default_space};
+use taper_core::OutOfRange;
 use taper_run::{Error, OutFolder, Session};
 use taper_tune::Space;
 
@@ -19,6 +20,9 @@ use crate::{
 
 pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let limit = args.time_limit.map(Into::into);
+    if args.with_parent {
+        std::thread::spawn(end_with_parent);
+    }
     let tuned = match &args.resume {
         Some(folder) => {
             flags::of_resumed_study(given)?;
@@ -50,6 +54,11 @@ fn begin(
     let recipe = args.recipe.resolve(args.recipe.read()?);
     flags::of_training(given, &recipe)?;
     let space = match &args.space {
+        Some(file) if !file.is_file() => {
+            let remedy = "there is no such file: check the spelling";
+            let shown = format!("'{}'", file.display());
+            return Err(Error::from(OutOfRange::new("space", shown, remedy)).into());
+        }
         Some(file) => Space::from_file(file).map_err(taper_automl::Error::from)?,
         None => default_space(&recipe)?,
     };
@@ -83,6 +92,19 @@ fn begin(
     }
 }
 
+/// Waits until standard input ends, and ends this process as a signal would: in an orderly way.
+fn end_with_parent() {
+    // Nothing is ever sent.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    #[cfg(unix)]
+    let raised = signal_hook::low_level::raise(signal_hook::consts::SIGTERM).is_ok();
+    #[cfg(not(unix))]
+    let raised = false;
+    if !raised {
+        std::process::exit(143);
+    }
+}
+
 /// How long processes have to end by themselves after an interruption, which they get too.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -94,7 +116,10 @@ fn together(folder: &Path, jobs: u32, args: &TuneArgs, session: &Session) -> any
     let program = std::env::current_exe()?;
     let process = |first: bool| -> std::io::Result<Child> {
         let mut command = Command::new(&program);
-        command.arg("tune").arg("--resume").arg(folder).env("RAYON_NUM_THREADS", &threads);
+        command
+            .args(["tune", "--with-parent", "--resume"])
+            .arg(folder)
+            .env("RAYON_NUM_THREADS", &threads);
         command.args(args.cache.given());
         if let Some(limit) = &args.time_limit {
             command.arg("--time-limit").arg(limit.to_string());
@@ -105,7 +130,7 @@ fn together(folder: &Path, jobs: u32, args: &TuneArgs, session: &Session) -> any
         if args.reply.quiet {
             command.arg("--quiet");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
     };
     let mut processes = Vec::new();
     for number in 0..jobs {
@@ -114,6 +139,9 @@ fn together(folder: &Path, jobs: u32, args: &TuneArgs, session: &Session) -> any
     let (mut failed, mut told) = (None, None);
     while !processes.is_empty() {
         std::thread::sleep(Duration::from_millis(50));
+        if session.interrupted() {
+            processes.iter_mut().for_each(|process| drop(process.stdin.take()));
+        }
         if session.interrupted() && told.get_or_insert_with(Instant::now).elapsed() > GRACE {
             // Nothing is lost: the study knows how far each trial came.
             processes.iter_mut().try_for_each(Child::kill)?;

@@ -2,7 +2,7 @@
 //! another are in one fold. Test pictures play no part.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,21 +10,21 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use taper_core::{Identity, hex};
+use taper_core::{Identity, Split, hex};
 use taper_data::{Item, Splits};
 use taper_model::OpenOptions;
 use taper_recipe::Recipe;
 use taper_run::{Drawn, Outcome, Session, extract, open_classifier, train_on, write_json};
 use taper_train::head_logits;
 
-use super::{
-    near_copies::{merged, near_copies},
-    score::Score,
-};
+use super::{near_copies::near_copies, score::Score};
 use crate::{Error, Result, files};
 
 /// How many folds there are, as far as the classes have pictures and groups for them.
 const FOLDS: usize = 5;
+
+/// The groups and folds, beside what was judged by them.
+const GROUPS: &str = "groups.json";
 
 /// How a candidate did in one fold.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,34 +61,39 @@ impl Judge {
         folder: PathBuf,
         session: &Session,
     ) -> Result<Option<Self>> {
-        let Splits { train, val, .. } = &drawn.splits;
-        let mut wanted: Vec<usize> = train.iter().chain(val).copied().collect();
-        wanted.sort_unstable();
-        let options = OpenOptions { kernels: recipe.kernels, ..OpenOptions::default() };
-        let classifier = open_classifier(model, recipe.device, &options, session)?;
-        let dataset = Arc::new(drawn.dataset.clone());
-        let (items, quiet) = (Item::untouched(&wanted), session.muted());
-        let features = extract(classifier.backbone(), &dataset, items, None, false, &quiet)?;
-        let learnable: Vec<usize> = features.items.iter().map(|item| item.sample).collect();
-        let table = &features.table;
-        let mut groups = near_copies(&table.values, table.width, &table.labels);
-        let samples = dataset.samples();
-        if let Some(named) = named_groups(&learnable, samples) {
-            groups = merged(&groups, &named);
-        }
-        let seed = recipe.seed;
-        let folds = taper_logistic::folds(&table.labels, Some(&groups), FOLDS, seed);
-        let Some(fold_of) = folds else { return Ok(None) };
+        fs::create_dir_all(&folder).map_err(taper_run::Error::io("make", &folder))?;
+        let file = folder.join(GROUPS);
+        let known = files::read_json::<Grouped>(&file).ok();
+        let grouped = match known.filter(|known| known.is_of(&drawn)) {
+            Some(known) => known,
+            None => {
+                // What was judged by other pictures says nothing.
+                files::remove_run(&folder)?;
+                fs::create_dir_all(&folder).map_err(taper_run::Error::io("make", &folder))?;
+                let Some(new) = Grouped::new(&drawn, model, recipe, session)? else {
+                    return Ok(None);
+                };
+                write_json(&file, &new)?;
+                new
+            }
+        };
+        let Grouped { ids, groups, fold_of } = grouped;
+        let samples = drawn.dataset.samples();
+        let place: HashMap<&str, usize> =
+            samples.iter().enumerate().map(|(at, sample)| (sample.id.as_str(), at)).collect();
+        let learnable: Vec<usize> =
+            ids.iter().filter_map(|id| place.get(id.as_str())).copied().collect();
         let folds = usize::from(fold_of.iter().max().map_or(0, |last| last + 1));
         let usable = Vec::new();
         let mut judge = Self { drawn, learnable, groups, fold_of, usable, folder };
         judge.usable = (0..folds).filter(|&fold| judge.suffices(&judge.splits(fold))).collect();
-        if judge.usable.is_empty() {
-            return Ok(None);
-        }
-        let folder = &judge.folder;
-        fs::create_dir_all(folder).map_err(taper_run::Error::io("make", folder))?;
-        Ok(Some(judge))
+        Ok((!judge.usable.is_empty()).then_some(judge))
+    }
+
+    /// Whether validation pictures are drawn at random.
+    pub(crate) fn draws(&self) -> bool {
+        let samples = self.drawn.dataset.samples();
+        self.drawn.splits.val.iter().any(|&at| samples[at].split != Some(Split::Val))
     }
 
     /// How many folds can be judged by.
@@ -144,8 +149,9 @@ impl Judge {
     ) -> Result<Option<Judged>> {
         let fold = self.usable[fold];
         let splits = self.splits(fold);
-        let identity =
-            Identity::new("taper/candidate", 1).text("recipe", &recipe.anywhere().to_toml()?);
+        // The pictures may have moved.
+        let anywhere = Recipe { data: String::new(), ..recipe.anywhere() };
+        let identity = Identity::new("taper/candidate", 1).text("recipe", &anywhere.to_toml()?);
         let name = hex(&identity.number("fold", fold as u64).finish());
         let kept = self.folder.join(format!("{}.json", &name[..16]));
         if let Ok(judged) = files::read_json::<Judged>(&kept) {
@@ -242,6 +248,58 @@ impl Judge {
         };
         pictures.iter().filter(take).copied().collect()
     }
+}
+
+/// The groups and folds of the pictures, kept so that a search goes on with the same ones.
+#[derive(Debug, Serialize, Deserialize)]
+struct Grouped {
+    /// The pictures that may be learned from.
+    ids: Vec<String>,
+    groups: Vec<u32>,
+    fold_of: Vec<u8>,
+}
+
+impl Grouped {
+    /// None if a class has too few pictures or groups.
+    fn new(
+        drawn: &Drawn,
+        model: &Path,
+        recipe: &Recipe,
+        session: &Session,
+    ) -> Result<Option<Self>> {
+        let wanted = wanted(drawn);
+        let options = OpenOptions { kernels: recipe.kernels, ..OpenOptions::default() };
+        let classifier = open_classifier(model, recipe.device, &options, session)?;
+        let dataset = Arc::new(drawn.dataset.clone());
+        let (items, quiet) = (Item::untouched(&wanted), session.muted());
+        let features = extract(classifier.backbone(), &dataset, items, None, false, &quiet)?;
+        let learnable: Vec<usize> = features.items.iter().map(|item| item.sample).collect();
+        let table = &features.table;
+        let samples = dataset.samples();
+        let groups = named_groups(&learnable, samples)
+            .unwrap_or_else(|| near_copies(&table.values, table.width, &table.labels));
+        let folds = taper_logistic::folds(&table.labels, Some(&groups), FOLDS, recipe.seed);
+        let ids = learnable.iter().map(|&at| samples[at].id.clone()).collect();
+        Ok(folds.map(|fold_of| Self { ids, groups, fold_of }))
+    }
+
+    /// Whether these are pictures of the data, and none of those that may be learned from came in
+    /// since.
+    fn is_of(&self, drawn: &Drawn) -> bool {
+        let samples = drawn.dataset.samples();
+        let there: HashSet<&str> =
+            wanted(drawn).into_iter().map(|at| samples[at].id.as_str()).collect();
+        // Pictures that cannot be used are in the data, too.
+        self.ids.iter().all(|id| there.contains(id.as_str()))
+    }
+}
+
+/// The pictures that may be learned from.
+fn wanted(drawn: &Drawn) -> Vec<usize> {
+    let Splits { train, val, .. } = &drawn.splits;
+    let mut wanted: Vec<usize> = train.iter().chain(val).copied().collect();
+    wanted.sort_unstable();
+    wanted
 }
 
 /// Pictures that a burst is trained on, at least.

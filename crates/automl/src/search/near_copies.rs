@@ -38,18 +38,6 @@ pub(crate) fn near_copies(rows: &[f32], width: usize, labels: &[u32]) -> Vec<u32
     group
 }
 
-/// The groups of pictures that are connected by either grouping; each names its first picture.
-pub(crate) fn merged(one: &[u32], other: &[u32]) -> Vec<u32> {
-    let mut parent: Vec<usize> = (0..one.len()).collect();
-    for groups in [one, other] {
-        for (at, first) in groups.iter().enumerate() {
-            let (a, b) = (root(&mut parent, at), root(&mut parent, *first as usize));
-            parent[a.max(b)] = a.min(b);
-        }
-    }
-    (0..one.len()).map(|at| root(&mut parent, at) as u32).collect()
-}
-
 /// The rows without their mean, each of length 1.
 fn centred(rows: &[f32], width: usize) -> Vec<f32> {
     let count = (rows.len() / width.max(1)).max(1) as f64;
@@ -107,11 +95,6 @@ fn root(parent: &mut [usize], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn groupings_are_merged() {
-        assert_eq!(merged(&[0, 1, 1, 3, 4], &[0, 1, 2, 1, 4]), [0, 1, 1, 1, 4]);
-    }
 
     #[test]
     fn pictures_that_are_alike_are_grouped_within_their_class() {

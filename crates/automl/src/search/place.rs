@@ -23,6 +23,7 @@ pub(crate) const REPORT: &str = "search.json";
 const RESULT: &str = "result.json";
 const TABLE: &str = "tried.csv";
 const LOCK: &str = ".lock";
+const ROUNDS: &str = "rounds.json";
 
 /// The folder of a search.
 #[derive(Debug)]
@@ -125,14 +126,24 @@ impl Place {
 
     /// The answer says which folder it is in.
     fn relocate(&self) -> Result<()> {
-        let answer = self.answer()?;
-        let run = self.folder.display().to_string();
-        Ok(write_json(&self.folder.join(RESULT), &Answer { run, ..answer })?)
+        Ok(write_json(&self.folder.join(RESULT), &self.answer()?)?)
     }
 
-    /// The answer of the training that the folder holds.
+    /// The answer of the training that the folder holds, wherever that is now.
     pub(crate) fn answer(&self) -> Result<Answer> {
-        files::read_json(&self.folder.join(RESULT))
+        let answer: Answer = files::read_json(&self.folder.join(RESULT))?;
+        Ok(Answer { run: self.folder.display().to_string(), ..answer })
+    }
+
+    /// In how many folds fine-tunings were judged, and with how many epochs.
+    pub(crate) fn rounds(&self) -> Vec<(usize, u32)> {
+        files::read_json(&self.folder.join(INNER).join(ROUNDS)).unwrap_or_default()
+    }
+
+    /// Takes a note of another round, so that a search that goes on repeats it.
+    pub(crate) fn add_round(&self, round: (usize, u32)) -> Result<()> {
+        let rounds = [self.rounds(), vec![round]].concat();
+        Ok(write_json(&self.folder.join(INNER).join(ROUNDS), &rounds)?)
     }
 
     /// Whether it holds one.

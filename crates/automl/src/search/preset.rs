@@ -50,6 +50,9 @@ impl FromStr for ModelChoice {
             None => (text.trim(), "pretrained"),
         };
         let wrong = |remedy: String| OutOfRange::new("models", format!("'{text}'"), remedy);
+        if model.is_empty() {
+            return Err(wrong("a name is missing: give one, or leave out the comma".into()));
+        }
         let known = find(model).map_err(|error| wrong(error.to_string()))?;
         if weights.is_empty() {
             return Err(wrong("there is no file after the =: name one, or leave it out".into()));
@@ -116,7 +119,7 @@ impl SearchSettings {
         };
         if limit < LEAST {
             let remedy = "use 5s or more, e.g. 10m";
-            let shown = format!("{limit:?}");
+            let shown = format!("{}s", limit.as_secs_f64());
             return Err(OutOfRange::new("time_limit", shown, remedy).into());
         }
         for (at, choice) in models.iter().enumerate() {

@@ -224,16 +224,24 @@ impl Search<'_> {
         let frozen = best.clone();
         let mut views = vec![frozen.recipe.views > 1, frozen.recipe.views == 1];
         let mut complete = true;
-        let mut before = (0, 0);
-        while let Some((folds, epochs, _)) = effort(&costs, sizes, judge.folds(), self.left()) {
-            if epochs < 2 * before.1 {
-                break;
+        let mut before = 0;
+        let mut earlier = self.place.rounds().into_iter();
+        loop {
+            // What an earlier part of the search judged is not judged with other epochs.
+            let repeated = earlier.next();
+            let planned = || {
+                let (folds, epochs, _) = effort(&costs, sizes, judge.folds(), self.left())?;
+                (epochs >= 2 * before).then_some((folds, epochs))
+            };
+            let Some((folds, epochs)) = repeated.or_else(planned) else { break };
+            before = epochs;
+            if repeated.is_none() {
+                self.place.add_round((folds, epochs))?;
             }
-            before = (folds, epochs);
             for fresh in views.clone() {
                 let each = costs.fine_tuning(sizes.without_fold(judge.folds()), epochs);
                 let reserved = costs.fine_tuning(sizes, epochs);
-                if folds as f64 * each + reserved > self.left() {
+                if repeated.is_none() && folds as f64 * each + reserved > self.left() {
                     complete = false;
                     break;
                 }
@@ -256,11 +264,11 @@ impl Search<'_> {
                 views = vec![best.recipe.fresh_views];
             }
         }
-        if before.1 == 0 {
+        if before == 0 {
             self.say("fine-tuning: there is no time for it");
             return Ok(false);
         }
-        if best.recipe.trains_network() {
+        if best.recipe.trains_network() && self.chosen != best.name {
             complete &= self.train_tuned(best, &costs, sizes)?;
         }
         Ok(complete)

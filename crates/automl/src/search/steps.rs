@@ -27,6 +27,9 @@ const CACHE_BYTES: u64 = 4 << 30;
 /// Seconds that must be left for fine-tuning to be thought of.
 const WORTH_A_BURST: f64 = 20.0;
 
+/// With fewer groups than this share of the pictures, random parts say little.
+const MANY_COPIES: f64 = 0.9;
+
 /// What is kept free at the end, as a share of the limit.
 const RESERVE: f64 = 0.03;
 
@@ -51,7 +54,11 @@ pub fn search(
     check(&recipe)?;
     check_present(recipe.data_place())?;
     for model in &settings.models {
-        with_model(&fast(&recipe), model).check()?;
+        let checked = with_model(&fast(&recipe), model).check()?;
+        if model.weights != "pretrained" {
+            // Opens them: a wrong file is found now.
+            seconds_per_picture(&checked)?;
+        }
     }
     let out = out.into();
     out.check()?;
@@ -78,23 +85,43 @@ pub fn is_search(folder: &Path) -> bool {
 }
 
 /// Goes on with a search that was interrupted, within the time that it has left; or with another
-/// limit for all of its parts together.
+/// limit for all of its parts together, also if it had ended. `data`: where the pictures are now.
 ///
 /// # Errors
-/// [`taper_run::Error::Resume`] if another process is at it; as [`search`].
+/// [`taper_run::Error::Resume`] if another process is at it; [`OutOfRange`] for a limit that is
+/// over already; as [`search`].
 pub fn resume_search(
     folder: &Path,
     limit: Option<Duration>,
+    data: Option<&str>,
     session: &Session,
 ) -> Result<Searched> {
     let start = Instant::now();
     let place = Place::open(folder)?;
-    let (recipe, mut settings) = place.read()?;
+    let (mut recipe, mut settings) = place.read()?;
+    let report = place.report();
     if let Some(limit) = limit {
+        let used = report.as_ref().map_or(0.0, |report| report.seconds);
+        if limit.as_secs_f64() <= used {
+            let remedy = format!("the search has used {used:.0} s already: use more than that");
+            let shown = format!("{}s", limit.as_secs_f64());
+            return Err(OutOfRange::new("time_limit", shown, remedy).into());
+        }
         settings.time_limit = limit.as_secs_f64();
     }
+    if let Some(data) = data {
+        recipe = Recipe { data: data.to_owned(), data_path: None, ..recipe };
+    } else if check_present(recipe.data_place()).is_err() {
+        let remedy = "the data of the search are no longer there: if they have moved, say where to with `data`";
+        return Err(OutOfRange::new("data", format!("'{}'", recipe.data), remedy).into());
+    }
     check_present(recipe.data_place())?;
-    Search::new(place, recipe, settings, start, session).carry_out()
+    place::begin(folder, &recipe, &settings)?;
+    match report.filter(|report| limit.is_none() && report.ended != SearchEnd::Interrupted) {
+        // There is nothing left to do.
+        Some(report) => Ok(Searched { answer: place.answer()?, search: report }),
+        None => Search::new(place, recipe, settings, start, session).carry_out(),
+    }
 }
 
 /// Refuses recipes that stand for something else than one training.
@@ -142,7 +169,7 @@ pub(crate) struct Candidate {
 
 /// A search at work.
 pub(crate) struct Search<'a> {
-    place: Place,
+    pub(crate) place: Place,
     pub(crate) base: Recipe,
     pub(crate) settings: SearchSettings,
     start: Instant,
@@ -152,9 +179,11 @@ pub(crate) struct Search<'a> {
     /// That of the caller, which knows of no limit.
     asked: &'a Session,
     pub(crate) tried: Vec<Tried>,
+    /// Seconds for the features of a picture.
+    features: f64,
     steps: Vec<Step>,
     about: (usize, usize),
-    chosen: String,
+    pub(crate) chosen: String,
 }
 
 impl<'a> Search<'a> {
@@ -173,8 +202,21 @@ impl<'a> Search<'a> {
         let before = report.as_ref().map_or(0.0, |report| report.seconds);
         let (chosen, steps) =
             report.map_or_else(Default::default, |report| (report.chosen, report.steps));
-        let (tried, about) = (Vec::new(), (0, 0));
-        Self { place, base, settings, start, before, session, asked, tried, steps, about, chosen }
+        let (tried, about, features) = (Vec::new(), (0, 0), 0.0);
+        Self {
+            place,
+            base,
+            settings,
+            start,
+            before,
+            session,
+            asked,
+            tried,
+            features,
+            steps,
+            about,
+            chosen,
+        }
     }
 
     /// Seconds so far.
@@ -244,14 +286,9 @@ impl<'a> Search<'a> {
             );
             return Ok(true);
         };
-        self.about = (judge.pictures(), judge.group_count());
-        if self.about.1 < self.about.0 {
-            self.say(&format!(
-                "{} pictures are {} groups of near copies, which stay together in the folds",
-                self.about.0, self.about.1
-            ));
-        }
+        self.introduce(&judge);
         let costs = self.measured(&base, &fast, &judge)?;
+        self.features = costs.features;
         self.plan(&base, &costs, &judge);
         let mut best = Candidate { name: "fast".into(), recipe: base, scores: Vec::new() };
         let recipe = best.recipe.clone();
@@ -265,13 +302,32 @@ impl<'a> Search<'a> {
         let costs = costs.scaled(self.forward_of(&best.recipe)?);
         complete &= self.views(&judge, &mut best, &costs)?;
         complete &= self.heads(&judge, &mut best)?;
-        if best.name != "fast" {
+        let trained = self.steps.iter().any(|step| step.name == best.name);
+        if !trained {
             complete &= self.train(&best)?;
         }
         if self.settings.preset == Preset::Best {
             complete &= self.fine_tuning(&judge, &mut best, costs)?;
         }
         Ok(complete)
+    }
+
+    /// Says what the folds are made of.
+    fn introduce(&mut self, judge: &Judge) {
+        let (pictures, groups) = (judge.pictures(), judge.group_count());
+        self.about = (pictures, groups);
+        if groups == pictures {
+            return;
+        }
+        self.say(&format!(
+            "{pictures} pictures are {groups} groups, of near copies or as the data say: each stays together in the {} folds",
+            judge.folds()
+        ));
+        if (groups as f64) < MANY_COPIES * pictures as f64 && judge.draws() {
+            self.session.progress().warn(
+                "near copies: validation pictures (and test pictures, if the data have none of their own) are drawn at random, so that near copies of training pictures are among them: figures on them are too good, and those of the folds are not",
+            );
+        }
     }
 
     /// Takes a note of a training on everything.
@@ -314,7 +370,14 @@ impl<'a> Search<'a> {
         let trained = self.train_in("final", &best.recipe, &self.limited(0.0))?;
         match &trained {
             Some(answer) => self.note(&best.name, answer),
-            None => self.chosen = before,
+            None => {
+                if !self.asked.interrupted() {
+                    self.session.progress().warn(&format!(
+                        "there was no time to train it on all pictures: the model is still that of '{before}'; go on with a longer limit"
+                    ));
+                }
+                self.chosen = before;
+            }
         }
         self.write(SearchEnd::Interrupted)?;
         Ok(trained.is_some())
@@ -360,13 +423,24 @@ impl<'a> Search<'a> {
         attempt: Attempt,
     ) -> Result<bool> {
         let Attempt { recipe, folds, each, reserved: planned, baseline } = attempt;
-        let mut reserved = planned;
+        let frozen = each == 0.0;
+        let mut reserved = match self.tried.last() {
+            // What is kept has to be trained.
+            Some(last) if frozen => {
+                let fold = last.seconds / last.folds.max(1) as f64;
+                1.0 + 1.5 * fold + self.features * self.sizes(judge).test
+            }
+            _ => planned,
+        };
+        if frozen && self.left() < reserved {
+            return Ok(false);
+        }
         let mut scores = Vec::new();
         let (mut seconds, mut judged) = (0.0, 0);
         let session = self.limited(reserved);
         session.progress().begin(name, folds as u64, "folds");
         // Where there is time, in more of them.
-        let most = if each > 0.0 { judge.folds() } else { folds };
+        let most = if frozen { folds } else { judge.folds() };
         for fold in 0..most {
             let Some(own) = judge.judge(&recipe, fold, &session)? else { break };
             scores.extend(own.scores);
@@ -391,7 +465,8 @@ impl<'a> Search<'a> {
         let over = |other: &Candidate| Gain::of(&scores, &other.scores, &judge.groups);
         let gain = over(baseline.as_ref().unwrap_or(best));
         let best_of_kind = baseline.is_none() || over(best).is_some_and(|gain| gain.brier > 0.0);
-        let kept = first || (best_of_kind && gain.is_some_and(|gain| gain.is_real()));
+        let whole = !frozen || judged == folds;
+        let kept = first || (whole && best_of_kind && gain.is_some_and(|gain| gain.is_real()));
         self.tried.push(Tried {
             name: name.to_owned(),
             folds: judged,
@@ -418,6 +493,7 @@ impl<'a> Search<'a> {
         if kept {
             *best = Candidate { name: name.to_owned(), recipe, scores };
         }
+        self.write(SearchEnd::Interrupted)?;
         Ok(judged >= folds)
     }
 
