@@ -4,7 +4,7 @@
 
 DATA: a folder with train/CLASS and test/CLASS. WEIGHTS: safetensors of timm's tf_efficientnet_lite0. Both take as many
 epochs as fit into the time, by a measured one; 15 % of train are for validation; test is only measured at the end.
-Prints one line of JSON. Transparent pictures are put on white first, as Taper does.
+Needs fastai, scikit-learn, timm, torch and safetensors from PyPI. Prints one line of JSON. Transparent pictures are put on white first, as Taper does.
 """
 
 import json
