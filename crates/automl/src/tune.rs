@@ -494,6 +494,7 @@ fn described(trial: &taper_tune::Trial) -> String {
     parameters.collect::<Vec<_>>().join(", ")
 }
 
-fn diverged(error: &Error) -> bool {
+/// Whether the loss became NaN.
+pub(crate) fn diverged(error: &Error) -> bool {
     matches!(error, Error::Run(taper_run::Error::Diverged { .. }))
 }

@@ -3,7 +3,7 @@ use taper_graph::{Graph, WeightSource};
 use taper_model::PlanBackbone;
 use taper_plan::{Kernels, Output};
 
-use crate::Result;
+use crate::{CheckedRecipe, Result};
 
 /// The opened device on which networks run: the requested one, or an error.
 #[derive(Debug, Clone)]
@@ -109,6 +109,21 @@ pub(crate) struct BackboneSpec<'a> {
     pub(crate) kernels: Kernels,
     /// Whether its identity is determined, which takes a pass over the weights.
     pub(crate) identified: bool,
+}
+
+impl<'a> BackboneSpec<'a> {
+    /// The frozen network of a recipe, to its features, in f32.
+    pub(crate) fn features(checked: &'a CheckedRecipe, weights: &'a dyn WeightSource) -> Self {
+        Self {
+            graph: checked.backbone(),
+            weights,
+            preprocessing: *checked.preprocessing(),
+            output: Output::Features,
+            precision: Precision::F32,
+            kernels: checked.recipe().kernels,
+            identified: false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 use std::time::Instant;
 
 use taper_core::Precision;
-use taper_plan::Output;
 use taper_zoo::resolve_part;
 
 use crate::{
@@ -70,15 +69,7 @@ pub(crate) fn resolve_precision(
 pub fn seconds_per_picture(checked: &CheckedRecipe) -> Result<f64> {
     let place = Place::open(checked.recipe().device)?;
     let weights = resolve_part(checked.model(), checked.weights(), checked.backbone())?;
-    let spec = BackboneSpec {
-        graph: checked.backbone(),
-        weights: weights.source.as_ref(),
-        preprocessing: *checked.preprocessing(),
-        output: Output::Features,
-        precision: Precision::F32,
-        kernels: checked.recipe().kernels,
-        identified: false,
-    };
+    let spec = BackboneSpec::features(checked, weights.source.as_ref());
     Ok(seconds(&place, &spec, Precision::F32)? / rayon::current_num_threads() as f64)
 }
 
@@ -102,7 +93,7 @@ fn seconds(place: &Place, spec: &BackboneSpec<'_>, precision: Precision) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use taper_plan::Kernels;
+    use taper_plan::{Kernels, Output};
 
     use super::*;
 

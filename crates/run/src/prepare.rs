@@ -4,7 +4,6 @@ use taper_augment::{Augmenter, Policy};
 use taper_core::{DeviceChoice, FrozenBackbone, Identity, OutOfRange, Precision, Split, hex};
 use taper_data::{DEFAULT_FRACTION, Dataset, Item, Splits, ValChoice};
 use taper_picture::Finding;
-use taper_plan::Output;
 use taper_sources::FolderUse;
 use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve_part};
@@ -113,13 +112,8 @@ impl Prepared {
         // A cut may come after the network's own features.
         weights.check(checked.backbone())?;
         let spec = BackboneSpec {
-            graph: checked.backbone(),
-            weights: weights.source.as_ref(),
-            preprocessing: *checked.preprocessing(),
-            output: Output::Features,
-            precision: Precision::F32,
-            kernels: recipe.kernels,
             identified: session.cache().is_some(),
+            ..BackboneSpec::features(&checked, weights.source.as_ref())
         };
         early::check_precision(recipe, &place)?;
         let precision = match recipe.trains_network() && place.is_cpu() {

@@ -139,6 +139,25 @@ impl Judge {
         !splits.val.is_empty() && counts.iter().zip(all).all(|(left, all)| *left > 0 || all == 0)
     }
 
+    /// Where the result of a candidate in a fold is kept.
+    fn file(&self, recipe: &Recipe, fold: usize) -> Result<PathBuf> {
+        // The pictures may have moved.
+        let anywhere = Recipe { data: String::new(), ..recipe.anywhere() };
+        let identity = Identity::new("taper/candidate", 1).text("recipe", &anywhere.to_toml()?);
+        let name = hex(&identity.number("fold", self.usable[fold] as u64).finish());
+        Ok(self.folder.join(format!("{}.json", &name[..16])))
+    }
+
+    /// Whether a candidate has been judged in so many folds, by an earlier part of the search.
+    pub(crate) fn knows(&self, recipe: &Recipe, folds: usize) -> Result<bool> {
+        for fold in 0..folds {
+            if !self.file(recipe, fold)?.is_file() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Trains a candidate without the pictures of a fold, and measures it on them; what was judged
     /// before is not judged again. None if it was interrupted.
     pub(crate) fn judge(
@@ -147,13 +166,8 @@ impl Judge {
         fold: usize,
         session: &Session,
     ) -> Result<Option<Judged>> {
-        let fold = self.usable[fold];
-        let splits = self.splits(fold);
-        // The pictures may have moved.
-        let anywhere = Recipe { data: String::new(), ..recipe.anywhere() };
-        let identity = Identity::new("taper/candidate", 1).text("recipe", &anywhere.to_toml()?);
-        let name = hex(&identity.number("fold", fold as u64).finish());
-        let kept = self.folder.join(format!("{}.json", &name[..16]));
+        let kept = self.file(recipe, fold)?;
+        let splits = self.splits(self.usable[fold]);
         if let Ok(judged) = files::read_json::<Judged>(&kept) {
             return Ok(Some(judged));
         }
@@ -283,8 +297,7 @@ impl Grouped {
         Ok(folds.map(|fold_of| Self { ids, groups, fold_of }))
     }
 
-    /// Whether these are pictures of the data, and none of those that may be learned from came in
-    /// since.
+    /// Whether all of these pictures are still among those that may be learned from.
     fn is_of(&self, drawn: &Drawn) -> bool {
         let samples = drawn.dataset.samples();
         let there: HashSet<&str> =

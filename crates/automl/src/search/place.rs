@@ -25,6 +25,21 @@ const TABLE: &str = "tried.csv";
 const LOCK: &str = ".lock";
 const ROUNDS: &str = "rounds.json";
 
+/// What some trainings leave and others do not.
+const NOT_OF_ALL: [&str; 11] = [
+    "checkpoints",
+    "curves.png",
+    "curves.svg",
+    "fine-tune",
+    "history.csv",
+    "history.jsonl",
+    "lr_find.json",
+    "lr_find.png",
+    "lr_find.svg",
+    "reliability.png",
+    "reliability.svg",
+];
+
 /// The folder of a search.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -98,26 +113,7 @@ impl Place {
         let Ok(name) = fs::read_to_string(&marker) else { return Ok(()) };
         let run = self.run(&name);
         if run.is_dir() {
-            // The answer comes last: without it, what the folder held before is gone.
-            let mut names = listed(&run)?;
-            names.sort_by_key(|name| name == RESULT);
-            let stale = listed(&self.folder)?;
-            let own = [INNER, REPORT, TABLE];
-            for name in stale.iter().filter(|name| !own.contains(&name.as_str())) {
-                if !names.contains(name)
-                    && run.join(RESULT).is_file()
-                    && name != "model.safetensors"
-                {
-                    remove(&self.folder.join(name))?;
-                }
-            }
-            for name in names.iter().filter(|name| *name != LOCK) {
-                let (from, to) = (run.join(name), self.folder.join(name));
-                if to.is_dir() {
-                    remove(&to)?;
-                }
-                fs::rename(&from, &to).map_err(io("move", &from))?;
-            }
+            move_files(&run, &self.folder)?;
             self.relocate()?;
             remove(&run)?;
         }
@@ -190,6 +186,26 @@ impl Place {
     }
 }
 
+/// The answer comes last: without it, the folder still holds what it held.
+fn move_files(run: &Path, folder: &Path) -> Result<()> {
+    let mut names = listed(run)?;
+    names.sort_by_key(|name| name == RESULT);
+    if run.join(RESULT).is_file() {
+        // Whatever else is there is not the search's.
+        for name in NOT_OF_ALL.iter().filter(|name| !names.iter().any(|own| own == *name)) {
+            remove(&folder.join(name))?;
+        }
+    }
+    for name in names.iter().filter(|name| *name != LOCK) {
+        let (from, to) = (run.join(name), folder.join(name));
+        if to.is_dir() {
+            remove(&to)?;
+        }
+        fs::rename(&from, &to).map_err(io("move", &from))?;
+    }
+    Ok(())
+}
+
 fn listed(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(io("read", folder))?;
     Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
@@ -202,5 +218,37 @@ fn remove(path: &Path) -> Result<()> {
             Err(io("remove", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_replaces_the_one_before_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for name in ["model.safetensors", "result.json", "curves.png", "fine-tune/history.csv"] {
+            write(&format!("out/{name}"), "before");
+        }
+        write("out/notes.txt", "the user's own");
+        write("out/search/settings.toml", "search");
+        for name in ["model.safetensors", "result.json", "recipe.toml"] {
+            write(&format!("run/{name}"), "after");
+        }
+        let (run, out) = (root.path().join("run"), root.path().join("out"));
+        move_files(&run, &out).unwrap();
+        let mut names = listed(&out).unwrap();
+        names.sort();
+        let left = ["model.safetensors", "notes.txt", "recipe.toml", "result.json", "search"];
+        assert_eq!(names, left);
+        assert_eq!(fs::read_to_string(out.join("model.safetensors")).unwrap(), "after");
+        assert_eq!(fs::read_to_string(out.join("notes.txt")).unwrap(), "the user's own");
+        assert!(listed(&run).unwrap().is_empty());
     }
 }

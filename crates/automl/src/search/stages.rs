@@ -74,6 +74,22 @@ impl Search<'_> {
         }
     }
 
+    /// Whether a candidate's features take more seconds than it may have, and says so. What an
+    /// earlier part of the search judged takes none.
+    fn leaves_out(
+        &self,
+        judge: &Judge,
+        recipe: &Recipe,
+        name: &str,
+        (seconds, most): (f64, f64),
+    ) -> Result<bool> {
+        if seconds <= most || judge.knows(recipe, judge.folds())? {
+            return Ok(false);
+        }
+        self.say(&format!("{name}: left out, about {seconds:.0} s for its features"));
+        Ok(true)
+    }
+
     /// The whole picture, squashed, instead of its centre.
     pub(crate) fn fit(
         &mut self,
@@ -84,11 +100,12 @@ impl Search<'_> {
         if !self.settings.try_fit {
             return Ok(true);
         }
-        if self.left() < costs.features * judge.pictures() as f64 {
-            return Ok(false);
-        }
         let fit = other_fit(best.recipe.fit);
         let recipe = Recipe { fit, ..best.recipe.clone() };
+        let seconds = costs.features * judge.pictures() as f64;
+        if self.leaves_out(judge, &recipe, &fit.to_string(), (seconds, self.left()))? {
+            return Ok(false);
+        }
         self.judge(judge, best, &format!("{fit}"), Attempt::new(recipe, judge))
     }
 
@@ -110,16 +127,12 @@ impl Search<'_> {
             let pictures = judge.pictures() as f64;
             let guessed =
                 costs.features - costs.forward + costs.forward * flops(&model) as f64 / own as f64;
-            let fits = |seconds: f64| self.left() - seconds * pictures >= until;
-            if !fits(guessed) {
-                self.say(&format!(
-                    "{name}: left out, about {:.0} s for its features",
-                    guessed * pictures
-                ));
+            let recipe = with_model(&best.recipe, &model);
+            let share = |seconds: f64, left: f64| (seconds * pictures, left - until);
+            if self.leaves_out(judge, &recipe, &name, share(guessed, self.left()))? {
                 complete = false;
                 continue;
             }
-            let recipe = with_model(&best.recipe, &model);
             let forward = match self.forward_of(&recipe) {
                 Ok(forward) => forward,
                 Err(error) => {
@@ -129,11 +142,7 @@ impl Search<'_> {
                 }
             };
             let measured = costs.features - costs.forward + forward;
-            if !fits(measured) {
-                self.say(&format!(
-                    "{name}: left out, {:.0} s for its features",
-                    measured * pictures
-                ));
+            if self.leaves_out(judge, &recipe, &name, share(measured, self.left()))? {
                 complete = false;
                 continue;
             }
@@ -159,14 +168,13 @@ impl Search<'_> {
         let name = joined(&best.name, &format!("size {size}"));
         let seconds =
             (costs.features + costs.forward * (LARGER * LARGER - 1.0)) * judge.pictures() as f64;
-        if seconds > FOR_SIZE * self.left() {
-            self.say(&format!("{name}: left out, about {seconds:.0} s for its features"));
-            return Ok(false);
-        }
         let recipe = Recipe { size: Some(size), ..best.recipe.clone() };
         // Not every network takes every size.
         if recipe.clone().check().is_err() {
             return Ok(true);
+        }
+        if self.leaves_out(judge, &recipe, &name, (seconds, FOR_SIZE * self.left()))? {
+            return Ok(false);
         }
         self.judge(judge, best, &name, Attempt::new(recipe, judge))
     }
@@ -187,12 +195,11 @@ impl Search<'_> {
         for augment in [Policy::Standard, Policy::Light] {
             let seconds = costs.features * f64::from(VIEWS - 1) * judge.pictures() as f64;
             let name = joined(&plain.name, &format!("{VIEWS} {augment} views"));
-            if self.left() - seconds < until {
-                self.say(&format!("{name}: left out, about {seconds:.0} s for their features"));
+            let recipe = Recipe { views: VIEWS, augment, ..plain.recipe.clone() };
+            if self.leaves_out(judge, &recipe, &name, (seconds, self.left() - until))? {
                 complete = false;
                 continue;
             }
-            let recipe = Recipe { views: VIEWS, augment, ..plain.recipe.clone() };
             complete &= self.judge(judge, best, &name, Attempt::new(recipe, judge))?;
         }
         Ok(complete)
@@ -202,9 +209,6 @@ impl Search<'_> {
         let mut complete = true;
         let solved = best.clone();
         for head in [HeadChoice::Cosine, HeadChoice::Linear] {
-            if self.left() < 0.0 {
-                return Ok(false);
-            }
             let name = joined(&solved.name, &format!("{head} head"));
             let recipe = Recipe { head, ..solved.recipe.clone() };
             complete &= self.judge(judge, best, &name, Attempt::new(recipe, judge))?;

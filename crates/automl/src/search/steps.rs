@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taper_core::{OutOfRange, Split};
+use taper_core::{Fault, OutOfRange, Split};
 use taper_data::ValChoice;
 use taper_feature_cache::FeatureCache;
 use taper_recipe::{HeadChoice, Recipe, check_present};
@@ -19,7 +19,7 @@ use super::{
     score::{Score, means},
     stages::tuned,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, tune::diverged};
 
 /// The cache for the time of a search that has no other.
 const CACHE_BYTES: u64 = 4 << 30;
@@ -178,6 +178,8 @@ pub(crate) struct Search<'a> {
     pub(crate) session: Session,
     /// That of the caller, which knows of no limit.
     asked: &'a Session,
+    /// What earlier parts of the search tried.
+    earlier: Vec<Tried>,
     pub(crate) tried: Vec<Tried>,
     /// Seconds for the features of a picture.
     features: f64,
@@ -200,8 +202,8 @@ impl<'a> Search<'a> {
         };
         let report = place.report();
         let before = report.as_ref().map_or(0.0, |report| report.seconds);
-        let (chosen, steps) =
-            report.map_or_else(Default::default, |report| (report.chosen, report.steps));
+        let (chosen, steps, earlier) =
+            report.map_or_else(Default::default, |own| (own.chosen, own.steps, own.tried));
         let (tried, about, features) = (Vec::new(), (0, 0), 0.0);
         Self {
             place,
@@ -211,6 +213,7 @@ impl<'a> Search<'a> {
             before,
             session,
             asked,
+            earlier,
             tried,
             features,
             steps,
@@ -261,12 +264,21 @@ impl<'a> Search<'a> {
             ended,
             pictures: self.about.0,
             groups: self.about.1,
-            tried: self.tried.clone(),
+            tried: self.all_tried(),
             steps: self.steps.clone(),
             chosen: self.chosen.clone(),
         };
         self.place.write(&report)?;
         Ok(report)
+    }
+
+    /// What was tried by now, in order; with what an earlier part of the search tried and this one
+    /// has not come to.
+    fn all_tried(&self) -> Vec<Tried> {
+        let mut all = self.tried.clone();
+        let here = |own: &&Tried| !self.tried.iter().any(|tried| tried.name == own.name);
+        all.extend(self.earlier.iter().filter(here).cloned());
+        all
     }
 
     /// All of it; false if there was no time for something.
@@ -432,9 +444,10 @@ impl<'a> Search<'a> {
             }
             _ => planned,
         };
-        if frozen && self.left() < reserved {
+        if frozen && self.left() < reserved && !judge.knows(&recipe, folds)? {
             return Ok(false);
         }
+        let first = best.scores.is_empty();
         let mut scores = Vec::new();
         let (mut seconds, mut judged) = (0.0, 0);
         let session = self.limited(reserved);
@@ -442,7 +455,17 @@ impl<'a> Search<'a> {
         // Where there is time, in more of them.
         let most = if frozen { folds } else { judge.folds() };
         for fold in 0..most {
-            let Some(own) = judge.judge(&recipe, fold, &session)? else { break };
+            let own = match judge.judge(&recipe, fold, &session) {
+                Ok(Some(own)) => own,
+                Ok(None) => break,
+                // What cannot be trained on these data is no reason to lose the rest.
+                Err(error) if !first && (error.is_usage() || diverged(&error)) => {
+                    session.progress().end();
+                    self.session.progress().warn(&format!("{name}: left out: {error}"));
+                    return Ok(true);
+                }
+                Err(error) => return Err(error),
+            };
             scores.extend(own.scores);
             seconds += own.seconds;
             judged += 1;
@@ -461,7 +484,6 @@ impl<'a> Search<'a> {
             return Ok(false);
         }
         let (accuracy, brier) = means(&scores);
-        let first = best.scores.is_empty();
         let over = |other: &Candidate| Gain::of(&scores, &other.scores, &judge.groups);
         let gain = over(baseline.as_ref().unwrap_or(best));
         let best_of_kind = baseline.is_none() || over(best).is_some_and(|gain| gain.brier > 0.0);
