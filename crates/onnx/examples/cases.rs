@@ -1,0 +1,36 @@
+//! Writes networks with seeded weights as ONNX files, with pictures and what Taper answers, for
+//! `tests/onnx/check.py`. Without arguments, lists the cases; with the name of one and a folder,
+//! writes it there.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let Some((name, folder)) = arguments.next().zip(arguments.next().map(PathBuf::from)) else {
+        common::cases().iter().for_each(|case| println!("{}", case.name));
+        return Ok(());
+    };
+    let case = common::cases().into_iter().find(|case| case.name == name);
+    let case = case.ok_or_else(|| anyhow::anyhow!("there is no case '{name}'"))?;
+    let written = case.write()?;
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("model.onnx"), &written.file)?;
+    fs::write(folder.join("pixels.u8"), &written.pixels)?;
+    let bytes: Vec<u8> = written.expected.iter().flat_map(|v| v.to_le_bytes()).collect();
+    fs::write(folder.join("expected.f32"), bytes)?;
+    let about = json!({
+        "pictures": common::PICTURES,
+        "size": case.size,
+        "options": case.options,
+        "mean": written.preprocessing.mean,
+        "std": written.preprocessing.std,
+        "labels": common::classes(),
+    });
+    fs::write(folder.join("about.json"), about.to_string())?;
+    Ok(())
+}
