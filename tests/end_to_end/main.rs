@@ -11,6 +11,7 @@ mod calibration;
 mod compare;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod export;
 mod figures;
 mod fine_tune;
 mod flags;

@@ -5,6 +5,7 @@ mod bench;
 mod checks;
 mod cuda;
 mod emulator;
+mod exports;
 mod repro;
 mod skipped;
 mod tidy;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
         Some("wasm") => wasm::run_task(),
+        Some("exports") => exports::run_task(&rest),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
         Some("build") => only_cuda(&rest, || cuda::build(&["taper", "taper-bench"]).map(drop)),
@@ -152,5 +154,6 @@ fn ci() -> anyhow::Result<()> {
     test(&[])?;
     checks::package()?;
     repro::run()?;
-    wasm::run_task()
+    wasm::run_task()?;
+    exports::run_task(&[])
 }

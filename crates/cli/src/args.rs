@@ -14,7 +14,7 @@ use taper_plan::Kernels;
 use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
 use taper_sources::SourceOptions;
 
-use crate::{recipe_args::RecipeArgs, source_args::SourceArgs};
+use crate::{export_args::ExportArgs, recipe_args::RecipeArgs, source_args::SourceArgs};
 
 /// Transfer learning for image classification: a folder of pictures in, a classifier and an honest
 /// account of it out.
@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show what a trained model is: classes, network, figures, recipe, digests, licence.
     Info(InfoArgs),
+    /// Write a trained model for other programs: ONNX, or safetensors with timm's names.
+    Export(ExportArgs),
     /// Write the features of every picture to a file: for search, for clustering, for other
     /// programs.
     Embed(Box<EmbedArgs>),

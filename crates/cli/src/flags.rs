@@ -8,7 +8,7 @@ use taper_automl::Preset;
 use taper_core::OutOfRange;
 use taper_run::{Error, Recipe};
 
-use crate::fine_tune_args::OF_FINE_TUNING;
+use crate::{export_args::FormatArg, fine_tune_args::OF_FINE_TUNING};
 
 type Result = std::result::Result<(), Error>;
 
@@ -377,6 +377,22 @@ pub(crate) fn of_cache(given: &Given, off: bool) -> Result {
     if off {
         let remedy = "the cache is off, so it has no size: leave it out, or give `cache` a folder";
         given.refuse("cache_size", remedy)?;
+    }
+    Ok(())
+}
+
+/// The flags of `taper export`, beside the format that is written.
+pub(crate) fn of_export(given: &Given, format: FormatArg) -> Result {
+    if format == FormatArg::Safetensors {
+        let remedy = "only the `format` onnx has it: leave it out";
+        for field in ["opset", "input", "batch", "embed_labels", "keep_batchnorm"] {
+            given.refuse(field, remedy)?;
+        }
+        if given.0.get("output").is_some_and(|output| output == "probabilities") {
+            let remedy =
+                "the softmax is not part of timm's networks: use logits, or the `format` onnx";
+            given.refuse("output", remedy)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ mod compare;
 mod embed;
 mod errors;
 mod evaluate;
+mod export;
+mod export_args;
 mod fine_tune_args;
 mod flags;
 mod info;

@@ -1,5 +1,5 @@
 //! Writes networks with seeded weights as ONNX files, with pictures and what Taper answers, for
-//! `tests/onnx/check.py`. Without arguments, lists the cases; with the name of one and a folder,
+//! `tests/exports/networks.py`. Without arguments, lists the cases; with the name of one and a folder,
 //! writes it there.
 
 #[path = "../tests/common/mod.rs"]

@@ -21,7 +21,9 @@ pub enum Error {
         reason: String,
     },
     /// A protocol buffer has at most 2 GiB.
-    #[error("the file would have {bytes} bytes, and ONNX files end at 2 GiB: use a smaller network")]
+    #[error(
+        "the file would have {bytes} bytes, and ONNX files end at 2 GiB: use a smaller network"
+    )]
     TooLarge {
         /// How many it would have.
         bytes: usize,

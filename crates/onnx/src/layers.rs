@@ -104,8 +104,7 @@ pub(crate) fn linear(
         let bias = b.floats(at.named("bias"), &[outputs], bias);
         return b.node("Add", at.result(), &[&product, &bias], Vec::new());
     }
-    let mut operands =
-        vec![x.to_owned(), b.floats(at.named("weight"), &[outputs, inputs], weight)];
+    let mut operands = vec![x.to_owned(), b.floats(at.named("weight"), &[outputs, inputs], weight)];
     if !bias.is_empty() {
         operands.push(b.floats(at.named("bias"), &[outputs], bias));
     }

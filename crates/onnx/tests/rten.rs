@@ -1,4 +1,4 @@
-//! Files in a runtime of others: `rten`. `cargo xtask onnx` does the same with ONNX Runtime,
+//! Files in a runtime of others: `rten`. `cargo xtask exports` does the same with ONNX Runtime,
 //! OpenVINO and tract, and has ONNX's own checker read them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -16,7 +16,8 @@ fn rten_gives_what_taper_gives() {
         if case.options.embed_labels {
             continue;
         }
-        let model = rten::Model::load(written.file).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let model =
+            rten::Model::load(written.file).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let (input, output) = (model.input_ids()[0], model.output_ids()[0]);
         let width = written.expected.len() / PICTURES;
         let side = case.size;

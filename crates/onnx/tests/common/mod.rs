@@ -141,8 +141,7 @@ impl Case {
             OutputForm::Features => features.clone(),
             OutputForm::Logits => logits,
             OutputForm::Probabilities => {
-                let classifier =
-                    classifier(&backbone, &weights, preprocessing, &head)?;
+                let classifier = classifier(&backbone, &weights, preprocessing, &head)?;
                 let classifier = classifier.with_calibration(Some(calibration(temperature)));
                 let mut all = Vec::new();
                 for prediction in classifier.predictions(&features) {

@@ -1,6 +1,6 @@
-"""ONNX files of Taper in runtimes of others: `cargo xtask onnx` runs it.
+"""ONNX files of Taper in runtimes of others: `cargo xtask exports` runs it.
 
-    python check.py CASES [NAME …]
+    python networks.py CASES [NAME …]
 
 CASES is the program `cases` of the crate taper-onnx. For each case: ONNX's own checker in full, with
 the inference of shapes; ONNX Runtime, OpenVINO and tract give Taper's figures to 1e-5 (of the largest,

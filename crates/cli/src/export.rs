@@ -1,0 +1,71 @@
+//! `taper export`.
+
+use std::path::{Path, PathBuf};
+
+use taper_outputs::{OutFile, check_extension};
+use taper_run::{Error, model_file};
+
+use crate::{
+    export_args::{ExportArgs, FormatArg},
+    flags::{self, Given},
+    output::{Status, answer_json, answer_line, in_line},
+};
+
+pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status> {
+    flags::of_export(given, args.format)?;
+    let (ending, kind) = match args.format {
+        FormatArg::Onnx => ("onnx", "onnx"),
+        FormatArg::Safetensors => ("safetensors", "timm.safetensors"),
+    };
+    // Before anything is asked of the file: it must be there.
+    model_file(&args.artefact)?;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("{}.{kind}", name_of(&args.artefact))),
+    };
+    check_extension("out", &path, &[ending]).map_err(Error::from)?;
+    let out = OutFile::check("out", &path, args.overwrite).map_err(Error::from)?;
+    let exported = taper_export::export(&args.artefact, &args.resolve(), &out)?;
+    if args.json {
+        answer_json(&exported)?;
+        return Ok(Status::Done);
+    }
+    let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
+    row("file", &format!("{} ({:.1} MB)", in_line(&exported.file), exported.bytes as f64 / 1e6))?;
+    for (name, port) in [("takes", &exported.input), ("gives", &exported.output)] {
+        row(name, &format!("{}: {} [{}]", port.name, port.elements, port.shape.join(", ")))?;
+    }
+    row(
+        "classes",
+        &format!("{}: {}", exported.classes.len(), in_line(&exported.classes.join(", "))),
+    )?;
+    if let Some(name) = &exported.architecture {
+        let classes = match exported.output.name.as_str() {
+            "features" => 0,
+            _ => exported.classes.len(),
+        };
+        row(
+            "timm",
+            &format!(
+                "timm.create_model(\"{name}\", num_classes={classes}, checkpoint_path=\"{}\")",
+                in_line(&exported.file)
+            ),
+        )?;
+    }
+    if let Some(licence) = &exported.licence {
+        row("licence", &format!("{licence} (of the network's weights)"))?;
+    }
+    Ok(Status::Done)
+}
+
+/// A name for a model: that of its run folder, or of its file if that has a name of its own.
+fn name_of(model: &Path) -> String {
+    let model = model.canonicalize().unwrap_or_else(|_| model.into());
+    let stem = model.file_stem().unwrap_or_default();
+    let named = match model.is_dir() {
+        true => model.file_name(),
+        false if stem == "model" => model.parent().and_then(Path::file_name).or(Some(stem)),
+        false => Some(stem),
+    };
+    named.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,126 @@
+use std::{path::PathBuf, str::FromStr};
+
+use clap::ValueEnum;
+use taper_export::{Format, TimmOptions};
+use taper_onnx::{InputForm, OnnxOptions, OutputForm};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The model.safetensors of a run folder, or the folder.
+    #[arg(value_name = "MODEL")]
+    pub(crate) artefact: PathBuf,
+    /// onnx: pixels in, probabilities out, in one file. safetensors: the weights, with the names of
+    /// PyTorch's timm.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+    /// The file to write [default: the model's name with .onnx or .timm.safetensors, in this
+    /// folder].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// The version of ONNX's operators, 17 to 21 [default: 17].
+    #[arg(long, value_name = "N", help_heading = "ONNX")]
+    pub(crate) opset: Option<u32>,
+    /// pixels: u8, batch × size × size × 3. normalised: what the network itself takes, f32, batch ×
+    /// 3 × size × size [default: pixels].
+    #[arg(long, value_name = "INPUT", help_heading = "ONNX")]
+    pub(crate) input: Option<InputArg>,
+    /// What the file gives: probabilities, logits or features; with safetensors, logits or features
+    /// [default: probabilities, with safetensors logits].
+    #[arg(long, value_name = "OUTPUT")]
+    pub(crate) output: Option<OutputArg>,
+    /// How many pictures at a time: dynamic for any number, or 1 to 4096 [default: dynamic].
+    #[arg(long, value_name = "N", help_heading = "ONNX")]
+    pub(crate) batch: Option<BatchArg>,
+    /// Also give the name of the most probable class, as the string output `label`.
+    #[arg(long, help_heading = "ONNX")]
+    pub(crate) embed_labels: bool,
+    /// Keep batch normalisations as layers of their own, instead of folding them into convolutions.
+    #[arg(long, help_heading = "ONNX")]
+    pub(crate) keep_batchnorm: bool,
+    /// Answer with one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    Onnx,
+    Safetensors,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum InputArg {
+    Pixels,
+    Normalised,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OutputArg {
+    Probabilities,
+    Logits,
+    Features,
+}
+
+/// A number of pictures, or any.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchArg(Option<u32>);
+
+impl FromStr for BatchArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "dynamic" => Ok(Self(None)),
+            _ => match text.parse() {
+                Ok(n @ 1..=4096) => Ok(Self(Some(n))),
+                _ => Err("use dynamic, or a number from 1 to 4096"),
+            },
+        }
+    }
+}
+
+impl ExportArgs {
+    /// What the model is to be written as.
+    pub(crate) fn resolve(&self) -> Format {
+        let output = self.output.map(OutputForm::from);
+        match self.format {
+            FormatArg::Onnx => {
+                let own = OnnxOptions::default();
+                Format::Onnx(OnnxOptions {
+                    opset: self.opset.unwrap_or(own.opset),
+                    input: self.input.map_or(own.input, InputForm::from),
+                    output: output.unwrap_or(own.output),
+                    batch: self.batch.map_or(own.batch, |batch| batch.0),
+                    embed_labels: self.embed_labels,
+                    keep_batchnorm: self.keep_batchnorm,
+                })
+            }
+            FormatArg::Safetensors => {
+                let own = TimmOptions::default();
+                Format::Timm(TimmOptions { output: output.unwrap_or(own.output) })
+            }
+        }
+    }
+}
+
+impl From<InputArg> for InputForm {
+    fn from(input: InputArg) -> Self {
+        match input {
+            InputArg::Pixels => Self::Pixels,
+            InputArg::Normalised => Self::Normalised,
+        }
+    }
+}
+
+impl From<OutputArg> for OutputForm {
+    fn from(output: OutputArg) -> Self {
+        match output {
+            OutputArg::Probabilities => Self::Probabilities,
+            OutputArg::Logits => Self::Logits,
+            OutputArg::Features => Self::Features,
+        }
+    }
+}

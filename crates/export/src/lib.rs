@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod export;
+mod onnx;
+mod repvgg;
+mod timm;
+
+pub use error::{Error, Result};
+pub use export::{Exported, Format, Port, TimmOptions, export};
