@@ -7,7 +7,7 @@ use taper_core::Split;
 use taper_data::Dataset;
 
 use crate::{
-    embeddings::Projected,
+    embeddings::{PROJECTED, Projected, projected},
     look::{FEATURES, Feature},
     ridge::out_of_fold,
     scan::Scanned,
@@ -62,7 +62,8 @@ pub struct Drift {
 const MODERATE: f64 = 0.25;
 const STRONG: f64 = 0.5;
 const MODERATE_AUC: f64 = 0.75;
-const STRONG_AUC: f64 = 0.9;
+/// An area under the curve from which on a drift is strong.
+pub const STRONG_DRIFT: f64 = 0.9;
 /// c(α) of the two-sample test for α = 0.001.
 const CRITICAL: f64 = 1.95;
 /// Fewer pictures than this say nothing.
@@ -96,7 +97,7 @@ pub(crate) fn drift(
         let embedding_auc = projected.and_then(|p| domain_auc(p, pictures, &split_of, other));
         let top = features.first().map_or(0.0, |f| f.statistic);
         let auc = embedding_auc.unwrap_or(0.5);
-        let strength = if top >= STRONG || auc >= STRONG_AUC {
+        let strength = if top >= STRONG || auc >= STRONG_DRIFT {
             Strength::Strong
         } else if top > 0.0 || auc >= MODERATE_AUC {
             Strength::Moderate
@@ -195,20 +196,46 @@ fn domain_auc(
     split_of: &impl Fn(&Scanned) -> Option<Split>,
     other: Split,
 ) -> Option<f64> {
-    const FOLDS: usize = 5;
     let split = |row: usize| split_of(&pictures[projected.positions[row]]);
     let side = |wanted: Split| -> Vec<usize> {
         (0..projected.rows.len()).filter(|row| split(*row) == Some(wanted)).collect()
     };
     let (train, rest) = (side(Split::Train), side(other));
+    let of = |side: Vec<usize>| -> Vec<[f32; PROJECTED]> {
+        side.into_iter().map(|row| projected.rows[row]).collect()
+    };
+    auc(&of(train), &of(rest))
+}
+
+/// How well a linear classifier tells other pictures from training pictures by their features: the
+/// area under the ROC curve on pictures that it has not seen, 0.5 for not at all, 1 for always, from
+/// [`STRONG_DRIFT`] on strong. f32 rows of `width` numbers; frames of one clip follow each other.
+/// None for fewer than 20 of either.
+///
+/// # Panics
+/// If a row has another length.
+pub fn told_apart(width: usize, train: &[&[f32]], other: &[&[f32]]) -> Option<f64> {
+    const FEWEST: usize = 20;
+    if train.len().min(other.len()) < FEWEST {
+        return None;
+    }
+    let together = [train, other].concat();
+    assert!(together.iter().all(|row| row.len() == width), "rows of {width} numbers");
+    let rows = projected(width, &together);
+    let (train, other) = rows.split_at(train.len());
+    auc(train, other)
+}
+
+fn auc(train: &[[f32; PROJECTED]], rest: &[[f32; PROJECTED]]) -> Option<f64> {
+    const FOLDS: usize = 5;
     if train.len() < 2 * FOLDS || rest.len() < 2 * FOLDS {
         return None;
     }
     let mut rows = Vec::new();
     let (mut targets, mut weights, mut folds) = (Vec::new(), Vec::new(), Vec::new());
-    for (members, target) in [(&train, 0.0), (&rest, 1.0)] {
+    for (members, target) in [(train, 0.0), (rest, 1.0)] {
         for (k, row) in members.iter().enumerate() {
-            rows.push(projected.rows[*row]);
+            rows.push(*row);
             targets.push(target);
             weights.push(0.5 * (train.len() + rest.len()) as f32 / members.len() as f32);
             folds.push(k * FOLDS / members.len());
@@ -236,6 +263,29 @@ fn area_under_curve(low: &[f32], high: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_of_another_kind_are_told_apart_and_others_are_not() {
+        use taper_core::random::{Key, Purpose};
+        let key = Key::new(0, Purpose::new("test/drift"));
+        let row = |set: u32, i: u64, shift: f32| -> Vec<f32> {
+            let mut stream = key.stream(set, i);
+            let mut number = || stream.next_u32() as f32 / u32::MAX as f32;
+            (0..40).map(|at| number() + if at == 7 { shift } else { 0.0 }).collect()
+        };
+        let set = |number, count, shift| -> Vec<Vec<f32>> {
+            (0..count).map(|i| row(number, i, shift)).collect()
+        };
+        fn rows(set: &[Vec<f32>]) -> Vec<&[f32]> {
+            set.iter().map(Vec::as_slice).collect()
+        }
+        let told = |a: &[Vec<f32>], b: &[Vec<f32>]| told_apart(40, &rows(a), &rows(b));
+        let train = set(0, 300, 0.0);
+        let (same, other) = (told(&train, &set(1, 60, 0.0)), told(&train, &set(2, 60, 2.0)));
+        assert!(same.unwrap() < 0.65, "{same:?}");
+        assert!(other.unwrap() > STRONG_DRIFT, "{other:?}");
+        assert_eq!(told(&train, &set(3, 19, 2.0)), None);
+    }
 
     #[test]
     fn the_area_under_the_curve_is_a_probability() {

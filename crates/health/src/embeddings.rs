@@ -62,9 +62,15 @@ pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projecte
         .zip(embeddings.values.chunks_exact(width))
         .filter_map(|(index, row)| Some((*by_index.get(index)?, row)))
         .collect();
+    let rows = projected(width, &chosen.iter().map(|(_, row)| *row).collect::<Vec<_>>());
+    Projected { positions: chosen.into_iter().map(|(position, _)| position).collect(), rows }
+}
+
+/// Rows of this width, centred and projected, of mean squared length 1.
+pub(crate) fn projected(width: usize, chosen: &[&[f32]]) -> Vec<[f32; PROJECTED]> {
     let n = chosen.len().max(1) as f64;
     let mut mean = vec![0f64; width];
-    for (_, row) in &chosen {
+    for row in chosen {
         for (sum, value) in mean.iter_mut().zip(*row) {
             *sum += f64::from(*value) / n;
         }
@@ -86,7 +92,7 @@ pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projecte
         .collect();
     let mut rows: Vec<[f32; PROJECTED]> = chosen
         .par_iter()
-        .map(|(_, row)| {
+        .map(|row| {
             let mut out = [0f32; PROJECTED];
             for ((value, mean), signs) in row.iter().zip(&mean).zip(&signs) {
                 let value = (f64::from(*value) - mean) as f32;
@@ -100,7 +106,7 @@ pub(crate) fn project(embeddings: &Embeddings, pictures: &[Scanned]) -> Projecte
     let squares: f64 = rows.iter().flatten().map(|v| f64::from(*v) * f64::from(*v)).sum();
     let scale = if squares > 0.0 { (n / squares).sqrt() as f32 } else { 0.0 };
     rows.iter_mut().flatten().for_each(|v| *v *= scale);
-    Projected { positions: chosen.into_iter().map(|(position, _)| position).collect(), rows }
+    rows
 }
 
 pub(crate) fn dot(a: &[f32; PROJECTED], b: &[f32; PROJECTED]) -> f32 {

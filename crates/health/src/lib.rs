@@ -19,7 +19,7 @@ mod sheets;
 mod table;
 mod verify;
 
-pub use drift::{Drift, FeatureDrift, Strength};
+pub use drift::{Drift, FeatureDrift, STRONG_DRIFT, Strength, told_apart};
 pub use duplicates::{Duplicate, Likeness, Variety};
 pub use embeddings::Embeddings;
 pub use error::{Error, Result};

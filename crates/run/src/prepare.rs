@@ -229,13 +229,47 @@ impl Prepared {
         let mut remarks: Vec<Finding> = vanished.into_iter().chain(remarks).collect();
         report_findings(&unreadable, &remarks, session);
         // Said when the data set was opened.
-        let about = about.iter().map(|text| remark(&self.dataset, text));
+        let drift = self.drift([&train, &test]);
+        drift.iter().for_each(|text| session.progress().warn(text));
+        let about = about.iter().chain(&drift).map(|text| remark(&self.dataset, text));
         remarks.splice(0..0, remarks_of(&self.dataset).into_iter().chain(about));
         Ok(Tables { train: Arc::new(train), val, test, unreadable, remarks, cached })
     }
 }
 
+/// The rows of the unchanged pictures in the order of the data, evenly thinned out to [`JUDGED`].
+fn in_order<'a>(table: &'a Table, pictures: &[usize], views: usize) -> Vec<&'a [f32]> {
+    let mut order: Vec<usize> = (0..pictures.len()).collect();
+    order.sort_unstable_by_key(|&at| pictures[at]);
+    let every = order.len().div_ceil(JUDGED).max(1);
+    order.into_iter().step_by(every).map(|at| table.row(at * views)).collect()
+}
+
+/// Rows of a split that drift is judged by, at most.
+const JUDGED: usize = 1000;
+
 impl Prepared {
+    /// That the test pictures are unlike the training pictures, if they are, by the rows of both.
+    /// Nothing is chosen by it.
+    fn drift(&self, [train, test]: [&Table; 2]) -> Option<String> {
+        let Splits { train: of_train, test: of_test, .. } = &self.splits;
+        let samples = self.dataset.samples();
+        // Pictures that were held out of the training pictures are like them.
+        if of_test.iter().any(|&at| samples[at].split != Some(Split::Test)) {
+            return None;
+        }
+        let views = self.checked.recipe().views as usize;
+        let (train_rows, test_rows) =
+            (in_order(train, of_train, views), in_order(test, of_test, 1));
+        let told = taper_health::told_apart(train.width, &train_rows, &test_rows)?;
+        (told >= taper_health::STRONG_DRIFT).then(|| {
+            format!(
+                "drift: the pictures in test differ from those in train (their features tell them apart in {:.0} % of pairs), so that figures on validation pictures say little about them: 'taper inspect' shows what differs",
+                100.0 * told
+            )
+        })
+    }
+
     /// The number of each picture's group; none without groups.
     pub(crate) fn groups(&self, pictures: &[usize]) -> Option<Vec<u32>> {
         let samples = self.dataset.samples();
