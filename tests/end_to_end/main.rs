@@ -27,6 +27,8 @@ mod options;
 mod predict;
 mod resume;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod shards;
 mod support;
 mod tables;

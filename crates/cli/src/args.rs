@@ -73,6 +73,9 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Write a trained model for other programs: ONNX, or safetensors with timm's names.
     Export(ExportArgs),
+    /// Serve trained models over HTTP: a page, an API, metrics.
+    #[cfg(feature = "serve")]
+    Serve(crate::serve::ServeArgs),
     /// Write the features of every picture to a file: for search, for clustering, for other
     /// programs.
     Embed(Box<EmbedArgs>),

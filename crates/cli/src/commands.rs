@@ -42,6 +42,8 @@ pub(crate) fn run(
         Command::Predict(args) => predict(&args, given, &session(args.quiet)),
         Command::Info(args) => info(&args),
         Command::Export(args) => export(&args, given),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => crate::serve::serve(&args, &session(args.quiet)),
         Command::Embed(args) => embed(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Summary(args) => summary(&args),
         Command::Recipes(args) => recipes(&args),

@@ -89,6 +89,11 @@ pub(crate) fn of_runs(error: anyhow::Error) -> anyhow::Error {
         Ok(error) => return Error::Backbone(AnyFault::new(error)).into(),
         Err(error) => error,
     };
+    #[cfg(feature = "serve")]
+    let error = match error.downcast::<taper_serve::Error>() {
+        Ok(error) => return Error::Backbone(AnyFault::new(error)).into(),
+        Err(error) => error,
+    };
     match error.downcast::<taper_automl::Error>() {
         Ok(taper_automl::Error::Run(error)) => error.into(),
         Ok(error @ taper_automl::Error::Stopped { .. }) => error.into(),

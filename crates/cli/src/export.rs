@@ -59,7 +59,7 @@ pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status>
 }
 
 /// A name for a model: that of its run folder, or of its file if that has a name of its own.
-fn name_of(model: &Path) -> String {
+pub(crate) fn name_of(model: &Path) -> String {
     let model = model.canonicalize().unwrap_or_else(|_| model.into());
     let stem = model.file_stem().unwrap_or_default();
     let named = match model.is_dir() {

@@ -19,6 +19,8 @@ mod progress;
 mod recipe_args;
 mod runs;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod source_args;
 mod summary;

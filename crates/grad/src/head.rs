@@ -245,10 +245,12 @@ impl HeadLayers {
         Self { frozen, ..self }
     }
 
+    #[cfg(feature = "network")]
     pub(crate) fn width(&self) -> usize {
         self.width
     }
 
+    #[cfg(feature = "network")]
     pub(crate) fn classes(&self) -> usize {
         self.classes
     }

@@ -42,6 +42,8 @@ pub enum Input<'a> {
     Bytes(&'a [u8]),
     /// Decoded pixels of any size: u8 RGB, rows from the top.
     Pixels(&'a RgbImage),
+    /// Pixels as the network takes them, neither cropped nor resized: u8 `[size, size, 3]`, RGB.
+    Prepared(&'a [u8]),
 }
 
 impl<'a> From<&'a Path> for Input<'a> {
@@ -151,6 +153,12 @@ impl Classifier {
             raw: false,
             sets: None,
         })
+    }
+
+    /// The same; pictures with more pixels are refused, from their header alone.
+    #[must_use]
+    pub fn with_max_pixels(self, max_pixels: u64) -> Self {
+        Self { decode: DecodeOptions { max_pixels, ..self.decode }, ..self }
     }
 
     /// The same with what an artefact knows about its own answers: probabilities are calibrated
@@ -266,6 +274,15 @@ impl Classifier {
     fn prepare(&self, input: Input<'_>, preparer: &mut Preparer, out: &mut [u8]) -> Result<()> {
         let decoded = match input {
             Input::Pixels(pixels) => return Ok(preparer.prepare_into(pixels, out)?),
+            Input::Prepared(pixels) if pixels.len() == out.len() => {
+                out.copy_from_slice(pixels);
+                return Ok(());
+            }
+            Input::Prepared(pixels) => {
+                let (is, size) = (pixels.len(), self.preprocessing().size);
+                let problem = format!("{is} prepared values instead of {size} × {size} × 3");
+                return Err(Error::Artefact { file: "classifier".into(), problem });
+            }
             Input::File(path) => decode_file(path, &self.decode)
                 .map_err(|defect| Error::File { path: path.into(), defect })?,
             Input::Bytes(bytes) => decode(bytes, &self.decode).map_err(Error::Bytes)?,
