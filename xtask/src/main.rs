@@ -6,6 +6,7 @@ mod checks;
 mod cuda;
 mod emulator;
 mod exports;
+mod page;
 mod repro;
 mod skipped;
 mod tidy;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
         Some("wasm") => wasm::run_task(),
+        Some("page") => page::run_task(),
         Some("exports") => exports::run_task(&rest),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
@@ -155,5 +157,6 @@ fn ci() -> anyhow::Result<()> {
     checks::package()?;
     repro::run()?;
     wasm::run_task()?;
+    page::run_task()?;
     exports::run_task(&[])
 }

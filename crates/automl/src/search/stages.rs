@@ -226,7 +226,13 @@ impl Search<'_> {
     ) -> Result<bool> {
         let sizes = self.sizes(judge);
         let frozen = best.clone();
-        let mut views = vec![frozen.recipe.views > 1, frozen.recipe.views == 1];
+        // New views in every epoch, of the kind that helped most, and of the kind that the frozen
+        // network was better with.
+        let own = match frozen.recipe.views {
+            1 => Policy::Standard,
+            _ => frozen.recipe.augment,
+        };
+        let mut policies = vec![Policy::TrivialAugment, own];
         let mut complete = true;
         let mut before = 0;
         let mut earlier = self.place.rounds().into_iter();
@@ -242,20 +248,16 @@ impl Search<'_> {
             if repeated.is_none() {
                 self.place.add_round((folds, epochs))?;
             }
-            for fresh in views.clone() {
+            for policy in policies.clone() {
                 let each = costs.fine_tuning(sizes.without_fold(judge.folds()), epochs);
                 let reserved = costs.fine_tuning(sizes, epochs);
                 if repeated.is_none() && folds as f64 * each + reserved > self.left() {
                     complete = false;
                     break;
                 }
-                let policy = match frozen.recipe.views {
-                    1 => Policy::Light,
-                    _ => frozen.recipe.augment,
-                };
-                let recipe = tuned(&frozen.recipe, epochs, fresh.then_some(policy))?;
-                let with = if fresh { " with fresh views" } else { "" };
-                let name = joined(&frozen.name, &format!("{epochs} epochs of all layers{with}"));
+                let recipe = tuned(&frozen.recipe, epochs, policy)?;
+                let added = format!("{epochs} epochs of all layers with fresh {policy} views");
+                let name = joined(&frozen.name, &added);
                 let baseline = Some(frozen.clone());
                 let attempt = Attempt { recipe, folds, each, reserved, baseline };
                 complete &= self.judge(judge, best, &name, attempt)?;
@@ -265,7 +267,7 @@ impl Search<'_> {
             }
             // What is better goes on.
             if best.recipe.trains_network() {
-                views = vec![best.recipe.fresh_views];
+                policies = vec![best.recipe.augment];
             }
         }
         if before == 0 {
@@ -288,8 +290,7 @@ impl Search<'_> {
         };
         if epochs < judged {
             self.say(&format!("there is time for {epochs} epochs of the {judged} judged"));
-            let fresh = best.recipe.fresh_views.then_some(best.recipe.augment);
-            best.recipe = tuned(&best.recipe, epochs, fresh)?;
+            best.recipe = tuned(&best.recipe, epochs, best.recipe.augment)?;
         }
         self.train(best)
     }
@@ -302,19 +303,14 @@ fn other_fit(fit: FitChoice) -> FitChoice {
     }
 }
 
-/// A recipe that goes on from a head to all layers.
-pub(crate) fn tuned(recipe: &Recipe, epochs: u32, fresh: Option<Policy>) -> Result<Recipe> {
+/// A recipe that goes on from a head to all layers, with new views in every epoch.
+pub(crate) fn tuned(recipe: &Recipe, epochs: u32, augment: Policy) -> Result<Recipe> {
     let own = FineTune::lp_ft()?;
     let patience = own.patience.filter(|patience| *patience < epochs);
-    // The folds decide whether it helps, on more pictures than a run's own validation part has.
-    let own = FineTune { epochs, patience, interpolate: false, ..own };
-    Ok(Recipe {
-        views: 1,
-        fresh_views: fresh.is_some(),
-        augment: fresh.unwrap_or(recipe.augment),
-        fine_tune: Some(own),
-        ..recipe.clone()
-    })
+    // The folds decide whether it helps, on more pictures than a run's own validation part has. All
+    // layers learn at one rate: in few epochs, slower ones hardly move (docs/presets.md).
+    let own = FineTune { epochs, patience, interpolate: false, layer_decay: 1.0, ..own };
+    Ok(Recipe { views: 1, fresh_views: true, augment, fine_tune: Some(own), ..recipe.clone() })
 }
 
 /// The larger input for a network that has this one: a multiple of 32.

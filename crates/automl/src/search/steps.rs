@@ -3,6 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use taper_augment::Policy;
 use taper_core::{Fault, OutOfRange, Split};
 use taper_data::ValChoice;
 use taper_feature_cache::FeatureCache;
@@ -528,7 +529,9 @@ impl<'a> Search<'a> {
         let mut step = 5.0 * forward;
         if self.settings.preset == Preset::Best && self.left() > WORTH_A_BURST {
             // What more epochs cost, without what all trainings have in common.
-            let burst = |epochs| judge.burst(&tuned(base, epochs, None)?, &self.limited(0.0));
+            let burst = |epochs| {
+                judge.burst(&tuned(base, epochs, Policy::TrivialAugment)?, &self.limited(0.0))
+            };
             if let (Some((short, _)), Some((long, pictures))) = (burst(1)?, burst(3)?) {
                 step = ((long - short) / (2.0 * pictures.max(1) as f64)).max(forward);
             }
