@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 44] = [
+const CANDLE_FREE: [&str; 47] = [
     "taper",
     "taper-archive",
     "taper-augment",
@@ -21,6 +21,7 @@ const CANDLE_FREE: [&str; 44] = [
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",
+    "taper-export",
     "taper-feature-cache",
     "taper-fetch",
     "taper-grad",
@@ -34,6 +35,7 @@ const CANDLE_FREE: [&str; 44] = [
     "taper-mixing",
     "taper-model",
     "taper-names",
+    "taper-onnx",
     "taper-optim",
     "taper-outputs",
     "taper-parquet",
@@ -45,6 +47,7 @@ const CANDLE_FREE: [&str; 44] = [
     "taper-recipe",
     "taper-report",
     "taper-run",
+    "taper-serve",
     "taper-simd",
     "taper-sources",
     "taper-synthetic",

@@ -1,9 +1,9 @@
-//! Pictures that wait for a model, and the thread that classifies them together.
+//! Pictures that wait for a model, and the threads that classify them together.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Weak,
+        Arc, Condvar, Mutex, PoisonError, Weak,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
@@ -53,20 +53,28 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts the thread of a model, which ends when the queue is dropped.
+    /// Starts the threads of a model, which end when the queue is dropped. There are as many as
+    /// processors, up to a few, so that a picture that comes alone is begun at once while another
+    /// one is being classified.
     pub(crate) fn start(model: Weak<Model>, options: &ServeOptions, metrics: ModelMetrics) -> Self {
         let (sender, receiver) = sync_channel(options.queue);
-        let worker = Worker {
-            model,
-            receiver,
-            metrics: metrics.clone(),
-            most: options.batch,
-            delay: options.delay,
-        };
-        // Without a thread every request is told that it failed, so nothing hangs.
-        let started = std::thread::Builder::new().name("classify".into()).spawn(|| worker.work());
-        if let Err(error) = started {
-            tracing::error!("the thread of a model cannot be started: {error}");
+        let receiver = Arc::new(Mutex::new(receiver));
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
+        let processors = Arc::new(Processors::new(workers));
+        for _ in 0..workers {
+            let worker = Worker {
+                model: model.clone(),
+                receiver: Arc::clone(&receiver),
+                processors: Arc::clone(&processors),
+                metrics: metrics.clone(),
+                most: options.batch,
+                delay: options.delay,
+            };
+            // Without threads every request is told that it failed, so nothing hangs.
+            let named = std::thread::Builder::new().name("classify".into());
+            if let Err(error) = named.spawn(|| worker.work()) {
+                tracing::error!("a thread of a model cannot be started: {error}");
+            }
         }
         Self { sender, metrics }
     }
@@ -91,9 +99,64 @@ impl Batcher {
     }
 }
 
+/// The processors that a model's threads share: a batch has as many as it has pictures, so that a
+/// large one is not slowed down by others beside it.
+#[derive(Debug)]
+struct Processors {
+    all: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Processors that are taken, until it is dropped.
+#[derive(Debug)]
+struct Busy<'a> {
+    of: &'a Processors,
+    taken: usize,
+}
+
+impl Processors {
+    fn new(all: usize) -> Self {
+        Self { all, free: Mutex::new(all), freed: Condvar::new() }
+    }
+
+    /// Waits for so many, or for all that there are.
+    fn take(&self, wanted: usize) -> Busy<'_> {
+        let mut busy = Busy { of: self, taken: 0 };
+        busy.extend(wanted);
+        busy
+    }
+}
+
+impl Busy<'_> {
+    /// Waits for more of them, up to so many; whether there were any to wait for.
+    fn extend(&mut self, wanted: usize) -> bool {
+        let more = wanted.min(self.of.all).saturating_sub(self.taken);
+        if more == 0 {
+            return false;
+        }
+        let free = self.of.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.of.freed.wait_while(free, |free| *free < more);
+        *wait.unwrap_or_else(PoisonError::into_inner) -= more;
+        self.taken += more;
+        true
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        *self.of.free.lock().unwrap_or_else(PoisonError::into_inner) += self.taken;
+        self.of.freed.notify_all();
+    }
+}
+
+/// Threads of a model, at most.
+const WORKERS: usize = 4;
+
 struct Worker {
     model: Weak<Model>,
-    receiver: Receiver<Job>,
+    receiver: Arc<Mutex<Receiver<Job>>>,
+    processors: Arc<Processors>,
     metrics: ModelMetrics,
     most: usize,
     delay: Duration,
@@ -101,30 +164,42 @@ struct Worker {
 
 impl Worker {
     fn work(self) {
-        // What arrives while a batch is computed makes up the next one. Only if nothing did, so
-        // that the next picture comes alone, it waits for company.
-        while let Ok(first) = self.receiver.recv() {
-            let mut jobs = vec![first];
-            let until = Instant::now() + self.delay;
-            while jobs.len() < self.most {
-                match self.receiver.try_recv() {
-                    Ok(job) => jobs.push(job),
-                    Err(_) if jobs.len() > 1 => break,
-                    Err(_) => match self
-                        .receiver
-                        .recv_timeout(until.saturating_duration_since(Instant::now()))
-                    {
-                        Ok(job) => jobs.push(job),
-                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                    },
-                }
-            }
+        while let Some((mut jobs, _busy)) = self.next() {
             self.metrics.waiting.dec_by(jobs.len() as i64);
             // Those whose clients have gone need no answer.
             jobs.retain(|job| !job.reply.is_closed());
             let Some(model) = self.model.upgrade() else { return };
             if !jobs.is_empty() {
                 self.classify(&model, jobs);
+            }
+        }
+    }
+
+    /// Those that wait, up to a batch, and as many processors; at least one picture, for which it
+    /// waits. None at the end.
+    fn next(&self) -> Option<(Vec<Job>, Busy<'_>)> {
+        // The other threads wait for the lock meanwhile, and take what comes after. Only who has
+        // it waits for processors, so that no two wait for each other's.
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = vec![receiver.recv().ok()?];
+        let until = Instant::now() + self.delay;
+        while jobs.len() < self.most {
+            let left = until.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left) {
+                Ok(job) => jobs.push(job),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let mut busy = self.processors.take(jobs.len());
+        loop {
+            // Those that came while it waited for processors.
+            while jobs.len() < self.most
+                && let Ok(job) = receiver.try_recv()
+            {
+                jobs.push(job);
+            }
+            if !busy.extend(jobs.len()) {
+                return Some((jobs, busy));
             }
         }
     }
@@ -159,5 +234,31 @@ impl Worker {
                 model.source.name
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_shared_and_come_back() {
+        let processors = Processors::new(2);
+        let mut one = processors.take(1);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let busy = processors.take(1);
+                std::thread::sleep(Duration::from_millis(30));
+                busy.taken
+            });
+            std::thread::sleep(Duration::from_millis(10));
+            // Only once the other has ended.
+            assert!(one.extend(8));
+            assert!(!one.extend(8));
+            assert_eq!((one.taken, other.join().unwrap()), (2, 1));
+        });
+        assert_eq!(*processors.free.lock().unwrap(), 0);
+        drop(one);
+        assert_eq!(*processors.free.lock().unwrap(), 2);
     }
 }
