@@ -23,8 +23,8 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     }
     let mut command = Command::new(build_release(&package)?);
     command.args(arguments);
-    // The tutorial is gone through with the program itself.
-    if arguments.first().is_some_and(|name| name == OsStr::new("tutorial")) {
+    // These go through the program itself.
+    if is("tutorial") || is("serve") {
         command.arg("--taper").arg(build_taper()?);
     }
     become_command(command)

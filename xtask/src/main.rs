@@ -4,6 +4,7 @@
 mod bench;
 mod checks;
 mod cuda;
+mod dist;
 mod emulator;
 mod exports;
 mod page;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
         Some("wasm") => wasm::run_task(),
+        Some("dist") => dist::run_task(),
         Some("page") => page::run_task(),
         Some("exports") => exports::run_task(&rest),
         Some("ci") => ci(),

@@ -17,6 +17,7 @@ mod protocol;
 mod python;
 mod rounds;
 mod row;
+mod serve;
 mod tutorial;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
     WorkFinetune,
     /// The whole tutorial: its time, and the accuracy of its recipe.
     Tutorial(tutorial::Options),
+    /// Requests per second of `taper serve`, and how long they take at half of a peer's load.
+    Serve(serve::Options),
     /// Pictures per second of the frozen backbones on a GPU.
     Cuda(cuda::Options),
     /// The same for `cuda`, as a worker.
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Command::Finetune(options) => finetune::run(&options),
         Command::WorkFinetune => finetune::work(),
         Command::Tutorial(options) => tutorial::run(&options),
+        Command::Serve(options) => serve::run(&options),
         Command::Cuda(options) => cuda::run(&options),
         Command::CudaWork => cuda::work(),
         Command::Work(options) => backbone::work(&options),

@@ -26,6 +26,9 @@ pub(crate) const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/t
 /// The script that goes through networks on a GPU with PyTorch.
 pub(crate) const CUDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/cuda.py");
 
+/// The server of LitServe with ONNX Runtime.
+pub(crate) const SERVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/serve.py");
+
 /// A Python interpreter that has the peers: the one that `TAPER_BENCH_PYTHON` names, else one in
 /// `folder`, which is created if it is missing (some gigabytes from the package index that `pip` is
 /// configured for).

@@ -87,6 +87,10 @@ pub(crate) enum Command {
     Models(ListArgs),
     /// List the data sets known by name.
     Datasets(ListArgs),
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh.
+    Completions(crate::completions::CompletionsArgs),
+    /// Write the manual: a page for each command.
+    Man(crate::completions::ManArgs),
 }
 
 #[derive(Debug, clap::Args)]

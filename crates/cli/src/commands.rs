@@ -7,6 +7,7 @@ use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, 
 use crate::{
     args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
     compare::compare,
+    completions::{completions, man},
     embed::embed,
     evaluate::evaluate,
     export::export,
@@ -49,6 +50,8 @@ pub(crate) fn run(
         Command::Recipes(args) => recipes(&args),
         Command::Models(args) => list_models(&args),
         Command::Datasets(args) => list_datasets(&args),
+        Command::Completions(args) => completions(&args),
+        Command::Man(args) => man(&args),
     }
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod compare;
+mod completions;
 mod embed;
 mod errors;
 mod evaluate;

@@ -65,10 +65,11 @@ impl Costs {
 /// 32: on rock-paper-scissors, three epochs of 57 steps.
 const STEPS: f64 = 200.0;
 
-/// Epochs of a fine-tuning for this many training pictures: enough steps, 3 to 20.
+/// Epochs of a fine-tuning for this many training pictures: enough steps, 3 to 10, which leaves time
+/// for more folds.
 fn enough(train: f64) -> u32 {
     let per_epoch = (train / 32.0).ceil().max(1.0);
-    (STEPS / per_epoch).ceil().clamp(3.0, 20.0) as u32
+    (STEPS / per_epoch).ceil().clamp(3.0, 10.0) as u32
 }
 
 /// The largest effort that fits into so many seconds, with the training on everything at its end:
@@ -80,7 +81,7 @@ pub(crate) fn effort(
     seconds: f64,
 ) -> Option<(usize, u32, f64)> {
     let epochs = enough(sizes.train);
-    let (more, fewer) = ((2 * epochs).min(20), epochs.div_ceil(2));
+    let (more, fewer) = ((2 * epochs).min(10), epochs.div_ceil(2));
     // A gain that one fold shows is rarely beyond its standard error.
     let efforts = [
         (5, more),
@@ -120,6 +121,6 @@ mod tests {
         }
         assert_eq!(effort(10_000.0).map(|own| (own.0, own.1)), Some((5, 8)));
         // Few pictures are few steps in an epoch.
-        assert_eq!([100.0, 500.0, 2000.0].map(enough), [20, 13, 4]);
+        assert_eq!([100.0, 500.0, 2000.0].map(enough), [10, 10, 4]);
     }
 }

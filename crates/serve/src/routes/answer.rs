@@ -84,7 +84,10 @@ impl From<Error> for Refusal {
         match status {
             StatusCode::BAD_REQUEST => Self::bad("the body is empty: send a picture"),
             _ => match error {
-                Error::Bytes(defect) => Self::new(status, defect.reason),
+                Error::Bytes(defect) if defect.reason.starts_with("the ") => {
+                    Self::new(status, defect.reason)
+                }
+                Error::Bytes(defect) => Self::new(status, format!("the file {}", defect.reason)),
                 error => Self::new(status, error.to_string()),
             },
         }
