@@ -180,8 +180,8 @@ impl Bench<'_> {
             };
             others.iter().max_by(|a, b| key(a).total_cmp(&key(b))).map(|own| of(own).clone())
         };
-        let (peaks, tails): (fn(&Figures) -> &Vec<f64>, fn(&Figures) -> &Vec<f64>) =
-            (|own| &own.peaks, |own| &own.tails);
+        let peaks: fn(&Figures) -> &Vec<f64> = |own| &own.peaks;
+        let tails: fn(&Figures) -> &Vec<f64> = |own| &own.tails;
         [
             row(format!("peak-{precision}"), "requests/s", &own.peaks, best(false, peaks), false),
             row(format!("p99-at-half-{precision}"), "ms", &own.tails, best(true, tails), true),

@@ -30,8 +30,8 @@ pub(crate) struct ServeArgs {
     /// How many pictures go through the network together at most [default: 8].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// How long pictures wait for others to make up a batch, at most 1s; a few milliseconds may help
-    /// on a GPU [default: 0s].
+    /// How long pictures wait for others to make up a batch, at most 1s; a few milliseconds may
+    /// help on a GPU [default: 0s].
     #[arg(long, value_name = "TIME")]
     delay: Option<humantime::Duration>,
     /// How many pictures may wait for each model; beyond, requests get status 503 [default: 256].

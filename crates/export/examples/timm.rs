@@ -1,6 +1,7 @@
 //! Writes a network of the zoo with seeded weights under timm's names, with normalised pictures and
 //! the logits that Taper gives, for `tests/exports/timm_networks.py`. Without arguments, lists the
 //! networks that timm can take; with the name of one and a folder, writes it there.
+#![allow(clippy::print_stdout, reason = "a program prints its answer")]
 
 use std::{fs, path::Path};
 
@@ -61,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         .collect();
     let classifier = Classifier::open(&path, &OpenOptions::default())?;
     let rows = classifier.backbone().forward(&pixels, PICTURES)?;
-    let mut logits = vec![0.0; PICTURES * CLASSES];
+    let mut logits = [0.0; PICTURES * CLASSES];
     let head = classifier.head().ok_or_else(|| anyhow::anyhow!("a model without a head"))?;
     for (row, logits) in
         rows.chunks_exact(classifier.backbone().width()).zip(logits.chunks_exact_mut(CLASSES))

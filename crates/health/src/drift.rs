@@ -208,9 +208,9 @@ fn domain_auc(
 }
 
 /// How well a linear classifier tells other pictures from training pictures by their features: the
-/// area under the ROC curve on pictures that it has not seen, 0.5 for not at all, 1 for always, from
-/// [`STRONG_DRIFT`] on strong. f32 rows of `width` numbers; frames of one clip follow each other.
-/// None for fewer than 20 of either.
+/// area under the ROC curve on pictures that it has not seen, 0.5 for not at all, 1 for always,
+/// from [`STRONG_DRIFT`] on strong. f32 rows of `width` numbers; frames of one clip follow each
+/// other. None for fewer than 20 of either.
 ///
 /// # Panics
 /// If a row has another length.

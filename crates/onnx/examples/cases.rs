@@ -1,6 +1,7 @@
 //! Writes networks with seeded weights as ONNX files, with pictures and what Taper answers, for
-//! `tests/exports/networks.py`. Without arguments, lists the cases; with the name of one and a folder,
-//! writes it there.
+//! `tests/exports/networks.py`. Without arguments, lists the cases; with the name of one and a
+//! folder, writes it there.
+#![allow(clippy::print_stdout, reason = "a program prints its answer")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

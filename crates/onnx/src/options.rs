@@ -53,7 +53,8 @@ pub enum InputForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputForm {
-    /// The probability of each class, at the model's temperature: f32 `[batch, classes]`, sums of 1.
+    /// The probability of each class, at the model's temperature: f32 `[batch, classes]`, summing
+    /// to 1.
     #[default]
     Probabilities,
     /// What the head gives, without softmax and temperature: f32 `[batch, classes]`.

@@ -65,8 +65,8 @@ impl Costs {
 /// 32: on rock-paper-scissors, three epochs of 57 steps.
 const STEPS: f64 = 200.0;
 
-/// Epochs of a fine-tuning for this many training pictures: enough steps, 3 to 10, which leaves time
-/// for more folds.
+/// Epochs of a fine-tuning for this many training pictures: enough steps, 3 to 10, which leaves
+/// time for more folds.
 fn enough(train: f64) -> u32 {
     let per_epoch = (train / 32.0).ceil().max(1.0);
     (STEPS / per_epoch).ceil().clamp(3.0, 10.0) as u32

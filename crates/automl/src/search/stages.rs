@@ -307,8 +307,8 @@ fn other_fit(fit: FitChoice) -> FitChoice {
 pub(crate) fn tuned(recipe: &Recipe, epochs: u32, augment: Policy) -> Result<Recipe> {
     let own = FineTune::lp_ft()?;
     // The folds decide whether it helps, on more pictures than a run's own validation part has. All
-    // layers learn at one rate: in few epochs, slower ones hardly move (docs/presets.md). And to the
-    // end: the rate falls to nothing, and few validation pictures cannot say when to stop.
+    // layers learn at one rate: in few epochs, slower ones hardly move (docs/presets.md). And to
+    // the end: the rate falls to nothing, and few validation pictures cannot say when to stop.
     let own = FineTune { epochs, patience: None, interpolate: false, layer_decay: 1.0, ..own };
     Ok(Recipe { views: 1, fresh_views: true, augment, fine_tune: Some(own), ..recipe.clone() })
 }
