@@ -96,6 +96,9 @@ fn the_same_model_gives_the_same_bytes_and_nothing_is_replaced() {
     run(here, &over).expect(0);
     assert!(bytes("run.onnx") != bytes("again.onnx"));
 
+    // A trained model is not replaced, whatever is said.
+    let onto = ["export", "run", "--format", "safetensors", "--out", model, "--overwrite"];
+    run(here, &onto).complains(2, &["this is a trained model"]);
     let said = run(here, &["export", "run", "--format", "safetensors"]).expect(0).stdout;
     let line = "timm.create_model(\"tf_efficientnet_lite0\", num_classes=2, checkpoint_path=\"run.timm.safetensors\")";
     assert!(said.contains(line), "{said}");

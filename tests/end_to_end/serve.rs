@@ -194,16 +194,17 @@ fn every_refusal_has_its_status_and_a_sentence() {
     refused(400, "empty", served.post("/predict", b""));
     refused(415, "text", served.post("/predict", b"This is no picture at all."));
     refused(422, "truncated", served.post("/predict", &whole[..whole.len() / 2]));
-    refused(413, "max-body", served.post("/predict", &vec![0; 2 << 20]));
+    refused(413, "1048576", served.post("/predict", &vec![0; 2 << 20]));
     let large = image::RgbImage::new(101, 100);
     large.save(here.join("large.png")).unwrap();
     let large = fs::read(here.join("large.png")).unwrap();
-    refused(413, "10000", served.post("/predict", &large));
+    refused(413, "pixels", served.post("/predict", &large));
     refused(404, "there is no model 'x': the models are run", served.post("/predict?model=x", b""));
-    refused(400, "unknown field", served.post("/predict?modell=run", b""));
+    refused(400, "?model=NAME", served.post("/predict?modell=run", b""));
+    refused(400, "?top=K", served.post("/predict?top=0", b""));
     refused(404, "openapi", served.post("/elsewhere", b""));
     refused(405, "method", served.post("/metrics", b""));
-    refused(400, "cannot be read", served.post("/v2/models/run/infer", b"{"));
+    refused(400, "Open Inference", served.post("/v2/models/run/infer", b"{"));
     for (input, words) in [
         (json!({ "name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": [] }), "64"),
         (json!({ "name": "image", "datatype": "BYTES", "shape": [1], "data": ["*"] }), "base64"),
@@ -216,6 +217,16 @@ fn every_refusal_has_its_status_and_a_sentence() {
         let request = json!({ "inputs": [input] }).to_string();
         refused(400, words, served.post("/v2/models/run/infer", request.as_bytes()));
     }
+    // A form: settings belong into the address, and a single file that is none is no success.
+    let form = |field: &str, content: &str| {
+        let text =
+            format!("--X\r\nContent-Disposition: form-data; {field}\r\n\r\n{content}\r\n--X--\r\n");
+        let kind = "Multipart/Form-Data; boundary=X";
+        let (status, _, body) = served.ask("POST", "/predict", kind, text.as_bytes());
+        (status, serde_json::from_slice(&body).unwrap())
+    };
+    refused(400, "'top' is no file", form("name=\"top\"", "2"));
+    refused(415, "text", form("name=\"f\"; filename=\"a\"", "This is no picture."));
     // A client that sends nothing more of its body; and one that does not even send a head.
     let (mut slow, mut silent) = (served.connect(), served.connect());
     slow.write_all(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").unwrap();
@@ -237,6 +248,18 @@ fn a_full_queue_is_said_and_nothing_is_lost_at_the_end() {
     run(here, &quick_with(&["-q"])).expect(0);
     let mut served = Served::start(here, &["run", "--queue", "1", "--batch", "1"]);
     let whole = red(here);
+    // One request may have more pictures than there is room for.
+    let mut form = Vec::new();
+    for n in 0..9 {
+        let head =
+            format!("--X\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{n}\"\r\n\r\n");
+        form.extend([head.as_bytes(), &whole, b"\r\n"].concat());
+    }
+    form.extend(b"--X--\r\n");
+    let (status, _, body) =
+        served.ask("POST", "/predict", "multipart/form-data; boundary=X", &form);
+    let given: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, given["predictions"].as_array().map(Vec::len)), (200, Some(9)), "{given}");
     let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..12 {
@@ -331,6 +354,18 @@ fn a_replaced_model_is_taken_over_and_a_damaged_one_is_not() {
 
     fs::write(here.join("m.safetensors"), b"damaged").unwrap();
     until("taper_reloads_total{model=\"m\",outcome=\"refused\"} 1");
+    // A whole file whose last tensor, one of the head, has no numbers.
+    let mut damaged = fs::read(here.join("run/model.safetensors")).unwrap();
+    let text = String::from_utf8_lossy(&damaged[8..]).into_owned();
+    let (_, about) = text.split_once("\"head.fc.weight\"").unwrap();
+    let (_, offsets) = about.split_once("\"data_offsets\":[").unwrap();
+    let first: usize = offsets.split(',').next().unwrap().parse().unwrap();
+    let header = u64::from_le_bytes(damaged[..8].try_into().unwrap()) as usize;
+    damaged[8 + header + first..][..64].fill(0xFF);
+    fs::write(here.join("m.safetensors"), &damaged).unwrap();
+    until("taper_reloads_total{model=\"m\",outcome=\"refused\"} 2");
+    run(here, &["export", "m.safetensors", "--format", "onnx"])
+        .complains(1, &["'fc.weight'", "no numbers"]);
     assert_eq!(version(), (2, after));
     fs::remove_file(here.join("m.safetensors")).unwrap();
     std::thread::sleep(Duration::from_millis(700));
@@ -349,6 +384,8 @@ fn what_cannot_be_served_is_refused_at_once() {
     no(&["nothing"], &["nothing", "there is no such file"]);
     no(&["data/test/red/00.jpg"], &["this is a picture"]);
     no(&["run", "run/model.safetensors"], &["run", "NAME=MODEL"]);
+    no(&["=run"], &["the name of a model is \"\"", "NAME=MODEL"]);
+    run(here, &["serve", "run", "--address", "8080"]).complains(2, &["127.0.0.1:8080"]);
     no(&["run", "--batch", "0"], &["--batch is 0", "1 to 256"]);
     no(&["run", "--timeout", "1ms"], &["--timeout is 1ms", "100ms"]);
     no(&["run", "--delay", "2s"], &["--delay is 2s"]);

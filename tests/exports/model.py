@@ -18,7 +18,7 @@ import numpy
 import onnx
 import onnxruntime
 import openvino
-from PIL import Image
+from PIL import Image, ImageOps
 
 SIZE = 96
 COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 60), "yellow": (210, 200, 40)}
@@ -42,8 +42,9 @@ def data(folder):
 
 def prepared(path, texts):
     """A picture as the network wants it, by the file's own texts (docs/deployment.md)."""
-    size, image = int(texts["size"]), Image.open(path).convert("RGB")
-    box = None
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image, size, box = Image.alpha_composite(white, image).convert("RGB"), int(texts["size"]), None
     if texts["fit"] == "crop":
         # The central square of the picture, `crop_fraction` of its shorter side long.
         side = float(texts["crop_fraction"]) * min(image.size)

@@ -32,25 +32,21 @@ pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status>
     }
     let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
     row("file", &format!("{} ({:.1} MB)", in_line(&exported.file), exported.bytes as f64 / 1e6))?;
-    for (name, port) in [("takes", &exported.input), ("gives", &exported.output)] {
+    let gives = [Some(&exported.output), exported.label.as_ref()].into_iter().flatten();
+    for (name, port) in [("takes", &exported.input)].into_iter().chain(gives.map(|p| ("gives", p)))
+    {
         row(name, &format!("{}: {} [{}]", port.name, port.elements, port.shape.join(", ")))?;
     }
     row(
         "classes",
         &format!("{}: {}", exported.classes.len(), in_line(&exported.classes.join(", "))),
     )?;
-    if let Some(name) = &exported.architecture {
-        let classes = match exported.output.name.as_str() {
-            "features" => 0,
-            _ => exported.classes.len(),
-        };
-        row(
-            "timm",
-            &format!(
-                "timm.create_model(\"{name}\", num_classes={classes}, checkpoint_path=\"{}\")",
-                in_line(&exported.file)
-            ),
-        )?;
+    if let Some((name, classes)) = exported.architecture.as_ref().zip(exported.num_classes) {
+        // A string of JSON is one of Python.
+        let file = serde_json::to_string(&exported.file)?;
+        let call =
+            format!("timm.create_model(\"{name}\", num_classes={classes}, checkpoint_path={file})");
+        row("timm", &call)?;
     }
     if let Some(licence) = &exported.licence {
         row("licence", &format!("{licence} (of the network's weights)"))?;

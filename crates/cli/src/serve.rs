@@ -1,6 +1,11 @@
 //! `taper serve`.
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 use taper_core::{AnyFault, Precision};
@@ -23,18 +28,19 @@ pub(crate) struct ServeArgs {
     /// called, or NAME with NAME=MODEL. The first one answers requests that name none.
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<PathBuf>,
-    /// Where to listen; 0.0.0.0:8080 for other machines too, which anyone can then use: there is no
+    /// Where to listen, with a port, 0 for a free one; 0.0.0.0:8080 for other machines too, which anyone can then use: there is no
     /// authentication.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address_of)]
     address: SocketAddr,
     /// How many pictures go through the network together at most [default: 8].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// How long pictures wait for others to make up a batch, at most 1s; a few milliseconds may
+    /// How long pictures wait for others to make up a batch, e.g. 5ms, at most 1s; a few milliseconds may
     /// help on a GPU [default: 0s].
     #[arg(long, value_name = "TIME")]
     delay: Option<humantime::Duration>,
-    /// How many pictures may wait for each model; beyond, requests get status 503 [default: 256].
+    /// How many pictures may wait for each model; beyond that, requests get status 503 [default:
+    /// 256].
     #[arg(long, value_name = "N")]
     queue: Option<usize>,
     /// The largest body of a request in MiB, up to 1024 [default: 16].
@@ -76,6 +82,13 @@ impl ServeArgs {
     }
 }
 
+/// An address with a port, by number or by name.
+fn address_of(text: &str) -> Result<SocketAddr, String> {
+    let advice = "use an address with a port, such as 127.0.0.1:8080, localhost:8080 or [::1]:8080";
+    let found = text.to_socket_addrs().map_err(|_| advice.to_owned())?;
+    found.into_iter().next().ok_or_else(|| advice.to_owned())
+}
+
 /// A model as it was given: `NAME=MODEL`, or a path, which may have an = in it.
 fn source(given: &Path) -> anyhow::Result<Source> {
     let named = given.to_str().filter(|_| !given.exists()).and_then(|text| text.split_once('='));
@@ -111,9 +124,14 @@ pub(crate) fn serve(args: &ServeArgs, session: &Session) -> anyhow::Result<Statu
             let about = if at == 0 { ", for requests that name no model" } else { "" };
             answer_line(&format!("model         {}{about}", in_line(name)))?;
         }
-        answer_line(&format!("page          http://{address}/"))?;
+        // What stands for all addresses of the machine cannot be opened itself.
+        let here = match address.ip().is_unspecified() {
+            true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+            false => address,
+        };
+        answer_line(&format!("page          http://{here}/"))?;
         answer_line(&format!(
-            "classify      curl --data-binary @picture.jpg http://{address}/predict"
+            "classify      curl --data-binary @picture.jpg http://{here}/predict"
         ))?;
         session.progress().say("Ctrl-C ends it, once the requests that it has are answered");
     }

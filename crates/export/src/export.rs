@@ -2,7 +2,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use taper_core::hex;
+use taper_core::{OutOfRange, hex};
+use taper_graph::{Graph, WeightSource};
 use taper_model::{Artefact, ArtefactWeights};
 use taper_onnx::{OnnxOptions, OutputForm};
 use taper_outputs::OutFile;
@@ -53,9 +54,15 @@ pub struct Exported {
     pub output: Port,
     /// What it can tell apart, in the order of the output.
     pub classes: Vec<String>,
+    /// The second output, the name of the most probable class, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<Port>,
     /// The name of the network in timm, for `timm.create_model`; only of `safetensors`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
+    /// What `timm.create_model` is to be told; only of `safetensors`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
     /// The licence of the published weights that the network's are or go back to, as an SPDX
     /// expression; `null` if it is not known.
     pub licence: Option<String>,
@@ -66,7 +73,7 @@ pub struct Exported {
 pub struct Port {
     /// Its name.
     pub name: String,
-    /// The type of its numbers: `uint8` or `float32`.
+    /// The type of its elements: `uint8`, `float32` or `string`.
     pub elements: &'static str,
     /// Its dimensions; `batch` stands for any number of pictures.
     pub shape: Vec<String>,
@@ -102,7 +109,26 @@ pub(crate) struct Content {
     pub(crate) bytes: Vec<u8>,
     pub(crate) input: Port,
     pub(crate) output: Port,
-    pub(crate) architecture: Option<String>,
+    pub(crate) label: Option<Port>,
+    /// timm's name of the network, and the classes that it has there.
+    pub(crate) timm: Option<(String, usize)>,
+}
+
+/// An error if a weight is no number.
+fn finite(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<()> {
+    let damaged = graph.parameters().into_iter().find(|parameter| {
+        weights.values(&parameter.name).is_some_and(|v| v.iter().any(|v| !v.is_finite()))
+    });
+    match damaged {
+        None => Ok(()),
+        Some(parameter) => {
+            let problem = format!(
+                "the tensor '{}' has values that are no numbers: copy or train it again",
+                parameter.name
+            );
+            Err(taper_model::Error::Artefact { file: path.display().to_string(), problem }.into())
+        }
+    }
 }
 
 /// Writes a trained model, `model.safetensors` of a run folder or the folder, as a file for other
@@ -114,7 +140,13 @@ pub(crate) struct Content {
 /// [`Error::NotOfTimm`](crate::Error::NotOfTimm) for what timm has no network for.
 pub fn export(model: &Path, format: &Format, out: &OutFile) -> Result<Exported> {
     let path = model_file(model)?;
+    if Artefact::open(out.path()).is_ok() {
+        let remedy = "this is a trained model, which the file would replace: give another name";
+        return Err(OutOfRange::new("out", out.path().display(), remedy).into());
+    }
     let (artefact, weights) = Artefact::open(&path)?;
+    finite(&artefact.backbone, &weights.backbone(), &path)?;
+    finite(&artefact.head, &weights.head(), &path)?;
     let content = std::fs::read(&path).map_err(taper_run::Error::io("read", &path))?;
     let source = Source {
         published: Published::of(&artefact),
@@ -138,7 +170,9 @@ pub fn export(model: &Path, format: &Format, out: &OutFile) -> Result<Exported> 
         input: content.input,
         output: content.output,
         classes: source.artefact.classes.iter().map(str::to_owned).collect(),
-        architecture: content.architecture,
+        label: content.label,
+        architecture: content.timm.as_ref().map(|(name, _)| name.clone()),
+        num_classes: content.timm.map(|(_, classes)| classes),
         licence: source.published.map(|own| own.licence),
     })
 }

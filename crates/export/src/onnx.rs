@@ -38,7 +38,8 @@ pub(crate) fn content(source: &Source, options: OnnxOptions) -> Result<Content> 
         bytes,
         input: Port::new(options.input.name(), elements, options.batch, sides),
         output: Port::new(options.output.name(), "float32", options.batch, [width]),
-        architecture: None,
+        label: options.embed_labels.then(|| Port::new("label", "string", options.batch, [])),
+        timm: None,
     })
 }
 
@@ -54,6 +55,9 @@ fn texts(source: &Source) -> Result<BTreeMap<String, String>> {
         ("mean", json(&preprocessing.mean)?),
         ("std", json(&preprocessing.std)?),
         ("colours", "RGB".into()),
+        // What Taper does with a picture before anything else.
+        ("orientation", "exif".into()),
+        ("transparency", "white".into()),
         ("sha256", source.sha256.clone()),
     ]);
     match preprocessing.fit {

@@ -70,7 +70,8 @@ pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> 
         bytes,
         input: Port::new("normalised", "float32", None, [3, size, size]),
         output: Port::new(if features { "features" } else { "logits" }, "float32", None, [width]),
-        architecture: Some(architecture(spec)),
+        label: None,
+        timm: Some((architecture(spec), classes)),
     })
 }
 

@@ -66,7 +66,7 @@ pub fn open_classifier(
 /// [`OutOfRange`] if there is no such file.
 pub fn model_file(path: &Path) -> Result<PathBuf> {
     let file = if path.is_dir() { path.join(MODEL) } else { path.to_path_buf() };
-    if FileKind::of_file(&file) != FileKind::Other && file.is_file() {
+    if file.is_file() && FileKind::of_file(&file) != FileKind::Other {
         let remedy = "this is a picture: give the model.safetensors of a run, or the run's folder";
         return Err(OutOfRange::new("the model", format!("'{}'", path.display()), remedy).into());
     }

@@ -1,6 +1,7 @@
 //! Pictures that wait for a model, and the threads that classify them together.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, PoisonError, Weak,
@@ -52,6 +53,48 @@ pub(crate) struct Batcher {
     metrics: ModelMetrics,
 }
 
+/// Pictures of one request, which may be more than there is room for: those that come later wait
+/// until earlier ones are answered.
+#[derive(Debug)]
+pub(crate) struct Together<'a> {
+    queue: &'a Batcher,
+    waiting: VecDeque<oneshot::Receiver<Answer>>,
+    answers: Vec<Answer>,
+}
+
+impl Together<'_> {
+    /// Puts a picture at the end.
+    pub(crate) async fn add(&mut self, picture: Picture) -> std::result::Result<(), NotTaken> {
+        let mut picture = picture;
+        loop {
+            picture = match self.queue.try_add(picture) {
+                Ok(answer) => {
+                    self.waiting.push_back(answer);
+                    return Ok(());
+                }
+                Err((NotTaken::Full, back)) if !self.waiting.is_empty() => back,
+                Err((reason, _)) => return Err(reason),
+            };
+            self.next().await?;
+        }
+    }
+
+    async fn next(&mut self) -> std::result::Result<(), NotTaken> {
+        if let Some(first) = self.waiting.pop_front() {
+            self.answers.push(first.await.map_err(|_| NotTaken::Failed)?);
+        }
+        Ok(())
+    }
+
+    /// The answers, in the order of the pictures.
+    pub(crate) async fn answers(mut self) -> std::result::Result<Vec<Answer>, NotTaken> {
+        while !self.waiting.is_empty() {
+            self.next().await?;
+        }
+        Ok(self.answers)
+    }
+}
+
 impl Batcher {
     /// Starts the threads of a model, which end when the queue is dropped. There are as many as
     /// processors, up to a few, so that a picture that comes alone is begun at once while another
@@ -84,17 +127,29 @@ impl Batcher {
         &self,
         picture: Picture,
     ) -> std::result::Result<oneshot::Receiver<Answer>, NotTaken> {
+        self.try_add(picture).map_err(|(reason, _)| reason)
+    }
+
+    /// For the pictures of one request.
+    pub(crate) fn together(&self) -> Together<'_> {
+        Together { queue: self, waiting: VecDeque::new(), answers: Vec::new() }
+    }
+
+    fn try_add(
+        &self,
+        picture: Picture,
+    ) -> std::result::Result<oneshot::Receiver<Answer>, (NotTaken, Picture)> {
         let (reply, answer) = oneshot::channel();
         match self.sender.try_send(Job { picture, reply }) {
             Ok(()) => {
                 self.metrics.waiting.inc();
                 Ok(answer)
             }
-            Err(TrySendError::Full(_)) => {
+            Err(TrySendError::Full(job)) => {
                 self.metrics.refused.inc();
-                Err(NotTaken::Full)
+                Err((NotTaken::Full, job.picture))
             }
-            Err(TrySendError::Disconnected(_)) => Err(NotTaken::Failed),
+            Err(TrySendError::Disconnected(job)) => Err((NotTaken::Failed, job.picture)),
         }
     }
 }

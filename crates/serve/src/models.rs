@@ -35,6 +35,9 @@ pub(crate) struct Stamp {
 impl Stamp {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a file"));
+        }
         Ok(Self {
             modified: metadata.modified().ok(),
             bytes: metadata.len(),
@@ -93,6 +96,9 @@ impl Model {
     }
 }
 
+const NOT_FINITE: &str =
+    "it gives no numbers, so some of its weights are damaged: copy or train it again";
+
 /// Opens a model and tries it once, so that what it allocates is there before the first request.
 pub(crate) fn opened(
     opener: &Opener,
@@ -104,7 +110,10 @@ pub(crate) fn opened(
     let grey = vec![128; size * size * 3];
     let inputs = vec![Input::Prepared(&grey); options.batch.min(classifier.backbone().batch())];
     for prediction in classifier.predict_many(&inputs) {
-        prediction.map_err(AnyFault::new)?;
+        if !prediction.map_err(AnyFault::new)?.probability.is_finite() {
+            let (file, problem) = (path.display().to_string(), NOT_FINITE.to_owned());
+            return Err(AnyFault::new(taper_model::Error::Artefact { file, problem }));
+        }
     }
     Ok(classifier)
 }

@@ -57,13 +57,20 @@ impl Server {
         let options = options.options().clone();
         let mut names = BTreeMap::new();
         for source in &models {
+            let unusable = |c: char| c.is_control() || c == '/';
+            let (name, path) = (source.name.as_str(), source.path.display());
+            if name.trim().is_empty() || matches!(name, "." | "..") || name.contains(unusable) {
+                let remedy = format!("it is to be the name of '{path}' in addresses: NAME=MODEL");
+                return Err(
+                    OutOfRange::new("the name of a model", format!("{name:?}"), remedy).into()
+                );
+            }
             if let Some(other) = names.insert(&source.name, &source.path) {
                 let remedy = format!(
-                    "it names '{}' and '{}': call one of them something else, NAME=MODEL",
-                    other.display(),
-                    source.path.display()
+                    "both '{}' and '{path}' are called that: give one of them another, NAME=MODEL",
+                    other.display()
                 );
-                return Err(OutOfRange::new("model", &source.name, remedy).into());
+                return Err(OutOfRange::new("the name of a model", name, remedy).into());
             }
         }
         if models.is_empty() {
@@ -87,7 +94,7 @@ impl Server {
             .map(|source| Model::open(source, &opener, &options, &metrics))
             .collect::<Result<Vec<_>>>()?;
         let (stop, stopping) = watch::channel(false);
-        let app = App::new(models, metrics, stopping);
+        let app = App::new(models, &options, metrics, stopping);
         raise_limit_of_files();
         Ok(Self { runtime, listener, address, options, app, opener, stamps, stop })
     }

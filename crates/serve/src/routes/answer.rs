@@ -2,7 +2,6 @@
 
 use axum::{
     body::Body,
-    extract::rejection::BytesRejection,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use taper_model::Error;
 use taper_picture::DefectKind;
 
+use super::App;
 use crate::batcher::NotTaken;
 
 /// Why a request is refused: a status, and a sentence as `{"error": …}`.
@@ -59,15 +59,6 @@ impl From<NotTaken> for Refusal {
     }
 }
 
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Self::bad("the body ended before its announced length"),
-        }
-    }
-}
-
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match &error {
@@ -82,7 +73,11 @@ impl From<Error> for Refusal {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         match status {
-            StatusCode::BAD_REQUEST => Self::bad("the body is empty: send a picture"),
+            StatusCode::BAD_REQUEST => Self::bad("the picture is empty: 0 bytes"),
+            // What the server's own settings are is not the client's concern.
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(status, "the picture has more pixels than this server takes")
+            }
             _ => match error {
                 Error::Bytes(defect) if defect.reason.starts_with("the ") => {
                     Self::new(status, defect.reason)
@@ -94,11 +89,6 @@ impl From<Error> for Refusal {
     }
 }
 
-pub(crate) fn too_large() -> Refusal {
-    let reason = "the body is larger than the server takes (--max-body)";
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
-}
-
 /// JSON with status 200.
 pub(crate) fn json_response(value: &Value) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
@@ -106,7 +96,7 @@ pub(crate) fn json_response(value: &Value) -> Response {
 }
 
 /// Refusals of the layers around the routes have no words of their own.
-pub(crate) async fn worded(response: Response) -> Response {
+pub(crate) async fn worded(app: &App, response: Response) -> Response {
     let status = response.status();
     let is_json = response
         .headers()
@@ -116,10 +106,9 @@ pub(crate) async fn worded(response: Response) -> Response {
         return response;
     }
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large().into_response(),
+        StatusCode::PAYLOAD_TOO_LARGE => app.too_large().into_response(),
         StatusCode::REQUEST_TIMEOUT => {
-            let mut response =
-                Refusal::new(status, "the request took too long (--timeout)").into_response();
+            let mut response = Refusal::new(status, "the request took too long").into_response();
             // The rest of its body is not waited for.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);

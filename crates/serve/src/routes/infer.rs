@@ -12,11 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use taper_model::Prediction;
 
-use super::{App, Refusal, answer::json_response};
-use crate::{
-    batcher::{NotTaken, Picture},
-    models::Loaded,
-};
+use super::{App, Refusal, answer::json_response, predict::finite};
+use crate::{batcher::Picture, models::Loaded};
 
 /// The names of inputs and outputs.
 const PIXELS: &str = "pixels";
@@ -62,7 +59,6 @@ pub(super) async fn model(
     let port = |name: &str, datatype: &str, shape: Value| json!({ "name": name, "datatype": datatype, "shape": shape });
     Ok(json_response(&json!({
         "name": name,
-        "versions": [loaded.version.to_string()],
         "platform": "taper",
         "inputs": [
             port(PIXELS, "UINT8", json!([-1, size, size, 3])),
@@ -104,9 +100,13 @@ pub(super) async fn infer(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Refusal> {
     let model = app.model(Some(&name))?;
-    let body = body?;
-    let request: InferRequest = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::bad(format!("the request cannot be read: {error}")))?;
+    let body = body.map_err(|error| app.of_body(&error))?;
+    let request: InferRequest = serde_json::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Refusal::bad(format!(
+            "the request is not one of the Open Inference Protocol in JSON (line {line}, column {column}): /openapi.json describes it"
+        ))
+    })?;
     drop(body);
     let wanted: Vec<&str> = request.outputs.iter().map(|wanted| wanted.name.as_str()).collect();
     let known = [PROBABILITIES, LABEL, UNFAMILIAR];
@@ -118,20 +118,15 @@ pub(super) async fn infer(
         let given = request.inputs.len();
         return Err(Refusal::bad(format!("give one input, {PIXELS} or {IMAGE}, not {given}")));
     };
-    let pictures = pictures(input, &model.current())?;
-    let mut waiting = Vec::with_capacity(pictures.len());
-    for picture in pictures {
-        waiting.push(model.queue.add(picture)?);
+    let mut waiting = model.queue.together();
+    for picture in pictures(input, &model.current())? {
+        waiting.add(picture).await?;
     }
-    let (mut predictions, mut version) = (Vec::with_capacity(waiting.len()), 0);
-    for (at, answer) in waiting.into_iter().enumerate() {
-        let answer = answer.await.map_err(|_| Refusal::from(NotTaken::Failed))?;
+    let (mut predictions, mut version) = (Vec::new(), 0);
+    for (at, answer) in waiting.answers().await?.into_iter().enumerate() {
         version = answer.version;
-        let prediction = answer.prediction.map_err(|error| {
-            let response = Refusal::from(error);
-            response.of_picture(at)
-        })?;
-        predictions.push(prediction);
+        let prediction = answer.prediction.map_err(Refusal::from).and_then(finite);
+        predictions.push(prediction.map_err(|refusal| refusal.of_picture(at))?);
     }
     let outputs = outputs(&predictions, &wanted);
     let mut answer = json!({
@@ -186,16 +181,19 @@ fn pictures(input: &Tensor, loaded: &Loaded) -> Result<Vec<Picture>, Refusal> {
                 Value::Array(texts) if input.datatype == "BYTES" => texts,
                 _ => return Err(wrong("BYTES", "[n], pictures in base64")),
             };
-            if input.shape.iter().product::<usize>() != texts.len() || texts.is_empty() {
-                return Err(wrong("BYTES", "[n], pictures in base64"));
+            if input.shape != [texts.len()] || texts.is_empty() {
+                return Err(Refusal::bad(format!(
+                    "the input {IMAGE} has {} pictures, and its shape is {:?}: it should be [n], with n of them",
+                    texts.len(),
+                    input.shape
+                )));
             }
             let decoded = texts.iter().enumerate().map(|(at, text)| {
-                let text = text.as_str().unwrap_or_default();
-                let bytes = BASE64_STANDARD.decode(text);
-                let bytes = bytes.map_err(|error| {
-                    Refusal::bad(format!("picture {at} is not base64: {error}"))
-                })?;
-                Ok(Picture::File(bytes.into()))
+                let bytes = text.as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
+                match bytes {
+                    Some(bytes) => Ok(Picture::File(bytes.into())),
+                    None => Err(Refusal::bad(format!("picture {at} is not a text in base64"))),
+                }
             });
             decoded.collect()
         }

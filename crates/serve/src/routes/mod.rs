@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State, rejection::BytesRejection},
     http::StatusCode,
     middleware::{self, Next},
     response::Response,
@@ -29,6 +29,7 @@ pub(crate) struct App(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     models: Vec<Arc<Model>>,
+    max_body: usize,
     metrics: Metrics,
     stopping: watch::Receiver<bool>,
 }
@@ -36,10 +37,27 @@ struct Inner {
 impl App {
     pub(crate) fn new(
         models: Vec<Arc<Model>>,
+        options: &ServeOptions,
         metrics: Metrics,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self(Arc::new(Inner { models, metrics, stopping }))
+        let max_body = options.max_body;
+        Self(Arc::new(Inner { models, max_body, metrics, stopping }))
+    }
+
+    /// The refusal of a body that is too large.
+    fn too_large(&self) -> Refusal {
+        let most = self.0.max_body;
+        let reason = format!("the body is larger than the {most} bytes that this server takes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
+    }
+
+    /// The refusal of a body that cannot be read.
+    fn of_body(&self, rejection: &BytesRejection) -> Refusal {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => self.too_large(),
+            _ => Refusal::bad("the body is malformed, or ended before its announced length"),
+        }
     }
 
     pub(crate) fn models(&self) -> &[Arc<Model>] {
@@ -108,7 +126,7 @@ async fn observed(State(app): State<App>, request: Request, next: Next) -> Respo
     // Addresses that clients make up must not become figures of their own.
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = matched.unwrap_or_else(|| "other".into());
-    let response = answer::worded(next.run(request).await).await;
+    let response = answer::worded(&app, next.run(request).await).await;
     let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
     app.metrics().answered(&method, &route, status, seconds);
     tracing::info!(%method, %route, status, milliseconds = 1e3 * seconds, "request");

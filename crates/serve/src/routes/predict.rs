@@ -1,31 +1,35 @@
 //! `POST /predict`: a picture as the body, or several as a form.
 
+use std::num::NonZeroUsize;
+
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Multipart, Query, Request, State, rejection::QueryRejection},
-    http::header,
+    extract::{
+        FromRequest, Multipart, Query, Request, State, multipart::MultipartError,
+        rejection::QueryRejection,
+    },
+    http::{HeaderValue, StatusCode, header},
     response::Response,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use taper_model::Prediction;
 
-use super::{
-    App, Refusal,
-    answer::{json_response, too_large},
-};
+use super::{App, Refusal, answer::json_response};
 use crate::{
-    batcher::{Answer, NotTaken, Picture},
+    batcher::{NotTaken, Picture},
     models::Model,
 };
+
+const FORM: &[u8] = b"multipart/form-data";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     /// The model; the first one without it.
     model: Option<String>,
-    /// How many classes to name, most probable first; all without it.
-    top: Option<usize>,
+    /// How many classes to name, the most probable ones; all without it.
+    top: Option<NonZeroUsize>,
 }
 
 pub(super) async fn predict(
@@ -33,19 +37,20 @@ pub(super) async fn predict(
     asked: Result<Query<Asked>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let Query(asked) = asked.map_err(|error| Refusal::bad(error.body_text()))?;
+    let Query(asked) = asked.map_err(|_| {
+        Refusal::bad("the address takes ?model=NAME and ?top=K, K from 1 on, and nothing else")
+    })?;
     let model = app.model(asked.model.as_deref())?;
-    let form = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"));
-    if form {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // Names of media types are compared without case.
+    let form = kind.and_then(|kind| kind.get(..FORM.len()));
+    if form.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM)) {
         return of_form(&app, model, &asked, request).await;
     }
-    let body = Bytes::from_request(request, &()).await?;
-    let answer = classified(model, Picture::File(body)).await?;
+    let body = Bytes::from_request(request, &()).await.map_err(|error| app.of_body(&error))?;
+    let answer = model.queue.add(Picture::File(body))?.await.map_err(|_| NotTaken::Failed)?;
     let version = answer.version;
-    let mut object = described(&answer.prediction?, asked.top);
+    let mut object = described(&finite(answer.prediction?)?, asked.top);
     object.insert("model".into(), model.source.name.as_str().into());
     object.insert("version".into(), version.into());
     Ok(json_response(&Value::Object(object)))
@@ -58,49 +63,72 @@ async fn of_form(
     asked: &Asked,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let bad = |error: axum::extract::multipart::MultipartError| match error.status() {
-        axum::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Refusal::bad(format!("the form cannot be read: {}", error.body_text())),
+    let bad = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => app.too_large(),
+        _ => Refusal::bad("the form is malformed, or ends before its last boundary"),
     };
     let mut form = Multipart::from_request(request, app)
         .await
-        .map_err(|error| Refusal::bad(error.body_text()))?;
-    let mut waiting = Vec::new();
+        .map_err(|_| Refusal::bad("the type of the form has no boundary"))?;
+    let (mut names, mut pictures) = (Vec::new(), model.queue.together());
     while let Some(field) = form.next_field().await.map_err(bad)? {
-        let name = field.file_name().or(field.name()).unwrap_or_default().to_owned();
-        let bytes = field.bytes().await.map_err(bad)?;
-        waiting.push((name, model.queue.add(Picture::File(bytes))?));
+        let Some(name) = field.file_name().map(str::to_owned) else {
+            let name = field.name().unwrap_or_default();
+            return Err(Refusal::bad(format!(
+                "the form's field '{name}' is no file: model and top belong into the address"
+            )));
+        };
+        pictures.add(Picture::File(field.bytes().await.map_err(bad)?)).await?;
+        names.push(name);
     }
-    if waiting.is_empty() {
+    if names.is_empty() {
         return Err(Refusal::bad("the form has no file"));
     }
-    let mut predictions = Vec::new();
-    for (name, answer) in waiting {
-        let answer = answer.await.map_err(|_| NotTaken::Failed)?;
-        let mut object = match answer.prediction {
+    let (mut predictions, mut failed) = (Vec::new(), Vec::new());
+    for (name, answer) in names.into_iter().zip(pictures.answers().await?) {
+        let prediction = answer.prediction.map_err(Refusal::from).and_then(finite);
+        let mut object = match prediction {
             Ok(prediction) => described(&prediction, asked.top),
             Err(error) => {
-                let error = Refusal::from(error);
-                Map::from_iter([("error".to_owned(), error.reason().into())])
+                let object = Map::from_iter([("error".to_owned(), error.reason().into())]);
+                failed.push(error);
+                object
             }
         };
         object.insert("file".into(), name.into());
+        object.insert("version".into(), answer.version.into());
         predictions.push(Value::Object(object));
     }
-    Ok(json_response(&json!({ "model": model.source.name, "predictions": predictions })))
+    let mut answer = json!({ "model": model.source.name, "predictions": predictions });
+    // Some that worked make it a success; none is what the first one is.
+    let status = match failed.first() {
+        Some(first) if failed.len() == predictions.len() => {
+            answer["error"] = first.reason().into();
+            first.status
+        }
+        _ => StatusCode::OK,
+    };
+    let mut response = json_response(&answer);
+    *response.status_mut() = status;
+    Ok(response)
 }
 
-/// Waits for the answer about a picture.
-pub(super) async fn classified(model: &Model, picture: Picture) -> Result<Answer, Refusal> {
-    let answer = model.queue.add(picture)?;
-    answer.await.map_err(|_| NotTaken::Failed.into())
+/// Numbers that are none are no answer.
+pub(super) fn finite(prediction: Prediction) -> Result<Prediction, Refusal> {
+    match prediction.probability.is_finite() {
+        true => Ok(prediction),
+        false => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the model gives no numbers for this picture: some of its weights are damaged",
+        )),
+    }
 }
 
 /// A prediction as an object, as `taper predict --json` has it.
-fn described(prediction: &Prediction, top: Option<usize>) -> Map<String, Value> {
+fn described(prediction: &Prediction, top: Option<NonZeroUsize>) -> Map<String, Value> {
     let mut ranked: Vec<&(String, f64)> = prediction.probabilities.iter().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    ranked.truncate(top.unwrap_or(usize::MAX));
+    ranked.truncate(top.map_or(usize::MAX, NonZeroUsize::get));
     let probabilities: Map<String, Value> =
         ranked.into_iter().map(|(label, p)| (label.clone(), json!(p))).collect();
     let mut object = Map::from_iter([
