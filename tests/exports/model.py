@@ -46,10 +46,10 @@ def prepared(path, texts):
     white = Image.new("RGBA", image.size, "white")
     image, size, box = Image.alpha_composite(white, image).convert("RGB"), int(texts["size"]), None
     if texts["fit"] == "crop":
-        # The central square of the picture, `crop_fraction` of its shorter side long.
-        side = float(texts["crop_fraction"]) * min(image.size)
-        left, top = ((length - side) / 2 for length in image.size)
-        box = (left, top, left + side, top + side)
+        shorter = int(size / float(texts["crop_fraction"]))
+        scales = [int(shorter * n / min(image.size)) / n for n in image.size]
+        corner = [round((n * scale - size) / 2) for n, scale in zip(image.size, scales)]
+        box = [(at + end) / scale for end in (0, size) for at, scale in zip(corner, scales)]
     return numpy.array(image.resize((size, size), Image.Resampling[texts["interpolation"].upper()], box))
 
 
