@@ -82,18 +82,9 @@ pub(crate) fn effort(
 ) -> Option<(usize, u32, f64)> {
     let epochs = enough(sizes.train);
     let (more, fewer) = ((2 * epochs).min(10), epochs.div_ceil(2));
-    // A gain that one fold shows is rarely beyond its standard error.
-    let efforts = [
-        (5, more),
-        (5, epochs),
-        (3, epochs),
-        (2, epochs),
-        (3, fewer),
-        (2, fewer),
-        (1, epochs),
-        (1, fewer),
-        (1, epochs.div_ceil(4)),
-    ];
+    // One fold has too few groups: on rock-paper-scissors, a single epoch was better in one of five
+    // (0.012 ± 0.007), and 1.6 points worse on the test pictures.
+    let efforts = [(5, more), (5, epochs), (3, epochs), (2, epochs), (3, fewer), (2, fewer)];
     efforts.into_iter().filter(|(judged, _)| *judged <= folds).find_map(|(judged, epochs)| {
         let each = costs.fine_tuning(sizes.without_fold(folds), epochs);
         let all = judged as f64 * each + costs.fine_tuning(sizes, epochs);
@@ -110,9 +101,9 @@ mod tests {
         let costs = Costs { features: 0.005, forward: 0.004, step: 0.018 };
         let sizes = Sizes { train: 1800.0, val: 320.0, test: 372.0 };
         let effort = |seconds| effort(&costs, sizes, 5, seconds);
-        assert_eq!(effort(10.0), None);
+        assert_eq!(effort(100.0), None);
         let mut before = 0;
-        for seconds in [100.0, 300.0, 600.0, 2000.0, 10_000.0] {
+        for seconds in [300.0, 400.0, 600.0, 2000.0, 10_000.0] {
             let (folds, epochs, all) = effort(seconds).unwrap();
             assert!(all <= seconds);
             let trained = folds * epochs as usize;
