@@ -28,15 +28,20 @@ pub(crate) struct ServeArgs {
     /// called, or NAME with NAME=MODEL. The first one answers requests that name none.
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<PathBuf>,
-    /// Where to listen, with a port, 0 for a free one; 0.0.0.0:8080 for other machines too, which anyone can then use: there is no
-    /// authentication.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address_of)]
+    /// Where to listen, with a port, 0 for a free one; 0.0.0.0:8080 for other machines too, which
+    /// anyone can then use: there is no authentication.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_parser = address_of
+    )]
     address: SocketAddr,
     /// How many pictures go through the network together at most [default: 8].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// How long pictures wait for others to make up a batch, e.g. 5ms, at most 1s; a few milliseconds may
-    /// help on a GPU [default: 0s].
+    /// How long pictures wait for others to make up a batch, e.g. 5ms, at most 1s; a few
+    /// milliseconds may help on a GPU [default: 0s].
     #[arg(long, value_name = "TIME")]
     delay: Option<humantime::Duration>,
     /// How many pictures may wait for each model; beyond that, requests get status 503 [default:
