@@ -1,7 +1,7 @@
 //! A model's weights under timm's names, for `timm.create_model(…, checkpoint_path=…)`.
 
 use serde_json::{Value, json};
-use taper_core::Fit;
+use taper_core::{Fit, OutOfRange};
 use taper_graph::{Graph, Op, WeightSource};
 use taper_onnx::OutputForm;
 use taper_weights::TensorWriter;
@@ -25,6 +25,10 @@ const VISION_TRANSFORMERS_HEAD: &str = "head";
 pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> {
     let artefact = &source.artefact;
     let refuse = |problem: String| Error::NotOfTimm { file: source.file.clone(), problem };
+    if options.output == OutputForm::Probabilities {
+        let remedy = "the softmax is not part of timm's networks: use logits or features";
+        return Err(OutOfRange::new("output", options.output, remedy).into());
+    }
     let spec = taper_zoo::find(&artefact.model)
         .map_err(|_| refuse(format!("its network, '{}', is not timm's", artefact.model)))?;
     if artefact.backbone != spec.backbone() {

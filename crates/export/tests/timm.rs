@@ -110,6 +110,8 @@ fn what_timm_has_no_network_for_is_refused_with_what_to_do() {
     let solved = saved(folder.path(), "resnet18", None, |width| heads::logistic(width, 3));
     let text = refusal(&solved);
     assert!(text.contains("the head `logistic` is more"), "{text}");
+    let soft = timm(&solved, OutputForm::Probabilities).unwrap_err().to_string();
+    assert!(soft.contains("output is probabilities"), "{soft}");
     // The network without its head is one of timm's.
     let (path, exported) = timm(&solved, OutputForm::Features).unwrap();
     assert_eq!(exported.output.shape, ["batch", "512"]);
