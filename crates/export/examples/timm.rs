@@ -3,13 +3,15 @@
 //! networks that timm can take; with the name of one and a folder, writes it there.
 #![allow(clippy::print_stdout, reason = "a program prints its answer")]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::{fs, path::Path};
 
 use serde_json::json;
-use taper_core::{ClassNames, Precision};
 use taper_export::{Format, TimmOptions, export};
-use taper_graph::{Op, Weights, heads};
-use taper_model::{Artefact, Classifier, OpenOptions, Origin};
+use taper_graph::{Op, heads};
+use taper_model::{Classifier, OpenOptions};
 use taper_outputs::OutFile;
 
 /// How many pictures there are, and how many classes.
@@ -32,23 +34,8 @@ fn main() -> anyhow::Result<()> {
     let spec = taper_zoo::find(&name)?;
     let backbone = spec.backbone();
     let head = heads::linear(backbone.feature_width(), CLASSES);
-    let weights = (Weights::seeded(&backbone), Weights::seeded(&head));
-    let artefact = Artefact {
-        model: name,
-        classes: ClassNames::new((0..CLASSES).map(|i| format!("class {i}")).collect())?,
-        preprocessing: spec.preprocessing,
-        precision: Precision::F32,
-        backbone,
-        head,
-        weights: Origin::default(),
-        recipe: String::new(),
-        data: String::new(),
-        figures: None,
-        fine_tuning: None,
-        calibration: None,
-    };
-    let path = folder.join("model.safetensors");
-    artefact.save(&path, &weights.0, &weights.1)?;
+    let classes = (0..CLASSES).map(|i| format!("class {i}")).collect();
+    let path = common::saved(folder, &name, [backbone, head], classes)?;
     let out = OutFile::check("out", &folder.join("timm.safetensors"), true)?;
     let exported = export(&path, &Format::Timm(TimmOptions::default()), &out)?;
 

@@ -1,12 +1,12 @@
 //! Files with timm's names, read again as weights of the network.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
-use taper_core::{ClassNames, Precision};
 use taper_export::{Error, Format, TimmOptions, export};
 use taper_graph::{Graph, WeightSource, Weights, heads};
-use taper_model::{Artefact, Origin};
 use taper_onnx::OutputForm;
 use taper_outputs::OutFile;
 use taper_weights::WeightFile;
@@ -19,27 +19,10 @@ fn saved(
     backbone: Option<Graph>,
     head: fn(usize) -> Graph,
 ) -> PathBuf {
-    let spec = taper_zoo::find(network).unwrap();
-    let backbone = backbone.unwrap_or_else(|| spec.backbone());
+    let backbone = backbone.unwrap_or_else(|| taper_zoo::find(network).unwrap().backbone());
     let head = head(backbone.feature_width());
-    let weights = (Weights::seeded(&backbone), Weights::seeded(&head));
-    let artefact = Artefact {
-        model: network.into(),
-        classes: ClassNames::new(vec!["a".into(), "b".into(), "c".into()]).unwrap(),
-        preprocessing: spec.preprocessing,
-        precision: Precision::F32,
-        backbone,
-        head,
-        weights: Origin::default(),
-        recipe: String::new(),
-        data: String::new(),
-        figures: None,
-        fine_tuning: None,
-        calibration: None,
-    };
-    let path = folder.join("model.safetensors");
-    artefact.save(&path, &weights.0, &weights.1).unwrap();
-    path
+    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+    common::saved(folder, network, [backbone, head], classes).unwrap()
 }
 
 fn timm(model: &Path, output: OutputForm) -> Result<(PathBuf, taper_export::Exported), Error> {
