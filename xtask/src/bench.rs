@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     let mut command = Command::new(build_release(&package)?);
     command.args(arguments);
     // These go through the program itself.
-    if is("tutorial") || is("serve") {
+    if is("tutorial") || is("serve") || is("web") {
         command.arg("--taper").arg(build_taper()?);
     }
     become_command(command)

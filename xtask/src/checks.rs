@@ -8,13 +8,14 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 47] = [
+const CANDLE_FREE: [&str; 48] = [
     "taper",
     "taper-archive",
     "taper-augment",
     "taper-augment-sheet",
     "taper-automl",
     "taper-backward",
+    "taper-browser",
     "taper-calibration",
     "taper-callbacks",
     "taper-compare",
@@ -60,6 +61,7 @@ const CANDLE_FREE: [&str; 47] = [
 
 pub(crate) fn lint() -> anyhow::Result<()> {
     crate::tidy::check()?;
+    crate::web::check_module()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     format_of_transforms()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;

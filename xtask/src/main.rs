@@ -11,7 +11,7 @@ mod page;
 mod repro;
 mod skipped;
 mod tidy;
-mod wasm;
+mod web;
 
 use std::{
     env,
@@ -38,9 +38,9 @@ fn main() -> ExitCode {
         Some("lint") => checks::lint(),
         Some("package") => checks::package(),
         Some("repro") => repro::run(),
-        Some("wasm") => wasm::run_task(),
+        Some("web") => web::run_task(),
         Some("dist") => dist::run_task(),
-        Some("page") => page::run_task(),
+        Some("page") => page::served(),
         Some("exports") => exports::run_task(&rest),
         Some("ci") => ci(),
         Some("bench") => bench::run(&rest),
@@ -86,6 +86,16 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("{shown}: {status}");
     }
     Ok(())
+}
+
+/// What a command prints; its messages are shown.
+pub(crate) fn output_of(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Builds `taper` in release mode and returns where cargo has put it.
@@ -158,7 +168,7 @@ fn ci() -> anyhow::Result<()> {
     test(&[])?;
     checks::package()?;
     repro::run()?;
-    wasm::run_task()?;
-    page::run_task()?;
+    web::run_task()?;
+    page::served()?;
     exports::run_task(&[])
 }

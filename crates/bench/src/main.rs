@@ -19,6 +19,7 @@ mod rounds;
 mod row;
 mod serve;
 mod tutorial;
+mod web;
 
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,8 @@ enum Command {
     Tutorial(tutorial::Options),
     /// Requests per second of `taper serve`, and how long they take at half of a peer's load.
     Serve(serve::Options),
+    /// Pictures per second of exported models in Node.js and in Chromium.
+    Web(web::Options),
     /// Pictures per second of the frozen backbones on a GPU.
     Cuda(cuda::Options),
     /// The same for `cuda`, as a worker.
@@ -71,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Command::WorkFinetune => finetune::work(),
         Command::Tutorial(options) => tutorial::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Web(options) => web::run(&options),
         Command::Cuda(options) => cuda::run(&options),
         Command::CudaWork => cuda::work(),
         Command::Work(options) => backbone::work(&options),

@@ -9,6 +9,8 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::protocol::median;
+
 /// One comparison, or one figure of Taper's own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
@@ -32,6 +34,42 @@ pub(crate) struct Row {
     pub(crate) peer_version: Option<String>,
     /// Threads of each.
     pub(crate) threads: usize,
+}
+
+/// What was measured, alone or against a peer, in rounds.
+#[derive(Debug)]
+pub(crate) struct Compared<'a> {
+    pub(crate) case: String,
+    pub(crate) unit: &'static str,
+    pub(crate) own: &'a [f64],
+    /// The peer and its figures.
+    pub(crate) peer: Option<(&'a str, &'a [f64])>,
+    pub(crate) less_is_better: bool,
+    pub(crate) version: Option<&'a str>,
+    pub(crate) threads: usize,
+}
+
+impl Row {
+    /// The medians of rounds; with figures of which less is better, the ratio is the peer's over
+    /// Taper's.
+    pub(crate) fn compared(of: Compared<'_>) -> Self {
+        let theirs = of.peer.map(|(_, figures)| figures);
+        let pairs = of.own.iter().zip(theirs.into_iter().flatten());
+        let mut ratios: Vec<f64> =
+            pairs.map(|(a, b)| if of.less_is_better { b / a } else { a / b }).collect();
+        Self {
+            case: of.case,
+            peer: of.peer.map(|(name, _)| name.into()),
+            taper: median(&mut of.own.to_vec()),
+            peer_value: theirs.map(|own| median(&mut own.to_vec())),
+            unit: of.unit,
+            ratio: theirs.map(|_| median(&mut ratios)),
+            taper_rounds: of.own.to_vec(),
+            peer_rounds: theirs.unwrap_or_default().to_vec(),
+            peer_version: of.peer.and(of.version).map(str::to_owned),
+            threads: of.threads,
+        }
+    }
 }
 
 /// The lines of a table of rows; the first one is its head.

@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use crate::{
     protocol::median,
     python,
-    row::{Row, print, write_json},
+    row::{Compared, Row, print, write_json},
 };
 
 /// What to measure.
@@ -155,23 +155,16 @@ impl Bench<'_> {
 
     /// Peak and tail of one precision, against the better of the peers.
     fn compared(&self, own: &Figures, precision: &str, others: &[Figures]) -> [Row; 2] {
-        let row = |case: String, unit, own: &[f64], other: Option<Vec<f64>>, less: bool| {
-            let (mut mine, mut theirs) = (own.to_vec(), other.clone().unwrap_or_default());
-            let pairs = own.iter().zip(other.iter().flatten());
-            let mut ratios: Vec<f64> =
-                pairs.map(|(a, b)| if less { b / a } else { a / b }).collect();
-            Row {
+        let row = |case: String, unit, own: &[f64], other: Option<Vec<f64>>, less| {
+            Row::compared(Compared {
                 case,
-                peer: other.as_ref().map(|_| "litserve".into()),
-                taper: median(&mut mine),
-                peer_value: other.as_ref().map(|_| median(&mut theirs)),
                 unit,
-                ratio: other.as_ref().map(|_| median(&mut ratios)),
-                taper_rounds: own.to_vec(),
-                peer_rounds: other.unwrap_or_default(),
-                peer_version: None,
+                own,
+                peer: other.as_deref().map(|figures| ("litserve", figures)),
+                less_is_better: less,
+                version: None,
                 threads: std::thread::available_parallelism().map_or(1, usize::from),
-            }
+            })
         };
         let best = |less: bool, of: fn(&Figures) -> &Vec<f64>| -> Option<Vec<f64>> {
             let key = |figures: &&Figures| {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use taper_export::Format;
 use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, model_file};
 
@@ -13,34 +14,49 @@ use crate::{
 
 pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status> {
     flags::of_export(given, args.format)?;
-    let (ending, kind) = match args.format {
-        FormatArg::Onnx => ("onnx", "onnx"),
-        FormatArg::Safetensors => ("safetensors", "timm.safetensors"),
-    };
-    // Before anything is asked of the file: it must be there.
+    // Before anything is asked of the output: it must be there.
     model_file(&args.artefact)?;
-    let path = match &args.out {
-        Some(path) => path.clone(),
-        None => PathBuf::from(format!("{}.{kind}", name_of(&args.artefact))),
-    };
-    check_extension("out", &path, &[ending]).map_err(Error::from)?;
+    match args.format {
+        FormatArg::Onnx => file(args, "onnx", "onnx", &args.onnx()),
+        FormatArg::Safetensors => file(args, "timm.safetensors", "safetensors", &args.timm()),
+        FormatArg::Web => folder(args),
+    }
+}
+
+/// Where the output goes: the place that was given, or the model's name with an ending.
+fn place(args: &ExportArgs, ending: &str) -> PathBuf {
+    let own = || PathBuf::from(format!("{}{ending}", name_of(&args.artefact)));
+    args.out.clone().unwrap_or_else(own)
+}
+
+fn row(name: &str, text: &str) -> anyhow::Result<()> {
+    answer_line(&format!("{name:13} {text}"))
+}
+
+fn classes_row(classes: &[String]) -> anyhow::Result<()> {
+    row("classes", &format!("{}: {}", classes.len(), in_line(&classes.join(", "))))
+}
+
+fn licence_row(licence: Option<&String>) -> anyhow::Result<()> {
+    licence.map_or(Ok(()), |own| row("licence", &format!("{own} (of the network's weights)")))
+}
+
+fn file(args: &ExportArgs, kind: &str, extension: &str, format: &Format) -> anyhow::Result<Status> {
+    let path = place(args, &format!(".{kind}"));
+    check_extension("out", &path, &[extension]).map_err(Error::from)?;
     let out = OutFile::check("out", &path, args.overwrite).map_err(Error::from)?;
-    let exported = taper_export::export(&args.artefact, &args.resolve(), &out)?;
+    let exported = taper_export::export(&args.artefact, format, &out)?;
     if args.json {
         answer_json(&exported)?;
         return Ok(Status::Done);
     }
-    let row = |name: &str, text: &str| answer_line(&format!("{name:13} {text}"));
     row("file", &format!("{} ({:.1} MB)", in_line(&exported.file), exported.bytes as f64 / 1e6))?;
     let gives = [Some(&exported.output), exported.label.as_ref()].into_iter().flatten();
     for (name, port) in [("takes", &exported.input)].into_iter().chain(gives.map(|p| ("gives", p)))
     {
         row(name, &format!("{}: {} [{}]", port.name, port.elements, port.shape.join(", ")))?;
     }
-    row(
-        "classes",
-        &format!("{}: {}", exported.classes.len(), in_line(&exported.classes.join(", "))),
-    )?;
+    classes_row(&exported.classes)?;
     if let Some((name, classes)) = exported.architecture.as_ref().zip(exported.num_classes) {
         // A string of JSON is one of Python.
         let file = serde_json::to_string(&exported.file)?;
@@ -48,9 +64,35 @@ pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status>
             format!("timm.create_model(\"{name}\", num_classes={classes}, checkpoint_path={file})");
         row("timm", &call)?;
     }
-    if let Some(licence) = &exported.licence {
-        row("licence", &format!("{licence} (of the network's weights)"))?;
+    licence_row(exported.licence.as_ref())?;
+    Ok(Status::Done)
+}
+
+fn folder(args: &ExportArgs) -> anyhow::Result<Status> {
+    let path = place(args, "-web");
+    let exported = taper_export::export_web(&args.artefact, &args.web(), &path)?;
+    if args.json {
+        answer_json(&exported)?;
+        return Ok(Status::Done);
     }
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let folder = in_line(&exported.folder);
+    row("folder", &format!("{folder} ({:.1} MB)", megabytes(exported.bytes)))?;
+    for file in exported.files.iter().filter(|file| file.bytes >= 100_000) {
+        row("", &format!("{} ({:.1} MB)", file.name, megabytes(file.bytes)))?;
+    }
+    row("takes", &format!("pictures of any size, for {0} × {0} pixels", exported.size))?;
+    classes_row(&exported.classes)?;
+    if exported.rounded > 0 {
+        let what = format!(
+            "{} tensors, to 16 bits (`--weights f32` leaves them as they are)",
+            exported.rounded
+        );
+        row("rounded", &what)?;
+    }
+    row("page", &format!("python3 -m http.server --directory {}", folder))?;
+    row("npm", &format!("npm install {}", folder))?;
+    licence_row(exported.licence.as_ref())?;
     Ok(Status::Done)
 }
 

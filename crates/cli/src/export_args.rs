@@ -1,7 +1,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
-use taper_export::{Format, TimmOptions};
+use taper_export::{Format, TimmOptions, WebOptions};
 use taper_onnx::{InputForm, OnnxOptions, OutputForm};
 
 #[derive(Debug, clap::Args)]
@@ -10,14 +10,15 @@ pub(crate) struct ExportArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) artefact: PathBuf,
     /// onnx: pixels in, probabilities out, in one file. safetensors: the weights, with the names of
-    /// PyTorch's timm.
+    /// PyTorch's timm. web: a folder with a page that classifies in the browser, a script for other
+    /// pages and Node.js, and the model.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: FormatArg,
-    /// The file to write [default: the model's name with .onnx or .timm.safetensors, in this
-    /// folder].
-    #[arg(long, value_name = "FILE")]
+    /// The file to write, with web the new folder [default: the model's name with .onnx,
+    /// .timm.safetensors or -web, in this folder].
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace the file if it exists.
+    /// Replace the file if it exists; not with web.
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// The version of ONNX's operators, 17 to 21 [default: 17].
@@ -40,6 +41,10 @@ pub(crate) struct ExportArgs {
     /// Keep batch normalisations as layers of their own, instead of folding them into convolutions.
     #[arg(long, help_heading = "ONNX")]
     pub(crate) keep_batchnorm: bool,
+    /// f16: the network's weights rounded to 16 bits, half as much to load. f32: as they are
+    /// [default: f16].
+    #[arg(long, value_name = "TYPE", help_heading = "Web")]
+    pub(crate) weights: Option<WeightsArg>,
     /// Answer with one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -49,6 +54,13 @@ pub(crate) struct ExportArgs {
 pub(crate) enum FormatArg {
     Onnx,
     Safetensors,
+    Web,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightsArg {
+    F16,
+    F32,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,26 +95,26 @@ impl FromStr for BatchArg {
 }
 
 impl ExportArgs {
-    /// What the model is to be written as.
-    pub(crate) fn resolve(&self) -> Format {
-        let output = self.output.map(OutputForm::from);
-        match self.format {
-            FormatArg::Onnx => {
-                let own = OnnxOptions::default();
-                Format::Onnx(OnnxOptions {
-                    opset: self.opset.unwrap_or(own.opset),
-                    input: self.input.map_or(own.input, InputForm::from),
-                    output: output.unwrap_or(own.output),
-                    batch: self.batch.map_or(own.batch, |batch| batch.0),
-                    embed_labels: self.embed_labels,
-                    keep_batchnorm: self.keep_batchnorm,
-                })
-            }
-            FormatArg::Safetensors => {
-                let own = TimmOptions::default();
-                Format::Timm(TimmOptions { output: output.unwrap_or(own.output) })
-            }
-        }
+    pub(crate) fn onnx(&self) -> Format {
+        let own = OnnxOptions::default();
+        Format::Onnx(OnnxOptions {
+            opset: self.opset.unwrap_or(own.opset),
+            input: self.input.map_or(own.input, InputForm::from),
+            output: self.output.map_or(own.output, OutputForm::from),
+            batch: self.batch.map_or(own.batch, |batch| batch.0),
+            embed_labels: self.embed_labels,
+            keep_batchnorm: self.keep_batchnorm,
+        })
+    }
+
+    pub(crate) fn timm(&self) -> Format {
+        let own = TimmOptions::default();
+        Format::Timm(TimmOptions { output: self.output.map_or(own.output, OutputForm::from) })
+    }
+
+    pub(crate) fn web(&self) -> WebOptions {
+        let half = self.weights.map(|weights| weights == WeightsArg::F16);
+        WebOptions { half: half.unwrap_or(WebOptions::default().half) }
     }
 }
 

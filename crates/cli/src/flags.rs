@@ -383,16 +383,24 @@ pub(crate) fn of_cache(given: &Given, off: bool) -> Result {
 
 /// The flags of `taper export`, beside the format that is written.
 pub(crate) fn of_export(given: &Given, format: FormatArg) -> Result {
-    if format == FormatArg::Safetensors {
+    if format != FormatArg::Onnx {
         let remedy = "only the `format` onnx has it: leave it out";
         for field in ["opset", "input", "batch", "embed_labels", "keep_batchnorm"] {
             given.refuse(field, remedy)?;
         }
-        if given.0.get("output").is_some_and(|output| output == "probabilities") {
-            let remedy =
-                "the softmax is not part of timm's networks: use logits, or the `format` onnx";
-            given.refuse("output", remedy)?;
-        }
+    }
+    if format != FormatArg::Web {
+        given.refuse("weights", "only the `format` web has it: leave it out")?;
+    }
+    if format == FormatArg::Web {
+        given.refuse("output", "the `format` web gives probabilities: leave it out")?;
+        let remedy = "a folder is not replaced: leave it out, and remove the folder yourself";
+        given.refuse("overwrite", remedy)?;
+    }
+    let output = given.0.get("output").map(String::as_str);
+    if format == FormatArg::Safetensors && output == Some("probabilities") {
+        let remedy = "the softmax is not part of timm's networks: use logits, or the `format` onnx";
+        given.refuse("output", remedy)?;
     }
     Ok(())
 }

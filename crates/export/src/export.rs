@@ -131,6 +131,29 @@ fn finite(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<()> 
     }
 }
 
+impl Source {
+    /// Opens `model.safetensors` of a run folder, or the folder.
+    pub(crate) fn open(model: &Path) -> Result<Self> {
+        let path = model_file(model)?;
+        let (artefact, weights) = Artefact::open(&path)?;
+        finite(&artefact.backbone, &weights.backbone(), &path)?;
+        finite(&artefact.head, &weights.head(), &path)?;
+        let content = std::fs::read(&path).map_err(taper_run::Error::io("read", &path))?;
+        Ok(Self {
+            published: Published::of(&artefact),
+            artefact,
+            weights,
+            file: path.display().to_string(),
+            sha256: hex(&Sha256::digest(&content)),
+        })
+    }
+
+    /// What it can tell apart.
+    pub(crate) fn classes(&self) -> Vec<String> {
+        self.artefact.classes.iter().map(str::to_owned).collect()
+    }
+}
+
 /// Writes a trained model, `model.safetensors` of a run folder or the folder, as a file for other
 /// programs. The same model gives the same bytes.
 ///
@@ -139,23 +162,11 @@ fn finite(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<()> 
 /// [`Error::Onnx`](crate::Error::Onnx) for options out of range and what ONNX cannot hold,
 /// [`Error::NotOfTimm`](crate::Error::NotOfTimm) for what timm has no network for.
 pub fn export(model: &Path, format: &Format, out: &OutFile) -> Result<Exported> {
-    let path = model_file(model)?;
     if Artefact::open(out.path()).is_ok() {
         let remedy = "this is a trained model, which the file would replace: give another name";
         return Err(OutOfRange::new("out", out.path().display(), remedy).into());
     }
-    let (artefact, weights) = Artefact::open(&path)?;
-    finite(&artefact.backbone, &weights.backbone(), &path)?;
-    finite(&artefact.head, &weights.head(), &path)?;
-    let content = std::fs::read(&path).map_err(taper_run::Error::io("read", &path))?;
-    let source = Source {
-        published: Published::of(&artefact),
-        artefact,
-        weights,
-        file: path.display().to_string(),
-        sha256: hex(&Sha256::digest(&content)),
-    };
-    drop(content);
+    let source = Source::open(model)?;
     let (name, content) = match format {
         Format::Onnx(options) => ("onnx", onnx::content(&source, options.clone())?),
         Format::Timm(options) => ("safetensors", timm::content(&source, *options)?),
@@ -166,10 +177,10 @@ pub fn export(model: &Path, format: &Format, out: &OutFile) -> Result<Exported> 
         format: name,
         bytes: content.bytes.len() as u64,
         sha256: hex(&Sha256::digest(&content.bytes)),
+        classes: source.classes(),
         model: source.file,
         input: content.input,
         output: content.output,
-        classes: source.artefact.classes.iter().map(str::to_owned).collect(),
         label: content.label,
         architecture: content.timm.as_ref().map(|(name, _)| name.clone()),
         num_classes: content.timm.map(|(_, classes)| classes),

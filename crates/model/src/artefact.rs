@@ -3,7 +3,7 @@ use std::{borrow::Cow, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_core::{ClassNames, Precision, Preprocessing, file::write_atomically};
-use taper_graph::{Graph, WeightSource, Weights, check_weights};
+use taper_graph::{Graph, WeightSource, check_weights};
 use taper_metrics::Evaluation;
 use taper_weights::{TensorWriter, WeightFile};
 
@@ -144,7 +144,12 @@ impl Artefact {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
-    pub fn save(&self, path: &Path, backbone: &dyn WeightSource, head: &Weights) -> Result<()> {
+    pub fn save(
+        &self,
+        path: &Path,
+        backbone: &dyn WeightSource,
+        head: &dyn WeightSource,
+    ) -> Result<()> {
         let fail = |problem: String| Error::Artefact { file: path.display().to_string(), problem };
         let mut tensors = TensorWriter::new();
         let parts: [(&str, &Graph, &dyn WeightSource); 2] =

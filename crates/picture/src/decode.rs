@@ -331,7 +331,8 @@ fn to_rgb(picture: DynamicImage) -> RgbImage {
     }
 }
 
-fn over_white(picture: &RgbaImage) -> RgbImage {
+/// A picture in front of white, as files with transparency are decoded.
+pub fn over_white(picture: &RgbaImage) -> RgbImage {
     let mut out = RgbImage::new(picture.width(), picture.height());
     for (to, from) in out.as_chunks_mut::<3>().0.iter_mut().zip(picture.as_chunks::<4>().0) {
         let [r, g, b, a] = from.map(u32::from);

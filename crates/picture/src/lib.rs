@@ -21,7 +21,7 @@ mod warper;
 
 pub use decode::{
     FORMATS, Picture, decode, decode_file, foreign_format, format_of_extension, looks_like_picture,
-    misnamed, read_file,
+    misnamed, over_white, read_file,
 };
 pub use defect::{Defect, DefectKind, Finding};
 pub use error::{Error, Result};

@@ -2,7 +2,19 @@
 
 use std::cell::RefCell;
 
-use taper_model::{Classifier, Input, OpenOptions};
+use image::RgbaImage;
+use serde_json::json;
+use taper_core::Precision;
+use taper_model::{Artefact, Classifier, Error, Input, OpenOptions, Prediction};
+use taper_picture::{DefectKind, over_white};
+
+/// A call failed; the answer says why.
+const FAILED: u32 = 0;
+/// The answer is what was asked for.
+const DONE: u32 = 1;
+/// The content is no picture that this module can decode; the answer says what it is. Another
+/// decoder may know it.
+const FOREIGN: u32 = 2;
 
 thread_local! {
     /// Opened models; a handle is a position, counted from 1.
@@ -20,7 +32,8 @@ fn answer(text: impl Into<Vec<u8>>) {
     });
 }
 
-/// Memory for `length` bytes, to be filled and passed to [`taper_open`] or [`taper_classify`].
+/// Memory for `length` bytes, to be filled and passed to [`taper_open`], [`taper_classify`]
+/// or [`taper_classify_pixels`].
 #[unsafe(no_mangle)]
 pub extern "C" fn taper_allocate(length: usize) -> *mut u8 {
     Box::into_raw(vec![0u8; length].into_boxed_slice()).cast()
@@ -36,7 +49,8 @@ unsafe fn take(bytes: *mut u8, length: usize) -> Vec<u8> {
 }
 
 /// Opens a model, the content of a `model.safetensors`, and takes over its memory. Returns a
-/// handle, or 0 if it cannot be opened; the answer then says why.
+/// handle, and the answer is `{"network": …, "size": …, "classes": […]}`; or 0 if it cannot be
+/// opened, and the answer says why.
 ///
 /// # Safety
 /// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
@@ -47,20 +61,31 @@ pub unsafe extern "C" fn taper_open(bytes: *mut u8, length: usize) -> usize {
     std::panic::set_hook(Box::new(|panic| answer(panic.to_string())));
     // SAFETY: what the caller promises.
     let bytes = unsafe { take(bytes, length) };
-    match Classifier::from_bytes("model.safetensors", bytes, &OpenOptions::default()) {
+    match open(bytes) {
         Err(error) => {
             answer(error.to_string());
             0
         }
-        Ok(classifier) => {
-            let classes: Vec<&str> = classifier.classes().iter().collect();
-            answer(serde_json::to_vec(&classes).unwrap_or_default());
+        Ok((classifier, about)) => {
+            answer(about);
             MODELS.with_borrow_mut(|models| {
                 models.push(Some(classifier));
                 models.len()
             })
         }
     }
+}
+
+fn open(bytes: Vec<u8>) -> taper_model::Result<(Classifier, String)> {
+    let (artefact, weights) = Artefact::from_bytes("model.safetensors", bytes)?;
+    let about = json!({
+        "network": artefact.model,
+        "size": artefact.preprocessing.size,
+        "classes": artefact.classes,
+    });
+    // What a processor might gain by bf16, a browser does not.
+    let options = OpenOptions { precision: Some(Precision::F32), ..OpenOptions::default() };
+    Ok((Classifier::of(&artefact, &weights, &options)?, about.to_string()))
 }
 
 /// Forgets a model; a handle that is not open is ignored.
@@ -74,7 +99,8 @@ pub extern "C" fn taper_close(model: usize) {
 }
 
 /// Classifies a picture, the content of a file in any format that Taper reads, and takes over its
-/// memory. Returns 1, with a JSON object as the answer, or 0 with the reason:
+/// memory. Returns 1, with a JSON object as the answer, or 0 with the reason, or 2 with the reason
+/// if the format is not one of them:
 /// `{"label": …, "probability": …, "probabilities": [[label, probability], …]}`. Probabilities are
 /// calibrated if the model has a temperature; `unfamiliar` (true or false) and `distance` come with
 /// it if the model knows its training pictures.
@@ -85,17 +111,66 @@ pub extern "C" fn taper_close(model: usize) {
 pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: usize) -> u32 {
     // SAFETY: what the caller promises.
     let bytes = unsafe { take(bytes, length) };
-    let prediction = MODELS.with_borrow(|models| {
-        let classifier = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref());
-        let classifier =
-            classifier.ok_or_else(|| format!("no open model has the handle {model}"))?;
-        let prediction = classifier.predict(Input::Bytes(&bytes));
-        let prediction = prediction.map_err(|error| error.to_string())?;
-        serde_json::to_vec(&prediction).map_err(|error| error.to_string())
-    });
-    let done = prediction.is_ok();
-    answer(prediction.unwrap_or_else(String::into_bytes));
-    u32::from(done)
+    classify(model, |classifier| classifier.predict(Input::Bytes(&bytes)))
+}
+
+/// The same for decoded pixels: u8 RGBA, not multiplied by alpha, rows from the top. Returns 1 or
+/// 0.
+///
+/// # Safety
+/// `bytes` comes from `taper_allocate(length)` and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_classify_pixels(
+    model: usize,
+    bytes: *mut u8,
+    length: usize,
+    width: u32,
+    height: u32,
+) -> u32 {
+    // SAFETY: what the caller promises.
+    let bytes = unsafe { take(bytes, length) };
+    let fits = (u64::from(width) * u64::from(height)).checked_mul(4) == Some(length as u64);
+    let Some(pixels) = RgbaImage::from_raw(width, height, bytes).filter(|_| fits && length > 0)
+    else {
+        answer(format!("{length} bytes are not {width} × {height} RGBA pixels"));
+        return FAILED;
+    };
+    let pixels = over_white(&pixels);
+    classify(model, |classifier| classifier.predict(Input::Pixels(&pixels)))
+}
+
+fn classify(
+    model: usize,
+    predict: impl FnOnce(&Classifier) -> taper_model::Result<Prediction>,
+) -> u32 {
+    MODELS.with_borrow(|models| {
+        let Some(classifier) = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref()) else {
+            answer(format!("no open model has the handle {model}"));
+            return FAILED;
+        };
+        let prediction = match predict(classifier) {
+            Ok(prediction) => prediction,
+            Err(error) => {
+                answer(error.to_string());
+                return if is_foreign(&error) { FOREIGN } else { FAILED };
+            }
+        };
+        match serde_json::to_vec(&prediction) {
+            Ok(text) => {
+                answer(text);
+                DONE
+            }
+            Err(error) => {
+                answer(error.to_string());
+                FAILED
+            }
+        }
+    })
+}
+
+fn is_foreign(error: &Error) -> bool {
+    let Error::Bytes(defect) = error else { return false };
+    matches!(defect.kind, DefectKind::NotAPicture | DefectKind::Unsupported)
 }
 
 /// The start of the last call's answer: UTF-8, valid until the next call.
@@ -135,8 +210,12 @@ mod tests {
         assert!(said().contains("model.safetensors"), "{}", said());
         let (bytes, length) = give(b"");
         // SAFETY: as above.
-        assert_eq!(unsafe { taper_classify(1, bytes, length) }, 0);
+        assert_eq!(unsafe { taper_classify(1, bytes, length) }, FAILED);
         assert_eq!(said(), "no open model has the handle 1");
+        let (bytes, length) = give(&[0; 12]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { taper_classify_pixels(1, bytes, length, 2, 2) }, FAILED);
+        assert_eq!(said(), "12 bytes are not 2 × 2 RGBA pixels");
         taper_close(0);
         taper_close(7);
     }

@@ -46,6 +46,23 @@ pub(crate) fn exact_f16(value: f32) -> Option<u16> {
     }
 }
 
+/// The nearest number that half precision represents, ties to even; infinite if the number is too
+/// large.
+pub fn rounded_to_f16(value: f32) -> f32 {
+    /// 2²⁴: the inverse of the smallest number above zero.
+    const FINEST: f32 = 16_777_216.0;
+    let bits = value.to_bits();
+    match (bits >> 23 & 0xff) as i32 - 127 {
+        128 => value,
+        // Below 2⁻¹⁴ all steps are equal.
+        ..=-15 => (value * FINEST).round_ties_even() / FINEST,
+        _ => {
+            let near = f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff);
+            if near.abs() <= 65_504.0 { near } else { f32::INFINITY.copysign(value) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +90,8 @@ mod tests {
             let near = f16::from_f32(value);
             let same = near.to_f32().to_bits() == value.to_bits();
             assert_eq!(exact_f16(value), same.then_some(near.to_bits()), "{value:e}");
+            let ours = rounded_to_f16(value);
+            assert!(ours.to_bits() == near.to_f32().to_bits() || value.is_nan(), "{value:e}");
         }
     }
 }

@@ -15,4 +15,5 @@ mod writer;
 pub use contents::ElementType;
 pub use error::{Error, Result};
 pub use file::WeightFile;
+pub use half::rounded_to_f16;
 pub use writer::TensorWriter;

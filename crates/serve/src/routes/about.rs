@@ -1,5 +1,7 @@
 //! The page, and what the server says of itself.
 
+use std::sync::LazyLock;
+
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -12,11 +14,11 @@ use super::{
     answer::{asset, json_response},
 };
 
-const PAGE: &str = include_str!("../../assets/page.html");
+static PAGE: LazyLock<String> = LazyLock::new(taper_browser::served_page);
 const OPENAPI: &str = include_str!("../../assets/openapi.json");
 
 pub(super) async fn page() -> Response {
-    asset("text/html; charset=utf-8", PAGE)
+    asset("text/html; charset=utf-8", PAGE.as_str())
 }
 
 pub(super) async fn openapi() -> Response {

@@ -1,0 +1,229 @@
+// An image classifier that runs where it is: in a browser, nothing is uploaded.
+//
+//   import { classify } from "./taper.js";
+//   const [best] = await classify(file);
+//
+// The types are in taper.d.ts.
+
+import { Engine, TaperError } from "./engine.js";
+
+export { TaperError };
+
+const IN_NODE = typeof process === "object" && Boolean(process.versions?.node)
+  && typeof document === "undefined";
+/** What Node.js has in place of fetch for files, and of Worker; null in browsers. */
+const platform = async () => (IN_NODE ? import(/* webpackIgnore: true */ /* @vite-ignore */ "./node.js") : null);
+
+/** Opens a model: by default the one beside this file. */
+export async function load({
+  model = new URL("./model.safetensors", import.meta.url),
+  module = new URL("./taper.wasm", import.meta.url),
+  worker = true,
+  onProgress = () => {},
+} = {}) {
+  const loaded = await Promise.allSettled([compile(module), content(model, onProgress)]);
+  for (const { reason } of loaded) if (reason) throw reason;
+  const [code, bytes] = loaded.map(({ value }) => value);
+  return new Classifier(await (worker ? Thread : Engine).open(code, bytes));
+}
+
+let own = null;
+
+/** Classifies a picture with the model beside this file, which the first call loads. */
+export async function classify(image, options) {
+  own ??= load();
+  try {
+    return await (await own).classify(image, options);
+  } catch (error) {
+    // What could not be loaded may be there the next time.
+    await own.catch(() => { own = null; });
+    throw error;
+  }
+}
+
+class Classifier {
+  #engine;
+
+  constructor(engine) {
+    this.#engine = engine;
+    ({ classes: this.classes, network: this.network, size: this.size } = engine.about);
+  }
+
+  /** The classes with their probabilities, the most probable first. */
+  async classify(image, { top = Infinity } = {}) {
+    const { probabilities } = await this.predict(image);
+    return probabilities.sort((a, b) => b.probability - a.probability).slice(0, top);
+  }
+
+  /** All that the model has to say of a picture. */
+  async predict(image) {
+    return this.#engine.classify(await picture(image));
+  }
+
+  /** Ends the thread; what has not been answered is refused. */
+  close() {
+    this.#engine.close?.();
+  }
+}
+
+/** An engine in a thread of its own. */
+class Thread {
+  #port;
+  #waiting = new Map();
+  #last = 0;
+  #ended = null;
+
+  static async open(module, model) {
+    const thread = new Thread(), node = await platform();
+    const settle = ({ id, value, error, ours }) => {
+      const [done, fail] = thread.#waiting.get(id) ?? [];
+      thread.#waiting.delete(id);
+      if (thread.#waiting.size === 0) thread.#port.busy(false);
+      if (error === undefined) done?.(value);
+      else fail?.(ours ? new TaperError(error) : new Error(error));
+    };
+    const end = (error) => thread.#end(`the thread that classifies ended: ${error.message}`);
+    thread.#port = node ? node.worker(settle, end) : browserWorker(settle, end);
+    try {
+      // A module that was compiled here need not be compiled there.
+      thread.about = await thread.#ask({ open: [module, model] }, [model.buffer]);
+    } catch (error) {
+      thread.close();
+      throw error;
+    }
+    return thread;
+  }
+
+  #ask(message, transfer = []) {
+    if (this.#ended) return Promise.reject(new TaperError(this.#ended));
+    return new Promise((done, fail) => {
+      const id = ++this.#last;
+      this.#waiting.set(id, [done, fail]);
+      this.#port.busy(true);
+      this.#port.post({ id, ...message }, transfer);
+    });
+  }
+
+  classify(picture) {
+    return this.#ask({ picture }, picture.bitmap ? [picture.bitmap] : []);
+  }
+
+  close() {
+    this.#end("the classifier was closed");
+  }
+
+  #end(reason) {
+    this.#ended ??= reason;
+    this.#port.end();
+    for (const [, fail] of this.#waiting.values()) fail(new TaperError(this.#ended));
+    this.#waiting.clear();
+  }
+}
+
+function browserWorker(onMessage, onError) {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  worker.onmessage = ({ data }) => onMessage(data);
+  worker.onerror = (event) => {
+    event.preventDefault?.();
+    onError({ message: event.message ?? "worker.js cannot be loaded" });
+  };
+  return {
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    busy: () => {},
+    end: () => worker.terminate(),
+  };
+}
+
+/** A picture in one of the forms that an engine takes. */
+async function picture(image) {
+  if (image instanceof URL || typeof image === "string") {
+    return { bytes: await content(image) };
+  }
+  if (image instanceof ArrayBuffer) return { bytes: new Uint8Array(image) };
+  if (typeof ImageData !== "undefined" && image instanceof ImageData || isPixels(image)) {
+    return { pixels: image.data, width: image.width, height: image.height };
+  }
+  if (ArrayBuffer.isView(image)) {
+    return { bytes: new Uint8Array(image.buffer, image.byteOffset, image.byteLength) };
+  }
+  if (image instanceof Blob) return { blob: image };
+  if (typeof createImageBitmap === "function" && image && typeof image === "object") {
+    // Elements that show something: an image that is still on its way is awaited.
+    if (typeof image.decode === "function") await image.decode().catch(() => {});
+    try {
+      return { bitmap: await createImageBitmap(image) };
+    } catch (error) {
+      throw new TaperError(`the picture cannot be used: ${error.message}`, { cause: error });
+    }
+  }
+  throw new TypeError(
+    "a picture is a File, Blob, ArrayBuffer, Uint8Array, URL, ImageData or { data, width, height }"
+      + (IN_NODE ? " or a path" : ", or an element that shows one"),
+  );
+}
+
+const isPixels = (image) => ArrayBuffer.isView(image?.data)
+  && [3, 4].includes(image.data.length / (image.width * image.height));
+
+/** The content of a file, as a Uint8Array of its own. */
+async function content(from, onProgress = () => {}) {
+  if (from instanceof ArrayBuffer || ArrayBuffer.isView(from)) {
+    return new Uint8Array(from instanceof ArrayBuffer ? from : from.buffer.slice(
+      from.byteOffset, from.byteOffset + from.byteLength,
+    ));
+  }
+  const node = await platform();
+  if (node && (from instanceof URL ? from.protocol === "file:" : node.isPath(from))) {
+    return Uint8Array.from(await node.read(from));
+  }
+  const response = await fetched(from);
+  const total = Number(response.headers.get("Content-Length")) || null;
+  const parts = [];
+  let length = 0;
+  try {
+    for (const reader = response.body.getReader(); ;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      parts.push(value);
+      length += value.length;
+      onProgress(length, total);
+    }
+  } catch (error) {
+    throw new TaperError(`${from} ends early: ${error.message}`, { cause: error });
+  }
+  const bytes = new Uint8Array(length);
+  parts.reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
+  return bytes;
+}
+
+async function fetched(address) {
+  let response;
+  try {
+    response = await fetch(address);
+  } catch (error) {
+    throw new TaperError(`${address} cannot be loaded: ${error.message}`, { cause: error });
+  }
+  if (response.ok) return response;
+  throw new TaperError(`${address} cannot be loaded: ${response.status} ${response.statusText}`);
+}
+
+async function compile(from) {
+  if (from instanceof WebAssembly.Module) return from;
+  const compiled = async (bytes) => {
+    try {
+      return await WebAssembly.compile(bytes);
+    } catch (error) {
+      const named = from instanceof URL || typeof from === "string" ? from : "the module";
+      throw new TaperError(`${named} cannot be compiled: ${error.message}`, { cause: error });
+    }
+  };
+  const is = (type) => type?.split(";")[0].trim() === "application/wasm";
+  if (IN_NODE || !(from instanceof URL || typeof from === "string")) {
+    return compiled(await content(from));
+  }
+  const response = await fetched(from);
+  // Compiled while it arrives, if the server says what it is.
+  return is(response.headers.get("Content-Type")) && WebAssembly.compileStreaming
+    ? WebAssembly.compileStreaming(response)
+    : compiled(await response.arrayBuffer());
+}
