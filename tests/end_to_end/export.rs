@@ -136,3 +136,57 @@ fn what_cannot_be_written_is_refused_before_anything_is() {
     let files = left.iter().map(|name| name.to_string_lossy().into_owned());
     assert!(files.into_iter().all(|name| !name.contains("onnx") && !name.contains("timm")));
 }
+
+/// Probabilities of `blue` for the pictures of `exact`.
+fn blues(here: &Path, model: &str) -> Vec<f64> {
+    let names = exact(here);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let predict = [&["predict", model, "--precision", "f32", "--json"], &names[..]].concat();
+    let lines = run(here, &predict).expect(0).stdout;
+    let parsed = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    parsed.map(|answer| answer["probabilities"]["blue"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_folder_for_browsers_holds_the_model_in_16_bits_and_no_recipe() {
+    let folder = pictures();
+    let here = folder.path();
+    let own = ["--unfreeze", "blocks.6", "--fine-tune-epochs", "1", "--out", "tuned", "-q"];
+    run(here, &quick_with(&own)).expect(0);
+    let web = |more: &[&str]| run(here, &[&["export", "tuned", "--format", "web"], more].concat());
+    let exported = web(&["--json"]).expect(0).json();
+    assert_eq!(exported["folder"], "tuned-web");
+    assert_eq!(exported["package"], "tuned-web");
+    assert_eq!(exported["classes"], serde_json::json!(["blue", "red"]));
+    assert!(exported["rounded"].as_u64().unwrap() > 0, "{exported}");
+    let listed = exported["files"].as_array().unwrap();
+    assert_eq!(fs::read_dir(here.join("tuned-web")).unwrap().count(), listed.len());
+    for file in listed {
+        let path = here.join("tuned-web").join(file["name"].as_str().unwrap());
+        assert_eq!(fs::metadata(path).unwrap().len(), file["bytes"].as_u64().unwrap());
+    }
+    web(&["--weights", "f32", "--out", "whole"]).expect(0);
+    let size = |name: &str| fs::metadata(here.join(name)).unwrap().len();
+    let (half, whole) = ("tuned-web/model.safetensors", "whole/model.safetensors");
+    assert!(size(half) < size(whole) && size(whole) < size("tuned/model.safetensors"));
+
+    // What is in the folders is a model for the program too.
+    let (original, rounded, same) = (blues(here, "tuned"), blues(here, half), blues(here, whole));
+    assert_eq!(original, same);
+    assert_ne!(original, rounded);
+    for (a, b) in original.iter().zip(&rounded) {
+        assert!((a - b).abs() < 0.01, "{original:?} {rounded:?}");
+    }
+    // The recipe names folders of this machine.
+    let kept = fs::read(here.join("tuned/model.safetensors")).unwrap();
+    let given = fs::read(here.join(half)).unwrap();
+    let names_the_data = |content: &[u8]| content.windows(8).any(|part| part == b"\\ndata = ");
+    assert!(names_the_data(&kept) && !names_the_data(&given));
+
+    web(&[]).complains(2, &["tuned-web", "exists"]);
+    web(&["--overwrite"]).complains(2, &["--overwrite", "a folder is not replaced"]);
+    web(&["--opset", "17"]).complains(2, &["--opset is 17", "--format onnx"]);
+    web(&["--output", "logits"]).complains(2, &["--output is logits", "probabilities"]);
+    let onnx = ["export", "tuned", "--format", "onnx", "--weights", "f32"];
+    run(here, &onnx).complains(2, &["--weights is f32", "--format web"]);
+}

@@ -86,7 +86,9 @@ class Tab {
       await pause(50);
     }
     const shown = await this.run("document.body.innerText");
-    throw new Error(`it does not come: ${expression}\n${shown}`);
+    const thrown = this.events.filter(({ method }) => method === "Runtime.exceptionThrown");
+    const errors = thrown.map(({ params }) => params.exceptionDetails.exception?.description);
+    throw new Error([`it does not come: ${expression}`, shown, ...errors].join("\n"));
   }
 
   async choose(selector, files) {

@@ -61,7 +61,7 @@ const CANDLE_FREE: [&str; 48] = [
 
 pub(crate) fn lint() -> anyhow::Result<()> {
     crate::tidy::check()?;
-    crate::web::check_module()?;
+    crate::web::check_modules()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     format_of_transforms()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;

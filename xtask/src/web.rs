@@ -1,4 +1,4 @@
-//! The module for browsers: built, kept beside its sources' digest, and tried in Node.js and in
+//! The modules for browsers: built, kept with a digest of their sources, and tried in Node.js and in
 //! headless Chromium.
 
 use std::{
@@ -17,11 +17,16 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "wasm";
 /// Of Debian; its toolchain builds the standard library from its sources.
 const DEBIAN: [&str; 2] = ["/usr/bin/rustc", "/usr/bin/cargo"];
-/// The module that the program carries, and what it was built from.
-const MODULE: &str = "crates/browser/assets/taper.wasm";
-const DIGEST: &str = "crates/browser/assets/taper.wasm.digest";
+/// The modules that the program carries, with their instructions.
+const MODULES: [(&str, &str); 2] = [
+    ("crates/browser/assets/taper.wasm", "+simd128"),
+    ("crates/browser/assets/taper-relaxed.wasm", "+simd128,+relaxed-simd"),
+];
+/// What they were built from.
+const DIGEST: &str = "crates/browser/assets/modules.digest";
+const REMEDY: &str = "run 'cargo xtask web', and commit crates/browser/assets";
 
-/// Builds the module, and tries what is exported with it.
+/// Builds the modules, and tries what is exported with them.
 pub(crate) fn run_task() -> anyhow::Result<()> {
     let target = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder));
@@ -29,48 +34,55 @@ pub(crate) fn run_task() -> anyhow::Result<()> {
     page::exported(&target.join("web"))
 }
 
-/// Builds the module. If it is another one than that of the repository, it takes its place, or with
-/// `CI` in the environment this is an error.
+/// Builds the modules. If they are others than those of the repository, they take their place, or
+/// with `CI` in the environment this is an error.
 fn renew(folder: &Path) -> anyhow::Result<()> {
-    let (module, compiler) = build(folder)?;
-    let built = fs::read(&module)?;
-    let digest = format!(
-        "sources {}\ncompiler {compiler}\nmodule {}\n",
-        sources()?,
-        hex(&Sha256::digest(&built))
-    );
-    let (kept, known) = (root().join(MODULE), root().join(DIGEST));
-    let before = fs::read_to_string(&known).unwrap_or_default();
-    let size = built.len().div_ceil(1 << 10);
+    let (_, rustc) = compiler()?;
+    let compiler = output_of(Command::new(rustc).arg("--version"))?;
+    let mut digest = format!("sources {}\ncompiler {}\n", sources()?, compiler.trim());
+    let mut built = Vec::new();
+    for (module, features) in MODULES {
+        // A folder for each: other instructions are another compilation of everything.
+        let own = Path::new(module).file_stem().context("a name")?;
+        let content = build(&folder.join(own), features)?;
+        eprintln!("{module}: {} KiB", content.len().div_ceil(1 << 10));
+        digest += &format!("{module} {}\n", hex(&Sha256::digest(&content)));
+        built.push((module, content));
+    }
+    let before = fs::read_to_string(root().join(DIGEST)).unwrap_or_default();
     if before == digest {
-        eprintln!("{MODULE}: as committed, {size} KiB");
+        eprintln!("the modules are as they were committed");
         return Ok(());
     }
     if env::var_os("CI").is_some() {
         if before.lines().nth(1) == digest.lines().nth(1) {
-            bail!("{MODULE} is not what is built from its sources: run 'cargo xtask web'");
+            bail!("{DIGEST} does not say what is built from the sources: {REMEDY}");
         }
-        eprintln!("{MODULE} is from another compiler, so its bytes are not compared: {compiler}");
+        eprintln!("the committed modules are from another compiler: their bytes are not compared");
         return Ok(());
     }
-    fs::write(kept, built)?;
-    fs::write(known, digest)?;
-    eprintln!("{MODULE}: built anew, {size} KiB; commit it with {DIGEST}");
+    for (module, content) in built {
+        fs::write(root().join(module), content)?;
+    }
+    fs::write(root().join(DIGEST), digest)?;
+    eprintln!("the modules were built anew: commit crates/browser/assets");
     Ok(())
 }
 
-/// An error if the module of the repository is not from the sources of the repository.
-pub(crate) fn check_module() -> anyhow::Result<()> {
+/// An error if the modules of the repository are not from the sources of the repository.
+pub(crate) fn check_modules() -> anyhow::Result<()> {
     let known = fs::read_to_string(root().join(DIGEST)).context(DIGEST)?;
-    let sources = format!("sources {}", sources()?);
-    if known.lines().next() != Some(&sources) {
-        bail!("{MODULE} is older than its sources: run 'cargo xtask web' and commit it");
+    if known.lines().next() != Some(&format!("sources {}", sources()?)) {
+        bail!("the modules for browsers are older than their sources: {REMEDY}");
     }
-    let module = format!("module {}", hex(&Sha256::digest(fs::read(root().join(MODULE))?)));
-    if known.lines().nth(2) != Some(&module) {
-        bail!("{MODULE} is not the one of {DIGEST}: run 'cargo xtask web' and commit both");
+    for (at, (module, _)) in MODULES.into_iter().enumerate() {
+        let content = fs::read(root().join(module)).context(module)?;
+        if known.lines().nth(2 + at) != Some(&format!("{module} {}", hex(&Sha256::digest(content))))
+        {
+            bail!("{module} is not the one of {DIGEST}: {REMEDY}");
+        }
     }
-    eprintln!("{MODULE} is from its sources");
+    eprintln!("the modules for browsers are from their sources");
     Ok(())
 }
 
@@ -103,9 +115,7 @@ fn sources() -> anyhow::Result<String> {
             sum.update(fs::read(&file).with_context(|| file.display().to_string())?);
         }
     }
-    for text in FLAGS {
-        sum.update(text.as_bytes());
-    }
+    MODULES.iter().for_each(|(_, features)| sum.update(features.as_bytes()));
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
     let profile = manifest.split("\n[profile.").filter(|part| part.starts_with(PROFILE));
     profile.for_each(|part| sum.update(part.as_bytes()));
@@ -116,12 +126,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Instructions of the module.
-const FLAGS: [&str; 2] = ["-C", "target-feature=+simd128"];
-
-/// Builds the module; gives its file, and the compiler's version.
-fn build(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
-    let (mut build, rustc) = compiler()?;
+/// Builds a module with these instructions.
+fn build(folder: &Path, features: &str) -> anyhow::Result<Vec<u8>> {
+    let (mut build, _) = compiler()?;
     build.args(["build", "--profile", PROFILE, "--package", "taper-web", "--target", TARGET]);
     // No path of this machine is in it, so that every machine builds the same bytes.
     let mut paths = vec![(root().to_owned(), "/taper"), (folder.to_owned(), "/target")];
@@ -131,7 +138,7 @@ fn build(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
     for registry in fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten() {
         paths.push((registry.path(), "/crates"));
     }
-    let mut flags = FLAGS.map(str::to_owned).to_vec();
+    let mut flags = vec!["-C".to_owned(), format!("target-feature={features}")];
     for (path, name) in paths {
         flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
@@ -143,8 +150,7 @@ fn build(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
     if !module.exists() {
         bail!("the build has not left {}", module.display());
     }
-    let version = output_of(Command::new(rustc).arg("--version"))?;
-    Ok((module, version.trim().to_owned()))
+    fs::read(&module).context("the module")
 }
 
 /// Cargo with a standard library for wasm32, and its compiler: rustup's, or Debian's with its

@@ -77,7 +77,7 @@ const network = () => classifier.predict({ data: pixels, width: ${SIZE}, height:
 const PEER = `
 import * as ort from "/ort/ort.wasm.bundle.min.mjs";
 ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = "/ort/";
+ort.env.wasm.wasmPaths = { wasm: "/ort/ort-wasm-simd-threaded.wasm" };
 const session = await ort.InferenceSession.create("/model.onnx");
 const canvas = new OffscreenCanvas(${SIZE}, ${SIZE});
 const context = canvas.getContext("2d", { willReadFrequently: true });

@@ -37,7 +37,10 @@ export type Picture =
 export interface LoadOptions {
   /** The model: its address or content. Default: model.safetensors beside taper.js. */
   model?: URL | string | ArrayBuffer | Uint8Array;
-  /** The module: its address or content, or compiled. Default: taper.wasm beside taper.js. */
+  /**
+   * The module: its address or content, or compiled. Default: taper-relaxed.wasm beside taper.js
+   * where there is relaxed SIMD, else taper.wasm.
+   */
   module?: URL | string | ArrayBuffer | Uint8Array | WebAssembly.Module;
   /** Whether it classifies in a thread of its own, so that the page stays responsive. Default: true. */
   worker?: boolean;

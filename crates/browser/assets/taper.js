@@ -14,17 +14,33 @@ const IN_NODE = typeof process === "object" && Boolean(process.versions?.node)
 /** What Node.js has in place of fetch for files, and of Worker; null in browsers. */
 const platform = async () => (IN_NODE ? import(/* webpackIgnore: true */ /* @vite-ignore */ "./node.js") : null);
 
+/** A module with an instruction of relaxed SIMD. */
+const RELAXED = Uint8Array.of(
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0,
+  10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
+);
+
+const ownModule = () => (WebAssembly.validate(RELAXED)
+  ? new URL("./taper-relaxed.wasm", import.meta.url)
+  : new URL("./taper.wasm", import.meta.url));
+
 /** Opens a model: by default the one beside this file. */
 export async function load({
   model = new URL("./model.safetensors", import.meta.url),
-  module = new URL("./taper.wasm", import.meta.url),
+  module = ownModule(),
   worker = true,
   onProgress = () => {},
 } = {}) {
-  const loaded = await Promise.allSettled([compile(module), content(model, onProgress)]);
-  for (const { reason } of loaded) if (reason) throw reason;
-  const [code, bytes] = loaded.map(({ value }) => value);
-  return new Classifier(await (worker ? Thread : Engine).open(code, bytes));
+  const thread = worker ? new Thread(await platform()) : null;
+  try {
+    const loaded = await Promise.allSettled([compile(module), content(model, onProgress)]);
+    for (const { reason } of loaded) if (reason) throw reason;
+    const [code, bytes] = loaded.map(({ value }) => value);
+    return new Classifier(thread ? await thread.open(code, bytes) : await Engine.open(code, bytes));
+  } catch (error) {
+    thread?.close();
+    throw error;
+  }
 }
 
 let own = null;
@@ -73,25 +89,22 @@ class Thread {
   #last = 0;
   #ended = null;
 
-  static async open(module, model) {
-    const thread = new Thread(), node = await platform();
+  constructor(node) {
     const settle = ({ id, value, error, ours }) => {
-      const [done, fail] = thread.#waiting.get(id) ?? [];
-      thread.#waiting.delete(id);
-      if (thread.#waiting.size === 0) thread.#port.busy(false);
+      const [done, fail] = this.#waiting.get(id) ?? [];
+      this.#waiting.delete(id);
+      if (this.#waiting.size === 0) this.#port.busy(false);
       if (error === undefined) done?.(value);
       else fail?.(ours ? new TaperError(error) : new Error(error));
     };
-    const end = (error) => thread.#end(`the thread that classifies ended: ${error.message}`);
-    thread.#port = node ? node.worker(settle, end) : browserWorker(settle, end);
-    try {
-      // A module that was compiled here need not be compiled there.
-      thread.about = await thread.#ask({ open: [module, model] }, [model.buffer]);
-    } catch (error) {
-      thread.close();
-      throw error;
-    }
-    return thread;
+    const end = (error) => this.#end(`the thread that classifies ended: ${error.message}`);
+    this.#port = node ? node.worker(settle, end) : browserWorker(settle, end);
+  }
+
+  /** A module that was compiled here need not be compiled there. */
+  async open(module, model) {
+    this.about = await this.#ask({ open: [module, model] }, [model.buffer]);
+    return this;
   }
 
   #ask(message, transfer = []) {

@@ -5,13 +5,15 @@ pub const MODEL: &str = "model.safetensors";
 
 /// What a folder for browsers has besides its page, the model and what describes it: names and
 /// contents. They are the same for every model.
-pub const FILES: [(&str, &[u8]); 6] = [
+pub const FILES: [(&str, &[u8]); 7] = [
     ("taper.js", include_bytes!("../assets/taper.js")),
     ("taper.d.ts", include_bytes!("../assets/taper.d.ts")),
     ("engine.js", include_bytes!("../assets/engine.js")),
     ("worker.js", include_bytes!("../assets/worker.js")),
     ("node.js", include_bytes!("../assets/node.js")),
     ("taper.wasm", include_bytes!("../assets/taper.wasm")),
+    // With relaxed SIMD.
+    ("taper-relaxed.wasm", include_bytes!("../assets/taper-relaxed.wasm")),
 ];
 
 const PAGE: &str = include_str!("../assets/page.html");
@@ -55,8 +57,10 @@ mod tests {
     }
 
     #[test]
-    fn the_module_is_one() {
-        let (_, module) = FILES.iter().find(|(name, _)| *name == "taper.wasm").unwrap();
-        assert!(module.starts_with(b"\0asm"));
+    fn modules_are_modules() {
+        let modules = FILES.iter().filter(|(name, _)| name.ends_with(".wasm"));
+        let modules: Vec<&[u8]> = modules.map(|(_, content)| *content).collect();
+        assert!(modules.iter().all(|module| module.starts_with(b"\0asm")));
+        assert_ne!(modules[0], modules[1]);
     }
 }

@@ -94,11 +94,11 @@ impl FusedLayer {
         }
         let values = tensor(graph, weights, self.node, "weight")?;
         let per_channel = (values.len() / self.scale.len()).max(1);
-        let folded = values
-            .chunks(per_channel)
-            .zip(&self.scale)
-            .flat_map(|(row, scale)| row.iter().map(move |&w| (f64::from(w) * scale) as f32));
-        Ok((folded.collect(), shift))
+        let mut folded = Vec::with_capacity(values.len());
+        for (row, scale) in values.chunks(per_channel).zip(&self.scale) {
+            folded.extend(row.iter().map(|&weight| (f64::from(weight) * scale) as f32));
+        }
+        Ok((folded, shift))
     }
 }
 

@@ -138,6 +138,8 @@ impl<E: Element> PackedFilter<E> {
                 let per_group = shape.in_channels / shape.groups;
                 if let Order::Spread { taps } = order {
                     self.fill_spread(team, taps, weights);
+                } else if order == Order::Plain && taps == 1 {
+                    self.fill_rows(team, per_group, weights);
                 } else {
                     self.fill_panels(team, taps, per_group, |out, tap, channel| {
                         weights[index(out, tap, channel)]

@@ -211,6 +211,30 @@ impl<E: Element> PackedFilter<E> {
         });
     }
 
+    /// Fills the panels of filters with one tap from rows of `len` values, one row for each output
+    /// channel: as [`fill_panels`](Self::fill_panels) does, without a question for each value.
+    pub(crate) fn fill_rows(&mut self, team: &mut Team<'_>, len: usize, values: &[f32]) {
+        let Tiling { lanes, step, .. } = self.tiling;
+        let panels = &self.panels;
+        let weights = SharedMut::new(&mut self.weights);
+        let (shift, rest) = (step.trailing_zeros(), step - 1);
+        team.run(len.div_ceil(FILL), &|item, _| {
+            let (first, end) = (item * FILL, len.min((item + 1) * FILL));
+            for panel in panels {
+                let row = panel.vectors * lanes;
+                for lane in 0..panel.width {
+                    let from = &values[(panel.first + lane) * len..][first..end];
+                    for (k, &value) in (first..end).zip(from) {
+                        let to = panel.weights + ((k >> shift) * row + lane) * step + (k & rest);
+                        // SAFETY: `lay_out` has made room for `len · row` values of each panel, and
+                        // this item alone fills these positions.
+                        unsafe { weights.get().add(to).write(E::from_f32(value)) };
+                    }
+                }
+            }
+        });
+    }
+
     /// Fills the panels of a linear layer to `taps` pixels from filters in the order
     /// [`Order::Spread`], each of which is read once.
     pub(crate) fn fill_spread(&mut self, team: &mut Team<'_>, taps: usize, values: &[f32]) {

@@ -45,7 +45,10 @@ impl Instructions for f32 {
     type Avx512 = avx512::Avx512F32;
     #[cfg(target_arch = "x86_64")]
     type Avx2 = avx2::Avx2F32;
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     type Portable = portable::PortableF32;
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    type Portable = crate::wasm::WasmF32;
     const BF16: bool = false;
 }
 

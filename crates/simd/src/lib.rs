@@ -10,6 +10,8 @@ mod class;
 mod dispatch;
 mod instructions;
 mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 pub use bf16::Bf16;
 pub use buffer::AlignedBuffer;

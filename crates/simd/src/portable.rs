@@ -6,6 +6,7 @@ use crate::instructions::{Element, Pair, Simd, Task};
 const PORTABLE: usize = 4;
 
 /// Plain Rust on `f32`.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[derive(Clone, Copy)]
 pub struct PortableF32;
 
@@ -127,6 +128,7 @@ macro_rules! portable_arithmetic {
     };
 }
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 impl Simd for PortableF32 {
     type Elem = f32;
     type D = Chunk;

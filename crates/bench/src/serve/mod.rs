@@ -1,17 +1,20 @@
 //! `taper serve` and LitServe with ONNX Runtime on the same model, asked over loopback by this
 //! process: how many requests they answer, and how long each takes when there are few.
 
+mod client;
+mod soak;
+
 use std::{
     env, fs,
-    io::{Read, Write},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+
+use client::Client;
 
 use crate::{
     protocol::median,
@@ -28,6 +31,10 @@ pub(crate) struct Options {
     /// Write the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Instead send so many requests, good and bad ones, to `taper serve` alone; check that each is
+    /// answered as it has to be, and that the server's memory does not grow.
+    #[arg(long, value_name = "N", conflicts_with_all = ["peers", "json", "rounds"])]
+    soak: Option<usize>,
     /// How often each server is measured.
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -65,10 +72,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         command.current_dir(&folder);
         command
     };
-    python::run(taper().args(["train", "--out", "hands", "-q"]).stdout(Stdio::null()))?;
-    python::run(taper().args(["export", "hands", "--format", "onnx"]).stdout(Stdio::null()))?;
+    let train = ["train", "--out", "hands", "-q"];
+    // Of small pictures, so that the network is not what takes the time.
+    let size: &[&str] = if options.soak.is_some() { &["--size", "32"] } else { &[] };
+    python::run(taper().args(train).args(size).stdout(Stdio::null()))?;
     let body = body(&folder)?;
     let bench = Bench { taper: &options.taper, folder: &folder, python, body: &body };
+    if let Some(requests) = options.soak {
+        return soak::run(&bench, requests);
+    }
+    python::run(taper().args(["export", "hands", "--format", "onnx"]).stdout(Stdio::null()))?;
     let rows = bench.rows(options.rounds.max(1))?;
     print(&rows)?;
     match &options.json {
@@ -77,7 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// The body of a request: a form with a JPEG of 300 × 300.
+/// A request: a form with a JPEG of 300 × 300.
 fn body(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let picture =
         image::open(PICTURE).with_context(|| format!("run it in the workspace: {PICTURE}"))?;
@@ -87,7 +100,8 @@ fn body(folder: &Path) -> anyhow::Result<Vec<u8>> {
         .to_rgb8()
         .save(&file)?;
     let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n";
-    Ok([head.as_bytes(), &fs::read(file)?, b"\r\n--X--\r\n"].concat())
+    let body = [head.as_bytes(), &fs::read(file)?, b"\r\n--X--\r\n"].concat();
+    Ok(client::post("/predict", "multipart/form-data; boundary=X", &body))
 }
 
 struct Bench<'a> {
@@ -205,7 +219,7 @@ impl Bench<'_> {
         let server = Server { child: command.spawn()?, port };
         let begun = Instant::now();
         while begun.elapsed() < START {
-            if Client::new(port).and_then(|mut client| client.ask(self.body)).is_ok() {
+            if Client::new(port).and_then(|mut client| ask_once(&mut client, self.body)).is_ok() {
                 return Ok(server);
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -225,7 +239,7 @@ impl Bench<'_> {
         let ask = || -> anyhow::Result<()> {
             let mut client = Client::new(server.port)?;
             while begun.elapsed().as_secs_f64() < seconds {
-                client.ask(self.body)?;
+                ask_once(&mut client, self.body)?;
                 answered.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
@@ -252,7 +266,7 @@ impl Bench<'_> {
                 };
                 let due = begun + Duration::from_secs_f64(due);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                client.ask(self.body)?;
+                ask_once(&mut client, self.body)?;
                 took.push(1e3 * due.elapsed().as_secs_f64());
             }
         };
@@ -288,43 +302,10 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A connection that is kept.
-struct Client(TcpStream);
-
-impl Client {
-    fn new(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self(stream))
-    }
-
-    fn ask(&mut self, body: &[u8]) -> anyhow::Result<()> {
-        let head = format!(
-            "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.0.write_all(head.as_bytes())?;
-        self.0.write_all(body)?;
-        let (mut answer, mut part) = (Vec::new(), [0; 4096]);
-        loop {
-            let n = self.0.read(&mut part)?;
-            if n == 0 {
-                bail!("the server has closed the connection");
-            }
-            answer.extend_from_slice(&part[..n]);
-            let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-            let length: usize = length.context("an answer without a length")?.trim().parse()?;
-            if answer.len() >= end + 4 + length {
-                if !head.starts_with("http/1.1 200") {
-                    bail!("{}", String::from_utf8_lossy(&answer));
-                }
-                return Ok(());
-            }
-        }
-    }
+/// Sends a request, and waits for an answer that is one.
+fn ask_once(client: &mut Client, request: &[u8]) -> anyhow::Result<()> {
+    client.send(request)?;
+    let answer = client.answer()?;
+    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.text));
+    Ok(())
 }
