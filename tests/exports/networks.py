@@ -1,8 +1,9 @@
 """ONNX files of Taper in runtimes of others: `cargo xtask exports` runs it.
 
-    python networks.py CASES [NAME …]
+    python networks.py CASES [--own-size] [NAME …]
 
-CASES is the program `cases` of the crate taper-onnx. For each case: ONNX's own checker in full, with
+CASES is the program `cases` of the crate taper-onnx; with --own-size, its cases are all networks at
+their own size. For each case: ONNX's own checker in full, with
 the inference of shapes; ONNX Runtime, OpenVINO and tract give Taper's figures to 1e-5 (of the largest,
 where these are not probabilities) and the same class, for 1, 3 and 8 pictures; labels are read back.
 Needs the packages of requirements.txt, in the versions that it names.
@@ -89,7 +90,9 @@ def check(cases, name, folder):
 
 def main():
     cases, *names = sys.argv[1:]
-    listed = subprocess.run([cases], check=True, capture_output=True, text=True)
+    own = [name for name in names if name == "--own-size"]
+    names = [name for name in names if name not in own]
+    listed = subprocess.run([cases, *own], check=True, capture_output=True, text=True)
     failed = 0
     for name in names or listed.stdout.split():
         with tempfile.TemporaryDirectory() as folder:

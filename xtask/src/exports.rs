@@ -13,19 +13,24 @@ use anyhow::{Context, bail};
 use crate::{build_taper, cargo, root, run};
 
 /// Runs the files of every network, and those of a model that the program trains, elsewhere. With
-/// `--timm`, files with timm's names in PyTorch's timm instead, which takes gigabytes.
+/// `--own-size`, only those of every network at its own size, which takes gigabytes of memory; with
+/// `--timm`, files with timm's names in PyTorch's timm, which takes gigabytes of packages.
 pub(crate) fn run_task(arguments: &[OsString]) -> anyhow::Result<()> {
     let target = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder));
     let scripts = root().join("tests/exports");
     match arguments {
-        [] => {
+        [] | [_] if arguments.iter().all(|flag| flag == "--own-size") => {
             let list = scripts.join("requirements.txt");
             let Some(python) = python(&target.join("exports-python"), &list)? else {
                 return Ok(());
             };
             let cases = example(&target, "taper-onnx", "cases")?;
-            run(Command::new(&python).arg(scripts.join("networks.py")).arg(cases))?;
+            let mut networks = Command::new(&python);
+            run(networks.arg(scripts.join("networks.py")).arg(cases).args(arguments))?;
+            if !arguments.is_empty() {
+                return Ok(());
+            }
             let folder = target.join("exports");
             match fs::remove_dir_all(&folder) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)?,
@@ -39,7 +44,7 @@ pub(crate) fn run_task(arguments: &[OsString]) -> anyhow::Result<()> {
             let networks = example(&target, "taper-export", "timm")?;
             run(Command::new(python).arg(scripts.join("timm_networks.py")).arg(networks))
         }
-        _ => bail!("say nothing more than 'exports', or 'exports --timm'"),
+        _ => bail!("say nothing more than 'exports', 'exports --own-size' or 'exports --timm'"),
     }
 }
 

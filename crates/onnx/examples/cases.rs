@@ -1,6 +1,6 @@
 //! Writes networks with seeded weights as ONNX files, with pictures and what Taper answers, for
-//! `tests/exports/networks.py`. Without arguments, lists the cases; with the name of one and a
-//! folder, writes it there.
+//! `tests/exports/networks.py`. Without arguments, lists the cases; with `--own-size`, those of all
+//! networks at their own size; with the name of one and a folder, writes it there.
 #![allow(clippy::print_stdout, reason = "a program prints its answer")]
 
 #[path = "../tests/common/mod.rs"]
@@ -12,11 +12,15 @@ use serde_json::json;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let Some((name, folder)) = arguments.next().zip(arguments.next().map(PathBuf::from)) else {
-        common::cases().iter().for_each(|case| println!("{}", case.name));
+    let (name, folder) = (arguments.next(), arguments.next().map(PathBuf::from));
+    let own = name.as_deref() == Some("--own-size");
+    let Some((name, folder)) = name.zip(folder) else {
+        let cases = if own { common::cases_of_own_size() } else { common::cases() };
+        cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(());
     };
-    let case = common::cases().into_iter().find(|case| case.name == name);
+    let mut cases = common::cases().into_iter().chain(common::cases_of_own_size());
+    let case = cases.find(|case| case.name == name);
     let case = case.ok_or_else(|| anyhow::anyhow!("there is no case '{name}'"))?;
     let written = case.write()?;
     fs::create_dir_all(&folder)?;

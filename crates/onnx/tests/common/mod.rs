@@ -41,16 +41,30 @@ pub(crate) struct Written {
     pub(crate) preprocessing: Preprocessing,
 }
 
-/// All networks of the zoo, and each head, cut and option with some of them.
-pub(crate) fn cases() -> Vec<Case> {
-    let case = |network: &'static str, size: usize| Case {
+/// A whole network for pictures of this side, with a linear head.
+fn case(network: &'static str, size: usize) -> Case {
+    Case {
         name: network.into(),
         network,
         cut: None,
         head: "linear",
         size,
         options: OnnxOptions::default(),
-    };
+    }
+}
+
+/// All networks of the zoo, each for pictures of the size that it was trained with.
+#[allow(dead_code, reason = "only the example writes them: they take minutes and gigabytes")]
+pub(crate) fn cases_of_own_size() -> Vec<Case> {
+    let own = taper_zoo::models().iter().map(|model| {
+        let size = model.preprocessing.size as usize;
+        Case { name: format!("{}-{size}", model.name), ..case(model.name, size) }
+    });
+    own.collect()
+}
+
+/// All networks of the zoo, and each head, cut and option with some of them.
+pub(crate) fn cases() -> Vec<Case> {
     // An odd number of patches, where networks round up, and one that strides divide.
     let mut all: Vec<Case> = taper_zoo::models().iter().map(|m| case(m.name, 70)).collect();
     let mut more = |name: &str, case: Case| all.push(Case { name: name.into(), ..case });
