@@ -488,7 +488,7 @@ impl<'a> Search<'a> {
         let over = |other: &Candidate| Gain::of(&scores, &other.scores, &judge.groups);
         let gain = over(baseline.as_ref().unwrap_or(best));
         let best_of_kind = baseline.is_none() || over(best).is_some_and(|gain| gain.brier > 0.0);
-        let whole = !frozen || judged == folds;
+        let whole = judged >= if frozen { folds } else { FEWEST.min(folds) };
         let kept = first || (whole && best_of_kind && gain.is_some_and(|gain| gain.is_real()));
         self.tried.push(Tried {
             name: name.to_owned(),
@@ -549,6 +549,10 @@ impl<'a> Search<'a> {
         Sizes { train: judge.pictures() as f64 - val, val, test }
     }
 }
+
+/// Folds in which fine-tuning has to be judged at least, also where it takes longer than planned: a
+/// single one has too few groups ([`effort`](super::costs::effort)).
+const FEWEST: usize = 2;
 
 /// How a candidate is judged.
 pub(crate) struct Attempt {
