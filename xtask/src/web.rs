@@ -1,5 +1,5 @@
-//! The modules for browsers: built, kept with a digest of their sources, and tried in Node.js and in
-//! headless Chromium.
+//! The modules for browsers: built, kept with a digest of their sources, and tried in Node.js and
+//! in headless Chromium.
 
 use std::{
     collections::BTreeSet,

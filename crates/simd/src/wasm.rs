@@ -1,5 +1,5 @@
-//! WebAssembly's 128-bit instructions, in place of plain Rust. With relaxed SIMD a product and a sum
-//! are one instruction, rounded once on processors that have it and twice on others.
+//! WebAssembly's 128-bit instructions, in place of plain Rust. With relaxed SIMD a product and a
+//! sum are one instruction, rounded once on processors that have it and twice on others.
 
 use std::arch::wasm32::*;
 
@@ -23,8 +23,8 @@ impl Simd for WasmF32 {
     type V = v128;
     type D = v128;
     const LANES: usize = LANES;
-    // With a single instruction no product takes a register: six pixels then fill the 15 that V8 has
-    // on x86-64.
+    // With a single instruction no product takes a register: six pixels then fill the 15 that V8
+    // has on x86-64.
     const MR: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };
     const STEP: usize = 1;
 
