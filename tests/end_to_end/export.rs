@@ -185,7 +185,7 @@ fn a_folder_for_browsers_holds_the_model_in_16_bits_and_no_recipe() {
     assert!(names_the_data(&kept) && !names_the_data(&given));
 
     web(&[]).complains(2, &["tuned-web", "exists"]);
-    web(&["--overwrite"]).complains(2, &["--overwrite", "a folder is not replaced"]);
+    web(&["--overwrite"]).complains(2, &["--overwrite", "replaces no folder"]);
     web(&["--opset", "17"]).complains(2, &["--opset is 17", "--format onnx"]);
     web(&["--output", "logits"]).complains(2, &["--output is logits", "probabilities"]);
     let onnx = ["export", "tuned", "--format", "onnx", "--weights", "f32"];

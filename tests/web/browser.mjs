@@ -32,8 +32,11 @@ await until("document.getElementById('about')?.textContent.includes('classes')")
 await tab.go("about:blank");
 await plain.close();
 
+// A picture that comes before the model waits for it.
 const server = await serveFolder(folder);
 await tab.go(server.url);
+await until("document.readyState === 'complete'");
+await tab.drop("drop", [["early.jpg", readFileSync(pictures[0])]]);
 await until("document.getElementById('about')?.textContent.includes('classes')");
 // From now on there is no network.
 await server.close();
@@ -43,6 +46,7 @@ const percent = (p) => `${(100 * p).toFixed(1)} %`;
 const shown = (name) => `[...document.querySelectorAll('#results .card')].find((card) => card.querySelector('.name').textContent === ${JSON.stringify(name)})?.querySelector('.label')?.textContent`;
 const answer = ({ label, probability }) => JSON.stringify(`${label}, ${percent(probability)}`);
 await run("longest = 0; last = performance.now(); setInterval(() => { const now = performance.now(); longest = Math.max(longest, now - last); last = now; }, 5)");
+await until(`${shown("early.jpg")} === ${answer(expected[0])}`);
 await tab.choose("#files", [pictures[0]]);
 await until(`${shown(basename(pictures[0]))} === ${answer(expected[0])}`);
 const dropped = pictures.slice(1).map((path) => [basename(path), readFileSync(path)]);
@@ -99,9 +103,12 @@ await run("document.getElementById('shot').focus()");
 await key("Enter", "Enter", "\r");
 await until(`document.querySelectorAll('#results .card .label').length === ${before}`);
 await tab.look(axe, screenshots, "web");
+// It is on once, however often it is asked for.
+assert.equal(await run("document.getElementById('film').disabled"), true);
 await tabTo("stop");
 await key("Enter", "Enter", "\r");
 await until("document.getElementById('camera').hidden");
+assert.equal(await run("document.getElementById('film').disabled"), false);
 
 const asked = tab.events.slice(cut).filter(({ method }) => method === "Network.requestWillBeSent");
 const addresses = asked.map(({ params }) => params.request.url);

@@ -37,6 +37,7 @@ for (const worker of [true, false]) {
   const forms = [
     (path) => path,
     (path) => pathToFileURL(resolve(path)),
+    (path) => pathToFileURL(resolve(path)).href,
     (path) => readFileSync(path),
     (path) => new Blob([readFileSync(path)]),
     (path) => Uint8Array.from(readFileSync(path)).buffer,
@@ -73,12 +74,19 @@ for (const worker of [true, false]) {
   await assert.rejects(classifier.predict(bomb()), TaperError);
   compare(await classifier.predict(pictures[0]), expected[0]);
 
+  // A good picture beside it has its answer.
+  const [good, bad] = await Promise.allSettled([
+    classifier.predict(new Blob([readFileSync(pictures[0])])), classifier.predict(bomb()),
+  ]);
+  compare(good.value, expected[0]);
+  assert.equal(bad.status, "rejected");
+  await assert.rejects(classifier.predict({ data: new Float32Array(12), width: 2, height: 2 }));
+  await assert.rejects(classifier.predict("missing.jpg"), TaperError);
+
   const late = classifier.predict(pictures[0]);
   classifier.close();
-  if (worker) {
-    await assert.rejects(late, /closed/);
-    await assert.rejects(classifier.predict(pictures[0]), /closed/);
-  } else await late;
+  await assert.rejects(late, /closed/);
+  await assert.rejects(classifier.predict(pictures[0]), /closed/);
 }
 
 // A BMP of which only the header is there.
@@ -98,9 +106,18 @@ for (const [options, reason] of [
   [{ model: new TextEncoder().encode("nothing") }, /model\.safetensors/],
   [{ model: "missing.safetensors" }, /missing\.safetensors/],
   [{ module: new TextEncoder().encode("nothing") }, /compiled/],
+  [{ module: Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0) }, /not Taper's/],
 ]) {
   for (const worker of [true, false]) await assert.rejects(load({ ...options, worker }), reason);
 }
+
+// What is given stays the caller's.
+const content = Uint8Array.from(readFileSync(join(folder, "model.safetensors"))).buffer;
+for (let times = 0; times < 2; times += 1) (await load({ model: content })).close();
+assert.ok(content.byteLength > 0);
+const progress = [];
+(await load({ onProgress: (...told) => progress.push(told) })).close();
+assert.deepEqual(progress, [[content.byteLength, content.byteLength]]);
 
 // As a package: installed, imported by its name, and a process that ends by itself.
 const place = mkdtempSync(join(tmpdir(), "taper-web-"));

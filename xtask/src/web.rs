@@ -115,6 +115,7 @@ fn sources() -> anyhow::Result<String> {
             sum.update(fs::read(&file).with_context(|| file.display().to_string())?);
         }
     }
+    sum.update(FEATURES);
     MODULES.iter().for_each(|(_, features)| sum.update(features.as_bytes()));
     let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
     let profile = manifest.split("\n[profile.").filter(|part| part.starts_with(PROFILE));
@@ -126,7 +127,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Builds a module with these instructions.
+/// Of what is not in the first version of WebAssembly, only what every browser with SIMD has: not
+/// the reference types of the compiler's default.
+const FEATURES: &str = "+bulk-memory,+mutable-globals,+nontrapping-fptoint,+sign-ext";
+
+/// Builds a module with these instructions, beside those of [`FEATURES`].
 fn build(folder: &Path, features: &str) -> anyhow::Result<Vec<u8>> {
     let (mut build, _) = compiler()?;
     build.args(["build", "--profile", PROFILE, "--package", "taper-web", "--target", TARGET]);
@@ -138,7 +143,8 @@ fn build(folder: &Path, features: &str) -> anyhow::Result<Vec<u8>> {
     for registry in fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten() {
         paths.push((registry.path(), "/crates"));
     }
-    let mut flags = vec!["-C".to_owned(), format!("target-feature={features}")];
+    let mut flags = ["-C", "target-cpu=mvp", "-C"].map(str::to_owned).to_vec();
+    flags.push(format!("target-feature={FEATURES},{features}"));
     for (path, name) in paths {
         flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }

@@ -13,6 +13,8 @@ export class Engine {
   #model;
   #wasm = null;
   #handle = 0;
+  #starting = null;
+  #closed = false;
   /** `{ network, size, classes }`. */
   about = null;
 
@@ -22,6 +24,8 @@ export class Engine {
    * @param {Uint8Array} model The content of model.safetensors.
    */
   static async open(module, model) {
+    const named = WebAssembly.Module.exports(module).map(({ name }) => name);
+    if (!named.includes("taper_classify_pixels")) throw new TaperError("the module is not Taper's");
     const engine = new Engine();
     engine.#module = module;
     engine.#model = model;
@@ -32,7 +36,11 @@ export class Engine {
   async #start() {
     this.#wasm = (await WebAssembly.instantiate(this.#module)).exports;
     this.#handle = this.#call(this.#wasm.taper_open, this.#model);
-    if (!this.#handle) throw this.#error();
+    if (!this.#handle) {
+      const error = this.#error();
+      this.#wasm = null;
+      throw error;
+    }
     this.about = JSON.parse(this.#answer());
   }
 
@@ -64,11 +72,11 @@ export class Engine {
    * as a Blob; `{ bitmap }`, an ImageBitmap; or `{ pixels, width, height }`, u8 RGB or RGBA.
    */
   async classify(picture) {
-    if (!this.#wasm) await this.#start();
     if (picture.bitmap) return this.#pixels(pixelsOf(picture.bitmap));
     if (picture.pixels) return this.#pixels(picture);
     const { blob } = picture;
     const bytes = blob ? new Uint8Array(await blob.arrayBuffer()) : picture.bytes;
+    while (!this.#wasm) await this.#restart();
     const status = this.#call(this.#wasm.taper_classify, bytes, [this.#handle]);
     if (status === DONE) return this.#prediction();
     const error = this.#error();
@@ -80,7 +88,21 @@ export class Engine {
     throw error;
   }
 
-  #pixels({ pixels, width, height }) {
+  /** Forgets the module; what is asked afterwards is refused. */
+  close() {
+    this.#closed = true;
+    this.#wasm = null;
+    this.#model = null;
+  }
+
+  /** Starts another module after a crash. Meanwhile others may ask, and crash it again. */
+  async #restart() {
+    if (this.#closed) throw new TaperError("the classifier was closed");
+    await (this.#starting ??= this.#start().finally(() => { this.#starting = null; }));
+  }
+
+  async #pixels({ pixels, width, height }) {
+    while (!this.#wasm) await this.#restart();
     const { taper_classify_pixels: classify } = this.#wasm;
     const status = this.#call(classify, rgba(pixels, width, height), [this.#handle], [width, height]);
     if (status !== DONE) throw this.#error();

@@ -1,7 +1,12 @@
 // The page of `taper export --format web`: the browser answers.
 const backend = {
   classifier: null,
-  async start(tell) {
+  loading: null,
+  start(tell) {
+    this.loading = this.load(tell);
+    return this.loading;
+  },
+  async load(tell) {
     let taper;
     try {
       taper = await import("./taper.js");
@@ -9,7 +14,7 @@ const backend = {
       throw new Error(location.protocol === "file:"
         ? "Browsers open this page only from a web server: run 'python3 -m http.server' in its "
           + "folder, and open http://localhost:8000/"
-        : "taper.js cannot be loaded: it belongs into the folder of this page.");
+        : "taper.js cannot be loaded: the files of this folder have to stay together.");
     }
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     this.classifier = await taper.load({
@@ -20,7 +25,7 @@ const backend = {
     return [{ name: network, classes }];
   },
   async ask(picture, model, top) {
-    if (!this.classifier) throw new Error("The model is not here yet.");
+    await this.loading;
     const answer = await this.classifier.predict(picture);
     const sorted = answer.probabilities.sort((a, b) => b.probability - a.probability);
     const shown = sorted.slice(0, top).map(({ label, probability }) => [label, probability]);

@@ -9,10 +9,14 @@ const ROLE = "taper";
 if (!isMainThread && workerData === ROLE) serve(parentPort);
 
 /** Whether a text is a path, not an address. */
-export const isPath = (text) => !/^(https?|data|blob|file):/.test(text);
+const isPath = (text) => !/^[a-z]{2,}:/i.test(text);
 
-/** Reads a file by its path or `file:` URL. */
-export const read = (file) => readFile(file);
+/** The content of a file, by its path or `file:` URL; null for other addresses. */
+export async function read(from) {
+  const address = typeof from === "string" && !isPath(from) ? new URL(from) : from;
+  if (address instanceof URL && address.protocol !== "file:") return null;
+  return Uint8Array.from(await readFile(address));
+}
 
 /** A thread that classifies; it does not keep the process alive while it has nothing to do. */
 export function worker(onMessage, onError) {

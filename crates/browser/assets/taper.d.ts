@@ -1,3 +1,5 @@
+/// <reference lib="dom" />
+
 /** A class with its probability, 0 to 1. */
 export interface Candidate {
   label: string;

@@ -11,8 +11,10 @@ export { TaperError };
 
 const IN_NODE = typeof process === "object" && Boolean(process.versions?.node)
   && typeof document === "undefined";
+/** By its name alone, so that bundlers for browsers do not look into it. */
+const NODE = "./node.js";
 /** What Node.js has in place of fetch for files, and of Worker; null in browsers. */
-const platform = async () => (IN_NODE ? import(/* webpackIgnore: true */ /* @vite-ignore */ "./node.js") : null);
+const platform = async () => (IN_NODE ? import(/* webpackIgnore: true */ /* @vite-ignore */ NODE) : null);
 
 /** A module with an instruction of relaxed SIMD. */
 const RELAXED = Uint8Array.of(
@@ -68,7 +70,7 @@ class Classifier {
   /** The classes with their probabilities, the most probable first. */
   async classify(image, { top = Infinity } = {}) {
     const { probabilities } = await this.predict(image);
-    return probabilities.sort((a, b) => b.probability - a.probability).slice(0, top);
+    return probabilities.sort((a, b) => b.probability - a.probability).slice(0, Math.max(0, top));
   }
 
   /** All that the model has to say of a picture. */
@@ -78,7 +80,7 @@ class Classifier {
 
   /** Ends the thread; what has not been answered is refused. */
   close() {
-    this.#engine.close?.();
+    this.#engine.close();
   }
 }
 
@@ -111,9 +113,15 @@ class Thread {
     if (this.#ended) return Promise.reject(new TaperError(this.#ended));
     return new Promise((done, fail) => {
       const id = ++this.#last;
+      try {
+        this.#port.post({ id, ...message }, transfer);
+      } catch (error) {
+        // A picture of another site, which a page may show but not read.
+        fail(new TaperError(`the picture cannot be used: ${error.message}`, { cause: error }));
+        return;
+      }
       this.#waiting.set(id, [done, fail]);
       this.#port.busy(true);
-      this.#port.post({ id, ...message }, transfer);
     });
   }
 
@@ -134,7 +142,15 @@ class Thread {
 }
 
 function browserWorker(onMessage, onError) {
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  let worker;
+  try {
+    worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  } catch {
+    // Of another origin, as from a CDN: browsers take such a worker only by way of an own one.
+    const script = `import ${JSON.stringify(new URL("./worker.js", import.meta.url).href)};`;
+    const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    worker = new Worker(address, { type: "module" });
+  }
   worker.onmessage = ({ data }) => onMessage(data);
   worker.onerror = (event) => {
     event.preventDefault?.();
@@ -152,14 +168,11 @@ async function picture(image) {
   if (image instanceof URL || typeof image === "string") {
     return { bytes: await content(image) };
   }
-  if (image instanceof ArrayBuffer) return { bytes: new Uint8Array(image) };
-  if (typeof ImageData !== "undefined" && image instanceof ImageData || isPixels(image)) {
-    return { pixels: image.data, width: image.width, height: image.height };
-  }
-  if (ArrayBuffer.isView(image)) {
-    return { bytes: new Uint8Array(image.buffer, image.byteOffset, image.byteLength) };
-  }
-  if (image instanceof Blob) return { blob: image };
+  // By their names: what comes from another frame is not an instance of this one's classes.
+  const kind = Object.prototype.toString.call(image).slice(8, -1);
+  if (kind === "ArrayBuffer" || ArrayBuffer.isView(image)) return { bytes: compact(image) };
+  if (isPixels(image)) return { pixels: compact(image.data), width: image.width, height: image.height };
+  if (kind === "Blob" || kind === "File") return { blob: image };
   if (typeof createImageBitmap === "function" && image && typeof image === "object") {
     // Elements that show something: an image that is still on its way is awaited.
     if (typeof image.decode === "function") await image.decode().catch(() => {});
@@ -175,22 +188,30 @@ async function picture(image) {
   );
 }
 
-const isPixels = (image) => ArrayBuffer.isView(image?.data)
+const isPixels = (image) => ArrayBuffer.isView(image?.data) && image.data.BYTES_PER_ELEMENT === 1
   && [3, 4].includes(image.data.length / (image.width * image.height));
+
+/** Bytes without the rest of the buffer that they are a part of, which a message would copy. */
+function compact(from) {
+  if (!ArrayBuffer.isView(from)) return new Uint8Array(from);
+  const bytes = new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
+  return bytes.length < from.buffer.byteLength ? bytes.slice() : bytes;
+}
 
 /** The content of a file, as a Uint8Array of its own. */
 async function content(from, onProgress = () => {}) {
-  if (from instanceof ArrayBuffer || ArrayBuffer.isView(from)) {
-    return new Uint8Array(from instanceof ArrayBuffer ? from : from.buffer.slice(
-      from.byteOffset, from.byteOffset + from.byteLength,
-    ));
-  }
-  const node = await platform();
-  if (node && (from instanceof URL ? from.protocol === "file:" : node.isPath(from))) {
-    return Uint8Array.from(await node.read(from));
+  if (!(from instanceof URL || typeof from === "string")) return compact(from).slice();
+  const file = await (await platform())?.read(from).catch((error) => {
+    throw new TaperError(`${from} cannot be read: ${error.message}`, { cause: error });
+  });
+  if (file) {
+    onProgress(file.length, file.length);
+    return file;
   }
   const response = await fetched(from);
-  const total = Number(response.headers.get("Content-Length")) || null;
+  // The length of compressed content is another one.
+  const encoded = response.headers.get("Content-Encoding");
+  const total = (!encoded && Number(response.headers.get("Content-Length"))) || null;
   const parts = [];
   let length = 0;
   try {
@@ -222,21 +243,17 @@ async function fetched(address) {
 
 async function compile(from) {
   if (from instanceof WebAssembly.Module) return from;
-  const compiled = async (bytes) => {
-    try {
-      return await WebAssembly.compile(bytes);
-    } catch (error) {
-      const named = from instanceof URL || typeof from === "string" ? from : "the module";
-      throw new TaperError(`${named} cannot be compiled: ${error.message}`, { cause: error });
-    }
-  };
-  const is = (type) => type?.split(";")[0].trim() === "application/wasm";
-  if (IN_NODE || !(from instanceof URL || typeof from === "string")) {
-    return compiled(await content(from));
+  const address = from instanceof URL || typeof from === "string";
+  try {
+    if (IN_NODE || !address) return await WebAssembly.compile(await content(from));
+    const response = await fetched(from);
+    // Compiled while it arrives, if the server says what it is.
+    return await (response.headers.get("Content-Type") === "application/wasm"
+      ? WebAssembly.compileStreaming(response)
+      : WebAssembly.compile(await response.arrayBuffer()));
+  } catch (error) {
+    if (error instanceof TaperError) throw error;
+    const named = address ? from : "the module";
+    throw new TaperError(`${named} cannot be compiled: ${error.message}`, { cause: error });
   }
-  const response = await fetched(from);
-  // Compiled while it arrives, if the server says what it is.
-  return is(response.headers.get("Content-Type")) && WebAssembly.compileStreaming
-    ? WebAssembly.compileStreaming(response)
-    : compiled(await response.arrayBuffer());
 }

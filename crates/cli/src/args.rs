@@ -71,7 +71,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show what a trained model is: classes, network, figures, recipe, digests, licence.
     Info(InfoArgs),
-    /// Write a trained model for other programs: ONNX, or safetensors with timm's names.
+    /// Write a trained model for other programs: ONNX, safetensors with timm's names, or a folder
+    /// for browsers.
     Export(ExportArgs),
     /// Serve trained models over HTTP: a page, an API, metrics.
     #[cfg(feature = "serve")]

@@ -29,12 +29,17 @@ fn place(args: &ExportArgs, ending: &str) -> PathBuf {
     args.out.clone().unwrap_or_else(own)
 }
 
+/// How many classes are named.
+const SHOWN: usize = 20;
+
 fn row(name: &str, text: &str) -> anyhow::Result<()> {
     answer_line(&format!("{name:13} {text}"))
 }
 
 fn classes_row(classes: &[String]) -> anyhow::Result<()> {
-    row("classes", &format!("{}: {}", classes.len(), in_line(&classes.join(", "))))
+    let shown = classes[..classes.len().min(SHOWN)].join(", ");
+    let more = if classes.len() > SHOWN { ", …" } else { "" };
+    row("classes", &format!("{}: {}{more}", classes.len(), in_line(&shown)))
 }
 
 fn licence_row(licence: Option<&String>) -> anyhow::Result<()> {
@@ -90,10 +95,25 @@ fn folder(args: &ExportArgs) -> anyhow::Result<Status> {
         );
         row("rounded", &what)?;
     }
-    row("page", &format!("python3 -m http.server --directory {}", folder))?;
-    row("npm", &format!("npm install {}", folder))?;
+    let shell = shell_path(&exported.folder);
+    row("page", &format!("python3 -m http.server --directory {shell}"))?;
+    row("npm", &format!("npm install {shell}"))?;
     licence_row(exported.licence.as_ref())?;
     Ok(Status::Done)
+}
+
+/// A path as a shell takes it, which no program can mistake for an option or npm for the name of a
+/// package.
+fn shell_path(path: &str) -> String {
+    let path = match path {
+        own if own.starts_with(['/', '.']) => own.to_owned(),
+        own => format!("./{own}"),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", in_line(&path).replace('\'', "'\\''")),
+    }
 }
 
 /// A name for a model: that of its run folder, or of its file if that has a name of its own.

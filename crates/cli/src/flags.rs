@@ -393,8 +393,8 @@ pub(crate) fn of_export(given: &Given, format: FormatArg) -> Result {
         given.refuse("weights", "only the `format` web has it: leave it out")?;
     }
     if format == FormatArg::Web {
-        given.refuse("output", "the `format` web gives probabilities: leave it out")?;
-        let remedy = "a folder is not replaced: leave it out, and remove the folder yourself";
+        given.refuse("output", "`format` web gives probabilities: leave it out")?;
+        let remedy = "`format` web replaces no folder; leave it out, and remove the old folder";
         given.refuse("overwrite", remedy)?;
     }
     let output = given.0.get("output").map(String::as_str);

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, fs, path::Path};
 
 use serde::Serialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use taper_core::{Precision, hex};
 use taper_graph::WeightSource;
@@ -157,6 +156,50 @@ impl WeightSource for Rounded<'_> {
     }
 }
 
+/// Names that npm refuses, and modules of Node.js itself, which would hide a package of this name.
+const RESERVED: [&str; 40] = [
+    "node_modules",
+    "favicon.ico",
+    "assert",
+    "async_hooks",
+    "buffer",
+    "child_process",
+    "cluster",
+    "console",
+    "constants",
+    "crypto",
+    "dgram",
+    "diagnostics_channel",
+    "dns",
+    "domain",
+    "events",
+    "fs",
+    "http",
+    "http2",
+    "https",
+    "inspector",
+    "module",
+    "net",
+    "os",
+    "path",
+    "perf_hooks",
+    "process",
+    "punycode",
+    "querystring",
+    "readline",
+    "repl",
+    "stream",
+    "string_decoder",
+    "timers",
+    "tls",
+    "tty",
+    "url",
+    "util",
+    "v8",
+    "vm",
+    "zlib",
+];
+
 /// A name that npm takes, from that of the folder.
 fn package_name(folder: &Path) -> String {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
@@ -166,26 +209,14 @@ fn package_name(folder: &Path) -> String {
     let name = name.trim_start_matches(['.', '_', '-']).trim_end_matches('-');
     match name.chars().take(100).collect::<String>() {
         name if name.is_empty() => "taper-classifier".into(),
+        name if RESERVED.contains(&name.as_str()) => format!("{name}-classifier"),
         name => name,
     }
 }
 
 fn package_json(name: &str) -> String {
-    let package = json!({
-        "name": name,
-        "version": "1.0.0",
-        "description": "An image classifier that runs in browsers and Node.js, made with Taper",
-        "license": "SEE LICENSE IN README.md",
-        "type": "module",
-        "main": "./taper.js",
-        "types": "./taper.d.ts",
-        "exports": {
-            ".": { "types": "./taper.d.ts", "default": "./taper.js" },
-            "./*": "./*",
-        },
-        "engines": { "node": ">=18" },
-    });
-    format!("{package:#}\n")
+    // The name has no character that JSON would escape, and the order counts: types come first.
+    include_str!("../assets/package.json").replace("{{package}}", name)
 }
 
 /// What the folder is and how to use it. Names of classes stand in a block of code, where nothing
@@ -221,6 +252,7 @@ mod tests {
             ("./.hidden-web", "hidden-web"),
             ("Vögel", "v-gel"),
             ("__", "taper-classifier"),
+            ("fs", "fs-classifier"),
         ] {
             assert_eq!(package_name(Path::new(folder)), name);
         }

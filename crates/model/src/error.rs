@@ -32,7 +32,7 @@ pub enum Error {
         defect: Defect,
     },
     /// A picture given as bytes cannot be used.
-    #[error("the picture {0}")]
+    #[error("{}", of_bytes(.0))]
     Bytes(Defect),
     /// An I/O error.
     #[error("cannot write the model '{}': {source}", path.display())]
@@ -66,6 +66,12 @@ pub enum Error {
     /// Any error of the backbone.
     #[error(transparent)]
     Backbone(#[from] AnyFault),
+}
+
+/// Some reasons are whole sentences, others begin with a verb.
+fn of_bytes(defect: &Defect) -> String {
+    let subject = if defect.reason.starts_with("the ") { "" } else { "the file " };
+    format!("{subject}{defect}")
 }
 
 impl Fault for Error {
