@@ -42,7 +42,7 @@ pub(crate) fn run(
         Command::Augment(args) => augment(&args, given, &session(args.reply.quiet)),
         Command::Predict(args) => predict(&args, given, &session(args.quiet)),
         Command::Info(args) => info(&args),
-        Command::Export(args) => export(&args, given),
+        Command::Export(args) => export(&args, given, &session(false)),
         #[cfg(feature = "serve")]
         Command::Serve(args) => crate::serve::serve(&args, &session(args.quiet)),
         Command::Embed(args) => embed(&args, given, &cached(args.reply.quiet, &args.cache)?),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use taper_export::Format;
 use taper_outputs::{OutFile, check_extension};
-use taper_run::{Error, model_file};
+use taper_run::{Error, Session, model_file};
 
 use crate::{
     export_args::{ExportArgs, FormatArg},
@@ -12,14 +12,20 @@ use crate::{
     output::{Status, answer_json, answer_line, in_line},
 };
 
-pub(crate) fn export(args: &ExportArgs, given: &Given) -> anyhow::Result<Status> {
+pub(crate) fn export(
+    args: &ExportArgs,
+    given: &Given,
+    session: &Session,
+) -> anyhow::Result<Status> {
     flags::of_export(given, args.format)?;
     // Before anything is asked of the output: it must be there.
     model_file(&args.artefact)?;
     match args.format {
-        FormatArg::Onnx => file(args, "onnx", "onnx", &args.onnx()),
-        FormatArg::Safetensors => file(args, "timm.safetensors", "safetensors", &args.timm()),
-        FormatArg::Web => folder(args),
+        FormatArg::Onnx => file(args, "onnx", "onnx", &args.onnx(), session),
+        FormatArg::Safetensors => {
+            file(args, "timm.safetensors", "safetensors", &args.timm(), session)
+        }
+        FormatArg::Web => folder(args, session),
     }
 }
 
@@ -46,11 +52,17 @@ fn licence_row(licence: Option<&String>) -> anyhow::Result<()> {
     licence.map_or(Ok(()), |own| row("licence", &format!("{own} (of the network's weights)")))
 }
 
-fn file(args: &ExportArgs, kind: &str, extension: &str, format: &Format) -> anyhow::Result<Status> {
+fn file(
+    args: &ExportArgs,
+    kind: &str,
+    extension: &str,
+    format: &Format,
+    session: &Session,
+) -> anyhow::Result<Status> {
     let path = place(args, &format!(".{kind}"));
     check_extension("out", &path, &[extension]).map_err(Error::from)?;
     let out = OutFile::check("out", &path, args.overwrite).map_err(Error::from)?;
-    let exported = taper_export::export(&args.artefact, format, &out)?;
+    let exported = taper_export::export(&args.artefact, format, &out, session)?;
     if args.json {
         answer_json(&exported)?;
         return Ok(Status::Done);
@@ -73,9 +85,9 @@ fn file(args: &ExportArgs, kind: &str, extension: &str, format: &Format) -> anyh
     Ok(Status::Done)
 }
 
-fn folder(args: &ExportArgs) -> anyhow::Result<Status> {
+fn folder(args: &ExportArgs, session: &Session) -> anyhow::Result<Status> {
     let path = place(args, "-web");
-    let exported = taper_export::export_web(&args.artefact, &args.web(), &path)?;
+    let exported = taper_export::export_web(&args.artefact, &args.web(), &path, session)?;
     if args.json {
         answer_json(&exported)?;
         return Ok(Status::Done);

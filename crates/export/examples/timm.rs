@@ -13,6 +13,7 @@ use taper_export::{Format, TimmOptions, export};
 use taper_graph::{Op, heads};
 use taper_model::{Classifier, OpenOptions};
 use taper_outputs::OutFile;
+use taper_run::Session;
 
 /// How many pictures there are, and how many classes.
 const PICTURES: usize = 3;
@@ -37,7 +38,7 @@ fn main() -> anyhow::Result<()> {
     let classes = (0..CLASSES).map(|i| format!("class {i}")).collect();
     let path = common::saved(folder, &name, [backbone, head], classes)?;
     let out = OutFile::check("out", &folder.join("timm.safetensors"), true)?;
-    let exported = export(&path, &Format::Timm(TimmOptions::default()), &out)?;
+    let exported = export(&path, &Format::Timm(TimmOptions::default()), &out, &Session::quiet())?;
 
     let size = spec.preprocessing.size as usize;
     let mut state = 1u32;

@@ -7,7 +7,7 @@ use taper_graph::{Graph, WeightSource};
 use taper_model::{Artefact, ArtefactWeights};
 use taper_onnx::{OnnxOptions, OutputForm};
 use taper_outputs::OutFile;
-use taper_run::{Published, model_file};
+use taper_run::{Published, Session, model_file};
 
 use crate::{Result, onnx, timm};
 
@@ -154,23 +154,34 @@ impl Source {
     }
 }
 
+/// An error if the session was interrupted.
+pub(crate) fn go_on(session: &Session) -> Result<()> {
+    match session.interrupted() {
+        true => Err(taper_run::Error::Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
 /// Writes a trained model, `model.safetensors` of a run folder or the folder, as a file for other
 /// programs. The same model gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Run`](crate::Error::Run) if the model cannot be opened or the file not be written,
+/// [`Error::Run`](crate::Error::Run) if the model cannot be opened, the file not be written, or the
+/// session was interrupted before that,
 /// [`Error::Onnx`](crate::Error::Onnx) for options out of range and what ONNX cannot hold,
 /// [`Error::NotOfTimm`](crate::Error::NotOfTimm) for what timm has no network for.
-pub fn export(model: &Path, format: &Format, out: &OutFile) -> Result<Exported> {
+pub fn export(model: &Path, format: &Format, out: &OutFile, session: &Session) -> Result<Exported> {
     if Artefact::open(out.path()).is_ok() {
         let remedy = "this is a trained model, which the file would replace: give another name";
         return Err(OutOfRange::new("out", out.path().display(), remedy).into());
     }
     let source = Source::open(model)?;
+    go_on(session)?;
     let (name, content) = match format {
         Format::Onnx(options) => ("onnx", onnx::content(&source, options.clone())?),
         Format::Timm(options) => ("safetensors", timm::content(&source, *options)?),
     };
+    go_on(session)?;
     out.write(&content.bytes)?;
     Ok(Exported {
         file: out.path().display().to_string(),

@@ -7,9 +7,14 @@ use sha2::{Digest, Sha256};
 use taper_core::{Precision, hex};
 use taper_graph::WeightSource;
 use taper_outputs::OutFolder;
+use taper_run::Session;
 use taper_weights::rounded_to_f16;
 
-use crate::{Result, export::Source, onnx::json as text_of};
+use crate::{
+    Result,
+    export::{Source, go_on},
+    onnx::json as text_of,
+};
 
 /// How a model is written for browsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +74,14 @@ pub struct ExportedFile {
 /// names folders of the machine that trained it, is left out.
 ///
 /// # Errors
-/// [`Error::Run`](crate::Error::Run) if the model cannot be opened or the folder not be made.
-pub fn export_web(model: &Path, options: &WebOptions, out: &Path) -> Result<ExportedWeb> {
+/// [`Error::Run`](crate::Error::Run) if the model cannot be opened, the folder not be made, or the
+/// session was interrupted before that.
+pub fn export_web(
+    model: &Path,
+    options: &WebOptions,
+    out: &Path,
+    session: &Session,
+) -> Result<ExportedWeb> {
     let folder = OutFolder::from(out);
     folder.check()?;
     let mut source = Source::open(model)?;
@@ -99,7 +110,9 @@ pub fn export_web(model: &Path, options: &WebOptions, out: &Path) -> Result<Expo
             let path = folder.join(name);
             fs::write(&path, content).map_err(taper_run::Error::io("write", &path))?;
         }
-        files_of(folder)
+        let files = files_of(folder)?;
+        go_on(session)?;
+        Ok(files)
     })?;
     Ok(ExportedWeb {
         folder: folder.display().to_string(),

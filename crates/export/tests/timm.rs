@@ -5,10 +5,11 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use taper_export::{Error, Format, TimmOptions, export};
+use taper_export::{Error, Format, TimmOptions, WebOptions, export, export_web};
 use taper_graph::{Graph, WeightSource, Weights, heads};
 use taper_onnx::OutputForm;
 use taper_outputs::OutFile;
+use taper_run::Session;
 use taper_weights::WeightFile;
 use taper_zoo::WeightsChoice;
 
@@ -28,7 +29,7 @@ fn saved(
 fn timm(model: &Path, output: OutputForm) -> Result<(PathBuf, taper_export::Exported), Error> {
     let path = model.with_file_name("timm.safetensors");
     let out = OutFile::check("out", &path, true)?;
-    let exported = export(model, &Format::Timm(TimmOptions { output }), &out)?;
+    let exported = export(model, &Format::Timm(TimmOptions { output }), &out, &Session::quiet())?;
     Ok((path, exported))
 }
 
@@ -100,4 +101,22 @@ fn what_timm_has_no_network_for_is_refused_with_what_to_do() {
     assert_eq!(exported.output.shape, ["batch", "512"]);
     let file = WeightFile::open(&path).unwrap();
     assert!(file.names().iter().all(|name| !name.starts_with("fc.")));
+}
+
+#[test]
+fn an_interrupted_session_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = saved(folder.path(), "efficientnet-lite0", None, |width| heads::linear(width, 3));
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    let ended = Session::quiet();
+    let ended = ended.until(std::time::Instant::now());
+    let place = folder.path().join("timm.safetensors");
+    let out = OutFile::check("out", &place, false).unwrap();
+    let file = export(&model, &Format::Timm(TimmOptions::default()), &out, &ended);
+    let web = folder.path().join("web");
+    let made = export_web(&model, &WebOptions::default(), &web, &ended);
+    for error in [file.unwrap_err(), made.unwrap_err()] {
+        assert!(matches!(error, Error::Run(taper_run::Error::Interrupted)), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before);
 }
