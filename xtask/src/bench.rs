@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use crate::{become_command, build_release, build_taper};
+use crate::{become_command, build_release, build_taper, page};
 
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     let is = |name: &str| arguments.first().is_some_and(|given| given == OsStr::new(name));
@@ -26,6 +26,11 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     // These go through the program itself.
     if is("tutorial") || is("serve") || is("web") {
         command.arg("--taper").arg(build_taper()?);
+    }
+    if is("web")
+        && let Some(chromium) = page::chromium()
+    {
+        command.arg("--chromium").arg(chromium);
     }
     become_command(command)
 }

@@ -95,7 +95,7 @@ fn node(script: &str) -> Command {
 }
 
 /// The browser: `CHROMIUM`, or the first one of the usual names.
-fn chromium() -> Option<PathBuf> {
+pub(crate) fn chromium() -> Option<PathBuf> {
     if let Some(own) = env::var_os("CHROMIUM") {
         return Some(own.into());
     }

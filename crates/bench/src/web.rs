@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// The taper program; cargo xtask bench gives it.
     #[arg(long, value_name = "FILE", hide = true)]
     taper: PathBuf,
+    /// The browser, without which only Node.js is measured; cargo xtask bench gives it.
+    #[arg(long, value_name = "FILE", hide = true)]
+    chromium: Option<PathBuf>,
 }
 
 /// The peer, for npm.
@@ -64,7 +67,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     taper(&["export", "hands", "--format", "web"])?;
     let mut script = Command::new(env::var_os("NODE").unwrap_or_else(|| "node".into()));
     script.arg(SCRIPT).arg(options.rounds.max(1).to_string()).arg(folder.join("hands-web"));
-    script.arg(PICTURE).arg(chromium().unwrap_or_else(|| "-".into()));
+    script.arg(PICTURE).arg(options.chromium.as_deref().unwrap_or(Path::new("-")));
     if options.peers {
         taper(&["export", "hands", "--format", "onnx"])?;
         script.arg(folder.join("hands.onnx")).arg(modules(&target.join("bench/npm"))?);
@@ -94,17 +97,6 @@ fn row(name: String, case: Case) -> Row {
         version: Some(VERSION),
         threads: 1,
     })
-}
-
-/// The browser: `CHROMIUM`, or the first one of the usual names.
-fn chromium() -> Option<PathBuf> {
-    if let Some(own) = env::var_os("CHROMIUM") {
-        return Some(own.into());
-    }
-    let path = env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let mut all = env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
-    all.find(|file| file.is_file())
 }
 
 /// A folder with the peer in it.
