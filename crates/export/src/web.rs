@@ -70,8 +70,8 @@ pub struct ExportedFile {
 
 /// Writes a trained model, `model.safetensors` of a run folder or the folder, as a folder that a
 /// web server serves as it is: a page, `taper.js` for other pages and for Node.js, the module and
-/// the model. It is an npm package too. The same model gives the same bytes; the recipe, which
-/// names folders of the machine that trained it, is left out.
+/// the model. It is an npm package too. The same model gives the same bytes; the recipe, and where
+/// the weights lay, which name folders of the machine that trained it, are left out.
 ///
 /// # Errors
 /// [`Error::Run`](crate::Error::Run) if the model cannot be opened, the folder not be made, or the
@@ -86,6 +86,9 @@ pub fn export_web(
     folder.check()?;
     let mut source = Source::open(model)?;
     source.artefact.recipe = String::new();
+    // It may name a file of this machine; the digest, the licence and who trained them stay.
+    let published = source.published.as_ref().map(|own| own.source.clone());
+    source.artefact.weights.origin = published.unwrap_or_else(|| "not told".into());
     // What a processor might gain by bf16, a browser does not.
     source.artefact.precision = Precision::F32;
     let (artefact, weights) = (&source.artefact, &source.weights);
