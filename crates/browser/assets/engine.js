@@ -25,7 +25,7 @@ export class Engine {
    */
   static async open(module, model) {
     const named = WebAssembly.Module.exports(module).map(({ name }) => name);
-    if (!named.includes("taper_classify_pixels")) throw new TaperError("the module is not Taper's");
+    if (!named.includes("taper_explain_pixels")) throw new TaperError("the module is not Taper's");
     const engine = new Engine();
     engine.#module = module;
     engine.#model = model;
@@ -69,21 +69,23 @@ export class Engine {
 
   /**
    * Classifies a picture: `{ bytes }`, the content of a file as a Uint8Array; `{ blob }`, the same
-   * as a Blob; `{ bitmap }`, an ImageBitmap; or `{ pixels, width, height }`, u8 RGB or RGBA.
+   * as a Blob; `{ bitmap }`, an ImageBitmap; or `{ pixels, width, height }`, u8 RGB or RGBA. With
+   * `explain` the answer has an activation map.
    */
-  async classify(picture) {
-    if (picture.bitmap) return this.#pixels(pixelsOf(picture.bitmap));
-    if (picture.pixels) return this.#pixels(picture);
+  async classify(picture, explain = false) {
+    if (picture.bitmap) return this.#pixels(pixelsOf(picture.bitmap), explain);
+    if (picture.pixels) return this.#pixels(picture, explain);
     const { blob } = picture;
     const bytes = blob ? new Uint8Array(await blob.arrayBuffer()) : picture.bytes;
     while (!this.#wasm) await this.#restart();
-    const status = this.#call(this.#wasm.taper_classify, bytes, [this.#handle]);
+    const { taper_classify: plain, taper_explain: explained } = this.#wasm;
+    const status = this.#call(explain ? explained : plain, bytes, [this.#handle]);
     if (status === DONE) return this.#prediction();
     const error = this.#error();
     // The browser may have a decoder: AVIF, HEIC.
     if (status === FOREIGN && globalThis.createImageBitmap && globalThis.OffscreenCanvas) {
       const bitmap = await createImageBitmap(blob ?? new Blob([bytes])).catch(() => null);
-      if (bitmap) return this.#pixels(pixelsOf(bitmap));
+      if (bitmap) return this.#pixels(pixelsOf(bitmap), explain);
     }
     throw error;
   }
@@ -101,10 +103,12 @@ export class Engine {
     await (this.#starting ??= this.#start().finally(() => { this.#starting = null; }));
   }
 
-  async #pixels({ pixels, width, height }) {
+  async #pixels({ pixels, width, height }, explain) {
     while (!this.#wasm) await this.#restart();
-    const { taper_classify_pixels: classify } = this.#wasm;
-    const status = this.#call(classify, rgba(pixels, width, height), [this.#handle], [width, height]);
+    const { taper_classify_pixels: plain, taper_explain_pixels: explained } = this.#wasm;
+    const bytes = rgba(pixels, width, height);
+    const status =
+      this.#call(explain ? explained : plain, bytes, [this.#handle], [width, height]);
     if (status !== DONE) throw this.#error();
     return this.#prediction();
   }
@@ -134,16 +138,19 @@ function rgba(pixels, width, height) {
   return filled;
 }
 
-/** Answers messages `{ id, open: [module, model] }` and `{ id, picture }` of another thread. */
+/**
+ * Answers messages `{ id, open: [module, model] }` and `{ id, picture, explain }` of another
+ * thread.
+ */
 export function serve(port) {
   let opened = null;
-  port.onmessage = async ({ data: { id, open, picture } }) => {
+  port.onmessage = async ({ data: { id, open, picture, explain } }) => {
     try {
       if (open) {
         opened = Engine.open(...open);
         port.postMessage({ id, value: (await opened).about });
       } else {
-        port.postMessage({ id, value: await (await opened).classify(picture) });
+        port.postMessage({ id, value: await (await opened).classify(picture, explain) });
       }
     } catch (error) {
       port.postMessage({ id, error: error.message, ours: error instanceof TaperError });

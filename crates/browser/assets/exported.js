@@ -24,9 +24,9 @@ const backend = {
     const { network, classes } = this.classifier;
     return [{ name: network, classes }];
   },
-  async ask(picture, model, top) {
+  async ask(picture, model, top, explain) {
     await this.loading;
-    const answer = await this.classifier.predict(picture);
+    const answer = await this.classifier.predict(picture, { explain });
     const sorted = answer.probabilities.sort((a, b) => b.probability - a.probability);
     const shown = sorted.slice(0, top).map(({ label, probability }) => [label, probability]);
     return { ...answer, probabilities: Object.fromEntries(shown) };

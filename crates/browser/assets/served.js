@@ -8,8 +8,9 @@ const backend = {
       throw new Error("The server does not answer.");
     }
   },
-  async ask(picture, model, top) {
-    const address = `predict?model=${encodeURIComponent(model)}&top=${top}`;
+  async ask(picture, model, top, explain) {
+    const address =
+      `predict?model=${encodeURIComponent(model)}&top=${top}&explain=${explain}`;
     let response;
     for (let tries = 0; ; tries += 1) {
       response = await fetch(address, { method: "POST", body: picture });

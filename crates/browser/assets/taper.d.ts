@@ -14,6 +14,22 @@ export interface Prediction extends Candidate {
   unfamiliar?: boolean;
   /** How far it is from its nearest training pictures, 0 to 2. */
   distance?: number;
+  /** Where the network saw what speaks for the class; only if asked for. */
+  map?: ActivationMap;
+}
+
+/** Where in a picture the network saw what speaks for a class (Grad-CAM). */
+export interface ActivationMap {
+  /** The class that it speaks for. */
+  class: string;
+  /** Left, top, right and bottom edge of what it lies over, as shares of the picture's sides. */
+  region: [number, number, number, number];
+  /** Rows of the map. */
+  height: number;
+  /** Columns of the map. */
+  width: number;
+  /** Rows from the top, 0 to 1: 1 where most speaks for the class. */
+  values: number[];
 }
 
 /** Decoded pixels, u8 RGB or RGBA, rows from the top. An `ImageData` is one. */
@@ -55,6 +71,11 @@ export interface ClassifyOptions {
   top?: number;
 }
 
+export interface PredictOptions {
+  /** Whether the answer has a map of where the network saw what speaks for the class. */
+  explain?: boolean;
+}
+
 /** Why a picture cannot be classified, or a model not be opened. */
 export class TaperError extends Error {}
 
@@ -69,7 +90,7 @@ export interface Classifier {
   /** The classes with their probabilities, the most probable first. */
   classify(image: Picture, options?: ClassifyOptions): Promise<Candidate[]>;
   /** The same, and whether the picture is unlike the training pictures. */
-  predict(image: Picture): Promise<Prediction>;
+  predict(image: Picture, options?: PredictOptions): Promise<Prediction>;
   /** Ends the thread; what has not been answered is refused. */
   close(): void;
 }

@@ -73,9 +73,9 @@ class Classifier {
     return probabilities.sort((a, b) => b.probability - a.probability).slice(0, Math.max(0, top));
   }
 
-  /** All that the model has to say of a picture. */
-  async predict(image) {
-    return this.#engine.classify(await picture(image));
+  /** All that the model has to say of a picture; with `explain`, also where it saw it. */
+  async predict(image, { explain = false } = {}) {
+    return this.#engine.classify(await picture(image), Boolean(explain));
   }
 
   /** Ends the thread; what has not been answered is refused. */
@@ -125,8 +125,8 @@ class Thread {
     });
   }
 
-  classify(picture) {
-    return this.#ask({ picture }, picture.bitmap ? [picture.bitmap] : []);
+  classify(picture, explain) {
+    return this.#ask({ picture, explain }, picture.bitmap ? [picture.bitmap] : []);
   }
 
   close() {

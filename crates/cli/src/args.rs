@@ -496,6 +496,10 @@ pub(crate) struct PredictArgs {
     /// Only say what would be copied or moved where.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Also write the pictures into this folder with a map over each: where the network saw what
+    /// speaks for the class. A trained model only.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "model")]
+    pub(crate) explain: Option<PathBuf>,
     /// Copy or move pictures whose class is less probable than this into _unsure, 0 to 1 [default:
     /// 0].
     #[arg(long, value_name = "P", value_parser = share)]

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use taper_core::OutOfRange;
 use taper_model::{Classifier, OpenOptions, Prediction};
 use taper_picture::Finding;
-use taper_predict::{Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
-use taper_run::{Error, Session, open_classifier, pretrained_classifier};
+use taper_predict::{Explainer, Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
+use taper_run::{Error, Session, model_file, open_classifier, pretrained_classifier};
 use taper_zoo::WeightsChoice;
 
 use crate::{
@@ -66,6 +66,16 @@ pub(crate) fn predict(
     };
     let classifier = open(args, artefact, session)?;
     let sorter = sorter.map(|sorter| sorter.with_classes(classifier.classes()));
+    let explainer = match (&args.explain, artefact) {
+        (Some(folder), Some(artefact)) => {
+            // Maps are computed on the CPU, wherever the pictures are classified.
+            let precision = args.precision.filter(|precision| precision.is_for_cpu());
+            let options = OpenOptions { precision, kernels: args.compute.kernels };
+            let own = Classifier::open(model_file(artefact)?, &options).map_err(Error::from)?;
+            Some(Explainer::new(folder, own)?)
+        }
+        _ => None,
+    };
     let table = match &args.out {
         Some(out) => Some(PredictionTable::begin(out, &classifier, args.overwrite)?),
         None => None,
@@ -78,6 +88,7 @@ pub(crate) fn predict(
         inputs: &inputs,
         table,
         sorter,
+        explainer,
         counts: BTreeMap::new(),
         unreadable: Vec::new(),
     };
@@ -175,6 +186,7 @@ struct Teller<'a> {
     inputs: &'a Inputs,
     table: Option<PredictionTable>,
     sorter: Option<Sorter>,
+    explainer: Option<Explainer>,
     /// Pictures by class, or by the folder that they were sorted into.
     counts: BTreeMap<String, usize>,
     unreadable: Vec<Finding>,
@@ -202,6 +214,10 @@ impl Teller<'_> {
 
     fn sure_or_not(&mut self, index: usize, prediction: &Prediction) -> anyhow::Result<()> {
         let name = self.inputs.name(index);
+        let explained = match &self.explainer {
+            Some(explainer) => explainer.put(self.inputs, index)?,
+            None => None,
+        };
         let sure = self.args.min_probability.is_none_or(|least| prediction.probability >= least);
         let class = if sure { prediction.label.as_str() } else { UNSURE };
         let target = match &mut self.sorter {
@@ -214,6 +230,9 @@ impl Teller<'_> {
             let mut row = as_json(name, prediction, most);
             if let Some(target) = &target {
                 row["to"] = target.display().to_string().into();
+            }
+            if let Some(path) = &explained {
+                row["explained"] = path.display().to_string().into();
             }
             return answer_json(&row);
         }
@@ -238,7 +257,8 @@ impl Teller<'_> {
                     in_line(name),
                     ranked.join(", "),
                     further(prediction, self.args.coverage)
-                ))
+                ))?;
+                explained.map_or(Ok(()), |path| answer_line(&format!("  {}", path.display())))
             }
             _ => Ok(()),
         }
@@ -254,6 +274,9 @@ impl Teller<'_> {
             (self.args.out.as_ref().map(|out| out.display().to_string()), self.done());
         if let Some(table) = self.table {
             table.finish()?;
+        }
+        if let Some(folder) = self.args.explain.as_ref().filter(|_| !self.args.json) {
+            answer_line(&format!("explained in {}", folder.display()))?;
         }
         let folder = self.args.copy_to.as_ref().or(self.args.move_to.as_ref());
         if self.args.json {

@@ -1,4 +1,4 @@
-use taper_core::random::Key;
+use taper_core::random::{Key, Purpose};
 use taper_graph::{
     Activation, BatchNorm, Cosine, Dropout, Graph, Linear, Op, UnitLength, WeightSource,
     check_weights,
@@ -150,6 +150,33 @@ impl Head {
         let add = self.parameters.begin_backward();
         self.layers.backward(&mut self.parameters, gradient, add, false)?;
         Ok(())
+    }
+
+    /// The gradient of a class's logit with respect to a row of features, f32 `[width]`, evaluated
+    /// as by [`Head::evaluate`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the row has another length, or there is no such class.
+    pub fn input_gradient(&self, row: &[f32], class: usize) -> Result<Vec<f32>> {
+        check_length("row", row.len(), self.width())?;
+        let mut gradient = vec![0.0; self.classes()];
+        let (classes, needed) = (gradient.len(), class + 1);
+        *gradient.get_mut(class).ok_or(Error::Length {
+            what: "logits",
+            found: classes,
+            needed,
+        })? = 1.0;
+        let mut layers = self.layers.clone();
+        layers.frozen = true;
+        for layer in &mut layers.layers {
+            if let Kind::Dropout { p, .. } = &mut layer.kind {
+                *p = 0.0;
+            }
+        }
+        let mut parameters = self.parameters.clone();
+        let key = Key::new(0, Purpose::new("grad/none"));
+        layers.forward(&mut parameters, 1, |x| x.copy_from_slice(row), key, 0)?;
+        Ok(layers.backward(&mut parameters, &gradient, false, true)?.to_vec())
     }
 
     /// The logits of rows of features, `[n, width]` in, `[n, classes]` out: dropout does nothing,

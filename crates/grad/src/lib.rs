@@ -3,6 +3,7 @@
 mod boundary;
 mod directions;
 mod error;
+mod grad_cam;
 #[cfg(feature = "network")]
 mod groups;
 mod head;
@@ -14,6 +15,7 @@ mod suffix;
 
 pub use boundary::{Boundary, Unfreeze};
 pub use error::{Error, Result};
+pub use grad_cam::GradCam;
 #[cfg(feature = "network")]
 pub use groups::{layer_decay, layer_groups};
 pub use head::Head;

@@ -4,7 +4,7 @@ use taper_core::{
     AnyFault, Digest, FrozenBackbone, OutOfRange, PendingRows, Precision, Preprocessing,
 };
 use taper_graph::{Graph, WeightSource};
-use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Workspace};
+use taper_plan::{FrozenPlan, Kernels, Output, PlanError, PlanOptions, Tap, Workspace};
 
 use crate::{Error, Result};
 
@@ -90,6 +90,36 @@ impl PlanBackbone {
     }
 }
 
+impl PlanBackbone {
+    /// What a layer reads in a pass.
+    pub(crate) fn tap(&self, layer: &str) -> Option<Tap> {
+        self.plan.tap(layer)
+    }
+
+    /// The features of one prepared picture, and what a layer reads on the way to them.
+    pub(crate) fn forward_tapped(&self, pixels: &[u8], tap: Tap) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (mut row, mut values) = (vec![0.0; self.width()], vec![0.0; tap.len()]);
+        self.in_workspace(|workspace| {
+            self.plan.forward_tapped(workspace, pixels, &mut row, (tap, &mut values))
+        })?;
+        Ok((row, values))
+    }
+
+    /// Runs something in a workspace that nobody else uses.
+    fn in_workspace(
+        &self,
+        run: impl FnOnce(&mut Workspace) -> std::result::Result<(), PlanError>,
+    ) -> Result<()> {
+        let pool = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = pool().pop();
+        let mut workspace =
+            spare.unwrap_or_else(|| self.plan.workspace(rayon::current_num_threads()));
+        let done = run(&mut workspace);
+        pool().push(workspace);
+        Ok(done?)
+    }
+}
+
 impl FrozenBackbone for PlanBackbone {
     fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
@@ -112,14 +142,9 @@ impl FrozenBackbone for PlanBackbone {
     }
 
     fn submit(&self, pixels: &[u8], n: usize) -> std::result::Result<PendingRows, AnyFault> {
-        let pool = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = pool().pop();
-        let mut workspace =
-            spare.unwrap_or_else(|| self.plan.workspace(rayon::current_num_threads()));
         let mut rows = vec![0.0; n * self.width()];
-        let done = self.plan.forward(&mut workspace, pixels, n, &mut rows);
-        pool().push(workspace);
-        done.map_err(|error| AnyFault::new(Error::from(error)))?;
+        self.in_workspace(|workspace| self.plan.forward(workspace, pixels, n, &mut rows))
+            .map_err(AnyFault::new)?;
         Ok(PendingRows::ready(rows))
     }
 }

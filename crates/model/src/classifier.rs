@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -8,8 +9,10 @@ use taper_grad::Head;
 use taper_metrics::softmax_at;
 use taper_picture::{DecodeOptions, Preparer, decode, decode_file, recycle};
 
+use crate::activation_map::{Mapper, region};
 use crate::{
-    Artefact, ArtefactWeights, Calibration, ConformalSets, Error, OpenOptions, PlanBackbone, Result,
+    Artefact, ArtefactWeights, Calibration, ConformalSets, Error, Explanation, OpenOptions,
+    PlanBackbone, Result,
 };
 
 /// A classifier's prediction for a picture.
@@ -69,9 +72,11 @@ impl<'a> From<&'a RgbImage> for Input<'a> {
 #[derive(Debug)]
 pub struct Classifier {
     classes: ClassNames,
-    backbone: Box<dyn FrozenBackbone>,
+    backbone: Arc<dyn FrozenBackbone>,
     /// None if the backbone itself gives logits.
     head: Option<Head>,
+    /// What activation maps are computed with, or why there are none.
+    mapper: std::result::Result<Mapper, String>,
     decode: DecodeOptions,
     /// None if it is not known, as of models of earlier programs.
     calibration: Option<Calibration>,
@@ -109,16 +114,20 @@ impl Classifier {
         weights: &ArtefactWeights,
         options: &OpenOptions,
     ) -> Result<Self> {
-        let backbone = PlanBackbone::new(
+        let source = weights.backbone();
+        let backbone = Arc::new(PlanBackbone::new(
             &artefact.backbone,
-            &weights.backbone(),
+            &source,
             artefact.preprocessing,
             taper_plan::Output::Features,
             options.precision.unwrap_or_else(|| artefact.cpu_precision()),
             options.kernels,
-        )?;
+        )?);
         let head = Head::loaded(&artefact.head, &weights.head())?;
-        let own = Self::assemble(artefact.classes.clone(), Box::new(backbone), Some(head))?;
+        let size = artefact.preprocessing.size;
+        let mapper = Mapper::new(&backbone, &artefact.backbone, &source, size);
+        let own = Self::of_parts(artefact.classes.clone(), backbone, Some(head))?;
+        let own = Self { mapper: mapper.map_err(|error| error.to_string()), ..own };
         Ok(own.with_calibration(artefact.calibration.clone()))
     }
 
@@ -131,6 +140,14 @@ impl Classifier {
     pub fn assemble(
         classes: ClassNames,
         backbone: Box<dyn FrozenBackbone>,
+        head: Option<Head>,
+    ) -> Result<Self> {
+        Self::of_parts(classes, Arc::from(backbone), head)
+    }
+
+    fn of_parts(
+        classes: ClassNames,
+        backbone: Arc<dyn FrozenBackbone>,
         head: Option<Head>,
     ) -> Result<Self> {
         backbone.preprocessing().check()?;
@@ -148,6 +165,7 @@ impl Classifier {
             classes,
             backbone,
             head,
+            mapper: Err("only a model that is opened on the CPU computes one".into()),
             decode: DecodeOptions::default(),
             calibration: None,
             raw: false,
@@ -234,6 +252,33 @@ impl Classifier {
         self.predict_features(&rows)
     }
 
+    /// Classifies a picture, and says where in it the network saw what speaks for `class`, or for
+    /// the predicted class. The prediction is that of [`Classifier::predict`], to the last bit.
+    ///
+    /// # Errors
+    /// As there; [`Error::NoMap`] if the model computes none, or there is no such class.
+    pub fn explain<'a>(
+        &self,
+        input: impl Into<Input<'a>>,
+        class: Option<&str>,
+    ) -> Result<Explanation> {
+        let (mapper, head) = match (&self.mapper, &self.head) {
+            (Ok(mapper), Some(head)) => (mapper, head),
+            (Err(reason), _) => return Err(Error::NoMap(reason.clone())),
+            (_, None) => return Err(Error::NoMap("the model has no head".into())),
+        };
+        let mut preparer = Preparer::new(*self.preprocessing())?;
+        let mut pixels = vec![0; preparer.len()];
+        let region = self.prepare(input.into(), &mut preparer, &mut pixels)?;
+        let (row, seen) = mapper.forward(&pixels)?;
+        let prediction = self.predict_features(&row)?;
+        let name = class.unwrap_or(&prediction.label).to_owned();
+        let index = self.classes.iter().position(|known| known == name);
+        let index = index.ok_or_else(|| Error::NoMap(format!("'{name}' is no class of it")))?;
+        let map = mapper.map((&row, &seen), head, (index, name), region)?;
+        Ok(Explanation { prediction, map })
+    }
+
     /// Classifies many pictures, in batches and on all processors; one answer for each, in their
     /// order.
     pub fn predict_many(&self, inputs: &[Input<'_>]) -> Vec<Result<Prediction>> {
@@ -246,7 +291,7 @@ impl Classifier {
             |preparer, input| match preparer {
                 Ok(preparer) => {
                     let mut pixels = vec![0; preparer.len()];
-                    self.prepare(*input, preparer, &mut pixels).map(|()| pixels)
+                    self.prepare(*input, preparer, &mut pixels).map(|_| pixels)
                 }
                 // Checked when the classifier was assembled.
                 Err(_) => Ok(Vec::new()),
@@ -270,13 +315,23 @@ impl Classifier {
         prepared.into_iter().map(next).collect()
     }
 
-    /// Prepares a picture for the network.
-    fn prepare(&self, input: Input<'_>, preparer: &mut Preparer, out: &mut [u8]) -> Result<()> {
+    /// Prepares a picture for the network; returns the [part](region) of it that the network sees.
+    fn prepare(
+        &self,
+        input: Input<'_>,
+        preparer: &mut Preparer,
+        out: &mut [u8],
+    ) -> Result<[f32; 4]> {
+        let seen =
+            |pixels: &RgbImage| region(self.preprocessing(), pixels.width(), pixels.height());
         let decoded = match input {
-            Input::Pixels(pixels) => return Ok(preparer.prepare_into(pixels, out)?),
+            Input::Pixels(pixels) => {
+                preparer.prepare_into(pixels, out)?;
+                return Ok(seen(pixels));
+            }
             Input::Prepared(pixels) if pixels.len() == out.len() => {
                 out.copy_from_slice(pixels);
-                return Ok(());
+                return Ok([0.0, 0.0, 1.0, 1.0]);
             }
             Input::Prepared(pixels) => {
                 let (is, size) = (pixels.len(), self.preprocessing().size);
@@ -288,8 +343,9 @@ impl Classifier {
             Input::Bytes(bytes) => decode(bytes, &self.decode).map_err(Error::Bytes)?,
         };
         preparer.prepare_into(&decoded.pixels, out)?;
+        let seen = seen(&decoded.pixels);
         recycle(decoded.pixels);
-        Ok(())
+        Ok(seen)
     }
 
     /// Classifies a picture whose features are known: a row of the [backbone](Self::backbone), f32,

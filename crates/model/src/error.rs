@@ -42,6 +42,9 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is no activation map of this model.
+    #[error("there is no activation map: {0}")]
+    NoMap(String),
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] OutOfRange),
@@ -77,7 +80,7 @@ fn of_bytes(defect: &Defect) -> String {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::Setting(_) | Self::NotAModel { .. } => true,
+            Self::Setting(_) | Self::NotAModel { .. } | Self::NoMap(_) => true,
             Self::Graph(error) => error.is_usage(),
             Self::Head(error) => error.is_usage(),
             Self::Core(error) => error.is_usage(),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activation_map;
 mod artefact;
 mod backbone;
 mod calibration;
@@ -7,6 +8,7 @@ mod classifier;
 mod error;
 mod familiarity;
 
+pub use activation_map::{ActivationMap, Explanation};
 pub use artefact::{Artefact, ArtefactWeights, Figure, Figures, FineTuning, Origin};
 pub use backbone::{OpenOptions, PlanBackbone};
 pub use calibration::{Calibration, CalibrationChange, ConformalSets, TemperatureLimit, score};

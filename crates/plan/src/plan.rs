@@ -1,5 +1,3 @@
-use std::fmt;
-use std::iter::Zip;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +8,10 @@ use taper_kernels::{
     global_average_pool, patch_tokens,
 };
 
+use crate::PlanLayer;
 use crate::arena::{Layout, lay_out};
 use crate::lower::{Kernel, Lowered, Step, Value, ValueId, lower};
+use crate::threads::{Chunks, fork};
 use crate::{Output, PlanError, PlanOptions, Precision, Result};
 
 /// A network compiled for one input size, with its weights packed. Immutable; many threads may
@@ -56,28 +56,39 @@ enum Arenas {
 }
 
 #[derive(Debug)]
-struct Arena<E: Element> {
+pub(crate) struct Arena<E: Element> {
     maps: Vec<AlignedBuffer<E>>,
     wide: Vec<AlignedBuffer<f32>>,
 }
 
-/// One step of a plan, for humans to read.
-#[derive(Debug, Clone)]
-pub struct PlanLayer {
-    /// The layer that the step starts with.
-    pub name: String,
-    /// The layers fused to it.
-    pub fused: Vec<String>,
-    /// How it is computed: `pixels`, `direct`, `depthwise`, …, `max pool`, `mean`, `linear`.
-    pub algorithm: String,
-    /// A description of the shape.
-    pub shape: String,
-    /// Pictures that go through it together on one thread.
-    pub group: usize,
-    /// Floating-point operations per picture, of the direct algorithm.
-    pub flops: u64,
-    /// Bytes of packed weights.
-    pub weight_bytes: usize,
+/// A value within a plan: what a layer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tap {
+    step: usize,
+    len: usize,
+}
+
+impl Tap {
+    /// How many numbers it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// What is taken along the way of a pass.
+#[derive(Default)]
+struct Along<'a> {
+    /// How long each step takes.
+    times: Option<&'a mut [Duration]>,
+    /// A value of the first picture.
+    tap: Option<(usize, &'a mut [f32])>,
 }
 
 impl FrozenPlan {
@@ -138,6 +149,11 @@ impl FrozenPlan {
             precision: options.precision,
             program,
         })
+    }
+
+    /// The network's name.
+    pub(crate) fn network(&self) -> &str {
+        &self.network
     }
 
     /// Height and width of the pictures.
@@ -274,6 +290,45 @@ impl FrozenPlan {
             _ => Err(PlanError::ForeignWorkspace),
         }
     }
+
+    /// What a layer reads, which can be [taken along](Self::forward_tapped): channels last. None if
+    /// there is no such layer, or it is fused to the one before it.
+    #[must_use]
+    pub fn tap(&self, layer: &str) -> Option<Tap> {
+        match &self.program {
+            Program::F32(compiled) => compiled.tap(layer),
+            Program::Bf16(compiled) => compiled.tap(layer),
+        }
+    }
+
+    /// As [`forward`](Self::forward) for one picture; writes what a layer reads to `values` too,
+    /// which must have the length of the tap. The output is the same to the last bit.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_tapped(
+        &self,
+        workspace: &mut Workspace,
+        pixels: &[u8],
+        out: &mut [f32],
+        (tap, values): (Tap, &mut [f32]),
+    ) -> Result<()> {
+        self.check(workspace, pixels, 1, out)?;
+        let (expected, actual) = (tap.len, values.len());
+        if expected != actual {
+            return Err(PlanError::BufferLength { buffer: "values", expected, actual, n: 1 });
+        }
+        let along = Along { times: None, tap: Some((tap.step, values)) };
+        match (&self.program, &mut workspace.arenas) {
+            (Program::F32(compiled), Arenas::F32(arenas, scratch)) => {
+                compiled.together(arenas, scratch, pixels, out, along)
+            }
+            (Program::Bf16(compiled), Arenas::Bf16(arenas, scratch)) => {
+                compiled.together(arenas, scratch, pixels, out, along)
+            }
+            _ => Err(PlanError::ForeignWorkspace),
+        }
+    }
 }
 
 impl Workspace {
@@ -350,7 +405,8 @@ impl<E: Element> Compiled<E> {
             let count = group.min(n - first);
             let pixels = &pixels[first * picture..][..count * picture];
             let out = &mut out[first * width..][..count * width];
-            self.pass(&mut arenas[0], &mut scratch[..share], 1, pixels, out, Some(&mut times))?;
+            let along = Along { times: Some(&mut times), tap: None };
+            self.pass(&mut arenas[0], &mut scratch[..share], 1, pixels, out, along)?;
         }
         Ok(times)
     }
@@ -391,23 +447,10 @@ impl<E: Element> Compiled<E> {
             // With one thread, or too few pictures for all threads, all threads work on each layer
             // together.
             let group = self.layout.group;
-            let mut result = Ok(());
-            let mut run = || {
-                let chunks = pixels.chunks(group * picture).zip(out.chunks_mut(group * width));
-                for (pixels, out) in chunks {
-                    result = self.pass(&mut arenas[0], scratch, threads, pixels, out, None);
-                    if result.is_err() {
-                        break;
-                    }
-                }
-            };
-            // A join moves the whole pass into the pool, once, if the caller is outside of it.
-            if threads == 1 {
-                run();
-            } else {
-                rayon::join(run, || ());
-            }
-            return result;
+            let mut chunks = pixels.chunks(group * picture).zip(out.chunks_mut(group * width));
+            return chunks.try_for_each(|(pixels, out)| {
+                self.together(arenas, scratch, pixels, out, Along::default())
+            });
         }
         // Each thread takes pictures of its own through the whole network.
         let group = self.layout.group.min(n.div_ceil(threads));
@@ -416,7 +459,7 @@ impl<E: Element> Compiled<E> {
         let errors: Mutex<Option<PlanError>> = Mutex::new(None);
         fork(arenas, scratch, share, &|arena, scratch| {
             while let Some((pixels, out)) = chunks.next() {
-                if let Err(error) = self.pass(arena, scratch, 1, pixels, out, None) {
+                if let Err(error) = self.pass(arena, scratch, 1, pixels, out, Along::default()) {
                     if let Ok(mut first) = errors.lock() {
                         first.get_or_insert(error);
                     }
@@ -427,6 +470,34 @@ impl<E: Element> Compiled<E> {
         errors.into_inner().ok().flatten().map_or(Ok(()), Err)
     }
 
+    /// As [`pass`](Self::pass), on all threads.
+    fn together(
+        &self,
+        arenas: &mut [Arena<E>],
+        scratch: &mut [f32],
+        pixels: &[u8],
+        out: &mut [f32],
+        along: Along<'_>,
+    ) -> Result<()> {
+        let threads = arenas.len();
+        let mut result = Ok(());
+        let run = || result = self.pass(&mut arenas[0], scratch, threads, pixels, out, along);
+        // A join moves the whole pass into the pool, once, if the caller is outside of it.
+        if threads == 1 {
+            run();
+        } else {
+            rayon::join(run, || ());
+        }
+        result
+    }
+
+    fn tap(&self, layer: &str) -> Option<Tap> {
+        let step = self.lowered.steps.iter().position(|step| step.name == layer)?;
+        let (Value::Map(len) | Value::Wide(len)) =
+            self.lowered.values[self.lowered.steps[step].input?];
+        Some(Tap { step, len })
+    }
+
     /// Takes up to one group of pictures through the network.
     fn pass(
         &self,
@@ -435,7 +506,7 @@ impl<E: Element> Compiled<E> {
         threads: usize,
         pixels: &[u8],
         out: &mut [f32],
-        mut times: Option<&mut [Duration]>,
+        mut along: Along<'_>,
     ) -> Result<()> {
         let width = self.output_width();
         let n = out.len() / width;
@@ -446,13 +517,18 @@ impl<E: Element> Compiled<E> {
                 let count = segment.group.min(n - first);
                 for index in segment.steps.clone() {
                     let step = &self.lowered.steps[index];
-                    let start = times.is_some().then(Instant::now);
+                    if let Some((at, values)) = along.tap.as_mut()
+                        && *at == index
+                    {
+                        self.read(step, arena, [first, count], values);
+                    }
+                    let start = along.times.is_some().then(Instant::now);
                     let mut team = Team::new(threads, scratch);
                     let pixels = &pixels[first * picture..][..count * picture];
                     let out = &mut out[first * width..][..count * width];
                     self.step(step, arena, &mut team, [first, count], pixels, out)
                         .map_err(|source| PlanError::Layer { layer: step.name.clone(), source })?;
-                    if let (Some(times), Some(start)) = (&mut times, start) {
+                    if let (Some(times), Some(start)) = (&mut along.times, start) {
                         times[index] += start.elapsed();
                     }
                 }
@@ -460,6 +536,19 @@ impl<E: Element> Compiled<E> {
             }
         }
         Ok(())
+    }
+
+    /// Copies what a step reads, of one picture.
+    fn read(&self, step: &Step<E>, arena: &Arena<E>, pictures: [usize; 2], to: &mut [f32]) {
+        let Some(input) = step.input else { return };
+        let (slot, part) = (self.layout.places[input].slot, self.part(input, pictures));
+        match self.lowered.values[input] {
+            Value::Map(_) => {
+                let from = &arena.maps[slot][part];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
+            }
+            Value::Wide(_) => to.copy_from_slice(&arena.wide[slot][part]),
+        }
     }
 
     /// The part of a buffer that holds a value for `count` pictures from `first` on.
@@ -592,62 +681,5 @@ impl<E: Element> Compiled<E> {
         let result = run(from, &mut to[self.part(step.output, pictures)]);
         arena.wide[output] = to;
         result
-    }
-}
-
-/// Batches that threads take from, one after another: pixels, and where the results go.
-struct Chunks<'a>(Mutex<Zip<std::slice::Chunks<'a, u8>, std::slice::ChunksMut<'a, f32>>>);
-
-impl<'a> Chunks<'a> {
-    fn new(pixels: &'a [u8], out: &'a mut [f32], picture: usize, width: usize) -> Self {
-        Self(Mutex::new(pixels.chunks(picture).zip(out.chunks_mut(width))))
-    }
-
-    fn next(&self) -> Option<(&'a [u8], &'a mut [f32])> {
-        // Nothing panics while the lock is held.
-        self.0.lock().ok()?.next()
-    }
-}
-
-fn fork<E: Element>(
-    arenas: &mut [Arena<E>],
-    scratch: &mut [f32],
-    share: usize,
-    work: &(dyn Fn(&mut Arena<E>, &mut [f32]) + Sync),
-) {
-    if let [arena] = arenas {
-        return work(arena, scratch);
-    }
-    let left = arenas.len() / 2;
-    let (a, b) = arenas.split_at_mut(left);
-    let (c, d) = scratch.split_at_mut(left * share);
-    rayon::join(|| fork(a, c, share, work), || fork(b, d, share, work));
-}
-
-impl fmt::Display for FrozenPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [height, width] = self.size;
-        writeln!(
-            f,
-            "{} at {height}×{width}: {} kernels, {}, {:.2} GFLOP per picture, {:.1} MiB of weights",
-            self.network,
-            self.class,
-            self.precision,
-            self.flops() as f64 / 1e9,
-            self.weight_bytes() as f64 / (1 << 20) as f64
-        )?;
-        for layer in self.layers() {
-            writeln!(
-                f,
-                "  {:<28} {:<14} group {} {:>8.1} MFLOP  {}  + {}",
-                layer.name,
-                layer.algorithm,
-                layer.group,
-                layer.flops as f64 / 1e6,
-                layer.shape,
-                if layer.fused.is_empty() { "–".to_owned() } else { layer.fused.join(" + ") }
-            )?;
-        }
-        Ok(())
     }
 }

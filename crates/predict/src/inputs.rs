@@ -138,6 +138,15 @@ impl Inputs {
         Pictures(Arc::clone(&self.entries)).content(index, LIMIT)
     }
 
+    /// The pixels of a picture.
+    pub(crate) fn picture(&self, index: usize) -> std::result::Result<image::RgbImage, Defect> {
+        match self.content(index)? {
+            Content::Encoded(bytes) => Ok(taper_picture::decode(&bytes, &self.limits)?.pixels),
+            Content::Pixels(pixels) => Ok(pixels),
+            _ => Err(Defect::new(taper_picture::DefectKind::Io, "has no pixels")),
+        }
+    }
+
     /// The pictures as a data set without known labels: all are of the first class.
     pub(crate) fn dataset(&self, classes: &taper_core::ClassNames) -> Result<Dataset> {
         // Numbered, so that the canonical order is the given one; the name's ending stays.

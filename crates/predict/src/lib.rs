@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod evaluate;
+mod explain;
 mod info;
 mod inputs;
 #[cfg(feature = "parquet")]
@@ -11,6 +12,7 @@ mod prediction_table;
 mod sorter;
 
 pub use evaluate::{Evaluated, evaluate, write_evaluation};
+pub use explain::{Explainer, overlay, reduced};
 pub use info::{ModelInfo, info};
 pub use inputs::Inputs;
 pub use predict::{Predicted, predict};

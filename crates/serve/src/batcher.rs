@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use taper_model::{Input, Prediction};
+use taper_model::{ActivationMap, Classifier, Explanation, Input, Prediction};
 use tokio::sync::oneshot;
 
 use crate::{metrics::ModelMetrics, models::Model, options::ServeOptions};
@@ -21,6 +21,8 @@ use crate::{metrics::ModelMetrics, models::Model, options::ServeOptions};
 pub(crate) enum Picture {
     /// The content of a picture file.
     File(Bytes),
+    /// The same; an activation map is wanted too.
+    Explained(Bytes),
     /// What the network takes, u8 `[size, size, 3]`.
     Pixels(Vec<u8>),
 }
@@ -29,6 +31,8 @@ pub(crate) enum Picture {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) prediction: taper_model::Result<Prediction>,
+    /// Where the network saw what speaks for the class, if that was asked for.
+    pub(crate) map: Option<ActivationMap>,
     pub(crate) version: u64,
 }
 
@@ -262,24 +266,16 @@ impl Worker {
     fn classify(&self, model: &Model, jobs: Vec<Job>) {
         let loaded = model.current();
         let size = loaded.classifier.preprocessing().size as usize;
-        let inputs: Vec<Input<'_>> = jobs
-            .iter()
-            .map(|job| match &job.picture {
-                Picture::File(bytes) => Input::Bytes(bytes),
-                Picture::Pixels(pixels) => Input::Prepared(pixels),
-            })
-            .collect();
         let start = Instant::now();
-        let answers = catch_unwind(AssertUnwindSafe(|| loaded.classifier.predict_many(&inputs)));
-        drop(inputs);
+        let answers = catch_unwind(AssertUnwindSafe(|| answers(&loaded.classifier, &jobs)));
         self.metrics.batches.observe(jobs.len() as f64);
         self.metrics.seconds.observe(start.elapsed().as_secs_f64());
         match answers {
             Ok(answers) => {
-                for (job, prediction) in jobs.into_iter().zip(answers) {
+                for (job, (prediction, map)) in jobs.into_iter().zip(answers) {
                     self.metrics.pictures.inc();
                     // Nobody may be waiting any more.
-                    let _ = job.reply.send(Answer { prediction, version: loaded.version });
+                    let _ = job.reply.send(Answer { prediction, map, version: loaded.version });
                 }
             }
             // The replies are dropped, and the requests are told that it failed.
@@ -290,6 +286,27 @@ impl Worker {
             ),
         }
     }
+}
+
+/// Those that are to be explained go through the network one by one, the others together.
+fn answers(
+    classifier: &Classifier,
+    jobs: &[Job],
+) -> Vec<(taper_model::Result<Prediction>, Option<ActivationMap>)> {
+    let together = jobs.iter().filter_map(|job| match &job.picture {
+        Picture::File(bytes) => Some(Input::Bytes(bytes)),
+        Picture::Pixels(pixels) => Some(Input::Prepared(pixels)),
+        Picture::Explained(_) => None,
+    });
+    let mut predicted = classifier.predict_many(&together.collect::<Vec<_>>()).into_iter();
+    let answer = |job: &Job| match &job.picture {
+        Picture::Explained(bytes) => Some(match classifier.explain(&bytes[..], None) {
+            Ok(Explanation { prediction, map }) => (Ok(prediction), Some(map)),
+            Err(error) => (Err(error), None),
+        }),
+        Picture::File(_) | Picture::Pixels(_) => predicted.next().map(|own| (own, None)),
+    };
+    jobs.iter().map_while(answer).collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 
-use image::RgbaImage;
+use image::{RgbImage, RgbaImage};
+use serde::Serialize;
 use serde_json::json;
 use taper_core::Precision;
-use taper_model::{Artefact, Classifier, Error, Input, OpenOptions, Prediction};
+use taper_model::{Artefact, Classifier, Error, Input, OpenOptions};
 use taper_picture::{DefectKind, over_white};
 
 /// A call failed; the answer says why.
@@ -114,6 +115,18 @@ pub unsafe extern "C" fn taper_classify(model: usize, bytes: *mut u8, length: us
     classify(model, |classifier| classifier.predict(Input::Bytes(&bytes)))
 }
 
+/// As [`taper_classify`]; the answer has a `map` too: where in the picture the network saw what
+/// speaks for the class ([`taper_model::ActivationMap`]).
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_explain(model: usize, bytes: *mut u8, length: usize) -> u32 {
+    // SAFETY: what the caller promises.
+    let bytes = unsafe { take(bytes, length) };
+    classify(model, |classifier| classifier.explain(Input::Bytes(&bytes), None))
+}
+
 /// The same for decoded pixels: u8 RGBA, not multiplied by alpha, rows from the top. Returns 1 or
 /// 0.
 ///
@@ -129,19 +142,42 @@ pub unsafe extern "C" fn taper_classify_pixels(
 ) -> u32 {
     // SAFETY: what the caller promises.
     let bytes = unsafe { take(bytes, length) };
-    let fits = (u64::from(width) * u64::from(height)).checked_mul(4) == Some(length as u64);
-    let Some(pixels) = RgbaImage::from_raw(width, height, bytes).filter(|_| fits && length > 0)
-    else {
-        answer(format!("{length} bytes are not {width} × {height} RGBA pixels"));
-        return FAILED;
-    };
-    let pixels = over_white(&pixels);
+    let Some(pixels) = pixels(bytes, width, height) else { return FAILED };
     classify(model, |classifier| classifier.predict(Input::Pixels(&pixels)))
 }
 
-fn classify(
+/// As [`taper_classify_pixels`], with a `map` as by [`taper_explain`].
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_explain_pixels(
     model: usize,
-    predict: impl FnOnce(&Classifier) -> taper_model::Result<Prediction>,
+    bytes: *mut u8,
+    length: usize,
+    width: u32,
+    height: u32,
+) -> u32 {
+    // SAFETY: what the caller promises.
+    let bytes = unsafe { take(bytes, length) };
+    let Some(pixels) = pixels(bytes, width, height) else { return FAILED };
+    classify(model, |classifier| classifier.explain(Input::Pixels(&pixels), None))
+}
+
+/// A picture of RGBA pixels; if there are none, the answer says why.
+fn pixels(bytes: Vec<u8>, width: u32, height: u32) -> Option<RgbImage> {
+    let length = bytes.len();
+    let fits = (u64::from(width) * u64::from(height)).checked_mul(4) == Some(length as u64);
+    let pixels = RgbaImage::from_raw(width, height, bytes).filter(|_| fits && length > 0);
+    if pixels.is_none() {
+        answer(format!("{length} bytes are not {width} × {height} RGBA pixels"));
+    }
+    pixels.map(|pixels| over_white(&pixels))
+}
+
+fn classify<T: Serialize>(
+    model: usize,
+    predict: impl FnOnce(&Classifier) -> taper_model::Result<T>,
 ) -> u32 {
     MODELS.with_borrow(|models| {
         let Some(classifier) = model.checked_sub(1).and_then(|at| models.get(at)?.as_ref()) else {

@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use taper_model::Prediction;
+use taper_model::{ActivationMap, Prediction};
 
 use super::{App, Refusal, answer::json_response};
 use crate::{
@@ -30,6 +30,15 @@ pub(super) struct Asked {
     model: Option<String>,
     /// How many classes to name, the most probable ones; all without it.
     top: Option<NonZeroUsize>,
+    /// Whether to say where in the picture the network saw what speaks for the class.
+    #[serde(default)]
+    explain: bool,
+}
+
+impl Asked {
+    fn picture(&self, content: Bytes) -> Picture {
+        if self.explain { Picture::Explained(content) } else { Picture::File(content) }
+    }
 }
 
 pub(super) async fn predict(
@@ -38,7 +47,9 @@ pub(super) async fn predict(
     request: Request,
 ) -> Result<Response, Refusal> {
     let Query(asked) = asked.map_err(|_| {
-        Refusal::bad("the address takes ?model=NAME and ?top=K, K from 1 on, and nothing else")
+        Refusal::bad(
+            "the address takes ?model=NAME, ?top=K, K from 1 on, ?explain=true, and nothing else",
+        )
     })?;
     let model = app.model(asked.model.as_deref())?;
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -48,9 +59,9 @@ pub(super) async fn predict(
         return of_form(&app, model, &asked, request).await;
     }
     let body = Bytes::from_request(request, &()).await.map_err(|error| app.of_body(&error))?;
-    let answer = model.queue.add(Picture::File(body))?.await.map_err(|_| NotTaken::Failed)?;
+    let answer = model.queue.add(asked.picture(body))?.await.map_err(|_| NotTaken::Failed)?;
     let version = answer.version;
-    let mut object = described(&finite(answer.prediction?)?, asked.top);
+    let mut object = described(&finite(answer.prediction?)?, asked.top, answer.map.as_ref());
     object.insert("model".into(), model.source.name.as_str().into());
     object.insert("version".into(), version.into());
     Ok(json_response(&Value::Object(object)))
@@ -78,7 +89,7 @@ async fn of_form(
                 "the form's field '{name}' is no file: model and top belong into the address"
             )));
         };
-        pictures.add(Picture::File(field.bytes().await.map_err(bad)?)).await?;
+        pictures.add(asked.picture(field.bytes().await.map_err(bad)?)).await?;
         names.push(name);
     }
     if names.is_empty() {
@@ -88,7 +99,7 @@ async fn of_form(
     for (name, answer) in names.into_iter().zip(pictures.answers().await?) {
         let prediction = answer.prediction.map_err(Refusal::from).and_then(finite);
         let mut object = match prediction {
-            Ok(prediction) => described(&prediction, asked.top),
+            Ok(prediction) => described(&prediction, asked.top, answer.map.as_ref()),
             Err(error) => {
                 let object = Map::from_iter([("error".to_owned(), error.reason().into())]);
                 failed.push(error);
@@ -125,7 +136,11 @@ pub(super) fn finite(prediction: Prediction) -> Result<Prediction, Refusal> {
 }
 
 /// A prediction as an object, as `taper predict --json` has it.
-fn described(prediction: &Prediction, top: Option<NonZeroUsize>) -> Map<String, Value> {
+fn described(
+    prediction: &Prediction,
+    top: Option<NonZeroUsize>,
+    map: Option<&ActivationMap>,
+) -> Map<String, Value> {
     let mut ranked: Vec<&(String, f64)> = prediction.probabilities.iter().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     ranked.truncate(top.map_or(usize::MAX, NonZeroUsize::get));
@@ -139,6 +154,9 @@ fn described(prediction: &Prediction, top: Option<NonZeroUsize>) -> Map<String, 
     if let (Some(unfamiliar), Some(distance)) = (prediction.unfamiliar, prediction.distance) {
         object.insert("unfamiliar".into(), unfamiliar.into());
         object.insert("distance".into(), json!(distance));
+    }
+    if let Some(map) = map {
+        object.insert("map".into(), json!(map));
     }
     object
 }
