@@ -3,6 +3,7 @@
 mod confusion;
 mod curves;
 mod error;
+pub mod page;
 mod reliability;
 
 pub use confusion::confusion;
