@@ -3,6 +3,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use serde_json::{Value, json};
 use taper_lr_finder::Method;
 use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present};
+use taper_run_report::Reporter;
 
 use crate::{
     args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
@@ -33,7 +34,10 @@ pub(crate) fn run(
     let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
     let cached = |quiet, args: &CacheArgs| cached(session(quiet), args, given);
     match command {
-        Command::Train(args) => train(&args, given, &cached(args.reply.quiet, &args.cache)?),
+        Command::Train(args) => {
+            let session = cached(args.reply.quiet, &args.cache)?;
+            train(&args, given, &session.with_observer(Some(Arc::new(Reporter))))
+        }
         Command::Tune(args) => tune(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::Compare(args) => compare(&args, given, &cached(args.reply.quiet, &args.cache)?),
         Command::LrFind(args) => lr_find(&args, given, &cached(args.reply.quiet, &args.cache)?),

@@ -182,7 +182,8 @@ pub fn inspect(
     health.drift = drift(dataset, &pictures, projected.as_ref());
     if let Some(projected) = &projected {
         health.embeddings = true;
-        health.label_errors = label_errors(dataset, &pictures, projected);
+        let places: Vec<usize> = pictures.iter().map(|picture| picture.index).collect();
+        health.label_errors = label_errors(dataset, &places, projected);
         // A picture that is in two classes is reported as such.
         let conflicting: std::collections::HashSet<usize> =
             health.label_conflicts.iter().flat_map(|d| [d.pair.0, d.pair.1]).collect();

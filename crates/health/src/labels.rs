@@ -6,9 +6,9 @@ use serde::Serialize;
 use taper_data::Dataset;
 
 use crate::{
-    embeddings::{Projected, directions, nearest},
+    Embeddings,
+    embeddings::{Projected, directions, nearest, projected},
     ridge::out_of_fold,
-    scan::Scanned,
 };
 
 /// A picture that is probably of another class.
@@ -26,8 +26,9 @@ pub struct LabelError {
     pub given: f64,
     /// How many of its ten nearest neighbours have the given label.
     pub neighbours: usize,
+    /// The picture's place in the data set.
     #[serde(skip)]
-    pub(crate) index: usize,
+    pub index: usize,
 }
 
 const FOLDS: usize = 5;
@@ -38,14 +39,24 @@ const FEW: usize = 2;
 /// for each class.
 const MOST_CLASSES: usize = 200;
 
-/// Finds probable label errors; the most probable first.
+/// Finds probable label errors by the features of the pictures alone; the most probable first.
+/// Needs no pixels: copies with another label count, too.
+pub fn suspects(dataset: &Dataset, embeddings: &Embeddings) -> Vec<LabelError> {
+    let rows: Vec<&[f32]> = embeddings.values.chunks_exact(embeddings.width.max(1)).collect();
+    let positions = (0..rows.len()).collect();
+    let projected = Projected { positions, rows: projected(embeddings.width, &rows) };
+    label_errors(dataset, &embeddings.samples, &projected)
+}
+
+/// Finds probable label errors; the most probable first. `pictures` are the places in the data set
+/// that the projected rows' positions refer to.
 pub(crate) fn label_errors(
     dataset: &Dataset,
-    pictures: &[Scanned],
+    pictures: &[usize],
     projected: &Projected,
 ) -> Vec<LabelError> {
     let classes = dataset.classes().len();
-    let sample = |row: usize| &dataset.samples()[pictures[projected.positions[row]].index];
+    let sample = |row: usize| &dataset.samples()[pictures[projected.positions[row]]];
     let n = projected.rows.len();
     if !(2..=MOST_CLASSES).contains(&classes) || n < 4 * FOLDS {
         return Vec::new();
@@ -95,7 +106,7 @@ pub(crate) fn label_errors(
                 probability: own[best],
                 given: own[labels[row]],
                 neighbours: agree,
-                index: pictures[projected.positions[row]].index,
+                index: pictures[projected.positions[row]],
             })
         })
         .collect();

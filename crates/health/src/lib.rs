@@ -27,6 +27,6 @@ pub use evidence::Evidence;
 pub use fix::{Fixed, NearCopies, fix};
 pub use header::ColourMode;
 pub use health::{Distribution, Health, Peculiar, Statistics, Watch, inspect, quick};
-pub use labels::LabelError;
+pub use labels::{LabelError, suspects};
 pub use sheets::draw_sheets;
 pub use verify::{Comparison, compare};

@@ -25,19 +25,6 @@ pub struct ActivationMap {
     pub values: Vec<f32>,
 }
 
-impl ActivationMap {
-    /// The map as a picture of few pixels, to be stretched over its [region](Self::region): RGBA,
-    /// `[height, width, 4]`, from transparent over red to yellow.
-    pub fn rgba(&self) -> Vec<u8> {
-        let pixel = |value: &f32| {
-            let value = value.clamp(0.0, 1.0);
-            let (green, alpha) = (230.0 * value.powf(1.3), 255.0 * 0.8 * value.powf(0.8));
-            [255, green.round() as u8, 0, alpha.round() as u8]
-        };
-        self.values.iter().flat_map(pixel).collect()
-    }
-}
-
 /// A prediction, and what it comes from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {

@@ -29,6 +29,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A value has no form in JSON.
+    #[error("cannot write '{}': {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
     /// A file or folder could not be made.
     #[error("cannot {doing} '{}': {source}", path.display())]
     Io {
@@ -51,7 +59,7 @@ impl Error {
 
 impl Fault for Error {
     fn is_usage(&self) -> bool {
-        !matches!(self, Self::Io { .. })
+        !matches!(self, Self::Io { .. } | Self::Json { .. })
     }
 
     fn setting(&self) -> Option<&OutOfRange> {

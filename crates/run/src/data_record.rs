@@ -2,9 +2,10 @@
 
 use std::{fs, path::Path};
 
+use taper_core::file::write_atomically;
 use taper_data::{DataRecord, Dataset};
 
-use crate::{Error, Result, file::write_atomically};
+use crate::{Error, Result};
 
 /// Its file.
 pub(crate) const RECORD: &str = "dataset.json";
@@ -13,7 +14,7 @@ pub(crate) fn write(record: &DataRecord, folder: &Path) -> Result<()> {
     let path = folder.join(RECORD);
     let text = serde_json::to_string(record)
         .map_err(|source| Error::Json { path: path.clone(), source })?;
-    write_atomically(&path, text.as_bytes())
+    write_atomically(&path, text.as_bytes()).map_err(Error::io("write", &path))
 }
 
 /// The record in a run folder; none in runs from before there were any.

@@ -1,15 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 mod calibrate;
 mod data_record;
 mod early;
 mod embed;
 mod error;
 mod features;
-mod file;
 mod find_rate;
 mod fine_tune;
+mod finished;
 mod inspect;
 mod maps;
 mod open;
@@ -25,27 +24,26 @@ mod session;
 mod source;
 mod tuned_learner;
 
-pub use answer::{Answer, Counted, HeadCount, Outcome, Resumed};
 pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use features::{Features, NamedViews, extract};
-pub use file::write_json;
 pub use find_rate::{FoundRate, find_rate};
-pub use fine_tune::FineTuned;
+pub use finished::{Finished, Observer, Part};
 pub use inspect::{EmbedWith, inspect};
 pub use open::{about_memorised, model_file, open_classifier, pretrained_classifier};
 pub use origin::Published;
 pub use precision::seconds_per_picture;
 pub use prepare::Drawn;
 pub use repeated::{HeadAlone, Repeated, train_repeatedly};
-pub use resume::{Changes, resume, resume_changed, resume_with};
+pub use resume::{Changes, Resumed, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_on, train_with};
 pub use session::Session;
 pub use source::{data_name, open_data, open_data_with, remark, remarks_of};
+pub use taper_answer::{Answer, Counted, FineTuned, HeadCount, Outcome};
 pub use taper_calibration::{Calibrated, Judged};
 pub use taper_metrics::Spread;
 pub use taper_mixing::{Mixing, Views};
-pub use taper_outputs::OutFolder;
+pub use taper_outputs::{OutFolder, write_json};
 pub use taper_recipe::{
     BatchNormChoice, CheckedRecipe, CheckpointSettings, Error as RecipeError, FineTune, FitChoice,
     HeadChoice, KNOWN_DATASETS, KnownDataset, LearningRate, LrFinderSettings, MapPrecision,

@@ -6,7 +6,7 @@ use taper_metrics::{Evaluation, Spread};
 
 use crate::{
     Answer, Changes, CheckedRecipe, Error, FineTuned, OutFolder, Outcome, OwnCallbacks, Recipe,
-    Result, Resumed, Session, file::write_json, resume_changed, run_folder::RunFolder, train,
+    Result, Resumed, Session, resume_changed, run_folder::RunFolder, train, write_json,
 };
 
 /// The result of several trainings: the answer of `taper train --folds K --json`, and of `--seeds

@@ -5,7 +5,7 @@ use taper_data::{DataRecord, Dataset};
 use taper_sources::FolderUse;
 
 use crate::{
-    Answer, Error, Outcome, OwnCallbacks, Recipe, Result, Resumed, Session, check_present,
+    Answer, Error, Outcome, OwnCallbacks, Recipe, Repeated, Result, Session, check_present,
     data_record,
     fine_tune::FINE_TUNE,
     open_data_with,
@@ -23,6 +23,17 @@ pub struct Changes {
     /// How many epochs the run has in all, at least as many as it had. A run that was complete is
     /// prolonged.
     pub epochs: Option<u32>,
+}
+
+/// What resuming a run came to.
+#[derive(Debug)]
+pub enum Resumed {
+    /// It went on to its end.
+    Trained(Box<Answer>),
+    /// It had already finished: its earlier answer.
+    Complete(Box<Answer>),
+    /// It stands for several trainings: all of them are finished, now or before.
+    Repeated(Box<Repeated>),
 }
 
 /// Continues a run that was interrupted, in whatever way; the result is byte for byte that of an

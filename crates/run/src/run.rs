@@ -25,16 +25,16 @@ use taper_train::{
 
 use crate::{
     Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned,
-    LearningRate, OutFolder, Outcome, Recipe, Result, Session,
+    Finished, LearningRate, OutFolder, Outcome, Part, Recipe, Result, Session,
     calibrate::{FinalRows, calibrate},
     data_name, data_record, early, extract,
-    file::write_json,
     fine_tune::{FINE_TUNE, Layered, Tuned},
     origin::origin,
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run_folder::RunFolder,
     source::remark,
+    write_json,
 };
 
 /// The answer of a run, in its folder. A run without it, or one that says that it was interrupted,
@@ -369,6 +369,22 @@ impl Run<'_> {
             validation,
         };
         write_json(&self.folder.file(RESULT), &answer)?;
+        if let (Some(observer), false) = (self.session.observer(), interrupted) {
+            let [val, test] = rows.map_or([&tables.val, &tables.test], |own| [&own.val, &own.test]);
+            let splits = &prepared.splits;
+            let finished = Finished {
+                folder: self.folder.path(),
+                recipe,
+                answer: &answer,
+                dataset,
+                train: Part { samples: &splits.train, table: &tables.train },
+                val: Part { samples: &splits.val, table: val },
+                test: Part { samples: &splits.test, table: test },
+                head: &finished,
+                calibration: artefact.calibration.as_ref(),
+            };
+            observer.finished(&finished, self.session)?;
+        }
         Ok(answer)
     }
 }

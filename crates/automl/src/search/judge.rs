@@ -176,7 +176,8 @@ impl Judge {
         files::remove_run(&run)?;
         let pictures = splits.test.clone();
         let drawn = Drawn { dataset: self.drawn.dataset.clone(), splits };
-        let quiet = session.muted();
+        // What is judged is gone afterwards: nobody looks at it.
+        let quiet = session.muted().with_observer(None);
         let answer = match train_on(drawn, recipe.clone().check()?, &run, &quiet) {
             Ok(answer) if answer.stopped != Outcome::Interrupted => answer,
             Ok(_) => return files::remove_run(&run).map(|()| None),
@@ -238,7 +239,8 @@ impl Judge {
         let run = self.folder.join("run");
         files::remove_run(&run)?;
         let drawn = Drawn { dataset: self.drawn.dataset.clone(), splits };
-        let answer = train_on(drawn, recipe.clone().check()?, &run, &session.muted());
+        let quiet = session.muted().with_observer(None);
+        let answer = train_on(drawn, recipe.clone().check()?, &run, &quiet);
         files::remove_run(&run)?;
         match answer {
             Ok(answer) if answer.stopped != Outcome::Interrupted => {

@@ -1,14 +1,9 @@
 use std::path::Path;
 
 use serde::Serialize;
-use taper_core::file;
+use taper_core::file::write_atomically;
 
 use crate::{Error, Result};
-
-/// [`file::write_atomically`], whose error names the file.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    file::write_atomically(path, content).map_err(Error::io("write", path))
-}
 
 /// Writes a value as human-readable JSON, completely or not at all.
 ///
@@ -17,5 +12,5 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|source| Error::Json { path: path.into(), source })?;
-    write_atomically(path, format!("{text}\n").as_bytes())
+    write_atomically(path, format!("{text}\n").as_bytes()).map_err(Error::io("write", path))
 }

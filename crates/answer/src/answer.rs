@@ -7,7 +7,7 @@ use taper_metrics::Evaluation;
 use taper_picture::Finding;
 use taper_train::LogisticFigures;
 
-use crate::{FineTuned, Repeated};
+use crate::FineTuned;
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ impl Outcome {
         Self::Completed
     }
 
-    pub(crate) fn of(stopped: Option<&StopReason>) -> Self {
+    /// That of a training which ended for a reason, or for none.
+    pub fn of(stopped: Option<&StopReason>) -> Self {
         match stopped.map(StopReason::keyword) {
             None => Self::Completed,
             Some("nan") => Self::Nan,
@@ -50,7 +51,8 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub(crate) fn of(backbone: &Graph, head: &Graph, tuned: Option<&FineTuned>) -> Self {
+    /// Of a backbone, some of which may have been trained, and a trained head.
+    pub fn of(backbone: &Graph, head: &Graph, tuned: Option<&FineTuned>) -> Self {
         let mut own = ParameterCount::of(backbone, false);
         own.trainable = tuned.map_or(0, |tuned| tuned.trained_parameters as usize);
         own.non_trainable -= own.trainable;
@@ -143,15 +145,4 @@ pub struct Answer {
     pub remarks: Vec<Finding>,
     /// Figures on the validation pictures.
     pub validation: Evaluation,
-}
-
-/// What resuming a run came to.
-#[derive(Debug)]
-pub enum Resumed {
-    /// It went on to its end.
-    Trained(Box<Answer>),
-    /// It had already finished: its earlier answer.
-    Complete(Box<Answer>),
-    /// It stands for several trainings: all of them are finished, now or before.
-    Repeated(Box<Repeated>),
 }

@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod fine_tuned;
+
+pub use answer::{Answer, Counted, HeadCount, Outcome};
+pub use fine_tuned::FineTuned;
