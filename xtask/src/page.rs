@@ -1,4 +1,5 @@
-//! The page in headless Chromium: that of `taper serve`, and that of `taper export --format web`.
+//! Pages in headless Chromium: that of `taper serve`, that of `taper export --format web`, and the
+//! reports of trainings.
 
 use std::{
     env, fs,
@@ -9,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{build_taper, output_of, root, run};
+use crate::{build_taper, output_of, reports, root, run};
 
 /// Photographs that the tests have anyway.
 const PICTURES: [&str; 3] = ["chelsea.jpg", "coffee.jpg", "rocket.jpg"];
@@ -26,7 +27,7 @@ impl Drop for Server {
     }
 }
 
-/// Uses the page of `taper serve`.
+/// Reads reports, and uses the page of `taper serve`.
 pub(crate) fn served() -> anyhow::Result<()> {
     let Some(chromium) = chromium() else {
         bail!("there is no Chromium: install the package chromium, or set CHROMIUM to one");
@@ -35,8 +36,10 @@ pub(crate) fn served() -> anyhow::Result<()> {
         .map_or_else(|| root().join("target"), |folder| root().join(folder));
     let folder = target.join("page");
     let (taper, model) = train(&folder)?;
-    let mut serve = Command::new(taper);
-    serve.arg("serve").arg(model).args(["--address", "127.0.0.1:0", "--json"]);
+    let axe = axe_or_none(&folder);
+    reports::check(&taper, &model, (&chromium, &axe), &folder)?;
+    let mut serve = Command::new(&taper);
+    serve.arg("serve").arg(&model).args(["--address", "127.0.0.1:0", "--json"]);
     let mut server = Server(serve.stdout(Stdio::piped()).spawn()?);
     let mut line = String::new();
     let output = server.0.stdout.as_mut().context("a server without output")?;
@@ -44,7 +47,7 @@ pub(crate) fn served() -> anyhow::Result<()> {
     let (_, rest) = line.split_once("\"address\":\"").context("the server does not start")?;
     let (url, _) = rest.split_once('"').context("the server does not say where it is")?;
     let mut script = node("tests/page/page.mjs");
-    script.arg(chromium).arg(axe_or_none(&folder)).arg(format!("{url}/"));
+    script.arg(&chromium).arg(&axe).arg(format!("{url}/"));
     run(script.arg(&folder).args(pictures()))?;
     eprintln!("screenshots: {}", folder.display());
     Ok(())
@@ -88,7 +91,7 @@ fn pictures() -> [PathBuf; 3] {
     PICTURES.map(|name| root().join("tests/end_to_end/photographs").join(name))
 }
 
-fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     let mut node = Command::new(env::var_os("NODE").unwrap_or_else(|| "node".into()));
     node.arg(root().join(script));
     node

@@ -320,6 +320,9 @@ pub(crate) struct InspectArgs {
     /// Where health.json and the contact sheets go [default: runs/DATA-health-N].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Also write a report of it, one HTML file that a person reads; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Skip what needs a neural network: label errors, drift of content, copies that a perceptual
     /// hash misses.
     #[arg(long)]
@@ -420,6 +423,9 @@ pub(crate) struct EvaluateArgs {
     /// folder; must not exist.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Also write a report of it, one HTML file that a person reads; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     /// The precision of the network: f32 or bf16; on CUDA also f16 or tf32 [default: the one it was
@@ -434,12 +440,13 @@ pub(crate) struct EvaluateArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
-    /// A run folder, or a model.safetensors; or the folder of several trainings (--seeds, --folds).
-    #[arg(value_name = "RUN")]
-    pub(crate) first: PathBuf,
-    /// The other one.
-    #[arg(value_name = "RUN")]
-    pub(crate) second: PathBuf,
+    /// Run folders, or model.safetensors files; or folders of several trainings (--seeds,
+    /// --folds). Each is compared with the first.
+    #[arg(value_name = "RUN", num_args = 2.., required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Also write a report of it, one HTML file that a person reads; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Labelled pictures that neither has seen [default: the test pictures of both].
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<String>,

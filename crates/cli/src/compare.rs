@@ -4,6 +4,7 @@ use taper_compare::{Comparison, Paired, PairedMeans, Settings};
 use taper_core::OutOfRange;
 use taper_model::OpenOptions;
 use taper_run::{Error, Session, check_present};
+use taper_run_report::{check_report, comparison_report, write_report};
 
 use crate::{
     args::CompareArgs,
@@ -36,19 +37,32 @@ pub(crate) fn compare(
     settings.split = args.split;
     settings.device = args.compute.device;
     settings.options = OpenOptions { precision: None, kernels: args.compute.kernels };
-    let compared = taper_compare::compare(&args.first, &args.second, &settings, session)?;
-    if let Comparison::Pictures { remarks, .. } = &compared {
-        remarks.iter().for_each(|remark| session.progress().warn(remark));
+    args.report.as_deref().map_or(Ok(()), check_report)?;
+    let Some((first, others)) = args.runs.split_first() else { return Ok(Status::Done) };
+    let mut all = Vec::new();
+    for other in others {
+        let compared = taper_compare::compare(first, other, &settings, session)?;
+        if let Comparison::Pictures { remarks, .. } = &compared {
+            remarks.iter().for_each(|remark| session.progress().warn(remark));
+        }
+        all.push(compared);
     }
-    if args.reply.json {
-        answer_json(&compared)?;
-    } else {
-        describe(&compared)?;
+    if let Some(report) = &args.report {
+        write_report(report, &comparison_report(&args.runs, &all))?;
     }
-    Ok(match &compared {
-        Comparison::Pictures { unreadable, .. } => status(unreadable),
-        Comparison::Trainings { .. } => Status::Done,
-    })
+    match &all[..] {
+        [one] if args.reply.json => answer_json(one)?,
+        several if args.reply.json => answer_json(&several)?,
+        _ => all.iter().try_for_each(describe)?,
+    }
+    if let Some(report) = args.report.as_ref().filter(|_| !args.reply.json) {
+        answer_line(&format!("report        {}", report.display()))?;
+    }
+    let findings = all.iter().filter_map(|compared| match compared {
+        Comparison::Pictures { unreadable, .. } => Some(unreadable),
+        Comparison::Trainings { .. } => None,
+    });
+    Ok(status(findings.flatten().cloned().collect::<Vec<_>>().as_slice()))
 }
 
 fn describe(compared: &Comparison) -> anyhow::Result<()> {

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 use taper_core::Split;
-use taper_model::OpenOptions;
+use taper_model::{Classifier, OpenOptions};
 use taper_picture::Finding;
 use taper_predict::{evaluate as measure, write_evaluation};
 use taper_run::{
-    OutFolder, Session, about_memorised, check_present, data_name, open_classifier, open_data_with,
-    remark,
+    Error, OutFolder, Session, about_memorised, check_present, data_name, model_file,
+    open_classifier, open_data_with, remark,
 };
+use taper_run_report::{EvaluationOf, check_report, evaluation_report, write_report};
 
 use crate::{
     args::EvaluateArgs,
@@ -22,14 +23,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     check_present(&args.data)?;
     let out = args.out.as_ref().map(OutFolder::from);
     if let Some(out) = &out {
-        out.check().map_err(taper_run::Error::from)?;
+        out.check().map_err(Error::from)?;
     }
+    args.report.as_deref().map_or(Ok(()), check_report)?;
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
     let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
     let classifier = match args.coverage {
-        Some(coverage) => classifier.with_coverage(coverage).map_err(taper_run::Error::from)?,
+        Some(coverage) => classifier.with_coverage(coverage).map_err(Error::from)?,
         None if classifier.calibration().is_some_and(|own| own.sets(COVERAGE).is_ok()) => {
-            classifier.with_coverage(COVERAGE).map_err(taper_run::Error::from)?
+            classifier.with_coverage(COVERAGE).map_err(Error::from)?
         }
         None => classifier,
     };
@@ -37,7 +39,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     let dataset = open_data_with(&args.data, reading, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
-        Some(name) => Some(name.parse::<Split>().map_err(taper_run::Error::from)?),
+        Some(name) => Some(name.parse::<Split>().map_err(Error::from)?),
         None => [Split::Test, Split::Val]
             .into_iter()
             .find(|split| !dataset.indices(Some(*split)).is_empty()),
@@ -52,6 +54,20 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
     let split = split.map_or("all", Split::name);
+    if let Some(report) = &args.report {
+        // Maps are computed on the CPU.
+        let own = Classifier::open(model_file(&args.artefact)?, &OpenOptions::default());
+        let findings: Vec<Finding> = unreadable.iter().chain(&remarks).cloned().collect();
+        let of = EvaluationOf {
+            model: &args.artefact.display().to_string(),
+            data: &args.data,
+            split,
+            classifier: &own.map_err(Error::from)?,
+            temperature: classifier.calibration().map_or(1.0, |own| own.temperature),
+            findings: &findings,
+        };
+        write_report(report, &evaluation_report(&of, &evaluated))?;
+    }
     let mut value = serde_json::to_value(evaluation)?;
     if let Value::Object(fields) = &mut value {
         fields.insert("split".into(), json!(split));
@@ -64,6 +80,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         }
         fields.insert("unreadable".into(), serde_json::to_value(&unreadable)?);
         fields.insert("remarks".into(), serde_json::to_value(&remarks)?);
+        let report = args.report.as_ref().map(|path| path.display().to_string());
+        fields.extend(report.map(|path| ("report".into(), json!(path))));
     }
     let folder = match &out {
         Some(out) => {
@@ -87,6 +105,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         confused(evaluation)?;
         if let Some(judged) = &evaluated.judged {
             judgement(split, judged)?;
+        }
+        if let Some(report) = &args.report {
+            answer_line(&format!("report        {}", report.display()))?;
         }
         if let Some(folder) = &folder {
             answer_line(&format!("figures       {}", folder.join("evaluation.json").display()))?;

@@ -1,8 +1,10 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use taper_core::OutOfRange;
 use taper_health::{NearCopies, draw_sheets, fix};
-use taper_run::{EmbedWith, OutFolder, Session, check_present, open_data_with, remarks_of};
+use taper_run::{
+    EmbedWith, OutFolder, Session, check_fix, check_present, open_data_with, remarks_of,
+};
+use taper_run_report::{check_report, inspection_report, write_report};
 
 use crate::{
     args::InspectArgs,
@@ -27,6 +29,7 @@ pub(crate) fn inspect(
         check_fix(folder)?;
     }
     out.check().map_err(taper_run::Error::from)?;
+    args.report.as_deref().map_or(Ok(()), check_report)?;
     let reading = args.source.reading(args.group_column.as_ref());
     let dataset = open_data_with(&args.data, reading, session)?;
     for remark in dataset.remarks() {
@@ -53,6 +56,9 @@ pub(crate) fn inspect(
     // Drawn before the folder had its name.
     let sheets: Vec<PathBuf> =
         sheets.iter().filter_map(|sheet| Some(out.join(sheet.file_name()?))).collect();
+    if let Some(report) = &args.report {
+        write_report(report, &inspection_report(&health, &dataset, &in_flags))?;
+    }
     let fixed = match &args.fix {
         Some(folder) => {
             let near = if args.fix_near { NearCopies::LeaveOut } else { NearCopies::Keep };
@@ -73,6 +79,7 @@ pub(crate) fn inspect(
         let mut value = serde_json::to_value(&health)?;
         value["remarks"] = serde_json::to_value(remarks_of(&dataset))?;
         value["out"] = out.display().to_string().into();
+        value["report"] = args.report.as_ref().map(|path| path.display().to_string()).into();
         value["sheets"] = sheets.iter().map(|s| s.display().to_string()).collect();
         if let Some(fixed) = &fixed {
             value["manifest"] = fixed.manifest.display().to_string().into();
@@ -84,6 +91,9 @@ pub(crate) fn inspect(
         answer_line(in_flags(&health.to_string()).trim_end())?;
         answer_line("")?;
         answer_line(&format!("answer        {}", file.display()))?;
+        if let Some(report) = &args.report {
+            answer_line(&format!("report        {}", report.display()))?;
+        }
         for sheet in &sheets {
             answer_line(&format!("sheet         {}", sheet.display()))?;
         }
@@ -102,26 +112,4 @@ pub(crate) fn inspect(
     }
     let unusable = !health.unreadable.is_empty();
     Ok(if unusable { Status::SomeInputUnusable } else { Status::Done })
-}
-
-/// Finds out before the inspection whether the manifest can be written.
-fn check_fix(folder: &Path) -> Result<(), taper_run::Error> {
-    for path in [folder.join("manifest.csv"), folder.join("left-out.csv")] {
-        if path.symlink_metadata().is_ok() {
-            return Err(taper_health::Error::Exists { path }.into());
-        }
-    }
-    if folder.is_dir() {
-        let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        if empty {
-            return Ok(());
-        }
-        let remedy = "there are files in it: give a new folder for manifest.csv";
-        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
-    }
-    if folder.exists() {
-        let remedy = "this is a file: give a folder for manifest.csv";
-        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
-    }
-    Ok(OutFolder::from(folder).check()?)
 }

@@ -6,6 +6,7 @@ use taper_run::{
     Answer, BatchNormChoice, FineTuned, HeadChoice, OutFolder, Outcome, OwnCallbacks, Recipe,
     Repeated, Resumed, Session, Spread,
 };
+use taper_run_report::REPORT;
 use taper_train::LogisticFigures;
 
 use crate::{
@@ -186,6 +187,7 @@ fn tuned_layers(tuned: &FineTuned, t: &Answer) -> anyhow::Result<()> {
 }
 
 fn repeated(answer: &Repeated, json: bool) -> anyhow::Result<Status> {
+    taper_run_report::write_repeated(answer)?;
     if json {
         answer_json(answer)?;
     } else {
@@ -272,5 +274,9 @@ pub(crate) fn describe(t: &Answer) -> anyhow::Result<()> {
         "time          {:.1} s: features {:.1} s, head {:.1} s{rest}",
         t.total_seconds, t.feature_seconds, t.head_seconds
     ))?;
+    let report = Path::new(&t.run).join(REPORT);
+    if report.is_file() {
+        answer_line(&format!("report        {}", report.display()))?;
+    }
     answer_line(&format!("model         {}", Path::new(&t.run).join(MODEL).display()))
 }

@@ -33,6 +33,9 @@ pub(crate) fn tune(args: &TuneArgs, given: &Given, session: &Session) -> anyhow:
         }
         None => begin(args, given, limit, session)?,
     };
+    if tuned.ended != Ended::Interrupted {
+        taper_run_report::write_study(&tuned)?;
+    }
     if args.reply.json {
         answer_json(&tuned)?;
     } else {

@@ -51,6 +51,9 @@ pub struct Differs {
     pub first: String,
     /// What the second takes it for.
     pub second: String,
+    /// Its place in the data set.
+    #[serde(skip)]
+    pub sample: usize,
 }
 
 /// What a comparison came to: the answer of `taper compare`.
@@ -75,6 +78,9 @@ pub enum Comparison {
         remarks: Vec<String>,
         /// Pictures that could not be used and were left out.
         unreadable: Vec<Finding>,
+        /// The pictures.
+        #[serde(skip)]
+        dataset: Arc<Dataset>,
     },
     /// Two series of trainings, seed by seed or fold by fold.
     Trainings {
@@ -296,7 +302,7 @@ fn told(
 fn judge(
     (data, split): (String, String),
     [first, second]: [&Path; 2],
-    dataset: &Dataset,
+    dataset: &Arc<Dataset>,
     (own, other): (Told, Told),
 ) -> Result<Comparison> {
     let label =
@@ -311,6 +317,7 @@ fn judge(
         label: label(*sample).to_owned(),
         first: a.clone(),
         second: b.clone(),
+        sample: *sample,
     });
     let side = |model: &Path, evaluation: Evaluation| {
         Box::new(Side { model: model.display().to_string(), evaluation })
@@ -324,6 +331,7 @@ fn judge(
         second: side(second, other.evaluation),
         remarks: Vec::new(),
         unreadable: own.findings.into_iter().filter(|finding| !finding.usable()).collect(),
+        dataset: Arc::clone(dataset),
     })
 }
 

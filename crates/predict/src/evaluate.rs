@@ -20,6 +20,14 @@ pub struct Evaluated {
     pub judged: Option<Judged>,
     /// Pictures that could not be used, and remarks about others.
     pub findings: Vec<Finding>,
+    /// The pictures, with the classifier's classes.
+    pub dataset: Arc<Dataset>,
+    /// Those that were evaluated, by their places in the data set.
+    pub samples: Vec<usize>,
+    /// Their classes.
+    pub labels: Vec<u32>,
+    /// What the head gave for them, f32 `[samples, classes]`.
+    pub logits: Vec<f32>,
 }
 
 /// Evaluates a classifier on one split of a data set (or, without splits, on all of it).
@@ -60,9 +68,12 @@ pub fn evaluate(
             metrics
         }
     };
+    let logits = match classifier.head() {
+        Some(head) => head_logits(head, &features.table)?,
+        None => features.table.values.clone(),
+    };
     let judged = match (classifier.calibration(), classifier.head()) {
-        (Some(own), Some(head)) => {
-            let logits = head_logits(head, &features.table)?;
+        (Some(own), Some(_)) => {
             let known = Known::new(&logits, &features.table.labels, &features.table.values);
             match judge(own, &known, classifier.sets()) {
                 Err(taper_metrics::Error::Empty) => None,
@@ -71,7 +82,10 @@ pub fn evaluate(
         }
         _ => None,
     };
-    Ok(Evaluated { evaluation: metrics.evaluation(classifier.classes())?, judged, findings })
+    let evaluation = metrics.evaluation(classifier.classes())?;
+    let samples = features.items.iter().map(|item| item.sample).collect();
+    let labels = features.table.labels;
+    Ok(Evaluated { evaluation, judged, findings, dataset, samples, labels, logits })
 }
 
 /// Writes an evaluation into a new folder: `evaluation.json`, which holds `value`, the confusion

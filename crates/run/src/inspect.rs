@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use taper_core::{DeviceChoice, Fit, Precision};
+use taper_core::{DeviceChoice, Fit, OutOfRange, Precision};
 use taper_data::{Dataset, Item};
 use taper_health::{Embeddings, Health, Watch};
 use taper_optim::ClassWeights;
@@ -16,7 +16,7 @@ use taper_train::Sampling;
 use taper_zoo::{WeightsChoice, resolve};
 
 use crate::{
-    Error, FitChoice, Recipe, Result, Session, extract,
+    Error, FitChoice, OutFolder, Recipe, Result, Session, extract,
     place::{BackboneSpec, Place},
     prepare::Prepared,
 };
@@ -127,6 +127,31 @@ fn embeddings(dataset: &Dataset, with: &EmbedWith, session: &Session) -> Result<
         values: features.table.values,
         samples: features.items.into_iter().map(|item| item.sample).collect(),
     })
+}
+
+/// Finds out before an inspection whether a cleaned manifest can be written into a folder.
+///
+/// # Errors
+/// If there is something in the folder, or it cannot be made.
+pub fn check_fix(folder: &Path) -> Result<()> {
+    for path in [folder.join("manifest.csv"), folder.join("left-out.csv")] {
+        if path.symlink_metadata().is_ok() {
+            return Err(taper_health::Error::Exists { path }.into());
+        }
+    }
+    if folder.is_dir() {
+        let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        if empty {
+            return Ok(());
+        }
+        let remedy = "there are files in it: give a new folder for manifest.csv";
+        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
+    }
+    if folder.exists() {
+        let remedy = "this is a file: give a folder for manifest.csv";
+        return Err(OutOfRange::new("fix", folder.display(), remedy).into());
+    }
+    Ok(OutFolder::from(folder).check()?)
 }
 
 /// Advice as far as the recipe does not follow it already.

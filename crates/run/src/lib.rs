@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use finished::{Finished, Observer, Part};
-pub use inspect::{EmbedWith, inspect};
+pub use inspect::{EmbedWith, check_fix, inspect};
 pub use open::{about_memorised, model_file, open_classifier, pretrained_classifier};
 pub use origin::Published;
 pub use precision::seconds_per_picture;

@@ -26,7 +26,7 @@ const LOCK: &str = ".lock";
 const ROUNDS: &str = "rounds.json";
 
 /// What some trainings leave and others do not.
-const NOT_OF_ALL: [&str; 11] = [
+const NOT_OF_ALL: [&str; 13] = [
     "checkpoints",
     "curves.png",
     "curves.svg",
@@ -36,8 +36,10 @@ const NOT_OF_ALL: [&str; 11] = [
     "lr_find.json",
     "lr_find.png",
     "lr_find.svg",
+    "predictions.csv",
     "reliability.png",
     "reliability.svg",
+    "report.html",
 ];
 
 /// The folder of a search.
