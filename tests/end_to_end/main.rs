@@ -25,6 +25,7 @@ mod names;
 mod network;
 mod options;
 mod predict;
+mod report;
 mod resume;
 mod search;
 #[cfg(feature = "serve")]

@@ -6,6 +6,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+/** Keys by their numbers. */
+const KEYS = { Tab: 9, Enter: 13, ArrowDown: 40 };
+
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** Starts a browser, and ends everything if it takes longer than so many seconds. */
@@ -15,7 +18,9 @@ export async function start(chromium, seconds) {
     chromium,
     [
       "--headless=new", "--no-sandbox", "--remote-debugging-pipe", `--user-data-dir=${profile}`,
-      "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "about:blank",
+      "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+      // Where a click goes would otherwise depend on how far the page has glided.
+      "--force-prefers-reduced-motion", "about:blank",
     ],
     { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] },
   );
@@ -39,7 +44,14 @@ async function connect(browser) {
     buffer += data;
     for (let end; (end = buffer.indexOf("\0")) >= 0; buffer = buffer.slice(end + 1)) {
       const message = JSON.parse(buffer.slice(0, end));
-      if (!message.id) { events.push(message); continue; }
+      if (!message.id) {
+        events.push(message);
+        // A dialog stops the page until somebody answers it.
+        if (message.method === "Page.javascriptDialogOpening") {
+          send("Page.handleJavaScriptDialog", { accept: true }, message.sessionId).catch(() => {});
+        }
+        continue;
+      }
       waiting.get(message.id)(message);
       waiting.delete(message.id);
     }
@@ -54,7 +66,7 @@ async function connect(browser) {
   const { targetId } = await send("Target.createTarget", { url: "about:blank" });
   const { sessionId } = await send("Target.attachToTarget", { targetId, flatten: true });
   const page = (method, params) => send(method, params, sessionId);
-  for (const domain of ["Page", "Runtime", "DOM", "Network"]) await page(`${domain}.enable`);
+  for (const domain of ["Page", "Runtime", "DOM", "Network", "Log"]) await page(`${domain}.enable`);
   return new Tab(send, page, events);
 }
 
@@ -110,8 +122,27 @@ class Tab {
     }`);
   }
 
+  /** Clicks with the mouse on the element that an expression gives. */
+  async click(expression) {
+    const [x, y] = await this.run(`{
+      const element = ${expression};
+      element.scrollIntoView({ block: "center", behavior: "instant" });
+      const { left, top, width, height } = element.getBoundingClientRect();
+      [left + width / 2, top + height / 2];
+    }`);
+    const own = { x, y, button: "left", clickCount: 1 };
+    await this.page("Input.dispatchMouseEvent", { type: "mousePressed", ...own });
+    await this.page("Input.dispatchMouseEvent", { type: "mouseReleased", ...own });
+  }
+
+  /** Makes the window as wide as a telephone or a desktop. */
+  size(width) {
+    const metrics = { width, height: 900, deviceScaleFactor: 1, mobile: width < 500 };
+    return this.page("Emulation.setDeviceMetricsOverride", metrics);
+  }
+
   async key(name, code, text) {
-    const own = { key: name, code, windowsVirtualKeyCode: name === "Tab" ? 9 : 13, text };
+    const own = { key: name, code, windowsVirtualKeyCode: KEYS[name], text };
     await this.page("Input.dispatchKeyEvent", { type: "keyDown", ...own });
     await this.page("Input.dispatchKeyEvent", { type: "keyUp", ...own });
   }
@@ -132,12 +163,12 @@ class Tab {
     if (axe !== "-") await this.run(`${readFileSync(axe, "utf8")}; 0`);
     for (const width of [390, 1280]) {
       for (const scheme of ["light", "dark"]) {
-        const metrics = { width, height: 900, deviceScaleFactor: 1, mobile: width < 500 };
-        await this.page("Emulation.setDeviceMetricsOverride", metrics);
+        await this.size(width);
         const features = [{ name: "prefers-color-scheme", value: scheme }];
         await this.page("Emulation.setEmulatedMedia", { features });
         await pause(200);
-        const wider = await this.run("document.documentElement.scrollWidth - innerWidth");
+        // The window of a telephone grows with a page that is too wide.
+        const wider = await this.run("document.documentElement.scrollWidth") - width;
         assert.ok(wider <= 0, `${width} pixels: the page is ${wider} pixels wider than the window`);
         const violations = axe === "-" ? [] : await this.run(
           "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`))",
@@ -158,6 +189,18 @@ class Tab {
     const foreign = asked.map(({ params }) => params.request.url)
       .filter((own) => !own.startsWith(url) && !/^(blob|data):/.test(own));
     assert.deepEqual(foreign, [], "the page asks other servers");
+  }
+
+  /** Nothing was complained about on the console, and no dialog was opened. */
+  checkNoComplaints() {
+    const dialogs = this.events.filter(({ method }) => method === "Page.javascriptDialogOpening");
+    assert.deepEqual(dialogs.map(({ params }) => params.message), [], "the page opens dialogs");
+    const logged = this.events.filter(({ method }) => method === "Log.entryAdded")
+      .map(({ params }) => params.entry)
+      .filter(({ level }) => level === "error" || level === "warning");
+    assert.deepEqual(logged.map(({ text }) => text), []);
+    const printed = this.events.filter(({ method }) => method === "Runtime.consoleAPICalled");
+    assert.deepEqual(printed.map(({ params }) => params.args), []);
   }
 
   async end() {

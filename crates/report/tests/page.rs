@@ -191,6 +191,15 @@ fn names_do_not_turn_the_words_around_them() {
     let gallery = Gallery { shots: vec![shot], ..Gallery::default() };
     let html = html_of(Block::Gallery(gallery));
     assert!(html.contains("<bdi>\u{fffd}gpj.exe\u{fffd}</bdi>"));
+    // A name within a text is isolated by the same characters, in pairs.
+    for (text, shown) in [
+        ("\u{2068}قطة\u{2069} (3)", "\u{2068}قطة\u{2069} (3)"),
+        ("\u{2068}قطة", "\u{fffd}قطة"),
+        ("\u{2068}\u{2069}\u{2069}\u{2067}", "\u{2068}\u{2069}\u{fffd}\u{fffd}"),
+    ] {
+        let facts = vec![("name".into(), text.into())];
+        assert!(html_of(Block::Facts(facts)).contains(&format!("<bdi>{shown}</bdi>")), "{text}");
+    }
     let row = vec![Cell::Text("قطة".into())];
     let columns = vec![Column { name: "Class".into(), kind: ColumnKind::Text }];
     let html = html_of(Block::Table(Table { columns, rows: vec![row], ..Table::default() }));
@@ -333,7 +342,16 @@ fn shots_say_whether_the_model_was_right() {
     let wrong = shot(Some("cat"), Some("dog"));
     assert!(wrong.contains("Wrongly predicted:") && wrong.contains("True class:"));
     assert!(shot(None, Some("dog")).contains("Predicted:"));
-    assert!(shot(Some("cat"), None).contains("True class:"));
+    assert!(shot(Some("cat"), None).contains("Label:"));
+}
+
+#[test]
+fn words_of_commands_stay_whole() {
+    let command = Some("taper inspect --fix 'a b'".into());
+    let html = html_of(Block::Advice(vec![Advice { command, ..Advice::default() }]));
+    let words = "<code><span>taper</span> <span>inspect</span> <span>--fix</span> \
+                 <span>&#39;a</span> <span>b&#39;</span></code>";
+    assert!(html.contains(words), "{html}");
 }
 
 #[test]

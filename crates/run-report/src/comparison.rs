@@ -120,11 +120,11 @@ fn tests(comparisons: &[Comparison]) -> Section {
         columns: columns(&[
             ("against", ColumnKind::Text),
             ("verdict", ColumnKind::Text),
-            ("difference of accuracy", ColumnKind::Number),
+            ("points of accuracy", ColumnKind::Number),
             ("95 % interval", ColumnKind::Text),
             ("p", ColumnKind::Number),
-            ("only the first is right", ColumnKind::Number),
-            ("only the other is right", ColumnKind::Number),
+            ("first alone right", ColumnKind::Number),
+            ("other alone right", ColumnKind::Number),
         ]),
         rows: rows.collect(),
         notes: "On the same pictures: McNemar's exact test and Newcombe's interval; over trainings: a paired t-test. p is how likely such a difference is if neither is better.".into(),
@@ -133,7 +133,7 @@ fn tests(comparisons: &[Comparison]) -> Section {
 }
 
 fn points(difference: f64) -> String {
-    format!("{:+.2} points", 100.0 * difference)
+    format!("{:+.2}", 100.0 * difference)
 }
 
 fn verdict(p_value: f64, difference: f64) -> String {

@@ -8,6 +8,7 @@ use taper_data::Dataset;
 use taper_health::Embeddings;
 use taper_metrics::Evaluation;
 use taper_model::{Classifier, OpenOptions};
+use taper_picture::Finding;
 use taper_plot::{Figure, Line, Panel, Scale, Style, colour, isolated};
 use taper_report::{
     Curves, EpochFigures,
@@ -200,7 +201,7 @@ impl<'a> Training<'a> {
         let guess = own.per_class.iter().map(|class| class.support).fold(0.0, f64::max);
         if most > 0 && own.n > 0 {
             let share = percent(guess / own.n as f64);
-            facts.push(("always the most frequent class".into(), share));
+            facts.push(("guessing the most frequent class".into(), share));
         }
         section("verdict", "How good it is", "", vec![assessed.verdict(text, facts)])
     }
@@ -405,14 +406,16 @@ impl<'a> Training<'a> {
         };
         let answer = self.answer();
         let mut blocks = vec![Block::Table(table)];
-        let findings = [("Left out", &answer.unreadable), ("Remarks", &answer.remarks)];
-        for (caption, findings) in findings {
+        // What to do next says these.
+        let said = ["drift:", "duplicates", "contradicting labels:"];
+        let new = |own: &&Finding| !said.iter().any(|kind| own.reason.starts_with(kind));
+        let remarks: Vec<Finding> = answer.remarks.iter().filter(new).cloned().collect();
+        for (caption, findings) in [("Left out", &answer.unreadable), ("Remarks", &remarks)] {
             if findings.is_empty() {
                 continue;
             }
-            let row = |own: &taper_picture::Finding| {
-                vec![Cell::Text(own.path.clone()), Cell::Text(own.reason.clone())]
-            };
+            let row =
+                |own: &Finding| vec![Cell::Text(own.path.clone()), Cell::Text(own.reason.clone())];
             let more = findings.len().saturating_sub(LISTED);
             blocks.push(Block::Table(Table {
                 caption: caption.into(),

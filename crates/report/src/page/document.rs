@@ -219,7 +219,10 @@ fn code(caption: &str, text: &str) -> String {
 
 /// A command with room for a button to copy it.
 pub(super) fn command(text: &str) -> String {
-    format!("<div class=\"copied command\"><code>{}</code></div>\n", escape(text))
+    // Words stay whole: nobody sees whether a line that ends in "--" goes on with a space.
+    let word = |word: &str| format!("<span>{}</span>", escape(word));
+    let words: Vec<String> = text.split(' ').map(word).collect();
+    format!("<div class=\"copied command\"><code>{}</code></div>\n", words.join(" "))
 }
 
 /// All pictures, once, where elements can refer to them.

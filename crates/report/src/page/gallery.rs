@@ -45,18 +45,20 @@ fn shot(writer: &Writer<'_>, shot: &Shot) -> String {
             name(predicted)
         )
     };
-    let truth =
-        |truth: &str| format!("<p><span class=\"term\">True class:</span> {}</p>\n", name(truth));
+    let truth = |term: &str, truth: &str| {
+        format!("<p><span class=\"term\">{term}</span> {}</p>\n", name(truth))
+    };
     match (&shot.predicted, &shot.truth) {
         (Some(predicted), Some(right)) if predicted == right => {
             out += &answer(" right", "Rightly predicted:", predicted);
         }
         (Some(predicted), Some(right)) => {
             out += &answer(" wrong", "Wrongly predicted:", predicted);
-            out += &truth(right);
+            out += &truth("True class:", right);
         }
         (Some(predicted), None) => out += &answer("", "Predicted:", predicted),
-        (None, Some(right)) => out += &truth(right),
+        // Where the model was not asked, the label itself is in question.
+        (None, Some(label)) => out += &truth("Label:", label),
         (None, None) => {}
     }
     if !shot.note.is_empty() {

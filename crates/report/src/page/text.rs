@@ -31,13 +31,26 @@ pub(super) fn isolated(text: &str) -> String {
 }
 
 /// A name without characters that would end its isolation or turn letters around; a word for one
-/// that shows nothing.
+/// that shows nothing. Names that are isolated within it stay so.
 fn closed(text: &str) -> String {
     if text.trim().is_empty() {
         return "(no name)".into();
     }
-    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if turns(c) { '\u{fffd}' } else { c }).collect()
+    let mut letters: Vec<char> = text.chars().collect();
+    let mut begun = Vec::new();
+    for (at, letter) in letters.iter_mut().enumerate() {
+        match *letter {
+            '\u{2068}' => begun.push(at),
+            '\u{2069}' if begun.pop().is_some() => {}
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => *letter = '\u{fffd}',
+            _ => {}
+        }
+    }
+    // One that does not end would take along what comes after the name.
+    for at in begun {
+        letters[at] = '\u{fffd}';
+    }
+    letters.into_iter().collect()
 }
 
 /// Paragraphs, which empty lines separate.
