@@ -39,6 +39,20 @@ for (const [at, [name]] of dropped.entries()) {
 }
 await until("document.querySelector('#results .error')?.textContent.includes('text')");
 
+// What spoke for an answer lies over its picture, and can be taken away.
+const maps = "[...document.querySelectorAll('#results .frame canvas')]";
+const answered = "document.querySelectorAll('#results .card .label').length";
+assert.equal(await run(`${maps}.length`), pictures.length);
+assert.equal(await run(answered), pictures.length);
+assert.ok(await run(`${maps}.every((map) => map.getBoundingClientRect().width > 20)`));
+const drawn = `${maps}[0].getContext('2d').getImageData(0, 0, 99, 99).data.some((v) => v > 0)`;
+assert.ok(await run(drawn));
+const hidden = `${maps}.every((map) => getComputedStyle(map).visibility === 'hidden')`;
+assert.ok(!await run(hidden));
+await run("document.getElementById('overlay').click()");
+assert.ok(await run(hidden));
+await run("document.getElementById('overlay').click()");
+
 // By keyboard alone: the camera is turned on, a picture kept, and it is turned off.
 await run("document.activeElement.blur()");
 await tabTo("files");

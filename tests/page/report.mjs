@@ -74,7 +74,9 @@ assert.equal(broken, 0, "pictures that cannot be shown");
 
 // What it says.
 const seen = () => call(() => {
-  const text = (selector) => [...document.querySelectorAll(selector)].map((own) => own.textContent.trim());
+  // What is folded can be unfolded.
+  const text = (selector) => [...document.querySelectorAll(selector)].filter((own) => own.closest("main details") === null)
+    .map((own) => own.checkVisibility() ? own.textContent.trim() : `hidden: ${own.textContent}`);
   return {
     sections: [...document.querySelectorAll("main > section")].map(({ id }) => id),
     text: document.body.innerText,
@@ -101,6 +103,7 @@ await key("Tab", "Tab");
 assert.equal(await run("document.activeElement.className"), "skip");
 await key("Enter", "Enter", "\r");
 await until("document.activeElement.localName === 'main'");
+assert.equal(await run("document.querySelector('.contents [aria-current]').hash"), `#${first.sections[0]}`);
 await tab.click("document.querySelector('.contents .wide a[href=\"#details\"]')");
 await until("document.querySelector('.contents [aria-current]')?.hash === '#details'");
 
@@ -180,6 +183,13 @@ await tab.look(axe, screenshots, `report-${name}`);
 
 // On paper everything is unfolded, and all its pictures are there.
 await tab.size(1280);
+const folded = "[...document.querySelectorAll('main details')].filter((own) => !own.open || own.hidden).length";
+const before = await run(folded);
+assert.ok(before > 0, "nothing is folded");
+await run("dispatchEvent(new Event('beforeprint'))");
+assert.equal(await run(folded), 0, "folded on paper");
+await run("dispatchEvent(new Event('afterprint'))");
+assert.equal(await run(folded), before);
 const used = await call(() => new Set([...document.querySelectorAll("use")].map((own) => own.getAttribute("href"))).size);
 const printed = await tab.page("Page.printToPDF", { printBackground: true, preferCSSPageSize: true });
 const pdf = Buffer.from(printed.data, "base64");

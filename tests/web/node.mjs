@@ -51,6 +51,20 @@ for (const worker of [true, false]) {
   assert.equal(sorted[0].label, expected[0].label);
   assert.ok(sorted[0].probability >= sorted[1].probability);
 
+  // What spoke for the answer, which stays the same.
+  const { map, ...explained } = await classifier.predict(pictures[0], { explain: true });
+  compare(explained, expected[0]);
+  assert.equal(map.class, expected[0].label);
+  assert.equal(map.values.length, map.height * map.width);
+  assert.equal(Math.max(...map.values), 1);
+  assert.ok(map.region.every((edge) => edge >= 0 && edge <= 1));
+  const seen = await classifier.predict(
+    { data: Uint8Array.from({ length: 3 * 64 * 48 }, (_, at) => at % 251), width: 64, height: 48 },
+    { explain: true },
+  );
+  assert.equal(seen.map.values.length, map.values.length);
+  assert.equal((await classifier.predict(pictures[0])).map, undefined);
+
   // The same colour, with and without a transparency that shows half of the white behind it.
   const data = (...colour) => Uint8Array.from({ length: 64 * 48 * colour.length }, (_, at) => colour[at % colour.length]);
   const opaque = await classifier.predict({ data: data(155, 205, 255), width: 64, height: 48 });

@@ -8,8 +8,9 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 48] = [
+const CANDLE_FREE: [&str; 50] = [
     "taper",
+    "taper-answer",
     "taper-archive",
     "taper-augment",
     "taper-augment-sheet",
@@ -48,6 +49,7 @@ const CANDLE_FREE: [&str; 48] = [
     "taper-recipe",
     "taper-report",
     "taper-run",
+    "taper-run-report",
     "taper-serve",
     "taper-simd",
     "taper-sources",

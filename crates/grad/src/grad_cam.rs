@@ -4,8 +4,9 @@ use taper_graph::{Activation, Attention, Graph, LayerNorm, NodeId, Op, Shape, We
 
 use crate::{Error, Result, error::check_length, layer};
 
-/// Grad-CAM (Selvaraju et al., *Grad-CAM: Visual explanations from deep networks via gradient-based
-/// localization*, 2017, arXiv:1610.02391): where in a picture a network saw what speaks for a class.
+/// Grad-CAM: where in a picture a network saw what speaks for a class (Selvaraju et al., *Grad-CAM:
+/// Visual explanations from deep networks via gradient-based localization*, 2017,
+/// arXiv:1610.02391).
 ///
 /// The layer looked at is the last feature map before it is pooled; for vision transformers it is
 /// the first norm of the last block, without the class token, as in the documentation of
@@ -104,8 +105,8 @@ impl GradCam {
         self.covered
     }
 
-    /// The activation map, f32 `[height, width]`, at least 0: ReLU(Σ α A) over the channels, where α
-    /// is the mean gradient of the channel.
+    /// The activation map, f32 `[height, width]`, at least 0: ReLU(Σ α A) over the channels, where
+    /// α is the mean gradient of the channel.
     ///
     /// `input`: f32 `[positions, channels]`, what [`GradCam::reader`] reads. `gradient`: that of a
     /// class's logit with respect to the features, f32 `[features]`

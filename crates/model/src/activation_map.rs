@@ -20,8 +20,8 @@ pub struct ActivationMap {
     pub height: usize,
     /// Columns of the map.
     pub width: usize,
-    /// The map, rows from the top, 0…1: 1 where most speaks for the class, 0 where nothing does. All
-    /// of it is 0 if nothing does anywhere.
+    /// The map, rows from the top, 0…1: 1 where most speaks for the class, 0 where nothing does.
+    /// All of it is 0 if nothing does anywhere.
     pub values: Vec<f32>,
 }
 

@@ -125,7 +125,7 @@ fn labels(facts: &Facts<'_>) -> Option<Advice> {
     if facts.suspects > 0 {
         return problem(
             format!(
-                "{} of another class than the label says: look at them below. Correct the labels, or the manifest that this writes:",
+                "{} of another class than the label says: see the doubtful labels below. Correct what is wrong, there or in the manifest that this writes:",
                 plural(facts.suspects, "picture is probably", "pictures are probably"),
             ),
             command,
@@ -163,15 +163,19 @@ fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
     if let Some(test) = facts.test {
         let gap = validation.accuracy - test.accuracy;
         if gap > noise(validation, test) {
-            return problem(
-                format!(
-                    "Validation shows {}, untouched pictures {}: the validation pictures ({}) are too much like the training pictures to tell how good a model is, e.g. frames of the same clips. Keep pictures that belong together in one part, by a pattern for their names:",
-                    percent(validation.accuracy),
-                    percent(test.accuracy),
-                    facts.validated_on,
-                ),
-                command("--group-by 'PATTERN'"),
+            let text = format!(
+                "Validation shows {}, untouched pictures {}: the validation pictures ({}) are too much like the training pictures to tell how good a model is, e.g. frames of the same clips.",
+                percent(validation.accuracy),
+                percent(test.accuracy),
+                facts.validated_on,
             );
+            if facts.validated_on.starts_with("the split") {
+                let text = format!("{text} Put other people, places or days into the split val.");
+                return Some(Advice { weight: Weight::Problem, text, ..Advice::default() });
+            }
+            let remedy =
+                "Keep pictures that belong together in one part, by a pattern for their names:";
+            return problem(format!("{text} {remedy}"), command("--group-by 'PATTERN'"));
         }
     }
     (validation.n < FEW_VALIDATION).then_some(())?;
@@ -433,6 +437,10 @@ mod tests {
     fn validation_that_cannot_tell_is_told() {
         let (high, low) = (evaluated(100, [0, 0]), evaluated(100, [10, 6]));
         assert!(says(&fine(&high, &low), "Validation shows 100.0 %, untouched pictures 92.0 %"));
+        let command = advice(&fine(&high, &low))[0].command.clone();
+        assert_eq!(command.as_deref(), Some("taper train --data 'my data' --group-by 'PATTERN'"));
+        let given = Facts { validated_on: "the split val".into(), ..fine(&high, &low) };
+        assert!(says(&given, "Put other people, places or days into the split val."));
         let near = evaluated(100, [1, 1]);
         assert!(!says(&fine(&high, &near), "Validation shows"));
         let small = evaluated(13, [1, 1]);

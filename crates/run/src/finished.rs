@@ -5,7 +5,11 @@ use taper_grad::Head;
 use taper_model::Calibration;
 use taper_train::Table;
 
-use crate::{Answer, Recipe, Result, Session};
+use crate::{
+    Answer, Recipe, Result, Session,
+    calibrate::FinalRows,
+    prepare::{Prepared, Tables},
+};
 
 /// A part of the pictures of a training: their places in the data set, and their features.
 #[derive(Debug, Clone, Copy)]
@@ -46,4 +50,29 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Any; the training's own files are complete by then.
     fn finished(&self, finished: &Finished<'_>, session: &Session) -> Result<()>;
+}
+
+/// Shows a training that is over to the session's observer. `rows`: features of the finished
+/// network, where it was trained too.
+pub(crate) fn show(
+    folder: &Path,
+    (prepared, tables, rows): (&Prepared, &Tables, Option<&FinalRows>),
+    (answer, head, calibration): (&Answer, &Head, Option<&Calibration>),
+    session: &Session,
+) -> Result<()> {
+    let Some(observer) = session.observer() else { return Ok(()) };
+    let [val, test] = rows.map_or([&tables.val, &tables.test], |own| [&own.val, &own.test]);
+    let splits = &prepared.splits;
+    let finished = Finished {
+        folder,
+        recipe: prepared.checked.recipe(),
+        answer,
+        dataset: &prepared.dataset,
+        train: Part { samples: &splits.train, table: &tables.train },
+        val: Part { samples: &splits.val, table: val },
+        test: Part { samples: &splits.test, table: test },
+        head,
+        calibration,
+    };
+    observer.finished(&finished, session)
 }

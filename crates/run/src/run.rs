@@ -25,10 +25,11 @@ use taper_train::{
 
 use crate::{
     Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned,
-    Finished, LearningRate, OutFolder, Outcome, Part, Recipe, Result, Session,
+    LearningRate, OutFolder, Outcome, Recipe, Result, Session,
     calibrate::{FinalRows, calibrate},
     data_name, data_record, early, extract,
     fine_tune::{FINE_TUNE, Layered, Tuned},
+    finished,
     origin::origin,
     place::Place,
     prepare::{Prepared, Tables, views_of},
@@ -288,8 +289,7 @@ impl Run<'_> {
         let Final { weights: own, layers, validation, test, rows, stopped, about } =
             Final::of(&mut ended, tuned);
         let interrupted = Outcome::of(stopped.as_ref()) == Outcome::Interrupted;
-        let finished = Head::loaded(head, &own)?;
-        let rows = rows.as_ref();
+        let (finished, rows) = (Head::loaded(head, &own)?, rows.as_ref());
         let calibrated = calibrate(prepared, tables, rows, &finished, interrupted, self.session)?;
         let (calibration, calibrated) = calibrated.unzip();
         let validation = validation.evaluation(classes)?;
@@ -327,7 +327,6 @@ impl Run<'_> {
         write_json(&self.folder.file("evaluation.json"), &evaluation)?;
         let shown = (test.as_ref().unwrap_or(&validation), calibrated.as_ref());
         draw(&self.folder, recipe, &ended, about.as_ref(), shown)?;
-
         let progress = self.session.progress();
         if let Some(reason) = &stopped {
             progress.say(&reason.to_string());
@@ -369,21 +368,9 @@ impl Run<'_> {
             validation,
         };
         write_json(&self.folder.file(RESULT), &answer)?;
-        if let (Some(observer), false) = (self.session.observer(), interrupted) {
-            let [val, test] = rows.map_or([&tables.val, &tables.test], |own| [&own.val, &own.test]);
-            let splits = &prepared.splits;
-            let finished = Finished {
-                folder: self.folder.path(),
-                recipe,
-                answer: &answer,
-                dataset,
-                train: Part { samples: &splits.train, table: &tables.train },
-                val: Part { samples: &splits.val, table: val },
-                test: Part { samples: &splits.test, table: test },
-                head: &finished,
-                calibration: artefact.calibration.as_ref(),
-            };
-            observer.finished(&finished, self.session)?;
+        if !interrupted {
+            let own = (&answer, &finished, artefact.calibration.as_ref());
+            finished::show(self.folder.path(), (prepared, tables, rows), own, self.session)?;
         }
         Ok(answer)
     }
