@@ -97,13 +97,13 @@ const others = texts.reduce((text, own) => text.replaceAll(own, ""), first.text)
 assert.deepEqual(others.match(/.*[\u202a-\u202e\ufffd].*/g), null);
 const contents = await call(() => [...document.querySelectorAll(".contents .wide a")].map((own) => own.hash.slice(1)));
 assert.deepEqual(contents, first.sections);
+assert.equal(await run("document.querySelector('.contents [aria-current]').hash"), `#${first.sections[0]}`);
 
 // The first stop of the Tab key leads past the contents.
 await key("Tab", "Tab");
 assert.equal(await run("document.activeElement.className"), "skip");
 await key("Enter", "Enter", "\r");
 await until("document.activeElement.localName === 'main'");
-assert.equal(await run("document.querySelector('.contents [aria-current]').hash"), `#${first.sections[0]}`);
 await tab.click("document.querySelector('.contents .wide a[href=\"#details\"]')");
 await until("document.querySelector('.contents [aria-current]')?.hash === '#details'");
 

@@ -235,9 +235,9 @@ pub struct Thumbnail {
 /// What the model looked at, to be laid over a [`Thumbnail`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActivationMap {
-    /// A PNG file with transparency in the colours of [`heat`](crate::page::heat), which the page's
-    /// legend explains. It is stretched smoothly, though some viewers of PDF files show its pixels:
-    /// at least 56 × 56 pixels look good there, too.
+    /// A PNG file with transparency in the colours of [`heat`](crate::page::heat()), which the
+    /// page's legend explains. It is stretched smoothly, though some viewers of PDF files show its
+    /// pixels: at least 56 × 56 pixels look good there, too.
     pub png: Vec<u8>,
     /// The part of the thumbnail that it covers: left, top, right and bottom as fractions of the
     /// thumbnail.
