@@ -121,6 +121,19 @@ fn answers_are_those_of_predict() {
     assert_eq!(second["probabilities"].as_object().unwrap().len(), 1);
     assert_ne!(second["probability"], expected[0]["probability"]);
 
+    // What spoke for the answer, which stays the same.
+    let (status, explained) = served.post("/predict?explain=true", &files[0]);
+    assert_eq!((status, &explained["probabilities"]), (200, &expected[0]["probabilities"]));
+    let map = &explained["map"];
+    assert_eq!(map["class"], expected[0]["label"]);
+    let size = |side: &str| map[side].as_u64().unwrap() as usize;
+    let values = map["values"].as_array().unwrap();
+    assert_eq!(values.len(), size("height") * size("width"));
+    assert!(values.iter().any(|value| value.as_f64() == Some(1.0)), "{map}");
+    assert!(served.post("/predict", &files[0]).1["map"].is_null());
+    let (status, refused) = served.post("/predict?explain=perhaps", &files[0]);
+    assert_eq!(status, 400, "{refused}");
+
     // A form with several files, one of which is none.
     let mut form = Vec::new();
     for (name, content) in [("a.jpg", &files[0][..]), ("b.txt", b"text"), ("c.jpg", &files[1])] {

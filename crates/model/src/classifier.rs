@@ -114,15 +114,27 @@ impl Classifier {
         weights: &ArtefactWeights,
         options: &OpenOptions,
     ) -> Result<Self> {
-        let source = weights.backbone();
-        let backbone = Arc::new(PlanBackbone::new(
+        let backbone = PlanBackbone::new(
             &artefact.backbone,
-            &source,
+            &weights.backbone(),
             artefact.preprocessing,
             taper_plan::Output::Features,
             options.precision.unwrap_or_else(|| artefact.cpu_precision()),
             options.kernels,
-        )?);
+        )?;
+        Self::on_plan(artefact, weights, backbone)
+    }
+
+    /// The classifier of an opened artefact on its network, which was compiled by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Artefact`] if the network is another one.
+    pub fn on_plan(
+        artefact: &Artefact,
+        weights: &ArtefactWeights,
+        backbone: PlanBackbone,
+    ) -> Result<Self> {
+        let (backbone, source) = (Arc::new(backbone), weights.backbone());
         let head = Head::loaded(&artefact.head, &weights.head())?;
         let size = artefact.preprocessing.size;
         let mapper = Mapper::new(&backbone, &artefact.backbone, &source, size);

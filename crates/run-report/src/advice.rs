@@ -1,6 +1,7 @@
 //! What to do next: sentences that are made only if the data say so.
 
 use taper_metrics::Evaluation;
+use taper_plot::isolated;
 use taper_report::{
     EpochFigures,
     page::{Advice, Weight},
@@ -9,7 +10,7 @@ use taper_run::{Calibrated, Outcome};
 
 use crate::{
     learning_curve::LearningCurve,
-    words::{listed, percent, plural, quoted},
+    words::{listed, percent, plural, points, quoted},
 };
 
 /// Fewer training pictures of a class than this are too few.
@@ -61,12 +62,20 @@ pub(crate) struct Facts<'a> {
     pub(crate) fine_tuned: bool,
 }
 
+impl Facts<'_> {
+    /// Whether the data say which pictures are validated on.
+    fn has_own_validation(&self) -> bool {
+        self.validated_on.starts_with("the split")
+    }
+}
+
 /// All that there is to say, most important first.
 pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
-    let rules: [fn(&Facts<'_>) -> Option<Advice>; 13] = [
+    let rules: [fn(&Facts<'_>) -> Option<Advice>; 15] = [
         leak,
         conflicts,
         labels,
+        sure_mistakes,
         cannot_tell,
         drift,
         few,
@@ -75,6 +84,7 @@ pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
         still_falls,
         no_descent,
         calibration,
+        sets,
         more_pictures,
         untested,
     ];
@@ -121,20 +131,22 @@ fn conflicts(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn labels(facts: &Facts<'_>) -> Option<Advice> {
+    (facts.suspects > 0).then_some(())?;
+    let text = format!(
+        "{} of another class than the label says: see the doubtful labels below. Correct what is wrong, there or in the manifest that this writes:",
+        plural(facts.suspects, "training picture is probably", "training pictures are probably"),
+    );
     let command = format!("taper inspect --data {} --fix fixed", quoted(&facts.data));
-    if facts.suspects > 0 {
-        return problem(
-            format!(
-                "{} of another class than the label says: see the doubtful labels below. Correct what is wrong, there or in the manifest that this writes:",
-                plural(facts.suspects, "picture is probably", "pictures are probably"),
-            ),
-            command,
-        );
-    }
+    // Of a handful of pictures, each may look like another class.
+    let certain = facts.trained.iter().filter(|(_, n)| *n > 0).all(|(_, n)| *n >= FEW);
+    if certain { problem(text, command) } else { hint(text, command) }
+}
+
+fn sure_mistakes(facts: &Facts<'_>) -> Option<Advice> {
     (facts.sure_mistakes > 0).then_some(())?;
     hint(
         format!(
-            "{} though the model was more than {} sure. Such mistakes are often wrong labels: look at the first ones among the worst mistakes.",
+            "{} though the model was more than {} sure. Such mistakes are often wrong labels, in the parts that it is measured on too: look at the first ones among the worst mistakes, and at predictions.csv.",
             plural(
                 facts.sure_mistakes,
                 "picture was taken for another class",
@@ -142,7 +154,7 @@ fn labels(facts: &Facts<'_>) -> Option<Advice> {
             ),
             percent(SURE),
         ),
-        command,
+        format!("taper inspect --data {}", quoted(&facts.data)),
     )
 }
 
@@ -169,7 +181,7 @@ fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
                 percent(test.accuracy),
                 facts.validated_on,
             );
-            if facts.validated_on.starts_with("the split") {
+            if facts.has_own_validation() {
                 let text = format!("{text} Put other people, places or days into the split val.");
                 return Some(Advice { weight: Weight::Problem, text, ..Advice::default() });
             }
@@ -179,14 +191,19 @@ fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
         }
     }
     (validation.n < FEW_VALIDATION).then_some(())?;
+    let folds = !facts.has_own_validation() && !facts.validated_on.starts_with("fold");
     let one = percent(1.0 / validation.n.max(1) as f64);
-    hint(
-        format!(
-            "Validation has only {}: each of them counts for {one}, so that small differences between models are chance. Use folds, in which every picture is validated on once:",
-            plural(validation.n as usize, "picture", "pictures"),
+    let text = format!(
+        "Validation has only {}: each of them counts for {one}, so that small differences between models are chance.",
+        plural(validation.n as usize, "picture", "pictures"),
+    );
+    match folds {
+        true => hint(
+            format!("{text} Use folds, in which every picture is validated on once:"),
+            command("--folds 5"),
         ),
-        command("--folds 5"),
-    )
+        false => Some(Advice { weight: Weight::Advice, text, ..Advice::default() }),
+    }
 }
 
 fn drift(facts: &Facts<'_>) -> Option<Advice> {
@@ -206,7 +223,7 @@ fn few(facts: &Facts<'_>) -> Option<Advice> {
         .trained
         .iter()
         .filter(|(_, n)| *n < FEW)
-        .map(|(class, n)| format!("{class} ({n})"))
+        .map(|(class, n)| format!("{} ({n})", isolated(class)))
         .collect();
     (!few.is_empty()).then_some(())?;
     let text = format!(
@@ -234,8 +251,8 @@ fn confused(facts: &Facts<'_>) -> Option<Advice> {
     };
     let text = format!(
         "{} is taken for {} in {} of {} pictures{back}. If a person cannot tell them apart in the pictures below either, they are one class for a camera; if a person can,",
-        pair.truth,
-        pair.predicted,
+        isolated(&pair.truth),
+        isolated(&pair.predicted),
         pair.count,
         (pair.count / pair.share).round(),
     );
@@ -301,36 +318,70 @@ fn no_descent(facts: &Facts<'_>) -> Option<Advice> {
 
 fn calibration(facts: &Facts<'_>) -> Option<Advice> {
     let judged = facts.calibrated?.test.as_ref()?;
-    let error = judged.after.calibration.expected_error;
-    (error > UNCALIBRATED && judged.after.n >= 50).then_some(())?;
-    let bins = &judged.after.calibration.bins;
-    let right: f64 = bins.iter().map(|bin| bin.weight * bin.accuracy).sum();
-    let over = judged.after.calibration.confidence > right / judged.after.n as f64;
-    let side = if over { "high" } else { "low" };
+    let figures = &judged.after.calibration;
+    (figures.expected_error > UNCALIBRATED && judged.after.n >= 50).then_some(())?;
+    let right: f64 = figures.bins.iter().map(|bin| bin.weight * bin.accuracy).sum();
+    let right = right / judged.after.n as f64;
+    let text = format!(
+        "On untouched pictures the model is {} sure on average, and right in {}: a probability is off by {} on average. Probabilities are fitted on the validation pictures",
+        percent(figures.confidence),
+        percent(right),
+        points(figures.expected_error),
+    );
+    if facts.has_own_validation() {
+        let text = format!("{text}, which should be like the pictures that it will see.");
+        return Some(Advice { weight: Weight::Advice, text, ..Advice::default() });
+    }
     hint(
-        format!(
-            "Probabilities are {:.1} points too {side} on average on untouched pictures, so that '90 %' does not mean nine of ten. They are fitted on validation pictures; more of those, unlike the training pictures, mend it:",
-            100.0 * error,
-        ),
+        format!("{text}; more of those, unlike the training pictures, mend it:"),
         format!("taper train --data {} --val 0.25", quoted(&facts.data)),
     )
+}
+
+fn sets(facts: &Facts<'_>) -> Option<Advice> {
+    let own = facts.calibrated?.test.as_ref()?;
+    let sets = own.sets.as_ref()?;
+    (sets.figures.n >= 50 && sets.figures.coverage < sets.asked - 0.05).then_some(())?;
+    let unfamiliar = own.unfamiliar.as_ref().filter(|unfamiliar| unfamiliar.share >= 0.1);
+    let unfamiliar = unfamiliar.map_or(String::new(), |unfamiliar| {
+        format!(", and {} of them are unlike the training pictures", percent(unfamiliar.share))
+    });
+    Some(Advice {
+        weight: Weight::Advice,
+        text: format!(
+            "Sets of classes that should contain the true one in {} of pictures do so in {} of the untouched ones{unfamiliar}: these are not like the validation pictures. Train and validate on pictures such as those that the model will see.",
+            percent(sets.asked),
+            percent(sets.figures.coverage),
+        ),
+        ..Advice::default()
+    })
 }
 
 fn more_pictures(facts: &Facts<'_>) -> Option<Advice> {
     let curve = facts.curve?;
     let outlook = curve.outlook()?;
     (outlook.last > outlook.noise && outlook.next >= 0.005).then_some(())?;
-    let class = curve.gaining_class().filter(|(_, gain)| *gain > 2.0 * outlook.last.max(0.0));
+    let enough = |class: usize| {
+        let on = facts.test.or(facts.validation);
+        on.and_then(|on| on.per_class.get(class)).is_some_and(|own| own.support >= 20.0)
+    };
+    let class = curve
+        .gaining_class()
+        .filter(|(class, gain)| *gain > 2.0 * outlook.last.max(0.0) && enough(*class));
     let of = class.and_then(|(class, gain)| Some((&facts.trained.get(class)?.0, gain)));
     let of = of.map_or(String::new(), |(name, gain)| {
-        format!(" Most of all pictures of {name}, whose recall rose by {}.", percent(gain))
+        format!(
+            " Most of all pictures of {}, whose recall rose by {}.",
+            isolated(name),
+            points(gain)
+        )
     });
     Some(Advice {
         weight: Weight::Advice,
         text: format!(
             "More pictures would help: from half of them to all, accuracy rose by {}. Twice as many may bring up to {} more.{of}",
-            percent(outlook.last),
-            percent(outlook.next),
+            points(outlook.last),
+            points(outlook.next),
         ),
         ..Advice::default()
     })
@@ -346,9 +397,9 @@ fn untested(facts: &Facts<'_>) -> Option<Advice> {
 
 #[cfg(test)]
 mod tests {
-    use taper_calibration::Judged;
+    use taper_calibration::{Judged, JudgedSets, Unfamiliar};
     use taper_core::ClassNames;
-    use taper_metrics::{Metrics, ProbabilityFigures};
+    use taper_metrics::{Metrics, ProbabilityFigures, SetFigures};
 
     use super::*;
     use crate::learning_curve::Point;
@@ -386,8 +437,9 @@ mod tests {
         advice(facts).into_iter().map(|own| own.text).collect()
     }
 
+    /// Whether one of them says this, whatever the kind of spaces.
     fn says(facts: &Facts<'_>, part: &str) -> bool {
-        said(facts).iter().any(|text| text.contains(part))
+        said(facts).iter().any(|text| text.replace('\u{a0}', " ").contains(part))
     }
 
     fn epochs(losses: &[(f64, f64)]) -> Vec<EpochFigures> {
@@ -423,9 +475,12 @@ mod tests {
         assert_eq!(all[0].command.as_deref(), command);
         let facts = Facts { conflicts: 1, ..base.clone() };
         assert!(says(&facts, "1 picture occurs with two labels"));
-        let facts = Facts { suspects: 3, sure_mistakes: 2, ..base.clone() };
-        assert!(says(&facts, "3 pictures are probably of another class"));
-        assert!(!says(&facts, "though the model was"));
+        let facts = Facts { suspects: 3, ..base.clone() };
+        assert!(says(&facts, "3 training pictures are probably of another class"));
+        assert_eq!(advice(&facts)[0].weight, Weight::Problem);
+        let trained = vec![("cat".to_owned(), 100), ("dog".to_owned(), 7)];
+        let few = Facts { trained, ..facts };
+        assert_eq!(advice(&few)[0].weight, Weight::Advice);
         let facts = Facts { sure_mistakes: 1, ..base.clone() };
         assert!(says(&facts, "1 picture was taken for another class though"));
         for part in ["in two parts of the data:", "occur", "probably", "though the model"] {
@@ -445,6 +500,9 @@ mod tests {
         assert!(!says(&fine(&high, &near), "Validation shows"));
         let small = evaluated(13, [1, 1]);
         assert!(says(&fine(&small, &low), "Validation has only 26 pictures"));
+        assert!(says(&fine(&small, &low), "Use folds"));
+        let folded = Facts { validated_on: "fold 0 of 5, from 0".into(), ..fine(&small, &low) };
+        assert!(says(&folded, "Validation has only") && !says(&folded, "Use folds"));
         assert!(!says(&fine(&near, &low), "Validation has only"));
     }
 
@@ -533,9 +591,41 @@ mod tests {
         };
         let (bad, good) = (calibrated(30), calibrated(2));
         let facts = Facts { calibrated: Some(&bad), ..fine(&validation, &test) };
-        assert!(says(&facts, "Probabilities are 28.2 points too high"), "{:?}", said(&facts));
+        let expected = "98.2 % sure on average, and right in 70.0 %: a probability is off by 28.2";
+        assert!(says(&facts, expected), "{:?}", said(&facts));
+        assert!(says(&facts, "mend it"));
+        let given = Facts { validated_on: "the split val".into(), ..facts };
+        assert!(says(&given, expected) && !says(&given, "mend it"));
         let facts = Facts { calibrated: Some(&good), ..fine(&validation, &test) };
-        assert!(!says(&facts, "Probabilities"));
+        assert!(!says(&facts, "sure on average"));
+    }
+
+    #[test]
+    fn sets_that_contain_the_class_too_rarely_are_told() {
+        let (validation, test) = (evaluated(60, [1, 1]), evaluated(60, [1, 1]));
+        let rows: Vec<f32> = (0..100).flat_map(|_| [2.0, -2.0]).collect();
+        let figures = ProbabilityFigures::at(&rows, &[0; 100], 2, 1.0).unwrap();
+        let calibrated = |coverage: f64, share: f64| {
+            let sets = SetFigures { n: 100, coverage, mean_size: 0.8, single: 80, empty: 20 };
+            let judged = Judged {
+                before: figures.clone(),
+                after: figures.clone(),
+                sets: Some(JudgedSets { asked: 0.9, figures: sets }),
+                unfamiliar: Some(Unfamiliar { pictures: (100.0 * share) as u64, share }),
+            };
+            Calibrated {
+                temperature: 1.0,
+                limit: None,
+                validation: judged.clone(),
+                test: Some(judged),
+            }
+        };
+        let (few, enough) = (calibrated(0.76, 0.58), calibrated(0.88, 0.58));
+        let facts = Facts { calibrated: Some(&few), ..fine(&validation, &test) };
+        let expected = "do so in 76.0 % of the untouched ones, and 58.0 % of them are unlike";
+        assert!(says(&facts, expected), "{:?}", said(&facts));
+        let facts = Facts { calibrated: Some(&enough), ..fine(&validation, &test) };
+        assert!(!says(&facts, "Sets of classes"));
     }
 
     #[test]
@@ -555,8 +645,12 @@ mod tests {
         };
         let (steep, flat) = (curve(0.7, 0.8), curve(0.9, 0.905));
         let facts = Facts { curve: Some(&steep), ..fine(&validation, &test) };
-        let expected = "accuracy rose by 10.0 %. Twice as many may bring up to 6.7 % more. Most of all pictures of cat, whose recall rose by 40.0 %.";
+        let expected = "accuracy rose by 10.0 points. Twice as many may bring up to 6.7 points more. Most of all pictures of cat, whose recall rose by 40.0 points.";
         assert!(says(&facts, expected), "{:?}", said(&facts));
+        // Three pictures of a class say nothing about it.
+        let rare = evaluated(3, [0, 0]);
+        let facts = Facts { curve: Some(&steep), ..fine(&validation, &rare) };
+        assert!(says(&facts, "More pictures") && !says(&facts, "Most of all"));
         let facts = Facts { curve: Some(&flat), ..fine(&validation, &test) };
         assert!(!says(&facts, "More pictures"));
     }

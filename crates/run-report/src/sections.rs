@@ -13,7 +13,7 @@ use taper_run::Judged;
 use crate::{
     album::Album,
     answers::{Told, coverage, mistakes, name},
-    words::{percent, plural, wilson},
+    words::{percent, plural, points, wilson},
 };
 
 /// Worst mistakes that are shown.
@@ -22,7 +22,7 @@ pub(crate) const WORST: usize = 24;
 const OF_CELL: usize = 6;
 /// Wrong cells with pictures.
 const CELLS: usize = 40;
-/// Examples of each class that the model recognised.
+/// Examples of each class that the model recognised, at most.
 const EXAMPLES: usize = 3;
 /// Classes with examples.
 const WITH_EXAMPLES: usize = 24;
@@ -74,14 +74,19 @@ impl<'a> Assessed<'a> {
         cells.into_iter().map(|(_, truth, predicted, told)| (truth, predicted, told)).collect()
     }
 
-    /// Pictures that were recognised, evenly spread over each class.
+    /// Pictures that were recognised, evenly spread over each class; of many classes, one each of
+    /// some that are evenly spread.
     fn examples(&self) -> Vec<Told> {
         let classes = self.classes().len();
+        let each = (WITH_EXAMPLES / classes.max(1)).clamp(1, EXAMPLES);
         let mut examples = Vec::new();
-        for class in 0..classes.min(WITH_EXAMPLES) as u32 {
-            let own: Vec<&Told> =
-                self.told.iter().filter(|own| own.label == class && own.is_right()).collect();
-            let every = own.len().div_ceil(EXAMPLES).max(1);
+        for class in (0..classes).step_by(classes.div_ceil(WITH_EXAMPLES).max(1)) {
+            let own: Vec<&Told> = self
+                .told
+                .iter()
+                .filter(|own| own.label == class as u32 && own.is_right())
+                .collect();
+            let every = own.len().div_ceil(each).max(1);
             examples.extend(own.into_iter().step_by(every).copied());
         }
         examples
@@ -175,7 +180,12 @@ impl<'a> Assessed<'a> {
         let cells = cells.iter().map(|(truth, predicted, told)| ConfusionCell {
             truth: *truth as usize,
             predicted: *predicted as usize,
-            shots: told.iter().map(|own| self.shot(album, own)).collect(),
+            // Where there is no room for any picture, their names are enough.
+            shots: told
+                .iter()
+                .filter(|own| album.place(own.sample).is_some())
+                .map(|own| self.shot(album, own))
+                .collect(),
         });
         let confusion = Confusion {
             labels: self.classes().iter().map(str::to_owned).collect(),
@@ -191,7 +201,7 @@ impl<'a> Assessed<'a> {
         let mut sections = vec![section(
             "confusion",
             "What is taken for what",
-            "Rows are true classes, columns what the model said.",
+            "",
             vec![Block::Confusion(confusion)],
         )];
         if wrong.is_empty() {
@@ -205,7 +215,7 @@ impl<'a> Assessed<'a> {
         sections.push(section(
             "mistakes",
             "Worst mistakes",
-            "A mistake that the model was sure of is a wrong label, a picture of two things, or something it has never seen.",
+            "A mistake that the model was sure of is often a wrong label, a picture of two things, or something that it has never seen.",
             vec![Block::Gallery(Gallery { caption, shots, filter: true })],
         ));
         sections
@@ -217,7 +227,7 @@ impl<'a> Assessed<'a> {
         if let Some(judged) = self.judged {
             let (before, after) = (&judged.before, &judged.after);
             let svg = taper_report::reliability(title, before, after).svg().to_owned();
-            let error = |of: f64| format!("{:.1} points", 100.0 * of);
+            let error = points;
             let (raw, own) = (before.calibration.expected_error, after.calibration.expected_error);
             let mut facts = vec![
                 (
@@ -230,9 +240,10 @@ impl<'a> Assessed<'a> {
                 facts.push((
                     format!("sets of classes for {}", percent(sets.asked)),
                     format!(
-                        "contain the class in {}, {:.2} classes on average",
+                        "contain the class in {}; {:.2} classes on average, and none where no class is probable enough ({})",
                         percent(sets.figures.coverage),
-                        sets.figures.mean_size
+                        sets.figures.mean_size,
+                        plural(sets.figures.empty as usize, "picture", "pictures"),
                     ),
                 ));
             }
@@ -259,9 +270,9 @@ impl<'a> Assessed<'a> {
                 vec![Block::Facts(facts), Block::Chart(chart)],
             ));
         }
-        let points = coverage(self.told);
-        if points.len() > 1 {
-            sections.push(self.refusal(title, points));
+        let answered = coverage(self.told);
+        if answered.len() > 1 {
+            sections.push(self.refusal(title, answered));
         }
         sections
     }

@@ -23,7 +23,7 @@ use crate::{
     answers::{Told, mistakes, told, write_table},
     learning_curve::LearningCurve,
     sections::{Assessed, columns, count, footer, section},
-    words::{percent, plural},
+    words::{percent, plural, points, thousands},
 };
 
 /// The report in a folder.
@@ -332,13 +332,13 @@ impl<'a> Training<'a> {
     }
 
     fn learned(&self, curve: &LearningCurve, title: &str) -> Section {
-        let points = |of: fn(&crate::learning_curve::Point) -> f64| -> Vec<(f64, f64)> {
+        let line_of = |of: fn(&crate::learning_curve::Point) -> f64| -> Vec<(f64, f64)> {
             curve.points.iter().map(|own| (own.pictures as f64, of(own))).collect()
         };
         let line = |label: &str, style, of| Line {
             style,
             dots: style == Style::Solid,
-            ..Line::new(label, colour::BLUE, points(of))
+            ..Line::new(label, colour::BLUE, line_of(of))
         };
         let figure = Figure {
             title: title.into(),
@@ -352,7 +352,9 @@ impl<'a> Training<'a> {
                 title: "Accuracy".into(),
                 height: 220.0,
                 lines: vec![
-                    line("mean of three draws", Style::Solid, |own| own.accuracy),
+                    line("mean of three draws (all pictures: one)", Style::Solid, |own| {
+                        own.accuracy
+                    }),
                     line("lowest and highest", Style::Dashed, |own| own.range.0),
                     line("", Style::Dashed, |own| own.range.1),
                 ],
@@ -363,13 +365,13 @@ impl<'a> Training<'a> {
         let text = match curve.outlook() {
             Some(own) if own.last > own.noise => format!(
                 "From half of the pictures to all, accuracy rose by {}. If errors go on shrinking at that rate, twice as many bring at most {} more.",
-                percent(own.last),
-                percent(own.next)
+                points(own.last),
+                points(own.next)
             ),
             Some(own) => format!(
                 "From half of the pictures to all, accuracy changed by {}, no more than chance ({}): more pictures of the same kind would hardly help. Other ones may: other people, places, light.",
-                percent(own.last),
-                percent(own.noise)
+                points(own.last),
+                points(own.noise)
             ),
             None => "Too few pictures to say what more of them would bring.".into(),
         };
@@ -473,8 +475,8 @@ impl<'a> Training<'a> {
             ("network".into(), answer.model.clone()),
             ("its weights".into(), answer.weights.clone()),
             ("head".into(), answer.head.clone()),
-            ("parameters".into(), answer.parameters.all.total.to_string()),
-            ("of these trained".into(), answer.parameters.all.trainable.to_string()),
+            ("parameters".into(), thousands(answer.parameters.all.total)),
+            ("of these trained".into(), thousands(answer.parameters.all.trainable)),
             ("seed".into(), answer.seed.to_string()),
             (
                 "computed on".into(),
@@ -489,7 +491,7 @@ impl<'a> Training<'a> {
                     seconds(answer.head_seconds)
                 ),
             ),
-            ("data".into(), dataset.fingerprint()),
+            ("fingerprint of the data".into(), dataset.fingerprint()),
             ("program".into(), format!("Taper {}", env!("CARGO_PKG_VERSION"))),
         ];
         facts.extend(digest.map(|digest| (model, format!("SHA-256 {digest}"))));

@@ -1,8 +1,26 @@
 //! Figures and lists in words.
 
-/// `98.7 %`.
+/// `98.7 %`, with a space at which no line ends.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.1}\u{a0}%", 100.0 * share)
+}
+
+/// A difference of shares, `1.3 points`.
+pub(crate) fn points(difference: f64) -> String {
+    format!("{:.1}\u{a0}points", 100.0 * difference)
+}
+
+/// `12,345`.
+pub(crate) fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// `1 picture is`, `3 pictures are`.
@@ -47,6 +65,13 @@ mod tests {
         assert_eq!(quoted("my pictures"), "'my pictures'");
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted("$(x)"), "'$(x)'");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_374_851, "3,374,851")] {
+            assert_eq!(thousands(n), text);
+        }
     }
 
     #[test]

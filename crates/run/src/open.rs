@@ -12,7 +12,7 @@ use taper_zoo::{ModelSpec, WeightsChoice, imagenet, resolve};
 
 use crate::{
     PrecisionChoice, Result, Session, data_record,
-    place::{BackboneSpec, Place},
+    place::{BackboneSpec, Place, plan},
     precision::resolve_precision,
 };
 
@@ -53,6 +53,9 @@ pub fn open_classifier(
     if let Some(precision) = options.precision {
         // Says so if there is a faster one.
         resolve_precision(PrecisionChoice::Fixed(precision), &place, &spec, session)?;
+    }
+    if place.is_cpu() {
+        return Ok(Classifier::on_plan(&artefact, &weights, plan(&spec)?)?);
     }
     let backbone = place.backbone(&spec)?;
     let head = Head::loaded(&artefact.head, &weights.head())?;

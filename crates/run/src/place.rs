@@ -55,19 +55,11 @@ impl Place {
     /// # Errors
     /// If the size or the weights do not fit, or the precision or kernels are not available here.
     pub(crate) fn backbone(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
-        let BackboneSpec { graph, weights, preprocessing, output, precision, kernels, .. } = *spec;
         match self {
-            Self::Cpu => {
-                let backbone =
-                    PlanBackbone::new(graph, weights, preprocessing, output, precision, kernels)?;
-                Ok(if spec.identified {
-                    Box::new(backbone.identified(graph, weights, output))
-                } else {
-                    Box::new(backbone)
-                })
-            }
+            Self::Cpu => Ok(Box::new(plan(spec)?)),
             #[cfg(feature = "candle")]
             Self::Gpu(device, _) => {
+                let kernels = spec.kernels;
                 if kernels != Kernels::Auto {
                     let remedy = "only the CPU has kernels to choose from: use auto";
                     return Err(OutOfRange::new("kernels", kernels, remedy).into());
@@ -76,6 +68,13 @@ impl Place {
             }
         }
     }
+}
+
+/// The network on the CPU.
+pub(crate) fn plan(spec: &BackboneSpec<'_>) -> Result<PlanBackbone> {
+    let BackboneSpec { graph, weights, preprocessing, output, precision, kernels, .. } = *spec;
+    let plan = PlanBackbone::new(graph, weights, preprocessing, output, precision, kernels)?;
+    Ok(if spec.identified { plan.identified(graph, weights, output) } else { plan })
 }
 
 /// The network on candle, on any device: the implementation for CUDA, and on the CPU its reference.
