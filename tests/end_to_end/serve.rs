@@ -178,7 +178,7 @@ fn answers_are_those_of_predict() {
     assert!(String::from_utf8(page).unwrap().contains("<title>"));
     let (_, _, metrics) = served.get("/metrics");
     let metrics = String::from_utf8(metrics).unwrap();
-    assert!(metrics.contains("taper_pictures_total{model=\"run\"} 7"), "{metrics}");
+    assert!(metrics.contains("taper_pictures_total{model=\"run\"} 9"), "{metrics}");
     assert!(metrics.ends_with("# EOF\n"));
     // The description has the addresses that there are.
     let (_, _, described) = served.get("/openapi.json");

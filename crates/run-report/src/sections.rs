@@ -1,5 +1,7 @@
 //! Parts that reports have in common.
 
+use std::collections::HashMap;
+
 use taper_core::ClassNames;
 use taper_data::Dataset;
 use taper_metrics::Evaluation;
@@ -55,23 +57,19 @@ impl<'a> Assessed<'a> {
 
     /// Wrong cells with some of their pictures, those with most pictures first.
     fn cells(&self) -> Vec<(u32, u32, Vec<Told>)> {
-        let mut cells: Vec<(usize, u32, u32, Vec<Told>)> = Vec::new();
+        let mut cells: HashMap<(u32, u32), (usize, Vec<Told>)> = HashMap::new();
         for own in mistakes(self.told) {
             let Some(predicted) = own.predicted else { continue };
-            let known = cells.iter_mut().find(|cell| (cell.1, cell.2) == (own.label, predicted));
-            match known {
-                Some((count, _, _, told)) => {
-                    *count += 1;
-                    if told.len() < OF_CELL {
-                        told.push(own);
-                    }
-                }
-                None => cells.push((1, own.label, predicted, vec![own])),
+            let (count, told) = cells.entry((own.label, predicted)).or_default();
+            *count += 1;
+            if told.len() < OF_CELL {
+                told.push(own);
             }
         }
-        cells.sort_by_key(|(count, truth, predicted, _)| (usize::MAX - count, *truth, *predicted));
+        let mut cells: Vec<_> = cells.into_iter().collect();
+        cells.sort_by_key(|(cell, (count, _))| (usize::MAX - count, *cell));
         cells.truncate(CELLS);
-        cells.into_iter().map(|(_, truth, predicted, told)| (truth, predicted, told)).collect()
+        cells.into_iter().map(|((truth, said), (_, told))| (truth, said, told)).collect()
     }
 
     /// Pictures that were recognised, evenly spread over each class; of many classes, one each of
