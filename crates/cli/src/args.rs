@@ -505,7 +505,7 @@ pub(crate) struct PredictArgs {
     pub(crate) dry_run: bool,
     /// Also write the pictures into this folder with a map over each: where the network saw what
     /// speaks for the class. A trained model only.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "model")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["model", "dry_run"])]
     pub(crate) explain: Option<PathBuf>,
     /// Copy or move pictures whose class is less probable than this into _unsure, 0 to 1 [default:
     /// 0].

@@ -286,6 +286,7 @@ impl Teller<'_> {
                     "pictures": done,
                     "classes": self.counts,
                     "remarks": self.inputs.remarks(),
+                    "explained_in": self.args.explain,
                     "sorted_into": folder.map(|folder| folder.display().to_string()),
                     "unreadable": serde_json::to_value(&self.unreadable).unwrap_or(Value::Null),
                 }))?;

@@ -27,9 +27,13 @@ pub(crate) const SURE: f64 = 0.95;
 /// What advice is made from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts<'a> {
-    /// The data set, and the run folder, as they are given on the command line.
+    /// What says on a command line which data, and how they are read: `--data photos` and so on.
     pub(crate) data: String,
+    /// The run folder.
     pub(crate) run: String,
+    /// What begins a command that trains again with other options: `taper train RUN/recipe.toml`.
+    /// None where only a model is known.
+    pub(crate) again: Option<String>,
     /// Training pictures of each class.
     pub(crate) trained: Vec<(String, usize)>,
     pub(crate) validation: Option<&'a Evaluation>,
@@ -49,6 +53,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) suspects: usize,
     /// Mistakes that the model was very sure of.
     pub(crate) sure_mistakes: usize,
+    /// What the expected calibration error may be by chance on so many pictures.
+    pub(crate) error_by_chance: f64,
     /// The epochs of the phase that decided.
     pub(crate) epochs: &'a [EpochFigures],
     pub(crate) stopped: Option<Outcome>,
@@ -60,9 +66,16 @@ pub(crate) struct Facts<'a> {
     pub(crate) augmented: bool,
     /// Whether layers of the network are trained.
     pub(crate) fine_tuned: bool,
+    /// A larger picture that the network can be given, in pixels a side.
+    pub(crate) larger: Option<u32>,
 }
 
 impl Facts<'_> {
+    /// A training with the same recipe but for these options.
+    fn again(&self, options: &str) -> Option<String> {
+        self.again.as_ref().map(|again| format!("{again} {options}"))
+    }
+
     /// Whether the data say which pictures are validated on.
     fn has_own_validation(&self) -> bool {
         self.validated_on.starts_with("the split")
@@ -100,12 +113,14 @@ pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
     all
 }
 
-fn problem(text: String, command: String) -> Option<Advice> {
-    Some(Advice { weight: Weight::Problem, text, command: Some(command), ..Advice::default() })
+fn problem(text: String, command: impl Into<Option<String>>) -> Option<Advice> {
+    let command = command.into();
+    Some(Advice { weight: Weight::Problem, text, command, ..Advice::default() })
 }
 
-fn hint(text: String, command: String) -> Option<Advice> {
-    Some(Advice { weight: Weight::Advice, text, command: Some(command), ..Advice::default() })
+fn hint(text: String, command: impl Into<Option<String>>) -> Option<Advice> {
+    let command = command.into();
+    Some(Advice { weight: Weight::Advice, text, command, ..Advice::default() })
 }
 
 fn leak(facts: &Facts<'_>) -> Option<Advice> {
@@ -115,7 +130,7 @@ fn leak(facts: &Facts<'_>) -> Option<Advice> {
             "{} in two parts of the data: {b} is {a}. Figures on such pictures measure what the model has memorised. Leave the copies out of training:",
             plural(facts.leaks, "picture is", "pictures are"),
         ),
-        format!("taper inspect --data {} --fix fixed", quoted(&facts.data)),
+        format!("taper inspect {} --fix fixed", facts.data),
     )
 }
 
@@ -126,7 +141,7 @@ fn conflicts(facts: &Facts<'_>) -> Option<Advice> {
             "{} with two labels. Decide which one is right, or leave both out:",
             plural(facts.conflicts, "picture occurs", "pictures occur"),
         ),
-        format!("taper inspect --data {} --fix fixed", quoted(&facts.data)),
+        format!("taper inspect {} --fix fixed", facts.data),
     )
 }
 
@@ -134,11 +149,14 @@ fn labels(facts: &Facts<'_>) -> Option<Advice> {
     (facts.suspects > 0).then_some(())?;
     let text = format!(
         "{} of another class than the label says: see the doubtful labels below. Correct what is wrong, there or in the manifest that this writes:",
-        plural(facts.suspects, "training picture is probably", "training pictures are probably"),
+        plural(facts.suspects, "training picture may be", "training pictures may be"),
     );
-    let command = format!("taper inspect --data {} --fix fixed", quoted(&facts.data));
+    let command = format!("taper inspect {} --fix fixed", facts.data);
     // Of a handful of pictures, each may look like another class.
-    let certain = facts.trained.iter().filter(|(_, n)| *n > 0).all(|(_, n)| *n >= FEW);
+    let many = facts.trained.iter().filter(|(_, n)| *n > 0).all(|(_, n)| *n >= FEW);
+    let trained: usize = facts.trained.iter().map(|(_, n)| n).sum();
+    // One in a hundred may be the search's own mistake.
+    let certain = many && 100 * facts.suspects > trained;
     if certain { problem(text, command) } else { hint(text, command) }
 }
 
@@ -154,7 +172,7 @@ fn sure_mistakes(facts: &Facts<'_>) -> Option<Advice> {
             ),
             percent(SURE),
         ),
-        format!("taper inspect --data {}", quoted(&facts.data)),
+        format!("taper inspect {}", facts.data),
     )
 }
 
@@ -171,7 +189,6 @@ fn noise(a: &Evaluation, b: &Evaluation) -> f64 {
 
 fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
     let validation = facts.validation?;
-    let command = |more: &str| format!("taper train --data {} {more}", quoted(&facts.data));
     if let Some(test) = facts.test {
         let gap = validation.accuracy - test.accuracy;
         if gap > noise(validation, test) {
@@ -187,7 +204,7 @@ fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
             }
             let remedy =
                 "Keep pictures that belong together in one part, by a pattern for their names:";
-            return problem(format!("{text} {remedy}"), command("--group-by 'PATTERN'"));
+            return problem(format!("{text} {remedy}"), facts.again("--group-by 'PATTERN'"));
         }
     }
     (validation.n < FEW_VALIDATION).then_some(())?;
@@ -200,7 +217,7 @@ fn cannot_tell(facts: &Facts<'_>) -> Option<Advice> {
     match folds {
         true => hint(
             format!("{text} Use folds, in which every picture is validated on once:"),
-            command("--folds 5"),
+            facts.again("--folds 5"),
         ),
         false => Some(Advice { weight: Weight::Advice, text, ..Advice::default() }),
     }
@@ -214,7 +231,7 @@ fn drift(facts: &Facts<'_>) -> Option<Advice> {
     let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     problem(
         format!("{first}{}. See what differs:", letters.as_str()),
-        format!("taper inspect --data {}", quoted(&facts.data)),
+        format!("taper inspect {}", facts.data),
     )
 }
 
@@ -230,8 +247,7 @@ fn few(facts: &Facts<'_>) -> Option<Advice> {
         "Few training pictures: {}. Add pictures; {FEW} of a class are a beginning.",
         listed(&few)
     );
-    let command =
-        format!("taper train --data {} --views 4 --augment standard", quoted(&facts.data));
+    let command = facts.again("--views 4 --augment standard");
     match facts.augmented {
         true => Some(Advice { weight: Weight::Advice, text, ..Advice::default() }),
         false => hint(format!("{text} Until then, random views of them help a little:"), command),
@@ -256,16 +272,19 @@ fn confused(facts: &Facts<'_>) -> Option<Advice> {
         pair.count,
         (pair.count / pair.share).round(),
     );
-    let data = quoted(&facts.data);
-    match facts.fine_tuned {
-        false => hint(
+    match (facts.fine_tuned, facts.larger) {
+        (false, _) => hint(
             format!("{text} train the network itself on the difference:"),
-            format!("taper train --data {data} --preset best --time-limit 10m"),
+            facts
+                .again
+                .as_ref()
+                .map(|_| format!("taper train {} --preset best --time-limit 10m", facts.data)),
         ),
-        true => hint(
+        (true, Some(size)) => hint(
             format!("{text} a network with a larger picture may see the difference:"),
-            format!("taper train --data {data} --size 320"),
+            facts.again(&format!("--size {size}")),
         ),
+        (true, None) => hint(format!("{text} another network may see the difference."), None),
     }
 }
 
@@ -286,7 +305,7 @@ fn overfits(facts: &Facts<'_>) -> Option<Advice> {
             "From epoch {} on the validation loss rises ({best:.3} to {last:.3}) while the training loss falls: the model learns its training pictures by heart. The best epoch was kept; more varied pictures go further:",
             best_at + 1,
         ),
-        format!("taper train --data {} --views 4 --augment standard", quoted(&facts.data)),
+        facts.again("--views 4 --augment standard"),
     )
 }
 
@@ -301,7 +320,12 @@ fn still_falls(facts: &Facts<'_>) -> Option<Advice> {
         format!(
             "The validation loss was still falling in the last of {n} epochs ({before:.3} to {last:.3}). Train on:"
         ),
-        format!("taper train --resume {} --epochs {}", quoted(&facts.run), 2 * n),
+        match facts.fine_tuned {
+            true => facts.again(&format!("--fine-tune-epochs {}", 2 * n)),
+            false => {
+                Some(format!("taper train --resume {} --epochs {}", quoted(&facts.run), 2 * n))
+            }
+        },
     )
 }
 
@@ -312,14 +336,15 @@ fn no_descent(facts: &Facts<'_>) -> Option<Advice> {
             "In the search for the learning rate the loss fell by {} only, so that the rate found is little more than a guess. Look at the curve below, and give a rate that lies where it is steepest:",
             percent(fall.max(0.0)),
         ),
-        format!("taper train --data {} --lr 0.001", quoted(&facts.data)),
+        facts.again("--learning-rate 0.001"),
     )
 }
 
 fn calibration(facts: &Facts<'_>) -> Option<Advice> {
     let judged = facts.calibrated?.test.as_ref()?;
     let figures = &judged.after.calibration;
-    (figures.expected_error > UNCALIBRATED && judged.after.n >= 50).then_some(())?;
+    let least = facts.error_by_chance.max(UNCALIBRATED);
+    (figures.expected_error > least && judged.after.n >= 50).then_some(())?;
     let right: f64 = figures.bins.iter().map(|bin| bin.weight * bin.accuracy).sum();
     let right = right / judged.after.n as f64;
     let text = format!(
@@ -334,7 +359,7 @@ fn calibration(facts: &Facts<'_>) -> Option<Advice> {
     }
     hint(
         format!("{text}; more of those, unlike the training pictures, mend it:"),
-        format!("taper train --data {} --val 0.25", quoted(&facts.data)),
+        facts.again("--val 0.25"),
     )
 }
 
@@ -421,8 +446,9 @@ mod tests {
     /// Nothing stands out.
     fn fine<'a>(validation: &'a Evaluation, test: &'a Evaluation) -> Facts<'a> {
         Facts {
-            data: "my data".into(),
+            data: "--data 'my data'".into(),
             run: "runs/1".into(),
+            again: Some("taper train runs/1/recipe.toml".into()),
             trained: vec![("cat".into(), 100), ("dog".into(), 100)],
             validation: Some(validation),
             validated_on: "0.15 of train".into(),
@@ -476,14 +502,16 @@ mod tests {
         let facts = Facts { conflicts: 1, ..base.clone() };
         assert!(says(&facts, "1 picture occurs with two labels"));
         let facts = Facts { suspects: 3, ..base.clone() };
-        assert!(says(&facts, "3 training pictures are probably of another class"));
+        assert!(says(&facts, "3 training pictures may be of another class"));
         assert_eq!(advice(&facts)[0].weight, Weight::Problem);
+        let one = Facts { suspects: 1, ..facts.clone() };
+        assert_eq!(advice(&one)[0].weight, Weight::Advice);
         let trained = vec![("cat".to_owned(), 100), ("dog".to_owned(), 7)];
         let few = Facts { trained, ..facts };
         assert_eq!(advice(&few)[0].weight, Weight::Advice);
         let facts = Facts { sure_mistakes: 1, ..base.clone() };
         assert!(says(&facts, "1 picture was taken for another class though"));
-        for part in ["in two parts of the data:", "occur", "probably", "though the model"] {
+        for part in ["in two parts of the data:", "occur", "may be of", "though the model"] {
             assert!(!says(&base, part));
         }
     }
@@ -493,7 +521,7 @@ mod tests {
         let (high, low) = (evaluated(100, [0, 0]), evaluated(100, [10, 6]));
         assert!(says(&fine(&high, &low), "Validation shows 100.0 %, untouched pictures 92.0 %"));
         let command = advice(&fine(&high, &low))[0].command.clone();
-        assert_eq!(command.as_deref(), Some("taper train --data 'my data' --group-by 'PATTERN'"));
+        assert_eq!(command.as_deref(), Some("taper train runs/1/recipe.toml --group-by 'PATTERN'"));
         let given = Facts { validated_on: "the split val".into(), ..fine(&high, &low) };
         assert!(says(&given, "Put other people, places or days into the split val."));
         let near = evaluated(100, [1, 1]);
@@ -536,8 +564,12 @@ mod tests {
         let base = fine(&validation, &test);
         assert!(says(&base, "cat is taken for dog in 6 of 60 pictures, and the other way round 2"));
         assert!(said(&base).len() == 1);
-        let tuned = Facts { fine_tuned: true, ..base.clone() };
+        let tuned = Facts { fine_tuned: true, larger: Some(320), ..base.clone() };
         assert!(says(&tuned, "a larger picture"));
+        let command = advice(&tuned)[0].command.clone();
+        assert_eq!(command.as_deref(), Some("taper train runs/1/recipe.toml --size 320"));
+        let tuned = Facts { fine_tuned: true, ..base.clone() };
+        assert!(says(&tuned, "another network") && advice(&tuned)[0].command.is_none());
         let rare = evaluated(60, [2, 0]);
         assert!(!says(&fine(&validation, &rare), "is taken for"));
     }
@@ -555,6 +587,8 @@ mod tests {
         assert!(!says(&facts, "rises"));
         let command = advice(&facts)[0].command.clone();
         assert_eq!(command.as_deref(), Some("taper train --resume runs/1 --epochs 6"));
+        let tuned = advice(&Facts { fine_tuned: true, ..facts.clone() })[0].command.clone();
+        assert_eq!(tuned.as_deref(), Some("taper train runs/1/recipe.toml --fine-tune-epochs 6"));
         let early = Facts { stopped: Some(Outcome::Early), ..facts.clone() };
         assert!(!says(&early, "still falling"));
         let flat = epochs(&[(1.0, 1.0), (0.7, 0.6), (0.6, 0.6), (0.5, 0.595)]);
@@ -594,8 +628,10 @@ mod tests {
         let expected = "98.2 % sure on average, and right in 70.0 %: a probability is off by 28.2";
         assert!(says(&facts, expected), "{:?}", said(&facts));
         assert!(says(&facts, "mend it"));
-        let given = Facts { validated_on: "the split val".into(), ..facts };
+        let given = Facts { validated_on: "the split val".into(), ..facts.clone() };
         assert!(says(&given, expected) && !says(&given, "mend it"));
+        let chance = Facts { error_by_chance: 0.3, ..facts };
+        assert!(!says(&chance, "sure on average"));
         let facts = Facts { calibrated: Some(&good), ..fine(&validation, &test) };
         assert!(!says(&facts, "sure on average"));
     }

@@ -17,6 +17,8 @@ const SIDE: u32 = 220;
 const QUALITY: u8 = 78;
 /// A page's pictures take no more bytes than this, of which base64 makes a third more.
 const MOST_BYTES: usize = 3_400_000;
+/// Files of pictures take no more bytes than this: large pictures take long to decode.
+const MOST_READ: u64 = 24_000_000;
 /// The least size of the picture that a map is enlarged to, in pixels.
 const MAP_SIDE: u32 = 56;
 
@@ -30,6 +32,7 @@ pub(crate) struct Album<'a> {
     /// The thumbnail of a sample; none if it cannot be read.
     places: HashMap<usize, Option<usize>>,
     bytes: usize,
+    read: u64,
     most: usize,
 }
 
@@ -41,7 +44,7 @@ impl<'a> Album<'a> {
         most: usize,
     ) -> Self {
         let (thumbnails, places) = (Vec::new(), HashMap::new());
-        Self { dataset, classifier, thumbnails, places, bytes: 0, most }
+        Self { dataset, classifier, thumbnails, places, bytes: 0, read: 0, most }
     }
 
     /// Adds pictures, given by their places in the data set, as far as there is room. Those that
@@ -50,7 +53,12 @@ impl<'a> Album<'a> {
         let mut wanted: Vec<usize> = Vec::new();
         for sample in samples {
             let room = self.most.saturating_sub(self.thumbnails.len() + wanted.len());
-            if room > 0 && !self.places.contains_key(&sample) && !wanted.contains(&sample) {
+            if room == 0 || self.places.contains_key(&sample) || wanted.contains(&sample) {
+                continue;
+            }
+            let read = self.read + self.dataset.bytes(sample).unwrap_or(0);
+            if read <= MOST_READ {
+                self.read = read;
                 wanted.push(sample);
             }
         }

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use taper_core::{ClassNames, file::write_atomically};
+use taper_core::{
+    ClassNames,
+    file::write_atomically,
+    random::{Key, Purpose},
+};
 use taper_data::Dataset;
 use taper_metrics::softmax_at;
 use taper_run::{Error, Result};
@@ -82,6 +86,27 @@ pub(crate) fn coverage(all: &[Told]) -> Vec<(f64, f64)> {
     points
 }
 
+/// The expected calibration error, in 15 bins, that a model with these probabilities stays below in
+/// 95 of 100 draws if each of them means what it says. With few pictures it is far above 0.
+pub(crate) fn error_by_chance(all: &[Told]) -> f64 {
+    const DRAWS: u32 = 100;
+    let key = Key::new(0, Purpose::new("run-report/calibration"));
+    let mut errors: Vec<f64> = (0..DRAWS)
+        .map(|draw| {
+            let mut stream = key.stream(draw, 0);
+            let mut gaps = [0.0; 15];
+            for own in all {
+                let right = f64::from(stream.next_u32()) / f64::from(u32::MAX) < own.probability;
+                let bin = ((own.probability * 15.0) as usize).min(14);
+                gaps[bin] += own.probability - f64::from(u8::from(right));
+            }
+            gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / all.len().max(1) as f64
+        })
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    errors.get(DRAWS as usize * 95 / 100).copied().unwrap_or(0.0)
+}
+
 /// Writes a table: path, split, label, predicted class, its probability, that of the label.
 pub(crate) fn write_table(
     path: &Path,
@@ -128,6 +153,17 @@ mod tests {
         assert_eq!(coverage(&all), expected);
         assert_eq!(mistakes(&all), [of(0.6, false)]);
         assert_eq!(coverage(&[]), []);
+    }
+
+    #[test]
+    fn few_pictures_make_calibration_errors_by_chance() {
+        let of = |n: usize| -> Vec<Told> {
+            (0..n).map(|at| of(0.3 + 0.7 * (at as f64 / n as f64), true)).collect()
+        };
+        let (few, many) = (error_by_chance(&of(50)), error_by_chance(&of(20_000)));
+        // 0.15 to 0.2 and less than 0.015, by a simulation apart from this one.
+        assert!((0.12..0.26).contains(&few), "{few}");
+        assert!(many < 0.015, "{many}");
     }
 
     #[test]

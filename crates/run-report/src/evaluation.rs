@@ -8,9 +8,10 @@ use taper_report::page::{Block, Cell, ColumnKind, Page, Table};
 use crate::{
     advice::{Facts, SURE, advice},
     album::Album,
-    answers::{mistakes, told},
+    answers::{error_by_chance, mistakes, told},
     sections::{Assessed, columns, footer, section},
     training::room,
+    words::quoted,
 };
 
 /// Findings that are listed.
@@ -67,10 +68,11 @@ pub fn evaluation_report(of: &EvaluationOf<'_>, evaluated: &Evaluated) -> String
     ];
     let title = format!("{} on {}", of.model, taper_run::data_name(of.data));
     let next = advice(&Facts {
-        data: of.data.into(),
+        data: format!("--data {}", quoted(of.data)),
         run: of.model.into(),
         test: Some(&evaluated.evaluation),
         sure_mistakes: wrong.iter().filter(|own| own.probability >= SURE).count(),
+        error_by_chance: error_by_chance(&all),
         ..Facts::default()
     });
     let mut sections = vec![

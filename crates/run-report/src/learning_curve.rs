@@ -11,7 +11,7 @@ const DRAWS: u32 = 3;
 /// Fewer pictures of a class than this are not trained on.
 const FEWEST: usize = 2;
 /// What solving all of them may take at most: rows × features × classes of the whole.
-const MOST: usize = 400_000_000;
+const MOST: usize = 30_000_000;
 /// The length of the rows, as in the head `logistic`.
 const LENGTH: f32 = 20.0;
 const DRAWN: Purpose = Purpose::new("run-report/learning-curve");

@@ -12,7 +12,7 @@ use taper_run::{Error, Repeated, Result, data_name};
 use crate::{
     sections::{columns, count, figure, footer, of_share, section},
     training::REPORT,
-    words::percent,
+    words::{percent, points},
 };
 
 /// Trials that a table lists, the best first.
@@ -34,7 +34,7 @@ pub fn write_repeated(repeated: &Repeated) -> Result<()> {
     };
     let title = format!("{} on {}", first.model, data_name(&first.data));
     let sections = vec![
-        section("verdict", "How good it is", "", vec![verdict(spread, answers, (by, on))]),
+        section("verdict", "How good it is", "", vec![verdict(spread, (by, on))]),
         section("trainings", "The trainings", "", vec![table(answers, by)]),
     ];
     let subtitle = format!("{} trainings, one for each {by}", answers.len());
@@ -47,23 +47,26 @@ fn write(folder: &Path, page: &Page) -> Result<()> {
     write_atomically(&path, page.html().as_bytes()).map_err(Error::io("write", &path))
 }
 
-/// Mean and deviation, with the mean's 95 % interval by the normal distribution.
-fn verdict(spread: &Spread, answers: &[Answer], (by, on): (&str, &str)) -> Block {
-    let n = answers.len() as f64;
-    let reach = 1.96 * spread.std / n.sqrt();
-    let interval = (n > 1.0 && reach.is_finite())
-        .then(|| ((spread.mean - reach).max(0.0), (spread.mean + reach).min(1.0)));
+/// Mean and deviation. How far they hold for other pictures, each training's own report says.
+fn verdict(spread: &Spread, (by, on): (&str, &str)) -> Block {
+    let text = match by {
+        "fold" => {
+            "Each model was trained without one fold of the pictures, which it was validated on."
+        }
+        _ => {
+            "Each seed draws its own validation pictures and its own start: the deviation is what chance in training makes."
+        }
+    };
     Block::Verdict(Verdict {
         figure: percent(spread.mean),
         label: format!("mean accuracy on {on}"),
         share: spread.mean,
-        interval,
-        text: match by {
-            "fold" => "Every picture was validated on once, by a model that had not seen it.".into(),
-            _ => "Each seed draws its own validation pictures and its own start: the deviation is what chance alone makes.".to_owned(),
-        },
+        interval: None,
+        text: format!(
+            "{text} How far the figure holds for other pictures, the reports of the trainings say."
+        ),
         facts: vec![
-            ("standard deviation".into(), percent(spread.std)),
+            ("standard deviation".into(), points(spread.std)),
             ("lowest".into(), percent(spread.min)),
             ("highest".into(), percent(spread.max)),
         ],

@@ -14,16 +14,16 @@ use taper_report::{
     Curves, EpochFigures,
     page::{Block, Cell, Chart, ColumnKind, Gallery, Page, Section, Shot, Table},
 };
-use taper_run::{Answer, Error, Finished, Observer, Result, Session, data_name};
+use taper_run::{Answer, Error, Finished, Observer, Recipe, Result, Session, data_name};
 use taper_train::head_logits;
 
 use crate::{
     advice::{Facts, SURE, advice},
     album::Album,
-    answers::{Told, mistakes, told, write_table},
+    answers::{Told, error_by_chance, mistakes, told, write_table},
     learning_curve::LearningCurve,
     sections::{Assessed, columns, count, footer, section},
-    words::{percent, plural, points, thousands},
+    words::{percent, plural, points, quoted, thousands},
 };
 
 /// The report in a folder.
@@ -52,7 +52,10 @@ impl Observer for Reporter {
     fn finished(&self, finished: &Finished<'_>, session: &Session) -> Result<()> {
         match write(finished, session) {
             // The training itself is complete.
-            Err(Error::Interrupted) => Ok(()),
+            Err(Error::Interrupted) => {
+                session.progress().warn("interrupted: the training is complete, but has no report");
+                Ok(())
+            }
             Err(error) => {
                 session.progress().warn(&format!("there is no report: {error}"));
                 Ok(())
@@ -175,6 +178,12 @@ impl<'a> Training<'a> {
         let answer = self.answer();
         let wrong = mistakes(assessed.told).len();
         let text = match &answer.test {
+            Some(_) if self.leaks() > 0 => format!(
+                "{} of {} pictures were taken for another class. No choice was made with these pictures, but {} in two parts of the data: the figure is a little too good.",
+                wrong,
+                assessed.evaluation.n,
+                plural(self.leaks(), "picture is", "pictures are"),
+            ),
             Some(_) => format!(
                 "{} of {} pictures were taken for another class. No choice was made with these pictures, so that the figure holds for new ones like them.",
                 wrong, assessed.evaluation.n
@@ -206,6 +215,12 @@ impl<'a> Training<'a> {
         section("verdict", "How good it is", "", vec![assessed.verdict(text, facts)])
     }
 
+    /// Pictures that are in two parts of the data.
+    fn leaks(&self) -> usize {
+        let copies = self.health["duplicates"].as_array().into_iter().flatten();
+        copies.filter(|copy| copy["across_splits"].as_bool() == Some(true)).count()
+    }
+
     fn facts<'b>(&'b self, suspects: usize, curve: Option<&'b LearningCurve>) -> Facts<'b> {
         let answer = self.answer();
         let copies = self.health["duplicates"].as_array();
@@ -223,8 +238,13 @@ impl<'a> Training<'a> {
         let found = found.and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let phase = answer.fine_tune.as_ref();
         Facts {
-            data: self.of.recipe.data.clone(),
+            data: data_options(self.of.recipe),
             run: self.of.folder.display().to_string(),
+            again: Some(format!(
+                "taper train {}",
+                quoted(&self.of.folder.join("recipe.toml").display().to_string())
+            )),
+            error_by_chance: error_by_chance(self.assessed().told),
             trained: names.zip(self.trained.iter().copied()).collect(),
             validation: Some(&answer.validation),
             validated_on: answer.validated_on.clone(),
@@ -243,7 +263,16 @@ impl<'a> Training<'a> {
             curve,
             augmented: self.of.recipe.views > 1 || self.of.recipe.fresh_views,
             fine_tuned: answer.fine_tune.is_some(),
+            larger: self.larger(),
         }
+    }
+
+    /// The next larger size of pictures; those of vision transformers are left alone.
+    fn larger(&self) -> Option<u32> {
+        let size = self.of.recipe.size.unwrap_or(224);
+        let transformer =
+            ["vit", "dinov2"].iter().any(|kind| self.answer().model.starts_with(kind));
+        (size < 320 && !transformer).then_some(320)
     }
 
     /// Pictures whose features contradict their labels, and what they look like instead.
@@ -367,6 +396,12 @@ impl<'a> Training<'a> {
                 "From half of the pictures to all, accuracy rose by {}. If errors go on shrinking at that rate, twice as many bring at most {} more.",
                 points(own.last),
                 points(own.next)
+            ),
+            Some(own) if own.noise > 0.05 => format!(
+                "From half of the pictures to all, accuracy changed by {}. With {} pictures to measure on, less than {} may be chance, so that this does not tell.",
+                points(own.last),
+                curve.measured,
+                points(own.noise)
             ),
             Some(own) => format!(
                 "From half of the pictures to all, accuracy changed by {}, no more than chance ({}): more pictures of the same kind would hardly help. Other ones may: other people, places, light.",
@@ -502,6 +537,25 @@ impl<'a> Training<'a> {
         ];
         section("details", "Network, recipe, versions", "", blocks)
     }
+}
+
+/// What says on a command line which data a recipe has, and how they are read.
+fn data_options(recipe: &Recipe) -> String {
+    let own = &recipe.source;
+    let layout = serde_json::to_value(own.layout).ok();
+    let layout = layout.and_then(|layout| layout.as_str().map(str::to_owned));
+    let given = [
+        ("--layout", layout.filter(|layout| layout != "auto")),
+        ("--label-from", own.label_from.clone()),
+        ("--image-column", own.image_column.clone()),
+        ("--label-column", own.label_column.clone()),
+        ("--split-column", own.split_column.clone()),
+        ("--group-column", own.group_column.clone()),
+        ("--max-pixels", own.max_pixels.map(|most| most.to_string())),
+    ];
+    let given = given.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+    let options = given.map(|(flag, value)| format!(" {flag} {}", quoted(&value)));
+    format!("--data {}{}", quoted(&recipe.data), options.collect::<String>())
 }
 
 /// By which share the loss fell in a search for the learning rate, from its start to its lowest.
