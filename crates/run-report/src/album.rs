@@ -17,8 +17,13 @@ const SIDE: u32 = 220;
 const QUALITY: u8 = 78;
 /// A page's pictures take no more bytes than this, of which base64 makes a third more.
 const MOST_BYTES: usize = 3_400_000;
-/// Files of pictures take no more bytes than this: large pictures take long to decode.
+/// Files that are read for a page take no more bytes than this share of the data set, within these
+/// bounds: large pictures take long to decode.
+const READ: u64 = 16;
+const LEAST_READ: u64 = 2_000_000;
 const MOST_READ: u64 = 24_000_000;
+/// Pictures whose sizes stand for those of all.
+const MEASURED: usize = 400;
 /// The least size of the picture that a map is enlarged to, in pixels.
 const MAP_SIDE: u32 = 56;
 
@@ -32,7 +37,8 @@ pub(crate) struct Album<'a> {
     /// The thumbnail of a sample; none if it cannot be read.
     places: HashMap<usize, Option<usize>>,
     bytes: usize,
-    read: u64,
+    /// Bytes that may still be read.
+    left: u64,
     most: usize,
 }
 
@@ -44,7 +50,10 @@ impl<'a> Album<'a> {
         most: usize,
     ) -> Self {
         let (thumbnails, places) = (Vec::new(), HashMap::new());
-        Self { dataset, classifier, thumbnails, places, bytes: 0, read: 0, most }
+        let every = dataset.len().div_ceil(MEASURED).max(1);
+        let measured = (0..dataset.len()).step_by(every).filter_map(|at| dataset.bytes(at));
+        let left = (measured.sum::<u64>() * every as u64 / READ).clamp(LEAST_READ, MOST_READ);
+        Self { dataset, classifier, thumbnails, places, bytes: 0, left, most }
     }
 
     /// Adds pictures, given by their places in the data set, as far as there is room. Those that
@@ -56,9 +65,8 @@ impl<'a> Album<'a> {
             if room == 0 || self.places.contains_key(&sample) || wanted.contains(&sample) {
                 continue;
             }
-            let read = self.read + self.dataset.bytes(sample).unwrap_or(0);
-            if read <= MOST_READ {
-                self.read = read;
+            if let Some(left) = self.left.checked_sub(self.dataset.bytes(sample).unwrap_or(0)) {
+                self.left = left;
                 wanted.push(sample);
             }
         }
