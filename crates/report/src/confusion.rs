@@ -45,8 +45,8 @@ fn name(label: &str) -> String {
     }
 }
 
-/// `12,345`.
-fn thousands(n: u64) -> String {
+/// A number with its digits in groups, e.g. `12,345`.
+pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -6,7 +6,7 @@ mod error;
 pub mod page;
 mod reliability;
 
-pub use confusion::confusion;
+pub use confusion::{confusion, thousands};
 pub use curves::{Curves, EpochFigures, Kept};
 pub use error::{Error, Result};
 pub use reliability::reliability;

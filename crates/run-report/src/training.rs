@@ -13,6 +13,7 @@ use taper_plot::{Figure, Line, Panel, Scale, Style, colour, isolated};
 use taper_report::{
     Curves, EpochFigures,
     page::{Block, Cell, Chart, ColumnKind, Gallery, Page, Section, Shot, Table},
+    thousands,
 };
 use taper_run::{Answer, Error, Finished, Observer, Recipe, Result, Session, data_name};
 use taper_train::head_logits;
@@ -23,7 +24,7 @@ use crate::{
     answers::{Told, error_by_chance, mistakes, told, write_table},
     learning_curve::LearningCurve,
     sections::{Assessed, columns, count, footer, section},
-    words::{percent, plural, points, quoted, thousands},
+    words::{percent, plural, points, quoted},
 };
 
 /// The report in a folder.
@@ -510,8 +511,8 @@ impl<'a> Training<'a> {
             ("network".into(), answer.model.clone()),
             ("its weights".into(), answer.weights.clone()),
             ("head".into(), answer.head.clone()),
-            ("parameters".into(), thousands(answer.parameters.all.total)),
-            ("of these trained".into(), thousands(answer.parameters.all.trainable)),
+            ("parameters".into(), thousands(answer.parameters.all.total as u64)),
+            ("of these trained".into(), thousands(answer.parameters.all.trainable as u64)),
             ("seed".into(), answer.seed.to_string()),
             (
                 "computed on".into(),

@@ -10,19 +10,6 @@ pub(crate) fn points(difference: f64) -> String {
     format!("{:.1}\u{a0}points", 100.0 * difference)
 }
 
-/// `12,345`.
-pub(crate) fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 /// `1 picture is`, `3 pictures are`.
 pub(crate) fn plural(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
@@ -65,13 +52,6 @@ mod tests {
         assert_eq!(quoted("my pictures"), "'my pictures'");
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted("$(x)"), "'$(x)'");
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_374_851, "3,374,851")] {
-            assert_eq!(thousands(n), text);
-        }
     }
 
     #[test]

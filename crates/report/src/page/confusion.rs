@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::thousands;
+
 use super::{
     Confusion, Shot,
     document::Writer,
     gallery::shots,
     table::bar,
-    text::{name, percent, pictures, thousands},
+    text::{name, percent, pictures},
 };
 
 /// More classes than these are not shown as a matrix.

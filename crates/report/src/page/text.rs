@@ -1,5 +1,7 @@
 //! Texts as parts of HTML. Names come from folders and may contain anything.
 
+use crate::thousands;
+
 /// A text for use between tags and within quoted attributes. Controls that HTML does not allow
 /// become U+FFFD.
 pub(super) fn escape(text: &str) -> String {
@@ -64,19 +66,6 @@ pub(super) fn paragraphs(text: &str, class: &str) -> String {
 /// `4.1 %`.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", 100.0 * share)
-}
-
-/// `12,345`.
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// `1 picture`, `2 pictures`.
