@@ -194,3 +194,33 @@ fn point(pictures: usize, measured: &[Measured]) -> Point {
         recall: recall.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of two classes whose directions differ by `apart`, with noise that is always the same.
+    fn table(n: u32, apart: f32) -> Table {
+        let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        let row = |at: u32| {
+            let side = if at % 2 == 0 { apart } else { -apart };
+            (0..8).map(move |i| if i == 0 { side } else { 0.0 } + noise(8 * at + i))
+        };
+        let labels: Vec<u32> = (0..n).map(|at| at % 2).collect();
+        Table { width: 8, values: (0..n).flat_map(row).collect(), labels, ..Table::default() }
+    }
+
+    #[test]
+    fn the_curve_is_over_shares_of_each_class() {
+        let (train, other) = (table(64, 3.0), table(101, 3.0));
+        let curve = LearningCurve::measure(&train, 1, &other, (2, 0.1), 0).unwrap();
+        let pictures: Vec<usize> = curve.points.iter().map(|own| own.pictures).collect();
+        assert_eq!((pictures, curve.measured), (vec![8, 16, 32, 64], 101));
+        assert!(curve.points.iter().all(|own| own.accuracy > 0.97), "{curve:?}");
+        // What cannot be told apart stays near a half.
+        let blind = LearningCurve::measure(&table(64, 0.0), 1, &other, (2, 0.1), 0).unwrap();
+        assert!(blind.points[0].accuracy < 0.95, "{blind:?}");
+        assert!(LearningCurve::measure(&table(14, 3.0), 1, &other, (2, 0.1), 0).is_none());
+        assert!(LearningCurve::measure(&train, 1, &table(19, 3.0), (2, 0.1), 0).is_none());
+    }
+}
