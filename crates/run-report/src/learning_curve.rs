@@ -203,7 +203,7 @@ mod tests {
     fn table(n: u32, apart: f32) -> Table {
         let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
         let row = |at: u32| {
-            let side = if at % 2 == 0 { apart } else { -apart };
+            let side = if at.is_multiple_of(2) { apart } else { -apart };
             (0..8).map(move |i| if i == 0 { side } else { 0.0 } + noise(8 * at + i))
         };
         let labels: Vec<u32> = (0..n).map(|at| at % 2).collect();
