@@ -131,6 +131,18 @@ impl FromStr for MapPrecision {
     }
 }
 
+/// Where on the way from the weights before the phase to those after it a training ends (Wortsman et
+/// al. 2022, "Robust fine-tuning of zero-shot models"): `true`, `false`, or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "use true, false, or a number above 0 and below 1")]
+pub enum Interpolate {
+    /// Whether the tenths of the way are tried on the validation pictures, and the best one kept;
+    /// without that, the end.
+    Try(bool),
+    /// At this share of the way, in (0, 1).
+    At(f64),
+}
+
 /// The second phase of a training: layers of the network are trained too, from the weights of the
 /// head that the first phase ended with. The table `[fine_tune]` of a recipe; most
 /// of its defaults are those of the recipe `lp-ft` ([`FineTune::lp_ft`]).
@@ -177,8 +189,9 @@ pub struct FineTune {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Whether weights between those before and after the phase are tried on the validation
-    /// pictures, and the best of them kept (Wortsman et al. 2022). Default true.
-    pub interpolate: bool,
+    /// pictures, and the best of them kept; or at which share of the way they are taken. Default
+    /// true.
+    pub interpolate: Interpolate,
     /// Of how many of the best epochs' weights an average is tried on the validation pictures, from
     /// 2 to `epochs`: a greedy soup (Wortsman et al. 2022), the best first, each kept if it helps.
     /// Default: none.
@@ -221,7 +234,7 @@ impl Default for FineTune {
             patience: None,
             clip_norm: None,
             ema: None,
-            interpolate: true,
+            interpolate: Interpolate::Try(true),
             soup: None,
             cache_precision: MapPrecision::F32,
             cache_memory: 4.0,
@@ -324,6 +337,12 @@ impl FineTune {
             let remedy = "use 2 to 20 epochs, or leave it out";
             return fail("soup", soup.to_string(), remedy.into());
         }
+        if let Interpolate::At(share) = self.interpolate
+            && !(share > 0.0 && share < 1.0)
+        {
+            let remedy = "use more than 0 and less than 1; true tries what is best, false takes the end of the phase";
+            return fail("interpolate", share.to_string(), remedy.into());
+        }
         if self.patience == Some(0) {
             return fail("patience", "0".into(), "use 1 or more epochs, or leave it out".into());
         }
@@ -382,6 +401,10 @@ mod tests {
             (FineTune { patience: Some(20), ..FineTune::default() }, "never stop early"),
             (FineTune { soup: Some(3), epochs: 2, ..FineTune::default() }, "fine_tune.soup is 3"),
             (FineTune { steps: Some(9), epochs: 2, ..FineTune::default() }, "fine_tune.epochs is"),
+            (
+                FineTune { interpolate: Interpolate::At(1.5), ..FineTune::default() },
+                "fine_tune.interpolate is 1.5",
+            ),
             (FineTune { zero_head: true, ..FineTune::default() }, "with `fine_tune.zero_head`"),
             (FineTune { memory: 0.0, ..FineTune::default() }, "fine_tune.memory is 0"),
             (FineTune { cache_memory: -1.0, ..FineTune::default() }, "cache_memory is -1"),
@@ -392,5 +415,18 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         }
         with(FineTune::default()).check().unwrap();
+    }
+
+    #[test]
+    fn interpolate_is_a_choice_or_a_share() {
+        let read = |value: &str| {
+            let text = format!("[fine_tune]\ninterpolate = {value}\n");
+            Recipe::parse(&text, "recipe.toml".as_ref())
+                .map(|recipe| recipe.fine_tune.unwrap().interpolate)
+        };
+        assert_eq!(read("false").unwrap(), Interpolate::Try(false));
+        assert_eq!(read("0.5").unwrap(), Interpolate::At(0.5));
+        let error = read("'half'").unwrap_err().to_string();
+        assert!(error.contains("true, false, or a number"), "{error}");
     }
 }

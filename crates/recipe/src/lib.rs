@@ -13,7 +13,7 @@ mod recipe;
 pub use check::CheckedRecipe;
 pub use error::{Error, Result};
 pub use file_paths::check_present;
-pub use fine_tune::{BatchNormChoice, FineTune, MapPrecision, UnfreezeChoice};
+pub use fine_tune::{BatchNormChoice, FineTune, Interpolate, MapPrecision, UnfreezeChoice};
 pub use head_choice::HeadChoice;
 pub use known_data::{KNOWN_DATASETS, KnownDataset};
 pub use named::{NAMED_RECIPES, NamedRecipe};

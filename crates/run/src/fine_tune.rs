@@ -10,6 +10,7 @@ use taper_graph::{Graph, WeightSource, Weights};
 use taper_metrics::Metrics;
 use taper_optim::{Span, Warmup};
 use taper_plan::Output;
+use taper_recipe::Interpolate;
 use taper_train::{
     Blend, CheckedTraining, Learner, RowBatches, Rows, TrainedPart, Trainer, batch_ranges,
     measure_head,
@@ -272,16 +273,21 @@ impl Run<'_> {
         if trained_well && own.soup.is_some() {
             chosen.soup(ended.kept, |weights| learner.measure_with(weights, &val))?;
         }
-        if trained_well && !own.interpolate {
-            chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
-        }
-        if own.interpolate && trained_well {
-            chosen.interpolate(|weights| {
+        match own.interpolate {
+            _ if !trained_well => {}
+            Interpolate::Try(true) => chosen.interpolate(|weights| {
                 if self.session.interrupted() {
                     return Err(Error::InterruptedRun { run: self.folder.path().into() });
                 }
                 Ok(learner.measure_with(weights, &val)?)
-            })?;
+            })?,
+            Interpolate::Try(false) => {
+                chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
+            }
+            Interpolate::At(share) => {
+                chosen.go_back_to(share);
+                chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
+            }
         }
         drop((learner, val));
         let (layers, head_weights) = parts(chosen.weights());
@@ -295,6 +301,9 @@ impl Run<'_> {
                 "nothing of fine-tuning helps on the validation pictures: the head alone is kept",
             ),
             1.0 => {}
+            share if matches!(own.interpolate, Interpolate::At(_)) => progress.say(&format!(
+                "the weights are {share} of the way from the head's training to the end of fine-tuning, as the recipe says"
+            )),
             alpha => progress.say(&format!(
                 "validation keeps {alpha:.1} of the way from the head's training to the end of fine-tuning"
             )),

@@ -79,6 +79,12 @@ impl Blend {
         self.tried.push(Tried::new(self.alpha, metrics));
     }
 
+    /// Takes the weights at this share of the way from those before the phase, whatever they give.
+    pub fn go_back_to(&mut self, alpha: f64) {
+        self.alpha = alpha;
+        self.weights = between(&self.before, &self.weights, alpha as f32);
+    }
+
     /// The points of the line that were judged, that before the phase first.
     pub fn tried(&self) -> &[Tried] {
         &self.tried
@@ -145,8 +151,7 @@ impl Blend {
                 best = *tried;
             }
         }
-        self.alpha = best.alpha;
-        self.weights = between(&self.before, &self.weights, best.alpha as f32);
+        self.go_back_to(best.alpha);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use taper_core::file::write_atomically;
 use taper_recipe::Recipe;
 use taper_run::{Answer, write_json};
 
-use super::{SearchReport, SearchSettings};
+use super::{Gain, SearchReport, SearchSettings};
 use crate::{Error, Result, files};
 
 /// What a search needs to go on.
@@ -158,11 +158,12 @@ impl Place {
     pub(crate) fn write(&self, report: &SearchReport) -> Result<()> {
         write_json(&self.folder.join(REPORT), report)?;
         let mut table = String::from(
-            "name,folds,pictures,accuracy,brier,gain_brier,gain_accuracy,standard_error,kept,seconds\n",
+            "name,folds,pictures,accuracy,brier,gain_brier,gain_accuracy,standard_error,accuracy_error,kept,seconds\n",
         );
         for own in &report.tried {
-            let gain = own.gain.map_or(",,".into(), |gain| {
-                format!("{:.6},{:.6},{:.6}", gain.brier, gain.accuracy, gain.standard_error)
+            let gain = own.gain.map_or(",,,".into(), |gain| {
+                let Gain { brier, accuracy, standard_error, accuracy_error, .. } = gain;
+                format!("{brier:.6},{accuracy:.6},{standard_error:.6},{accuracy_error:.6}")
             });
             table += &format!(
                 "\"{}\",{},{},{:.6},{:.6},{gain},{},{:.1}\n",

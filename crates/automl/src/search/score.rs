@@ -38,6 +38,9 @@ pub struct Gain {
     pub accuracy: f64,
     /// The standard error of `brier`, over groups of near copies.
     pub standard_error: f64,
+    /// The standard error of `accuracy`, likewise.
+    #[serde(default)]
+    pub accuracy_error: f64,
     /// On how many pictures.
     pub pictures: usize,
 }
@@ -55,30 +58,37 @@ impl Gain {
         if pairs.is_empty() {
             return None;
         }
-        let n = pairs.len() as f64;
-        let gain = |(now, then): &(&Score, &Score)| f64::from(then.brier) - f64::from(now.brier);
-        let mean = pairs.iter().map(gain).sum::<f64>() / n;
-        let mut of_group = std::collections::BTreeMap::<u32, f64>::new();
-        for pair in &pairs {
-            *of_group.entry(groups[pair.0.picture as usize]).or_default() += gain(pair) - mean;
-        }
-        let squares: f64 = of_group.values().map(|sum| sum * sum).sum();
-        let clusters = of_group.len() as f64;
-        let corrected = if clusters > 1.0 { clusters / (clusters - 1.0) } else { f64::INFINITY };
-        let accuracy: i64 =
-            pairs.iter().map(|(now, then)| i64::from(now.right) - i64::from(then.right)).sum();
-        Some(Self {
-            brier: mean,
-            accuracy: accuracy as f64 / n,
-            standard_error: (squares * corrected).sqrt() / n,
-            pictures: pairs.len(),
-        })
+        let group = |(now, _): &(&Score, &Score)| groups[now.picture as usize];
+        let in_brier = |(now, then): &(&Score, &Score)| f64::from(then.brier - now.brier);
+        let in_right =
+            |(now, then): &(&Score, &Score)| f64::from(i8::from(now.right) - i8::from(then.right));
+        let gains = |gain: &dyn Fn(&(&Score, &Score)) -> f64| {
+            mean_and_error(pairs.iter().map(|pair| (group(pair), gain(pair))))
+        };
+        let ((brier, standard_error), (accuracy, accuracy_error)) =
+            (gains(&in_brier), gains(&in_right));
+        Some(Self { brier, accuracy, standard_error, accuracy_error, pictures: pairs.len() })
     }
 
-    /// Whether it is a gain beyond its standard error, and no loss of accuracy.
+    /// Whether one of the two gains is beyond its standard error, and the other one no loss.
     pub(crate) fn is_real(&self) -> bool {
         self.brier > self.standard_error && self.accuracy >= 0.0
+            || self.accuracy > self.accuracy_error && self.brier >= 0.0
     }
+}
+
+/// The mean of values, and its standard error where those of a group say the same.
+fn mean_and_error(values: impl Iterator<Item = (u32, f64)> + Clone) -> (f64, f64) {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().map(|(_, value)| value).sum::<f64>() / n;
+    let mut of_group = std::collections::BTreeMap::<u32, f64>::new();
+    for (group, value) in values {
+        *of_group.entry(group).or_default() += value - mean;
+    }
+    let squares: f64 = of_group.values().map(|sum| sum * sum).sum();
+    let clusters = of_group.len() as f64;
+    let corrected = if clusters > 1.0 { clusters / (clusters - 1.0) } else { f64::INFINITY };
+    (mean, (squares * corrected).sqrt() / n)
 }
 
 /// Accuracy and mean Brier score.
@@ -114,6 +124,11 @@ mod tests {
         let grouped = Gain::of(&now, &before, &clips).unwrap();
         assert!((grouped.standard_error - 0.2).abs() < 1e-6, "{grouped:?}");
         assert!(!Gain { brier: 0.19, ..grouped }.is_real());
+        // More right answers count, too, unless the probabilities are worse.
+        let right = Gain { brier: 0.01, accuracy: 0.2, accuracy_error: 0.1, ..grouped };
+        assert!(right.is_real());
+        assert!(!Gain { accuracy_error: 0.3, ..right }.is_real());
+        assert!(!Gain { brier: -0.01, ..right }.is_real());
         // A single group says nothing.
         let one = Gain::of(&now[..4], &before, &clips).unwrap();
         assert!(!one.is_real());

@@ -502,10 +502,11 @@ impl<'a> Search<'a> {
         });
         let compared = gain.map_or(String::new(), |gain| {
             format!(
-                "; gain in Brier score {:+.4} ± {:.4}, in accuracy {:+.4}: {}",
+                "; gain in Brier score {:+.4} ± {:.4}, in accuracy {:+.4} ± {:.4}: {}",
                 gain.brier,
                 gain.standard_error,
                 gain.accuracy,
+                gain.accuracy_error,
                 if kept { "kept" } else { "not kept" }
             )
         });
