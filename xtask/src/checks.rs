@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 50] = [
+const CANDLE_FREE: [&str; 51] = [
     "taper",
     "taper-answer",
     "taper-archive",
@@ -37,6 +37,7 @@ const CANDLE_FREE: [&str; 50] = [
     "taper-mixing",
     "taper-model",
     "taper-names",
+    "taper-networks",
     "taper-onnx",
     "taper-optim",
     "taper-outputs",

@@ -13,11 +13,12 @@ use std::error::Error;
 use std::time::Instant;
 
 use taper_backward::{DataGradient, Gradients, WeightGradient};
-use taper_graph::{Graph, Op, Shape, networks};
+use taper_graph::{Graph, Op, Shape};
 use taper_kernels::{
     Activation, AlignedBuffer, Border, Conv2dShape, Epilogue, KernelClass, Kernels, PackedFilter,
     Team, Window,
 };
+use taper_networks as networks;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

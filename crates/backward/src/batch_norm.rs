@@ -199,7 +199,7 @@ impl BatchNorm {
             ("residual", epilogue.residual.map_or(len, <[f32]>::len), len),
             ("output", out.len(), len),
         ])?;
-        if epilogue.mask.is_some() || epilogue.activation == Some(Activation::Gelu) {
+        if epilogue.mask.is_some() || epilogue.activation.is_some_and(|own| !own.is_clamp()) {
             return Err(bad_shape(OPERATION, "a mask or GELU as epilogue".to_owned()));
         }
         check_shared(OPERATION, shared.len(), 2 * channels)?;
@@ -260,7 +260,7 @@ impl BatchNorm {
             ("bias gradient", into.bias.len(), channels),
             ("output", out.as_ref().map_or(len, |out| out.len()), len),
         ])?;
-        if of.mask.is_some_and(|(activation, _)| activation == Activation::Gelu) {
+        if of.mask.is_some_and(|(activation, _)| !activation.is_clamp()) {
             let reason = "the derivative of GELU does not follow from its output".to_owned();
             return Err(bad_shape(OPERATION, reason));
         }

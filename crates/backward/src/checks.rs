@@ -1,7 +1,7 @@
 //! Checks that several kernels need.
 
 use taper_kernels::parts::{bad_shape, check_len};
-use taper_kernels::{Activation, Epilogue, KernelError};
+use taper_kernels::{Epilogue, KernelError};
 
 /// Whether an epilogue is one of gradients, for `len` values.
 pub(crate) fn check_epilogue(
@@ -15,7 +15,9 @@ pub(crate) fn check_epilogue(
         }
     }
     let reason = match (epilogue.activation, epilogue.mask) {
-        (Some(Activation::Gelu), _) => "the derivative of GELU does not follow from its output",
+        (Some(own), _) if !own.is_clamp() => {
+            "the derivative of GELU does not follow from its output"
+        }
         (Some(_), None) => "an activation's derivative needs its output as a mask",
         _ => return Ok(()),
     };

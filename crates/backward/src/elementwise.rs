@@ -1,6 +1,8 @@
 //! Passes over all values of a map: activations, sums and products.
 
-use taper_kernels::parts::{Ending, SharedMut, check_len, exp, normal};
+use taper_kernels::parts::{
+    Ending, GELU_TANH, QUICK_GELU, SharedMut, check_len, exp, normal, sigmoid, smooth,
+};
 use taper_kernels::{Activation, KernelClass, KernelError, Team};
 use taper_simd::{Simd, Task, dispatch};
 
@@ -9,15 +11,14 @@ use crate::rows::{load, store};
 /// Values that a thread takes at a time.
 const BLOCK: usize = 16 << 10;
 
-/// Beyond it, in units of the standard deviation, GELU is 0 or the identity, and so is its
-/// derivative 0 or 1.
+/// Beyond it, GELU and its approximations are 0 or the identity, and so is their derivative 0 or 1.
 const LIMIT: f32 = 13.0;
 
 /// 1 / √(2 π).
 const DENSITY: f32 = 0.398_942_3;
 
 /// Applies an activation: `out ← f(input)`, of the same length. Needed where the values before the
-/// activation are kept, as GELU's gradient asks; otherwise the forward kernels fuse it.
+/// activation are kept, as the gradient of GELU and the like asks; otherwise the forward kernels fuse it.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`].
@@ -36,7 +37,7 @@ pub fn activate(
 /// The gradient of what an activation read, in place of that of its output.
 ///
 /// `kept`: for ReLU and ReLU6 their output, whose sign and range say what they let through; for
-/// GELU its input. As long as `gradient`. As in torch, nothing passes at 0 and at 6.
+/// GELU and its approximations their input. As long as `gradient`. As in torch, nothing passes at 0 and at 6.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`].
@@ -128,13 +129,15 @@ impl Task for Block {
                 let to = self.to.add(at);
                 let from = load::<S>(self.from.add(at), n);
                 let value = match self.pass {
-                    Pass::Activate(Activation::Gelu) => gelu::<S>(from),
+                    Pass::Activate(activation) if !activation.is_clamp() => {
+                        smooth::<S>(activation, from)
+                    }
                     Pass::Activate(activation) => {
                         let ending = Ending { activation: Some(activation), ..Ending::none() };
                         ending.apply::<S>(from, 0, n)
                     }
-                    Pass::Gradient(Activation::Gelu) => {
-                        S::mul(load::<S>(to, n), gelu_slope::<S>(from))
+                    Pass::Gradient(activation) if !activation.is_clamp() => {
+                        S::mul(load::<S>(to, n), slope::<S>(activation, from))
                     }
                     Pass::Gradient(activation) => {
                         let mask = self.from.add(at);
@@ -152,17 +155,43 @@ impl Task for Block {
     }
 }
 
-/// x · Φ(x).
+/// The derivative of an activation that is no clamp.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.
 #[inline(always)]
-unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
+unsafe fn slope<S: Simd>(activation: Activation, x: S::V) -> S::V {
     // SAFETY: arithmetic only.
     unsafe {
-        // Clamped from below, or −∞ · 6e-8 would give −∞.
-        let x = S::max(S::splat(-LIMIT), x);
-        S::mul(x, normal::<S>(x))
+        let x = S::min(S::splat(LIMIT), S::max(S::splat(-LIMIT), x));
+        match activation {
+            Activation::QuickGelu => {
+                let argument = S::mul(x, S::splat(QUICK_GELU));
+                sigmoid_slope::<S>(argument, argument)
+            }
+            Activation::GeluTanh => {
+                let square = S::mul(x, x);
+                let [first, third] = GELU_TANH.map(|c| S::splat(c));
+                let argument = S::mul(x, S::fma(square, third, first));
+                let cubic = S::mul(square, S::mul(third, S::splat(3.0)));
+                sigmoid_slope::<S>(argument, S::mul(x, S::add(cubic, first)))
+            }
+            _ => gelu_slope::<S>(x),
+        }
+    }
+}
+
+/// The derivative of x · σ(a(x)), from a(x) and x · a′(x): σ + x · a′ · σ · (1 − σ).
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn sigmoid_slope<S: Simd>(argument: S::V, growth: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let share = sigmoid::<S>(argument);
+        let rest = S::sub(S::splat(1.0), share);
+        S::fma(S::mul(growth, share), rest, share)
     }
 }
 
@@ -174,7 +203,6 @@ unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
 unsafe fn gelu_slope<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic only.
     unsafe {
-        let x = S::min(S::splat(LIMIT), S::max(S::splat(-LIMIT), x));
         let density = exp::<S>(S::mul(S::mul(x, x), S::splat(-0.5)));
         S::fma(S::mul(x, S::splat(DENSITY)), density, normal::<S>(x))
     }

@@ -17,7 +17,8 @@ use taper_core::{
     random::{Key, Purpose},
 };
 use taper_grad::{BatchNormMode, Boundary, Unfreeze};
-use taper_graph::{Weights, heads, networks};
+use taper_graph::{Weights, heads};
+use taper_networks as networks;
 use taper_optim::{Algorithm, OptimizerConfig};
 use taper_plan::{FrozenPlan, PlanOptions, Workspace};
 use taper_train::{Learner, NetworkLearner, RowBatch, StepContext, Table, TrainedPart, Training};

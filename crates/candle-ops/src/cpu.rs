@@ -11,12 +11,15 @@ use half::{bf16, f16};
 
 use crate::custom::{
     Affine, Depthwise, Finish, GELU, GlobalAverage, LayerNorm, MaxPool, Normalise, Pointwise,
-    Unfold, by_type, code,
+    Unfold, by_type, code, sigmoid_factors,
 };
 
 pub(crate) fn activate(mut x: f32, activation: u32) -> f32 {
     if activation == GELU {
         return 0.5 * x * (1.0 + erf_f32(x * std::f32::consts::FRAC_1_SQRT_2));
+    }
+    if let Some([a, b]) = sigmoid_factors(activation) {
+        return x / (1.0 + (-(a * x + b * x * x * x)).exp());
     }
     if activation >= 1 && x < 0.0 {
         x = 0.0;

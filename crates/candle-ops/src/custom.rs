@@ -114,10 +114,23 @@ pub(crate) fn code(activation: Option<Activation>) -> u32 {
         Some(Activation::Relu) => 1,
         Some(Activation::Relu6) => 2,
         Some(Activation::Gelu) => GELU,
+        Some(Activation::QuickGelu) => QUICK_GELU,
+        Some(Activation::GeluTanh) => GELU_TANH,
     }
 }
 
 pub(crate) const GELU: u32 = 3;
+pub(crate) const QUICK_GELU: u32 = 4;
+pub(crate) const GELU_TANH: u32 = 5;
+
+/// GELU's approximations are x · σ(a x + b x³); the factors, for their codes.
+pub(crate) fn sigmoid_factors(activation: u32) -> Option<[f32; 2]> {
+    match activation {
+        QUICK_GELU => Some([1.702, 0.0]),
+        GELU_TANH => Some([1.595_769_1, 1.595_769_1 * 0.044_715]),
+        _ => None,
+    }
+}
 
 /// u8 `[n, h, w, 3]` → scale · x + shift, in `channels` channels, those beyond the third 0.
 pub(crate) struct Normalise {

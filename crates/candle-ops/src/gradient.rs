@@ -11,7 +11,7 @@ use half::{bf16, f16};
 
 use crate::{
     cpu::{activate, get, set, slice},
-    custom::{GELU, Slide, Window, by_type},
+    custom::{GELU, Slide, Window, by_type, sigmoid_factors},
 };
 
 /// A storage with its layout.
@@ -49,7 +49,7 @@ pub(crate) struct Combine {
 /// An activation, by its code.
 pub(crate) struct Activated(pub(crate) u32);
 
-/// Takes what an activation gave (GELU: what it was given) and dy.
+/// Takes what an activation gave (GELU and the like: what it was given) and dy.
 pub(crate) struct ActivationGradient(pub(crate) u32);
 
 /// Takes x, dy and the scale f32 `[c]`; gives `[2, rows, c]`: the gradient with respect to x, and
@@ -324,6 +324,11 @@ impl Activated {
 
 /// The derivative of an activation.
 fn slope(value: f32, activation: u32) -> f32 {
+    if let Some([a, b]) = sigmoid_factors(activation) {
+        let argument = a * value + b * value.powi(3);
+        let share = 1.0 / (1.0 + (-argument).exp());
+        return share + (a * value + 3.0 * b * value.powi(3)) * share * (1.0 - share);
+    }
     match activation {
         GELU => {
             let distribution = 0.5 * (1.0 + erf_f32(value * std::f32::consts::FRAC_1_SQRT_2));

@@ -223,6 +223,11 @@ impl Network {
             Op::Activation(Activation::Relu) => inputs[0].relu()?,
             Op::Activation(Activation::Relu6) => inputs[0].clamp(0f32, 6f32)?,
             Op::Activation(Activation::Gelu) => inputs[0].gelu_erf()?,
+            Op::Activation(Activation::QuickGelu) => {
+                let share = candle_nn::ops::sigmoid(&(&inputs[0] * 1.702)?)?;
+                (&inputs[0] * share)?
+            }
+            Op::Activation(Activation::GeluTanh) => inputs[0].gelu()?,
             Op::MaxPool(pool) => layers::max_pool2d(&inputs[0], &pool)?,
             Op::GlobalAvgPool => layers::global_avg_pool(&inputs[0])?,
             Op::Add => (&inputs[0] + &inputs[1])?,

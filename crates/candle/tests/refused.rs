@@ -9,7 +9,8 @@ fn convolutions_that_cudnn_refuses_are_matrix_products() {
     use taper_candle::{FrozenNetwork, open_device};
     use taper_core::Precision;
     use taper_core::{Fit, Interpolation, Preprocessing};
-    use taper_graph::{Weights, networks};
+    use taper_graph::Weights;
+    use taper_networks as networks;
 
     if std::env::var_os("TAPER_EMULATED_DEVICE").is_none() {
         taper_testing::skip("only the emulated device (cargo xtask test --cuda) refuses on demand");

@@ -13,8 +13,9 @@ use taper_core::{
 use taper_grad::{BatchNormMode, Boundary, Network, SuffixOptions, Unfreeze, layer_decay};
 use taper_graph::{
     Activation, Attention, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, MaxPool, NodeId, Op,
-    Padding, PatchTokens, WeightSource, Weights, heads, networks,
+    Padding, PatchTokens, WeightSource, Weights, heads,
 };
+use taper_networks as networks;
 use taper_optim::{Algorithm, EpsilonMode, LossConfig, OptimizerConfig, Targets};
 use taper_train::{
     Learner, NetworkLearner, RowBatch, State, StepContext, Table, TrainedPart, Training,

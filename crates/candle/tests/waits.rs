@@ -12,7 +12,8 @@ fn batches_of_pictures_are_queued_without_waiting_for_any() {
     use taper_candle::{FrozenNetwork, Transfers, open_device};
     use taper_core::Precision;
     use taper_core::{Fit, Interpolation, Preprocessing};
-    use taper_graph::{Weights, networks};
+    use taper_graph::Weights;
+    use taper_networks as networks;
 
     let Ok(device) = std::env::var("TAPER_TEST_DEVICE") else {
         taper_testing::skip(

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use taper_core::random::{Key, Purpose};
 use taper_grad::{BatchNormMode, Boundary, Network, SuffixOptions, Unfreeze};
-use taper_graph::{Weights, heads, networks};
+use taper_graph::{Weights, heads};
+use taper_networks as networks;
 use taper_optim::{Algorithm, LossConfig, Optimizer, OptimizerConfig, Targets};
 
 const DROPOUT: Purpose = Purpose::new("example/dropout");

@@ -84,7 +84,7 @@ impl Boundary {
 
 #[cfg(test)]
 mod tests {
-    use taper_graph::networks;
+    use taper_networks as networks;
 
     use super::*;
 

@@ -347,6 +347,11 @@ fn act(activation: Activation, x: f32) -> (f32, f32) {
     match activation {
         Activation::Relu => clamped(f32::INFINITY),
         Activation::Relu6 => clamped(6.0),
+        Activation::QuickGelu => sigmoid_unit(f64::from(x), [1.702, 0.0]),
+        Activation::GeluTanh => {
+            let factor = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+            sigmoid_unit(f64::from(x), [factor, 0.044715 * factor])
+        }
         Activation::Gelu => {
             let x = f64::from(x);
             let (below, density) =
@@ -354,6 +359,13 @@ fn act(activation: Activation, x: f32) -> (f32, f32) {
             ((x * below) as f32, (below + x * density) as f32)
         }
     }
+}
+
+/// x · σ(a x + b x³), and its derivative.
+fn sigmoid_unit(x: f64, [a, b]: [f64; 2]) -> (f32, f32) {
+    let share = 1.0 / (1.0 + (-(a * x + b * x.powi(3))).exp());
+    let slope = share + (a * x + 3.0 * b * x.powi(3)) * share * (1.0 - share);
+    ((x * share) as f32, slope as f32)
 }
 
 /// The normal distribution's cumulative function, to 1e-7 (Abramowitz and Stegun, *Handbook of

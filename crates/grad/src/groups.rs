@@ -69,7 +69,7 @@ fn block_of(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use taper_graph::networks;
+    use taper_networks as networks;
 
     use super::*;
     use crate::Unfreeze;

@@ -238,7 +238,7 @@ impl HeadLayers {
                 Op::Cosine(op) => {
                     Kind::Cosine { op, weight: first(id), kept: Directions::default() }
                 }
-                Op::Activation(Activation::Gelu)
+                Op::Activation(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh)
                 | Op::Input(_)
                 | Op::Conv2d(_)
                 | Op::MaxPool(_)

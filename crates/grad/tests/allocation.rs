@@ -6,7 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use taper_grad::{BatchNormMode, Boundary, Suffix, SuffixOptions, Unfreeze};
-use taper_graph::{Weights, networks};
+use taper_graph::Weights;
+use taper_networks as networks;
 
 struct Counting;
 

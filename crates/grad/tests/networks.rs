@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use taper_grad::{BatchNormMode, Boundary, Suffix, SuffixOptions, Unfreeze};
-use taper_graph::{Graph, WeightSource, Weights, networks};
+use taper_graph::{Graph, WeightSource, Weights};
+use taper_networks as networks;
 use taper_optim::Parameters;
 use taper_testing::picture;
 
@@ -254,7 +255,7 @@ fn one_value_of_each_channel_has_no_statistics() {
 
 #[test]
 fn what_a_normalisation_gives_is_not_kept() {
-    let graph = taper_graph::networks::resnet50(1000).without_classifier();
+    let graph = taper_networks::resnet50(1000).without_classifier();
     let everything = Boundary::find(&graph, &Unfreeze::All).unwrap();
     let bytes = |batch_norm| {
         let options = SuffixOptions { batch_norm, ..SuffixOptions::new([224; 2], 1) };

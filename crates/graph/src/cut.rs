@@ -12,7 +12,7 @@ impl Graph {
     /// `layer3`, which means the last of them. Names are kept, so that the same weights fit.
     ///
     /// ```
-    /// let network = taper_graph::networks::resnet50(1000);
+    /// let network = taper_networks::resnet50(1000);
     /// let cut = network.cut("layer3")?;
     /// assert_eq!(cut.feature_width(), 1024);
     /// assert_eq!(cut.total_stride(), 16);

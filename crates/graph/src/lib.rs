@@ -9,10 +9,10 @@ mod graph;
 pub mod heads;
 #[cfg(feature = "identity")]
 mod identity;
-pub mod networks;
 mod op;
 mod stored;
 mod summary;
+mod vision_transformer;
 mod weights;
 
 pub use activations::ActivationMemory;
@@ -27,4 +27,5 @@ pub use op::{
     LayerScale, Linear, MaxPool, Op, Padding, PatchTokens, Shape, UnitLength,
 };
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
+pub use vision_transformer::VisionTransformer;
 pub use weights::{Mismatch, WeightSource, Weights, check_weights, check_weights_in};

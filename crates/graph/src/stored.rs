@@ -6,8 +6,7 @@ use serde::de::{
 };
 use serde::{Deserialize, de::DeserializeSeed};
 
-use crate::networks::VisionTransformer;
-use crate::{Graph, GraphBuilder, Node, NodeId, Op};
+use crate::{Graph, GraphBuilder, Node, NodeId, Op, VisionTransformer};
 
 /// A graph as it was written, before any check.
 #[derive(Deserialize)]
@@ -28,7 +27,18 @@ struct StoredNode {
 enum StoredOp {
     Ordinary(Op),
     /// Until 2026 a whole vision transformer was one layer.
-    VisionTransformer(VisionTransformer),
+    VisionTransformer(WholeTransformer),
+}
+
+/// Such a layer as it was written.
+#[derive(Debug, Deserialize)]
+struct WholeTransformer {
+    image: usize,
+    patch: usize,
+    width: usize,
+    depth: usize,
+    heads: usize,
+    layer_scale: bool,
 }
 
 impl TryFrom<StoredGraph> for Graph {
@@ -62,7 +72,7 @@ impl TryFrom<StoredGraph> for Graph {
                     g.nodes.len() - 1
                 }
                 StoredOp::VisionTransformer(transformer) => {
-                    check(&transformer)?;
+                    let transformer = checked(&transformer)?;
                     if g.nodes.len() > 1 {
                         return Err(format!("layer '{name}' does not read the picture"));
                     }
@@ -76,15 +86,20 @@ impl TryFrom<StoredGraph> for Graph {
     }
 }
 
-fn check(transformer: &VisionTransformer) -> Result<(), String> {
-    let &VisionTransformer { image, patch, width, depth, heads, .. } = transformer;
+fn checked(transformer: &WholeTransformer) -> Result<VisionTransformer, String> {
+    let &WholeTransformer { image, patch, width, depth, heads, layer_scale } = transformer;
     let fits = patch > 0
         && heads > 0
         && width > 0
         && image.is_multiple_of(patch)
         && width.is_multiple_of(heads)
         && depth <= 1000;
-    fits.then_some(()).ok_or_else(|| format!("no vision transformer is like this: {transformer:?}"))
+    let whole = VisionTransformer {
+        layer_scale,
+        ..VisionTransformer::new(image, patch, [width, depth, heads])
+    };
+    fits.then_some(whole)
+        .ok_or_else(|| format!("no vision transformer is like this: {transformer:?}"))
 }
 
 impl<'de> Deserialize<'de> for StoredOp {

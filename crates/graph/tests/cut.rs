@@ -1,6 +1,7 @@
 //! Networks that end at an earlier layer.
 
-use taper_graph::{Op, Shape, networks};
+use taper_graph::{Op, Shape};
+use taper_networks as networks;
 
 #[test]
 fn a_cut_at_any_layer_of_any_kind_gives_a_vector() {

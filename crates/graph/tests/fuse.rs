@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_graph::{
-    Activation, Conv2d, FusedLayer, FusedOp, GraphBuilder, Op, Padding, WeightSource, Weights,
-    fuse, networks,
+    Activation, Conv2d, FusedLayer, FusedOp, GraphBuilder, Op, Padding, WeightSource, Weights, fuse,
 };
+use taper_networks as networks;
 
 #[test]
 fn layer_scale_and_gelu_go_into_convolutions_and_layer_norms_stand_alone() {

@@ -2,7 +2,8 @@
 //! earlier versions.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use taper_graph::{Graph, networks};
+use taper_graph::Graph;
+use taper_networks as networks;
 
 /// A graph with every operation that artefacts held before vision transformers were ordinary
 /// operations, as `serde_json` wrote it at commit 837b5b9.

@@ -1,6 +1,7 @@
 //! Summaries of networks against published figures.
 
-use taper_graph::{Graph, Summary, heads, networks};
+use taper_graph::{Graph, Summary, heads};
+use taper_networks as networks;
 
 #[test]
 fn published_parameters_and_cost() {
@@ -74,4 +75,53 @@ fn the_patches_of_a_transformer_are_its_last_feature_map() {
     );
     assert!(summary.warnings.is_empty() && at(50).warnings.is_empty());
     assert!(at(48).warnings[0].contains("at least 64 × 64"), "{:?}", at(48).warnings);
+}
+
+/// The receptive field of the last feature map.
+fn last_field(graph: &Graph) -> usize {
+    let summary = Summary::new(graph, false, None, 224, 224).unwrap();
+    summary.receptive_field.unwrap()
+}
+
+/// Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019:
+/// VGG-16 212, MobileNetV2 491. For ResNet it has the variant with strides in other convolutions
+/// (483). By hand for this one: 7, 11 after the pooling; 3 × 8 → 35; 8 + 3 × 16 → 91; 16 + 5 × 32 →
+/// 267; 32 + 2 × 64 → 427.
+#[test]
+fn receptive_fields_are_the_published_ones() {
+    assert_eq!(last_field(&networks::vgg16(10)), 212);
+    assert_eq!(last_field(&networks::mobilenet_v2(10)), 491);
+    assert_eq!(last_field(&networks::resnet50(10)), 427);
+    let graph = networks::resnet18(10);
+    let layers = Summary::new(&graph, false, None, 224, 224).unwrap().layers;
+    let field = |id: usize| layers[id].receptive_field;
+    assert_eq!((field(0), field(1), field(graph.features())), (Some(1), Some(7), None));
+}
+
+#[test]
+fn memory_is_what_must_exist_at_once() {
+    let memory_of = |graph: &Graph, trainable: bool, head: Option<&Graph>| {
+        Summary::new(graph, trainable, head, 224, 224).unwrap().activations
+    };
+    let graph = networks::vgg16(10).without_classifier();
+    let memory = memory_of(&graph, true, None);
+    // Two maps of 224 × 224 × 64: input and output of the first activation.
+    assert_eq!(memory.inference_bytes, 4 * 2 * 224 * 224 * 64);
+    let shapes = graph.shapes(224, 224).unwrap();
+    let sum: u64 = shapes.iter().map(|s| s.elements() as u64).sum();
+    assert_eq!(memory.training_bytes, 4 * sum);
+    assert_eq!(memory.at_batch(8).training_bytes, 32 * sum);
+    assert_eq!(memory.at_batch(8).at_batch(2), memory.at_batch(2));
+
+    // Twelve blocks, each with 18 layers' tokens and two sets of scores; before them the patches
+    // and the tokens, after them the class token and its norm.
+    let of_vit = memory_of(&networks::vit_base(10).without_classifier(), true, None);
+    let blocks = 12 * (18 * 197 * 768 + 2 * 12 * 197 * 197);
+    let around = (196 + 197 + 2) * 768 + 3 * 224 * 224;
+    assert_eq!(of_vit.training_bytes, 4 * (blocks + around));
+    assert!(of_vit.training_bytes > 10 * of_vit.inference_bytes);
+
+    let frozen = memory_of(&graph, false, Some(&heads::linear(512, 3)));
+    assert_eq!(frozen.inference_bytes, memory.inference_bytes);
+    assert_eq!(frozen.training_bytes, memory.inference_bytes + 4 * (512 + 3));
 }

@@ -206,8 +206,9 @@ impl<E: Element> PackedFilter<E> {
         }
         if let Some(mask) = epilogue.mask {
             check_len(OPERATION, "mask", mask.len(), out_len)?;
-            if epilogue.activation == Some(Activation::Gelu) {
-                let reason = "the derivative of GELU does not follow from its output".to_owned();
+            if let Some(activation) = epilogue.activation.filter(|own| !own.is_clamp()) {
+                let name = activation.name();
+                let reason = format!("the derivative of {name} does not follow from its output");
                 return Err(bad_shape(OPERATION, reason));
             }
         }
@@ -224,8 +225,12 @@ impl<E: Element> PackedFilter<E> {
                 }
             }
         }
-        if epilogue.activation == Some(Activation::Gelu) && self.algorithm != Algorithm::Direct {
-            gelu::run(self.class, team, out);
+        // The tile of a direct convolution does GELU itself.
+        let done = |own: &Activation| {
+            own.is_clamp() || *own == Activation::Gelu && self.algorithm == Algorithm::Direct
+        };
+        if let Some(activation) = epilogue.activation.filter(|own| !done(own)) {
+            gelu::run(self.class, team, activation, out);
         }
         Ok(())
     }

@@ -42,7 +42,8 @@ impl<E: Element> Ending<E> {
         Self { residual: step(self.residual), mask: step(self.mask), ..self }
     }
 
-    /// The sum for `n ≤ LANES` values from `at` on, as it is to be stored. GELU is left out.
+    /// The sum for `n ≤ LANES` values from `at` on, as it is to be stored. Activations
+    /// that are no clamps are left out.
     ///
     /// # Safety
     /// The processor has the instructions of `S`; the pointers that are not null hold these values.
@@ -74,13 +75,15 @@ unsafe fn load<S: Simd>(from: *const S::Elem, n: usize) -> S::V {
     unsafe { if n == S::LANES { S::load(from) } else { S::load_n(from, n) } }
 }
 
-/// An activation as a clamp; GELU is none.
+/// An activation as a clamp, if it is one.
 #[inline(always)]
 pub(crate) fn limits(activation: Option<Activation>) -> (f32, f32) {
     match activation {
-        None | Some(Activation::Gelu) => (f32::NEG_INFINITY, f32::INFINITY),
         Some(Activation::Relu) => (0.0, f32::INFINITY),
         Some(Activation::Relu6) => (0.0, 6.0),
+        None | Some(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh) => {
+            (f32::NEG_INFINITY, f32::INFINITY)
+        }
     }
 }
 
@@ -102,9 +105,11 @@ unsafe fn activate<S: Simd>(activation: Option<Activation>, value: S::V) -> S::V
 unsafe fn keep<S: Simd>(activation: Option<Activation>, value: S::V, output: S::V) -> S::V {
     // Nothing is beyond a NaN.
     let (low, high) = match activation {
-        None | Some(Activation::Gelu) => (f32::NAN, f32::NAN),
         Some(Activation::Relu) => (0.0, f32::NAN),
         Some(Activation::Relu6) => (0.0, 6.0),
+        None | Some(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh) => {
+            (f32::NAN, f32::NAN)
+        }
     };
     // SAFETY: arithmetic only.
     unsafe {

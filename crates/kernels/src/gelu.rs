@@ -1,8 +1,9 @@
 //! The Gaussian error linear unit, x · Φ(x) with the exact Φ (Hendrycks and Gimpel, *Gaussian Error
-//! Linear Units*, 2016).
+//! Linear Units*, 2016), and its approximations.
 
+use crate::softmax::exp;
 use crate::team::SharedMut;
-use crate::{Element, KernelClass, Team};
+use crate::{Activation, Element, KernelClass, Team};
 use taper_simd::{Simd, Task, dispatch};
 
 /// Beyond it, Φ is 0 or 1 to 6e-8.
@@ -32,14 +33,20 @@ const POLYNOMIAL: [f32; 15] = [
 /// Values that a thread takes at a time.
 const BLOCK: usize = 8192;
 
-/// Replaces every value by its GELU, where it could not be part of the loop that computed the
-/// values.
-pub(crate) fn run<E: Element>(class: KernelClass, team: &mut Team<'_>, values: &mut [E]) {
+/// Replaces every value by what an activation that is no clamp makes of it, where that could not be
+/// part of the loop that computed the values.
+pub(crate) fn run<E: Element>(
+    class: KernelClass,
+    team: &mut Team<'_>,
+    activation: Activation,
+    values: &mut [E],
+) {
     let len = values.len();
     let values = SharedMut::new(values);
     team.run(len.div_ceil(BLOCK), &|item, _| {
         let start = item * BLOCK;
-        let task = Block { values: values.get().wrapping_add(start), len: BLOCK.min(len - start) };
+        let (values, len) = (values.get().wrapping_add(start), BLOCK.min(len - start));
+        let task = Block { activation, values, len };
         // SAFETY: the block lies within the values, and no other item touches it.
         unsafe { dispatch(class, task) }
     });
@@ -47,6 +54,7 @@ pub(crate) fn run<E: Element>(class: KernelClass, team: &mut Team<'_>, values: &
 
 #[derive(Clone, Copy)]
 struct Block<E: Element> {
+    activation: Activation,
     values: *mut E,
     len: usize,
 }
@@ -61,15 +69,76 @@ impl<E: Element> Task for Block<E> {
         unsafe {
             while at + S::LANES <= self.len {
                 let value = self.values.add(at);
-                S::store(value, gelu::<S>(S::load(value)));
+                S::store(value, smooth::<S>(self.activation, S::load(value)));
                 at += S::LANES;
             }
             if at < self.len {
                 let value = self.values.add(at);
                 let rest = self.len - at;
-                S::store_n(value, gelu::<S>(S::load_n(value, rest)), rest);
+                S::store_n(value, smooth::<S>(self.activation, S::load_n(value, rest)), rest);
             }
         }
+    }
+}
+
+/// An activation; those that are clamps leave the value as it is.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub unsafe fn smooth<S: Simd>(activation: Activation, x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        match activation {
+            Activation::Relu | Activation::Relu6 => x,
+            Activation::Gelu => gelu::<S>(x),
+            Activation::QuickGelu | Activation::GeluTanh => {
+                // Beyond it, the result is 0 to 1e-36; −∞ · 0 would give no number.
+                let x = S::max(S::splat(-SIGMOID_LIMIT), x);
+                S::mul(x, sigmoid::<S>(argument::<S>(activation, x)))
+            }
+        }
+    }
+}
+
+/// Below it, x · σ(1.6 x) is 0.
+const SIGMOID_LIMIT: f32 = 54.0;
+
+/// GELU's approximation by tanh, as a sigmoid of a x + b x³.
+pub const GELU_TANH: [f32; 2] = [1.595_769_1, 1.595_769_1 * 0.044_715];
+
+/// QuickGELU is a sigmoid of this multiple.
+pub const QUICK_GELU: f32 = 1.702;
+
+/// What the sigmoid in an approximation of GELU is of.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn argument<S: Simd>(activation: Activation, x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        match activation {
+            Activation::GeluTanh => {
+                let factor = S::fma(S::mul(x, x), S::splat(GELU_TANH[1]), S::splat(GELU_TANH[0]));
+                S::mul(x, factor)
+            }
+            _ => S::mul(x, S::splat(QUICK_GELU)),
+        }
+    }
+}
+
+/// 1 / (1 + exp(−x)), to 3e-7 of its size.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic only.
+    unsafe {
+        let (zero, one) = (S::splat(0.0), S::splat(1.0));
+        let small = exp::<S>(S::min(S::sub(zero, x), x));
+        S::div(S::select_le(zero, x, one, small), S::add(one, small))
     }
 }
 

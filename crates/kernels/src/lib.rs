@@ -25,7 +25,7 @@ mod winograd;
 pub mod parts {
     pub use crate::ending::Ending;
     pub use crate::error::{bad_shape, check_len, product};
-    pub use crate::gelu::normal;
+    pub use crate::gelu::{GELU_TANH, QUICK_GELU, normal, sigmoid, smooth};
     pub use crate::scratch::{table, table_len};
     pub use crate::softmax::{exp, softmax};
     pub use crate::team::SharedMut;

@@ -1,5 +1,7 @@
-use super::published::{Origin, Published, imagenet};
-use crate::{Activation, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding};
+use crate::published::{Origin, Published, imagenet};
+use taper_graph::{
+    Activation, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding,
+};
 
 const CONVNEXT: Origin = Origin {
     licence: "Apache-2.0",
@@ -7,7 +9,7 @@ const CONVNEXT: Origin = Origin {
     source: "the paper's authors (tiny, small, base) and Ross Wightman (the smaller ones), in timm's form",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     CONVNEXT.network(
         "convnext-atto",
         "timm/convnext_atto.d2_in1k",

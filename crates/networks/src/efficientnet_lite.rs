@@ -1,8 +1,8 @@
 use taper_core::Interpolation::{Bicubic, Bilinear};
 
-use super::inverted_residual::{Family, Stage};
-use super::published::{Origin, Published, tensorflow};
-use crate::Graph;
+use crate::inverted_residual::{Family, Stage};
+use crate::published::{Origin, Published, tensorflow};
+use taper_graph::Graph;
 
 const LITE: Origin = Origin {
     licence: "Apache-2.0",
@@ -10,7 +10,7 @@ const LITE: Origin = Origin {
     source: "TensorFlow TPU repository (efficientnet/lite), ported for timm",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     LITE.network(
         "efficientnet-lite0",
         "timm/tf_efficientnet_lite0.in1k",

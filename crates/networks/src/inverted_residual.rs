@@ -1,36 +1,36 @@
 //! The common part of EfficientNet-Lite and MobileNetV2: inverted residual blocks with ReLU6.
 
-use crate::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, NodeId, Op, Padding};
 
 /// Blocks of one kind, the first of which may shrink the map.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stage {
-    pub(super) kernel: usize,
+pub(crate) struct Stage {
+    pub(crate) kernel: usize,
     /// Of the first block.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// How much wider a block is inside; 1 is a depthwise-separable block.
-    pub(super) expansion: usize,
-    pub(super) channels: usize,
-    pub(super) repeats: usize,
+    pub(crate) expansion: usize,
+    pub(crate) channels: usize,
+    pub(crate) repeats: usize,
 }
 
 /// A network of inverted residual blocks, named as in `timm/models/efficientnet.py`: a stem of 32
 /// channels, `stages`, 1280 features.
 #[derive(Debug)]
-pub(super) struct Family<'a> {
-    pub(super) name: &'a str,
-    pub(super) stages: Vec<Stage>,
+pub(crate) struct Family<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) stages: Vec<Stage>,
     /// TensorFlow's SAME padding; otherwise equal zero padding on all sides.
-    pub(super) same: bool,
+    pub(crate) same: bool,
     /// Added to the variance in BatchNorm.
-    pub(super) eps: f64,
+    pub(crate) eps: f64,
 }
 
 const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 impl Family<'_> {
-    pub(super) fn graph(&self, classes: usize) -> Graph {
+    pub(crate) fn graph(&self, classes: usize) -> Graph {
         let (mut g, input) = GraphBuilder::pictures(self.name, 3);
         let stem = Conv2d::new(3, STEM, 3).stride(2).padding(self.padding(3));
         let mut x = self.conv_norm(&mut g, "conv_stem", "bn1", input, stem, Some("act1"));

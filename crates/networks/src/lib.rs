@@ -1,5 +1,4 @@
-//! The networks that Taper knows as graphs, one file per family. Layer names are those of timm, so
-//! that its weight files fit unchanged.
+#![doc = include_str!("../README.md")]
 
 mod convnext;
 mod efficientnet_lite;

@@ -1,6 +1,6 @@
-use super::inverted_residual::{Family, Stage};
-use super::published::{Origin, Published, imagenet};
-use crate::Graph;
+use crate::inverted_residual::{Family, Stage};
+use crate::published::{Origin, Published, imagenet};
+use taper_graph::Graph;
 
 const MOBILENET_V2: Origin = Origin {
     licence: "Apache-2.0",
@@ -8,7 +8,7 @@ const MOBILENET_V2: Origin = Origin {
     source: "Ross Wightman (timm, RandAugment recipe)",
 };
 
-pub(super) const NETWORKS: &[Published] = &[MOBILENET_V2.network(
+pub(crate) const NETWORKS: &[Published] = &[MOBILENET_V2.network(
     "mobilenet-v2",
     "timm/mobilenetv2_100.ra_in1k",
     imagenet(224, 0.875),

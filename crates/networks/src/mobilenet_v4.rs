@@ -1,5 +1,5 @@
-use super::published::{Origin, Published, imagenet};
-use crate::{Activation, Conv2d, Graph, GraphBuilder, Linear, NodeId, Op, Padding};
+use crate::published::{Origin, Published, imagenet};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, Linear, NodeId, Op, Padding};
 
 const MOBILENET_V4: Origin = Origin {
     licence: "Apache-2.0",
@@ -7,7 +7,7 @@ const MOBILENET_V4: Origin = Origin {
     source: "Ross Wightman (timm)",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     MOBILENET_V4.network(
         "mobilenet-v4-small",
         "timm/mobilenetv4_conv_small.e2400_r224_in1k",

@@ -1,6 +1,6 @@
 use taper_core::{Fit, Interpolation, Preprocessing};
 
-use crate::Graph;
+use taper_graph::Graph;
 
 /// A network whose weights are published, after timm's `timm/models/_pretrained.py`. The
 /// preprocessing is that of timm's `pretrained_cfg` for these weights, as a test checks.
@@ -34,7 +34,7 @@ pub struct Origin {
 
 impl Origin {
     /// A network with the thousand classes of ImageNet.
-    pub(super) const fn network(
+    pub(crate) const fn network(
         self,
         name: &'static str,
         repository: &'static str,
@@ -46,11 +46,11 @@ impl Origin {
 }
 
 /// ImageNet at 224 pixels as torchvision trained: bilinear, central 224 of 256.
-pub(super) const TORCHVISION: Preprocessing =
+pub(crate) const TORCHVISION: Preprocessing =
     Preprocessing { interpolation: Interpolation::Bilinear, ..imagenet(224, 0.875) };
 
 /// As timm trains: bicubic, a central crop of this fraction, ImageNet's mean and deviation.
-pub(super) const fn imagenet(size: u32, fraction: f32) -> Preprocessing {
+pub(crate) const fn imagenet(size: u32, fraction: f32) -> Preprocessing {
     Preprocessing {
         size,
         interpolation: Interpolation::Bicubic,
@@ -61,7 +61,7 @@ pub(super) const fn imagenet(size: u32, fraction: f32) -> Preprocessing {
 }
 
 /// Pixels from −1 to 1, as TensorFlow's networks expect them.
-pub(super) const fn tensorflow(
+pub(crate) const fn tensorflow(
     size: u32,
     fraction: f32,
     interpolation: Interpolation,

@@ -1,5 +1,5 @@
-use super::published::{Origin, Published, TORCHVISION};
-use crate::{Activation, Conv2d, Graph, GraphBuilder, Op, Padding};
+use crate::published::{Origin, Published, TORCHVISION};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, Op, Padding};
 
 const REPVGG: Origin = Origin {
     licence: "MIT",
@@ -7,7 +7,7 @@ const REPVGG: Origin = Origin {
     source: "the paper's authors, in timm's form",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     REPVGG.network("repvgg-a0", "timm/repvgg_a0.rvgg_in1k", TORCHVISION, repvgg_a0),
     REPVGG.network("repvgg-a1", "timm/repvgg_a1.rvgg_in1k", TORCHVISION, repvgg_a1),
     REPVGG.network("repvgg-a2", "timm/repvgg_a2.rvgg_in1k", TORCHVISION, repvgg_a2),

@@ -1,5 +1,5 @@
-use super::published::{Origin, Published, TORCHVISION};
-use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, NodeId, Op, Padding};
+use crate::published::{Origin, Published, TORCHVISION};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, NodeId, Op, Padding};
 
 const RESNET: Origin = Origin {
     licence: "BSD-3-Clause",
@@ -7,7 +7,7 @@ const RESNET: Origin = Origin {
     source: "torchvision (IMAGENET1K_V1), in timm's form",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     RESNET.network("resnet18", "timm/resnet18.tv_in1k", TORCHVISION, resnet18),
     RESNET.network("resnet34", "timm/resnet34.tv_in1k", TORCHVISION, resnet34),
     RESNET.network("resnet50", "timm/resnet50.tv_in1k", TORCHVISION, resnet50),

@@ -1,5 +1,5 @@
-use super::published::{Origin, Published, TORCHVISION};
-use crate::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding};
+use crate::published::{Origin, Published, TORCHVISION};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding};
 
 const VGG: Origin = Origin {
     licence: "BSD-3-Clause",
@@ -7,7 +7,7 @@ const VGG: Origin = Origin {
     source: "torchvision (IMAGENET1K_V1), in timm's form",
 };
 
-pub(super) const NETWORKS: &[Published] = &[
+pub(crate) const NETWORKS: &[Published] = &[
     VGG.network("vgg11", "timm/vgg11.tv_in1k", TORCHVISION, vgg11),
     VGG.network("vgg11-bn", "timm/vgg11_bn.tv_in1k", TORCHVISION, vgg11_bn),
     VGG.network("vgg13", "timm/vgg13.tv_in1k", TORCHVISION, vgg13),

@@ -132,6 +132,24 @@ pub(crate) fn activation(b: &mut Builder, at: Place<'_>, x: &str, op: Activation
             let product = b.node("Mul", at.named("product"), &[x, &sum], Vec::new());
             b.node("Mul", at.result(), &[&product, &half], Vec::new())
         }
+        Activation::QuickGelu => {
+            let factor = b.number(at.named("factor"), 1.702);
+            let scaled = b.node("Mul", at.named("scaled"), &[x, &factor], Vec::new());
+            let share = b.node("Sigmoid", at.named("share"), &[&scaled], Vec::new());
+            b.node("Mul", at.result(), &[x, &share], Vec::new())
+        }
+        Activation::GeluTanh => {
+            // x · σ(x · (a + b x²)), which is x · (1 + tanh(…)) / 2.
+            let (first, third) = (1.595_769_1, 1.595_769_1 * 0.044_715);
+            let (first, third) =
+                (b.number(at.named("first"), first), b.number(at.named("third"), third));
+            let square = b.node("Mul", at.named("square"), &[x, x], Vec::new());
+            let growing = b.node("Mul", at.named("growing"), &[&square, &third], Vec::new());
+            let factor = b.node("Add", at.named("factor"), &[&growing, &first], Vec::new());
+            let scaled = b.node("Mul", at.named("scaled"), &[x, &factor], Vec::new());
+            let share = b.node("Sigmoid", at.named("share"), &[&scaled], Vec::new());
+            b.node("Mul", at.result(), &[x, &share], Vec::new())
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 
 use std::time::Instant;
 
-use taper_graph::{Weights, networks};
+use taper_graph::Weights;
+use taper_networks as networks;
 use taper_plan::{FrozenPlan, PlanOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

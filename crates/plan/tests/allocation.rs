@@ -5,7 +5,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use taper_graph::{Weights, networks};
+use taper_graph::Weights;
+use taper_networks as networks;
 use taper_plan::{FrozenPlan, PlanOptions, Precision};
 
 struct Counting;

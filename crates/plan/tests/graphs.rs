@@ -5,8 +5,9 @@ mod common;
 
 use common::{pixels, reference, relative_error};
 use taper_graph::{
-    Activation, Conv2d, Dropout, Graph, GraphBuilder, MaxPool, Op, Padding, Weights, networks,
+    Activation, Conv2d, Dropout, Graph, GraphBuilder, MaxPool, Op, Padding, Weights,
 };
+use taper_networks as networks;
 use taper_plan::{FrozenPlan, Kernels, PlanError, PlanOptions, Precision};
 
 fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {

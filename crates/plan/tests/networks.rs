@@ -4,7 +4,8 @@
 mod common;
 
 use common::{cosine, pixels, reference, relative_error};
-use taper_graph::{Graph, Weights, networks};
+use taper_graph::{Graph, Weights};
+use taper_networks as networks;
 use taper_plan::{FrozenPlan, KernelClass, Kernels, Output, PlanOptions, Precision};
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];

@@ -76,6 +76,12 @@ macro_rules! avx2_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn div(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the processor has AVX2.
+            unsafe { _mm256_div_ps(a, b) }
+        }
+
+        #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: the processor has FMA.
             unsafe { _mm256_fmadd_ps(a, b, c) }

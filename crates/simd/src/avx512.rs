@@ -74,6 +74,12 @@ macro_rules! avx512_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn div(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the processor has AVX-512.
+            unsafe { _mm512_div_ps(a, b) }
+        }
+
+        #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the processor has AVX-512.
             unsafe { _mm512_fmadd_ps(a, b, c) }

@@ -102,6 +102,11 @@ macro_rules! portable_arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn div(a: Chunk, b: Chunk) -> Chunk {
+            std::array::from_fn(|i| a[i] / b[i])
+        }
+
+        #[inline(always)]
         unsafe fn fma(a: Chunk, b: Chunk, c: Chunk) -> Chunk {
             std::array::from_fn(|i| a[i] * b[i] + c[i])
         }

@@ -108,6 +108,11 @@ impl Simd for WasmF32 {
     }
 
     #[inline(always)]
+    unsafe fn div(a: v128, b: v128) -> v128 {
+        f32x4_div(a, b)
+    }
+
+    #[inline(always)]
     unsafe fn fma(a: v128, b: v128, c: v128) -> v128 {
         multiply_add(a, b, c)
     }

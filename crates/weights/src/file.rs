@@ -393,7 +393,7 @@ fn another_format(name: &str, bytes: &[u8]) -> Option<(&'static str, &'static st
 #[cfg(test)]
 mod tests {
     use ::half::{bf16, f16};
-    use taper_graph::networks;
+    use taper_networks as networks;
 
     use super::*;
 

@@ -2,10 +2,8 @@ use std::sync::LazyLock;
 
 use taper_core::{Preprocessing, nearest};
 use taper_fetch::{HubFile, RepositoryKind};
-use taper_graph::{
-    Graph, Summary,
-    networks::{Published, published},
-};
+use taper_graph::{Graph, Summary};
+use taper_networks::{Published, published};
 
 use crate::{Error, Result, pins::Pin};
 

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use taper_graph::{Graph, networks};
+use taper_graph::Graph;
+use taper_networks as networks;
 use taper_plan::Precision;
 
 use super::case::Case;

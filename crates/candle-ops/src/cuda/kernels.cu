@@ -89,7 +89,16 @@ __device__ float activate(float x, unsigned activation) {
     if (activation == 2 && x > 6.0f) x = 6.0f;
     // GELU with the exact Gaussian distribution.
     if (activation == 3) x = 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    // Its approximations.
+    if (activation == 4) x = x / (1.0f + expf(-1.702f * x));
+    if (activation == 5) x = x / (1.0f + expf(-1.5957691f * (x + 0.044715f * x * x * x)));
     return x;
+}
+
+// The derivative of x times the sigmoid of an argument, from it and x times its derivative.
+__device__ float sigmoid_slope(float argument, float growth) {
+    float share = 1.0f / (1.0f + expf(-argument));
+    return share + growth * share * (1.0f - share);
 }
 
 #define FOR_EACH(i, total) \
@@ -514,7 +523,7 @@ template <typename T, int V> __device__ void combine(const T* a, const T* b, con
     }
 }
 
-// An activation of `count` values, and its gradient: ReLUs' from what they gave, GELU's from what it was given.
+// An activation of `count` values, and its gradient: ReLUs' from what they gave, GELU's and the like from what they were given.
 template <typename T, int V> __device__ void activated(const T* x, T* y, unsigned count, unsigned activation) {
     FOR_EACH(i, count / V) {
         Pack<T, V> value = ((const Pack<T, V>*)x)[i];
@@ -529,6 +538,8 @@ template <typename T, int V> __device__ void activation_gradient(const T* kept, 
         for (int j = 0; j < V; j++) {
             float f = value.at[j].get(), factor = f > 0.0f && (activation == 1 || f < 6.0f) ? 1.0f : 0.0f;
             if (activation == 3) factor = 0.5f * (1.0f + erff(f * 0.70710678f)) + f * 0.39894228f * expf(-0.5f * f * f);
+            if (activation == 4) factor = sigmoid_slope(1.702f * f, 1.702f * f);
+            if (activation == 5) factor = sigmoid_slope(1.5957691f * (f + 0.044715f * f * f * f), 1.5957691f * (f + 0.134145f * f * f * f));
             slope.at[j].set(slope.at[j].get() * factor);
         }
         ((Pack<T, V>*)dx)[i] = slope;

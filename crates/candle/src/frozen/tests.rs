@@ -3,9 +3,8 @@ use taper_core::{
     Fit, Interpolation, Preprocessing,
     random::{Key, Purpose},
 };
-use taper_graph::{
-    Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights, networks,
-};
+use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights};
+use taper_networks as networks;
 
 use super::FrozenNetwork;
 use crate::{Network, Pass, test_device};

@@ -115,7 +115,9 @@ impl Layer {
             | Op::LayerNorm(_)
             | Op::LayerScale(_)
             | Op::Attention(_)
-            | Op::Activation(Activation::Gelu) => true,
+            | Op::Activation(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh) => {
+                true
+            }
             Op::Activation(Activation::Relu | Activation::Relu6)
             | Op::GlobalAvgPool
             | Op::Add
@@ -275,7 +277,7 @@ impl Layer {
             }
             (Op::Activation(activation), _) => {
                 let kept = match activation {
-                    Activation::Gelu => input()?,
+                    Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh => input()?,
                     Activation::Relu | Activation::Relu6 => output.ok_or_else(missing)?,
                 };
                 one(ops::activation_gradient(kept, dy, activation)?)

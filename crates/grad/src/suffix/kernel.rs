@@ -84,7 +84,7 @@ impl Memory {
             | Kernel::GlobalAvgPool(_)
             | Kernel::Attention(..)
             | Kernel::ClassToken(_)
-            | Kernel::Gelu
+            | Kernel::Smooth(_)
             | Kernel::Nothing => {}
         }
         Ok(())
@@ -169,7 +169,8 @@ pub(crate) enum Kernel {
     },
     /// Tokens and width.
     ClassToken([usize; 2]),
-    Gelu,
+    /// An activation that is no clamp.
+    Smooth(Activation),
     Nothing,
 }
 
@@ -241,7 +242,7 @@ impl Kernel {
                     AttentionGradient::new(class, tokens, width, *heads)?,
                 )
             }
-            Kind::Gelu => Self::Gelu,
+            Kind::Smooth(activation) => Self::Smooth(*activation),
             Kind::Nothing => Self::Nothing,
         })
     }
@@ -260,7 +261,7 @@ impl Kernel {
             | Self::GlobalAvgPool(_)
             | Self::PatchTokens { .. }
             | Self::ClassToken(_)
-            | Self::Gelu
+            | Self::Smooth(_)
             | Self::Nothing => 0,
         }
     }
@@ -280,7 +281,7 @@ impl Kernel {
             | Self::GlobalAvgPool(_)
             | Self::PatchTokens { .. }
             | Self::ClassToken(_)
-            | Self::Gelu
+            | Self::Smooth(_)
             | Self::Nothing => Ok(0),
         }
     }
@@ -301,7 +302,7 @@ impl Kernel {
             | Self::MaxPool(..)
             | Self::GlobalAvgPool(_)
             | Self::ClassToken(_)
-            | Self::Gelu
+            | Self::Smooth(_)
             | Self::Nothing => 0,
         }
     }
@@ -394,16 +395,19 @@ impl Kernel {
                 patch_tokens(class, team, n, *shape, table, input, out)
             }
             Self::ClassToken(shape) => class_token(n, *shape, input, out),
-            Self::Gelu => activate(class, team, Activation::Gelu, input, out),
+            Self::Smooth(activation) => activate(class, team, *activation, input, out),
             Self::Nothing => {
                 out.copy_from_slice(input);
                 if let Some(residual) = residual {
                     taper_backward::add(class, team, residual, out)?;
                 }
                 let limit = match activation {
-                    None | Some(Activation::Gelu) => return Ok(()),
                     Some(Activation::Relu) => f32::INFINITY,
                     Some(Activation::Relu6) => 6.0,
+                    None
+                    | Some(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh) => {
+                        return Ok(());
+                    }
                 };
                 // NaN stays: diverged training must not be hidden.
                 out.par_iter_mut().for_each(|v| {
@@ -547,9 +551,9 @@ impl Kernel {
                 class_token_gradient(n, *shape, given.gradient, out)?;
                 Ok(false)
             }
-            Self::Gelu => {
+            Self::Smooth(activation) => {
                 out.copy_from_slice(given.gradient);
-                activation_gradient(class, team, Activation::Gelu, given.input, out)?;
+                activation_gradient(class, team, *activation, given.input, out)?;
                 Ok(false)
             }
             Self::Conv { .. }

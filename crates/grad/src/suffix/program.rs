@@ -64,7 +64,7 @@ pub(crate) enum Kind {
     },
     ClassToken,
     /// A function of each value whose derivative does not follow from its result.
-    Gelu,
+    Smooth(Activation),
     /// Only the residual and the activation.
     Nothing,
 }
@@ -205,8 +205,8 @@ impl Compiler<'_> {
                     ));
                 }
             },
-            Op::Activation(Activation::Gelu) => Kind::Gelu,
-            Op::Activation(Activation::Relu | Activation::Relu6) | Op::Add => Kind::Nothing,
+            Op::Activation(activation) if !activation.is_clamp() => Kind::Smooth(activation),
+            Op::Activation(_) | Op::Add => Kind::Nothing,
             Op::MaxPool(pool) => Kind::MaxPool { window: self.pool(id, pool)? },
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::LayerNorm(norm) => Kind::LayerNorm { scale: self.tensor(id), norm },
@@ -280,7 +280,7 @@ impl Compiler<'_> {
         let (mut residual, mut activation, mut end) = (None, None, id);
         match nodes[id].op {
             Op::Add => residual = Some(read(self, nodes[id].inputs[1])?),
-            Op::Activation(own @ (Activation::Relu | Activation::Relu6)) => activation = Some(own),
+            Op::Activation(own) if own.is_clamp() => activation = Some(own),
             _ => {}
         }
         // The gradient before these follows from the results; what comes after them does not fit.
@@ -304,14 +304,12 @@ impl Compiler<'_> {
                     let Some(value) = self.value_of[other].filter(|_| other != end) else { break };
                     residual = Some(value);
                 }
-                Op::Activation(own @ (Activation::Relu | Activation::Relu6)) => {
-                    activation = Some(own);
-                }
+                Op::Activation(own) if own.is_clamp() => activation = Some(own),
                 Op::Input(_)
                 | Op::Features(_)
                 | Op::Conv2d(_)
                 | Op::BatchNorm(_)
-                | Op::Activation(Activation::Gelu)
+                | Op::Activation(_)
                 | Op::MaxPool(_)
                 | Op::GlobalAvgPool
                 | Op::Linear(_)

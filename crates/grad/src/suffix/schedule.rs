@@ -88,7 +88,7 @@ impl Schedule {
                 | Kind::PatchTokens { .. }
                 | Kind::Attention { .. }
                 | Kind::ClassToken
-                | Kind::Gelu => flow.compute(step.input),
+                | Kind::Smooth(_) => flow.compute(step.input),
             };
             let reads = reads_input(step).then_some(step.input);
             back.push(Back { step: index, reads, from, input, residual });
@@ -185,7 +185,7 @@ fn reads_input(step: &Step) -> bool {
         | Kind::LayerNorm { .. }
         | Kind::MaxPool { .. }
         | Kind::Attention { .. }
-        | Kind::Gelu => true,
+        | Kind::Smooth(_) => true,
         Kind::GlobalAvgPool | Kind::PatchTokens { .. } | Kind::ClassToken | Kind::Nothing => false,
     }
 }

@@ -44,6 +44,11 @@ pub fn activate(activation: Option<Activation>, value: f64) -> f64 {
         Some(Activation::Relu) => value.max(0.0),
         Some(Activation::Relu6) => value.clamp(0.0, 6.0),
         Some(Activation::Gelu) => value * 0.5 * (1.0 + erf(value / 2f64.sqrt())),
+        Some(Activation::QuickGelu) => value / (1.0 + (-1.702 * value).exp()),
+        Some(Activation::GeluTanh) => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044715 * value.powi(3));
+            0.5 * value * (1.0 + inner.tanh())
+        }
     }
 }
 

@@ -61,6 +61,11 @@ pub fn reference(
             Op::Activation(Activation::Relu) => each(&|x| x.max(0.0)),
             Op::Activation(Activation::Relu6) => each(&|x| x.clamp(0.0, 6.0)),
             Op::Activation(Activation::Gelu) => each(&|x| x * 0.5 * (1.0 + erf(x / 2f64.sqrt()))),
+            Op::Activation(Activation::QuickGelu) => each(&|x| x / (1.0 + (-1.702 * x).exp())),
+            Op::Activation(Activation::GeluTanh) => each(&|x| {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }),
             Op::MaxPool(p) => max_pool(&p, input(0), before, shapes[id]),
             Op::GlobalAvgPool => {
                 let channels = shapes[id].channels();
