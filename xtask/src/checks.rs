@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 51] = [
+const CANDLE_FREE: [&str; 52] = [
     "taper",
     "taper-answer",
     "taper-archive",
@@ -55,6 +55,7 @@ const CANDLE_FREE: [&str; 51] = [
     "taper-simd",
     "taper-sources",
     "taper-synthetic",
+    "taper-text",
     "taper-train",
     "taper-tune",
     "taper-web",

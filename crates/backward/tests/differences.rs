@@ -300,6 +300,17 @@ fn activations_of_many_values() {
             let team = &mut Team::serial(&mut []);
             let mut out = gradient.clone();
             activation_gradient(class, team, Activation::Gelu, &input, &mut out).unwrap();
+            for activation in [Activation::QuickGelu, Activation::GeluTanh] {
+                let mut out = gradient.clone();
+                activation_gradient(class, team, activation, &input, &mut out).unwrap();
+                for (i, &out) in out.iter().enumerate() {
+                    let (x, step) = (f64::from(input[i]), 1e-5);
+                    let at = |x: f64| activate(Some(activation), x);
+                    let slope = (at(x + step) - at(x - step)) / (2.0 * step);
+                    let error = f64::from(out) - f64::from(gradient[i]) * slope;
+                    assert!(error.abs() < 1e-6, "{class}: {activation:?} at {x}: {error:e}");
+                }
+            }
             for (i, &out) in out.iter().enumerate() {
                 // Φ(x) + x · φ(x): differences would divide the error of erf by their step.
                 let x = f64::from(input[i]);

@@ -267,9 +267,13 @@ fn layer_norms() {
 #[test]
 fn activations() {
     let input: Vec<f32> = (-40..=40).map(|i| i as f32 / 4.0).collect();
-    for (key, activation) in
-        [("relu", Activation::Relu), ("relu6", Activation::Relu6), ("gelu", Activation::Gelu)]
-    {
+    for (key, activation) in [
+        ("relu", Activation::Relu),
+        ("relu6", Activation::Relu6),
+        ("gelu", Activation::Gelu),
+        ("quick_gelu", Activation::QuickGelu),
+        ("gelu_tanh", Activation::GeluTanh),
+    ] {
         let case = &reference()[key];
         for class in KernelClass::available() {
             let team = &mut Team::serial(&mut []);
@@ -277,7 +281,7 @@ fn activations() {
             activate(class, team, activation, &input, &mut out).unwrap();
             assert_near(&out, &case["out"], key);
             let mut gradient = fill(81, 0.4);
-            let kept = if activation == Activation::Gelu { &input } else { &out };
+            let kept = if activation.is_clamp() { &out } else { &input };
             activation_gradient(class, team, activation, kept, &mut gradient).unwrap();
             assert_near(&gradient, &case["data"], key);
         }

@@ -254,18 +254,21 @@ fn nearly<T: WithDType>(library: &Library, suffix: &str, wide: usize, bound: f64
         });
         close(&y, &expected, "layer norm");
 
-        let finish = Finish(Some(Activation::Gelu));
-        let expected = tensor(&x, &shape);
-        expected.inplace_op2(&biases, &finish).unwrap();
-        let name = format!("finish_{suffix}_{vector}");
-        let mut y = x.clone();
-        let target = y.as_mut_ptr();
-        // SAFETY: as above.
-        launch::<Finished<T>>(library, &name, |f| unsafe {
-            let none = std::ptr::null();
-            f(target, bias.as_ptr(), none, rows as u32, channels as u32, 3);
-        });
-        close(&y, &flat::<T>(&expected), "GELU");
+        let smooth = [Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh];
+        for (activation, code) in smooth.into_iter().zip(3..) {
+            let finish = Finish(Some(activation));
+            let expected = tensor(&x, &shape);
+            expected.inplace_op2(&biases, &finish).unwrap();
+            let name = format!("finish_{suffix}_{vector}");
+            let mut y = x.clone();
+            let target = y.as_mut_ptr();
+            // SAFETY: as above.
+            launch::<Finished<T>>(library, &name, |f| unsafe {
+                let none = std::ptr::null();
+                f(target, bias.as_ptr(), none, rows as u32, channels as u32, code);
+            });
+            close(&y, &flat::<T>(&expected), activation.name());
+        }
     }
 }
 

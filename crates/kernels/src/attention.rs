@@ -25,6 +25,8 @@ pub struct Attention {
     heads: usize,
     /// Tokens that ask.
     queries: usize,
+    /// Whether a token sees none of those after it.
+    causal: bool,
 }
 
 impl Attention {
@@ -43,7 +45,7 @@ impl Attention {
             return Err(bad_shape(OPERATION, reason));
         }
         product(product(tokens, width)?, 3)?;
-        Ok(Self { class, tokens, width, heads, queries: tokens })
+        Ok(Self { class, tokens, width, heads, queries: tokens, causal: false })
     }
 
     /// Limits the queries to this many first tokens, at most all of them; there is no output for
@@ -51,6 +53,12 @@ impl Attention {
     #[must_use]
     pub fn queries(self, queries: usize) -> Self {
         Self { queries: queries.min(self.tokens), ..self }
+    }
+
+    /// Lets a token see itself and those before it only, as in encoders of text.
+    #[must_use]
+    pub fn causal(self) -> Self {
+        Self { causal: true, ..self }
     }
 
     /// Tokens of one picture.
@@ -343,7 +351,8 @@ impl Task for Attend<'_> {
                 for (row, factor) in factors.iter_mut().enumerate().take(count) {
                     let scores = place.scores.add(row * padded);
                     *place.table.add(row) = scores;
-                    for none in tokens..padded {
+                    let seen = if attention.causal { first + row + 1 } else { tokens };
+                    for none in seen..padded {
                         *scores.add(none) = f32::NEG_INFINITY;
                     }
                     *factor = softmax::<S>(scores, padded);

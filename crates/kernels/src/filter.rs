@@ -98,9 +98,8 @@ pub struct Epilogue<'a, E: Element> {
     pub activation: Option<Activation>,
     /// Outputs of the activation, with shape and layout of the output. If they are given, the
     /// derivative of the activation is applied in its place: a sum stays where the output lies
-    /// strictly within the activation's range, and is 0 elsewhere. For gradients; not for GELU
-    /// and the like,
-    /// whose derivative does not follow from its output.
+    /// strictly within the activation's range, and is 0 elsewhere. For gradients; not for GELU and
+    /// the like, whose derivative does not follow from its output.
     pub mask: Option<&'a [E]>,
 }
 

@@ -20,8 +20,8 @@ fn cases(count: usize) -> usize {
     if cfg!(miri) { 3 } else { count }
 }
 
-/// softmax(Q Kᵀ / √d) V from the definition.
-fn attend(input: &[f64], [n, tokens, width, heads]: [usize; 4]) -> Vec<f64> {
+/// softmax(Q Kᵀ / √d) V from the definition; if `causal`, over the tokens up to each one.
+fn attend(input: &[f64], [n, tokens, width, heads]: [usize; 4], causal: bool) -> Vec<f64> {
     let depth = width / heads;
     let mut out = vec![0.0; n * tokens * width];
     for picture in 0..n {
@@ -36,7 +36,8 @@ fn attend(input: &[f64], [n, tokens, width, heads]: [usize; 4]) -> Vec<f64> {
                     let dot: f64 = q.iter().zip(part(key, 1, head)).map(|(a, b)| a * b).sum();
                     dot / (depth as f64).sqrt()
                 };
-                let scores: Vec<f64> = (0..tokens).map(score).collect();
+                let seen = if causal { query + 1 } else { tokens };
+                let scores: Vec<f64> = (0..seen).map(score).collect();
                 let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - highest).exp()).collect();
                 let sum: f64 = weights.iter().sum();
@@ -64,12 +65,14 @@ fn attention_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
     let factor = random.pick(&[0.1, 1.0, 6.0]);
     let values = random.values(n * tokens * 3 * width);
     let input = round::<E>(&values.iter().map(|v| v * factor).collect::<Vec<_>>());
+    let causal = random.range(0, 1) == 1;
     let attention = Attention::new(class, tokens, width, heads).unwrap();
+    let attention = if causal { attention.causal() } else { attention };
     let mut out = vec![E::from_f32(f32::NAN); n * tokens * width];
     let threads = random.range(1, 3);
     let mut scratch = vec![f32::NAN; threads * attention.scratch_len()];
     attention.run(&mut Team::new(threads, &mut scratch), n, &input, &mut out).unwrap();
-    rms_error(&wide(&out), &attend(&wide(&input), shape))
+    rms_error(&wide(&out), &attend(&wide(&input), shape, causal))
 }
 
 #[test]

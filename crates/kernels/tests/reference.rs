@@ -44,10 +44,20 @@ fn conv_error<E: Element>(
     let bias = random.values(shape.out_channels);
     let residual = round::<E>(&random.values(out_len));
     let residual = (random.range(0, 1) == 1).then_some(residual);
-    let activations =
-        [None, Some(Activation::Relu), Some(Activation::Relu6), Some(Activation::Gelu)];
-    let known =
-        if E::from_f32(0.1).to_f32() == 0.1 || algorithm == Algorithm::Direct { 4 } else { 3 };
+    // Those that are no clamp are rounded before them, too, except GELU in direct convolutions.
+    let activations = [
+        None,
+        Some(Activation::Relu),
+        Some(Activation::Relu6),
+        Some(Activation::Gelu),
+        Some(Activation::QuickGelu),
+        Some(Activation::GeluTanh),
+    ];
+    let known = match (E::from_f32(0.1).to_f32() == 0.1, algorithm) {
+        (true, _) => 6,
+        (false, Algorithm::Direct) => 4,
+        (false, _) => 3,
+    };
     let activation = random.pick(&activations[..known]);
 
     let filter =
@@ -356,7 +366,13 @@ fn pools_match_the_reference() {
 }
 
 #[test]
-fn gelu_is_exact_to_a_millionth() {
+fn gelu_and_its_approximations_are_exact_to_a_millionth() {
+    for activation in [Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh] {
+        exact_to_a_millionth(activation);
+    }
+}
+
+fn exact_to_a_millionth(activation: Activation) {
     // A convolution with a single weight of 1: the output is the activation of the input.
     let values: Vec<f32> = (-40_000..=40_000).map(|i| i as f32 / 4000.0).collect();
     for class in classes() {
@@ -364,10 +380,10 @@ fn gelu_is_exact_to_a_millionth() {
         let filter = PackedFilter::<f32>::pack(class, &shape, &[1.0], None).unwrap();
         let mut scratch = vec![0.0; filter.scratch_len()];
         let mut out = vec![f32::NAN; values.len()];
-        let epilogue = Epilogue::activation(Activation::Gelu);
+        let epilogue = Epilogue::activation(activation);
         filter.run(&mut Team::serial(&mut scratch), 1, &values, epilogue, &mut out).unwrap();
         for (&x, &y) in values.iter().zip(&out) {
-            let expected = activate(Some(Activation::Gelu), f64::from(x));
+            let expected = activate(Some(activation), f64::from(x));
             let bound =
                 if x.abs() < 1.0 { 6e-7 * expected.abs() } else { 1e-6_f64.max(2e-7 * expected) };
             assert!((f64::from(y) - expected).abs() <= bound, "{class}: {x} → {y}, not {expected}");

@@ -1,6 +1,7 @@
 use taper_core::{Fit, Interpolation, Preprocessing};
-
 use taper_graph::Graph;
+
+use crate::TextTower;
 
 /// A network whose weights are published, after timm's `timm/models/_pretrained.py`. The
 /// preprocessing is that of timm's `pretrained_cfg` for these weights, as a test checks.
@@ -9,14 +10,18 @@ pub struct Published {
     /// The name in Taper, lower case.
     pub name: &'static str,
     /// The repository of the weights on the Hugging Face Hub. The part after the owner is timm's
-    /// name.
+    /// name, where timm has them.
     pub repository: &'static str,
+    /// The file with the weights in it.
+    pub file: &'static str,
     /// The preprocessing that the network expects, from the training of its weights.
     pub preprocessing: Preprocessing,
     /// How many classes the published classifier has; 0 without one.
     pub classes: usize,
     /// The network for a number of classes.
     pub graph: fn(usize) -> Graph,
+    /// The encoder of texts that was trained with it, in the same file.
+    pub text: Option<TextTower>,
     /// Where architecture and weights come from.
     pub origin: Origin,
 }
@@ -41,7 +46,16 @@ impl Origin {
         preprocessing: Preprocessing,
         graph: fn(usize) -> Graph,
     ) -> Published {
-        Published { name, repository, preprocessing, classes: 1000, graph, origin: self }
+        Published {
+            name,
+            repository,
+            file: "model.safetensors",
+            preprocessing,
+            classes: 1000,
+            graph,
+            text: None,
+            origin: self,
+        }
     }
 }
 

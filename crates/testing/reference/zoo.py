@@ -27,19 +27,31 @@ from safetensors.numpy import load_file, save_file
 HERE = pathlib.Path(__file__).parent
 SIZES = [(224, 224), (256, 256), (197, 231)]
 KEPT = 64
+# CLIP's pictures' networks, where timm has them under other names than the repository's. Their features are timm's
+# `head`, which Taper calls `projection`; timm gives it a bias of zeros, and another crop to some.
+CLIP = {
+    "clip-vit-b32": "vit_base_patch32_clip_quickgelu_224.openai",
+    "clip-vit-b16": "vit_base_patch16_clip_quickgelu_224.openai",
+    "clip-vit-l14": "vit_large_patch14_clip_quickgelu_224.openai",
+    "clip-vit-b32-laion2b": "vit_base_patch32_clip_224.laion2b",
+    "clip-vit-b32-datacomp": "vit_base_patch32_clip_224.datacompxl",
+}
+# One of them stands for all: they differ in their sizes.
+ANSWERED = {"clip-vit-b32"}
 
-def registry() -> dict[str, str]:
-    """Every network of `taper models`: its name in Taper, and timm's with its tag."""
+def registry() -> dict[str, tuple[str, str]]:
+    """Every network of `taper models`: its name in Taper, timm's with its tag, and the repository."""
     listing = ["cargo", "run", "--quiet", "--", "models", "--json"]
     answer = subprocess.run(listing, check=True, stdout=subprocess.PIPE)
     models = json.loads(answer.stdout)
-    return {model["name"]: model["repository"].partition("/")[2] for model in models}
+    timm_name = lambda model: CLIP.get(model["name"], model["repository"].partition("/")[2])
+    return {model["name"]: (timm_name(model), model["repository"]) for model in models}
 
 
-def listing(model: torch.nn.Module) -> str:
+def listing(tensors: dict[str, torch.Tensor]) -> str:
     """A line for each module, its tensors and their shapes behind it."""
     lines: dict[str, list[str]] = {}
-    for key, value in model.state_dict().items():
+    for key, value in tensors.items():
         if not key.endswith("num_batches_tracked"):
             module, _, tensor = key.rpartition(".")
             lines.setdefault(module, []).append(f"{tensor} {'×'.join(map(str, value.shape))}")
@@ -56,7 +68,7 @@ def pooled(model: torch.nn.Module, maps: torch.Tensor) -> torch.Tensor:
     if isinstance(model, timm.models.ConvNeXt):
         return model.forward_head(maps, pre_logits=True)[0]
     if isinstance(model, timm.models.VisionTransformer):
-        return maps[0, 0]
+        return model.forward_head(maps)[0] if model.pretrained_cfg["num_classes"] not in (0, 1000) else maps[0, 0]
     return maps.mean((2, 3))[0]
 
 
@@ -88,6 +100,19 @@ def specification(timm_name: str, model: torch.nn.Module) -> dict:
     }
 
 
+def of_clip(specification: dict, repository: str) -> dict:
+    """What timm says about a network of CLIP, with Taper's projection and open_clip's crop and licence."""
+    features = specification["classes"]
+    changes = {"repository": repository, "licence": "mit", "crop": 1.0, "classes": 0, "features": features}
+    return {**specification, **changes, "parameters": specification["parameters"] - features}
+
+
+def projected(state: dict) -> dict:
+    """timm's tensors of CLIP under Taper's names."""
+    names = {name: name.replace("head.", "projection.") for name in state if name != "head.bias"}
+    return {names[name]: state[name] for name in names}
+
+
 def main() -> None:
     models = registry()
     wanted = sys.argv[1:] or list(models)
@@ -99,18 +124,27 @@ def main() -> None:
         with safetensors.safe_open(HERE / "zoo.safetensors", "numpy") as file:
             noise = json.loads(file.metadata()["torch_f32"])
     for name in wanted:
-        timm_name = models[name]
+        timm_name, repository = models[name]
         model = timm.create_model(timm_name)
         if isinstance(model, timm.models.VisionTransformer):
             # The same network, for pictures of other sizes too.
             model = timm.create_model(timm_name, dynamic_img_size=True, dynamic_img_pad=True)
         model = model.eval()
         known[name] = specification(timm_name, model)
-        (HERE / "zoo" / f"{name}.tsv").write_text(listing(model), encoding="utf-8")
+        tensors_of = model.state_dict()
+        if name in CLIP:
+            known[name] = of_clip(known[name], repository)
+            tensors_of = projected(tensors_of)
+        (HERE / "zoo" / f"{name}.tsv").write_text(listing(tensors_of), encoding="utf-8")
+        if name in CLIP and name not in ANSWERED:
+            continue
         cfg = model.pretrained_cfg
         mean, std = (torch.tensor(cfg[key], dtype=torch.float64) for key in ("mean", "std"))
-        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        shapes = {key: tuple(value.shape) for key, value in tensors_of.items()}
         state = {key: torch.from_numpy(values) for key, values in seeded.state(shapes).items()}
+        if name in CLIP:
+            weight = state.pop("projection.weight")
+            state |= {"head.weight": weight, "head.bias": torch.zeros(len(weight))}
         missing, unexpected = model.load_state_dict(state, strict=False)
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
         sizes = SIZES
@@ -118,7 +152,7 @@ def main() -> None:
             sizes = sorted({tuple(cfg["input_size"][1:]), *SIZES})
         for height, width in sizes:
             # VGG's classifier needs 224 pixels: below, timm stretches the feature map, Taper says so.
-            logits = model.num_classes > 0 and not (name.startswith("vgg") and min(height, width) < 224)
+            logits = known[name]["classes"] > 0 and not (name.startswith("vgg") and min(height, width) < 224)
             pixels = torch.from_numpy(seeded.picture(height, width)).double()
             batch = ((pixels / 255 - mean) / std).permute(2, 0, 1)[None]
             singles = answer(model.float(), batch.float(), logits)

@@ -42,9 +42,27 @@ pub enum Error {
         #[from]
         source: taper_fetch::Error,
     },
+    /// A network was trained without texts.
+    #[error("{model} knows no texts: use one of {known}")]
+    NoText {
+        /// The model's name.
+        model: &'static str,
+        /// Those that do, separated by commas.
+        known: String,
+    },
+    /// A tokenizer could not be fetched.
+    #[error(
+        "the tokenizer of {model}: {source}, or put it as tokenizer.json beside the weights and give these as a file"
+    )]
+    Tokenizer {
+        /// The model's name.
+        model: &'static str,
+        /// Why not.
+        source: taper_fetch::Error,
+    },
     /// A file in the Hub's cache is not what its name says.
     #[error(
-        "the cached weights '{}' are damaged: their SHA-256 is {found} instead of {promised}; \
+        "the cached file '{}' is damaged: its SHA-256 is {found} instead of {promised}; \
          delete the file, and it will be downloaded again", .path.display()
     )]
     CachedDigest {
@@ -60,9 +78,12 @@ pub enum Error {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::UnknownModel { .. } => true,
+            Self::UnknownModel { .. } | Self::NoText { .. } => true,
             Self::Weights(error) => error.is_usage(),
-            Self::Naming { .. } | Self::Fetch { .. } | Self::CachedDigest { .. } => false,
+            Self::Naming { .. }
+            | Self::Fetch { .. }
+            | Self::Tokenizer { .. }
+            | Self::CachedDigest { .. } => false,
         }
     }
 }

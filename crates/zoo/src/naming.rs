@@ -1,15 +1,16 @@
-//! Names of tensors by other conventions than timm's: torchvision's, Keras's, and those of RepVGG
-//! before its branches were fused. A file's convention is recognised from its keys, tensor by
+//! Names of tensors by other conventions than timm's: torchvision's, Keras's, open_clip's,
+//! transformers', and those of RepVGG before its branches were fused. A file's convention is recognised from its keys, tensor by
 //! tensor.
 
+mod clip;
 mod keras;
 mod repvgg;
 mod torchvision;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use taper_graph::{Graph, Parameter, WeightSource};
-
+use taper_graph::{Graph, Mismatch, Parameter, WeightSource};
+use taper_networks::TextTower;
 use taper_weights::WeightFile;
 
 use crate::Result;
@@ -47,6 +48,8 @@ enum Recipe {
     Keras(keras::Axes),
     /// Three branches of RepVGG into one convolution.
     Fused(repvgg::Part),
+    /// Of open_clip or transformers.
+    Clip(clip::Part),
 }
 
 /// Looks up everything that `graph` needs in a file.
@@ -56,24 +59,25 @@ enum Recipe {
 /// arithmetic.
 pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
     keras::refuse_other_networks(&file, graph)?;
-    let tensors = look_up(&file, graph);
-    let unexpected = left_over(&file, &tensors);
+    let (prefix, tensors) = look_up(&file, graph);
+    let unexpected = left_over(&file, prefix, &tensors);
     Ok(Renamed { tensors, unexpected, file })
 }
 
 /// Whether a file holds a network, without its classifier or with any, and nothing else.
 pub(crate) fn holds_only(file: &WeightFile, graph: &Graph) -> bool {
-    let tensors = look_up(file, graph);
+    let (prefix, tensors) = look_up(file, graph);
     let fits = |parameter: &Parameter| {
         tensors.get(&parameter.name).is_some_and(|found| found.shape == parameter.shape)
     };
     keras::refuse_other_networks(file, graph).is_ok()
         && graph.without_classifier().parameters().iter().all(fits)
-        && left_over(file, &tensors).is_empty()
+        && left_over(file, prefix, &tensors).is_empty()
 }
 
-/// The source of every tensor that `graph` needs, as far as it is there.
-fn look_up(file: &WeightFile, graph: &Graph) -> BTreeMap<String, Found> {
+/// The source of every tensor that `graph` needs, as far as it is there, and what stands before all
+/// names.
+fn look_up(file: &WeightFile, graph: &Graph) -> (&'static str, BTreeMap<String, Found>) {
     let parameters = graph.parameters();
     let prefix = prefix(file, graph, &parameters);
     let keras = keras::Names::of(graph);
@@ -88,24 +92,74 @@ fn look_up(file: &WeightFile, graph: &Graph) -> BTreeMap<String, Found> {
         let found = plain(&parameter.name, false)
             .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
             .or_else(|| repvgg::fused(file, prefix, parameter))
+            .or_else(|| of_clip(file, prefix, parameter))
             .or_else(|| keras.find(file, parameter));
         if let Some(found) = found {
             tensors.insert(parameter.name.clone(), found);
         }
     }
-    tensors
+    (prefix, tensors)
 }
 
-fn left_over(file: &WeightFile, tensors: &BTreeMap<String, Found>) -> Vec<String> {
+fn left_over(file: &WeightFile, prefix: &str, tensors: &BTreeMap<String, Found>) -> Vec<String> {
     let used: std::collections::BTreeSet<&str> =
         tensors.values().flat_map(|found| &found.sources).map(String::as_str).collect();
+    // A projection has no bias; in timm it has one of zeros.
+    let timm_head = tensors.contains_key("projection.weight") && used.contains("head.weight");
     // A trained classifier of Taper's own: its head belongs to other classes.
     let classifier = file.metadata().contains_key(CLASSIFIER);
     let own_head =
         |name: &str| classifier && (name.starts_with("head.") || name.starts_with("calibration."));
-    let unexpected =
-        file.names().into_iter().filter(|name| !used.contains(name) && !own_head(name));
+    let both = clip::has_both(file, prefix);
+    let beside = |name: &str| {
+        both && name.strip_prefix(prefix).is_some_and(clip::beside_the_picture)
+            || timm_head && name == "head.bias"
+    };
+    let unexpected = file
+        .names()
+        .into_iter()
+        .filter(|name| !used.contains(name) && !own_head(name) && !beside(name));
     unexpected.map(str::to_owned).collect()
+}
+
+fn of_clip(file: &WeightFile, prefix: &str, parameter: &Parameter) -> Option<Found> {
+    let tensor = (parameter.name.as_str(), parameter.shape.as_slice());
+    clip::find(file, prefix, tensor, clip::Tower::Picture)
+}
+
+/// Looks up an encoder of texts in a file that holds a whole network.
+///
+/// # Errors
+/// What is missing or has another shape.
+pub(crate) fn text_tower(
+    file: WeightFile,
+    tower: &TextTower,
+) -> std::result::Result<Renamed, Box<Mismatch>> {
+    let wanted = tower.tensors();
+    let found_with = |prefix: &str| -> BTreeMap<String, Found> {
+        let found = |(name, shape): &(String, Vec<usize>)| {
+            let found = clip::find(&file, prefix, (name, shape), clip::Tower::Text)?;
+            Some((name.clone(), found))
+        };
+        wanted.iter().filter_map(found).collect()
+    };
+    let all = PREFIXES.iter().rev().map(|prefix| found_with(prefix));
+    let tensors = all.max_by_key(BTreeMap::len).unwrap_or_default();
+    let mut mismatch = Mismatch::default();
+    for (name, shape) in wanted {
+        match tensors.get(&name) {
+            None => mismatch.missing.push((name, Vec::new())),
+            Some(found) if found.shape != shape => {
+                mismatch.misshapen.push((name, shape, found.shape.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    if mismatch == Mismatch::default() {
+        Ok(Renamed { tensors, unexpected: Vec::new(), file })
+    } else {
+        Err(Box::new(mismatch))
+    }
 }
 
 /// The prefix with which most of the names fit.
@@ -116,6 +170,7 @@ fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'stati
             there(&p.name)
                 || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
                 || repvgg::fused(file, prefix, p).is_some()
+                || of_clip(file, prefix, p).is_some()
         };
         parameters.iter().filter(known).count()
     };
@@ -183,6 +238,11 @@ impl WeightSource for Renamed {
                 Some(Cow::Owned(axes.apply(&sources, &found.shape)))
             }
             Recipe::Fused(part) => {
+                let sources = found.sources.iter().map(|name| self.file.values(name));
+                let sources = sources.collect::<Option<Vec<_>>>()?;
+                Some(Cow::Owned(part.apply(&sources, &found.shape)))
+            }
+            Recipe::Clip(part) => {
                 let sources = found.sources.iter().map(|name| self.file.values(name));
                 let sources = sources.collect::<Option<Vec<_>>>()?;
                 Some(Cow::Owned(part.apply(&sources, &found.shape)))

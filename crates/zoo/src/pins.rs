@@ -1,4 +1,4 @@
-//! The commit of each repository that is downloaded, and the digest of its `model.safetensors`.
+//! The commit of each repository that is downloaded, and the digest of its weights.
 //!
 //! The values were not taken from the Hub's API, but from its pages as cached by search engines and
 //! from the pins of other projects; a digest is listed only if the Hub's own page, or two
@@ -22,6 +22,16 @@ impl Pin {
 
 /// Ordered by repository.
 static PINS: &[Pin] = &[
+    Pin {
+        repository: "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+        commit: "f0e2ffa09cbadab3db6a261ec1ec56407ce42912",
+        sha256: Some("3c00043509d2e3f35ec62bd85a643a393883dcda624d8208d034cc390c708297"),
+    },
+    Pin {
+        repository: "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        commit: "1a25a446712ba5ee05982a381eed697ef9b435cf",
+        sha256: Some("ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"),
+    },
     Pin {
         repository: "timm/convnext_atto.d2_in1k",
         commit: "435c0a8d02d5b872e90c8cde36887465982cb399",
@@ -146,6 +156,21 @@ static PINS: &[Pin] = &[
         repository: "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
         commit: "063c6c38a5d8510b2e57df480445e94b231dad2c",
         sha256: Some("32aa17d6e17b43500f531d5f6dc9bc93e56ed8841b8a75682e1bb295d722405b"),
+    },
+    Pin {
+        repository: "timm/vit_base_patch16_clip_224.openai",
+        commit: "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        sha256: Some("4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f"),
+    },
+    Pin {
+        repository: "timm/vit_base_patch32_clip_224.openai",
+        commit: "a6f597a30f7b82c51704746581f9a4e41421e878",
+        sha256: Some("e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31"),
+    },
+    Pin {
+        repository: "timm/vit_large_patch14_clip_224.openai",
+        commit: "18d0535469bb561bf468d76c1d73aa35156c922b",
+        sha256: Some("9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e"),
     },
     Pin {
         repository: "timm/vit_small_patch14_dinov2.lvd142m",

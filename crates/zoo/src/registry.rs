@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use taper_core::{Preprocessing, nearest};
 use taper_fetch::{HubFile, RepositoryKind};
 use taper_graph::{Graph, Summary};
-use taper_networks::{Published, published};
+use taper_networks::{Published, TextTower, published};
 
 use crate::{Error, Result, pins::Pin};
 
@@ -38,6 +38,8 @@ pub struct ModelSpec {
     pub parameters: usize,
     /// How many classes the pretrained classifier has.
     pub classes: usize,
+    /// The encoder of texts whose answers can be compared with the features.
+    pub text: Option<TextTower>,
     graph: fn(usize) -> Graph,
     pub(crate) embedded: Option<Embedded>,
 }
@@ -68,7 +70,7 @@ impl ModelSpec {
                 kind: RepositoryKind::Model,
                 repository: published.repository,
                 revision: pin.map_or("main", |pin| pin.commit),
-                file: "model.safetensors",
+                file: published.file,
                 sha256: pin.and_then(|pin| pin.sha256),
             },
             licence: published.origin.licence,
@@ -77,6 +79,7 @@ impl ModelSpec {
             feature_width: graph.feature_width(),
             parameters: graph.learnable_parameters(),
             classes: published.classes,
+            text: published.text,
             graph: published.graph,
             embedded: (published.name == DEFAULT_MODEL).then_some(EMBEDDED),
         }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::Digest;
 use taper_core::hex;
@@ -122,13 +122,7 @@ fn resolve_in(
 ) -> Result<LoadedWeights> {
     let (file, origin) = match choice {
         WeightsChoice::Random => return Ok(random(model)),
-        WeightsChoice::File(path) => {
-            // The folder of a run stands for the model in it.
-            let model = path.join("model.safetensors");
-            let file = WeightFile::open(if model.is_file() { &model } else { path })?;
-            let origin = file.name().to_owned();
-            (file, origin)
-        }
+        WeightsChoice::File(path) => opened(path)?,
         WeightsChoice::Pretrained => pretrained(model, options)?,
     };
     let whole = model.graph();
@@ -137,6 +131,31 @@ fn resolve_in(
     check_names(model, &whole, backbone, &source, &origin)?;
     let digest = source.file().digest().to_owned();
     Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
+}
+
+/// A file of weights under a network's own names, whatever convention it follows.
+///
+/// # Errors
+/// [`Error::Naming`] for a convention that does not fit the network's arithmetic, and
+/// [`taper_graph::Error::Weights`] in [`taper_weights::Error::Mismatch`] for what is missing.
+pub fn named_as(file: WeightFile, graph: &Graph) -> Result<Box<dyn WeightSource + Send + Sync>> {
+    let origin = file.name().to_owned();
+    let source = renamed(file, graph)?;
+    source.check_types(graph)?;
+    check_weights_in(graph, graph, &source).map_err(|source| {
+        let remedy = "give weights of this network".into();
+        let model = graph.name().to_owned();
+        taper_weights::Error::Mismatch { file: origin, model, source: source.into(), remedy }
+    })?;
+    Ok(Box::new(source))
+}
+
+/// A file of weights, and where it is. The folder of a run stands for the model in it.
+pub(crate) fn opened(path: &Path) -> Result<(WeightFile, String)> {
+    let model = path.join("model.safetensors");
+    let file = WeightFile::open(if model.is_file() { &model } else { path })?;
+    let origin = file.name().to_owned();
+    Ok((file, origin))
 }
 
 /// Checks that the weights contain the backbone, and that they are not those of another network
@@ -206,7 +225,7 @@ fn end_of_part(backbone: &Graph, source: &Renamed) -> Option<String> {
     Some(backbone.nodes()[last.node].name.clone())
 }
 
-fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
+pub(crate) fn pretrained(model: &ModelSpec, options: &HubOptions) -> Result<(WeightFile, String)> {
     if let Some(embedded) = model.embedded {
         let file = WeightFile::from_static(embedded.file, embedded.bytes)?;
         return Ok((file.with_digest(embedded.sha256), format!("built in ({})", embedded.file)));

@@ -181,6 +181,18 @@ impl Search<'_> {
         if self.leaves_out(judge, &recipe, &name, (seconds, FOR_SIZE * self.left()))? {
             return Ok(false);
         }
+        let judged_in = |costs: &Costs| {
+            let effort = effort(costs, self.sizes(judge), judge.folds(), self.left() - seconds);
+            effort.map_or(0, |(folds, ..)| folds)
+        };
+        let dearer = costs.scaled(costs.forward * LARGER * LARGER);
+        let (with, without) = (judged_in(&dearer), judged_in(costs));
+        if with < without && !judge.knows(&recipe, judge.folds())? {
+            self.say(&format!(
+                "{name}: left out, since fine-tuning with it could be judged in {with} fold(s) instead of {without}"
+            ));
+            return Ok(false);
+        }
         self.judge(judge, best, &name, Attempt::new(recipe, judge))
     }
 

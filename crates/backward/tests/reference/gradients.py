@@ -216,6 +216,8 @@ print(
             "relu": activation(F.relu),
             "relu6": activation(F.relu6),
             "gelu": activation(F.gelu),
+            "quick_gelu": activation(lambda x: x * torch.sigmoid(1.702 * x)),
+            "gelu_tanh": activation(lambda x: F.gelu(x, approximate="tanh")),
             "attention": [
                 attention(2, 5, 8, 2, 5),
                 attention(1, 17, 24, 2, 17),

@@ -242,9 +242,11 @@ fn gradients_follow_from_differences() {
     check(&weights, &dw, &|w| crate::depthwise(&maps, w, &bias, &slide).unwrap(), &dy);
 
     let dy = tensor(&values::<f32>(count, 27), &shape);
-    let gelu = |x: &Tensor| crate::activate(x, Activation::Gelu).unwrap();
-    let dx = crate::activation_gradient(&maps, &dy, Activation::Gelu).unwrap();
-    check(&maps, &dx, &gelu, &dy);
+    for activation in [Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh] {
+        let smooth = |x: &Tensor| crate::activate(x, activation).unwrap();
+        let dx = crate::activation_gradient(&maps, &dy, activation).unwrap();
+        check(&maps, &dx, &smooth, &dy);
+    }
     let (scale, bias) = (values::<f32>(4, 28), tensor(&[0f32; 4], &[4]));
     let scale = tensor(&scale, &[4]);
     let norm = |x: &Tensor, scale: &Tensor| crate::layer_norm(x, scale, &bias, 0.1).unwrap();

@@ -1,0 +1,54 @@
+use std::path::PathBuf;
+
+use taper_core::Fault;
+
+/// What can go wrong with texts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tokenizer's file cannot be used.
+    #[error("the tokenizer '{}' cannot be used: {problem}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A text contains a mark that only the tokenizer may set.
+    #[error("'{text}' contains '{mark}', which marks where a text begins or ends: leave it out")]
+    Mark {
+        /// The text.
+        text: String,
+        /// The mark.
+        mark: String,
+    },
+    /// A template cannot be filled.
+    #[error("the template '{template}' has no place for the name: put {{}} where it belongs")]
+    Template {
+        /// The template.
+        template: String,
+    },
+    /// The weights do not fit.
+    #[error("the encoder of texts lacks '{tensor}' in the shape {shape:?}")]
+    Weights {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A kernel refused its input.
+    #[error("the encoder of texts: {0}")]
+    Kernel(#[from] taper_kernels::KernelError),
+    /// There is nothing to tell apart.
+    #[error("there are no texts: give at least one")]
+    NoTexts,
+}
+
+impl Fault for Error {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Mark { .. } | Self::Template { .. } | Self::NoTexts)
+    }
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

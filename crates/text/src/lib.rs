@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod encoder;
+mod error;
+mod prompts;
+mod tokenizer;
+
+pub use encoder::TextEncoder;
+pub use error::{Error, Result};
+pub use prompts::{Prompts, class_directions};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,90 @@
+use std::path::{Path, PathBuf};
+
+use taper_networks::{Reading, TextTower};
+
+use crate::{Error, Result};
+
+/// From texts to tokens, by the `tokenizers` library and its file.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    context: usize,
+    /// What no text may contain: the marks of its beginning and end.
+    marks: Vec<String>,
+    /// SigLIP's texts are lower case without punctuation.
+    plain: bool,
+}
+
+impl Tokenizer {
+    /// Opens `tokenizer.json` for an encoder of texts.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if it cannot be read, or has other tokens than the encoder.
+    pub fn open(path: impl Into<PathBuf>, tower: &TextTower) -> Result<Self> {
+        let path = path.into();
+        let fail = |problem: String| Error::Tokenizer { path: path.clone(), problem };
+        let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
+        Self::from_bytes(&bytes, &path, tower)
+    }
+
+    /// The same from a file in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn from_bytes(bytes: &[u8], path: &Path, tower: &TextTower) -> Result<Self> {
+        let fail = |problem: String| Error::Tokenizer { path: path.to_owned(), problem };
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
+            fail(format!("it is not a file of the tokenizers library: {error}"))
+        })?;
+        let found = inner.get_vocab_size(true);
+        if found > tower.vocabulary {
+            return Err(fail(format!(
+                "it has {found} tokens, and the encoder of texts knows {}: give that of the network",
+                tower.vocabulary
+            )));
+        }
+        let cut = tokenizers::TruncationParams { max_length: tower.context, ..Default::default() };
+        inner.with_truncation(Some(cut)).map_err(|error| fail(error.to_string()))?;
+        inner.with_padding(None);
+        let special = inner.get_added_tokens_decoder();
+        let marks = special.values().filter(|token| token.special);
+        let marks = marks.map(|token| token.content.clone()).collect();
+        let plain = matches!(tower.reading, Reading::Everything { .. });
+        let own = Self { inner, context: tower.context, marks, plain };
+        // A file of another kind of network would be found out by its answers only.
+        let ended = own.tokens("a").map(|tokens| tokens.len());
+        match (ended, plain) {
+            (Ok(3), false) | (Ok(2), true) => Ok(own),
+            _ => Err(fail(
+                "it does not mark where a text begins and ends as the network needs: give that of the network".into(),
+            )),
+        }
+    }
+
+    /// The tokens of a text, with those for its beginning and end; a text that is too long is cut
+    /// before its end.
+    ///
+    /// # Errors
+    /// [`Error::Mark`] for a text that contains a mark of the tokenizer.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(mark) = self.marks.iter().find(|mark| text.contains(mark.as_str())) {
+            return Err(Error::Mark { text: text.to_owned(), mark: mark.clone() });
+        }
+        let plain = self.plain.then(|| canonical(text));
+        let encoded = self.inner.encode_fast(plain.as_deref().unwrap_or(text), true);
+        let encoded = encoded.map_err(|error| Error::Tokenizer {
+            path: PathBuf::new(),
+            problem: format!("'{text}': {error}"),
+        })?;
+        let tokens = encoded.get_ids();
+        Ok(tokens[..tokens.len().min(self.context)].to_vec())
+    }
+}
+
+/// As SigLIP's texts were prepared (`open_clip/tokenizer.py`, `canonicalize`): lower case, without
+/// punctuation, underscores and runs of spaces as one space.
+fn canonical(text: &str) -> String {
+    let spaced = text.replace('_', " ");
+    let kept: String = spaced.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    kept.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
