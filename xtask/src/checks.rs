@@ -8,7 +8,7 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 52] = [
+const CANDLE_FREE: [&str; 53] = [
     "taper",
     "taper-answer",
     "taper-archive",
@@ -20,6 +20,7 @@ const CANDLE_FREE: [&str; 52] = [
     "taper-calibration",
     "taper-callbacks",
     "taper-compare",
+    "taper-console",
     "taper-core",
     "taper-cuda-emulator",
     "taper-data",

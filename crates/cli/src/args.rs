@@ -400,8 +400,20 @@ impl AugmentArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct EvaluateArgs {
     /// The model.safetensors of a run folder.
-    #[arg(value_name = "MODEL")]
-    pub(crate) artefact: PathBuf,
+    #[arg(value_name = "MODEL", required_unless_present = "zero_shot")]
+    pub(crate) artefact: Option<PathBuf>,
+    /// Instead of a trained model, a network that was trained with texts, such as clip-vit-b32: it
+    /// tells the classes apart by their names alone.
+    #[arg(long, value_name = "NAME", conflicts_with = "artefact")]
+    pub(crate) zero_shot: Option<String>,
+    /// That network's weights, from a safetensors file or a torch checkpoint.
+    #[arg(long, value_name = "FILE", requires = "zero_shot")]
+    pub(crate) weights: Option<PathBuf>,
+    /// The sentences about each class's name: default, imagenet (the 80 of CLIP's paper), name
+    /// (nothing else), or a file with one sentence in each line and {} for the name [default:
+    /// default].
+    #[arg(long, value_name = "SENTENCES", requires = "zero_shot")]
+    pub(crate) prompts: Option<String>,
     /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
     /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
@@ -481,6 +493,14 @@ pub(crate) struct PredictArgs {
     /// The pretrained network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
+    /// Tell these apart by their names alone, without any training: for networks that were trained
+    /// with texts, such as clip-vit-b32. Separated by commas.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "model")]
+    pub(crate) labels: Vec<String>,
+    /// The sentences about each name: default, imagenet (the 80 of CLIP's paper), name (nothing
+    /// else), or a file with one sentence in each line and {} for the name [default: default].
+    #[arg(long, value_name = "SENTENCES", requires = "labels")]
+    pub(crate) prompts: Option<String>,
     /// The model.safetensors of a run folder (not with --model), then the pictures: files, folders
     /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file
     /// with a column of paths, or - for paths on standard input.

@@ -1,6 +1,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use serde_json::{Value, json};
+use taper_console::Console;
 use taper_lr_finder::Method;
 use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present};
 use taper_run_report::Reporter;
@@ -10,20 +11,25 @@ use crate::{
     compare::compare,
     completions::{completions, man},
     embed::embed,
+    errors::in_flags,
     evaluate::evaluate,
     export::export,
     flags::{self, Given},
     info::info,
     inspect::inspect,
     models::list_models,
-    output::{Status, answer_json, answer_line, status},
+    output::{Status, answer_json, answer_line, status, visible},
     predict::predict,
-    progress::Console,
     runs::next_run,
     summary::summary,
     train::train,
     tune::tune,
 };
+
+/// A line of a library with the names of flags, and nothing in it that steers the terminal.
+fn worded(line: &str) -> String {
+    visible(&in_flags(line)).into_owned()
+}
 
 /// Carries out a command.
 pub(crate) fn run(
@@ -31,7 +37,8 @@ pub(crate) fn run(
     given: &Given,
     interrupted: Arc<AtomicBool>,
 ) -> anyhow::Result<Status> {
-    let session = |quiet| Session::new(Arc::new(Console::new(quiet)), Arc::clone(&interrupted));
+    let session =
+        |quiet| Session::new(Arc::new(Console::new(quiet, worded)), Arc::clone(&interrupted));
     let cached = |quiet, args: &CacheArgs| cached(session(quiet), args, given);
     match command {
         Command::Train(args) => {

@@ -14,6 +14,7 @@ use taper_run_report::{EvaluationOf, check_report, evaluation_report, write_repo
 use crate::{
     args::EvaluateArgs,
     output::{Status, answer_json, answer_line, confused, judgement, per_class, status},
+    zero_shot::ZeroShot,
 };
 
 /// The coverage of sets if none is asked for.
@@ -27,7 +28,26 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     }
     args.report.as_deref().map_or(Ok(()), check_report)?;
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
-    let classifier = open_classifier(&args.artefact, args.compute.device, &options, session)?;
+    let read = || open_data_with(&args.data, args.source.reading(None), session);
+    // What a trained model is comes first, since it is given first.
+    let (dataset, classifier) = match (&args.artefact, &args.zero_shot) {
+        (Some(artefact), _) => {
+            let classifier = open_classifier(artefact, args.compute.device, &options, session)?;
+            (read()?, classifier)
+        }
+        (None, model) => {
+            let dataset = read()?;
+            let zero_shot = ZeroShot {
+                model: model.as_deref().unwrap_or_default(),
+                weights: args.weights.as_ref(),
+                prompts: args.prompts.as_deref(),
+                device: args.compute.device,
+                options: &options,
+            };
+            let classifier = zero_shot.classifier(dataset.classes().clone())?;
+            (dataset, classifier)
+        }
+    };
     let classifier = match args.coverage {
         Some(coverage) => classifier.with_coverage(coverage).map_err(Error::from)?,
         None if classifier.calibration().is_some_and(|own| own.sets(COVERAGE).is_ok()) => {
@@ -35,8 +55,6 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         }
         None => classifier,
     };
-    let reading = args.source.reading(None);
-    let dataset = open_data_with(&args.data, reading, session)?;
     let split = match args.split.as_deref() {
         Some("all") => None,
         Some(name) => Some(name.parse::<Split>().map_err(Error::from)?),
@@ -47,22 +65,34 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     let mut evaluated = measure(&classifier, dataset.clone(), split, args.strict, session)?;
     let mut findings = std::mem::take(&mut evaluated.findings);
     let evaluation = &evaluated.evaluation;
-    let memorised = about_memorised(&args.artefact, &dataset, split)?;
-    findings.extend(memorised.map(|text| remark(&dataset, &text)));
+    if let Some(artefact) = &args.artefact {
+        let memorised = about_memorised(artefact, &dataset, split)?;
+        findings.extend(memorised.map(|text| remark(&dataset, &text)));
+    }
     let (remarks, unreadable): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::usable);
     for finding in unreadable.iter().chain(&remarks) {
         session.progress().warn(&format!("{}: {}", finding.path, finding.reason));
     }
     let split = split.map_or("all", Split::name);
+    let name = match (&args.artefact, &args.zero_shot) {
+        (Some(artefact), _) => artefact.display().to_string(),
+        (None, model) => format!("{} by names alone", model.as_deref().unwrap_or_default()),
+    };
     if let Some(report) = &args.report {
         // Maps are computed on the CPU.
-        let own = Classifier::open(model_file(&args.artefact)?, &OpenOptions::default());
+        let own = match &args.artefact {
+            Some(artefact) => {
+                let own = Classifier::open(model_file(artefact)?, &OpenOptions::default());
+                Some(own.map_err(Error::from)?)
+            }
+            None => None,
+        };
         let findings: Vec<Finding> = unreadable.iter().chain(&remarks).cloned().collect();
         let of = EvaluationOf {
-            model: &args.artefact.display().to_string(),
+            model: &name,
             data: &args.data,
             split,
-            classifier: &own.map_err(Error::from)?,
+            classifier: own.as_ref().unwrap_or(&classifier),
             temperature: classifier.calibration().map_or(1.0, |own| own.temperature),
             findings: &findings,
         };
@@ -85,8 +115,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     }
     let folder = match &out {
         Some(out) => {
-            let title =
-                format!("{} on {} ({split})", args.artefact.display(), data_name(&args.data));
+            let title = format!("{name} on {} ({split})", data_name(&args.data));
             Some(write_evaluation(out, &title, &evaluated, &value)?)
         }
         None => None,

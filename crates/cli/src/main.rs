@@ -16,7 +16,6 @@ mod inspect;
 mod models;
 mod output;
 mod predict;
-mod progress;
 mod recipe_args;
 mod runs;
 mod search;
@@ -27,6 +26,7 @@ mod source_args;
 mod summary;
 mod train;
 mod tune;
+mod zero_shot;
 
 use std::{io::IsTerminal, process::ExitCode};
 

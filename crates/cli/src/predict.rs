@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use taper_core::OutOfRange;
+use taper_core::{ClassNames, OutOfRange};
 use taper_model::{Classifier, OpenOptions, Prediction};
 use taper_picture::Finding;
 use taper_predict::{Explainer, Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
@@ -19,6 +19,7 @@ use crate::{
     errors::{already_done, in_flags},
     flags::{self, Given},
     output::{Status, answer_json, answer_line, in_line},
+    zero_shot::ZeroShot,
 };
 
 /// From this many pictures on, progress is shown.
@@ -160,6 +161,17 @@ fn open(
         return Ok(classifier);
     }
     let name = args.model.as_deref().unwrap_or_default();
+    if !args.labels.is_empty() {
+        let zero_shot = ZeroShot {
+            model: name,
+            weights: args.weights.as_ref(),
+            prompts: args.prompts.as_deref(),
+            device,
+            options: &options,
+        };
+        let names = args.labels.iter().map(|name| name.trim().to_owned()).collect();
+        return Ok(zero_shot.classifier(ClassNames::new(names).map_err(Error::from)?)?);
+    }
     let model = taper_zoo::find(name).map_err(Error::from)?;
     let weights = args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
     Ok(pretrained_classifier(model, &weights, device, &options)?)

@@ -21,12 +21,15 @@ pub fn logistic(width: usize, classes: usize) -> Graph {
     g.finish(0)
 }
 
+/// What the factor of [`cosine`] starts from.
+pub const COSINE_SCALE: f32 = 20.0;
+
 /// The cosines between the features and a learned direction for each class, times a learned factor
 /// (Gidaris & Komodakis 2018, "Dynamic Few-Shot Visual Learning without Forgetting", section 3.2).
 /// The factor starts from 20, not from their 10, since it does not come far in a few epochs.
 pub fn cosine(width: usize, classes: usize) -> Graph {
     let (mut g, x) = GraphBuilder::features("cosine", width);
-    let cosine = Cosine { in_features: width, out_features: classes, scale: 20.0 };
+    let cosine = Cosine { in_features: width, out_features: classes, scale: COSINE_SCALE };
     g.layer("cosine", Op::Cosine(cosine), &[x]);
     g.finish(0)
 }

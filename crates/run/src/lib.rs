@@ -30,7 +30,9 @@ pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use finished::{Finished, Observer, Part};
 pub use inspect::{EmbedWith, check_fix, inspect};
-pub use open::{about_memorised, model_file, open_classifier, pretrained_classifier};
+pub use open::{
+    about_memorised, headed_classifier, model_file, open_classifier, pretrained_classifier,
+};
 pub use origin::Published;
 pub use precision::seconds_per_picture;
 pub use prepare::Drawn;

@@ -28,6 +28,16 @@ pub enum Error {
         /// The template.
         template: String,
     },
+    /// A file of templates cannot be read.
+    #[error(
+        "the sentences '{}' cannot be read: {source}; use default, imagenet, name, or a file with one sentence in each line", .path.display()
+    )]
+    Prompts {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The weights do not fit.
     #[error("the encoder of texts lacks '{tensor}' in the shape {shape:?}")]
     Weights {
@@ -39,6 +49,12 @@ pub enum Error {
     /// A kernel refused its input.
     #[error("the encoder of texts: {0}")]
     Kernel(#[from] taper_kernels::KernelError),
+    /// The network, its weights, or its tokenizer.
+    #[error(transparent)]
+    Zoo(#[from] taper_zoo::Error),
+    /// This processor lacks the kernels that were asked for.
+    #[error(transparent)]
+    Class(#[from] taper_kernels::ClassError),
     /// There is nothing to tell apart.
     #[error("there are no texts: give at least one")]
     NoTexts,
@@ -46,7 +62,15 @@ pub enum Error {
 
 impl Fault for Error {
     fn is_usage(&self) -> bool {
-        matches!(self, Self::Mark { .. } | Self::Template { .. } | Self::NoTexts)
+        match self {
+            Self::Mark { .. }
+            | Self::Template { .. }
+            | Self::Prompts { .. }
+            | Self::Class(_)
+            | Self::NoTexts => true,
+            Self::Zoo(error) => error.is_usage(),
+            Self::Tokenizer { .. } | Self::Weights { .. } | Self::Kernel(_) => false,
+        }
     }
 }
 

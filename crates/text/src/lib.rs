@@ -4,8 +4,10 @@ mod encoder;
 mod error;
 mod prompts;
 mod tokenizer;
+mod zero_shot;
 
 pub use encoder::TextEncoder;
 pub use error::{Error, Result};
 pub use prompts::{Prompts, class_directions};
 pub use tokenizer::Tokenizer;
+pub use zero_shot::ZeroShotHead;

@@ -8,12 +8,12 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use taper_train::{EpochReport, Progress};
 
-use crate::{errors::in_flags, output::visible};
-
 /// Progress on standard error: bars on a terminal, plain lines elsewhere.
-pub(crate) struct Console {
+pub struct Console {
     terminal: bool,
     quiet: bool,
+    /// What becomes of a line before it is shown.
+    worded: fn(&str) -> String,
     current: Mutex<Option<Work>>,
     /// The warnings so far.
     warned: Mutex<HashSet<String>>,
@@ -34,14 +34,15 @@ struct Work {
 const INTERVAL: Duration = Duration::from_secs(5);
 
 impl Console {
-    pub(crate) fn new(quiet: bool) -> Self {
+    /// With `quiet`, only warnings are shown. `worded` turns what libraries say into what the
+    /// program's user knows.
+    pub fn new(quiet: bool, worded: fn(&str) -> String) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, quiet, current: Mutex::new(None), warned: Mutex::default() }
+        Self { terminal, quiet, worded, current: Mutex::new(None), warned: Mutex::default() }
     }
 
     fn line(&self, text: &str) {
-        let text = in_flags(text);
-        let text = visible(&text);
+        let text = (self.worded)(text);
         let current = self.current.lock();
         match current.ok().as_ref().and_then(|c| c.as_ref()).and_then(|w| w.bar.as_ref()) {
             Some(bar) => bar.println(&text),
