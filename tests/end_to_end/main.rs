@@ -36,4 +36,6 @@ mod tables;
 mod tune;
 mod unclear;
 mod whole_line;
+#[cfg(feature = "text")]
+mod zero_shot;
 mod zoo;

@@ -5,9 +5,18 @@ use taper_core::Precision;
 use taper_graph::{Graph, ParameterCount};
 use taper_metrics::Evaluation;
 use taper_picture::Finding;
-use taper_train::LogisticFigures;
+use taper_train::{LogisticFigures, Tried};
 
 use crate::FineTuned;
+
+/// A head that starts from the names of the classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FromNames {
+    /// 0 is the names alone, 1 the trained head.
+    pub alpha: f64,
+    /// The points of the way on the validation pictures; the first is the names alone.
+    pub tried: Vec<Tried>,
+}
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +141,10 @@ pub struct Answer {
     /// How the head was solved, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logistic: Option<LogisticFigures>,
+    /// Where on the way from the names of the classes to the trained head it ended, if it starts
+    /// from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<FromNames>,
     /// What the second phase came to, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_tune: Option<FineTuned>,

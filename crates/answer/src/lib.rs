@@ -3,5 +3,5 @@
 mod answer;
 mod fine_tuned;
 
-pub use answer::{Answer, Counted, HeadCount, Outcome};
+pub use answer::{Answer, Counted, FromNames, HeadCount, Outcome};
 pub use fine_tuned::FineTuned;

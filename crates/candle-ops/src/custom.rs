@@ -127,7 +127,7 @@ pub(crate) const GELU_TANH: u32 = 5;
 pub(crate) fn sigmoid_factors(activation: u32) -> Option<[f32; 2]> {
     match activation {
         QUICK_GELU => Some([1.702, 0.0]),
-        GELU_TANH => Some([1.595_769_1, 1.595_769_1 * 0.044_715]),
+        GELU_TANH => Some([1.595_769_2, 1.595_769_2 * 0.044_715]),
         _ => None,
     }
 }

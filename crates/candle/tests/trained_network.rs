@@ -362,6 +362,7 @@ fn gradients_of_published_networks_are_those_over_slices() {
         (networks::efficientnet_lite0(10), "blocks.5", 64),
         (networks::convnext_atto(10), "stages.3", 64),
         (networks::dinov2_small(0), "blocks.11", 42),
+        (networks::clip_vit_b32(0), "blocks.11", 64),
     ] {
         let graph = if layer == "blocks.11" { graph } else { graph.without_classifier() };
         check_gradients(

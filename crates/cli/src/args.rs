@@ -11,7 +11,7 @@ use taper_feature_cache::FeatureCache;
 use taper_fetch::folders;
 use taper_lr_finder::Method;
 use taper_plan::Kernels;
-use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, Recipe};
+use taper_run::{FitChoice, LearningRate, LrFinderSettings, PrecisionChoice, PromptChoice, Recipe};
 use taper_sources::SourceOptions;
 
 use crate::{export_args::ExportArgs, recipe_args::RecipeArgs, source_args::SourceArgs};
@@ -413,7 +413,7 @@ pub(crate) struct EvaluateArgs {
     /// (nothing else), or a file with one sentence in each line and {} for the name [default:
     /// default].
     #[arg(long, value_name = "SENTENCES", requires = "zero_shot")]
-    pub(crate) prompts: Option<String>,
+    pub(crate) prompts: Option<PromptChoice>,
     /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
     /// `taper datasets`.
     #[arg(long, value_name = "DATA")]
@@ -500,7 +500,7 @@ pub(crate) struct PredictArgs {
     /// The sentences about each name: default, imagenet (the 80 of CLIP's paper), name (nothing
     /// else), or a file with one sentence in each line and {} for the name [default: default].
     #[arg(long, value_name = "SENTENCES", requires = "labels")]
-    pub(crate) prompts: Option<String>,
+    pub(crate) prompts: Option<PromptChoice>,
     /// The model.safetensors of a run folder (not with --model), then the pictures: files, folders
     /// with all that is in them, patterns such as 'photos/*.jpg', archives, a CSV or JSONL file
     /// with a column of paths, or - for paths on standard input.

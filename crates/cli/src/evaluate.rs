@@ -40,7 +40,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
             let zero_shot = ZeroShot {
                 model: model.as_deref().unwrap_or_default(),
                 weights: args.weights.as_ref(),
-                prompts: args.prompts.as_deref(),
+                prompts: &args.prompts.clone().unwrap_or_default(),
                 device: args.compute.device,
                 options: &options,
             };

@@ -165,12 +165,16 @@ fn open(
         let zero_shot = ZeroShot {
             model: name,
             weights: args.weights.as_ref(),
-            prompts: args.prompts.as_deref(),
+            prompts: &args.prompts.clone().unwrap_or_default(),
             device,
             options: &options,
         };
         let names = args.labels.iter().map(|name| name.trim().to_owned()).collect();
-        return Ok(zero_shot.classifier(ClassNames::new(names).map_err(Error::from)?)?);
+        let names = ClassNames::new(names).map_err(|error| {
+            let value = format!("'{}'", args.labels.join(","));
+            Error::from(OutOfRange::new("labels", value, format!("{error}: name each once")))
+        })?;
+        return Ok(zero_shot.classifier(names)?);
     }
     let model = taper_zoo::find(name).map_err(Error::from)?;
     let weights = args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);

@@ -10,7 +10,7 @@ use taper_optim::{
 use taper_plan::Kernels;
 use taper_run::{
     BatchNormChoice, Changes, CheckpointSettings, Error, FineTune, FitChoice, HeadChoice,
-    LearningRate, MixChoice, NamedRecipe, PrecisionChoice, Recipe,
+    LearningRate, MixChoice, NamedRecipe, PrecisionChoice, PromptChoice, Recipe,
 };
 use taper_train::Sampling;
 
@@ -39,10 +39,16 @@ pub(crate) struct RecipeArgs {
     /// `random` for benchmarks [default: pretrained].
     #[arg(long, value_name = "FILE")]
     weights: Option<String>,
-    /// The head to train: linear, logistic, cosine, tutorial, or mlp:512,256 [default: logistic,
-    /// which is solved; tutorial in recipes, and with options that steer a training in steps].
+    /// The head to train: linear, logistic, cosine, zero-shot, tutorial, or mlp:512,256 [default:
+    /// logistic, which is solved; tutorial in recipes, and with options that steer a training in
+    /// steps]. zero-shot starts from the names of the classes, and with --epochs 0 ends there.
     #[arg(long, value_name = "HEAD")]
     head: Option<HeadChoice>,
+    /// The sentences about each class's name for the head zero-shot: default, imagenet (the 80 of
+    /// CLIP's paper), name (nothing else), or a file with a sentence in each line and {} for the
+    /// name [default: default].
+    #[arg(long, value_name = "SENTENCES")]
+    prompts: Option<PromptChoice>,
     /// Take features from an earlier layer or group of layers, e.g. layer3 [default: the network's
     /// own features].
     #[arg(long, value_name = "LAYER")]
@@ -287,6 +293,7 @@ impl RecipeArgs {
             weights: text(&self.weights, recipe.weights),
             cut: self.cut.clone().or(recipe.cut),
             head: self.head.clone().unwrap_or(recipe.head),
+            prompts: self.prompts.clone().unwrap_or(recipe.prompts),
             dropout: self.dropout.or(recipe.dropout),
             size: self.size.or(recipe.size),
             fit: self.fit.unwrap_or(recipe.fit),

@@ -238,6 +238,12 @@ pub(crate) fn describe(t: &Answer) -> anyhow::Result<()> {
         Some(own) => solved_head(own)?,
         None => answer_line(&format!("epochs        {}{ended}, {}", t.epochs, weights_of(t)))?,
     }
+    if let Some((own, alone)) = t.names.as_ref().and_then(|own| Some((own, own.tried.first()?))) {
+        answer_line(&format!(
+            "names alone   accuracy {:.4}, loss {:.4} (validation); {:.1} of the way to the trained head kept",
+            alone.val_accuracy, alone.val_loss, own.alpha
+        ))?;
+    }
     if let Some(tuned) = &t.fine_tune {
         tuned_layers(tuned, t)?;
     }

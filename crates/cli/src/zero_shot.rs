@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use taper_core::{ClassNames, DeviceChoice, OutOfRange};
 use taper_model::{Classifier, OpenOptions};
-use taper_run::Error;
+use taper_run::{Error, PromptChoice};
 
 /// A network that was trained with texts, and what it is asked.
 pub(crate) struct ZeroShot<'a> {
     pub(crate) model: &'a str,
     pub(crate) weights: Option<&'a PathBuf>,
-    pub(crate) prompts: Option<&'a str>,
+    pub(crate) prompts: &'a PromptChoice,
     pub(crate) device: DeviceChoice,
     pub(crate) options: &'a OpenOptions,
 }
@@ -35,7 +35,7 @@ impl ZeroShot<'_> {
     fn with_text(&self, classes: ClassNames) -> Result<Classifier, Error> {
         use taper_core::AnyFault;
         use taper_grad::Head;
-        use taper_run::headed_classifier;
+        use taper_run::{headed_classifier, prompts_of};
         use taper_text::{Error as TextError, ZeroShotHead};
         use taper_zoo::WeightsChoice;
 
@@ -45,23 +45,11 @@ impl ZeroShot<'_> {
         };
         let model = taper_zoo::find(self.model)?;
         let weights = self.weights.cloned().map_or(WeightsChoice::Pretrained, WeightsChoice::File);
-        let prompts = prompts(self.prompts.unwrap_or("default")).map_err(failed)?;
+        let prompts = prompts_of(self.prompts)?;
         let names: Vec<String> = classes.iter().map(str::to_owned).collect();
         let kernels = self.options.kernels;
         let head = ZeroShotHead::new(model, &weights, &names, &prompts, kernels).map_err(failed)?;
         let head = Head::loaded(&head.graph, &head.weights)?;
         headed_classifier(model, &weights, self.device, self.options, (classes, head))
     }
-}
-
-/// The sentences of this name, or of a file.
-#[cfg(feature = "text")]
-fn prompts(choice: &str) -> taper_text::Result<taper_text::Prompts> {
-    use taper_text::Prompts;
-    Ok(match choice {
-        "default" => Prompts::default(),
-        "imagenet" => Prompts::imagenet(),
-        "name" => Prompts::bare(),
-        file => Prompts::read(file.as_ref())?,
-    })
 }

@@ -37,6 +37,12 @@ pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> 
             spec.name
         )));
     }
+    if spec.text.is_some() {
+        return Err(refuse(format!(
+            "timm has a classifier where {} has the projection that its texts are compared with: use the `format` onnx",
+            spec.name
+        )));
+    }
     let features = options.output == OutputForm::Features;
     let classifier = classifier_of(spec).ok_or_else(|| {
         refuse(format!(

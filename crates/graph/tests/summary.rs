@@ -1,4 +1,5 @@
 //! Summaries of networks against published figures.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_graph::{Graph, Summary, heads};
 use taper_networks as networks;

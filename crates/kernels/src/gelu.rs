@@ -105,7 +105,7 @@ pub unsafe fn smooth<S: Simd>(activation: Activation, x: S::V) -> S::V {
 const SIGMOID_LIMIT: f32 = 54.0;
 
 /// GELU's approximation by tanh, as a sigmoid of a x + b x³.
-pub const GELU_TANH: [f32; 2] = [1.595_769_1, 1.595_769_1 * 0.044_715];
+pub const GELU_TANH: [f32; 2] = [1.595_769_2, 1.595_769_2 * 0.044_715];
 
 /// QuickGELU is a sigmoid of this multiple.
 pub const QUICK_GELU: f32 = 1.702;

@@ -77,8 +77,8 @@ const PIXELS: Preprocessing = Preprocessing {
     size: 224,
     interpolation: Interpolation::Bicubic,
     fit: Fit::Crop { fraction: 1.0 },
-    mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+    mean: [0.481_454_67, 0.457_827_5, 0.408_210_72],
+    std: [0.268_629_55, 0.261_302_6, 0.275_777_1],
 };
 
 /// The same file in all of OpenAI's repositories, up to its spelling.

@@ -140,7 +140,7 @@ pub(crate) fn activation(b: &mut Builder, at: Place<'_>, x: &str, op: Activation
         }
         Activation::GeluTanh => {
             // x · σ(x · (a + b x²)), which is x · (1 + tanh(…)) / 2.
-            let (first, third) = (1.595_769_1, 1.595_769_1 * 0.044_715);
+            let (first, third) = (1.595_769_2, 1.595_769_2 * 0.044_715);
             let (first, third) =
                 (b.number(at.named("first"), first), b.number(at.named("third"), third));
             let square = b.node("Mul", at.named("square"), &[x, x], Vec::new());

@@ -99,6 +99,11 @@ fn dinov2_small_agrees_with_f64() {
 }
 
 #[test]
+fn clip_vit_b32_agrees_with_f64() {
+    check(&networks::clip_vit_b32(0), [80, 64], 1e-4);
+}
+
+#[test]
 fn a_transformer_is_cut_at_any_block() {
     let graph = networks::dinov2_small(0).cut("blocks.5").unwrap();
     check(&graph, [42, 42], 1e-4);

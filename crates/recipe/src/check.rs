@@ -10,7 +10,7 @@ use taper_zoo::{ModelSpec, WeightsChoice};
 
 use crate::{
     BatchNormChoice, FineTune, FitChoice, HeadChoice, LearningRate, MapPrecision, MixChoice,
-    PrecisionChoice, Recipe, Result, UnfreezeChoice,
+    PrecisionChoice, PromptChoice, Recipe, Result, UnfreezeChoice,
 };
 
 /// A recipe whose fields are in range, with the model that it names.
@@ -121,6 +121,7 @@ impl Recipe {
             file => WeightsChoice::File(PathBuf::from(file)),
         };
         self.check_head()?;
+        self.check_zero_shot(model)?;
         self.check_solved()?;
         self.check_views()?;
         self.check_folds()?;
@@ -187,6 +188,25 @@ impl Recipe {
             return fail("dropout", p, "use 0 or more and less than 1");
         }
         Ok(())
+    }
+
+    /// Whether a head can start from the names of the classes.
+    fn check_zero_shot(&self, model: &'static ModelSpec) -> Result<()> {
+        if self.head != HeadChoice::ZeroShot {
+            let given = self.prompts != PromptChoice::Default;
+            let remedy = "only the head 'zero-shot' asks about names: leave it out";
+            return if given { fail("prompts", "set", remedy) } else { Ok(()) };
+        }
+        model.text()?;
+        if self.weights == "random" {
+            let remedy = "random weights know no names: use pretrained ones";
+            return fail("weights", "random", remedy);
+        }
+        if self.cut.is_some() {
+            let remedy = "names are compared with the network's own features: leave it out, or use another `head`";
+            return fail("cut", "set", remedy);
+        }
+        Ok(self.prompts.check()?)
     }
 
     /// Settings that a head that is solved cannot have.

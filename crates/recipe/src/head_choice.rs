@@ -7,8 +7,8 @@ use taper_core::OutOfRange;
 
 use crate::{Error, Result};
 
-/// Which head is trained on the features: `linear`, `logistic`, `cosine`, `tutorial` or
-/// `mlp:512,256`.
+/// Which head is trained on the features: `linear`, `logistic`, `cosine`, `zero-shot`, `tutorial`
+/// or `mlp:512,256`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HeadChoice {
@@ -18,6 +18,8 @@ pub enum HeadChoice {
     Logistic,
     /// Cosines with a direction for each class ([`heads::cosine`]).
     Cosine,
+    /// The same, from the names of the classes on: for networks that were trained with texts.
+    ZeroShot,
     /// BatchNorm, dropout and a hidden layer of 512 ([`heads::tutorial`]).
     #[default]
     Tutorial,
@@ -31,7 +33,7 @@ impl HeadChoice {
         match self {
             HeadChoice::Linear => heads::linear(width, classes),
             HeadChoice::Logistic => heads::logistic(width, classes),
-            HeadChoice::Cosine => heads::cosine(width, classes),
+            HeadChoice::Cosine | HeadChoice::ZeroShot => heads::cosine(width, classes),
             HeadChoice::Tutorial => heads::tutorial(width, classes),
             HeadChoice::Mlp(hidden) => heads::mlp(width, hidden, 0.5, classes),
         }
@@ -44,6 +46,7 @@ impl fmt::Display for HeadChoice {
             HeadChoice::Linear => f.write_str("linear"),
             HeadChoice::Logistic => f.write_str("logistic"),
             HeadChoice::Cosine => f.write_str("cosine"),
+            HeadChoice::ZeroShot => f.write_str("zero-shot"),
             HeadChoice::Tutorial => f.write_str("tutorial"),
             HeadChoice::Mlp(hidden) => {
                 let widths: Vec<String> = hidden.iter().map(usize::to_string).collect();
@@ -57,13 +60,14 @@ impl FromStr for HeadChoice {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
-            let remedy = "use linear, logistic, cosine, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256";
+            let remedy = "use linear, logistic, cosine, zero-shot, tutorial, or mlp: with the widths of its hidden layers (1 to 65536), e.g. mlp:512,256";
             Error::from(OutOfRange::new("head", format!("'{text}'"), remedy))
         };
         match text {
             "linear" => Ok(HeadChoice::Linear),
             "logistic" => Ok(HeadChoice::Logistic),
             "cosine" => Ok(HeadChoice::Cosine),
+            "zero-shot" => Ok(HeadChoice::ZeroShot),
             "tutorial" => Ok(HeadChoice::Tutorial),
             other => {
                 let widths = other.strip_prefix("mlp:").ok_or_else(wrong)?;
@@ -95,7 +99,7 @@ mod tests {
 
     #[test]
     fn heads_are_parsed_and_written_alike() {
-        for text in ["linear", "logistic", "cosine", "tutorial", "mlp:512", "mlp:512,256"] {
+        for text in ["linear", "logistic", "cosine", "zero-shot", "tutorial", "mlp:512,256"] {
             assert_eq!(text.parse::<HeadChoice>().unwrap().to_string(), text);
         }
         for text in ["", "mlp", "mlp:", "mlp:0", "mlp:a", "mlp:512,", "dense"] {

@@ -8,6 +8,7 @@ mod head_choice;
 mod known_data;
 mod named;
 mod precision_choice;
+mod prompt_choice;
 mod recipe;
 
 pub use check::CheckedRecipe;
@@ -18,5 +19,6 @@ pub use head_choice::HeadChoice;
 pub use known_data::{KNOWN_DATASETS, KnownDataset};
 pub use named::{NAMED_RECIPES, NamedRecipe};
 pub use precision_choice::PrecisionChoice;
+pub use prompt_choice::PromptChoice;
 pub use recipe::{CheckpointSettings, FitChoice, LearningRate, LrFinderSettings, Recipe};
 pub use taper_mixing::MixChoice;

@@ -12,7 +12,7 @@ use taper_plan::Kernels;
 use taper_sources::{FolderUse, Reading, SourceOptions};
 use taper_train::{Sampling, Training};
 
-use crate::{Error, FineTune, HeadChoice, MixChoice, PrecisionChoice, Result};
+use crate::{Error, FineTune, HeadChoice, MixChoice, PrecisionChoice, PromptChoice, Result};
 
 /// How pictures of any aspect ratio are fitted to the network's square input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,10 +223,15 @@ pub struct Recipe {
     /// map is averaged over all positions. Default: the network's own features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
-    /// The head that is trained: `linear`, `logistic`, `cosine`, `tutorial` or `mlp:WIDTH,…`.
-    /// `logistic` is solved, not trained in epochs: settings of epochs, batches, rates and averages
-    /// are refused with it. Default `tutorial`.
+    /// The head that is trained: `linear`, `logistic`, `cosine`, `zero-shot`, `tutorial` or
+    /// `mlp:WIDTH,…`. `logistic` is solved, not trained in epochs: settings of epochs, batches,
+    /// rates and averages are refused with it. `zero-shot` starts from the names of the classes,
+    /// and with 0 `epochs` ends there. Default `tutorial`.
     pub head: HeadChoice,
+    /// What is asked about each name for the head `zero-shot`: `default`, `imagenet`, `name`, or a
+    /// list of sentences with `{}`. Default `default`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub prompts: PromptChoice,
     /// The probability that a dropout layer of the head zeroes a value in training, in [0, 1);
     /// `linear` gets one before its layer. Default: the head's own, 0.5, and none in `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -335,6 +340,10 @@ pub struct Recipe {
     pub source: SourceOptions,
 }
 
+fn is_default(prompts: &PromptChoice) -> bool {
+    *prompts == PromptChoice::Default
+}
+
 impl Default for Recipe {
     fn default() -> Self {
         let training = Training::default();
@@ -346,6 +355,7 @@ impl Default for Recipe {
             weights_path: None,
             cut: None,
             head: HeadChoice::default(),
+            prompts: PromptChoice::Default,
             dropout: None,
             size: None,
             fit: FitChoice::default(),
@@ -447,7 +457,10 @@ impl Recipe {
         let default = Training::default();
         Training {
             // An untrained head still has its settings.
-            epochs: if self.trains_network() { self.epochs.max(1) } else { self.epochs },
+            epochs: match self.trains_network() || self.head == HeadChoice::ZeroShot {
+                true => self.epochs.max(1),
+                false => self.epochs,
+            },
             batch_size: self.batch_size,
             accumulate: self.accumulate,
             learning_rate: match self.learning_rate {

@@ -8,9 +8,10 @@ use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 use crate::{
     CheckedRecipe, OutFolder, Recipe, Result, Session, data_name, early,
     fine_tune::Start,
+    head::{from_names, head_alone, start},
     place::Place,
     prepare::{Prepared, Tables},
-    run::{head_alone, write_finding},
+    run::write_finding,
 };
 
 /// The result of a search for a learning rate: the answer of `taper lr-find`.
@@ -97,17 +98,20 @@ fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<Rang
         let Start { learner, batches, val, settings, .. } = start;
         return find(Trainer::new(learner, batches, &val, &settings)?, recipe, session);
     }
+    let names = from_names(prepared)?;
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(classes);
     let batches = RowBatches::new(Arc::clone(&tables.train), classes, &settings)?;
     match &prepared.place {
         Place::Cpu => {
-            let learner = HeadLearner::new(&graph, &counts, &settings)?;
+            let mut learner = HeadLearner::new(&graph, &counts, &settings)?;
+            start(&mut learner, names.as_ref())?;
             find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
         }
         #[cfg(feature = "candle")]
         Place::Gpu(device, _) => {
-            let learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
+            let mut learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
+            start(&mut learner, names.as_ref())?;
             find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
         }
     }

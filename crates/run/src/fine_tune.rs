@@ -20,10 +20,11 @@ use crate::{
     CheckpointSettings, Error, FineTune, FineTuned, Outcome, OwnCallbacks, Recipe, Result, Session,
     calibrate::{FinalRows, reference},
     extract,
+    head::Ended,
     maps::{Keep, MapMaker, Maps},
     place::BackboneSpec,
     prepare::{Prepared, views_of},
-    run::{Ended, Phase, Run},
+    run::{Phase, Run},
     tuned_learner::{TunedLearner, device_room},
 };
 

@@ -9,6 +9,7 @@ mod features;
 mod find_rate;
 mod fine_tune;
 mod finished;
+mod head;
 mod inspect;
 mod maps;
 mod open;
@@ -29,6 +30,8 @@ pub use error::{Error, Result};
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use finished::{Finished, Observer, Part};
+#[cfg(feature = "text")]
+pub use head::prompts_of;
 pub use inspect::{EmbedWith, check_fix, inspect};
 pub use open::{
     about_memorised, headed_classifier, model_file, open_classifier, pretrained_classifier,
@@ -41,7 +44,7 @@ pub use resume::{Changes, Resumed, resume, resume_changed, resume_with};
 pub use run::{OwnCallbacks, train, train_on, train_with};
 pub use session::Session;
 pub use source::{data_name, open_data, open_data_with, remark, remarks_of};
-pub use taper_answer::{Answer, Counted, FineTuned, HeadCount, Outcome};
+pub use taper_answer::{Answer, Counted, FineTuned, FromNames, HeadCount, Outcome};
 pub use taper_calibration::{Calibrated, Judged};
 pub use taper_metrics::Spread;
 pub use taper_mixing::{Mixing, Views};
@@ -49,5 +52,6 @@ pub use taper_outputs::{OutFolder, write_json};
 pub use taper_recipe::{
     BatchNormChoice, CheckedRecipe, CheckpointSettings, Error as RecipeError, FineTune, FitChoice,
     HeadChoice, KNOWN_DATASETS, KnownDataset, LearningRate, LrFinderSettings, MapPrecision,
-    MixChoice, NAMED_RECIPES, NamedRecipe, PrecisionChoice, Recipe, UnfreezeChoice, check_present,
+    MixChoice, NAMED_RECIPES, NamedRecipe, PrecisionChoice, PromptChoice, Recipe, UnfreezeChoice,
+    check_present,
 };

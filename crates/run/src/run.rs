@@ -1,7 +1,6 @@
 use std::{
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Instant,
 };
 
@@ -11,28 +10,25 @@ use taper_callbacks::{
     StopReason, TensorBoard, TerminateOnNan, TopWeights,
 };
 use taper_core::Fault;
-use taper_data::{DataRecord, Dataset, Item};
+use taper_data::DataRecord;
 use taper_grad::Head;
 use taper_graph::{Graph, Weights};
 use taper_lr_finder::RangeTestResult;
 use taper_metrics::{Evaluation, Metrics};
 use taper_model::{Artefact, Figure, Figures, FineTuning};
 use taper_report::{Curves, EpochFigures, Kept, confusion, reliability};
-use taper_train::{
-    Batches, CheckpointFolder, HeadLearner, Learner, LogisticFigures, RowBatches, Table, Trained,
-    Trainer,
-};
+use taper_train::{Batches, CheckpointFolder, Learner, Trained, Trainer};
 
 use crate::{
     Answer, Calibrated, CheckedRecipe, CheckpointSettings, Counted, Drawn, Error, FineTuned,
     LearningRate, OutFolder, Outcome, Recipe, Result, Session,
     calibrate::{FinalRows, calibrate},
-    data_name, data_record, early, extract,
+    data_name, data_record, early,
     fine_tune::{FINE_TUNE, Layered, Tuned},
     finished,
+    head::{Ended, solved, untrained},
     origin::origin,
-    place::Place,
-    prepare::{Prepared, Tables, views_of},
+    prepare::{Prepared, Tables},
     run_folder::RunFolder,
     source::remark,
     write_json,
@@ -160,8 +156,15 @@ impl Run<'_> {
         let graph = recipe.head_graph(prepared.backbone.width(), classes);
         let mut own = own;
         let head = match recipe.epochs {
-            // Only where the network is trained after it.
-            0 => untrained(&prepared, &graph, &tables)?,
+            // Only where the network is trained after it, or the names of the classes are enough.
+            0 => {
+                let head = untrained(&prepared, &graph, &tables);
+                let head = head.map_err(|error| resumable(error, &mut self.folder))?;
+                if prepared.checked.boundary().is_none() {
+                    self.folder.keep();
+                }
+                head
+            }
             _ if recipe.solves_head() => {
                 let solved = solved(&prepared, &graph, &tables, self.session);
                 let head = solved.map_err(|error| resumable(error, &mut self.folder))?;
@@ -186,41 +189,6 @@ impl Run<'_> {
         };
         let answer = self.finish(&prepared, &tables, &graph, head, tuned, feature_seconds);
         answer.map_err(|error| resumable(error, &mut self.folder))
-    }
-
-    /// The first phase: the head on the frozen network's features.
-    fn train_head(
-        &mut self,
-        prepared: &Prepared,
-        graph: &Graph,
-        tables: &Tables,
-        learning_rate: LearningRate,
-        own: &mut OwnCallbacks,
-    ) -> Result<Ended> {
-        let recipe = prepared.checked.recipe();
-        let classes = prepared.dataset.classes().len();
-        let Tables { train, val, test, .. } = tables;
-        let shared = Arc::new(prepared.dataset.clone());
-        let settings = recipe.training().check()?;
-        let mut batches = RowBatches::new(Arc::clone(train), classes, &settings)?;
-        if recipe.fresh_views {
-            batches = batches.fresh(fresh_views(prepared, &shared, self.session));
-        }
-        let counts = train.counts(classes);
-        let phase = Phase { learning_rate, ..Phase::head(recipe, self.folder.path()) };
-        match &prepared.place {
-            Place::Cpu => {
-                let learner = HeadLearner::new(graph, &counts, &settings)?;
-                let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test)
-            }
-            #[cfg(feature = "candle")]
-            Place::Gpu(device, _) => {
-                let learner = taper_candle::DeviceLearner::new(graph, &counts, &settings, device)?;
-                let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test)
-            }
-        }
     }
 
     /// Finds the learning rate and trains: one phase.
@@ -359,6 +327,7 @@ impl Run<'_> {
             feature_seconds,
             head_seconds: ended.seconds,
             logistic: ended.logistic,
+            names: ended.names,
             total_seconds: self.start.elapsed().as_secs_f64(),
             parameters: Counted::of(checked.backbone(), head, about.as_ref()),
             fine_tune: about,
@@ -390,101 +359,6 @@ fn fine_tuning(own: &FineTuned, head: &Ended, prepared: &Prepared) -> Result<Fin
             test: head.test.as_ref().map(measured).transpose()?,
         },
     })
-}
-
-/// What the training of the head came to.
-pub(crate) struct Ended {
-    pub(crate) weights: Weights,
-    pub(crate) validation: Metrics,
-    pub(crate) test: Option<Metrics>,
-    epochs: u64,
-    best_epoch: Option<u64>,
-    stopped: Option<StopReason>,
-    learning_rate: f64,
-    seconds: f64,
-    logistic: Option<LogisticFigures>,
-}
-
-impl Ended {
-    fn of<L>(trained: Trained<L>, val: &Table, test: &Table) -> Result<Self>
-    where
-        L: Learner<Validation = Table>,
-    {
-        let Trained { mut learner, epochs, best_epoch, stopped, learning_rate, seconds, .. } =
-            trained;
-        Ok(Self {
-            weights: learner.weights()?,
-            validation: learner.measure(val)?,
-            test: if test.is_empty() { None } else { Some(learner.measure(test)?) },
-            epochs,
-            best_epoch,
-            stopped,
-            learning_rate,
-            seconds,
-            logistic: None,
-        })
-    }
-}
-
-/// The weights of the head alone, trained as the recipe says, without a run folder that stays.
-pub(crate) fn head_alone(
-    prepared: &Prepared,
-    graph: &Graph,
-    tables: &Tables,
-    session: &Session,
-) -> Result<Weights> {
-    let recipe = prepared.checked.recipe();
-    if recipe.epochs == 0 {
-        return Ok(untrained(prepared, graph, tables)?.weights);
-    }
-    if recipe.solves_head() {
-        return Ok(solved(prepared, graph, tables, session)?.weights);
-    }
-    let place = tempfile::tempdir().map_err(Error::io("make", std::env::temp_dir()))?;
-    let folder = RunFolder::create(&place.path().join("head").into(), recipe, None)?;
-    let mut run = Run { folder, start: Instant::now(), session };
-    // A search is for the rate of what comes after the head.
-    let rate = LearningRate::Fixed(recipe.training().learning_rate);
-    let trained = run.train_head(prepared, graph, tables, rate, &mut OwnCallbacks::new())?;
-    match trained.stopped {
-        Some(StopReason::Interrupted) => Err(Error::Interrupted),
-        _ => Ok(trained.weights),
-    }
-}
-
-/// A head that is solved on the features, not trained in steps.
-fn solved(prepared: &Prepared, graph: &Graph, tables: &Tables, session: &Session) -> Result<Ended> {
-    let start = Instant::now();
-    let settings = prepared.checked.recipe().training().check()?;
-    let groups = prepared.groups(&prepared.splits.train);
-    let of_rows = (prepared.checked.recipe().views as usize, groups.as_deref());
-    let (weights, figures) =
-        taper_train::solve_head(graph, &tables.train, of_rows, &settings, session.watch())?;
-    let counts = tables.train.counts(prepared.dataset.classes().len());
-    let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-    learner.set_weights(&weights)?;
-    let ended = Ended::of(Trained::without_epochs(learner), &tables.val, &tables.test)?;
-    Ok(Ended { seconds: start.elapsed().as_secs_f64(), logistic: Some(figures), ..ended })
-}
-
-/// A head with its fresh weights, where only the second phase trains it.
-fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ended> {
-    let recipe = prepared.checked.recipe();
-    let settings = recipe.training().check()?;
-    let counts = tables.train.counts(prepared.dataset.classes().len());
-    let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-    if recipe.fine_tune.as_ref().is_some_and(|own| own.zero_head) {
-        let mut weights = learner.weights()?;
-        let last = graph.parameters().into_iter().filter(|p| p.node == graph.output());
-        for tensor in last {
-            let zeros = vec![0.0; tensor.shape.iter().product()];
-            weights.insert(tensor.name, tensor.shape, zeros);
-        }
-        learner.set_weights(&weights)?;
-    }
-    let learning_rate = settings.settings().learning_rate;
-    let ended = Ended::of(Trained::without_epochs(learner), &tables.val, &tables.test)?;
-    Ok(Ended { learning_rate, ..ended })
 }
 
 /// What goes into the artefact.
@@ -539,7 +413,7 @@ pub(crate) struct Phase<'a> {
 }
 
 impl<'a> Phase<'a> {
-    fn head(recipe: &'a Recipe, folder: &Path) -> Self {
+    pub(crate) fn head(recipe: &'a Recipe, folder: &Path) -> Self {
         Self {
             recipe,
             folder: folder.to_path_buf(),
@@ -557,27 +431,6 @@ impl<'a> Phase<'a> {
     /// The headline of its plots.
     fn trained(&self) -> String {
         format!("{} of {} on {}", self.part, self.recipe.model, data_name(&self.recipe.data))
-    }
-}
-
-/// The rows of an epoch that has views of its own.
-fn fresh_views<'a>(
-    prepared: &'a Prepared,
-    dataset: &'a Arc<Dataset>,
-    session: &Session,
-) -> impl FnMut(u32) -> taper_train::Result<Table> + 'a {
-    let muted = session.muted();
-    move |epoch| {
-        let recipe = prepared.checked.recipe();
-        let items = Item::views(&prepared.splits.train, views_of(recipe, epoch));
-        let views = prepared.views.clone();
-        let backbone = prepared.backbone.as_ref();
-        let extracted = extract(backbone, dataset, items, views, recipe.strict, &muted);
-        match extracted {
-            Ok(features) => Ok(features.table),
-            Err(Error::Interrupted) => Err(taper_train::Error::Interrupted),
-            Err(error) => Err(taper_train::Error::other(error)),
-        }
     }
 }
 

@@ -28,16 +28,6 @@ pub enum Error {
         /// The template.
         template: String,
     },
-    /// A file of templates cannot be read.
-    #[error(
-        "the sentences '{}' cannot be read: {source}; use default, imagenet, name, or a file with one sentence in each line", .path.display()
-    )]
-    Prompts {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The weights do not fit.
     #[error("the encoder of texts lacks '{tensor}' in the shape {shape:?}")]
     Weights {
@@ -63,11 +53,7 @@ pub enum Error {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::Mark { .. }
-            | Self::Template { .. }
-            | Self::Prompts { .. }
-            | Self::Class(_)
-            | Self::NoTexts => true,
+            Self::Mark { .. } | Self::Template { .. } | Self::Class(_) | Self::NoTexts => true,
             Self::Zoo(error) => error.is_usage(),
             Self::Tokenizer { .. } | Self::Weights { .. } | Self::Kernel(_) => false,
         }

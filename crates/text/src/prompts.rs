@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use crate::{Error, Result, TextEncoder, Tokenizer};
 
 /// Sentences with a place for a class's name, `{}`. The answers to all of them are averaged, which
@@ -39,17 +37,6 @@ impl Prompts {
             Some(template) => Err(Error::Template { template: template.clone() }),
             None => Ok(Self { templates }),
         }
-    }
-
-    /// Those of a file: one in each line, lines without anything left out.
-    ///
-    /// # Errors
-    /// [`Error::Prompts`] if it cannot be read; as [`Prompts::new`].
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Prompts { path: path.to_owned(), source })?;
-        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-        Self::new(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 
     /// The sentences.

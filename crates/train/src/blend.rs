@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use taper_graph::{WeightSource, Weights};
 use taper_metrics::Metrics;
 
+use crate::{Learner, Result};
+
 /// A point between the weights before and after a phase, on the validation pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
@@ -104,8 +106,8 @@ impl Blend {
     pub fn soup<E>(
         &mut self,
         kept: Vec<(u64, Weights)>,
-        mut measure: impl FnMut(&Weights) -> Result<Metrics, E>,
-    ) -> Result<(), E> {
+        mut measure: impl FnMut(&Weights) -> std::result::Result<Metrics, E>,
+    ) -> std::result::Result<(), E> {
         let mut all = Vec::with_capacity(kept.len());
         for (epoch, weights) in kept {
             let found = Tried::new(1.0, &measure(&weights)?);
@@ -138,8 +140,8 @@ impl Blend {
     /// Those of `measure`.
     pub fn interpolate<E>(
         &mut self,
-        mut measure: impl FnMut(&Weights) -> Result<Metrics, E>,
-    ) -> Result<(), E> {
+        mut measure: impl FnMut(&Weights) -> std::result::Result<Metrics, E>,
+    ) -> std::result::Result<(), E> {
         for tenth in 1..=10 {
             let alpha = f64::from(tenth) / 10.0;
             let metrics = measure(&between(&self.before, &self.weights, alpha as f32))?;
@@ -154,6 +156,27 @@ impl Blend {
         self.go_back_to(best.alpha);
         Ok(())
     }
+}
+
+/// Tries the points of the way from other weights to those that a learner has, and gives it what
+/// is kept: [`Blend::interpolate`].
+///
+/// # Errors
+/// If the weights or the rows are another network's, or the device fails.
+pub fn on_the_way<L: Learner>(
+    learner: &mut L,
+    before: &Weights,
+    validation: &L::Validation,
+) -> Result<Blend> {
+    let after = learner.weights()?;
+    learner.set_weights(before)?;
+    let mut blend = Blend::new(before, after, &learner.measure(validation)?);
+    blend.interpolate(|weights| {
+        learner.set_weights(weights)?;
+        learner.measure(validation)
+    })?;
+    learner.set_weights(blend.weights())?;
+    Ok(blend)
 }
 
 /// (1 − α) · before + α · after.

@@ -17,7 +17,7 @@ mod table;
 mod trainer;
 
 pub use batches::{Batches, batch_ranges};
-pub use blend::{Blend, Tried};
+pub use blend::{Blend, Tried, on_the_way};
 pub use checkpoint::CheckpointFolder;
 pub use error::{Error, Result};
 pub use head_learner::{

@@ -83,6 +83,7 @@ fn transformers_agree_with_their_trainable_form() {
     check(&networks::dinov2_small(0), 50, &BOUNDS);
     check(&networks::dinov2_small(0).cut("blocks.1").unwrap(), 28, &BOUNDS);
     check(&networks::vit_base(10), 40, &BOUNDS[..1]);
+    check(&networks::clip_vit_b32(0), 70, &BOUNDS[..1]);
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Names and shapes of CLIP's files, as open_clip and transformers make them.
+//! References: `crates/testing/reference/clip.py`.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::{fs, io::Write, path::Path};
+
+use serde_json::{Map, Value, json};
+use taper_fetch::HubOptions;
+use taper_weights::WeightFile;
+use taper_zoo::{
+    Error, WeightsChoice, find, models, named_as, resolve_text, text_weights, tokenizer,
+};
+
+/// Tensors and shapes, one in each line.
+fn listing(network: &str, library: &str) -> Vec<(String, Vec<usize>)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/reference/clip");
+    // Those of LAION and DataComp differ in an activation, which has no tensors.
+    let network = if network.starts_with("clip-vit-b32") { "clip-vit-b32" } else { network };
+    let text = fs::read_to_string(format!("{folder}/{network}.{library}.tsv")).unwrap();
+    let line = |line: &str| {
+        let (name, shape) = line.split_once('\t').unwrap();
+        let sides = shape.split('×').filter(|side| !side.is_empty());
+        (name.to_owned(), sides.map(|side| side.parse().unwrap()).collect())
+    };
+    text.lines().map(line).collect()
+}
+
+/// A file with these tensors, whose numbers take no room on the disk: all are 0.
+fn empty(path: &Path, tensors: &[(String, Vec<usize>)]) -> WeightFile {
+    let (mut header, mut at) = (Map::new(), 0);
+    for (name, shape) in tensors {
+        let end = at + 2 * shape.iter().product::<usize>();
+        header.insert(
+            name.clone(),
+            json!({"dtype": "F16", "shape": shape, "data_offsets": [at, end]}),
+        );
+        at = end;
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = fs::File::create(path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len((8 + header.len() + at) as u64).unwrap();
+    // No digest of gigabytes of zeros.
+    WeightFile::open(path).unwrap().with_digest(&"0".repeat(64))
+}
+
+#[test]
+fn both_halves_are_found_in_files_of_both_libraries() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut networks = 0;
+    for model in models() {
+        let Some(tower) = &model.text else { continue };
+        networks += 1;
+        for library in ["open_clip", "transformers"] {
+            let tensors = listing(model.name, library);
+            let whole: usize =
+                tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            // All that is learned, except the factor of the cosine.
+            assert_eq!(model.parameters + tower.parameters() + 1, whole, "{}", model.name);
+            named_as(empty(&path, &tensors), &model.graph()).unwrap();
+            let text = text_weights(empty(&path, &tensors), tower).unwrap();
+            assert!((text.scale - 1.0).abs() < 1e-6, "e⁰");
+            for (name, shape) in tower.tensors() {
+                assert_eq!(text.source.shape(&name), Some(&shape[..]), "{name}");
+            }
+        }
+    }
+    assert_eq!(networks, 5);
+}
+
+#[test]
+fn half_a_file_and_a_network_without_texts_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let model = find("clip-vit-b32").unwrap();
+    let half: Vec<_> = listing(model.name, "open_clip")
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("visual."))
+        .collect();
+    drop(empty(&path, &half));
+    let options = HubOptions::from_env();
+    let choice = WeightsChoice::File(path.clone());
+    let error = resolve_text(model, &choice, &options).unwrap_err().to_string();
+    assert!(error.contains("the encoder of texts of clip-vit-b32"), "{error}");
+    assert!(error.contains("open_clip_model.safetensors of timm/vit_base_patch32"), "{error}");
+    named_as(WeightFile::open(&path).unwrap(), &model.graph()).unwrap();
+
+    let resnet = find("resnet18").unwrap();
+    let error = resolve_text(resnet, &choice, &options).unwrap_err();
+    assert!(matches!(error, Error::NoText { .. }), "{error}");
+    assert!(error.to_string().contains("clip-vit-b16, clip-vit-b32, "), "{error}");
+}
+
+#[test]
+fn a_tokenizer_comes_from_beside_the_weights_or_from_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = find("clip-vit-b32").unwrap();
+    let mut options = HubOptions::from_env();
+    options.cache = folder.path().join("cache");
+    options.offline = true;
+    let weights = folder.path().join("weights.safetensors");
+    let file = WeightsChoice::File(weights.clone());
+    let error = tokenizer(model, &file, &options).unwrap_err().to_string();
+    assert!(error.contains("the tokenizer of clip-vit-b32"), "{error}");
+    assert!(error.contains("tokenizer.json beside the weights"), "{error}");
+    let beside = folder.path().join("tokenizer.json");
+    fs::write(&beside, "{}").unwrap();
+    assert_eq!(tokenizer(model, &file, &options).unwrap(), beside);
+
+    // One in the cache is read as it is, and must be what was published.
+    let own = model.text().unwrap().tokenizer;
+    let repository = options.cache.join("models--openai--clip-vit-base-patch32");
+    let snapshot = repository.join("snapshots").join(own.revision);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::write(snapshot.join("tokenizer.json"), "{}").unwrap();
+    let error = tokenizer(model, &WeightsChoice::Pretrained, &options).unwrap_err().to_string();
+    assert!(error.contains("damaged") && error.contains(own.sha256), "{error}");
+}
