@@ -153,7 +153,7 @@ mod tests {
         let error = find("resnet-50").unwrap_err().to_string();
         let expected = "unknown model 'resnet-50' (did you mean resnet50";
         assert!(error.starts_with(expected), "{error}");
-        assert!(error.contains("the models are convnext-atto, "), "{error}");
+        assert!(error.contains("the models are clip-vit-b16, "), "{error}");
         let error = find("???").unwrap_err().to_string();
         assert!(!error.contains("did you mean"), "{error}");
     }
