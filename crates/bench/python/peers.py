@@ -18,13 +18,21 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "testing" / "reference"))
 import seeded
 
-TIMM_NAMES = {"resnet50": "resnet50", "vgg16": "vgg16", "efficientnet-lite0": "tf_efficientnet_lite0"}
+TIMM_NAMES = {
+    "resnet50": "resnet50",
+    "vgg16": "vgg16",
+    "efficientnet-lite0": "tf_efficientnet_lite0",
+    "clip-vit-b32": "vit_base_patch32_clip_quickgelu_224.openai",
+}
 
 
 def network(name):
     """timm's network up to its pooled features, with seeded weights."""
     import timm
     import torch
+
+    if name == "clip-vit-b32":
+        return clip()
 
     class Features(torch.nn.Module):
         def __init__(self):
@@ -41,6 +49,19 @@ def network(name):
     state = {key: torch.from_numpy(value) for key, value in seeded.state(shapes).items()}
     missing, unexpected = model.body.load_state_dict(state, strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
+    return model
+
+
+def clip():
+    """CLIP's half for pictures; timm's `head` is its projection, and has a bias of zeros."""
+    import timm
+    import torch
+
+    model = timm.create_model(TIMM_NAMES["clip-vit-b32"], pretrained=False).eval()
+    shapes = {key.replace("head.", "projection."): tuple(value.shape) for key, value in model.state_dict().items()}
+    state = {key: torch.from_numpy(value) for key, value in seeded.state(shapes).items()}
+    state["projection.bias"].zero_()
+    model.load_state_dict({key.replace("projection.", "head."): value for key, value in state.items()})
     return model
 
 

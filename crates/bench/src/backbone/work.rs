@@ -72,6 +72,7 @@ pub(crate) fn graph(network: &str) -> anyhow::Result<Graph> {
         "resnet50" => networks::resnet50(1000),
         "vgg16" => networks::vgg16(1000),
         "efficientnet-lite0" => networks::efficientnet_lite0(1000),
+        "clip-vit-b32" => networks::clip_vit_b32(0),
         other => bail!("unknown network {other}"),
     };
     Ok(graph.without_classifier())
