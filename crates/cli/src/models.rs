@@ -15,19 +15,32 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
             models().iter().map(|model| Entry::new(model, &model.place(&options))).collect();
         return answer_json(&entries).map(|()| Status::Done);
     }
+    table("networks for pictures", false, &options)?;
+    answer_line("")?;
+    table(
+        "networks for pictures and texts: --labels, --zero-shot, --head zero-shot",
+        true,
+        &options,
+    )?;
+    Ok(Status::Done)
+}
+
+/// The networks that know texts, or those that do not.
+fn table(title: &str, texts: bool, options: &HubOptions) -> anyhow::Result<()> {
+    answer_line(title)?;
     answer_line(&format!(
-        "{:20} {:>5} {:>8} {:>11} {:>6} {:>10}  {:12} weights",
+        "{:21} {:>5} {:>8} {:>11} {:>6} {:>10}  {:12} weights",
         "model", "input", "features", "parameters", "GFLOP", "on disk", "licence"
     ))?;
-    for model in models() {
-        let place = model.place(&options);
+    for model in models().iter().filter(|model| model.text.is_some() == texts) {
+        let place = model.place(options);
         let size = format!("{:.1} MB", model.bytes(&place) as f64 / 1e6);
         let at = match &place {
             Place::Embedded => "embedded".to_owned(),
             other => format!("{}: {}", other.name(), model.hub.repository),
         };
         answer_line(&format!(
-            "{:20} {:>5} {:>8} {:>11} {:>6.2} {size:>10}  {:12} {at}",
+            "{:21} {:>5} {:>8} {:>11} {:>6.2} {size:>10}  {:12} {at}",
             model.name,
             model.preprocessing.size,
             model.feature_width,
@@ -36,7 +49,7 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
             model.licence,
         ))?;
     }
-    Ok(Status::Done)
+    Ok(())
 }
 
 /// Everything known about a network, for scripts.
@@ -55,6 +68,7 @@ struct Entry {
     std: [f32; 3],
     features: usize,
     classes: usize,
+    texts: bool,
     parameters: usize,
     flops: u64,
     bytes: u64,
@@ -80,6 +94,7 @@ impl Entry {
             std: model.preprocessing.std,
             features: model.feature_width,
             classes: model.classes,
+            texts: model.text.is_some(),
             parameters: model.parameters,
             flops: model.flops(),
             bytes: model.bytes(place),

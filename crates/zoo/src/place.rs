@@ -44,7 +44,9 @@ impl ModelSpec {
         };
         on_disk.unwrap_or_else(|| {
             let graph = self.graph();
-            4 * (graph.learnable_parameters() + graph.running_statistics()) as u64
+            // The encoder of texts is in the same file.
+            let text = self.text.as_ref().map_or(0, taper_networks::TextTower::parameters);
+            4 * (graph.learnable_parameters() + graph.running_statistics() + text) as u64
         })
     }
 
