@@ -18,7 +18,8 @@ const LIMIT: f32 = 13.0;
 const DENSITY: f32 = 0.398_942_3;
 
 /// Applies an activation: `out ← f(input)`, of the same length. Needed where the values before the
-/// activation are kept, as the gradient of GELU and the like asks; otherwise the forward kernels fuse it.
+/// activation are kept, as the gradient of GELU and the like asks; otherwise the forward kernels
+/// fuse it.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`].
@@ -37,7 +38,8 @@ pub fn activate(
 /// The gradient of what an activation read, in place of that of its output.
 ///
 /// `kept`: for ReLU and ReLU6 their output, whose sign and range say what they let through; for
-/// GELU and its approximations their input. As long as `gradient`. As in torch, nothing passes at 0 and at 6.
+/// GELU and its approximations their input. As long as `gradient`. As in torch, nothing passes at 0
+/// and at 6.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`].

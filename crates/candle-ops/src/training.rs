@@ -134,7 +134,8 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.apply_op1_no_bwd(&Activated(code(Some(activation))))
 }
 
-/// The gradient before an activation. `kept` is what it gave, for GELU and the like what it was given.
+/// The gradient before an activation. `kept` is what it gave, for GELU and the like what it was
+/// given.
 ///
 /// # Errors
 /// If the shapes do not fit, or candle fails.

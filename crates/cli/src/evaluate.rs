@@ -1,10 +1,13 @@
 //! `taper evaluate`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use taper_core::Split;
+use taper_data::Dataset;
 use taper_model::{Classifier, OpenOptions};
 use taper_picture::Finding;
-use taper_predict::{evaluate as measure, write_evaluation};
+use taper_predict::{Evaluated, evaluate as measure, write_evaluation};
 use taper_run::{
     Error, OutFolder, Session, about_memorised, check_present, data_name, model_file,
     open_classifier, open_data_with, remark,
@@ -28,26 +31,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     }
     args.report.as_deref().map_or(Ok(()), check_report)?;
     let options = OpenOptions { precision: args.precision, kernels: args.compute.kernels };
-    let read = || open_data_with(&args.data, args.source.reading(None), session);
-    // What a trained model is comes first, since it is given first.
-    let (dataset, classifier) = match (&args.artefact, &args.zero_shot) {
-        (Some(artefact), _) => {
-            let classifier = open_classifier(artefact, args.compute.device, &options, session)?;
-            (read()?, classifier)
-        }
-        (None, model) => {
-            let dataset = read()?;
-            let zero_shot = ZeroShot {
-                model: model.as_deref().unwrap_or_default(),
-                weights: args.weights.as_ref(),
-                prompts: &args.prompts.clone().unwrap_or_default(),
-                device: args.compute.device,
-                options: &options,
-            };
-            let classifier = zero_shot.classifier(dataset.classes().clone())?;
-            (dataset, classifier)
-        }
-    };
+    let (dataset, classifier) = opened(args, &options, session)?;
     let classifier = match args.coverage {
         Some(coverage) => classifier.with_coverage(coverage).map_err(Error::from)?,
         None if classifier.calibration().is_some_and(|own| own.sets(COVERAGE).is_ok()) => {
@@ -78,25 +62,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         (Some(artefact), _) => artefact.display().to_string(),
         (None, model) => format!("{} by names alone", model.as_deref().unwrap_or_default()),
     };
-    if let Some(report) = &args.report {
-        // Maps are computed on the CPU.
-        let own = match &args.artefact {
-            Some(artefact) => {
-                let own = Classifier::open(model_file(artefact)?, &OpenOptions::default());
-                Some(own.map_err(Error::from)?)
-            }
-            None => None,
-        };
+    if let Some(path) = &args.report {
         let findings: Vec<Finding> = unreadable.iter().chain(&remarks).cloned().collect();
-        let of = EvaluationOf {
-            model: &name,
-            data: &args.data,
-            split,
-            classifier: own.as_ref().unwrap_or(&classifier),
-            temperature: classifier.calibration().map_or(1.0, |own| own.temperature),
-            findings: &findings,
-        };
-        write_report(report, &evaluation_report(&of, &evaluated))?;
+        let of = Named { name: &name, split, findings: &findings };
+        report(path, args, &of, (&classifier, &evaluated))?;
     }
     let mut value = serde_json::to_value(evaluation)?;
     if let Value::Object(fields) = &mut value {
@@ -144,4 +113,65 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
         }
     }
     Ok(status(&unreadable))
+}
+
+/// The pictures, and what classifies them.
+fn opened(
+    args: &EvaluateArgs,
+    options: &OpenOptions,
+    session: &Session,
+) -> anyhow::Result<(Dataset, Classifier)> {
+    let read = || open_data_with(&args.data, args.source.reading(None), session);
+    // What a trained model is comes first, since it is given first.
+    Ok(match (&args.artefact, &args.zero_shot) {
+        (Some(artefact), _) => {
+            let classifier = open_classifier(artefact, args.compute.device, options, session)?;
+            (read()?, classifier)
+        }
+        (None, model) => {
+            let dataset = read()?;
+            let zero_shot = ZeroShot {
+                model: model.as_deref().unwrap_or_default(),
+                weights: args.weights.as_ref(),
+                prompts: &args.prompts.clone().unwrap_or_default(),
+                device: args.compute.device,
+                options,
+            };
+            let classifier = zero_shot.classifier(dataset.classes().clone())?;
+            (dataset, classifier)
+        }
+    })
+}
+
+/// What a report says about an evaluation beside its figures.
+struct Named<'a> {
+    name: &'a str,
+    split: &'a str,
+    findings: &'a [Finding],
+}
+
+fn report(
+    path: &Path,
+    args: &EvaluateArgs,
+    of: &Named<'_>,
+    (classifier, evaluated): (&Classifier, &Evaluated),
+) -> anyhow::Result<()> {
+    // Maps are computed on the CPU.
+    let own = match &args.artefact {
+        Some(artefact) => {
+            let own = Classifier::open(model_file(artefact)?, &OpenOptions::default());
+            Some(own.map_err(Error::from)?)
+        }
+        None => None,
+    };
+    let of = EvaluationOf {
+        model: of.name,
+        data: &args.data,
+        split: of.split,
+        classifier: own.as_ref().unwrap_or(classifier),
+        temperature: classifier.calibration().map_or(1.0, |own| own.temperature),
+        findings: of.findings,
+    };
+    write_report(path, &evaluation_report(&of, evaluated))?;
+    Ok(())
 }

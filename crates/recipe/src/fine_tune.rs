@@ -131,8 +131,8 @@ impl FromStr for MapPrecision {
     }
 }
 
-/// Where on the way from the weights before the phase to those after it a training ends (Wortsman et
-/// al. 2022, "Robust fine-tuning of zero-shot models"): `true`, `false`, or a number.
+/// Where on the way from the weights before the phase to those after it a training ends (Wortsman
+/// et al. 2022, "Robust fine-tuning of zero-shot models"): `true`, `false`, or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "use true, false, or a number above 0 and below 1")]
 pub enum Interpolate {

@@ -244,8 +244,8 @@ impl Run<'_> {
         let first = prepared.checked.backbone().nodes()[boundary.first].name.clone();
         let start = std::time::Instant::now();
         let begun = Start::new(prepared, boundary, (graph, &head.weights), self.session);
-        let begun = begun.map_err(|error| crate::run::resumable(error, &mut self.folder))?;
-        let Start { mut learner, batches, val, settings, trained, keep } = begun;
+        let Start { mut learner, batches, val, settings, trained, keep } =
+            begun.map_err(|error| crate::run::resumable(error, &mut self.folder))?;
         progress.say(&format!(
             "fine-tuning from '{first}' on: {} parameters beside the head's, {}",
             taper_graph::grouped(trained),
@@ -282,11 +282,10 @@ impl Run<'_> {
                 }
                 Ok(learner.measure_with(weights, &val)?)
             })?,
-            Interpolate::Try(false) => {
-                chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
-            }
-            Interpolate::At(share) => {
-                chosen.go_back_to(share);
+            fixed => {
+                if let Interpolate::At(share) = fixed {
+                    chosen.go_back_to(share);
+                }
                 chosen.measured(&learner.measure_with(chosen.weights(), &val)?);
             }
         }
@@ -296,29 +295,23 @@ impl Run<'_> {
             true => (head.validation.clone(), head.test.clone(), None),
             false => measure(prepared, graph, &layers, &head_weights, self.session)?,
         };
+        let fixed = matches!(own.interpolate, Interpolate::At(_));
+        let who = if fixed { "the recipe" } else { "validation" };
         match chosen.alpha() {
             _ if interrupted => {}
             0.0 => progress.say(
                 "nothing of fine-tuning helps on the validation pictures: the head alone is kept",
             ),
             1.0 => {}
-            share if matches!(own.interpolate, Interpolate::At(_)) => progress.say(&format!(
-                "the weights are {share} of the way from the head's training to the end of fine-tuning, as the recipe says"
-            )),
             alpha => progress.say(&format!(
-                "validation keeps {alpha:.1} of the way from the head's training to the end of fine-tuning"
+                "{who} keeps {alpha} of the way from the head's training to the end of fine-tuning"
             )),
         }
         let accuracy = |metrics: &Metrics| metrics.accuracy().unwrap_or(f64::NAN);
         let about = FineTuned {
             from: first,
             trained_parameters: trained,
-            kept: match keep {
-                Keep::Maps => "maps",
-                Keep::Pixels => "pixels",
-                Keep::Nothing => "nothing",
-            }
-            .into(),
+            kept: kept(keep).into(),
             epochs: ended.epochs,
             best_epoch: ended.best_epoch,
             stopped: Outcome::of(ended.stopped.as_ref()),
@@ -333,6 +326,14 @@ impl Run<'_> {
         };
         let stopped = ended.stopped;
         Ok(Tuned { head: head_weights, layers, validation, test, rows, stopped, about })
+    }
+}
+
+fn kept(keep: Keep) -> &'static str {
+    match keep {
+        Keep::Maps => "maps",
+        Keep::Pixels => "pixels",
+        Keep::Nothing => "nothing",
     }
 }
 

@@ -286,9 +286,8 @@ impl Run<'_> {
             fine_tuning,
             calibration,
         };
-        let file = self.folder.file("model.safetensors");
         let backbone = Layered { own: &layers, rest: weights.source.as_ref() };
-        artefact.save(&file, &backbone, &own)?;
+        artefact.save(&self.folder.file("model.safetensors"), &backbone, &own)?;
         let evaluation = serde_json::json!({
             "validation": validation, "test": test, "calibrated": calibrated,
         });

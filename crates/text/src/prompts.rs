@@ -8,7 +8,8 @@ pub struct Prompts {
 }
 
 impl Default for Prompts {
-    /// Seven that say little more than that it is a picture: the best subset in CLIP's own notebook.
+    /// Seven that say little more than that it is a picture: the best subset in CLIP's own
+    /// notebook.
     fn default() -> Self {
         Self { templates: SEVEN.map(str::to_owned).to_vec() }
     }

@@ -1,6 +1,6 @@
 //! Names of tensors by other conventions than timm's: torchvision's, Keras's, open_clip's,
-//! transformers', and those of RepVGG before its branches were fused. A file's convention is recognised from its keys, tensor by
-//! tensor.
+//! transformers', and those of RepVGG before its branches were fused. A file's convention is
+//! recognised from its keys, tensor by tensor.
 
 mod clip;
 mod keras;

@@ -22,6 +22,19 @@ fn tensor(weights: &dyn WeightSource, layer: &str, name: &str) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Gelu => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+    }
+}
+
 /// The output of the graph's last layer for one picture.
 pub fn reference(
     graph: &Graph,
@@ -58,14 +71,7 @@ pub fn reference(
                 };
                 input(0).iter().enumerate().map(norm).collect()
             }
-            Op::Activation(Activation::Relu) => each(&|x| x.max(0.0)),
-            Op::Activation(Activation::Relu6) => each(&|x| x.clamp(0.0, 6.0)),
-            Op::Activation(Activation::Gelu) => each(&|x| x * 0.5 * (1.0 + erf(x / 2f64.sqrt()))),
-            Op::Activation(Activation::QuickGelu) => each(&|x| x / (1.0 + (-1.702 * x).exp())),
-            Op::Activation(Activation::GeluTanh) => each(&|x| {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-                0.5 * x * (1.0 + inner.tanh())
-            }),
+            Op::Activation(activation) => each(&|x| activated(activation, x)),
             Op::MaxPool(p) => max_pool(&p, input(0), before, shapes[id]),
             Op::GlobalAvgPool => {
                 let channels = shapes[id].channels();
