@@ -407,12 +407,12 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "artefact")]
     pub(crate) zero_shot: Option<String>,
     /// That network's weights, from a safetensors file or a torch checkpoint.
-    #[arg(long, value_name = "FILE", requires = "zero_shot")]
+    #[arg(long, value_name = "FILE", requires = "zero_shot", conflicts_with = "artefact")]
     pub(crate) weights: Option<PathBuf>,
     /// The sentences about each class's name: default, imagenet (the 80 of CLIP's paper), name
     /// (nothing else), or a file with one sentence in each line and {} for the name [default:
     /// default].
-    #[arg(long, value_name = "SENTENCES", requires = "zero_shot")]
+    #[arg(long, value_name = "SENTENCES", requires = "zero_shot", conflicts_with = "artefact")]
     pub(crate) prompts: Option<PromptChoice>,
     /// Labelled pictures: a folder, a manifest, an archive, Parquet, hf:owner/name, or a name of
     /// `taper datasets`.
@@ -487,7 +487,8 @@ pub(crate) struct InfoArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
-    /// A pretrained network with its own ImageNet classifier, instead of a trained model.
+    /// A pretrained network with its own ImageNet classifier, or with --labels, instead of a trained
+    /// model.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// The pretrained network's weights, from a safetensors file or a torch checkpoint.

@@ -117,7 +117,9 @@ fn fast(recipe: Recipe, given: &Given) -> Recipe {
 fn weights_of(answer: &Answer) -> String {
     match answer.best_epoch {
         Some(epoch) => format!("weights of epoch {}", epoch + 1),
-        None if answer.epochs == 0 && answer.fine_tune.is_some() => "the head as it began".into(),
+        None if answer.epochs == 0 && answer.stopped != Outcome::Interrupted => {
+            "the head as it began".into()
+        }
         None => "weights of an unfinished epoch".into(),
     }
 }

@@ -45,6 +45,14 @@ pub enum Error {
     /// This processor lacks the kernels that were asked for.
     #[error(transparent)]
     Class(#[from] taper_kernels::ClassError),
+    /// What the encoder says to a name is no number.
+    #[error("the weights '{origin}' are damaged: what they say to '{name}' is no number")]
+    NotFinite {
+        /// Where the weights come from.
+        origin: String,
+        /// The first such name.
+        name: String,
+    },
     /// There is nothing to tell apart.
     #[error("there are no texts: give at least one")]
     NoTexts,
@@ -55,7 +63,10 @@ impl Fault for Error {
         match self {
             Self::Mark { .. } | Self::Template { .. } | Self::Class(_) | Self::NoTexts => true,
             Self::Zoo(error) => error.is_usage(),
-            Self::Tokenizer { .. } | Self::Weights { .. } | Self::Kernel(_) => false,
+            Self::Tokenizer { .. }
+            | Self::Weights { .. }
+            | Self::NotFinite { .. }
+            | Self::Kernel(_) => false,
         }
     }
 }

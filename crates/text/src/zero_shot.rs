@@ -3,7 +3,7 @@ use taper_graph::{Graph, Weights, heads};
 use taper_kernels::Kernels;
 use taper_zoo::{ModelSpec, WeightsChoice, resolve_text, tokenizer};
 
-use crate::{Prompts, Result, TextEncoder, Tokenizer, class_directions};
+use crate::{Error, Prompts, Result, TextEncoder, Tokenizer, class_directions};
 
 /// A head that was not trained: the cosine between a picture's features and what the network's
 /// encoder of texts says to the names of the classes, times the factor that both were trained with.
@@ -30,11 +30,18 @@ impl ZeroShotHead {
     ) -> Result<Self> {
         let options = HubOptions::from_env();
         let tower = model.text()?;
-        // The smaller file first: without it, the larger one is of no use.
+        // What is here first; of what has to be fetched, the smaller file.
+        let here = matches!(weights, WeightsChoice::File(_));
+        let here = here.then(|| resolve_text(model, weights, &options)).transpose()?;
         let tokenizer = Tokenizer::open(tokenizer(model, weights, &options)?, tower)?;
-        let read = resolve_text(model, weights, &options)?;
+        let read = here.map_or_else(|| resolve_text(model, weights, &options), Ok)?;
         let encoder = TextEncoder::new(tower, read.source.as_ref(), kernels.resolve()?)?;
         let directions = class_directions(&encoder, &tokenizer, names, prompts)?;
+        let rows = directions.chunks_exact(tower.features).zip(names);
+        let damaged = |row: &[f32]| !read.scale.is_finite() || row.iter().any(|v| !v.is_finite());
+        if let Some((_, name)) = rows.into_iter().find(|(row, _)| damaged(row)) {
+            return Err(Error::NotFinite { origin: read.origin, name: name.clone() });
+        }
         let graph = heads::cosine(tower.features, names.len());
         let mut weights = Weights::new();
         let shape = vec![names.len(), tower.features];
