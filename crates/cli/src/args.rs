@@ -487,8 +487,8 @@ pub(crate) struct InfoArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
-    /// A pretrained network with its own ImageNet classifier, or with --labels, instead of a trained
-    /// model.
+    /// A pretrained network with its own ImageNet classifier, or with --labels; instead of a
+    /// trained model.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// The pretrained network's weights, from a safetensors file or a torch checkpoint.
