@@ -318,7 +318,7 @@ fn wanted(drawn: &Drawn) -> Vec<usize> {
 }
 
 /// Pictures that a burst is trained on, at least.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 
 /// Groups that the data or the user name; none if there are none.
 fn named_groups(learnable: &[usize], samples: &[taper_data::Sample]) -> Option<Vec<u32>> {

@@ -15,7 +15,7 @@ use taper_run::{
 use super::{
     Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Step, Tried,
     costs::{Costs, Sizes},
-    judge::{Judge, is_interruption},
+    judge::{BURST, Judge, is_interruption},
     place::{self, Place},
     score::{Score, means},
     stages::tuned,
@@ -528,7 +528,9 @@ impl<'a> Search<'a> {
         let computed = if fast.cached == 0 { fast.feature_seconds / rows as f64 } else { 0.0 };
         let features = computed.max(forward);
         let mut step = 5.0 * forward;
-        if self.settings.preset == Preset::Best && self.left() > WORTH_A_BURST {
+        // Four epochs are measured; a slow network would take all the time there is.
+        let bursts = 4.0 * BURST as f64 * step;
+        if self.settings.preset == Preset::Best && self.left() > WORTH_A_BURST.max(4.0 * bursts) {
             // What more epochs cost, without what all trainings have in common.
             let burst = |epochs| {
                 judge.burst(&tuned(base, epochs, Policy::TrivialAugment)?, &self.limited(0.0))
