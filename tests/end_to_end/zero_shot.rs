@@ -115,6 +115,8 @@ fn names_alone_tell_pictures_apart_as_in_open_clip() {
         .complains(2, &["a satellite picture", "{}"]);
     ran(predict("cat", &[], PHOTOGRAPHS)).complains(2, &["--labels", "two or more"]);
     ran(predict("cat,cat", &[], PHOTOGRAPHS)).complains(2, &["--labels", "'cat' occurs twice"]);
+    ran(predict("cat,Cat", &[], PHOTOGRAPHS)).complains(2, &["'Cat' and 'cat' are the same"]);
+    ran(predict("cat,___", &[], PHOTOGRAPHS)).complains(2, &["'___' says nothing"]);
     ran(predict("cat,<|endoftext|>", &[], PHOTOGRAPHS)).complains(2, &["<|endoftext|>"]);
     run(here, &["predict", "--model", "resnet18", "--labels", "cat,dog", PHOTOGRAPHS])
         .complains(2, &["resnet18 knows no texts", "clip-vit-b32"]);

@@ -86,6 +86,7 @@ const TOKENS: Tokens = Tokens {
     repository: "openai/clip-vit-base-patch32",
     revision: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
     sha256: "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
+    probe: &[49_406, 320, 1125, 539, 320, 2368, 49_407],
 };
 
 /// The towers of a whole network, whose weights are in one file.

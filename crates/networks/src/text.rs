@@ -53,6 +53,13 @@ pub struct Tokens {
     pub revision: &'static str,
     /// The SHA-256 of `tokenizer.json` there, in lower-case hexadecimal.
     pub sha256: &'static str,
+    /// What it makes of [`Tokens::PROBE`], by which another file is found out.
+    pub probe: &'static [u32],
+}
+
+impl Tokens {
+    /// A sentence whose tokens are known.
+    pub const PROBE: &'static str = "a photo of a cat";
 }
 
 impl TextTower {

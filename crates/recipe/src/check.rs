@@ -206,7 +206,25 @@ impl Recipe {
             let remedy = "names are compared with the network's own features: leave it out, or use another `head`";
             return fail("cut", "set", remedy);
         }
-        Ok(self.prompts.check()?)
+        self.prompts.check()?;
+        if self.epochs > 0 || self.trains_network() {
+            return Ok(());
+        }
+        // Nothing is learned from pictures.
+        let default = Self::default();
+        let unused = [
+            ("views", self.views != default.views),
+            ("fresh_views", self.fresh_views),
+            ("mix", self.mix != default.mix),
+            ("dropout", self.dropout.is_some()),
+            ("sampling", self.sampling != default.sampling),
+            ("loss", self.loss != default.loss),
+            ("tensorboard", self.tensorboard),
+        ];
+        let unused = unused.into_iter().find(|(_, given)| *given).map(|(field, _)| field);
+        let steps = Self { epochs: default.epochs, ..self.clone() }.steps_of_head();
+        let remedy = "with 0 `epochs`, the head is what the names say, and nothing is trained: leave it out, or use more `epochs`";
+        unused.or(steps).map_or(Ok(()), |field| fail(field, "set", remedy))
     }
 
     /// Settings that a head that is solved cannot have.
@@ -381,6 +399,27 @@ mod tests {
     use taper_core::Fault;
 
     use super::*;
+
+    #[test]
+    fn a_head_that_only_knows_names_has_nothing_to_train() {
+        let names = || Recipe {
+            head: HeadChoice::ZeroShot,
+            model: "clip-vit-b32".into(),
+            epochs: 0,
+            ..Recipe::default()
+        };
+        names().check().unwrap();
+        Recipe { epochs: 3, batch_size: 8, ..names() }.check().unwrap();
+        for (recipe, field) in [
+            (Recipe { batch_size: 8, ..names() }, "batch_size is"),
+            (Recipe { learning_rate: LearningRate::Fixed(0.1), ..names() }, "learning_rate is"),
+            (Recipe { dropout: Some(0.3), ..names() }, "dropout is"),
+            (Recipe { views: 2, augment: Policy::Light, ..names() }, "views is"),
+        ] {
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("what the names say"), "{error}");
+        }
+    }
 
     #[test]
     fn every_setting_out_of_range_is_named() {

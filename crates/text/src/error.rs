@@ -53,6 +53,20 @@ pub enum Error {
         /// The first such name.
         name: String,
     },
+    /// Two names are one to the network, or a name says nothing.
+    #[error("'{name}' and '{other}' are the same to the network: use names that say what differs")]
+    SameNames {
+        /// The later one.
+        name: String,
+        /// The earlier one.
+        other: String,
+    },
+    /// A name without anything in it.
+    #[error("'{name}' says nothing: use a word for what is in the pictures")]
+    EmptyName {
+        /// The name.
+        name: String,
+    },
     /// There is nothing to tell apart.
     #[error("there are no texts: give at least one")]
     NoTexts,
@@ -61,7 +75,12 @@ pub enum Error {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::Mark { .. } | Self::Template { .. } | Self::Class(_) | Self::NoTexts => true,
+            Self::Mark { .. }
+            | Self::Template { .. }
+            | Self::Class(_)
+            | Self::SameNames { .. }
+            | Self::EmptyName { .. }
+            | Self::NoTexts => true,
             Self::Zoo(error) => error.is_usage(),
             Self::Tokenizer { .. }
             | Self::Weights { .. }

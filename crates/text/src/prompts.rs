@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use crate::{Error, Result, TextEncoder, Tokenizer};
 
 /// Sentences with a place for a class's name, `{}`. The answers to all of them are averaged, which
@@ -58,7 +60,8 @@ impl Prompts {
 /// describes it.
 ///
 /// # Errors
-/// As [`Tokenizer::tokens`] and [`TextEncoder::encode`]; [`Error::NoTexts`] without classes.
+/// As [`Tokenizer::tokens`] and [`TextEncoder::encode`]; [`Error::NoTexts`] without classes,
+/// [`Error::EmptyName`] and [`Error::SameNames`] for names that cannot be told apart.
 pub fn class_directions(
     encoder: &TextEncoder,
     tokenizer: &Tokenizer,
@@ -70,9 +73,7 @@ pub fn class_directions(
     }
     let features = encoder.tower().features;
     let mut all = Vec::with_capacity(names.len() * features);
-    for name in names {
-        let texts = prompts.about(name);
-        let tokens = texts.iter().map(|text| tokenizer.tokens(text)).collect::<Result<Vec<_>>>()?;
+    for tokens in asked(tokenizer, names, prompts)? {
         let answers = encoder.encode(&tokens)?;
         let mut sum = vec![0f64; features];
         for answer in answers.chunks_exact(features) {
@@ -81,6 +82,25 @@ pub fn class_directions(
         }
         let length = length(sum.iter().copied());
         all.extend(sum.iter().map(|s| (s / length) as f32));
+    }
+    Ok(all)
+}
+
+/// The tokens of all sentences about each name.
+fn asked(tokenizer: &Tokenizer, names: &[String], prompts: &Prompts) -> Result<Vec<Vec<Vec<u32>>>> {
+    let mut known: HashMap<Vec<Vec<u32>>, &String> = HashMap::new();
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        if name.replace('_', " ").trim().is_empty() {
+            return Err(Error::EmptyName { name: name.clone() });
+        }
+        let texts = prompts.about(name);
+        let tokens = texts.iter().map(|text| tokenizer.tokens(text)).collect::<Result<Vec<_>>>()?;
+        // They differ in what the tokenizer leaves out, or beyond the end of the longest text.
+        if let Some(other) = known.insert(tokens.clone(), name) {
+            return Err(Error::SameNames { name: name.clone(), other: other.clone() });
+        }
+        all.push(tokens);
     }
     Ok(all)
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use taper_networks::{Reading, TextTower};
+use taper_networks::{Reading, TextTower, Tokens};
 
 use crate::{Error, Result};
 
@@ -51,13 +51,14 @@ impl Tokenizer {
         let marks = marks.map(|token| token.content.clone()).collect();
         let plain = matches!(tower.reading, Reading::Everything { .. });
         let own = Self { inner, context: tower.context, marks, plain };
-        // A file of another kind of network would be found out by its answers only.
-        let ended = own.tokens("a").map(|tokens| tokens.len());
-        match (ended, plain) {
-            (Ok(3), false) | (Ok(2), true) => Ok(own),
-            _ => Err(fail(
-                "it does not mark where a text begins and ends as the network needs: give that of the network".into(),
-            )),
+        // Another network's file would be found out by its answers only.
+        let (probe, known) = (Tokens::PROBE, tower.tokenizer.probe);
+        match own.tokens(probe) {
+            Ok(tokens) if tokens == known => Ok(own),
+            Ok(tokens) => Err(fail(format!(
+                "it makes {tokens:?} of '{probe}', and the network knows that as {known:?}: give that of the network"
+            ))),
+            Err(error) => Err(fail(error.to_string())),
         }
     }
 

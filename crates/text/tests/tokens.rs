@@ -43,7 +43,7 @@ fn a_wrong_file_says_so() {
     let mut content: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     content["post_processor"] = serde_json::Value::Null;
     let error = fail(content.to_string().as_bytes());
-    assert!(error.contains("where a text begins and ends"), "{error}");
+    assert!(error.contains("'a photo of a cat'") && error.contains("49407]"), "{error}");
     // One with more tokens than the network.
     let small = taper_networks::TextTower { vocabulary: 100, ..TOWER };
     let error = Tokenizer::from_bytes(&bytes, path, &small).unwrap_err().to_string();

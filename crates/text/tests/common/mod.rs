@@ -15,7 +15,12 @@ pub(crate) const TOWER: TextTower = TextTower {
     activation: Activation::QuickGelu,
     eps: 1e-5,
     reading: Reading::Forward,
-    tokenizer: Tokens { repository: "", revision: "", sha256: "" },
+    tokenizer: Tokens {
+        repository: "",
+        revision: "",
+        sha256: "",
+        probe: &[49_406, 320, 1125, 539, 320, 2368, 49_407],
+    },
 };
 
 pub(crate) fn gunzipped(bytes: &[u8]) -> Vec<u8> {
