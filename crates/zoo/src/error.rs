@@ -42,6 +42,14 @@ pub enum Error {
         #[from]
         source: taper_fetch::Error,
     },
+    /// A file is the published one of another network.
+    #[error("the weights '{file}' are those of {owner}: give `model` {owner}")]
+    OtherModel {
+        /// The file's path.
+        file: String,
+        /// Whose weights they are.
+        owner: &'static str,
+    },
     /// A network was trained without texts.
     #[error("{model} knows no texts: use one of {known}")]
     NoText {
@@ -81,6 +89,7 @@ impl Fault for Error {
             Self::UnknownModel { .. } | Self::NoText { .. } => true,
             Self::Weights(error) => error.is_usage(),
             Self::Naming { .. }
+            | Self::OtherModel { .. }
             | Self::Fetch { .. }
             | Self::Tokenizer { .. }
             | Self::CachedDigest { .. } => false,

@@ -130,7 +130,19 @@ fn resolve_in(
     source.check_types(backbone)?;
     check_names(model, &whole, backbone, &source, &origin)?;
     let digest = source.file().digest().to_owned();
+    check_owner(model, &digest, &origin)?;
     Ok(LoadedWeights { source: Box::new(source), digest, origin, model: model.name })
+}
+
+/// Whether a file is not the published one of another network, whose tensors may have the same
+/// names and shapes: CLIP's ViT-B/32 by OpenAI, LAION and DataComp differ in an activation.
+pub(crate) fn check_owner(model: &ModelSpec, digest: &str, origin: &str) -> Result<()> {
+    let owns = |other: &&ModelSpec| other.hub.sha256 == Some(digest);
+    let owner = crate::models().iter().find(owns).filter(|owner| owner.name != model.name);
+    match owner {
+        Some(owner) => Err(Error::OtherModel { file: origin.to_owned(), owner: owner.name }),
+        None => Ok(()),
+    }
 }
 
 /// A file of weights under a network's own names, whatever convention it follows.
@@ -330,6 +342,16 @@ mod tests {
         let error = resolve(find("efficientnet-lite0").unwrap(), &choice).unwrap_err().to_string();
         assert!(error.contains("unexpected: 'blocks."), "{error}");
         assert!(error.ends_with("give `model` efficientnet-lite1"), "{error}");
+    }
+
+    #[test]
+    fn the_published_file_of_a_twin_is_known_by_its_digest() {
+        let [openai, laion] = ["clip-vit-b32", "clip-vit-b32-laion2b"].map(|n| find(n).unwrap());
+        let digest = openai.hub.sha256.unwrap();
+        check_owner(openai, digest, "x").unwrap();
+        check_owner(laion, &"0".repeat(64), "x").unwrap();
+        let error = check_owner(laion, digest, "x.safetensors").unwrap_err().to_string();
+        assert!(error.contains("'x.safetensors'") && error.ends_with("`model` clip-vit-b32"));
     }
 
     #[test]
