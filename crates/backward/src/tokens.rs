@@ -106,12 +106,12 @@ pub fn class_token_gradient(
     Ok(())
 }
 
-/// The gradients of a class token and positions, and of the patches that they were added to.
+/// The gradients of learned tokens and positions, and of the patches that they were added to.
 ///
-/// `gradient`: `[n, 1 + patches, width]`; `table`: `[1 + patches, width]`, the sum over the
-/// pictures, added to what is there with `accumulate`: its first row is the gradient of the class
-/// token and of its position, the others those of the patches' positions. `out`: `[n, patches,
-/// width]`. Either may be left out.
+/// `gradient`: `[n, prefix + patches, width]`; `table`: `[prefix + patches, width]`, the sum over
+/// the pictures, added to what is there with `accumulate`: its first rows are the gradients of the
+/// learned tokens and of their positions, the others those of the patches' positions. `out`:
+/// `[n, patches, width]`. Either may be left out.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`].
@@ -119,14 +119,15 @@ pub fn patch_tokens_gradient(
     class: KernelClass,
     team: &mut Team<'_>,
     n: usize,
-    [patches, width]: [usize; 2],
+    [prefix, patches, width]: [usize; 3],
     gradient: &[f32],
     table: Option<(&mut [f32], bool)>,
     out: Option<&mut [f32]>,
 ) -> Result<(), KernelError> {
     const OPERATION: &str = "gradient of tokens";
     let map = product(patches, width)?;
-    let len = map + width;
+    let front = product(prefix, width)?;
+    let len = map + front;
     check_len(OPERATION, "gradient", gradient.len(), product(n, len)?)?;
     if let Some((table, _)) = &table {
         check_len(OPERATION, "table", table.len(), len)?;
@@ -155,7 +156,7 @@ pub fn patch_tokens_gradient(
         let out = SharedMut::new(out);
         team.run(n, &|picture, _| {
             let task = Copy {
-                from: gradient.as_ptr().wrapping_add(picture * len + width),
+                from: gradient.as_ptr().wrapping_add(picture * len + front),
                 to: out.get().wrapping_add(picture * map),
                 len: map,
             };

@@ -6,10 +6,13 @@ mod common;
 
 use common::{Random, activate, cases, coordinates, differences, f64s, relative_error};
 use taper_backward::{
-    Affine, AttentionGradient, BatchNorm, LayerNormGradient, NormParameters, Normalised,
-    PoolGradient, activation_gradient, add, multiply,
+    Affine, AttentionGradient, AttentionPoolGradient, BatchNorm, LayerNormGradient, NormParameters,
+    Normalised, PoolGradient, SqueezeExciteGradient, SqueezeExciteTensors, activation_gradient,
+    add, multiply,
 };
-use taper_kernels::{Activation, Border, Epilogue, KernelClass, PoolKind, Team, Window};
+use taper_kernels::{
+    Activation, Border, Epilogue, KernelClass, PoolKind, SqueezeExcite, Team, Window,
+};
 
 /// Compares some coordinates of a gradient with finite differences of `f`.
 fn check(
@@ -286,6 +289,121 @@ fn attention_over_random_shapes() {
             kernel.run(team, shape[0], &input, &gradient, &mut out).unwrap();
             let name = format!("case {case}: {class} {shape:?}");
             check(&out, &input, &gradient, &mut random, &name, |input| attention(shape, input));
+        }
+    }
+}
+
+/// Pooling of each head of each sequence, by its definition.
+fn attention_pool([n, tokens, width, heads]: [usize; 4], input: &[f64]) -> Vec<f64> {
+    let (row, depth) = (heads + width, width / heads);
+    let mut out = vec![0.0; n * width];
+    for (index, out) in out.chunks_mut(depth).enumerate() {
+        let (picture, head) = (index / heads, index % heads);
+        let tokens = input[picture * tokens * row..][..tokens * row].chunks(row);
+        let total: f64 = tokens.clone().map(|token| token[head].exp()).sum();
+        for (d, out) in out.iter_mut().enumerate() {
+            let weighted = |token: &[f64]| token[head].exp() * token[heads + head * depth + d];
+            *out = tokens.clone().map(weighted).sum::<f64>() / total;
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_pooling_over_random_shapes() {
+    for class in KernelClass::available() {
+        let mut random = Random(6);
+        for case in 0..cases(60) {
+            let heads = random.range(1, 3);
+            let width = heads * random.pick(&[1, 4, 7, 16, 33, 64]);
+            let tokens = random.pick(&[1, 2, 9, 16, 17, 33, 60]);
+            let shape = [random.range(1, 2), tokens, width, heads];
+            let count = shape[0] * tokens * (heads + width);
+            let input: Vec<f32> = random.values(count).iter().map(|x| 2.0 * x).collect();
+            let gradient = random.values(shape[0] * width);
+            let kernel = AttentionPoolGradient::new(class, tokens, width, heads).unwrap();
+            let mut scratch = vec![f32::NAN; kernel.scratch_len()];
+            let mut out = vec![f32::NAN; input.len()];
+            let team = &mut Team::serial(&mut scratch);
+            kernel.run(team, shape[0], &input, &gradient, &mut out).unwrap();
+            let name = format!("case {case}: {class} {shape:?}");
+            check(&out, &input, &gradient, &mut random, &name, |input| {
+                attention_pool(shape, input)
+            });
+        }
+    }
+}
+
+/// Squeeze and excitation from the definition; `all`: weight and bias of both layers, the maps.
+fn squeeze([n, pixels, channels]: [usize; 3], all: [&[f64]; 5]) -> Vec<f64> {
+    let [w1, b1, w2, b2, maps] = all;
+    let layer = |w: &[f64], b: &[f64], x: &[f64]| -> Vec<f64> {
+        let sum = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+        w.chunks(x.len()).zip(b).map(|(w, b)| sum(w) + b).collect()
+    };
+    let mut out = Vec::with_capacity(n * pixels * channels);
+    for map in maps.chunks(pixels * channels) {
+        let mean = |c| map.iter().skip(c).step_by(channels).sum::<f64>() / pixels as f64;
+        let means: Vec<f64> = (0..channels).map(mean).collect();
+        let between: Vec<f64> = layer(w1, b1, &means).iter().map(|v| v.max(0.0)).collect();
+        let factors = layer(w2, b2, &between);
+        let scaled = map.iter().enumerate();
+        out.extend(scaled.map(|(i, x)| x / (1.0 + (-factors[i % channels]).exp())));
+    }
+    out
+}
+
+#[test]
+fn squeeze_and_excitation_over_random_shapes() {
+    for class in KernelClass::available() {
+        let mut random = Random(7);
+        for case in 0..cases(40) {
+            let shape = [random.range(1, 3), random.range(1, 12), random.pick(&[1, 4, 17, 32])];
+            let [n, pixels, channels] = shape;
+            let reduced = random.pick(&[1, 3, 8]);
+            // No kink lies within the step of a difference.
+            let [w1, w2] = [channels, 4].map(|part| {
+                let values = random.values(channels * reduced);
+                values.iter().map(|w| w / part as f32).collect::<Vec<f32>>()
+            });
+            let b1: Vec<f32> = random.values(reduced).iter().map(|b| b.signum() * 1.5).collect();
+            let b2 = random.values(channels);
+            let maps = random.values(n * pixels * channels);
+            let gradient = random.values(maps.len());
+            let sizes = [pixels, channels, reduced];
+            let kernel = SqueezeExcite::new(class, sizes, (&w1, &b1), (&w2, &b2)).unwrap();
+            let mut shared = vec![f32::NAN; SqueezeExciteGradient::shared_len(&kernel, n)];
+            let mut found = [&w1, &b1, &w2, &b2].map(|own| vec![0.25f32; own.len()]);
+            let mut out = vec![f32::NAN; maps.len()];
+            let tensors = SqueezeExciteTensors {
+                tensors: found.each_mut().map(Vec::as_mut_slice),
+                accumulate: true,
+            };
+            let (of, weights) = ([&*maps, &*gradient], [&*w1, &*w2]);
+            SqueezeExciteGradient::run(
+                &mut Team::serial(&mut []),
+                &mut shared,
+                &kernel,
+                n,
+                of,
+                weights,
+                Some(tensors),
+                Some(&mut out),
+            )
+            .unwrap();
+            let name = format!("case {case}: {class} {shape:?}, {reduced}");
+            let wide = [&w1, &b1, &w2, &b2, &maps].map(|own| f64s(own));
+            for (at, own) in [&w1, &b1, &w2, &b2, &maps].into_iter().enumerate() {
+                let found: Vec<f32> = match found.get(at) {
+                    Some(found) => found.iter().map(|v| v - 0.25).collect(),
+                    None => out.clone(),
+                };
+                check(&found, own, &gradient, &mut random, &format!("{name}: {at}"), |own| {
+                    let mut all = wide.each_ref().map(Vec::as_slice);
+                    all[at] = own;
+                    squeeze(shape, all)
+                });
+            }
         }
     }
 }

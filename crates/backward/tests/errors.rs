@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 use taper_backward::{
-    Affine, AttentionGradient, BatchNorm, Convolution, ConvolutionMut, DataGradient, Gradients,
-    LayerNormGradient, LayerScale, NormParameters, Normalised, PoolGradient, WeightGradient,
-    activate, activation_gradient, add, class_token_gradient, global_average_pool_gradient,
-    multiply, patch_tokens_gradient,
+    Affine, AttentionGradient, AttentionPoolGradient, BatchNorm, Convolution, ConvolutionMut,
+    DataGradient, Gradients, LayerNormGradient, LayerScale, NormParameters, Normalised,
+    PoolGradient, WeightGradient, activate, activation_gradient, add, class_token_gradient,
+    global_average_pool_gradient, multiply, patch_tokens_gradient,
 };
 use taper_kernels::{
     Activation, Algorithm, Conv2dShape, Epilogue, KernelClass, KernelError, PoolKind, Team, Window,
@@ -162,7 +162,7 @@ fn everything_else() {
     says(mean([2, 2], &[0.0; 3], &mut [0.0; 4]), "gradient holds 3");
     let table: &mut [f32] = &mut [0.0; 5];
     let result =
-        patch_tokens_gradient(class, team, 1, [2, 2], &[0.0; 6], Some((table, false)), None);
+        patch_tokens_gradient(class, team, 1, [1, 2, 2], &[0.0; 6], Some((table, false)), None);
     says(result, "table holds 5");
     assert!(AttentionGradient::new(class, 3, 5, 2).is_err());
     let attention = AttentionGradient::new(class, 3, 4, 2).unwrap();
@@ -172,6 +172,14 @@ fn everything_else() {
     };
     says(attend(&[0.0; 11], &mut [0.0; 36]), "gradient holds 11");
     says(attend(&[0.0; 12], &mut [0.0; 35]), "output holds 35");
+    assert!(AttentionPoolGradient::new(class, 3, 5, 2).is_err());
+    let pool = AttentionPoolGradient::new(class, 3, 4, 2).unwrap();
+    let mut scratch = vec![0.0; pool.scratch_len()];
+    let mut back = |input: &[f32], gradient: &[f32]| {
+        pool.run(&mut Team::serial(&mut scratch), 1, input, gradient, &mut [0.0; 18])
+    };
+    says(back(&[0.0; 17], &[0.0; 4]), "input holds 17");
+    says(back(&[0.0; 18], &[0.0; 5]), "gradient holds 5");
     let window = Window::square(2);
     assert!(PoolGradient::new(class, PoolKind::Max, [1, 4], 3, window).is_err());
     let pool = PoolGradient::new(class, PoolKind::Max, [4, 4], 3, window).unwrap();

@@ -8,9 +8,10 @@ mod common;
 use common::guard::Guarded;
 use common::{Random, random_shape};
 use taper_backward::{
-    Affine, AttentionGradient, BatchNorm, Convolution, ConvolutionMut, DataGradient, Gradients,
-    LayerNormGradient, LayerScale, NormParameters, Normalised, PoolGradient, WeightGradient,
-    activation_gradient, global_average_pool_gradient, patch_tokens_gradient,
+    Affine, AttentionGradient, AttentionPoolGradient, BatchNorm, Convolution, ConvolutionMut,
+    DataGradient, Gradients, LayerNormGradient, LayerScale, NormParameters, Normalised,
+    PoolGradient, WeightGradient, activation_gradient, global_average_pool_gradient,
+    patch_tokens_gradient,
 };
 use taper_kernels::{
     Activation, Algorithm, Border, Conv2dShape, Epilogue, KernelClass, PoolKind, Team, Window,
@@ -137,6 +138,8 @@ fn gradients_of_attention_and_tokens_stay_inside() {
             let tokens = random.range(1, 40);
             let kernel = AttentionGradient::new(class, tokens, width, heads).unwrap();
             let input = random.values(tokens * 3 * width);
+            let pool = AttentionPoolGradient::new(class, tokens, width, heads).unwrap();
+            let scored = random.values(tokens * (heads + width));
             for at_end in [false, true] {
                 let gradient = Guarded::new(&input[..tokens * width], at_end);
                 let input = Guarded::new(&input, at_end);
@@ -144,9 +147,15 @@ fn gradients_of_attention_and_tokens_stay_inside() {
                 let mut scratch = zeros(kernel.scratch_len(), at_end);
                 let team = &mut Team::serial(&mut scratch);
                 kernel.run(team, 1, &input, &gradient, &mut out).unwrap();
+                let scored = Guarded::new(&scored, at_end);
+                let of_token = Guarded::new(&gradient[..width], at_end);
+                let mut out = zeros(scored.len(), at_end);
+                let mut scratch = zeros(pool.scratch_len(), at_end);
+                let serial = &mut Team::serial(&mut scratch);
+                pool.run(serial, 1, &scored, &of_token, &mut out).unwrap();
                 let mut table = zeros(gradient.len(), at_end);
                 let mut data = zeros(gradient.len() - width, at_end);
-                let shape = [tokens - 1, width];
+                let shape = [1, tokens - 1, width];
                 let into = Some((&mut *table, true));
                 patch_tokens_gradient(class, team, 1, shape, &gradient, into, Some(&mut data))
                     .unwrap();

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::Random;
 use taper_backward::{
-    Affine, AttentionGradient, BatchNorm, Convolution, ConvolutionMut, DataGradient, Gradients,
-    LayerNormGradient, LayerScale, NormParameters, Normalised, PoolGradient, WeightGradient,
-    activation_gradient, patch_tokens_gradient,
+    Affine, AttentionGradient, AttentionPoolGradient, BatchNorm, Convolution, ConvolutionMut,
+    DataGradient, Gradients, LayerNormGradient, LayerScale, NormParameters, Normalised,
+    PoolGradient, WeightGradient, activation_gradient, patch_tokens_gradient,
 };
 use taper_kernels::{
     Activation, Border, Conv2dShape, Epilogue, KernelClass, PoolKind, Team, Window,
@@ -192,6 +192,11 @@ fn others(class: KernelClass) {
     check("attention", kernel.scratch_len(), tokens.len(), &mut |team, out| {
         kernel.run(team, 5, &tokens, &gradient[..5 * 50 * 100], out).unwrap();
     });
+    let kernel = AttentionPoolGradient::new(class, 50, 100, 4).unwrap();
+    let scored = random.values(5 * 50 * 104);
+    check("attention pooling", kernel.scratch_len(), scored.len(), &mut |team, out| {
+        kernel.run(team, 5, &scored, &gradient[..5 * 100], out).unwrap();
+    });
     check("tokens", 0, 50 * 100 + 5 * 49 * 100, &mut |team, out| {
         let (table, data) = out.split_at_mut(50 * 100);
         let gradient = &gradient[..5 * 50 * 100];
@@ -199,7 +204,7 @@ fn others(class: KernelClass) {
             class,
             team,
             5,
-            [49, 100],
+            [1, 49, 100],
             gradient,
             Some((table, false)),
             Some(data),

@@ -320,7 +320,7 @@ fn tokens_and_layer_scale() {
         table.iter_mut().zip(fill(width, 0.2)).for_each(|(t, c)| *t += c);
         let mut input = vec![0.0; n * table.len()];
         let patch = fill(n * patches * width, 0.1);
-        let shape = [patches, width];
+        let shape = [1, patches, width];
         taper_kernels::patch_tokens(class, team, n, shape, &table, &patch, &mut input).unwrap();
 
         let scaled = LayerScale::new(class, width).unwrap();

@@ -2,7 +2,7 @@
 //! every device. Maps are `[n, channels, h, w]`, tokens `[n, count, width]`, vectors `[n, width]`.
 
 use candle_core::{D, Result, Tensor};
-use taper_graph::{Attention, Conv2d, MaxPool, Padding, PatchTokens};
+use taper_graph::{Attention, AttentionPool, Conv2d, MaxPool, Padding, PatchTokens};
 
 /// `x`: `[…, in]`, `weight`: `[out, in]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -116,22 +116,22 @@ pub(crate) fn cosine(x: &Tensor, weight: &Tensor, gamma: &Tensor, scale: f32) ->
     cosines.broadcast_mul(&(gamma * f64::from(scale))?)
 }
 
-/// From patches `[n, width, rows, columns]` to tokens `[n, 1 + rows · columns, width]`; `class`:
-/// `[1, 1, width]`, `positions`: `[1, 1 + learned, width]`.
+/// From patches `[n, width, rows, columns]` to tokens `[n, prefix + rows · columns, width]`;
+/// `class`: `[1, prefix, width]`, `positions`: `[1, prefix + learned, width]`.
 pub(crate) fn patch_tokens(
     x: &Tensor,
-    class: &Tensor,
+    class: Option<&Tensor>,
     positions: &Tensor,
     tokens: &PatchTokens,
 ) -> Result<Tensor> {
     let (n, width, rows, columns) = x.dims4()?;
     let patches = x.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
-    let class = class.expand((n, 1, width))?.contiguous()?;
+    let prefix = tokens.prefix;
     let positions = match tokens.resampling([rows, columns]) {
         None => positions.clone(),
         Some([by_row, by_column]) => {
             let [from_rows, from_columns] = tokens.grid;
-            let learned = positions.narrow(1, 1, from_rows * from_columns)?.contiguous()?;
+            let learned = positions.narrow(1, prefix, from_rows * from_columns)?.contiguous()?;
             // [rows, from_rows] · [from_rows, from_columns · width], then the same for the columns.
             let by_row = Tensor::from_vec(by_row, (rows, from_rows), x.device())?;
             let lines = by_row.matmul(&learned.reshape((from_rows, from_columns * width))?)?;
@@ -141,10 +141,25 @@ pub(crate) fn patch_tokens(
             let places = by_column.matmul(&lines)?.reshape((columns, rows, width))?;
             let places = places.transpose(0, 1)?.contiguous()?;
             let places = places.reshape((1, rows * columns, width))?;
-            Tensor::cat(&[positions.narrow(1, 0, 1)?, places], 1)?
+            match prefix {
+                0 => places,
+                _ => Tensor::cat(&[positions.narrow(1, 0, prefix)?, places], 1)?,
+            }
         }
     };
-    Tensor::cat(&[class, patches], 1)?.broadcast_add(&positions)
+    let tokens = match class {
+        None => patches,
+        Some(class) => Tensor::cat(&[class.expand((n, prefix, width))?.contiguous()?, patches], 1)?,
+    };
+    tokens.broadcast_add(&positions)
+}
+
+/// The factor of each channel from the means of all, both `[n, channels]`. `tensors`: weight and
+/// bias of the first layer, then of the second.
+pub(crate) fn excitation(means: &Tensor, tensors: [&Tensor; 4]) -> Result<Tensor> {
+    let [w1, b1, w2, b2] = tensors;
+    let between = linear(means, &w1.flatten_from(1)?, Some(b1))?.relu()?;
+    candle_nn::ops::sigmoid(&linear(&between, &w2.flatten_from(1)?, Some(b2))?)
 }
 
 /// softmax(Q Kᵀ / √d) V for each head. `qkv`: `[n, tokens, 3 · width]`; gives `[n, tokens, width]`.
@@ -163,6 +178,33 @@ pub(crate) fn attention(
     let scores = product(&query, &part(1)?.transpose(2, 3)?.contiguous()?)?;
     let mixed = product(&softmax(&scores)?, &part(2)?)?;
     mixed.transpose(1, 2)?.contiguous()?.reshape((n, tokens, width))
+}
+
+/// One token from tokens `[n, tokens, heads + width]`: `[n, 1, width]`. `softmax` and `product` as
+/// for [`attention`].
+pub(crate) fn attention_pool(
+    x: &Tensor,
+    &AttentionPool { width, heads }: &AttentionPool,
+    softmax: impl Fn(&Tensor) -> Result<Tensor>,
+    product: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let n = x.dim(0)?;
+    let (scores, values) = scores_and_values(x, width, heads)?;
+    product(&softmax(&scores)?, &values)?.reshape((n, 1, width))
+}
+
+/// The scores `[n, heads, 1, tokens]` and values `[n, heads, tokens, width / heads]` of tokens that
+/// are pooled.
+pub(crate) fn scores_and_values(
+    x: &Tensor,
+    width: usize,
+    heads: usize,
+) -> Result<(Tensor, Tensor)> {
+    let (n, tokens, _) = x.dims3()?;
+    let scores = x.narrow(2, 0, heads)?.transpose(1, 2)?.contiguous()?;
+    let values = x.narrow(2, heads, width)?.contiguous()?;
+    let values = values.reshape((n, tokens, heads, width / heads))?.transpose(1, 2)?;
+    Ok((scores.unsqueeze(2)?, values.contiguous()?))
 }
 
 /// Over the last dimension, with gradients; candle's own kernel has none.

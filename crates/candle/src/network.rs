@@ -244,13 +244,36 @@ impl Network {
                 }
             },
             Op::PatchTokens(tokens) => {
-                layers::patch_tokens(&inputs[0], tensor(0), tensor(1), &tokens)?
+                let learned = usize::from(tokens.prefix > 0);
+                let class = (learned > 0).then(|| tensor(0));
+                layers::patch_tokens(&inputs[0], class, tensor(learned), &tokens)?
+            }
+            Op::SqueezeExcite(_) => {
+                let x = &inputs[0];
+                let means = layers::global_avg_pool(x)?;
+                let factors =
+                    layers::excitation(&means, [tensor(0), tensor(1), tensor(2), tensor(3)])?;
+                x.broadcast_mul(&factors.unsqueeze(2)?.unsqueeze(3)?)?
+            }
+            Op::Attention(attention) if inputs[0].rank() == 4 => {
+                let softmax =
+                    if evaluating { candle_nn::ops::softmax_last_dim } else { layers::softmax };
+                let (n, _, height, width) = inputs[0].dims4()?;
+                let x = inputs[0].flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+                let y = layers::attention(&x, &attention, softmax, |a, b| a.matmul(b))?;
+                let y = y.transpose(1, 2)?.contiguous()?;
+                y.reshape((n, attention.width, height, width))?
             }
             Op::Attention(attention) => {
                 // The faster operations for evaluation have no gradients.
                 let softmax =
                     if evaluating { candle_nn::ops::softmax_last_dim } else { layers::softmax };
                 layers::attention(&inputs[0], &attention, softmax, |a, b| a.matmul(b))?
+            }
+            Op::AttentionPool(pool) => {
+                let softmax =
+                    if evaluating { candle_nn::ops::softmax_last_dim } else { layers::softmax };
+                layers::attention_pool(&inputs[0], &pool, softmax, |a, b| a.matmul(b))?
             }
             Op::ClassToken => layers::class_token(&inputs[0])?,
             Op::UnitLength(UnitLength { scale }) => {

@@ -43,6 +43,12 @@ pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> 
             spec.name
         )));
     }
+    if is_merged(&artefact.backbone) {
+        return Err(refuse(format!(
+            "tensors that timm's {} keeps apart are one after loading: use the `format` onnx",
+            architecture(spec)
+        )));
+    }
     let features = options.output == OutputForm::Features;
     let classifier = classifier_of(spec).ok_or_else(|| {
         refuse(format!(
@@ -82,6 +88,16 @@ pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> 
         output: Port::new(if features { "features" } else { "logits" }, "float32", None, [width]),
         label: None,
         timm: Some((architecture(spec), classes)),
+    })
+}
+
+/// Whether tensors were merged that cannot be taken apart again: branches of convolutions other
+/// than RepVGG's, and registers.
+fn is_merged(graph: &Graph) -> bool {
+    let repvgg = graph.name().starts_with("repvgg");
+    graph.nodes().iter().any(|node| {
+        !repvgg && node.name.ends_with(repvgg::FUSED)
+            || matches!(node.op, Op::PatchTokens(tokens) if tokens.prefix > 1)
     })
 }
 
@@ -134,7 +150,9 @@ fn linear_of(head: &Graph) -> Option<&str> {
         | Op::LayerNorm(_)
         | Op::LayerScale(_)
         | Op::PatchTokens(_)
+        | Op::SqueezeExcite(_)
         | Op::Attention(_)
+        | Op::AttentionPool(_)
         | Op::ClassToken
         | Op::UnitLength(_)
         | Op::Cosine(_) => true,

@@ -1,6 +1,8 @@
 //! Class activation maps: Grad-CAM on the last feature map of a network.
 
-use taper_graph::{Activation, Attention, Graph, LayerNorm, NodeId, Op, Shape, WeightSource};
+use taper_graph::{
+    Activation, Attention, AttentionPool, Graph, LayerNorm, NodeId, Op, Shape, WeightSource,
+};
 
 use crate::{Error, Result, error::check_length, layer};
 
@@ -20,7 +22,7 @@ pub struct GradCam {
     input: [usize; 2],
     /// Which value is looked at: 0 is the input, i + 1 what layer i gives.
     target: usize,
-    /// Positions before the map's: the class token.
+    /// Positions before the map's: the class token, and registers.
     before: usize,
     grid: [usize; 2],
     covered: f32,
@@ -53,10 +55,10 @@ impl GradCam {
         };
         let reads = |input: NodeId| (0..nodes.len()).find(|&id| nodes[id].inputs.contains(&input));
         let none = "nothing is pooled after it, so that there is no activation map";
-        let (from, target, reader, grid, covered) = match shapes[last] {
+        let (from, target, reader, grid, covered, before) = match shapes[last] {
             Shape::Map { height, width, .. } => {
                 let reader = reads(last).ok_or_else(|| fail(last, none))?;
-                (last, last, reader, [height, width], 1.0)
+                (last, last, reader, [height, width], 1.0, 0)
             }
             Shape::Tokens { .. } => {
                 let attention =
@@ -65,6 +67,10 @@ impl GradCam {
                 let norm = nodes[nodes[attention].inputs[0]].inputs[0];
                 let patches = (0..=last).find(|&id| matches!(nodes[id].op, Op::PatchTokens(_)));
                 let map = patches.map(|id| shapes[nodes[id].inputs[0]]);
+                let before = patches.map_or(0, |id| match nodes[id].op {
+                    Op::PatchTokens(tokens) => tokens.prefix,
+                    _ => 0,
+                });
                 let (Some(Shape::Map { height, width, .. }), Op::LayerNorm(_)) =
                     (map, &nodes[norm].op)
                 else {
@@ -73,13 +79,12 @@ impl GradCam {
                 // Pictures are padded to whole patches on the right and at the bottom.
                 let stride = graph.total_stride();
                 let covered = (height * stride) as f32 / size as f32;
-                (nodes[norm].inputs[0], norm, norm, [height, width], covered)
+                (nodes[norm].inputs[0], norm, norm, [height, width], covered, before)
             }
             Shape::Vector(_) => return Err(fail(last, none)),
         };
         let (layers, target) = layers(graph, weights, &shapes, [from, target])?;
         let (rows, channels) = positions(shapes[from]);
-        let before = usize::from(matches!(shapes[last], Shape::Tokens { .. }));
         let (reader, input) = (nodes[reader].name.clone(), [rows, channels]);
         Ok(Self { reader, layers, input, target, before, grid, covered })
     }
@@ -202,7 +207,7 @@ fn layers(
     let mut all = vec![false; layers.len() + 1];
     for at in (0..layers.len()).rev() {
         let whole = match layers[at].op {
-            Op::GlobalAvgPool | Op::Attention(_) => true,
+            Op::GlobalAvgPool | Op::Attention(_) | Op::AttentionPool(_) => true,
             Op::ClassToken => false,
             _ => all[at + 1],
         };
@@ -224,12 +229,14 @@ fn passes(op: &Op) -> bool {
         | Op::LayerScale(_)
         | Op::Activation(_)
         | Op::Attention(_)
+        | Op::AttentionPool(_)
         | Op::Dropout(_) => true,
         Op::Input(_)
         | Op::Features(_)
         | Op::Conv2d(_)
         | Op::BatchNorm(_)
         | Op::MaxPool(_)
+        | Op::SqueezeExcite(_)
         | Op::PatchTokens(_)
         | Op::UnitLength(_)
         | Op::Cosine(_) => false,
@@ -270,6 +277,7 @@ impl Layer {
             }
             Op::Activation(activation) => x[..n].iter().map(|x| act(activation, *x).0).collect(),
             Op::Attention(attention) => attend(attention, x, self.rows),
+            Op::AttentionPool(pool) => pooled(pool, x),
             _ => x[..n].to_vec(),
         })
     }
@@ -315,6 +323,9 @@ impl Layer {
             }
             Op::Attention(attention) => {
                 attend_backward(attention, x, from, &mut gradients[self.inputs[0]]);
+            }
+            Op::AttentionPool(pool) => {
+                pooled_backward(pool, x, from, &mut gradients[self.inputs[0]]);
             }
             _ => into(gradients, &mut from.iter().copied()),
         }
@@ -396,8 +407,10 @@ fn shares(own: Attention, head: usize, query: usize, x: &[f32]) -> Vec<f32> {
     let factor = 1.0 / ((own.width / own.heads) as f32).sqrt();
     let row = 3 * own.width;
     let query = &x[query * row..][q];
-    let scores = x.chunks_exact(row).map(|x| factor * dot(query, &x[k.clone()]));
-    let scores: Vec<f32> = scores.collect();
+    softmax(x.chunks_exact(row).map(|x| factor * dot(query, &x[k.clone()])).collect())
+}
+
+fn softmax(scores: Vec<f32>) -> Vec<f32> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponents: Vec<f32> = scores.iter().map(|s| (s - most).exp()).collect();
     let sum: f32 = exponents.iter().sum();
@@ -440,6 +453,34 @@ fn attend_backward(own: Attention, x: &[f32], from: &[f32], to: &mut [f32]) {
                 of_query.iter_mut().zip(&x[k.clone()]).for_each(|(to, k)| *to += score * k);
             }
             to[query * row..][q].iter_mut().zip(&of_query).for_each(|(to, g)| *to += g);
+        }
+    }
+}
+
+/// What attention pooling makes of tokens: one.
+fn pooled(own: AttentionPool, x: &[f32]) -> Vec<f32> {
+    let (row, d) = (own.heads + own.width, own.width / own.heads);
+    let mut out = vec![0.0; own.width];
+    for (head, out) in out.chunks_exact_mut(d).enumerate() {
+        let shares = softmax(x.chunks_exact(row).map(|x| x[head]).collect());
+        for (x, share) in x.chunks_exact(row).zip(shares) {
+            let values = &x[own.heads + head * d..][..d];
+            out.iter_mut().zip(values).for_each(|(to, value)| *to += share * value);
+        }
+    }
+    out
+}
+
+fn pooled_backward(own: AttentionPool, x: &[f32], from: &[f32], to: &mut [f32]) {
+    let (row, d) = (own.heads + own.width, own.width / own.heads);
+    for (head, from) in from.chunks_exact(d).enumerate() {
+        let first = own.heads + head * d;
+        let shares = softmax(x.chunks_exact(row).map(|x| x[head]).collect());
+        let slopes: Vec<f32> = x.chunks_exact(row).map(|x| dot(from, &x[first..][..d])).collect();
+        let mean = dot(&shares, &slopes);
+        for (to, (share, slope)) in to.chunks_exact_mut(row).zip(shares.iter().zip(&slopes)) {
+            to[head] += share * (slope - mean);
+            to[first..][..d].iter_mut().zip(from).for_each(|(to, g)| *to += share * g);
         }
     }
 }

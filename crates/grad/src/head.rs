@@ -247,7 +247,9 @@ impl HeadLayers {
                 | Op::LayerNorm(_)
                 | Op::LayerScale(_)
                 | Op::PatchTokens(_)
+                | Op::SqueezeExcite(_)
                 | Op::Attention(_)
+                | Op::AttentionPool(_)
                 | Op::ClassToken => {
                     return Err(refuse(&format!("{} is not part of a head", node.op.kind())));
                 }

@@ -34,7 +34,16 @@ impl Graph {
         }
         let pool = match self.forms()[last] {
             Form::Map => Op::GlobalAvgPool,
-            Form::Tokens => Op::ClassToken,
+            Form::Tokens if graph.first_token_stands_for_all() => Op::ClassToken,
+            Form::Tokens => {
+                return Err(Error::Layer {
+                    layer: layer.into(),
+                    kind: self.nodes()[last].op.kind(),
+                    problem: "this network has no class token that stands for all tokens there: \
+                              leave out the cut, or take the network as it is"
+                        .into(),
+                });
+            }
             Form::Vector => return Ok(graph),
         };
         let input = graph.nodes.len() - 1;
@@ -42,6 +51,15 @@ impl Graph {
         graph.features = input + 1;
         graph.output = input + 1;
         Ok(graph)
+    }
+
+    /// Whether the output's first token speaks for the picture: a class token, or what attention
+    /// made of all.
+    fn first_token_stands_for_all(&self) -> bool {
+        self.nodes().iter().any(|node| {
+            matches!(node.op, Op::AttentionPool(_))
+                || matches!(node.op, Op::PatchTokens(tokens) if tokens.prefix > 0)
+        })
     }
 
     /// The layer of this name, or the last of the group of this name.

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    Activation, Attention, Conv2d, Error, Graph, MaxPool, NodeId, PatchTokens, Result,
-    WeightSource, op::Fusing,
+    Activation, Attention, AttentionPool, Conv2d, Error, Graph, MaxPool, NodeId, PatchTokens,
+    Result, SqueezeExcite, WeightSource, op::Fusing,
 };
 
 /// Output channels up to which the first layers of a frozen network in bf16 stay in f32.
@@ -44,8 +44,12 @@ pub enum FusedOp {
     },
     /// From a map of patches to tokens.
     PatchTokens(PatchTokens),
+    /// Scales each channel of a map by what follows from the means of all channels.
+    SqueezeExcite(SqueezeExcite),
     /// Multi-head self-attention between its two linear layers.
     Attention(Attention),
+    /// From tokens with scores and values to one token.
+    AttentionPool(AttentionPool),
     /// The first token of a sequence.
     ClassToken,
 }
@@ -103,6 +107,20 @@ impl FusedLayer {
 }
 
 impl FusedLayer {
+    /// The tensors of squeeze and excitation: weight and bias of the first layer, then of the
+    /// second.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if the weights do not contain them.
+    pub fn squeeze_excite<'w>(
+        &self,
+        graph: &Graph,
+        weights: &'w dyn WeightSource,
+    ) -> Result<[Cow<'w, [f32]>; 4]> {
+        let read = |suffix: &str| tensor(graph, weights, self.node, suffix);
+        Ok([read("fc1.weight")?, read("fc1.bias")?, read("fc2.weight")?, read("fc2.bias")?])
+    }
+
     /// The values added to the tokens of a grid of patches: [`PatchTokens::table`] of this layer's
     /// tensors.
     ///
@@ -120,7 +138,8 @@ impl FusedLayer {
         };
         let [class, positions] = PatchTokens::names(&graph.nodes()[self.node].name);
         let read = |name: &str| named(graph, weights, self.node, name);
-        Ok(tokens.table(&read(&class)?, &read(&positions)?, grid))
+        let class = if tokens.prefix > 0 { read(&class)? } else { Cow::Borrowed(&[][..]) };
+        Ok(tokens.table(&class, &read(&positions)?, grid))
     }
 }
 
@@ -267,6 +286,10 @@ impl Fuser<'_> {
         while let Some(next) = self.only_consumer(layer.end).filter(|_| open) {
             let node = &self.graph.nodes()[next];
             match node.op.operation().fusing() {
+                // What has no scale of its own takes an activation only.
+                Fusing::BatchNorm { .. } | Fusing::LayerScale | Fusing::Add if channels == 0 => {
+                    break;
+                }
                 Fusing::BatchNorm { eps } if layer.residual.is_none() => {
                     let read = |suffix| tensor(self.graph, self.weights, next, suffix);
                     let (gamma, beta) = (read("weight")?, read("bias")?);

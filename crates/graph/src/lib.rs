@@ -23,8 +23,9 @@ pub use graph::{Graph, GraphBuilder, Node, NodeId, Parameter, ParameterKind};
 #[cfg(feature = "identity")]
 pub use identity::{features_identity, weights_identity};
 pub use op::{
-    Activation, Attention, BatchNorm, Conv2d, Cosine, Dropout, Features, Input, LayerNorm,
-    LayerScale, Linear, MaxPool, Op, Padding, PatchTokens, Shape, UnitLength,
+    Activation, Attention, AttentionPool, BatchNorm, Conv2d, Cosine, Dropout, Features, Input,
+    LayerNorm, LayerScale, Linear, MaxPool, Op, Padding, PatchTokens, Shape, SqueezeExcite,
+    UnitLength,
 };
 pub use summary::{LayerSummary, ParameterCount, Summary, grouped};
 pub use vision_transformer::VisionTransformer;

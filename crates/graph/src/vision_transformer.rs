@@ -1,10 +1,11 @@
 use crate::{
-    Activation, Attention, Conv2d, GraphBuilder, LayerNorm, LayerScale, NodeId, Op, Padding,
-    PatchTokens,
+    Activation, Attention, AttentionPool, Conv2d, GraphBuilder, LayerNorm, LayerScale, NodeId, Op,
+    Padding, PatchTokens,
 };
 
 /// A vision transformer from the picture to its class token: a convolution to patches, class token
-/// and learned positions, blocks of attention and an MLP (four times as wide).
+/// and learned positions, blocks of attention and an MLP (four times as wide). Without a class
+/// token, attention pools all tokens, as in SigLIP.
 ///
 /// Names and numerics follow `timm/models/vision_transformer.py`. For pictures of sizes other than
 /// the training size, sides that are not multiples of a patch are padded with zeros on the right
@@ -22,6 +23,9 @@ pub struct VisionTransformer {
     pub depth: usize,
     /// Heads of the attention; `width` is a multiple.
     pub heads: usize,
+    /// Learned tokens before the patches: the class token, and registers after it; 0 for attention
+    /// pooling instead.
+    pub prefix: usize,
     /// Whether each branch of a block is scaled by a learned number per channel.
     pub layer_scale: bool,
     /// Whether the tokens are normalised before the first block, and the convolution to patches
@@ -43,6 +47,7 @@ impl VisionTransformer {
             width,
             depth,
             heads,
+            prefix: 1,
             layer_scale: false,
             pre_norm: false,
             activation: Activation::Gelu,
@@ -57,12 +62,16 @@ impl VisionTransformer {
         let conv = if self.pre_norm { conv } else { conv.bias() };
         let x = g.conv("patch_embed.proj", picture, conv);
         let grid = [self.image / patch; 2];
-        let mut x = g.layer("tokens", Op::PatchTokens(PatchTokens { grid, width }), &[x]);
+        let tokens = PatchTokens { prefix: self.prefix, ..PatchTokens::new(grid, width) };
+        let mut x = g.layer("tokens", Op::PatchTokens(tokens), &[x]);
         if self.pre_norm {
             x = self.add_norm(g, "norm_pre".into(), x);
         }
         for block in 0..self.depth {
             x = self.add_block(g, &format!("blocks.{block}"), x);
+        }
+        if self.prefix == 0 {
+            return self.add_pool(g, x);
         }
         // Only the class token is read, and the norm treats each token on its own.
         let x = g.layer("class_token", Op::ClassToken, &[x]);
@@ -84,6 +93,22 @@ impl VisionTransformer {
         let x = g.linear(format!("{name}.mlp.fc2"), x, 4 * width, width);
         let x = self.add_scale(g, format!("{name}.ls2"), x);
         g.layer(format!("{name}.add2"), Op::Add, &[x, input])
+    }
+
+    /// `timm/layers/attention_pool.py`, with the query inside the linear layer: [`AttentionPool`].
+    fn add_pool(&self, g: &mut GraphBuilder, input: NodeId) -> NodeId {
+        let &Self { width, heads, .. } = self;
+        let x = self.add_norm(g, "norm".into(), input);
+        let x = g.linear("attn_pool.scores_values", x, width, heads + width);
+        let pool = Op::AttentionPool(AttentionPool { width, heads });
+        let x = g.layer("attn_pool", pool, &[x]);
+        let input = g.linear("attn_pool.proj", x, width, width);
+        let x = self.add_norm(g, "attn_pool.norm".into(), input);
+        let x = g.linear("attn_pool.mlp.fc1", x, width, 4 * width);
+        let x = g.activation("attn_pool.mlp.act", x, self.activation);
+        let x = g.linear("attn_pool.mlp.fc2", x, 4 * width, width);
+        let x = g.layer("attn_pool.add", Op::Add, &[x, input]);
+        g.layer("pooled", Op::ClassToken, &[x])
     }
 
     fn add_norm(&self, g: &mut GraphBuilder, name: String, input: NodeId) -> NodeId {

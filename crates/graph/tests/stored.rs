@@ -44,6 +44,27 @@ const TOKENS: &str = r#"{"name":"tokens","nodes":[
 {"name":"class_token","op":"ClassToken","inputs":[4]}
 ],"features":5,"output":5}"#;
 
+/// Squeeze and excitation, and attention between positions of a map.
+const SQUEEZED: &str = r#"{"name":"squeezed","nodes":[
+{"name":"input","op":{"Input":{"channels":3}},"inputs":[]},
+{"name":"conv","op":{"Conv2d":{"in_channels":3,"out_channels":24,"kernel":16,"stride":16,
+    "padding":"End","dilation":1,"groups":1,"bias":true}},"inputs":[0]},
+{"name":"se","op":{"SqueezeExcite":{"channels":24,"reduced":4}},"inputs":[1]},
+{"name":"attn","op":{"Attention":{"width":8,"heads":2}},"inputs":[2]},
+{"name":"pool","op":"GlobalAvgPool","inputs":[3]}
+],"features":4,"output":4}"#;
+
+/// Tokens without a class token, pooled by attention.
+const POOLED: &str = r#"{"name":"pooled","nodes":[
+{"name":"input","op":{"Input":{"channels":3}},"inputs":[]},
+{"name":"conv","op":{"Conv2d":{"in_channels":3,"out_channels":8,"kernel":16,"stride":16,
+    "padding":"End","dilation":1,"groups":1,"bias":true}},"inputs":[0]},
+{"name":"tokens","op":{"PatchTokens":{"grid":[2,2],"width":8,"prefix":0}},"inputs":[1]},
+{"name":"kv","op":{"Linear":{"in_features":8,"out_features":10,"bias":true}},"inputs":[2]},
+{"name":"pool","op":{"AttentionPool":{"width":8,"heads":2}},"inputs":[3]},
+{"name":"class_token","op":"ClassToken","inputs":[4]}
+],"features":5,"output":5}"#;
+
 /// The operations of heads on directions.
 const DIRECTIONS: &str = r#"{"name":"directions","nodes":[
 {"name":"features","op":{"Features":{"width":4}},"inputs":[]},
@@ -71,7 +92,7 @@ fn without_spaces(json: &str) -> String {
 
 #[test]
 fn every_operation_is_read_and_written_as_before() {
-    for text in [EVERY_OPERATION, HEAD, TOKENS, DIRECTIONS] {
+    for text in [EVERY_OPERATION, HEAD, TOKENS, SQUEEZED, POOLED, DIRECTIONS] {
         let graph: Graph = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&graph).unwrap(), without_spaces(text));
         graph.shapes(32, 32).unwrap();

@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod attention;
+mod attention_pool;
 mod conv;
 mod convert;
 mod depthwise;
@@ -16,6 +17,7 @@ mod pool;
 mod scratch;
 mod shape;
 mod softmax;
+mod squeeze_excite;
 mod team;
 mod tile;
 mod tokens;
@@ -35,6 +37,7 @@ pub mod parts {
 
 pub use algorithm::Algorithm;
 pub use attention::Attention;
+pub use attention_pool::AttentionPool;
 pub use convert::convert;
 pub use error::KernelError;
 pub use filter::{Epilogue, PackedFilter};
@@ -43,6 +46,7 @@ pub use matmul::{Matrix, matmul};
 pub use pixels::PixelFilter;
 pub use pool::{Pool, PoolKind, global_average_pool};
 pub use shape::{Border, Conv2dShape, Window};
+pub use squeeze_excite::SqueezeExcite;
 pub use taper_core::Activation;
 pub use taper_simd::{AlignedBuffer, Bf16, ClassError, Element, KernelClass, Kernels};
 pub use team::Team;

@@ -43,7 +43,7 @@ pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 /// # Safety
 /// The processor has the instructions of `S`, and `row` holds `len` values.
 #[inline(always)]
-pub unsafe fn softmax<S: Simd<Elem = f32>>(row: *mut f32, len: usize) -> f32 {
+pub unsafe fn softmax<S: Simd>(row: *mut f32, len: usize) -> f32 {
     // SAFETY: every vector lies within the `len` values.
     unsafe {
         let mut highest = S::splat(f32::NEG_INFINITY);

@@ -1,18 +1,17 @@
 //! The start and the end of a vision transformer: from patches to tokens, and the first token.
 
-use crate::error::check_len;
-use crate::error::product;
+use crate::error::{bad_shape, check_len, product};
 use crate::team::SharedMut;
 use crate::{Element, KernelClass, KernelError, Team};
 use taper_simd::{Simd, Task, dispatch};
 
 const OPERATION: &str = "tokens";
 
-/// Puts a class token before the patches of each picture, and adds to every token what belongs to
+/// Puts learned tokens before the patches of each picture, and adds to every token what belongs to
 /// its position.
 ///
-/// `table`: `[1 + patches, width]`, the class token with its position, then the positions of the
-/// patches; `input`: `[n, patches, width]`; `out`: `[n, 1 + patches, width]`.
+/// `table`: `[prefix + patches, width]`, the learned tokens with their positions, then the
+/// positions of the patches; `input`: `[n, patches, width]`; `out`: `[n, prefix + patches, width]`.
 ///
 /// # Errors
 /// [`KernelError::BufferLength`]; nothing has been written then.
@@ -20,23 +19,25 @@ pub fn patch_tokens<E: Element>(
     class: KernelClass,
     team: &mut Team<'_>,
     n: usize,
-    [patches, width]: [usize; 2],
+    [prefix, patches, width]: [usize; 3],
     table: &[f32],
     input: &[E],
     out: &mut [E],
 ) -> Result<(), KernelError> {
     let map = product(patches, width)?;
-    check_len(OPERATION, "table", table.len(), map + width)?;
+    let len = product(prefix, width)?.checked_add(map);
+    let len = len.ok_or_else(|| bad_shape(OPERATION, "too many tokens".into()))?;
+    check_len(OPERATION, "table", table.len(), len)?;
     check_len(OPERATION, "input", input.len(), product(n, map)?)?;
-    check_len(OPERATION, "output", out.len(), product(n, map + width)?)?;
+    check_len(OPERATION, "output", out.len(), product(n, len)?)?;
     let out = SharedMut::new(out);
     team.run(n, &|picture, _| {
         let task = Sum {
             table: table.as_ptr(),
             input: input.as_ptr().wrapping_add(picture * map),
-            out: out.get().wrapping_add(picture * (map + width)),
-            class: width,
-            len: map + width,
+            out: out.get().wrapping_add(picture * len),
+            class: prefix * width,
+            len,
         };
         // SAFETY: the picture's part of each buffer is as long as just checked, and written by this
         // item only.

@@ -7,7 +7,8 @@ mod common;
 use common::guard::Guarded;
 use common::{Random, relative_error, rms_error, round, wide};
 use taper_kernels::{
-    Attention, Bf16, Element, KernelClass, KernelError, Kernels, Team, class_token, patch_tokens,
+    Activation, Attention, AttentionPool, Bf16, Element, KernelClass, KernelError, Kernels,
+    SqueezeExcite, Team, class_token, patch_tokens,
 };
 
 fn classes() -> Vec<KernelClass> {
@@ -83,6 +84,120 @@ fn attention_matches_the_reference_over_random_shapes() {
             let error = attention_error::<f32>(class, &mut random);
             assert!(error <= 1e-5, "case {case}: {class}: {error:e}");
             let error = attention_error::<Bf16>(class, &mut random);
+            assert!(error <= 4e-3, "case {case}: {class} bf16: {error:e}");
+        }
+    }
+}
+
+/// Softmax over the tokens of each head's scores, and the values' mean with these weights.
+fn pool(input: &[f64], [n, tokens, width, heads]: [usize; 4]) -> Vec<f64> {
+    let (row, depth) = (heads + width, width / heads);
+    let mut out = vec![0.0; n * width];
+    for (index, out) in out.chunks_mut(depth).enumerate() {
+        let (picture, head) = (index / heads, index % heads);
+        let tokens = input[picture * tokens * row..][..tokens * row].chunks(row);
+        let highest = tokens.clone().map(|t| t[head]).fold(f64::NEG_INFINITY, f64::max);
+        let weights = tokens.clone().map(|t| (t[head] - highest).exp());
+        let sum: f64 = weights.clone().sum();
+        for (token, weight) in tokens.zip(weights) {
+            let values = &token[heads + head * depth..][..depth];
+            out.iter_mut().zip(values).for_each(|(o, v)| *o += weight / sum * v);
+        }
+    }
+    out
+}
+
+fn pool_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
+    let shape @ [n, tokens, width, heads] = random_shape(random);
+    let factor = random.pick(&[0.1, 1.0, 30.0]);
+    let values = random.values(n * tokens * (heads + width));
+    let input = round::<E>(&values.iter().map(|v| v * factor).collect::<Vec<_>>());
+    let pooling = AttentionPool::new(class, tokens, width, heads).unwrap();
+    let run = |threads: usize| {
+        let mut scratch = vec![f32::NAN; threads * pooling.scratch_len()];
+        let mut out = vec![E::from_f32(f32::NAN); n * width];
+        pooling.run(&mut Team::new(threads, &mut scratch), n, &input, &mut out).unwrap();
+        wide(&out)
+    };
+    let out = run(1);
+    assert_eq!(out, run(3), "threads change no bit");
+    rms_error(&out, &pool(&wide(&input), shape))
+}
+
+#[test]
+fn pooling_matches_the_reference_over_random_shapes() {
+    let mut random = Random(22);
+    for class in classes() {
+        for case in 0..cases(60) {
+            let error = pool_error::<f32>(class, &mut random);
+            assert!(error <= 1e-5, "case {case}: {class}: {error:e}");
+            let error = pool_error::<Bf16>(class, &mut random);
+            assert!(error <= 4e-3, "case {case}: {class} bf16: {error:e}");
+        }
+    }
+}
+
+fn squeeze_error<E: Element>(class: KernelClass, random: &mut Random) -> f64 {
+    let (n, pixels) = (random.range(0, 3), random.range(1, 40));
+    let (channels, reduced) = (random.pick(&[1, 3, 8, 16, 17, 40]), random.pick(&[1, 4, 9]));
+    let input = round::<E>(&random.values(n * pixels * channels));
+    let [w1, w2] = [(); 2].map(|()| random.values(channels * reduced));
+    let (b1, b2) = (random.values(reduced), random.values(channels));
+    let sizes = [pixels, channels, reduced];
+    let kernel = SqueezeExcite::new(class, sizes, (&w1, &b1), (&w2, &b2)).unwrap();
+    let activation = random.pick(&[None, Some(Activation::Relu), Some(Activation::Gelu)]);
+    let run = |threads: usize| {
+        let mut scratch = vec![f32::NAN; threads * kernel.scratch_len()];
+        let mut out = vec![E::from_f32(f32::NAN); input.len()];
+        let team = &mut Team::new(threads, &mut scratch);
+        kernel.run(team, n, &input, activation, &mut out).unwrap();
+        wide(&out)
+    };
+    let out = run(1);
+    assert_eq!(out, run(3), "threads change no bit");
+    let mut expected = Vec::new();
+    let layer = |w: &[f32], b: &[f32], x: &[f64]| -> Vec<f64> {
+        let rows = w.chunks(x.len()).zip(b);
+        let sum = |w: &[f32]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+        rows.map(|(w, b)| sum(w) + f64::from(*b)).collect()
+    };
+    for map in wide(&input).chunks(pixels * channels) {
+        let mean = |c| map.iter().skip(c).step_by(channels).sum::<f64>() / pixels as f64;
+        let means: Vec<f64> = (0..channels).map(mean).collect();
+        let between: Vec<f64> = layer(&w1, &b1, &means).iter().map(|v| v.max(0.0)).collect();
+        let factors = layer(&w2, &b2, &between);
+        expected.extend(map.iter().enumerate().map(|(i, x)| {
+            let y = x / (1.0 + (-factors[i % channels]).exp());
+            match activation {
+                None => y,
+                Some(Activation::Relu) => y.max(0.0),
+                _ => 0.5 * y * (1.0 + erf(y / std::f64::consts::SQRT_2)),
+            }
+        }));
+    }
+    rms_error(&out, &expected)
+}
+
+/// By its power series, which converges fast for the small numbers here.
+fn erf(x: f64) -> f64 {
+    let term = |n: i32, factor: f64| factor * x.powi(2 * n + 1) / f64::from(2 * n + 1);
+    let mut factor = 1.0;
+    let mut sum = 0.0;
+    for n in 0..60 {
+        sum += term(n, factor);
+        factor *= -1.0 / f64::from(n + 1);
+    }
+    2.0 / std::f64::consts::PI.sqrt() * sum
+}
+
+#[test]
+fn squeeze_and_excitation_matches_the_reference_over_random_shapes() {
+    let mut random = Random(23);
+    for class in classes() {
+        for case in 0..cases(80) {
+            let error = squeeze_error::<f32>(class, &mut random);
+            assert!(error <= 1e-6, "case {case}: {class}: {error:e}");
+            let error = squeeze_error::<Bf16>(class, &mut random);
             assert!(error <= 4e-3, "case {case}: {class} bf16: {error:e}");
         }
     }
@@ -176,7 +291,10 @@ fn attention_and_tokens_stay_inside() {
         let [n, tokens, width, heads] = random_shape(random);
         let attention = Attention::new(class, tokens, width, heads).unwrap();
         let input = round::<E>(&random.values(n * tokens * 3 * width));
-        let map = round::<E>(&random.values(n * (tokens - 1) * width));
+        let prefix = random.range(0, tokens - 1);
+        let map = round::<E>(&random.values(n * (tokens - prefix) * width));
+        let pooling = AttentionPool::new(class, tokens, width, heads).unwrap();
+        let scored = round::<E>(&random.values(n * tokens * (heads + width)));
         let table = random.values(tokens * width);
         for at_end in [false, true] {
             let input = Guarded::new(&input, at_end);
@@ -184,7 +302,21 @@ fn attention_and_tokens_stay_inside() {
             let mut scratch = Guarded::new(&vec![0.0; attention.scratch_len()], at_end);
             attention.run(&mut Team::serial(&mut scratch), n, &input, &mut out).unwrap();
             let (map, table) = (Guarded::new(&map, at_end), Guarded::new(&table, at_end));
-            let shape = [tokens - 1, width];
+            let scored = Guarded::new(&scored, at_end);
+            let mut pooled = Guarded::new(&vec![E::default(); n * width], at_end);
+            let mut scratch = Guarded::new(&vec![0.0; pooling.scratch_len()], at_end);
+            pooling.run(&mut Team::serial(&mut scratch), n, &scored, &mut pooled).unwrap();
+            let (squeezed, sizes) = (Guarded::new(&input, at_end), [tokens, 3 * width, heads]);
+            let zeros = vec![0.1; 3 * width * heads];
+            let biases = (&zeros[..heads], &zeros[..3 * width]);
+            let kernel =
+                SqueezeExcite::new(class, sizes, (&zeros, biases.0), (&zeros, biases.1)).unwrap();
+            let mut all = Guarded::new(&vec![E::default(); squeezed.len()], at_end);
+            let mut scratch = Guarded::new(&vec![0.0; kernel.scratch_len()], at_end);
+            let activation = Some(Activation::Gelu);
+            let team = &mut Team::serial(&mut scratch);
+            kernel.run(team, n, &squeezed, activation, &mut all).unwrap();
+            let shape = [prefix, tokens - prefix, width];
             let team = &mut Team::serial(&mut []);
             patch_tokens(class, team, n, shape, &table, &map, &mut out).unwrap();
         }
@@ -199,27 +331,29 @@ fn attention_and_tokens_stay_inside() {
 }
 
 #[test]
-fn tokens_are_the_patches_behind_the_class_token_with_their_positions() {
+fn tokens_are_the_patches_behind_learned_ones_with_their_positions() {
     let mut random = Random(8);
     for class in classes() {
         for _ in 0..cases(30) {
             let (n, patches, width) = (random.range(0, 3), random.range(1, 9), random.range(1, 40));
-            let (table, map) =
-                (random.values((1 + patches) * width), random.values(n * patches * width));
-            let mut out = vec![f32::NAN; n * (1 + patches) * width];
+            let prefix = random.pick(&[0, 1, 1, 5]);
+            let tokens = prefix + patches;
+            let (table, map) = (random.values(tokens * width), random.values(n * patches * width));
+            let mut out = vec![f32::NAN; n * tokens * width];
             let team = &mut Team::new(2, &mut []);
-            patch_tokens(class, team, n, [patches, width], &table, &map, &mut out).unwrap();
+            patch_tokens(class, team, n, [prefix, patches, width], &table, &map, &mut out).unwrap();
             let mut expected = Vec::new();
             for picture in map.chunks(patches * width) {
-                expected.extend(table[..width].iter().map(|&v| f64::from(v)));
-                let sums = table[width..].iter().zip(picture).map(|(a, b)| f64::from(a + b));
+                let (front, rest) = table.split_at(prefix * width);
+                expected.extend(front.iter().map(|&v| f64::from(v)));
+                let sums = rest.iter().zip(picture).map(|(a, b)| f64::from(a + b));
                 expected.extend(sums);
             }
             assert!(n == 0 || relative_error(&wide(&out), &expected) <= 1e-6);
             let mut first = vec![f32::NAN; n * width];
-            class_token(n, [1 + patches, width], &out, &mut first).unwrap();
-            for row in first.chunks(width) {
-                assert_eq!(row, &table[..width]);
+            class_token(n, [tokens, width], &out, &mut first).unwrap();
+            for (row, all) in first.chunks(width).zip(out.chunks(tokens * width)) {
+                assert_eq!(row, &all[..width]);
             }
         }
     }
@@ -239,6 +373,22 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(attention.run(team, 1, &[0f32; 35], &mut out).is_err());
     assert!(attention.run(&mut Team::serial(&mut [0.0; 3]), 1, &[0f32; 36], &mut out).is_err());
     let team = &mut Team::serial(&mut []);
-    assert!(patch_tokens(class, team, 1, [2, 4], &[0.0; 8], &[0f32; 8], &mut out).is_err());
+    assert!(patch_tokens(class, team, 1, [1, 2, 4], &[0.0; 8], &[0f32; 8], &mut out).is_err());
     assert!(class_token(1, [3, 4], &out, &mut [0f32; 3]).is_err());
+    let fail = |sizes, w: usize, b1: usize, b2: usize| {
+        let zeros = [0f32; 12];
+        let squeeze = (&zeros[..w], &zeros[..b1]);
+        SqueezeExcite::new(class, sizes, squeeze, (&zeros[..w], &zeros[..b2])).is_err()
+    };
+    assert!(fail([0, 4, 2], 8, 2, 4) && fail([3, 4, 2], 7, 2, 4));
+    assert!(fail([3, 4, 2], 8, 3, 4) && fail([3, 4, 2], 8, 2, 3) && !fail([3, 4, 2], 8, 2, 4));
+    for (tokens, width, heads) in [(0, 4, 2), (3, 0, 1), (3, 4, 0), (3, 4, 3)] {
+        assert!(AttentionPool::new(class, tokens, width, heads).is_err());
+    }
+    let pooling = AttentionPool::new(class, 3, 4, 2).unwrap();
+    let mut scratch = vec![0.0; pooling.scratch_len()];
+    let team = &mut Team::serial(&mut scratch);
+    assert!(pooling.run(team, 1, &[0f32; 17], &mut [0f32; 4]).is_err());
+    assert!(pooling.run(team, 1, &[0f32; 18], &mut [0f32; 3]).is_err());
+    assert!(pooling.run(&mut Team::serial(&mut []), 1, &[0f32; 18], &mut [0f32; 4]).is_err());
 }

@@ -1,7 +1,12 @@
 //! The operations of a network as nodes of ONNX: one function for each, shared by the folded form
 //! and the one that keeps every layer. `x` is the value that a layer reads, `name` the layer's.
 
-use taper_graph::{Activation, Attention, Conv2d, Cosine, MaxPool, Padding, Shape};
+use std::borrow::Cow;
+
+use taper_graph::{
+    Activation, Attention, AttentionPool, Conv2d, Cosine, MaxPool, Padding, PatchTokens, Shape,
+    SqueezeExcite,
+};
 
 use crate::{builder::Builder, proto::Attribute};
 
@@ -229,23 +234,74 @@ pub(crate) fn patch_tokens(
     b: &mut Builder,
     at: Place<'_>,
     x: &str,
-    [rows, columns, width]: [usize; 3],
+    op: &PatchTokens,
+    [rows, columns]: [usize; 2],
     table: &[f32],
 ) -> String {
+    let &PatchTokens { width, prefix, .. } = op;
     let flat = b.integers(at.named("flat"), &[0, width as i64, (rows * columns) as i64]);
     let line = b.node("Reshape", at.named("line"), &[x, &flat], Vec::new());
     let patches = b.node("Transpose", at.named("patches"), &[&line], vec![perm([0, 2, 1])]);
-    // A token of zeros at the front of each picture, without asking for the size of the batch.
-    let front = b.integers(at.named("front"), &[0, 1, 0, 0, 0, 0]);
-    let padded = b.node("Pad", at.named("padded"), &[&patches, &front], Vec::new());
-    let table = b.floats(at.named("positions"), &[1, 1 + rows * columns, width], table);
+    let padded = match prefix {
+        0 => patches,
+        // Tokens of zeros at the front of each picture, without asking for the size of the batch.
+        _ => {
+            let front = b.integers(at.named("front"), &[0, prefix as i64, 0, 0, 0, 0]);
+            b.node("Pad", at.named("padded"), &[&patches, &front], Vec::new())
+        }
+    };
+    let table = b.floats(at.named("positions"), &[1, prefix + rows * columns, width], table);
     b.node("Add", at.result(), &[&padded, &table], Vec::new())
 }
 
-/// Multi-head self-attention over `count` tokens, which hold queries, keys and values.
+/// Squeeze and excitation: the tensors are weight and bias of the first layer and of the second.
+pub(crate) fn squeeze_excite(
+    b: &mut Builder,
+    at: Place<'_>,
+    x: &str,
+    op: &SqueezeExcite,
+    [w1, b1, w2, b2]: &[Cow<'_, [f32]>; 4],
+) -> String {
+    let &SqueezeExcite { channels, reduced } = op;
+    let layer = |name: &'static str, in_channels: usize, out_channels: usize| {
+        (format!("{}.{name}", at.layer), Conv2d::new(in_channels, out_channels, 1))
+    };
+    let (first, squeeze) = layer("fc1", channels, reduced);
+    let (second, excite) = layer("fc2", reduced, channels);
+    let means = b.node("GlobalAveragePool", at.named("means"), &[x], Vec::new());
+    let between = conv(b, Place { layer: &first, ..at }, &means, &squeeze, [1, 1], (w1, b1));
+    let between = b.node("Relu", at.named("act"), &[&between], Vec::new());
+    let factors = conv(b, Place { layer: &second, ..at }, &between, &excite, [1, 1], (w2, b2));
+    let factors = b.node("Sigmoid", at.named("gate"), &[&factors], Vec::new());
+    b.node("Mul", at.result(), &[x, &factors], Vec::new())
+}
+
+/// Multi-head self-attention over tokens, or the positions of a map, which hold queries, keys and
+/// values.
 pub(crate) fn attention(
     b: &mut Builder,
     at: Place<'_>,
+    x: &str,
+    op: &Attention,
+    shape: Shape,
+) -> String {
+    let count = shape.positions();
+    let Shape::Map { height, width, channels } = shape else {
+        return attention_of_tokens(b, at, at.result(), x, op, count);
+    };
+    let flat = b.integers(at.named("flat"), &[0, channels as i64, count as i64]);
+    let line = b.node("Reshape", at.named("line"), &[x, &flat], Vec::new());
+    let x = b.node("Transpose", at.named("positions"), &[&line], vec![perm([0, 2, 1])]);
+    let y = attention_of_tokens(b, at, at.named("mixed_positions"), &x, op, count);
+    let line = b.node("Transpose", at.named("channels"), &[&y], vec![perm([0, 2, 1])]);
+    let map = b.integers(at.named("map"), &[0, op.width as i64, height as i64, width as i64]);
+    b.node("Reshape", at.result(), &[&line, &map], Vec::new())
+}
+
+fn attention_of_tokens(
+    b: &mut Builder,
+    at: Place<'_>,
+    result: String,
     x: &str,
     op: &Attention,
     count: usize,
@@ -268,7 +324,36 @@ pub(crate) fn attention(
     let mixed = b.node("MatMul", at.named("mixed"), &[&shares, &values], Vec::new());
     let tokens = b.node("Transpose", at.named("tokens"), &[&mixed], vec![perm([0, 2, 1, 3])]);
     let whole = b.integers(at.named("whole"), &[0, count as i64, op.width as i64]);
-    b.node("Reshape", at.result(), &[&tokens, &whole], Vec::new())
+    b.node("Reshape", result, &[&tokens, &whole], Vec::new())
+}
+
+/// One token from `count` tokens, which hold a score for each head and the values of all heads.
+pub(crate) fn attention_pool(
+    b: &mut Builder,
+    at: Place<'_>,
+    x: &str,
+    op: &AttentionPool,
+    count: usize,
+) -> String {
+    let (heads, width, count) = (op.heads as i64, op.width as i64, count as i64);
+    let axis = b.integers(at.named("axis"), &[2]);
+    let mut part = |name: &str, from: i64, to: i64| {
+        let [start, end] = [("from", from), ("to", to)]
+            .map(|(edge, place)| b.integers(at.named(&format!("{name}.{edge}")), &[place]));
+        b.node("Slice", at.named(name), &[x, &start, &end, &axis], Vec::new())
+    };
+    let (scores, values) = (part("scores", 0, heads), part("values", heads, heads + width));
+    let scores = b.node("Transpose", at.named("by_head"), &[&scores], vec![perm([0, 2, 1])]);
+    let shares =
+        b.node("Softmax", at.named("shares"), &[&scores], vec![Attribute::int("axis", -1)]);
+    let one = b.integers(at.named("one"), &[0, heads, 1, count]);
+    let shares = b.node("Reshape", at.named("rows"), &[&shares, &one], Vec::new());
+    let parts = b.integers(at.named("parts"), &[0, count, heads, width / heads]);
+    let values = b.node("Reshape", at.named("split"), &[&values, &parts], Vec::new());
+    let values = b.node("Transpose", at.named("heads"), &[&values], vec![perm([0, 2, 1, 3])]);
+    let mixed = b.node("MatMul", at.named("mixed"), &[&shares, &values], Vec::new());
+    let whole = b.integers(at.named("whole"), &[0, 1, width]);
+    b.node("Reshape", at.result(), &[&mixed, &whole], Vec::new())
 }
 
 /// The first token.

@@ -76,10 +76,15 @@ impl<'a> Lowering<'a> {
             FusedOp::PatchTokens(op) => {
                 let grid = self.sides(step.node, shape)?;
                 let table = step.tokens(self.graph, self.weights, grid)?;
-                layers::patch_tokens(b, at, x, [grid[0], grid[1], op.width], &table)
+                layers::patch_tokens(b, at, x, op, grid, &table)
             }
-            FusedOp::Attention(op) => {
-                layers::attention(b, at, x, op, self.count(step.node, shape)?)
+            FusedOp::SqueezeExcite(op) => {
+                let tensors = step.squeeze_excite(self.graph, self.weights)?;
+                layers::squeeze_excite(b, at, x, op, &tensors)
+            }
+            FusedOp::Attention(op) => layers::attention(b, at, x, op, shape),
+            FusedOp::AttentionPool(op) => {
+                layers::attention_pool(b, at, x, op, self.count(step.node, shape)?)
             }
             FusedOp::ClassToken => layers::class_token(b, at, x),
         };
@@ -102,7 +107,9 @@ impl<'a> Lowering<'a> {
                 | Op::Linear(_)
                 | Op::LayerNorm(_)
                 | Op::PatchTokens(_)
+                | Op::SqueezeExcite(_)
                 | Op::Attention(_)
+                | Op::AttentionPool(_)
                 | Op::ClassToken
                 | Op::UnitLength(_)
                 | Op::Cosine(_) => return Err(self.refuse(id, "it cannot be fused")),
@@ -145,11 +152,24 @@ impl<'a> Lowering<'a> {
             Op::PatchTokens(op) => {
                 let grid = self.sides(id, shape)?;
                 let [class, positions] = PatchTokens::names(&node.name);
-                let (class, positions) = (self.named(id, &class)?, self.named(id, &positions)?);
-                let table = op.table(&class, &positions, grid);
-                layers::patch_tokens(b, at, x, [grid[0], grid[1], op.width], &table)
+                let class = match op.prefix {
+                    0 => Cow::Borrowed(&[][..]),
+                    _ => self.named(id, &class)?,
+                };
+                let table = op.table(&class, &self.named(id, &positions)?, grid);
+                layers::patch_tokens(b, at, x, &op, grid, &table)
             }
-            Op::Attention(op) => layers::attention(b, at, x, &op, self.count(id, shape)?),
+            Op::SqueezeExcite(op) => {
+                let tensors = [
+                    read("fc1.weight")?,
+                    read("fc1.bias")?,
+                    read("fc2.weight")?,
+                    read("fc2.bias")?,
+                ];
+                layers::squeeze_excite(b, at, x, &op, &tensors)
+            }
+            Op::Attention(op) => layers::attention(b, at, x, &op, shape),
+            Op::AttentionPool(op) => layers::attention_pool(b, at, x, &op, self.count(id, shape)?),
             Op::ClassToken => layers::class_token(b, at, x),
             Op::UnitLength(op) => layers::unit_length(b, at, x, op.scale),
             Op::Cosine(op) => {

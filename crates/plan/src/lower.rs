@@ -5,8 +5,8 @@ use taper_graph::{
     Activation, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Shape, WeightSource,
 };
 use taper_kernels::{
-    AlignedBuffer, Attention, Border, Conv2dShape, Element, KernelClass, KernelError, LayerNorm,
-    PackedFilter, PixelFilter, Pool, PoolKind, Window,
+    AlignedBuffer, Attention, AttentionPool, Border, Conv2dShape, Element, KernelClass,
+    KernelError, LayerNorm, PackedFilter, PixelFilter, Pool, PoolKind, SqueezeExcite, Window,
 };
 
 use crate::rows::only_first;
@@ -45,14 +45,20 @@ pub(crate) enum Kernel<E: Element> {
         activation: Option<Activation>,
     },
     LayerNorm(LayerNorm),
-    /// A class token before the patches, and positions.
+    /// Learned tokens before the patches, and positions.
     PatchTokens {
-        /// Patches and width.
-        shape: [usize; 2],
+        /// Learned tokens, patches and width.
+        shape: [usize; 3],
         /// What is added.
         table: AlignedBuffer<f32>,
     },
+    SqueezeExcite {
+        kernel: Box<SqueezeExcite>,
+        activation: Option<Activation>,
+    },
     Attention(Attention),
+    /// To one token.
+    AttentionPool(AttentionPool),
     /// To a vector in f32.
     ClassToken {
         /// Tokens and width.
@@ -102,9 +108,11 @@ impl<E: Element> Step<E> {
             Kernel::Wide { filter, .. } => filter.bytes(),
             Kernel::LayerNorm(norm) | Kernel::WideNorm(norm) => norm.bytes(),
             Kernel::PatchTokens { table, .. } => size_of_val(&**table),
+            Kernel::SqueezeExcite { kernel, .. } => kernel.bytes(),
             Kernel::MaxPool(_)
             | Kernel::GlobalAvgPool { .. }
             | Kernel::Attention(_)
+            | Kernel::AttentionPool(_)
             | Kernel::ClassToken { .. }
             | Kernel::FirstToken { .. }
             | Kernel::Output { .. }
@@ -120,6 +128,8 @@ impl<E: Element> Step<E> {
             Kernel::WidePixels { filter, .. } => filter.scratch_len(),
             Kernel::Wide { filter, .. } => filter.scratch_len(),
             Kernel::Attention(attention) => attention.scratch_len(),
+            Kernel::AttentionPool(pool) => pool.scratch_len(),
+            Kernel::SqueezeExcite { kernel, .. } => kernel.scratch_len(),
             Kernel::MaxPool(_)
             | Kernel::GlobalAvgPool { .. }
             | Kernel::PatchTokens { .. }
@@ -154,12 +164,20 @@ impl<E: Element> Step<E> {
             Kernel::Wide { filter, .. } => {
                 (filter.algorithm().name(), format!("{}, in f32", filter.shape()))
             }
-            Kernel::PatchTokens { shape: [patches, width], .. } => {
-                ("tokens", format!("{} × {width}", patches + 1))
+            Kernel::PatchTokens { shape: [prefix, patches, width], .. } => {
+                ("tokens", format!("{} × {width}", prefix + patches))
             }
             Kernel::Attention(attention) => {
                 let (tokens, width) = (attention.tokens(), attention.width());
                 ("attention", format!("{tokens} × {width}, {} heads", attention.heads()))
+            }
+            Kernel::SqueezeExcite { kernel, .. } => {
+                let (channels, reduced) = (kernel.channels(), kernel.reduced());
+                ("squeeze", format!("{channels} → {reduced} → {channels}"))
+            }
+            Kernel::AttentionPool(pool) => {
+                let (tokens, width) = (pool.tokens(), pool.width());
+                ("attention pool", format!("{tokens} × {width}, {} heads", pool.heads()))
             }
             Kernel::ClassToken { shape: [tokens, width] }
             | Kernel::FirstToken { shape: [tokens, width] } => {
@@ -311,18 +329,19 @@ impl<E: Element> Lowering<'_, E> {
                 let input = self.tokens_for(layer, layer.input, value);
                 self.push(layer, Kernel::LayerNorm(norm), Some(input), flops)
             }
-            FusedOp::PatchTokens(_) => {
+            FusedOp::PatchTokens(tokens) => {
                 let input = self.map_input(layer)?;
                 let [height, width, channels] = self.map(layer)?;
                 let values = layer.tokens(self.graph, self.weights, [height, width])?;
                 let mut table = AlignedBuffer::new(values.len());
                 table.copy_from_slice(&values);
-                let kernel = Kernel::PatchTokens { shape: [height * width, channels], table };
+                let shape = [tokens.prefix, height * width, channels];
+                let kernel = Kernel::PatchTokens { shape, table };
                 self.push(layer, kernel, Some(input), values.len() as u64)
             }
             FusedOp::Attention(attention) => {
                 let input = self.map_input(layer)?;
-                let [tokens, _] = self.tokens(layer)?;
+                let tokens = self.shapes[layer.input].positions();
                 let mut attention =
                     Attention::new(self.class, tokens, attention.width, attention.heads)
                         .map_err(self.kernel_error(layer.node))?;
@@ -330,6 +349,25 @@ impl<E: Element> Lowering<'_, E> {
                     attention = attention.queries(count);
                 }
                 self.push(layer, Kernel::Attention(attention), Some(input), attention.flops())
+            }
+            FusedOp::SqueezeExcite(own) => {
+                let input = self.map_input(layer)?;
+                let sizes = [self.shapes[layer.input].positions(), own.channels, own.reduced];
+                let [first, first_bias, second, second_bias] =
+                    layer.squeeze_excite(self.graph, self.weights)?;
+                let (squeeze, excite) = ((&*first, &*first_bias), (&*second, &*second_bias));
+                let kernel = SqueezeExcite::new(self.class, sizes, squeeze, excite)
+                    .map_err(self.kernel_error(layer.node))?;
+                let (flops, activation) = (kernel.flops(), layer.activation);
+                let kernel = Kernel::SqueezeExcite { kernel: Box::new(kernel), activation };
+                self.push(layer, kernel, Some(input), flops)
+            }
+            FusedOp::AttentionPool(pool) => {
+                let input = self.map_input(layer)?;
+                let [tokens, _] = self.tokens(layer)?;
+                let pool = AttentionPool::new(self.class, tokens, pool.width, pool.heads)
+                    .map_err(self.kernel_error(layer.node))?;
+                self.push(layer, Kernel::AttentionPool(pool), Some(input), pool.flops())
             }
             FusedOp::ClassToken => {
                 let input = self.map_input(layer)?;

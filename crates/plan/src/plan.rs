@@ -605,6 +605,14 @@ impl<E: Element> Compiled<E> {
             Kernel::Attention(attention) => {
                 self.on_maps(step, arena, pictures, |from, _, to| attention.run(team, n, from, to))
             }
+            Kernel::SqueezeExcite { kernel, activation } => {
+                self.on_maps(step, arena, pictures, |from, _, to| {
+                    kernel.run(team, n, from, *activation, to)
+                })
+            }
+            Kernel::AttentionPool(pool) => {
+                self.on_maps(step, arena, pictures, |from, _, to| pool.run(team, n, from, to))
+            }
             Kernel::FirstToken { shape } => {
                 self.on_maps(step, arena, pictures, |from, _, to| class_token(n, *shape, from, to))
             }

@@ -19,7 +19,9 @@ pub(crate) fn only_first(layers: &[FusedLayer], shapes: &[Shape], output: NodeId
             FusedOp::Conv2d(_)
             | FusedOp::MaxPool(_)
             | FusedOp::GlobalAvgPool
-            | FusedOp::PatchTokens(_) => (true, false),
+            | FusedOp::PatchTokens(_)
+            | FusedOp::SqueezeExcite(_)
+            | FusedOp::AttentionPool(_) => (true, false),
         };
         only_first[layer.end] = is_tokens && divides && !all;
         all_read[layer.input] |= reads_all;

@@ -5,9 +5,10 @@ mod common;
 
 use common::{pixels, reference, relative_error};
 use taper_graph::{
-    Activation, Conv2d, Dropout, Graph, GraphBuilder, MaxPool, Op, Padding, Weights,
+    Activation, Conv2d, Dropout, Graph, GraphBuilder, MaxPool, Op, Padding, SqueezeExcite,
+    VisionTransformer, Weights,
 };
-use taper_networks as networks;
+use taper_networks::{self as networks, FastVit};
 use taper_plan::{FrozenPlan, Kernels, PlanError, PlanOptions, Precision};
 
 fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {
@@ -15,6 +16,11 @@ fn compile(graph: &Graph, size: [usize; 2]) -> Result<FrozenPlan, PlanError> {
 }
 
 fn check(graph: &Graph, size: [usize; 2]) -> FrozenPlan {
+    check_within(graph, size, [1e-5, 2e-2])
+}
+
+/// `limits`: in f32 and in bf16.
+fn check_within(graph: &Graph, size: [usize; 2], limits: [f64; 2]) -> FrozenPlan {
     let plan = compile(graph, size).unwrap();
     let half = PlanOptions::new(size, [0.4; 3], [0.3; 3]).precision(Precision::Bf16);
     let half = FrozenPlan::compile(graph, &Weights::seeded(graph), &half).unwrap();
@@ -22,7 +28,7 @@ fn check(graph: &Graph, size: [usize; 2]) -> FrozenPlan {
     let features = graph.without_classifier();
     let weights = Weights::seeded(&features);
     let expected = reference(&features, &weights, size, &[0.4; 3], &[0.3; 3], &pixels);
-    for (plan, limit) in [(&plan, 1e-5), (&half, 2e-2)] {
+    for (plan, limit) in [&plan, &half].into_iter().zip(limits) {
         let mut out = vec![f32::NAN; plan.output_width()];
         plan.forward(&mut plan.workspace(1), &pixels, 1, &mut out).unwrap();
         let error = relative_error(&out, &expected);
@@ -140,6 +146,49 @@ fn a_head_behind_the_features_is_compiled_with_them() {
 }
 
 /// What a network gives where its frozen part ends.
+/// Squeeze and excitation, attention between maps, and groups with two outputs each.
+#[test]
+fn a_fastvit_is_computed() {
+    let small = FastVit { mlp: 2, ..FastVit::mobileclip([1, 1, 1, 2], [8, 16, 32, 64]) };
+    let graph = small.projected("small", 10);
+    // Attention on random weights is nearly all on one position.
+    check_within(&graph, [64, 64], [1e-5, 6e-2]);
+    check_within(&graph, [75, 96], [1e-5, 6e-2]);
+    // ReLU directly after it, and a map as the output.
+    let (mut g, x) = start("squeezed");
+    let op = SqueezeExcite { channels: 8, reduced: 3 };
+    let x = g.layer("se", Op::SqueezeExcite(op), &[x]);
+    let x = g.activation("act", x, Activation::Relu);
+    let y = g.layer("again", Op::SqueezeExcite(op), &[x]);
+    check(&finish(g, y), [13, 9]);
+}
+
+#[test]
+fn what_cannot_follow_squeeze_and_excitation_is_named() {
+    let (mut g, x) = start("squeezed");
+    let op = SqueezeExcite { channels: 8, reduced: 3 };
+    let x = g.layer("se", Op::SqueezeExcite(op), &[x]);
+    let x = g.batch_norm("norm", x, 8, 1e-5);
+    let error = refusal(&finish(g, x));
+    assert!(error.contains("'norm'") && error.contains("follow a convolution"), "{error}");
+}
+
+/// Tokens with no learned one before them, pooled by attention, and with several.
+#[test]
+fn tokens_are_pooled_by_attention_or_follow_registers() {
+    for prefix in [0, 1, 5] {
+        for activation in [Activation::Gelu, Activation::GeluTanh] {
+            let (mut g, input) = GraphBuilder::pictures("tokens", 3);
+            let small = VisionTransformer::new(32, 8, [24, 2, 3]);
+            let x = VisionTransformer { prefix, activation, ..small }.add(&mut g, input);
+            let graph = g.finish(x);
+            check(&graph, [32, 32]);
+            // Another grid, filled up with zeros.
+            check(&graph, [27, 44]);
+        }
+    }
+}
+
 #[test]
 fn a_plan_may_end_with_maps_or_tokens() {
     let (g, x) = start("map");

@@ -4,11 +4,13 @@
 #[cfg(test)]
 mod tests;
 
-use candle_core::{DType, Device, Tensor};
+use std::borrow::Cow;
+
+use candle_core::{D, DType, Device, Tensor};
 use taper_core::{Precision, Preprocessing};
 use taper_graph::{
-    Attention, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape, THIN_CHANNELS,
-    WeightSource,
+    Attention, AttentionPool, Conv2d, FusedLayer, FusedOp, Graph, NodeId, Op, Padding, Shape,
+    THIN_CHANNELS, WeightSource,
 };
 
 use taper_candle_ops::{self as ops, Slide, UNFOLDED_BYTES, product, unfolded};
@@ -103,12 +105,19 @@ enum Kernel {
     },
     GlobalAverage,
     PatchTokens {
-        /// f32 `[1, 1, width]`: the class token with its position.
-        class: Tensor,
+        /// f32 `[1, prefix, width]`: learned tokens with their positions.
+        learned: Option<Tensor>,
         /// f32 `[1, patches, width]`
         positions: Tensor,
     },
+    SqueezeExcite {
+        /// f32: weight and bias of the first layer, then of the second.
+        tensors: [Tensor; 4],
+        /// Of zeros, for what finishes a layer.
+        zeros: Tensor,
+    },
     Attention(Attention),
+    AttentionPool(AttentionPool),
     ClassToken,
 }
 
@@ -354,23 +363,44 @@ impl Compiler<'_> {
                     return Err(self.unfit(layer.node, "it needs a feature map"));
                 };
                 let mut table = layer.tokens(self.graph, self.weights, [height, width])?;
-                let positions = table.split_off(tokens.width);
+                let positions = table.split_off(tokens.prefix * tokens.width);
                 let shape = [1, height * width, tokens.width];
-                let class = self.tensor(table, &[1, 1, tokens.width], DType::F32)?;
                 let positions = self.tensor(positions, &shape, DType::F32)?;
-                Kernel::PatchTokens { class, positions }
+                let learned = match tokens.prefix {
+                    0 => None,
+                    prefix => Some(self.tensor(table, &[1, prefix, tokens.width], DType::F32)?),
+                };
+                Kernel::PatchTokens { learned, positions }
+            }
+            FusedOp::SqueezeExcite(own) => {
+                let [w1, b1, w2, b2] = layer.squeeze_excite(self.graph, self.weights)?;
+                let tensor = |values: Cow<'_, [f32]>, shape: &[usize]| {
+                    self.tensor(values.into_owned(), shape, DType::F32)
+                };
+                let (channels, reduced) = (own.channels, own.reduced);
+                let tensors = [
+                    tensor(w1, &[reduced, channels])?,
+                    tensor(b1, &[reduced])?,
+                    tensor(w2, &[channels, reduced])?,
+                    tensor(b2, &[channels])?,
+                ];
+                let zeros = self.tensor(vec![0.0; channels], &[channels], DType::F32)?;
+                Kernel::SqueezeExcite { tensors, zeros }
             }
             FusedOp::Attention(attention) => Kernel::Attention(attention),
+            FusedOp::AttentionPool(pool) => Kernel::AttentionPool(pool),
             FusedOp::ClassToken => Kernel::ClassToken,
         };
         let needs_map = match layer.op {
             FusedOp::Conv2d(_)
             | FusedOp::MaxPool(_)
             | FusedOp::GlobalAvgPool
+            | FusedOp::SqueezeExcite(_)
             | FusedOp::PatchTokens(_) => true,
             FusedOp::Linear { .. }
             | FusedOp::LayerNorm { .. }
             | FusedOp::Attention(_)
+            | FusedOp::AttentionPool(_)
             | FusedOp::ClassToken => false,
         };
         if needs_map && !matches!(self.shapes[layer.input], Shape::Map { .. }) {
@@ -513,11 +543,17 @@ impl Step {
             Kernel::MaxPool(slide) => ops::max_pool(x, slide),
             Kernel::LayerNorm { scale, bias, eps } => ops::layer_norm(x, scale, bias, *eps as f32),
             Kernel::GlobalAverage => ops::global_average(x),
-            Kernel::PatchTokens { class, positions } => {
+            Kernel::PatchTokens { learned, positions } => {
                 let (n, _, _, width) = x.dims4()?;
                 let patches = x.reshape((n, (), width))?.to_dtype(DType::F32)?;
-                let class = class.expand((n, 1, width))?.contiguous()?;
-                let tokens = Tensor::cat(&[class, patches.broadcast_add(positions)?], 1)?;
+                let patches = patches.broadcast_add(positions)?;
+                let tokens = match learned {
+                    None => patches,
+                    Some(learned) => {
+                        let learned = learned.expand((n, learned.dim(1)?, width))?.contiguous()?;
+                        Tensor::cat(&[learned, patches], 1)?
+                    }
+                };
                 tokens.to_dtype(self.dtype)
             }
             Kernel::Attention(attention) => {
@@ -526,8 +562,26 @@ impl Step {
                 let tf32 = dtype != Precision::F32;
                 let softmax = candle_nn::ops::softmax_last_dim;
                 let product = |a: &Tensor, b: &Tensor| product(a, b, tf32);
+                let (first, mut shape) = (x.dim(0)?, x.dims().to_vec());
+                // The positions of a map are its tokens.
+                let x = x.reshape((first, (), x.dim(D::Minus1)?))?.to_dtype(DType::F32)?;
+                let y = layers::attention(&x, attention, softmax, product)?;
+                if let Some(width) = shape.last_mut() {
+                    *width = attention.width;
+                }
+                y.reshape(shape)?.to_dtype(self.dtype)
+            }
+            Kernel::SqueezeExcite { tensors: [w1, b1, w2, b2], zeros } => {
+                let means = ops::global_average(x)?.to_dtype(DType::F32)?;
+                let factors = layers::excitation(&means, [w1, b1, w2, b2])?;
+                let factors = factors.to_dtype(x.dtype())?.unsqueeze(1)?.unsqueeze(1)?;
+                self.finished(x.broadcast_mul(&factors)?, zeros, None)
+            }
+            Kernel::AttentionPool(pool) => {
+                let softmax = candle_nn::ops::softmax_last_dim;
+                let product = |a: &Tensor, b: &Tensor| product(a, b, dtype != Precision::F32);
                 let x = x.to_dtype(DType::F32)?;
-                layers::attention(&x, attention, softmax, product)?.to_dtype(self.dtype)
+                layers::attention_pool(&x, pool, softmax, product)?.to_dtype(self.dtype)
             }
             Kernel::ClassToken => layers::class_token(x)?.to_dtype(DType::F32),
         }

@@ -3,7 +3,9 @@ use taper_core::{
     Fit, Interpolation, Preprocessing,
     random::{Key, Purpose},
 };
-use taper_graph::{Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, Weights};
+use taper_graph::{
+    Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, VisionTransformer, Weights,
+};
 use taper_networks as networks;
 
 use super::FrozenNetwork;
@@ -84,6 +86,12 @@ fn transformers_agree_with_their_trainable_form() {
     check(&networks::dinov2_small(0).cut("blocks.1").unwrap(), 28, &BOUNDS);
     check(&networks::vit_base(10), 40, &BOUNDS[..1]);
     check(&networks::clip_vit_b32(0), 70, &BOUNDS[..1]);
+    for prefix in [0, 5] {
+        let (mut g, input) = GraphBuilder::pictures("tokens", 3);
+        let small = VisionTransformer::new(32, 8, [24, 2, 3]);
+        let x = VisionTransformer { prefix, ..small }.add(&mut g, input);
+        check(&g.finish(x), 36, &BOUNDS);
+    }
 }
 
 #[test]

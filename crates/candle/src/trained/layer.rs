@@ -114,7 +114,9 @@ impl Layer {
             | Op::MaxPool(_)
             | Op::LayerNorm(_)
             | Op::LayerScale(_)
+            | Op::SqueezeExcite(_)
             | Op::Attention(_)
+            | Op::AttentionPool(_)
             | Op::Activation(Activation::Gelu | Activation::QuickGelu | Activation::GeluTanh) => {
                 true
             }
@@ -181,10 +183,20 @@ impl Layer {
                 }
             },
             Op::PatchTokens(patches) => {
-                with_shape(tokens::patches(x, &tensor(own, 0), &tensor(own, 1), &patches)?)
+                let learned = usize::from(patches.prefix > 0);
+                let class = (learned > 0).then(|| tensor(own, 0));
+                let positions = tensor(own, learned);
+                with_shape(tokens::patches(x, class.as_ref(), &positions, &patches)?)
             }
             Op::Attention(attention) => {
                 (tokens::attention(x, &attention, precision)?, Kept::Nothing)
+            }
+            Op::SqueezeExcite(_) => {
+                let tensors = [0, 1, 2, 3].map(|index| tensor(own, index));
+                (tokens::squeeze_excite(x, &tensors)?, Kept::Nothing)
+            }
+            Op::AttentionPool(pool) => {
+                (tokens::attention_pool(x, &pool, precision)?, Kept::Nothing)
             }
             Op::ClassToken => {
                 let token = x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
@@ -310,6 +322,15 @@ impl Layer {
             }
             (Op::Attention(attention), _) => {
                 one(tokens::attention_gradient(input()?, dy, &attention, precision)?)
+            }
+            (Op::SqueezeExcite(_), _) => {
+                let tensors = [0, 1, 2, 3].map(|index| tensor(own, index));
+                let (dx, news) = tokens::squeeze_excite_gradient(input()?, dy, &tensors)?;
+                let news = news.into_iter().enumerate().filter(|(index, _)| trained(*index));
+                (vec![Some(dx)], news.collect())
+            }
+            (Op::AttentionPool(pool), _) => {
+                one(tokens::attention_pool_gradient(input()?, dy, &pool, precision)?)
             }
             (Op::ClassToken, Kept::Shape(dims, dtype)) => {
                 let first = dy.to_dtype(dtype)?.unsqueeze(1)?;

@@ -2,15 +2,16 @@
 
 use rayon::prelude::*;
 use taper_backward::{
-    Affine, AttentionGradient, BatchNorm, DataGradient, Gradients, LayerNormGradient,
-    NormParameters, Normalised, PoolGradient, WeightGradient, activate, activation_gradient,
-    class_token_gradient, global_average_pool_gradient, patch_tokens_gradient,
+    Affine, AttentionGradient, AttentionPoolGradient, BatchNorm, DataGradient, Gradients,
+    LayerNormGradient, NormParameters, Normalised, PoolGradient, SqueezeExciteGradient,
+    SqueezeExciteTensors, WeightGradient, activate, activation_gradient, class_token_gradient,
+    global_average_pool_gradient, patch_tokens_gradient,
 };
 use taper_graph::{Activation, Shape};
 use taper_kernels::{
-    AlignedBuffer, Attention, Conv2dShape, Epilogue, KernelClass, KernelError, LayerNorm,
-    PackedFilter, Pool, PoolKind, Team, class_token, global_average_pool, parts::bad_shape,
-    patch_tokens,
+    AlignedBuffer, Attention, AttentionPool, Conv2dShape, Epilogue, KernelClass, KernelError,
+    LayerNorm, PackedFilter, Pool, PoolKind, SqueezeExcite, Team, class_token, global_average_pool,
+    parts::bad_shape, patch_tokens,
 };
 use taper_optim::Parameter;
 
@@ -75,14 +76,16 @@ impl Memory {
                 let channels = self.channels.len().max(shape.out_channels);
                 self.channels.resize(channels, [0.0; 2]);
             }
-            Kernel::PatchTokens { shape: [patches, width], .. } => {
-                self.filters.grow((1 + patches) * width);
+            Kernel::PatchTokens { shape: [prefix, patches, width], .. } => {
+                self.filters.grow((prefix + patches) * width);
             }
             Kernel::BatchNorm { .. }
             | Kernel::LayerNorm { .. }
             | Kernel::MaxPool(..)
             | Kernel::GlobalAvgPool(_)
+            | Kernel::SqueezeExcite(_)
             | Kernel::Attention(..)
+            | Kernel::AttentionPool(..)
             | Kernel::ClassToken(_)
             | Kernel::Smooth(_)
             | Kernel::Nothing => {}
@@ -156,14 +159,16 @@ pub(crate) enum Kernel {
         forward: LayerNorm,
         backward: LayerNormGradient,
     },
+    SqueezeExcite(Box<SqueezeExcite>),
     Attention(Attention, AttentionGradient),
+    AttentionPool(AttentionPool, AttentionPoolGradient),
     MaxPool(Pool, PoolGradient),
     /// Pixels and channels.
     GlobalAvgPool([usize; 2]),
     PatchTokens {
         grid: [usize; 2],
-        /// Patches and width.
-        shape: [usize; 2],
+        /// Learned tokens, patches and width.
+        shape: [usize; 3],
         /// What is added.
         table: Vec<f32>,
     },
@@ -210,11 +215,11 @@ impl Kernel {
                 let [height, width, channels] = map(input.shape);
                 Self::GlobalAvgPool([height * width, channels])
             }
-            Kind::PatchTokens { .. } => {
+            Kind::PatchTokens { tokens, .. } => {
                 let [height, width, channels] = map(input.shape);
                 Self::PatchTokens {
                     grid: [height, width],
-                    shape: [height * width, channels],
+                    shape: [tokens.prefix, height * width, channels],
                     table: Vec::new(),
                 }
             }
@@ -235,11 +240,28 @@ impl Kernel {
                     backward: LayerNormGradient::new(class, channels, eps)?,
                 }
             }
+            Kind::SqueezeExcite { sizes, .. } => {
+                let (channels, reduced) = (sizes.channels, sizes.reduced);
+                let zeros = vec![0.0; channels * reduced];
+                let squeeze = (&*zeros, &vec![0.0; reduced][..]);
+                let excite = (&*zeros, &vec![0.0; channels][..]);
+                let sizes = [input.shape.positions(), channels, reduced];
+                Self::SqueezeExcite(Box::new(SqueezeExcite::new(class, sizes, squeeze, excite)?))
+            }
             Kind::Attention { heads } => {
-                let [_, tokens, width] = map(program.values[step.output].shape);
+                let own = program.values[step.output].shape;
+                let (tokens, width) = (own.positions(), own.channels());
                 Self::Attention(
                     Attention::new(class, tokens, width, *heads)?,
                     AttentionGradient::new(class, tokens, width, *heads)?,
+                )
+            }
+            Kind::AttentionPool { heads } => {
+                let [_, tokens, _] = map(input.shape);
+                let [_, _, width] = map(program.values[step.output].shape);
+                Self::AttentionPool(
+                    AttentionPool::new(class, tokens, width, *heads)?,
+                    AttentionPoolGradient::new(class, tokens, width, *heads)?,
                 )
             }
             Kind::Smooth(activation) => Self::Smooth(*activation),
@@ -255,6 +277,8 @@ impl Kernel {
                 filter.scratch_len().max(data).max(weight)
             }
             Self::Attention(forward, backward) => forward.scratch_len().max(backward.scratch_len()),
+            Self::AttentionPool(forward, _) => forward.scratch_len(),
+            Self::SqueezeExcite(kernel) => kernel.scratch_len(),
             Self::BatchNorm { .. }
             | Self::LayerNorm { .. }
             | Self::MaxPool(..)
@@ -275,8 +299,10 @@ impl Kernel {
             Self::LayerNorm { forward, backward, .. } => {
                 Ok(backward.shared_len(batch * values / forward.channels()))
             }
+            Self::SqueezeExcite(kernel) => Ok(SqueezeExciteGradient::shared_len(kernel, batch)),
             Self::Conv { weight: None, .. }
             | Self::Attention(..)
+            | Self::AttentionPool(..)
             | Self::MaxPool(..)
             | Self::GlobalAvgPool(_)
             | Self::PatchTokens { .. }
@@ -298,7 +324,9 @@ impl Kernel {
             }
             Self::LayerNorm { forward, .. } => forward.bytes(),
             Self::PatchTokens { table, .. } => size_of_val(&**table),
+            Self::SqueezeExcite(kernel) => kernel.bytes(),
             Self::Attention(..)
+            | Self::AttentionPool(..)
             | Self::MaxPool(..)
             | Self::GlobalAvgPool(_)
             | Self::ClassToken(_)
@@ -337,10 +365,18 @@ impl Kernel {
                 let [scale, bias] = [0, 1].map(|i| parameters[scale + i].values.as_slice());
                 forward.set(scale, bias)
             }
-            (Self::PatchTokens { grid, table, .. }, Kind::PatchTokens { class, tokens }) => {
-                let [class, positions] = [0, 1].map(|i| parameters[class + i].values.as_slice());
-                *table = tokens.table(class, positions, *grid);
+            (Self::PatchTokens { grid, table, .. }, Kind::PatchTokens { first, tokens }) => {
+                let own = &parameters[*first..];
+                *table = match tokens.prefix {
+                    0 => tokens.table(&[], &own[0].values, *grid),
+                    _ => tokens.table(&own[0].values, &own[1].values, *grid),
+                };
                 Ok(())
+            }
+            (Self::SqueezeExcite(kernel), Kind::SqueezeExcite { first, .. }) => {
+                let [w1, b1, w2, b2] =
+                    [0, 1, 2, 3].map(|i| parameters[first + i].values.as_slice());
+                kernel.set((w1, b1), (w2, b2))
             }
             _ => Ok(()),
         }
@@ -389,6 +425,8 @@ impl Kernel {
                 forward.run(team, input.len() / forward.channels(), input, out)
             }
             Self::Attention(forward, _) => forward.run(team, n, input, out),
+            Self::AttentionPool(forward, _) => forward.run(team, n, input, out),
+            Self::SqueezeExcite(kernel) => kernel.run(team, n, input, None, out),
             Self::MaxPool(pool, _) => pool.run(team, n, input, out),
             Self::GlobalAvgPool(shape) => global_average_pool(class, team, n, *shape, input, out),
             Self::PatchTokens { shape, table, .. } => {
@@ -502,23 +540,39 @@ impl Kernel {
                 backward.run(team, &mut memory.shared, inputs, None, gradient, into)?;
                 Ok(false)
             }
-            (Self::PatchTokens { grid, shape, .. }, Kind::PatchTokens { class: first, tokens }) => {
+            (Self::PatchTokens { grid, shape, .. }, Kind::PatchTokens { first, tokens }) => {
                 let team = &mut Team::new(memory.threads, &mut memory.scratch);
-                let table = &mut memory.filters[..(1 + shape[0]) * shape[1]];
+                let table = &mut memory.filters[..(shape[0] + shape[1]) * shape[2]];
                 let into = step.trains.then_some((&mut *table, false));
                 patch_tokens_gradient(class, team, n, *shape, given.gradient, into, out)?;
                 if step.trains {
-                    let (class, positions) = parameters[*first..].split_at_mut(1);
-                    let class = &mut class[0].gradient;
-                    positions::gradients(
-                        tokens,
-                        *grid,
-                        table,
-                        class,
-                        &mut positions[0].gradient,
-                        add,
-                    );
+                    let learned = usize::from(tokens.prefix > 0);
+                    let (class, positions) = parameters[*first..].split_at_mut(learned);
+                    let class = class.first_mut().map(|own| own.gradient.as_mut_slice());
+                    let positions = &mut positions[0].gradient;
+                    let into = (class.unwrap_or_default(), positions.as_mut_slice());
+                    positions::gradients(tokens, *grid, table, into, add);
                 }
+                Ok(false)
+            }
+            (Self::SqueezeExcite(kernel), Kind::SqueezeExcite { first, .. }) => {
+                let team = &mut Team::new(memory.threads, &mut memory.scratch);
+                let [w1, b1, w2, b2] = &mut parameters[*first..*first + 4] else {
+                    return Ok(true);
+                };
+                let tensors = step.trains.then_some(SqueezeExciteTensors {
+                    tensors: [
+                        &mut w1.gradient,
+                        &mut b1.gradient,
+                        &mut w2.gradient,
+                        &mut b2.gradient,
+                    ],
+                    accumulate: add,
+                });
+                let of = [given.input, given.gradient];
+                let weights = [w1.values.as_slice(), w2.values.as_slice()];
+                let shared = &mut memory.shared;
+                SqueezeExciteGradient::run(team, shared, kernel, n, of, weights, tensors, out)?;
                 Ok(false)
             }
             (kernel, _) => match out {
@@ -547,6 +601,10 @@ impl Kernel {
                 attention.run(team, n, given.input, given.gradient, out)?;
                 Ok(false)
             }
+            Self::AttentionPool(_, pool) => {
+                pool.run(team, n, given.input, given.gradient, out)?;
+                Ok(false)
+            }
             Self::ClassToken(shape) => {
                 class_token_gradient(n, *shape, given.gradient, out)?;
                 Ok(false)
@@ -560,6 +618,7 @@ impl Kernel {
             | Self::BatchNorm { .. }
             | Self::LayerNorm { .. }
             | Self::PatchTokens { .. }
+            | Self::SqueezeExcite(_)
             | Self::Nothing => Ok(true),
         }
     }

@@ -1,16 +1,15 @@
-//! The gradients of a class token and of learned positions.
+//! The gradients of learned tokens and of learned positions.
 
 use taper_graph::PatchTokens;
 
-/// From the gradient of the table that is added to the tokens, `[1 + rows · columns, width]`, to
-/// those of the class token, `[width]`, and of the learned positions: the transpose of
-/// [`PatchTokens::table`]. Added to what is there with `add`.
+/// From the gradient of the table that is added to the tokens, `[prefix + rows · columns, width]`,
+/// to those of the learned tokens, `[prefix, width]`, and of the learned positions: the transpose
+/// of [`PatchTokens::table`]. Added to what is there with `add`.
 pub(crate) fn gradients(
     tokens: &PatchTokens,
     grid: [usize; 2],
     table: &[f32],
-    class: &mut [f32],
-    positions: &mut [f32],
+    (class, positions): (&mut [f32], &mut [f32]),
     add: bool,
 ) {
     let width = tokens.width;
@@ -18,12 +17,12 @@ pub(crate) fn gradients(
         class.fill(0.0);
         positions.fill(0.0);
     }
-    let (of_class, of_patches) = table.split_at(width);
+    let (of_class, of_patches) = table.split_at(tokens.prefix * width);
     class.iter_mut().zip(of_class).for_each(|(to, from)| *to += from);
     if positions.is_empty() {
         return;
     }
-    let (first, learned) = positions.split_at_mut(width);
+    let (first, learned) = positions.split_at_mut(of_class.len());
     first.iter_mut().zip(of_class).for_each(|(to, from)| *to += from);
     let Some([by_row, by_column]) = tokens.resampling(grid) else {
         learned.iter_mut().zip(of_patches).for_each(|(to, from)| *to += from);

@@ -2,7 +2,7 @@
 
 use taper_graph::{
     Activation, BatchNorm, Conv2d, Graph, LayerNorm, LayerScale, Linear, MaxPool, NodeId, Op,
-    Padding, PatchTokens, Shape,
+    Padding, PatchTokens, Shape, SqueezeExcite,
 };
 use taper_kernels::{Border, Conv2dShape, Window};
 
@@ -54,12 +54,20 @@ pub(crate) enum Kind {
         window: Window,
     },
     GlobalAvgPool,
-    /// The class token comes first, then the positions.
+    /// Learned tokens come first, if there are any, then the positions.
     PatchTokens {
-        class: usize,
+        first: usize,
         tokens: PatchTokens,
     },
+    /// Weight and bias of the first layer, then of the second.
+    SqueezeExcite {
+        first: usize,
+        sizes: SqueezeExcite,
+    },
     Attention {
+        heads: usize,
+    },
+    AttentionPool {
         heads: usize,
     },
     ClassToken,
@@ -210,8 +218,10 @@ impl Compiler<'_> {
             Op::MaxPool(pool) => Kind::MaxPool { window: self.pool(id, pool)? },
             Op::GlobalAvgPool => Kind::GlobalAvgPool,
             Op::LayerNorm(norm) => Kind::LayerNorm { scale: self.tensor(id), norm },
-            Op::PatchTokens(tokens) => Kind::PatchTokens { class: self.tensor(id), tokens },
+            Op::PatchTokens(tokens) => Kind::PatchTokens { first: self.tensor(id), tokens },
+            Op::SqueezeExcite(sizes) => Kind::SqueezeExcite { first: self.tensor(id), sizes },
             Op::Attention(attention) => Kind::Attention { heads: attention.heads },
+            Op::AttentionPool(pool) => Kind::AttentionPool { heads: pool.heads },
             Op::ClassToken => Kind::ClassToken,
             Op::LayerScale(_) => {
                 return Err(self
@@ -318,7 +328,9 @@ impl Compiler<'_> {
                 | Op::LayerScale(_)
                 | Op::Dropout(_)
                 | Op::PatchTokens(_)
+                | Op::SqueezeExcite(_)
                 | Op::Attention(_)
+                | Op::AttentionPool(_)
                 | Op::ClassToken
                 | Op::UnitLength(_)
                 | Op::Cosine(_) => break,

@@ -86,7 +86,9 @@ impl Schedule {
                 | Kind::MaxPool { .. }
                 | Kind::GlobalAvgPool
                 | Kind::PatchTokens { .. }
+                | Kind::SqueezeExcite { .. }
                 | Kind::Attention { .. }
+                | Kind::AttentionPool { .. }
                 | Kind::ClassToken
                 | Kind::Smooth(_) => flow.compute(step.input),
             };
@@ -184,7 +186,9 @@ fn reads_input(step: &Step) -> bool {
         Kind::BatchNorm { .. }
         | Kind::LayerNorm { .. }
         | Kind::MaxPool { .. }
+        | Kind::SqueezeExcite { .. }
         | Kind::Attention { .. }
+        | Kind::AttentionPool { .. }
         | Kind::Smooth(_) => true,
         Kind::GlobalAvgPool | Kind::PatchTokens { .. } | Kind::ClassToken | Kind::Nothing => false,
     }

@@ -5,6 +5,7 @@ use crate::{FusedOp, Shape};
 
 /// Multi-head self-attention between its two linear layers: softmax(Q Kᵀ / √d) V for each head,
 /// from tokens that hold the queries, keys and values of all heads in sequence (timm's `attn.qkv`).
+/// Positions of a map are its tokens, row by row.
 ///
 /// Vaswani et al., *Attention is all you need*, 2017; `timm/layers/attention.py`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ impl Operation for Attention {
             Shape::Tokens { count, width: found } if found == 3 * width => {
                 Ok(Shape::Tokens { count, width })
             }
+            Shape::Map { height, width: columns, channels } if channels == 3 * width => {
+                Ok(Shape::Map { height, width: columns, channels: width })
+            }
             other => Err(format!("needs tokens of {}, gets {}", 3 * width, other.described())),
         }
     }
@@ -41,8 +45,8 @@ impl Operation for Attention {
         self.width
     }
 
-    fn form(&self, _inputs: &[Form]) -> Form {
-        Form::Tokens
+    fn form(&self, inputs: &[Form]) -> Form {
+        inputs[0]
     }
 
     fn tensors(&self, _layer: &str) -> Vec<Tensor> {
@@ -50,17 +54,14 @@ impl Operation for Attention {
     }
 
     fn flops(&self, _inputs: &[Shape], output: Shape) -> u64 {
-        let Shape::Tokens { count, .. } = output else { return 0 };
+        let count = output.positions();
         // Two products of all tokens with all; the softmax is negligible in comparison.
         4 * (count * count * self.width) as u64
     }
 
     fn hidden(&self, inputs: &[Shape]) -> usize {
         // Scores of every head before and after their softmax.
-        match inputs[0] {
-            Shape::Tokens { count, .. } => 2 * self.heads * count * count,
-            Shape::Map { .. } | Shape::Vector(_) => 0,
-        }
+        2 * self.heads * inputs[0].positions().pow(2)
     }
 
     fn view(&self) -> View {

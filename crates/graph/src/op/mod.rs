@@ -3,6 +3,7 @@
 mod activation;
 mod add;
 mod attention;
+mod attention_pool;
 mod batch_norm;
 mod class_token;
 mod conv2d;
@@ -19,12 +20,14 @@ mod operation;
 mod padding;
 mod patch_tokens;
 mod shape;
+mod squeeze_excite;
 mod unit_length;
 
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
 pub use attention::Attention;
+pub use attention_pool::AttentionPool;
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use cosine::Cosine;
@@ -39,6 +42,7 @@ pub(crate) use operation::{Form, Fusing, Operation, View};
 pub use padding::Padding;
 pub use patch_tokens::PatchTokens;
 pub use shape::Shape;
+pub use squeeze_excite::SqueezeExcite;
 pub use unit_length::UnitLength;
 
 /// What a layer does.
@@ -71,10 +75,14 @@ pub enum Op {
     LayerScale(LayerScale),
     /// Zeroes values at random in training.
     Dropout(Dropout),
-    /// From a map of patches to tokens: class token and positions.
+    /// From a map of patches to tokens: learned tokens and positions.
     PatchTokens(PatchTokens),
+    /// Scales each channel of a map by what follows from the means of all channels.
+    SqueezeExcite(SqueezeExcite),
     /// Multi-head self-attention between its two linear layers.
     Attention(Attention),
+    /// From tokens with scores and values to one token, weighted by the scores.
+    AttentionPool(AttentionPool),
     /// The first token of a sequence, as a vector.
     ClassToken,
     /// Scales each vector to one length.
@@ -100,7 +108,9 @@ impl Op {
             Op::LayerScale(op) => op,
             Op::Dropout(op) => op,
             Op::PatchTokens(op) => op,
+            Op::SqueezeExcite(op) => op,
             Op::Attention(op) => op,
+            Op::AttentionPool(op) => op,
             Op::ClassToken => &class_token::ClassToken,
             Op::UnitLength(op) => op,
             Op::Cosine(op) => op,

@@ -3,23 +3,44 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Form, Fusing, Operation, Tensor, View, expect_channels, needs_map};
 use crate::{FusedOp, ParameterKind, Shape};
 
-/// From a map of patches to the tokens of a vision transformer: the class token, then the patches
-/// row by row, each with its learned position added.
+/// From a map of patches to the tokens of a vision transformer: learned tokens, usually the class
+/// token alone, then the patches row by row, each with its learned position added.
 ///
 /// For a grid other than the training grid, the positions are resampled as in
-/// `resample_abs_pos_embed` of `timm/layers/pos_embed.py`: bicubic, antialiased; the class token
-/// keeps its own. Its tensors have the prefix of the layer's parent, as in timm: `cls_token`
-/// `[1, 1, width]` and `pos_embed` `[1, 1 + rows · columns, width]`.
+/// `resample_abs_pos_embed` of `timm/layers/pos_embed.py`: bicubic, antialiased; learned tokens
+/// keep their own. Its tensors have the prefix of the layer's parent, as in timm: `cls_token`
+/// `[1, prefix, width]`, unless there are none, and `pos_embed`
+/// `[1, prefix + rows · columns, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchTokens {
     /// Rows and columns of patches for which there are learned positions.
     pub grid: [usize; 2],
     /// Numbers per token.
     pub width: usize,
+    /// Learned tokens before the patches: the class token, and registers after it. 0 for networks
+    /// that pool all tokens.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub prefix: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+// serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl PatchTokens {
-    /// The names of the tensors of the class token and the positions.
+    /// With a class token before the patches.
+    pub fn new(grid: [usize; 2], width: usize) -> Self {
+        Self { grid, width, prefix: 1 }
+    }
+
+    /// The names of the tensors of the learned tokens and the positions. Without such tokens, there
+    /// are only positions.
     pub fn names(layer: &str) -> [String; 2] {
         let beside = layer.rfind('.').map_or("", |at| &layer[..=at]);
         ["cls_token", "pos_embed"].map(|name| format!("{beside}{name}"))
@@ -31,16 +52,18 @@ impl PatchTokens {
         (grid != self.grid).then(|| [0, 1].map(|axis| bicubic(self.grid[axis], grid[axis])))
     }
 
-    /// The values added to the tokens of a grid, `[1 + rows · columns, width]`: the class token
-    /// with its position, then the positions of the patches.
+    /// The values added to the tokens of a grid, `[prefix + rows · columns, width]`: the learned
+    /// tokens with their positions, then the positions of the patches. `class` is empty without
+    /// learned tokens.
     ///
     /// # Panics
     /// If the tensors do not have the lengths that the operation needs.
     pub fn table(&self, class: &[f32], positions: &[f32], grid: [usize; 2]) -> Vec<f32> {
         let (width, [from_rows, from_columns]) = (self.width, self.grid);
-        assert_eq!(class.len(), width, "a class token");
-        assert_eq!(positions.len(), width * (1 + from_rows * from_columns), "positions");
-        let (of_class, learned) = positions.split_at(width);
+        let front = self.prefix * width;
+        assert_eq!(class.len(), front, "learned tokens");
+        assert_eq!(positions.len(), front + width * from_rows * from_columns, "positions");
+        let (of_class, learned) = positions.split_at(front);
         let mut table: Vec<f32> = class.iter().zip(of_class).map(|(a, b)| a + b).collect();
         let Some([by_row, by_column]) = self.resampling(grid) else {
             table.extend_from_slice(learned);
@@ -106,7 +129,7 @@ impl Operation for PatchTokens {
         expect_channels(inputs[0], self.width)?;
         match inputs[0] {
             Shape::Map { height, width, channels } => {
-                Ok(Shape::Tokens { count: 1 + height * width, width: channels })
+                Ok(Shape::Tokens { count: self.prefix + height * width, width: channels })
             }
             Shape::Tokens { .. } | Shape::Vector(_) => Err(needs_map(inputs[0])),
         }
@@ -122,11 +145,10 @@ impl Operation for PatchTokens {
 
     fn tensors(&self, layer: &str) -> Vec<Tensor> {
         let [class, positions] = Self::names(layer);
-        let count = 1 + self.grid[0] * self.grid[1];
-        vec![
-            (class, vec![1, 1, self.width], ParameterKind::Weight),
-            (positions, vec![1, count, self.width], ParameterKind::Weight),
-        ]
+        let count = self.prefix + self.grid[0] * self.grid[1];
+        let learned = (class, vec![1, self.prefix, self.width], ParameterKind::Weight);
+        let positions = (positions, vec![1, count, self.width], ParameterKind::Weight);
+        (self.prefix > 0).then_some(learned).into_iter().chain([positions]).collect()
     }
 
     fn flops(&self, _inputs: &[Shape], output: Shape) -> u64 {
@@ -142,7 +164,11 @@ impl Operation for PatchTokens {
     }
 
     fn description(&self, _first: bool) -> Option<String> {
-        Some("class token and positions".into())
+        Some(match self.prefix {
+            0 => "positions".into(),
+            1 => "class token and positions".into(),
+            more => format!("class token, {} registers and positions", more - 1),
+        })
     }
 
     fn follows(&self) -> bool {
@@ -167,7 +193,7 @@ mod tests {
 
     #[test]
     fn positions_of_the_training_are_taken_as_they_are_and_constant_ones_stay_constant() {
-        let tokens = PatchTokens { grid: [3, 4], width: 2 };
+        let tokens = PatchTokens::new([3, 4], 2);
         let positions: Vec<f32> = (0..26).map(|i| i as f32).collect();
         let table = tokens.table(&[0.5, 0.25], &positions, [3, 4]);
         assert_eq!(table[..2], [0.5, 1.25]);
@@ -177,5 +203,18 @@ mod tests {
             assert_eq!(table.len(), 2 * (1 + grid[0] * grid[1]));
             assert!(table.iter().all(|v| (v - 7.0).abs() < 1e-5), "{table:?}");
         }
+    }
+
+    #[test]
+    fn without_learned_tokens_there_are_only_patches() {
+        let tokens = PatchTokens { prefix: 0, ..PatchTokens::new([1, 2], 2) };
+        assert_eq!(tokens.table(&[], &[1.0, 2.0, 3.0, 4.0], [1, 2]), [1.0, 2.0, 3.0, 4.0]);
+        let named: Vec<String> = tokens.tensors("tokens").into_iter().map(|own| own.0).collect();
+        assert_eq!(named, ["pos_embed"]);
+        let registers = PatchTokens { prefix: 3, ..tokens };
+        let table = registers.table(&[0.5; 6], &[1.0; 10], [1, 1]);
+        assert_eq!(table.len(), 8);
+        assert_eq!(table[..6], [1.5; 6]);
+        assert!(table[6..].iter().all(|v| (v - 1.0).abs() < 1e-6));
     }
 }

@@ -35,6 +35,15 @@ impl Shape {
         }
     }
 
+    /// The positions of a map, the tokens, or 1 for a vector.
+    pub fn positions(self) -> usize {
+        match self {
+            Shape::Map { height, width, .. } => height * width,
+            Shape::Tokens { count, .. } => count,
+            Shape::Vector(_) => 1,
+        }
+    }
+
     /// How many numbers it holds.
     pub fn elements(self) -> usize {
         self.dimensions().iter().product()

@@ -3,8 +3,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 use taper_graph::{
-    Activation, Attention, BatchNorm, Conv2d, Cosine, Graph, Input, LayerNorm, LayerScale, Linear,
-    MaxPool, Op, PatchTokens, Shape, UnitLength, WeightSource,
+    Activation, Attention, AttentionPool, BatchNorm, Conv2d, Cosine, Graph, Input, LayerNorm,
+    LayerScale, Linear, MaxPool, Op, PatchTokens, Shape, SqueezeExcite, UnitLength, WeightSource,
 };
 
 /// Pixels that differ from place to place.
@@ -109,13 +109,14 @@ pub fn reference(
             Op::Dropout(_) => input(0).to_vec(),
             Op::PatchTokens(tokens) => {
                 let Some(Shape::Map { height, width, .. }) = before else { panic!() };
-                let [class, positions] = PatchTokens::names(&node.name);
-                let read = |name: &str| weights.values(name).expect("the weights hold it");
-                let table = tokens.table(&read(&class), &read(&positions), [height, width]);
-                let patches = vec![0.0; tokens.width].into_iter().chain(input(0).iter().copied());
-                table.iter().zip(patches).map(|(&a, b)| f64::from(a) + b).collect()
+                tokens_of(&tokens, &node.name, weights, [height, width], input(0))
+            }
+            Op::SqueezeExcite(own) => {
+                let tensors = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"];
+                squeezed(own, input(0), &tensors.map(&get))
             }
             Op::Attention(attention) => attend(attention, input(0)),
+            Op::AttentionPool(pool) => pooled(pool, input(0)),
             Op::ClassToken => input(0)[..shapes[id].channels()].to_vec(),
             Op::UnitLength(UnitLength { scale }) => {
                 let of_row = |x: &[f64]| -> Vec<f64> {
@@ -150,6 +151,54 @@ fn erf(x: f64) -> f64 {
         term *= -x * x / f64::from(n);
     }
     sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+/// Learned tokens, then patches, with their positions.
+fn tokens_of(
+    tokens: &PatchTokens,
+    name: &str,
+    weights: &dyn WeightSource,
+    grid: [usize; 2],
+    input: &[f64],
+) -> Vec<f64> {
+    let [class, positions] = PatchTokens::names(name);
+    let read = |name: &str| weights.values(name).expect("the weights hold it");
+    let class = if tokens.prefix > 0 { read(&class).into_owned() } else { Vec::new() };
+    let table = tokens.table(&class, &read(&positions), grid);
+    let front = vec![0.0; tokens.prefix * tokens.width];
+    let patches = front.into_iter().chain(input.iter().copied());
+    table.iter().zip(patches).map(|(&a, b)| f64::from(a) + b).collect()
+}
+
+/// Each channel times what two layers make of the means.
+fn squeezed(op: SqueezeExcite, input: &[f64], [w1, b1, w2, b2]: &[Vec<f64>; 4]) -> Vec<f64> {
+    let (channels, pixels) = (op.channels, input.len() / op.channels);
+    let mean = |c| (0..pixels).map(|p| input[p * channels + c]).sum::<f64>();
+    let means: Vec<f64> = (0..channels).map(|c| mean(c) / pixels as f64).collect();
+    let layer = |weight: &[f64], bias: &[f64], x: &[f64]| -> Vec<f64> {
+        let sum = |w: &[f64]| w.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
+        weight.chunks(x.len()).zip(bias).map(|(w, b)| sum(w) + b).collect()
+    };
+    let between: Vec<f64> = layer(w1, b1, &means).iter().map(|v| v.max(0.0)).collect();
+    assert_eq!(between.len(), op.reduced);
+    let factors: Vec<f64> = layer(w2, b2, &between);
+    let scaled = input.iter().enumerate();
+    scaled.map(|(i, x)| x / (1.0 + (-factors[i % channels]).exp())).collect()
+}
+
+/// One token from tokens with scores and values.
+fn pooled(AttentionPool { width, heads }: AttentionPool, input: &[f64]) -> Vec<f64> {
+    let (row, depth) = (heads + width, width / heads);
+    let mut out = vec![0.0; width];
+    for (head, out) in out.chunks_mut(depth).enumerate() {
+        let weights: Vec<f64> = input.chunks(row).map(|token| token[head].exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for (token, weight) in input.chunks(row).zip(weights) {
+            let values = &token[heads + head * depth..][..depth];
+            out.iter_mut().zip(values).for_each(|(o, v)| *o += weight / sum * v);
+        }
+    }
+    out
 }
 
 fn attend(Attention { width, heads }: Attention, input: &[f64]) -> Vec<f64> {
