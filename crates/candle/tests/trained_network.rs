@@ -13,7 +13,7 @@ use taper_core::{
 use taper_grad::{BatchNormMode, Boundary, Network, SuffixOptions, Unfreeze, layer_decay};
 use taper_graph::{
     Activation, Attention, Conv2d, Graph, GraphBuilder, LayerNorm, LayerScale, MaxPool, NodeId, Op,
-    Padding, PatchTokens, WeightSource, Weights, heads,
+    Padding, PatchTokens, SqueezeExcite, VisionTransformer, WeightSource, Weights, heads,
 };
 use taper_networks as networks;
 use taper_optim::{Algorithm, EpsilonMode, LossConfig, OptimizerConfig, Targets};
@@ -114,7 +114,7 @@ fn vit_like() -> (Graph, [usize; 2]) {
     let width = 12;
     let patch = Conv2d::new(3, width, 4).stride(4).padding(Padding::End).bias();
     let x = g.conv("patch", input, patch);
-    let tokens = PatchTokens { grid: [4, 4], width };
+    let tokens = PatchTokens::new([4, 4], width);
     let mut x = g.layer("tokens", Op::PatchTokens(tokens), &[x]);
     for i in 0..2 {
         let name = |layer: &str| format!("blocks.{i}.{layer}");
@@ -133,6 +133,44 @@ fn vit_like() -> (Graph, [usize; 2]) {
     let x = g.layer("class_token", Op::ClassToken, &[x]);
     let x = norm(&mut g, "norm".into(), x, width);
     (g.finish(x), [10, 22])
+}
+
+/// Tokens without a learned one, pooled by attention.
+fn siglip_like() -> (Graph, [usize; 2]) {
+    (transformer("siglip-like", 0), [10, 22])
+}
+
+/// Tokens behind a class token and registers.
+fn registers_like() -> (Graph, [usize; 2]) {
+    (transformer("registers-like", 4), [16, 16])
+}
+
+fn transformer(name: &str, prefix: usize) -> Graph {
+    let (mut g, input) = GraphBuilder::pictures(name, 3);
+    let activation = Activation::GeluTanh;
+    let small = VisionTransformer::new(16, 4, [12, 2, 3]);
+    let x = VisionTransformer { prefix, activation, ..small }.add(&mut g, input);
+    g.finish(x)
+}
+
+/// Squeeze and excitation, attention between maps, groups with two outputs each.
+fn fastvit_like() -> (Graph, [usize; 2]) {
+    let (mut g, input) = GraphBuilder::pictures("fastvit-like", 3);
+    let x = g.conv("stem", input, Conv2d::new(3, 8, 3).stride(2).padding(Padding::Same).bias());
+    let conv = Conv2d::new(8, 16, 3).groups(8).stride(2).padding(Padding::Symmetric(1)).bias();
+    let x = g.conv("down", x, conv);
+    let squeeze = |channels, reduced| Op::SqueezeExcite(SqueezeExcite { channels, reduced });
+    let x = g.layer("down.se", squeeze(16, 4), &[x]);
+    let x = g.activation("down.act", x, Activation::Gelu);
+    let y = g.conv("qkv", x, Conv2d::new(16, 48, 1).bias());
+    let y = g.layer("attn", Op::Attention(Attention { width: 16, heads: 2 }), &[y]);
+    let y = g.conv("proj", y, Conv2d::new(16, 16, 1).bias());
+    let y = g.layer("scale", Op::LayerScale(LayerScale { channels: 16 }), &[y]);
+    let x = g.layer("add", Op::Add, &[y, x]);
+    let x = g.layer("se", squeeze(16, 3), &[x]);
+    let x = g.activation("act", x, Activation::Relu);
+    let x = g.layer("pool", Op::GlobalAvgPool, &[x]);
+    (g.finish(x), [24, 32])
 }
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -276,6 +314,9 @@ fn cases(rows: usize) -> Vec<Case> {
         (mobilenet_like, "blocks.1.dw"),
         (convnext_like, "blocks.1"),
         (vit_like, "blocks.1"),
+        (siglip_like, "blocks.1"),
+        (registers_like, "blocks.1"),
+        (fastvit_like, "down.se"),
     ] {
         for unfreeze in [Unfreeze::All, Unfreeze::From(layer.into())] {
             all.push(Case::new(graph(), &unfreeze, rows));

@@ -73,7 +73,9 @@ fn the_registry_says_what_timm_says() {
             "{}",
             model.name
         );
-        assert_eq!(p.fit, Fit::Crop { fraction: timm.crop }, "{}", model.name);
+        let squashed = timm.crop == 0.0;
+        let fit = if squashed { Fit::Squash } else { Fit::Crop { fraction: timm.crop } };
+        assert_eq!(p.fit, fit, "{}", model.name);
         assert_eq!((p.mean, p.std), (timm.mean, timm.std), "{}", model.name);
         assert_eq!(model.parameters, timm.parameters, "{}", model.name);
         assert_eq!((model.feature_width, model.classes), (timm.features, timm.classes));
@@ -85,8 +87,26 @@ fn the_registry_says_what_timm_says() {
 fn graphs_name_and_shape_their_tensors_as_timm_does() {
     for model in models() {
         let mut theirs = tensors(model.name);
-        if model.name.starts_with("repvgg") {
+        if ["repvgg", "mobileone", "fastvit", "mobileclip"]
+            .iter()
+            .any(|own| model.name.starts_with(own))
+        {
             theirs = deployed(theirs);
+        }
+        if let Some(latent) = theirs.remove("attn_pool.latent") {
+            // The query's own layer is part of a layer of scores and values.
+            let (width, heads) = (latent[2], 12);
+            theirs.retain(|name, _| !name.starts_with("attn_pool.q.") && !name.contains(".kv."));
+            let layer = |tensor: &str| format!("attn_pool.scores_values.{tensor}");
+            theirs.insert(layer("weight"), vec![heads + width, width]);
+            theirs.insert(layer("bias"), vec![heads + width]);
+        }
+        if let Some(registers) = theirs.remove("reg_token") {
+            // They follow the class token, and all of them have positions.
+            for tensor in ["cls_token", "pos_embed"] {
+                let own = theirs.get_mut(tensor).unwrap();
+                own[1] += registers[1] + usize::from(tensor == "pos_embed");
+            }
         }
         // A linear layer over the channels of a map is a 1 × 1 convolution: sides of 1 make no
         // difference.
@@ -102,14 +122,45 @@ fn graphs_name_and_shape_their_tensors_as_timm_does() {
     }
 }
 
-/// The tensors of RepVGG with the branches of each block fused to one convolution.
+/// The tensors with the branches of each block fused to one convolution, and a normalisation before
+/// attention to the layer after it.
 fn deployed(trained: BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Vec<usize>> {
+    const FIRST: [&str; 5] = [
+        ".mixer.conv_kxk.0.conv.weight",
+        ".conv_kxk.0.conv.weight",
+        ".conv_kxk.conv.weight",
+        ".large_conv.conv.weight",
+        ".pos_enc.weight",
+    ];
+    const BRANCHES: [&str; 10] = [
+        ".conv_kxk.",
+        ".conv_1x1.",
+        ".conv_scale.",
+        ".identity.",
+        ".mixer.",
+        ".large_conv.",
+        ".small_conv.",
+        ".pos_enc.",
+        ".token_mixer.layer_scale.",
+        ".blocks.N.norm.",
+    ];
     let mut all = BTreeMap::new();
     for (name, shape) in trained {
-        if let Some(block) = name.strip_suffix(".conv_kxk.conv.weight") {
+        let block = FIRST.iter().find_map(|first| name.strip_suffix(first));
+        // What stands before an attention.
+        let numbered: Vec<&str> = name
+            .split('.')
+            .map(|part| if part.parse::<u8>().is_ok() { "N" } else { part })
+            .collect();
+        let branch =
+            BRANCHES.iter().any(|own| name.contains(own) || numbered.join(".").contains(own));
+        if let Some(block) = block {
             all.insert(format!("{block}.reparam_conv.bias"), vec![shape[0]]);
             all.insert(format!("{block}.reparam_conv.weight"), shape);
-        } else if !["conv_kxk", "conv_1x1", "identity"].iter().any(|branch| name.contains(branch)) {
+        } else if let Some(layer) = name.strip_suffix(".token_mixer.qkv.weight") {
+            all.insert(format!("{layer}.token_mixer.qkv.bias"), vec![shape[0]]);
+            all.insert(name, shape);
+        } else if !branch {
             all.insert(name, shape);
         }
     }
@@ -123,7 +174,20 @@ fn loaded(model: &'static ModelSpec, folder: &Path) -> LoadedWeights {
         // 124 million numbers that are not needed.
         shapes.retain(|name, _| name.starts_with("features."));
     }
-    let weights = Weights::seeded_by_name(shapes);
+    let mut weights = Weights::seeded_by_name(shapes.clone());
+    // As in the reference: attention would be all on one position, sigmoids at 0 or 1.
+    let family = model.name.split('-').next().unwrap();
+    let (quieter, factor): (&[&str], f32) = match family {
+        "fastvit" | "mobileclip" | "mobileclip2" => (&[".gamma", ".qkv.weight"], 0.05),
+        "mobileone" => (&[".bn.weight", ".identity.weight"], 0.7),
+        _ => (&[], 1.0),
+    };
+    for (name, shape) in &shapes {
+        if quieter.iter().any(|own| name.ends_with(own)) {
+            let own = weights.values(name).unwrap().iter().map(|v| v * factor).collect();
+            weights.insert(name, shape.clone(), own);
+        }
+    }
     let path = folder.join(format!("{}.safetensors", model.name));
     let file = taper_testing::safetensors_file(
         weights

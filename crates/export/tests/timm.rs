@@ -91,6 +91,10 @@ fn what_timm_has_no_network_for_is_refused_with_what_to_do() {
     assert!(cut.contains("only a part of resnet18"), "{cut}");
     let deep = refusal(&saved(folder.path(), "mobilenet-v4-small", None, linear));
     assert!(deep.contains("more than one layer after the features"), "{deep}");
+    for network in ["mobileone-s0", "dinov2-small-reg4"] {
+        let merged = refusal(&saved(folder.path(), network, None, linear));
+        assert!(merged.contains("keeps apart are one after loading"), "{merged}");
+    }
     let solved = saved(folder.path(), "resnet18", None, |width| heads::logistic(width, 3));
     let text = refusal(&solved);
     assert!(text.contains("the head `logistic` is more"), "{text}");

@@ -3,7 +3,7 @@ use taper_graph::{Graph, GraphBuilder, Linear, Op, VisionTransformer};
 
 use crate::{
     published::{Origin, Published},
-    text::{Reading, TextTower, Tokens},
+    text::{Cleaning, Reading, TextTower, Tokens},
 };
 
 const OPENAI: Origin = Origin {
@@ -86,7 +86,8 @@ const TOKENS: Tokens = Tokens {
     repository: "openai/clip-vit-base-patch32",
     revision: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
     sha256: "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
-    probe: &[49_406, 320, 1125, 539, 320, 2368, 49_407],
+    probe: ("a photo of a cat", &[49_406, 320, 1125, 539, 320, 2368, 49_407]),
+    cleaning: Cleaning::Nothing,
 };
 
 /// The towers of a whole network, whose weights are in one file.
@@ -94,7 +95,7 @@ const fn with_text(network: Published, text: TextTower) -> Published {
     Published { classes: 0, file: "open_clip_model.safetensors", text: Some(text), ..network }
 }
 
-const fn text(width: usize, heads: usize, activation: Activation) -> TextTower {
+pub(crate) const fn text(width: usize, heads: usize, activation: Activation) -> TextTower {
     TextTower {
         vocabulary: 49_408,
         context: 77,

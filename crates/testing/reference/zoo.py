@@ -36,15 +36,33 @@ CLIP = {
     "clip-vit-b32-laion2b": "vit_base_patch32_clip_224.laion2b",
     "clip-vit-b32-datacomp": "vit_base_patch32_clip_224.datacompxl",
 }
-# One of them stands for all: they differ in their sizes.
-ANSWERED = {"clip-vit-b32"}
+# SigLIP's, with the form of GELU that it was trained with.
+SIGLIP = {"siglip-b16": "vit_base_patch16_siglip_224.webli", "siglip2-b16": "vit_base_patch16_siglip_224.v2_webli"}
+# MobileCLIP's, with open_clip's way to prepare pictures.
+MOBILECLIP = {
+    "mobileclip-s1": "fastvit_mci1.apple_mclip",
+    "mobileclip-s2": "fastvit_mci2.apple_mclip",
+    "mobileclip2-s0": "fastvit_mci0.apple_mclip2_dfndr2b",
+}
+# timm's names of licences that have no SPDX expression.
+LICENCES = {f"{name}": f"licenseref-{name.removesuffix('-license')}" for name in ("fastvit-license", "mobileone-license", "apple-amlr")}
+FASTVIT = ("fastvit", "mobileclip")
+# Of these, some weights are smaller: attention on random weights would be all on one position, and what is squeezed far
+# beyond where a sigmoid changes.
+QUIETER = {
+    FASTVIT: ((".gamma", ".qkv.weight"), np.float32(0.05)),
+    ("mobileone",): ((".bn.weight", ".identity.weight"), np.float32(0.7)),
+}
+# One of a family stands for all: they differ in their sizes.
+LISTED = (set(CLIP) | set(SIGLIP) | set(MOBILECLIP) | {"dinov2-base-reg4"}) - {"clip-vit-b32", "siglip-b16", "mobileclip2-s0"}
+LISTED |= {"fastvit-t12", "fastvit-s12", "fastvit-sa24", "fastvit-sa36", "fastvit-ma36", "mobileone-s1", "mobileone-s2", "mobileone-s3"}
 
 def registry() -> dict[str, tuple[str, str]]:
     """Every network of `taper models`: its name in Taper, timm's with its tag, and the repository."""
     listing = ["cargo", "run", "--quiet", "--", "models", "--json"]
     answer = subprocess.run(listing, check=True, stdout=subprocess.PIPE)
     models = json.loads(answer.stdout)
-    timm_name = lambda model: CLIP.get(model["name"], model["repository"].partition("/")[2])
+    timm_name = lambda model: (CLIP | SIGLIP | MOBILECLIP).get(model["name"], model["repository"].partition("/")[2])
     return {model["name"]: (timm_name(model), model["repository"]) for model in models}
 
 
@@ -68,7 +86,10 @@ def pooled(model: torch.nn.Module, maps: torch.Tensor) -> torch.Tensor:
     if isinstance(model, timm.models.ConvNeXt):
         return model.forward_head(maps, pre_logits=True)[0]
     if isinstance(model, timm.models.VisionTransformer):
-        return model.forward_head(maps)[0] if model.pretrained_cfg["num_classes"] not in (0, 1000) else maps[0, 0]
+        ends_with_head = model.attn_pool is not None or model.pretrained_cfg["num_classes"] not in (0, 1000)
+        return model.forward_head(maps)[0] if ends_with_head else maps[0, 0]
+    if isinstance(model, timm.models.FastVit) and model.pretrained_cfg["num_classes"] not in (0, 1000):
+        return model.forward_head(maps)[0]
     return maps.mean((2, 3))[0]
 
 
@@ -84,11 +105,12 @@ def answer(model: torch.nn.Module, batch: torch.Tensor, logits: bool) -> list[to
 def specification(timm_name: str, model: torch.nn.Module) -> dict:
     cfg = model.pretrained_cfg
     # RepVGG's paper counts the network as it is deployed.
-    deployed = timm.utils.reparameterize_model(model) if "repvgg" in timm_name else model
+    branched = ("repvgg", "mobileone", "fastvit")
+    deployed = timm.utils.reparameterize_model(model) if timm_name.startswith(branched) else model
     return {
         "timm": timm_name,
         "repository": cfg["hf_hub_id"] if timm_name in cfg["hf_hub_id"] else f"timm/{timm_name}",
-        "licence": cfg["license"],
+        "licence": LICENCES.get(cfg["license"], cfg["license"]),
         "size": cfg["input_size"][1],
         "interpolation": cfg["interpolation"],
         "crop": cfg["crop_pct"],
@@ -105,6 +127,22 @@ def of_clip(specification: dict, repository: str) -> dict:
     features = specification["classes"]
     changes = {"repository": repository, "licence": "mit", "crop": 1.0, "classes": 0, "features": features}
     return {**specification, **changes, "parameters": specification["parameters"] - features}
+
+
+def of_siglip(specification: dict, name: str, repository: str) -> dict:
+    """The same for SigLIP, whose pictures are squashed (a crop of 0), as its repository says. In Taper, the query of the
+    pooling is part of a layer of scores and values."""
+    interpolation = "bilinear" if name == "siglip2-b16" else "bicubic"
+    width, heads = 768, 12
+    pooling = width + (width + 1) * 3 * width - (width + 1) * (heads + width)
+    changes = {"repository": repository, "licence": "apache-2.0", "interpolation": interpolation, "crop": 0.0}
+    return {**specification, **changes, "parameters": specification["parameters"] - pooling}
+
+
+def of_mobileclip(specification: dict, repository: str) -> dict:
+    """The same for MobileCLIP, whose projection is the last layer of the features, as in timm."""
+    changes = {"repository": repository, "crop": 1.0, "interpolation": "bilinear", "classes": 0, "features": specification["classes"]}
+    return {**specification, **changes}
 
 
 def projected(state: dict) -> dict:
@@ -125,18 +163,30 @@ def main() -> None:
             noise = json.loads(file.metadata()["torch_f32"])
     for name in wanted:
         timm_name, repository = models[name]
-        model = timm.create_model(timm_name)
+        options = {"act_layer": "gelu_tanh"} if name in SIGLIP else {}
+        model = timm.create_model(timm_name, **options)
         if isinstance(model, timm.models.VisionTransformer):
             # The same network, for pictures of other sizes too.
-            model = timm.create_model(timm_name, dynamic_img_size=True, dynamic_img_pad=True)
+            model = timm.create_model(timm_name, dynamic_img_size=True, dynamic_img_pad=True, **options)
         model = model.eval()
         known[name] = specification(timm_name, model)
         tensors_of = model.state_dict()
+        if name.endswith("-reg4"):
+            # In Taper, class token and registers have positions too, of zeros.
+            known[name]["parameters"] += 5 * model.num_features
         if name in CLIP:
             known[name] = of_clip(known[name], repository)
             tensors_of = projected(tensors_of)
         (HERE / "zoo" / f"{name}.tsv").write_text(listing(tensors_of), encoding="utf-8")
-        if name in CLIP and name not in ANSWERED:
+        if name in SIGLIP:
+            known[name] = of_siglip(known[name], name, repository)
+        if name in MOBILECLIP:
+            known[name] = of_mobileclip(known[name], repository)
+        if name.startswith(FASTVIT):
+            # Attention's norm is part of the layer behind it, which gets a bias.
+            attended = [module for module in model.modules() if type(module).__name__ == "AttentionBlock"]
+            known[name]["parameters"] += sum(3 * block.norm.num_features - 2 * block.norm.num_features for block in attended)
+        if name in LISTED:
             continue
         cfg = model.pretrained_cfg
         mean, std = (torch.tensor(cfg[key], dtype=torch.float64) for key in ("mean", "std"))
@@ -145,6 +195,9 @@ def main() -> None:
         if name in CLIP:
             weight = state.pop("projection.weight")
             state |= {"head.weight": weight, "head.bias": torch.zeros(len(weight))}
+        for families, (endings, factor) in QUIETER.items():
+            if name.startswith(families):
+                state = {key: values * factor if key.endswith(endings) else values for key, values in state.items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
         sizes = SIZES

@@ -21,7 +21,8 @@ pub struct Specification {
     pub size: u32,
     /// `bilinear` or `bicubic`.
     pub interpolation: String,
-    /// The share of the resized picture's side that the central crop keeps.
+    /// The share of the resized picture's side that the central crop keeps; 0 if the picture is
+    /// squashed to a square instead.
     pub crop: f32,
     /// Of each channel, in units of the full range.
     pub mean: [f32; 3],

@@ -1,10 +1,11 @@
 //! Names of tensors by other conventions than timm's: torchvision's, Keras's, open_clip's,
-//! transformers', and those of RepVGG before its branches were fused. A file's convention is
-//! recognised from its keys, tensor by tensor.
+//! transformers', those of networks before their branches were fused, and registers. A file's
+//! convention is recognised from its keys, tensor by tensor.
 
+mod branches;
 mod clip;
 mod keras;
-mod repvgg;
+mod registers;
 mod torchvision;
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -46,10 +47,12 @@ enum Recipe {
     Same,
     /// Keras's axes into torch's.
     Keras(keras::Axes),
-    /// Three branches of RepVGG into one convolution.
-    Fused(repvgg::Part),
+    /// Branches into one convolution.
+    Fused(branches::Fusion),
     /// Of open_clip or transformers.
     Clip(clip::Part),
+    /// Registers and what belongs to them.
+    Registers(registers::Part),
 }
 
 /// Looks up everything that `graph` needs in a file.
@@ -89,9 +92,11 @@ fn look_up(file: &WeightFile, graph: &Graph) -> (&'static str, BTreeMap<String, 
             let shape = reshaped(shape, &parameter.shape, any_shape);
             Some(Found { shape, sources: vec![name], recipe: Recipe::Same })
         };
-        let found = plain(&parameter.name, false)
+        // First what is made of several tensors, one of which may have the same name.
+        let found = registers::find(file, prefix, parameter)
+            .or_else(|| branches::fused(file, prefix, parameter))
+            .or_else(|| plain(&parameter.name, false))
             .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
-            .or_else(|| repvgg::fused(file, prefix, parameter))
             .or_else(|| of_clip(file, prefix, parameter))
             .or_else(|| keras.find(file, parameter));
         if let Some(found) = found {
@@ -169,7 +174,7 @@ fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'stati
         let known = |p: &&Parameter| {
             there(&p.name)
                 || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
-                || repvgg::fused(file, prefix, p).is_some()
+                || branches::fused(file, prefix, p).is_some()
                 || of_clip(file, prefix, p).is_some()
         };
         parameters.iter().filter(known).count()
@@ -238,6 +243,11 @@ impl WeightSource for Renamed {
                 Some(Cow::Owned(axes.apply(&sources, &found.shape)))
             }
             Recipe::Fused(part) => {
+                let sources = found.sources.iter().map(|name| self.file.values(name));
+                let sources = sources.collect::<Option<Vec<_>>>()?;
+                Some(Cow::Owned(part.apply(&sources, &found.shape)))
+            }
+            Recipe::Registers(part) => {
                 let sources = found.sources.iter().map(|name| self.file.values(name));
                 let sources = sources.collect::<Option<Vec<_>>>()?;
                 Some(Cow::Owned(part.apply(&sources, &found.shape)))

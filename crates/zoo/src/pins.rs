@@ -23,6 +23,16 @@ impl Pin {
 /// Ordered by repository.
 static PINS: &[Pin] = &[
     Pin {
+        repository: "google/siglip-base-patch16-224",
+        commit: "7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed",
+        sha256: Some("2c63cb7d1f2e95ba501893cbb8faeb4ea9a3af295498d35097126228659c2af8"),
+    },
+    Pin {
+        repository: "google/siglip2-base-patch16-224",
+        commit: "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+        sha256: Some("612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b"),
+    },
+    Pin {
         repository: "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
         commit: "f0e2ffa09cbadab3db6a261ec1ec56407ce42912",
         sha256: Some("3c00043509d2e3f35ec62bd85a643a393883dcda624d8208d034cc390c708297"),
@@ -31,6 +41,11 @@ static PINS: &[Pin] = &[
         repository: "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
         commit: "1a25a446712ba5ee05982a381eed697ef9b435cf",
         sha256: Some("ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"),
+    },
+    Pin {
+        repository: "timm/MobileCLIP2-S0-OpenCLIP",
+        commit: "095906d28bf54d7584dc411e8ffe448f34289e05",
+        sha256: Some("ab91a1a0c4330d6b1913e24d5035dfdea15423316aaec649610c6b1c6ddd0e95"),
     },
     Pin {
         repository: "timm/convnext_atto.d2_in1k",

@@ -64,7 +64,23 @@ pub(crate) fn cases_of_own_size() -> Vec<Case> {
 }
 
 /// Networks like another one, but larger, or with other weights.
-const ALIKE: [&str; 3] = ["clip-vit-b16", "clip-vit-l14", "clip-vit-b32-datacomp"];
+const ALIKE: [&str; 15] = [
+    "clip-vit-b16",
+    "clip-vit-l14",
+    "clip-vit-b32-datacomp",
+    "dinov2-base-reg4",
+    "fastvit-t12",
+    "fastvit-s12",
+    "fastvit-sa24",
+    "fastvit-sa36",
+    "fastvit-ma36",
+    "mobileclip-s1",
+    "mobileclip-s2",
+    "mobileone-s1",
+    "mobileone-s2",
+    "mobileone-s3",
+    "siglip2-b16",
+];
 
 /// All kinds of networks of the zoo, and each head, cut and option with some of them.
 pub(crate) fn cases() -> Vec<Case> {
@@ -91,7 +107,7 @@ pub(crate) fn cases() -> Vec<Case> {
     for network in taper_zoo::models().iter().map(|m| m.name) {
         let options = OnnxOptions { keep_batchnorm: true, ..OnnxOptions::default() };
         // Every kind of network, not every size of it.
-        if ["lite0", "atto", "v2", "v4-small", "a0", "18", "11-bn", "small"]
+        if ["lite0", "atto", "v2", "v4-small", "a0", "18", "11-bn", "small", "reg4", "t8", "-s0"]
             .iter()
             .any(|ending| network.ends_with(ending))
         {
