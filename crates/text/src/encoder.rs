@@ -56,13 +56,12 @@ impl TextEncoder {
                 fc2: reader.linear(&name("mlp.fc2"), [4 * width, width], true)?,
             })
         };
-        let biased = tower.reading != Reading::Forward;
         Ok(Self {
             tokens: reader.values("token_embedding.weight", &[vocabulary, width])?,
             positions: reader.values("pos_embed", &[context, width])?,
             blocks: (0..tower.depth).map(block).collect::<Result<_>>()?,
             norm: reader.norm("norm", width)?,
-            projection: reader.linear("projection", [width, features], biased)?,
+            projection: reader.linear("projection", [width, features], tower.is_biased())?,
             tower: *tower,
             class,
         })
@@ -87,7 +86,7 @@ impl TextEncoder {
         // Texts of about the same length together, in batches that fit into memory.
         let length = |text: &Vec<u32>| match self.tower.reading {
             Reading::Forward => text.len().next_multiple_of(STEP).min(self.tower.context),
-            Reading::Everything { .. } => self.tower.context,
+            Reading::Marked { .. } | Reading::Everything { .. } => self.tower.context,
         };
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&at| length(&texts[at]));
@@ -112,7 +111,7 @@ impl TextEncoder {
         let attention = Attention::new(self.class, length, width, self.tower.heads)?;
         let attention = match self.tower.reading {
             Reading::Forward => attention.causal(),
-            Reading::Everything { .. } => attention,
+            Reading::Marked { .. } | Reading::Everything { .. } => attention,
         };
         let filters = self.blocks.iter().flat_map(|own| [&own.qkv, &own.proj, &own.fc1, &own.fc2]);
         let each = filters.map(PackedFilter::scratch_len).chain([attention.scratch_len()]);
@@ -139,7 +138,7 @@ impl TextEncoder {
             std::mem::swap(&mut x, &mut next);
         }
         let last = |text: &[u32]| match self.tower.reading {
-            Reading::Forward => text.len() - 1,
+            Reading::Forward | Reading::Marked { .. } => text.len() - 1,
             Reading::Everything { .. } => length - 1,
         };
         let mut read = Vec::with_capacity(n * width);
@@ -159,7 +158,7 @@ impl TextEncoder {
         let filling = match self.tower.reading {
             // Nothing that is read sees it.
             Reading::Forward => 0,
-            Reading::Everything { padding } => padding,
+            Reading::Marked { padding } | Reading::Everything { padding } => padding,
         };
         let mut x = Vec::with_capacity(texts.len() * length * width);
         for text in texts {

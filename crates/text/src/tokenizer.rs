@@ -1,6 +1,9 @@
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
-use taper_networks::{Reading, TextTower, Tokens};
+use taper_networks::{Cleaning, TextTower};
 
 use crate::{Error, Result};
 
@@ -11,8 +14,7 @@ pub struct Tokenizer {
     context: usize,
     /// What no text may contain: the marks of its beginning and end.
     marks: Vec<String>,
-    /// SigLIP's texts are lower case without punctuation.
-    plain: bool,
+    cleaning: Cleaning,
 }
 
 impl Tokenizer {
@@ -49,10 +51,10 @@ impl Tokenizer {
         let special = inner.get_added_tokens_decoder();
         let marks = special.values().filter(|token| token.special);
         let marks = marks.map(|token| token.content.clone()).collect();
-        let plain = matches!(tower.reading, Reading::Everything { .. });
-        let own = Self { inner, context: tower.context, marks, plain };
+        let cleaning = tower.tokenizer.cleaning;
+        let own = Self { inner, context: tower.context, marks, cleaning };
         // Another network's file would be found out by its answers only.
-        let (probe, known) = (Tokens::PROBE, tower.tokenizer.probe);
+        let (probe, known) = tower.tokenizer.probe;
         match own.tokens(probe) {
             Ok(tokens) if tokens == known => Ok(own),
             Ok(tokens) => Err(fail(format!(
@@ -71,8 +73,12 @@ impl Tokenizer {
         if let Some(mark) = self.marks.iter().find(|mark| text.contains(mark.as_str())) {
             return Err(Error::Mark { text: text.to_owned(), mark: mark.clone() });
         }
-        let plain = self.plain.then(|| canonical(text));
-        let encoded = self.inner.encode_fast(plain.as_deref().unwrap_or(text), true);
+        let cleaned = match self.cleaning {
+            Cleaning::Nothing => Cow::Borrowed(text),
+            Cleaning::Lower => Cow::Owned(text.to_lowercase()),
+            Cleaning::Plain => Cow::Owned(canonical(text)),
+        };
+        let encoded = self.inner.encode_fast(&*cleaned, true);
         let encoded = encoded.map_err(|error| Error::Tokenizer {
             path: PathBuf::new(),
             problem: format!("'{text}': {error}"),

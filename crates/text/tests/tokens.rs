@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{TOWER, gunzipped, tokenizer};
+use common::{SIGLIP, TOWER, gunzipped, tokenizer};
+use taper_networks::{Cleaning, TextTower, Tokens};
 use taper_text::{Error, Tokenizer};
 
 #[test]
@@ -21,6 +22,27 @@ fn tokens_are_those_of_transformers() {
         longest = longest.max(expected.len());
     }
     assert_eq!(longest, 77);
+}
+
+#[test]
+fn texts_of_siglip_are_cleaned_as_they_were_in_its_training() {
+    let bytes = gunzipped(include_bytes!("../../testing/reference/siglip/tokens.json.gz"));
+    let rows: Vec<(String, Vec<u32>, Vec<u32>)> = serde_json::from_slice(&bytes).unwrap();
+    assert!(rows.len() > 1990);
+    let bytes = gunzipped(include_bytes!("../../testing/reference/siglip/tokenizer.json.gz"));
+    let open = |cleaning| {
+        let tokenizer = Tokens { cleaning, ..SIGLIP.tokenizer };
+        let tower = TextTower { tokenizer, ..SIGLIP };
+        Tokenizer::from_bytes(&bytes, "tokenizer.json".as_ref(), &tower).unwrap()
+    };
+    let (plain, lower) = (open(Cleaning::Plain), open(Cleaning::Lower));
+    let mut longest = 0;
+    for (text, canonical, lowered) in rows {
+        assert_eq!(plain.tokens(&text).unwrap(), canonical, "{text:?}");
+        assert_eq!(lower.tokens(&text).unwrap(), lowered, "{text:?}");
+        longest = longest.max(canonical.len());
+    }
+    assert_eq!(longest, 64);
 }
 
 #[test]
