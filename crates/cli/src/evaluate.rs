@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use taper_args::EvaluateArgs;
 use taper_core::Split;
 use taper_data::Dataset;
 use taper_model::{Classifier, OpenOptions};
@@ -15,7 +16,6 @@ use taper_run::{
 use taper_run_report::{EvaluationOf, check_report, evaluation_report, write_report};
 
 use crate::{
-    args::EvaluateArgs,
     output::{Status, answer_json, answer_line, confused, judgement, per_class, status},
     zero_shot::ZeroShot,
 };

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use taper_args::{Given, InspectArgs, flags};
 use taper_health::{NearCopies, draw_sheets, fix};
 use taper_run::{
     EmbedWith, OutFolder, Session, check_fix, check_present, open_data_with, remarks_of,
@@ -7,9 +8,7 @@ use taper_run::{
 use taper_run_report::{check_report, inspection_report, write_report};
 
 use crate::{
-    args::InspectArgs,
     errors::in_flags,
-    flags::{self, Given},
     output::{Status, answer_json, answer_line},
     runs::next_run,
 };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use taper_args::{Given, PredictArgs, flags};
 use taper_core::{ClassNames, OutOfRange};
 use taper_model::{Classifier, OpenOptions, Prediction};
 use taper_picture::Finding;
@@ -15,9 +16,7 @@ use taper_run::{Error, Session, model_file, open_classifier, pretrained_classifi
 use taper_zoo::WeightsChoice;
 
 use crate::{
-    args::PredictArgs,
     errors::{already_done, in_flags},
-    flags::{self, Given},
     output::{Status, answer_json, answer_line, in_line},
     zero_shot::ZeroShot,
 };
