@@ -1,7 +1,6 @@
 use taper_args::{EmbedArgs, Given, ThroughArg, flags};
-use taper_run::{
-    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
-};
+use taper_pretrained::{Through, embed as write_features};
+use taper_run::{PrecisionChoice, Recipe, Session, check_present};
 use taper_sources::SourceOptions;
 
 use crate::output::{Status, answer_json, answer_line, status};

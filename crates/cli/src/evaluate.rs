@@ -9,16 +9,14 @@ use taper_data::Dataset;
 use taper_model::{Classifier, OpenOptions};
 use taper_picture::Finding;
 use taper_predict::{Evaluated, evaluate as measure, write_evaluation};
+use taper_pretrained::ByName;
 use taper_run::{
     Error, OutFolder, Session, about_memorised, check_present, data_name, model_file,
     open_classifier, open_data_with, remark,
 };
 use taper_run_report::{EvaluationOf, check_report, evaluation_report, write_report};
 
-use crate::{
-    output::{Status, answer_json, answer_line, confused, judgement, per_class, status},
-    zero_shot::ZeroShot,
-};
+use crate::output::{Status, answer_json, answer_line, confused, judgement, per_class, status};
 
 /// The coverage of sets if none is asked for.
 const COVERAGE: f64 = 0.9;
@@ -130,14 +128,14 @@ fn opened(
         }
         (None, model) => {
             let dataset = read()?;
-            let zero_shot = ZeroShot {
+            let by_name = ByName {
                 model: model.as_deref().unwrap_or_default(),
-                weights: args.weights.as_ref(),
-                prompts: &args.prompts.clone().unwrap_or_default(),
+                weights: args.weights.clone(),
+                prompts: args.prompts.clone().unwrap_or_default(),
                 device: args.compute.device,
-                options,
+                options: *options,
             };
-            let classifier = zero_shot.classifier(dataset.classes().clone())?;
+            let classifier = by_name.classifier(dataset.classes().clone(), session)?;
             (dataset, classifier)
         }
     })

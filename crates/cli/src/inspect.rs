@@ -2,9 +2,8 @@ use std::path::PathBuf;
 
 use taper_args::{Given, InspectArgs, flags};
 use taper_health::{NearCopies, draw_sheets, fix};
-use taper_run::{
-    EmbedWith, OutFolder, Session, check_fix, check_present, open_data_with, remarks_of,
-};
+use taper_pretrained::{EmbedWith, check_fix};
+use taper_run::{OutFolder, Session, check_present, open_data_with, remarks_of};
 use taper_run_report::{check_report, inspection_report, write_report};
 
 use crate::{
@@ -46,7 +45,7 @@ pub(crate) fn inspect(
     }
     .weights(args.weights.clone());
     let embed = (!args.no_embeddings).then_some(&with);
-    let health = taper_run::inspect(&dataset, embed, session)?;
+    let health = taper_pretrained::inspect(&dataset, embed, session)?;
     let (out, sheets) = out.make(|folder| -> Result<_, taper_run::Error> {
         health.write(&folder.join("health.json"))?;
         Ok(draw_sheets(&health, &dataset, folder)?)

@@ -20,7 +20,6 @@ mod signals;
 mod summary;
 mod train;
 mod tune;
-mod zero_shot;
 
 use std::{io::IsTerminal, process::ExitCode};
 

@@ -98,7 +98,7 @@ fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<Rang
         let Start { learner, batches, val, settings, .. } = start;
         return find(Trainer::new(learner, batches, &val, &settings)?, recipe, session);
     }
-    let names = from_names(prepared)?;
+    let names = from_names(prepared, session)?;
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(classes);
     let batches = RowBatches::new(Arc::clone(&tables.train), classes, &settings)?;

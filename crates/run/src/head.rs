@@ -11,7 +11,7 @@ use taper_train::{
 };
 
 use crate::{
-    Error, FromNames, HeadChoice, LearningRate, Result, Session, extract,
+    Error, FromNames, HeadChoice, LearningRate, Result, Session, extract, named_head,
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run::{OwnCallbacks, Phase, Run},
@@ -37,7 +37,7 @@ impl Run<'_> {
         if recipe.fresh_views {
             batches = batches.fresh(fresh_views(prepared, &shared, self.session));
         }
-        let names = from_names(prepared)?;
+        let names = from_names(prepared, self.session)?;
         let counts = train.counts(classes);
         let phase = Phase { learning_rate, ..Phase::head(recipe, self.folder.path()) };
         match &prepared.place {
@@ -117,7 +117,7 @@ pub(crate) fn head_alone(
 ) -> Result<Weights> {
     let recipe = prepared.checked.recipe();
     if recipe.epochs == 0 {
-        return Ok(untrained(prepared, graph, tables)?.weights);
+        return Ok(untrained(prepared, graph, tables, session)?.weights);
     }
     if recipe.solves_head() {
         return Ok(solved(prepared, graph, tables, session)?.weights);
@@ -155,41 +155,15 @@ pub(crate) fn solved(
 }
 
 /// What the names of the classes make of the head, if it starts from them.
-pub(crate) fn from_names(prepared: &Prepared) -> Result<Option<Weights>> {
+pub(crate) fn from_names(prepared: &Prepared, session: &Session) -> Result<Option<Weights>> {
     let Prepared { checked, dataset, .. } = prepared;
     let recipe = checked.recipe();
     if recipe.head != HeadChoice::ZeroShot {
         return Ok(None);
     }
-    let names: Vec<String> = dataset.classes().iter().map(str::to_owned).collect();
-    #[cfg(feature = "text")]
-    return {
-        let (model, weights) = (checked.model(), checked.weights());
-        let prompts = prompts_of(&recipe.prompts)?;
-        let head = taper_text::ZeroShotHead::new(model, weights, &names, &prompts, recipe.kernels);
-        Ok(Some(head.map_err(taper_core::AnyFault::new)?.weights))
-    };
-    #[cfg(not(feature = "text"))]
-    return {
-        let remedy = "this program was built without the feature text: build it with that";
-        Err(taper_core::OutOfRange::new("head", format!("zero-shot for {names:?}"), remedy).into())
-    };
-}
-
-/// The sentences of a choice.
-///
-/// # Errors
-/// If one has no place for the name.
-#[cfg(feature = "text")]
-pub fn prompts_of(choice: &crate::PromptChoice) -> Result<taper_text::Prompts> {
-    use crate::PromptChoice;
-    use taper_text::Prompts;
-    Ok(match choice {
-        PromptChoice::Default => Prompts::default(),
-        PromptChoice::Imagenet => Prompts::imagenet(),
-        PromptChoice::Name => Prompts::bare(),
-        PromptChoice::Own(own) => Prompts::new(own.clone()).map_err(taper_core::AnyFault::new)?,
-    })
+    let network = (checked.model(), checked.weights());
+    let head = named_head(network, dataset.classes(), &recipe.prompts, recipe.kernels, session)?;
+    Ok(Some(head.weights))
 }
 
 pub(crate) fn start<L: Learner>(learner: &mut L, names: Option<&Weights>) -> Result<()> {
@@ -197,12 +171,17 @@ pub(crate) fn start<L: Learner>(learner: &mut L, names: Option<&Weights>) -> Res
 }
 
 /// A head with its fresh weights, where only the second phase trains it.
-pub(crate) fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ended> {
+pub(crate) fn untrained(
+    prepared: &Prepared,
+    graph: &Graph,
+    tables: &Tables,
+    session: &Session,
+) -> Result<Ended> {
     let recipe = prepared.checked.recipe();
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(prepared.dataset.classes().len());
     let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-    start(&mut learner, from_names(prepared)?.as_ref())?;
+    start(&mut learner, from_names(prepared, session)?.as_ref())?;
     if recipe.fine_tune.as_ref().is_some_and(|own| own.zero_head) {
         let mut weights = learner.weights()?;
         let last = graph.parameters().into_iter().filter(|p| p.node == graph.output());

@@ -147,7 +147,7 @@ impl Run<'_> {
         let feature_seconds = start.elapsed().as_secs_f64();
         data_record::note_contents(self.folder.path(), &prepared.dataset)?;
         let health = self.folder.file("health.json");
-        let misleading = crate::inspect::quick_check(&prepared, &health, self.session)?;
+        let misleading = crate::quick_check::quick_check(&prepared, &health, self.session)?;
         tables.remarks.extend(about.iter().map(|text| remark(&prepared.dataset, text)));
         tables.remarks.extend(misleading.iter().map(|text| remark(&prepared.dataset, text)));
 
@@ -158,7 +158,7 @@ impl Run<'_> {
         let head = match recipe.epochs {
             // Only where the network is trained after it, or the names of the classes are enough.
             0 => {
-                let head = untrained(&prepared, &graph, &tables);
+                let head = untrained(&prepared, &graph, &tables, self.session);
                 let head = head.map_err(|error| resumable(error, &mut self.folder))?;
                 if prepared.checked.boundary().is_none() {
                     self.folder.keep();

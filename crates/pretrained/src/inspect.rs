@@ -10,16 +10,10 @@ use std::{
 use taper_core::{DeviceChoice, Fit, OutOfRange, Precision};
 use taper_data::{Dataset, Item};
 use taper_health::{Embeddings, Health, Watch};
-use taper_optim::ClassWeights;
 use taper_plan::{Kernels, Output};
-use taper_train::Sampling;
 use taper_zoo::{WeightsChoice, resolve};
 
-use crate::{
-    Error, FitChoice, OutFolder, Recipe, Result, Session, extract,
-    place::{BackboneSpec, Place},
-    prepare::Prepared,
-};
+use taper_run::{BackboneSpec, Error, OutFolder, Place, Result, Session, extract};
 
 /// The network whose features an inspection uses.
 #[derive(Debug, Clone)]
@@ -152,48 +146,4 @@ pub fn check_fix(folder: &Path) -> Result<()> {
         return Err(OutOfRange::new("fix", folder.display(), remedy).into());
     }
     Ok(OutFolder::from(folder).check()?)
-}
-
-/// Advice as far as the recipe does not follow it already.
-fn to_follow(advice: &str, recipe: &Recipe, grouped: bool) -> Option<String> {
-    let Recipe { loss, sampling, views, fresh_views, fit, group_by, .. } = recipe;
-    let balanced = loss.class_weights != ClassWeights::None || *sampling != Sampling::Shuffled;
-    // Unreadable pictures have been named already.
-    let named = ["unreadable:", "misnamed:"].iter().any(|kind| advice.starts_with(kind));
-    if named
-        || (balanced && advice.contains("`class_weights`"))
-        || (*fit == FitChoice::Squash && advice.contains("`fit` squash"))
-    {
-        return None;
-    }
-    // The finding remains, without what is done about it.
-    let followed = [
-        (*views > 1 || *fresh_views, "`views`", ", or "),
-        (group_by.is_some() || grouped, "`group_by`", "; "),
-    ];
-    let mut left = advice;
-    for (does, setting, before) in followed {
-        if let Some(at) = left.find(setting).filter(|_| does) {
-            left = left[..at].rfind(before).map_or(left, |at| &left[..at]);
-        }
-    }
-    Some(left.to_owned())
-}
-
-/// The quick checks of every training run: counts, imbalance, exact duplicates. Warns, and writes
-/// `health.json`. Returns what makes the run's figures misleading.
-pub(crate) fn quick_check(
-    prepared: &Prepared,
-    file: &Path,
-    session: &Session,
-) -> Result<Vec<String>> {
-    let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
-    let recipe = prepared.checked.recipe();
-    let grouped = prepared.dataset.group_column().is_some();
-    let to_follow = |advice: &String| to_follow(advice, recipe, grouped);
-    for advice in health.advice.iter().filter_map(to_follow) {
-        session.progress().warn(&advice);
-    }
-    health.write(file)?;
-    Ok(health.misleading().iter().filter_map(to_follow).collect())
 }
