@@ -234,6 +234,7 @@ impl From<taper_text::Error> for Error {
     fn from(error: taper_text::Error) -> Self {
         match error {
             taper_text::Error::Zoo(error) => error.into(),
+            taper_text::Error::Interrupted => Self::Interrupted,
             other => Self::Backbone(AnyFault::new(other)),
         }
     }

@@ -11,7 +11,7 @@ use taper_train::{
 };
 
 use crate::{
-    Error, FromNames, HeadChoice, LearningRate, Result, Session, extract, named_head,
+    Error, FromNames, LearningRate, Result, Session, extract,
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run::{OwnCallbacks, Phase, Run},
@@ -37,23 +37,23 @@ impl Run<'_> {
         if recipe.fresh_views {
             batches = batches.fresh(fresh_views(prepared, &shared, self.session));
         }
-        let names = from_names(prepared, self.session)?;
+        let names = prepared.names.as_ref();
         let counts = train.counts(classes);
         let phase = Phase { learning_rate, ..Phase::head(recipe, self.folder.path()) };
         match &prepared.place {
             Place::Cpu => {
                 let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-                start(&mut learner, names.as_ref())?;
+                start(&mut learner, names)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test, names.as_ref())
+                Ended::of(self.learn(trainer, &phase, own)?, val, test, names)
             }
             #[cfg(feature = "candle")]
             Place::Gpu(device, _) => {
                 let mut learner =
                     taper_candle::DeviceLearner::new(graph, &counts, &settings, device)?;
-                start(&mut learner, names.as_ref())?;
+                start(&mut learner, names)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test, names.as_ref())
+                Ended::of(self.learn(trainer, &phase, own)?, val, test, names)
             }
         }
     }
@@ -117,7 +117,7 @@ pub(crate) fn head_alone(
 ) -> Result<Weights> {
     let recipe = prepared.checked.recipe();
     if recipe.epochs == 0 {
-        return Ok(untrained(prepared, graph, tables, session)?.weights);
+        return Ok(untrained(prepared, graph, tables)?.weights);
     }
     if recipe.solves_head() {
         return Ok(solved(prepared, graph, tables, session)?.weights);
@@ -154,34 +154,17 @@ pub(crate) fn solved(
     Ok(Ended { seconds: start.elapsed().as_secs_f64(), logistic: Some(figures), ..ended })
 }
 
-/// What the names of the classes make of the head, if it starts from them.
-pub(crate) fn from_names(prepared: &Prepared, session: &Session) -> Result<Option<Weights>> {
-    let Prepared { checked, dataset, .. } = prepared;
-    let recipe = checked.recipe();
-    if recipe.head != HeadChoice::ZeroShot {
-        return Ok(None);
-    }
-    let network = (checked.model(), checked.weights());
-    let head = named_head(network, dataset.classes(), &recipe.prompts, recipe.kernels, session)?;
-    Ok(Some(head.weights))
-}
-
 pub(crate) fn start<L: Learner>(learner: &mut L, names: Option<&Weights>) -> Result<()> {
     names.map_or(Ok(()), |names| Ok(learner.set_weights(names)?))
 }
 
 /// A head with its fresh weights, where only the second phase trains it.
-pub(crate) fn untrained(
-    prepared: &Prepared,
-    graph: &Graph,
-    tables: &Tables,
-    session: &Session,
-) -> Result<Ended> {
+pub(crate) fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> Result<Ended> {
     let recipe = prepared.checked.recipe();
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(prepared.dataset.classes().len());
     let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-    start(&mut learner, from_names(prepared, session)?.as_ref())?;
+    start(&mut learner, prepared.names.as_ref())?;
     if recipe.fine_tune.as_ref().is_some_and(|own| own.zero_head) {
         let mut weights = learner.weights()?;
         let last = graph.parameters().into_iter().filter(|p| p.node == graph.output());

@@ -29,11 +29,28 @@ pub fn named_head(
     classes: &ClassNames,
     prompts: &PromptChoice,
     kernels: Kernels,
-    _session: &Session,
+    session: &Session,
 ) -> Result<NamedHead> {
+    use std::{cell::Cell, ops::ControlFlow};
+
     let names: Vec<String> = classes.iter().map(str::to_owned).collect();
     let prompts = prompts_of(prompts)?;
-    let head = taper_text::ZeroShotHead::new(model, weights, &names, &prompts, kernels)?;
+    let progress = session.progress();
+    let so_far = Cell::new(None);
+    let watch = |done: usize| {
+        match so_far.replace(Some(done)) {
+            // Weights are read, or fetched, before.
+            None => progress.begin("texts", names.len() as u64, "names"),
+            Some(before) => progress.advance((done - before) as u64),
+        }
+        if session.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let head = taper_text::ZeroShotHead::new(model, weights, &names, &prompts, kernels, &watch);
+    progress.end();
+    let head = head?;
+    if let Some(text) = about_cut(model, &head.cut) {
+        progress.warn(&text);
+    }
     Ok(NamedHead { graph: head.graph, weights: head.weights })
 }
 
@@ -51,6 +68,25 @@ pub fn named_head(
 ) -> Result<NamedHead> {
     let remedy = "this program was built without the feature text: build it with that";
     Err(taper_core::OutOfRange::new("model", format!("'{}'", model.name), remedy).into())
+}
+
+/// What to say about names that are too long, if there are any.
+#[cfg(feature = "text")]
+fn about_cut(model: &ModelSpec, cut: &[String]) -> Option<String> {
+    const SHOWN: usize = 60;
+    let first = cut.first()?;
+    let end = first.char_indices().nth(SHOWN).map_or(first.len(), |(at, _)| at);
+    let more = if end < first.len() { "…" } else { "" };
+    let others = match cut.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let context = model.text.map_or(0, |text| text.context);
+    Some(format!(
+        "'{}{more}'{others}: a sentence about it is longer than the {context} tokens that {} reads, so that its end is not read: use a shorter name, or shorter `prompts`",
+        &first[..end],
+        model.name
+    ))
 }
 
 /// The sentences of a choice.

@@ -141,6 +141,7 @@ impl Run<'_> {
         let searched = asked.learning_rate == LearningRate::Auto
             || tuned.is_some_and(|tuned| tuned.learning_rate == LearningRate::Auto);
         let about = searched.then(|| early::warn_about_finder(&prepared, self.session)).flatten();
+        prepared.ask_names(self.session).map_err(|error| resumable(error, &mut self.folder))?;
         let start = Instant::now();
         let tables = prepared.features(self.session);
         let mut tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
@@ -158,7 +159,7 @@ impl Run<'_> {
         let head = match recipe.epochs {
             // Only where the network is trained after it, or the names of the classes are enough.
             0 => {
-                let head = untrained(&prepared, &graph, &tables, self.session);
+                let head = untrained(&prepared, &graph, &tables);
                 let head = head.map_err(|error| resumable(error, &mut self.folder))?;
                 if prepared.checked.boundary().is_none() {
                     self.folder.keep();
