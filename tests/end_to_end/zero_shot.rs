@@ -187,6 +187,46 @@ fn a_head_starts_from_the_names() {
     run(here, &["export", "run", "--format", "safetensors"]).complains(2, &["projection"]);
 }
 
+#[test]
+fn an_inspection_asks_the_names() {
+    let folder = with_network();
+    let here = folder.path();
+    let inspect = ["inspect", "--data", "data", "--text", "clip-vit-b32"];
+    let weights = ["--text-weights", "clip/model.safetensors"];
+    // What is wrong with names, or with the network, is found before the features are computed.
+    let early = |arguments: &[&str], code: i32, words: &[&str]| {
+        let ran = run(here, arguments);
+        assert!(!ran.stderr.contains("features:"), "{ran:#?}");
+        ran.complains(code, words);
+    };
+    early(&[&inspect[..], &weights].concat(), 1, &["the tokenizer of clip-vit-b32"]);
+    fs::write(here.join("clip/tokenizer.json"), tokenizer()).unwrap();
+    let other = ["inspect", "--data", "data", "--text", "resnet18"];
+    early(&other, 2, &["resnet18 knows no texts", "clip-vit-b32"]);
+
+    let out = ["--out", "health", "--report", "health.html", "--json"];
+    let answer = run(here, &[&inspect[..], &weights, &out].concat()).expect(0).json();
+    let names = &answer["names"];
+    assert_eq!((&names["model"], &names["chance"]), (&json!("clip-vit-b32"), &json!(0.5)));
+    assert!((0.0..=1.0).contains(&names["accuracy"].as_f64().unwrap()), "{names}");
+    assert!(answer["badly_named"].is_array());
+    // What seeded weights say of colours is chance; where it is nothing, a note says so.
+    let notes = answer["notes"].as_array().unwrap();
+    let said = notes.iter().any(|note| note.as_str().unwrap().contains("to clip-vit-b32"));
+    let all = names["meaningful"] == json!(true) && names["undescribed"] == json!([]);
+    assert_eq!(said, !all, "{notes:?} {names}");
+    let file = fs::read(here.join("health/health.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(file["names"], *names);
+    // Other sentences make other figures, or the same by chance; the features are in the cache.
+    let prompts = ["--prompts", "name", "--out", "again"];
+    let again = run(here, &[&inspect[..], &weights, &prompts].concat()).expect(0);
+    assert!(again.stdout.contains("by the names of the classes alone, clip-vit-b32"), "{again:#?}");
+    // Without a network for texts, nothing is said about names.
+    let plain = run(here, &["inspect", "--data", "data", "--json"]).expect(0).json();
+    assert!(plain["names"].is_null() && plain["badly_named"].as_array().unwrap().is_empty());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_is_heeded_while_the_network_is_asked_about_names() {

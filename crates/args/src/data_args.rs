@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use taper_augment::Policy;
-use taper_run::{FitChoice, PrecisionChoice, Recipe};
+use taper_run::{FitChoice, PrecisionChoice, PromptChoice, Recipe};
 use taper_sources::SourceOptions;
 
 use crate::{CacheArgs, ComputeArgs, ReplyArgs, SourceArgs};
@@ -45,6 +45,18 @@ pub struct InspectArgs {
     /// The network's weights, from a safetensors file or a torch checkpoint.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Also ask a network that was trained with texts, such as clip-vit-b32, which pictures another
+    /// class's name describes better than that of their own: a further witness for label errors.
+    #[arg(long, value_name = "NAME")]
+    pub text: Option<String>,
+    /// That network's weights, both halves in one file, with tokenizer.json beside it.
+    #[arg(long, value_name = "FILE")]
+    pub text_weights: Option<PathBuf>,
+    /// The sentences about each class's name: default, imagenet (the 80 of CLIP's paper), name
+    /// (nothing else), or a file with one sentence in each line and {} for the name [default:
+    /// default].
+    #[arg(long, value_name = "SENTENCES")]
+    pub prompts: Option<PromptChoice>,
     /// Where features are kept.
     #[command(flatten)]
     pub cache: CacheArgs,

@@ -348,13 +348,19 @@ pub fn of_resuming(given: &Given) -> Result {
     }
 }
 
-/// What belongs to the network that `taper inspect --no-embeddings` does not use.
+/// What belongs to the networks that `taper inspect` does not use.
 pub fn of_inspection(given: &Given) -> Result {
+    if !given.has("text") {
+        let remedy = "it belongs to the network of `text`: give that as well, or leave it out";
+        for field in ["text_weights", "prompts"] {
+            given.refuse(field, remedy)?;
+        }
+    }
     if !given.has("no_embeddings") {
         return Ok(());
     }
     let remedy = "`no_embeddings` leaves the network out: leave out one of the two";
-    for field in ["model", "weights", "device", "kernels", "cache", "cache_size"] {
+    for field in ["model", "weights", "text", "device", "kernels", "cache", "cache_size"] {
         given.refuse(field, remedy)?;
     }
     Ok(())

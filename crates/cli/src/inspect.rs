@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use taper_args::{Given, InspectArgs, flags};
 use taper_health::{NearCopies, draw_sheets, fix};
-use taper_pretrained::{EmbedWith, check_fix};
+use taper_pretrained::{EmbedWith, TextWith, check_fix};
 use taper_run::{OutFolder, Session, check_present, open_data_with, remarks_of};
 use taper_run_report::{check_report, inspection_report, write_report};
 
@@ -37,15 +37,22 @@ pub(crate) fn inspect(
         let error = taper_health::Error::NoFiles { place: dataset.place() };
         return Err(taper_run::Error::from(error).into());
     }
-    let with = EmbedWith {
-        model: args.model.clone(),
-        device: args.compute.device,
-        kernels: args.compute.kernels,
-        ..EmbedWith::default()
-    }
-    .weights(args.weights.clone());
+    let network = |model: &str, weights: &Option<PathBuf>| {
+        let own = EmbedWith {
+            model: model.to_owned(),
+            device: args.compute.device,
+            kernels: args.compute.kernels,
+            ..EmbedWith::default()
+        };
+        own.weights(weights.clone())
+    };
+    let with = network(&args.model, &args.weights);
     let embed = (!args.no_embeddings).then_some(&with);
-    let health = taper_pretrained::inspect(&dataset, embed, session)?;
+    let text = args.text.as_ref().map(|model| TextWith {
+        network: network(model, &args.text_weights),
+        prompts: args.prompts.clone().unwrap_or_default(),
+    });
+    let health = taper_pretrained::inspect(&dataset, embed, text.as_ref(), session)?;
     let (out, sheets) = out.make(|folder| -> Result<_, taper_run::Error> {
         health.write(&folder.join("health.json"))?;
         Ok(draw_sheets(&health, &dataset, folder)?)

@@ -8,4 +8,4 @@ mod inspect;
 pub use by_name::ByName;
 pub use classifiers::pretrained_classifier;
 pub use embed::{EmbedAnswer, Through, embed};
-pub use inspect::{EmbedWith, check_fix, inspect};
+pub use inspect::{EmbedWith, TextWith, check_fix, inspect};
