@@ -69,6 +69,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     if let Value::Object(fields) = &mut value {
         fields.insert("split".into(), json!(split));
         fields.insert("data".into(), json!(args.data));
+        if let Some(model) = &args.zero_shot {
+            fields.insert("model".into(), json!(model));
+            fields.insert("prompts".into(), json!(args.prompts.clone().unwrap_or_default()));
+        }
         let temperature = classifier.calibration().map(|own| own.temperature);
         if let (Some(judged), Some(temperature)) = (&evaluated.judged, temperature) {
             let mut own = serde_json::to_value(judged)?;

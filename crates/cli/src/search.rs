@@ -54,6 +54,7 @@ pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyh
             begin(recipe, settings, out, session)?
         }
     };
+    taper_run_report::add_search(&searched)?;
     if args.reply.json {
         answer_json(&searched)?;
     } else {
