@@ -83,13 +83,13 @@ impl Health {
     /// [`Health::badly_named`], marks the label errors that both witnesses name, and puts these
     /// first.
     ///
-    /// The probability of a class is the softmax over the cosines of a picture with all names, times
-    /// the network's factor. As in confident learning (see [`Health::label_errors`]), a picture is
-    /// named if another class is at least as probable as that class is on average for the pictures
-    /// with its label, and its own class at most half as probable as on average. Only names that
-    /// describe most pictures of their class are believed, on either side. If all names together are
-    /// no better than guesses, which is so for names like `class_17`, nothing is named, and a note
-    /// says so.
+    /// The probability of a class is the softmax over the cosines of a picture with all names,
+    /// times the network's factor. As in confident learning (see [`Health::label_errors`]), a
+    /// picture is named if another class is at least as probable as that class is on average for
+    /// the pictures with its label, and its own class less than half as probable as on average.
+    /// Only names that describe most pictures of their class are believed, on either side. If all
+    /// names together are hardly better than guesses, which is so for names like `class_17`,
+    /// nothing is named, and a note says so.
     ///
     /// # Errors
     /// [`Error::Embeddings`] if features or directions do not fit.

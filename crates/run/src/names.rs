@@ -12,8 +12,8 @@ use crate::{PromptChoice, Result, Session};
 pub struct NamedHead {
     /// [`taper_graph::heads::cosine`].
     pub graph: Graph,
-    /// Its tensors: `cosine.weight`, the direction of each class at unit length, and `cosine.gamma`,
-    /// the factor that the network was trained with, as a share of
+    /// Its tensors: `cosine.weight`, f32 `[classes, features]`, the direction of each class at unit
+    /// length, and `cosine.gamma`, the factor that the network was trained with, as a multiple of
     /// [`COSINE_SCALE`](taper_graph::heads::COSINE_SCALE).
     pub weights: Weights,
 }

@@ -18,8 +18,8 @@ pub struct ZeroShotHead {
 }
 
 impl ZeroShotHead {
-    /// For a network that was trained with texts. `weights` must be a file with both halves. What is
-    /// wrong with names is found before weights are fetched.
+    /// For a network that was trained with texts. `weights` must be a file with both halves. What
+    /// is wrong with names is found before weights are fetched.
     ///
     /// # Errors
     /// [`taper_zoo::Error::NoText`] for another network; what is wrong with weights, tokenizer,
