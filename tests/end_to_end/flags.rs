@@ -158,8 +158,12 @@ fn the_other_commands_refuse_it_too() {
         (of(&["--kernels", "portable"]), "--kernels"),
         (of(&["--cache", "off"]), "--cache"),
         (of(&["--cache-size", "1"]), "--cache-size"),
+        (of(&["--text", "clip-vit-b32"]), "--text"),
     ] {
         refused(&inspect, &[(&extra, &[flag, "--no-embeddings"])]);
+    }
+    for extra in [["--text-weights", "w.safetensors"], ["--prompts", "name"]] {
+        refused(&inspect, &[(&extra, &[extra[0], "--text: give that as well"])]);
     }
     refused(
         &["embed", "--data", "data", "--out", "e.safetensors"],

@@ -118,6 +118,11 @@ fn names_alone_tell_pictures_apart_as_in_open_clip() {
     ran(predict("cat,Cat", &[], PHOTOGRAPHS)).complains(2, &["'Cat' and 'cat' are the same"]);
     ran(predict("cat,___", &[], PHOTOGRAPHS)).complains(2, &["'___' says nothing"]);
     ran(predict("cat,<|endoftext|>", &[], PHOTOGRAPHS)).complains(2, &["<|endoftext|>"]);
+    // A name that is too long is named.
+    let long = format!("{},cat", ["very"; 80].join(" "));
+    let cut = ran(predict(&long, &["--prompts", "name"], PHOTOGRAPHS)).expect(0);
+    let warned = ["warning: 'very very", "77 tokens that clip-vit-b32 reads", "--prompts"];
+    assert!(warned.iter().all(|text| cut.stderr.contains(text)), "{cut:#?}");
     run(here, &["predict", "--model", "resnet18", "--labels", "cat,dog", PHOTOGRAPHS])
         .complains(2, &["resnet18 knows no texts", "clip-vit-b32"]);
     run(here, &["predict", "--model", "clip-vit-b32", PHOTOGRAPHS]).complains(2, &["--labels"]);
@@ -127,7 +132,23 @@ fn names_alone_tell_pictures_apart_as_in_open_clip() {
 fn a_head_starts_from_the_names() {
     let folder = with_network();
     let here = folder.path();
+    // What is wrong with names is found before the features are computed.
+    fs::create_dir_all(here.join("marked")).unwrap();
+    fs::rename(here.join("data/train/red"), here.join("marked/red")).unwrap();
+    fs::rename(here.join("data/train/blue"), here.join("marked/blue <|endoftext|>")).unwrap();
+    let early = |problem: (i32, &[&str])| {
+        let clip = [&["train", "--data", "marked", "--head", "zero-shot"][..], &CLIP].concat();
+        let ran = run(here, &[&clip[..], &["--out", "run"]].concat());
+        assert!(!ran.stderr.contains("features:"), "{ran:#?}");
+        ran.complains(problem.0, problem.1);
+        assert!(!here.join("run").exists());
+    };
+    early((1, &["the tokenizer of clip-vit-b32"]));
     fs::write(here.join("clip/tokenizer.json"), tokenizer()).unwrap();
+    early((2, &["blue <|endoftext|>", "leave it out"]));
+    fs::rename(here.join("marked/red"), here.join("data/train/red")).unwrap();
+    fs::rename(here.join("marked/blue <|endoftext|>"), here.join("data/train/blue")).unwrap();
+
     let weights = ["--weights", "clip/model.safetensors", "--data", "data", "--json"];
     let zero = run(here, &[&["evaluate", "--zero-shot", "clip-vit-b32"][..], &weights].concat());
     let zero = zero.expect(0).json();
@@ -164,4 +185,74 @@ fn a_head_starts_from_the_names() {
     let refused = ["train", "--data", "data", "--prompts", "name", "--out", "x"];
     run(here, &refused).complains(2, &["--prompts", "zero-shot"]);
     run(here, &["export", "run", "--format", "safetensors"]).complains(2, &["projection"]);
+}
+
+#[test]
+fn an_inspection_asks_the_names() {
+    let folder = with_network();
+    let here = folder.path();
+    let inspect = ["inspect", "--data", "data", "--text", "clip-vit-b32"];
+    let weights = ["--text-weights", "clip/model.safetensors"];
+    // What is wrong with names, or with the network, is found before the features are computed.
+    let early = |arguments: &[&str], code: i32, words: &[&str]| {
+        let ran = run(here, arguments);
+        assert!(!ran.stderr.contains("features:"), "{ran:#?}");
+        ran.complains(code, words);
+    };
+    early(&[&inspect[..], &weights].concat(), 1, &["the tokenizer of clip-vit-b32"]);
+    fs::write(here.join("clip/tokenizer.json"), tokenizer()).unwrap();
+    let other = ["inspect", "--data", "data", "--text", "resnet18"];
+    early(&other, 2, &["resnet18 knows no texts", "clip-vit-b32"]);
+
+    let out = ["--out", "health", "--report", "health.html", "--json"];
+    let answer = run(here, &[&inspect[..], &weights, &out].concat()).expect(0).json();
+    let names = &answer["names"];
+    assert_eq!((&names["model"], &names["chance"]), (&json!("clip-vit-b32"), &json!(0.5)));
+    assert!((0.0..=1.0).contains(&names["accuracy"].as_f64().unwrap()), "{names}");
+    assert!(answer["badly_named"].is_array());
+    // What seeded weights say of colours is chance; where it is nothing, a note says so.
+    let notes = answer["notes"].as_array().unwrap();
+    let said = notes.iter().any(|note| note.as_str().unwrap().contains("to clip-vit-b32"));
+    let all = names["meaningful"] == json!(true) && names["undescribed"] == json!([]);
+    assert_eq!(said, !all, "{notes:?} {names}");
+    let file = fs::read(here.join("health/health.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(file["names"], *names);
+    // Other sentences make other figures, or the same by chance; the features are in the cache.
+    let prompts = ["--prompts", "name", "--out", "again"];
+    let again = run(here, &[&inspect[..], &weights, &prompts].concat()).expect(0);
+    assert!(again.stdout.contains("by the names of the classes alone, clip-vit-b32"), "{again:#?}");
+    // Without a network for texts, nothing is said about names.
+    let plain = run(here, &["inspect", "--data", "data", "--json"]).expect(0).json();
+    assert!(plain["names"].is_null() && plain["badly_named"].as_array().unwrap().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_is_heeded_while_the_network_is_asked_about_names() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+        time::{Duration, Instant},
+    };
+
+    let folder = with_network();
+    let here = folder.path();
+    fs::write(here.join("clip/tokenizer.json"), tokenizer()).unwrap();
+    // Minutes of work.
+    let names: Vec<String> = (0..2000).map(|n| format!("thing number {n}")).collect();
+    let mut command = taper(here);
+    command.arg("predict").args(CLIP).args(["--labels", &names.join(","), PHOTOGRAPHS]);
+    command.args(["--prompts", "imagenet"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // Every few seconds it is said how far it is.
+    let said = lines.find(|line| line.starts_with("texts: ")).unwrap();
+    assert!(said.contains("/2000 names, "), "{said}");
+    let id = child.id().to_string();
+    let begun = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(lines.any(|line| line.starts_with("error: interrupted")));
 }

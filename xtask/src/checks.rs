@@ -8,10 +8,11 @@ use crate::{cargo, root, run};
 
 /// The crates that stay free of candle, so that they compile in seconds and can be used on their
 /// own.
-const CANDLE_FREE: [&str; 53] = [
+const CANDLE_FREE: [&str; 55] = [
     "taper",
     "taper-answer",
     "taper-archive",
+    "taper-args",
     "taper-augment",
     "taper-augment-sheet",
     "taper-automl",
@@ -48,6 +49,7 @@ const CANDLE_FREE: [&str; 53] = [
     "taper-plan",
     "taper-plot",
     "taper-predict",
+    "taper-pretrained",
     "taper-recipe",
     "taper-report",
     "taper-run",

@@ -1,20 +1,21 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use serde_json::{Value, json};
+use taper_args::{
+    AugmentArgs, CacheArgs, Command, Given, ListArgs, LrFindArgs, RecipesArgs, flags,
+};
 use taper_console::Console;
 use taper_lr_finder::Method;
 use taper_run::{KNOWN_DATASETS, NAMED_RECIPES, NamedRecipe, OutFolder, Session, check_present};
 use taper_run_report::Reporter;
 
 use crate::{
-    args::{AugmentArgs, CacheArgs, Command, ListArgs, LrFindArgs, RecipesArgs},
     compare::compare,
     completions::{completions, man},
     embed::embed,
-    errors::in_flags,
+    errors::{in_flags, read_recipe},
     evaluate::evaluate,
     export::export,
-    flags::{self, Given},
     info::info,
     inspect::inspect,
     models::list_models,
@@ -98,7 +99,7 @@ fn recipes(args: &RecipesArgs) -> anyhow::Result<Status> {
 }
 
 fn lr_find(args: &LrFindArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
-    let recipe = args.resolve(args.recipe.read()?);
+    let recipe = args.resolve(read_recipe(&args.recipe)?);
     flags::of_finder(given, &recipe)?;
     let recipe = recipe.check()?;
     let out = match &args.out {

@@ -1,16 +1,13 @@
 //! `taper compare`.
 
+use taper_args::{CompareArgs, Given};
 use taper_compare::{Comparison, Paired, PairedMeans, Settings};
 use taper_core::OutOfRange;
 use taper_model::OpenOptions;
 use taper_run::{Error, Session, check_present};
 use taper_run_report::{check_report, comparison_report, write_report};
 
-use crate::{
-    args::CompareArgs,
-    flags::Given,
-    output::{Status, answer_json, answer_line, in_line, status},
-};
+use crate::output::{Status, answer_json, answer_line, in_line, status};
 
 /// How many pictures with two answers are listed.
 const LISTED: usize = 10;

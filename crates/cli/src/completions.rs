@@ -2,33 +2,16 @@
 
 use std::{fs, io};
 
-use clap_complete::Shell;
+use taper_args::{CompletionsArgs, ManArgs};
 use taper_outputs::OutFolder;
 use taper_run::Error;
 
-use crate::{
-    args,
-    output::{Status, answer_line},
-};
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct CompletionsArgs {
-    /// The shell.
-    #[arg(value_name = "SHELL")]
-    shell: Shell,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ManArgs {
-    /// The folder to make, with taper.1 and a page for each command.
-    #[arg(value_name = "FOLDER")]
-    out: std::path::PathBuf,
-}
+use crate::output::{Status, answer_line};
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<Status> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut args::command(), "taper", &mut text);
+    clap_complete::generate(args.shell, &mut taper_args::command(), "taper", &mut text);
     answer_line(String::from_utf8_lossy(&text).trim_end())?;
     Ok(Status::Done)
 }
@@ -38,7 +21,7 @@ pub(crate) fn man(args: &ManArgs) -> anyhow::Result<Status> {
     let out = OutFolder::from(&args.out);
     out.check().map_err(Error::from)?;
     let (folder, ()) = out.make(|folder| {
-        let pages = clap_mangen::generate_to(args::command(), folder);
+        let pages = clap_mangen::generate_to(taper_args::command(), folder);
         pages.map_err(taper_outputs::Error::io("write", folder)).map_err(Error::from)
     })?;
     let pages = fs::read_dir(&folder).map_or(0, |files| files.filter(io::Result::is_ok).count());

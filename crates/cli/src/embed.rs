@@ -1,13 +1,9 @@
-use taper_run::{
-    PrecisionChoice, Recipe, Session, Through, check_present, embed as write_features,
-};
+use taper_args::{EmbedArgs, Given, ThroughArg, flags};
+use taper_pretrained::{Through, embed as write_features};
+use taper_run::{PrecisionChoice, Recipe, Session, check_present};
 use taper_sources::SourceOptions;
 
-use crate::{
-    args::{EmbedArgs, ThroughArg},
-    flags::{self, Given},
-    output::{Status, answer_json, answer_line, status},
-};
+use crate::output::{Status, answer_json, answer_line, status};
 
 pub(crate) fn embed(args: &EmbedArgs, given: &Given, session: &Session) -> anyhow::Result<Status> {
     let candle = matches!(args.through, ThroughArg::Candle);

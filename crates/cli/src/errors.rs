@@ -3,14 +3,11 @@
 use std::{error::Error as _, io::IsTerminal, path::Path, sync::OnceLock};
 
 use clap::error::{ContextKind, ContextValue};
+use taper_args::{Given, RecipeArgs};
 use taper_core::{AnyFault, Fault};
-use taper_run::{Error, NamedRecipe, RecipeError};
+use taper_run::{Error, NamedRecipe, Recipe, RecipeError};
 
-use crate::{
-    args,
-    flags::Given,
-    runs::{go_on, go_on_with},
-};
+use crate::runs::{go_on, go_on_with};
 
 /// The command that was called.
 static CALLED: OnceLock<String> = OnceLock::new();
@@ -59,10 +56,15 @@ pub(crate) fn called(command: &str, given: &Given) {
     let _ = GIVEN.set(given.clone());
 }
 
-/// Says which recipe was read: what is wrong in it is said of it, not of flags nobody gave.
-pub(crate) fn of_recipe(name: &str) {
-    // A command reads one.
-    let _ = RECIPE.set(name.to_owned());
+/// Reads the recipe that the arguments name: what is wrong in it is said of it, not of flags nobody
+/// gave.
+pub(crate) fn read_recipe(args: &RecipeArgs) -> Result<Recipe, Error> {
+    let read = args.read()?;
+    if let Some(name) = read.name {
+        // A command reads one.
+        let _ = RECIPE.set(name);
+    }
+    Ok(read.recipe)
 }
 
 /// The recipe that this field comes from, if it was not given as an argument.
@@ -204,7 +206,7 @@ impl Flags {
 
     fn of_command(called: &str) -> Self {
         let (mut own, mut hidden, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for command in args::command().get_subcommands() {
+        for command in taper_args::command().get_subcommands() {
             for argument in command.get_arguments() {
                 let Some(flag) = argument.get_long() else { continue };
                 match (command.get_name(), argument.is_hide_set()) {

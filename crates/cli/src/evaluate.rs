@@ -3,22 +3,20 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use taper_args::EvaluateArgs;
 use taper_core::Split;
 use taper_data::Dataset;
 use taper_model::{Classifier, OpenOptions};
 use taper_picture::Finding;
 use taper_predict::{Evaluated, evaluate as measure, write_evaluation};
+use taper_pretrained::ByName;
 use taper_run::{
     Error, OutFolder, Session, about_memorised, check_present, data_name, model_file,
     open_classifier, open_data_with, remark,
 };
 use taper_run_report::{EvaluationOf, check_report, evaluation_report, write_report};
 
-use crate::{
-    args::EvaluateArgs,
-    output::{Status, answer_json, answer_line, confused, judgement, per_class, status},
-    zero_shot::ZeroShot,
-};
+use crate::output::{Status, answer_json, answer_line, confused, judgement, per_class, status};
 
 /// The coverage of sets if none is asked for.
 const COVERAGE: f64 = 0.9;
@@ -71,6 +69,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> anyhow::Result
     if let Value::Object(fields) = &mut value {
         fields.insert("split".into(), json!(split));
         fields.insert("data".into(), json!(args.data));
+        if let Some(model) = &args.zero_shot {
+            fields.insert("model".into(), json!(model));
+            fields.insert("prompts".into(), json!(args.prompts.clone().unwrap_or_default()));
+        }
         let temperature = classifier.calibration().map(|own| own.temperature);
         if let (Some(judged), Some(temperature)) = (&evaluated.judged, temperature) {
             let mut own = serde_json::to_value(judged)?;
@@ -130,14 +132,14 @@ fn opened(
         }
         (None, model) => {
             let dataset = read()?;
-            let zero_shot = ZeroShot {
+            let by_name = ByName {
                 model: model.as_deref().unwrap_or_default(),
-                weights: args.weights.as_ref(),
-                prompts: &args.prompts.clone().unwrap_or_default(),
+                weights: args.weights.clone(),
+                prompts: args.prompts.clone().unwrap_or_default(),
                 device: args.compute.device,
-                options,
+                options: *options,
             };
-            let classifier = zero_shot.classifier(dataset.classes().clone())?;
+            let classifier = by_name.classifier(dataset.classes().clone(), session)?;
             (dataset, classifier)
         }
     })

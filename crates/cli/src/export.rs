@@ -2,15 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use taper_args::{ExportArgs, FormatArg, Given, flags};
 use taper_export::Format;
 use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, Session, model_file};
 
-use crate::{
-    export_args::{ExportArgs, FormatArg},
-    flags::{self, Given},
-    output::{Status, answer_json, answer_line, in_line},
-};
+use crate::output::{Status, answer_json, answer_line, in_line};
 
 pub(crate) fn export(
     args: &ExportArgs,

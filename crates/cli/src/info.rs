@@ -1,14 +1,12 @@
 //! `taper info`.
 
+use taper_args::InfoArgs;
 use taper_core::Fit;
 use taper_graph::grouped;
 use taper_model::{Calibration, CalibrationChange, Figure, FineTuning};
 use taper_predict::ModelInfo;
 
-use crate::{
-    args::InfoArgs,
-    output::{Status, answer_json, answer_line, in_line, temperature_line},
-};
+use crate::output::{Status, answer_json, answer_line, in_line, temperature_line};
 
 pub(crate) fn info(args: &InfoArgs) -> anyhow::Result<Status> {
     let info = taper_predict::info(&args.artefact)?;

@@ -1,15 +1,14 @@
 use std::path::PathBuf;
 
-use taper_health::{NearCopies, draw_sheets, fix};
-use taper_run::{
-    EmbedWith, OutFolder, Session, check_fix, check_present, open_data_with, remarks_of,
-};
+use taper_args::{Given, InspectArgs, flags};
+use taper_data::Dataset;
+use taper_health::{Health, NearCopies, draw_sheets, fix};
+use taper_pretrained::{EmbedWith, TextWith, check_fix};
+use taper_run::{OutFolder, Session, check_present, open_data_with, remarks_of};
 use taper_run_report::{check_report, inspection_report, write_report};
 
 use crate::{
-    args::InspectArgs,
     errors::in_flags,
-    flags::{self, Given},
     output::{Status, answer_json, answer_line},
     runs::next_run,
 };
@@ -39,15 +38,7 @@ pub(crate) fn inspect(
         let error = taper_health::Error::NoFiles { place: dataset.place() };
         return Err(taper_run::Error::from(error).into());
     }
-    let with = EmbedWith {
-        model: args.model.clone(),
-        device: args.compute.device,
-        kernels: args.compute.kernels,
-        ..EmbedWith::default()
-    }
-    .weights(args.weights.clone());
-    let embed = (!args.no_embeddings).then_some(&with);
-    let health = taper_run::inspect(&dataset, embed, session)?;
+    let health = inspected(args, &dataset, session)?;
     let (out, sheets) = out.make(|folder| -> Result<_, taper_run::Error> {
         health.write(&folder.join("health.json"))?;
         Ok(draw_sheets(&health, &dataset, folder)?)
@@ -112,4 +103,27 @@ pub(crate) fn inspect(
     }
     let unusable = !health.unreadable.is_empty();
     Ok(if unusable { Status::SomeInputUnusable } else { Status::Done })
+}
+
+/// The inspection, with the networks that were asked for.
+fn inspected(
+    args: &InspectArgs,
+    dataset: &Dataset,
+    session: &Session,
+) -> Result<Health, taper_run::Error> {
+    let network = |model: &str, weights: &Option<PathBuf>| {
+        let own = EmbedWith {
+            model: model.to_owned(),
+            device: args.compute.device,
+            kernels: args.compute.kernels,
+            ..EmbedWith::default()
+        };
+        own.weights(weights.clone())
+    };
+    let embed = (!args.no_embeddings).then(|| network(&args.model, &args.weights));
+    let text = args.text.as_ref().map(|model| TextWith {
+        network: network(model, &args.text_weights),
+        prompts: args.prompts.clone().unwrap_or_default(),
+    });
+    taper_pretrained::inspect(dataset, embed.as_ref(), text.as_ref(), session)
 }

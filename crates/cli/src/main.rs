@@ -1,6 +1,5 @@
 //! The `taper` program: arguments → recipe → calls. No algorithms.
 
-mod args;
 mod commands;
 mod compare;
 mod completions;
@@ -8,35 +7,31 @@ mod embed;
 mod errors;
 mod evaluate;
 mod export;
-mod export_args;
-mod fine_tune_args;
-mod flags;
 mod info;
 mod inspect;
 mod models;
 mod output;
 mod predict;
-mod recipe_args;
 mod runs;
 mod search;
 #[cfg(feature = "serve")]
 mod serve;
 mod signals;
-mod source_args;
 mod summary;
 mod train;
 mod tune;
-mod zero_shot;
 
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::FromArgMatches;
+use taper_args::{Args, Given};
 
-use crate::{args::Args, flags::Given, output::Status, signals::Signals};
+use crate::{output::Status, signals::Signals};
 
 fn main() -> ExitCode {
-    let matches =
-        args::command().try_get_matches().unwrap_or_else(|error| errors::refuse_arguments(&error));
+    let matches = taper_args::command()
+        .try_get_matches()
+        .unwrap_or_else(|error| errors::refuse_arguments(&error));
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let (name, given) = match matches.subcommand() {
         Some((name, own)) => (name, Given::of(own)),

@@ -1,12 +1,10 @@
 use serde::Serialize;
+use taper_args::ListArgs;
 use taper_core::{Fit, Interpolation};
 use taper_fetch::HubOptions;
 use taper_zoo::{ModelSpec, Place, models};
 
-use crate::{
-    args::ListArgs,
-    output::{Status, answer_json, answer_line},
-};
+use crate::output::{Status, answer_json, answer_line};
 
 pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
     let options = HubOptions::from_env();

@@ -7,19 +7,18 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use taper_args::{Given, PredictArgs, flags};
 use taper_core::{ClassNames, OutOfRange};
 use taper_model::{Classifier, OpenOptions, Prediction};
 use taper_picture::Finding;
 use taper_predict::{Explainer, Inputs, PredictionTable, Sorter, UNSURE, as_json, ranked};
-use taper_run::{Error, Session, model_file, open_classifier, pretrained_classifier};
+use taper_pretrained::{ByName, pretrained_classifier};
+use taper_run::{Error, Session, model_file, open_classifier};
 use taper_zoo::WeightsChoice;
 
 use crate::{
-    args::PredictArgs,
     errors::{already_done, in_flags},
-    flags::{self, Given},
     output::{Status, answer_json, answer_line, in_line},
-    zero_shot::ZeroShot,
 };
 
 /// From this many pictures on, progress is shown.
@@ -162,19 +161,19 @@ fn open(
     }
     let name = args.model.as_deref().unwrap_or_default();
     if !args.labels.is_empty() {
-        let zero_shot = ZeroShot {
+        let by_name = ByName {
             model: name,
-            weights: args.weights.as_ref(),
-            prompts: &args.prompts.clone().unwrap_or_default(),
+            weights: args.weights.clone(),
+            prompts: args.prompts.clone().unwrap_or_default(),
             device,
-            options: &options,
+            options,
         };
         let names = args.labels.iter().map(|name| name.trim().to_owned()).collect();
         let names = ClassNames::new(names).map_err(|error| {
             let value = format!("'{}'", args.labels.join(","));
             Error::from(OutOfRange::new("labels", value, format!("{error}: name each once")))
         })?;
-        return Ok(zero_shot.classifier(names)?);
+        return Ok(by_name.classifier(names, session)?);
     }
     let model = taper_zoo::find(name).map_err(Error::from)?;
     let weights = args.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);

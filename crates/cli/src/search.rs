@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use taper_args::{Given, TrainArgs, flags};
 use taper_automl::{
     Preset, SearchEnd, SearchSettings, Searched, is_search, is_study, resume_search,
     search as begin,
@@ -10,8 +11,7 @@ use taper_core::OutOfRange;
 use taper_run::{Error, OutFolder, Session};
 
 use crate::{
-    args::TrainArgs,
-    flags::{self, Given},
+    errors::read_recipe,
     output::{Status, answer_json, answer_line, status},
     runs::{go_on, next_run},
     train::describe,
@@ -43,7 +43,7 @@ pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyh
         }
         None => {
             flags::of_search(given)?;
-            let recipe = args.recipe.resolve(args.recipe.read()?);
+            let recipe = args.recipe.resolve(read_recipe(&args.recipe)?);
             let preset = args.preset.unwrap_or_default();
             let settings = SearchSettings::new(&recipe, preset, limit, &args.models)?;
             let settings = SearchSettings { try_fit: !given.has("fit"), ..settings };
@@ -54,6 +54,7 @@ pub(crate) fn search(args: &TrainArgs, given: &Given, session: &Session) -> anyh
             begin(recipe, settings, out, session)?
         }
     };
+    taper_run_report::add_search(&searched)?;
     if args.reply.json {
         answer_json(&searched)?;
     } else {

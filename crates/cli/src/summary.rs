@@ -1,16 +1,14 @@
 use std::{collections::HashSet, path::Path};
 
 use serde_json::{Value, json};
+use taper_args::SummaryArgs;
 use taper_core::OutOfRange;
 use taper_graph::{Graph, Summary, diagram, grouped, heads};
 use taper_model::Artefact;
 use taper_outputs::{OutFile, check_extension};
 use taper_run::{Error, HeadChoice, model_file};
 
-use crate::{
-    args::SummaryArgs,
-    output::{Status, answer_json, answer_line},
-};
+use crate::output::{Status, answer_json, answer_line};
 
 /// A network as requested: possibly cut, with or without a head.
 struct Asked {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use taper_args::{Given, TrainArgs, flags};
 use taper_run::{
     Answer, BatchNormChoice, FineTuned, HeadChoice, OutFolder, Outcome, OwnCallbacks, Recipe,
     Repeated, Resumed, Session, Spread,
@@ -10,8 +11,7 @@ use taper_run_report::REPORT;
 use taper_train::LogisticFigures;
 
 use crate::{
-    args::TrainArgs,
-    flags::{self, Given},
+    errors::read_recipe,
     output::{
         Status, answer_json, answer_line, calibration_error, confused, judgement, per_class,
         status, temperature_line,
@@ -45,7 +45,7 @@ pub(crate) fn train(args: &TrainArgs, given: &Given, session: &Session) -> anyho
             }
         }
     } else {
-        let read = args.recipe.read()?;
+        let read = read_recipe(&args.recipe)?;
         let lowered = args.recipe.lowered(&read);
         let mode = read.fine_tune.as_ref().map(|own| own.batch_norm);
         let recipe = args.recipe.resolve(read);

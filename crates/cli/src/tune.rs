@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use taper_args::{Given, TuneArgs, flags};
 use taper_automl::{Ended, PruningChoice, StudySettings, Tuned, default_space};
 use taper_core::OutOfRange;
 use taper_run::{Error, OutFolder, Session};
 use taper_tune::Space;
 
 use crate::{
-    args::TuneArgs,
-    flags::{self, Given},
+    errors::read_recipe,
     output::{Status, answer_json, answer_line, in_line, status},
     runs::{go_on_with, next_run},
 };
@@ -54,7 +54,7 @@ fn begin(
     limit: Option<std::time::Duration>,
     session: &Session,
 ) -> anyhow::Result<Tuned> {
-    let recipe = args.recipe.resolve(args.recipe.read()?);
+    let recipe = args.recipe.resolve(read_recipe(&args.recipe)?);
     flags::of_training(given, &recipe)?;
     let space = match &args.space {
         Some(file) if !file.is_file() => {

@@ -14,6 +14,7 @@ pub(crate) fn advice(health: &Health) -> Vec<String> {
     let mut advice = Vec::new();
     leaks(health, &mut advice);
     labels(health, &mut advice);
+    badly_named(health, &mut advice);
     near_copies(health, &mut advice);
     drifts(health, &mut advice);
     unreadable(health, &mut advice);
@@ -103,6 +104,24 @@ fn labels(health: &Health, advice: &mut Vec<String>) {
             first.looks_like,
         ));
     }
+}
+
+fn badly_named(health: &Health, advice: &mut Vec<String>) {
+    let n = health.badly_named.len();
+    let Some(first) = health.badly_named.first() else { return };
+    let both = health.badly_named.iter().filter(|own| own.witnesses > 1).count();
+    let begin = match both {
+        0 => "",
+        _ if both == n => ", which are among the label errors, too",
+        _ => ", and begin with those that are among the label errors, too",
+    };
+    advice.push(format!(
+        "names: {} better by the name of another class, such as {} ({}, '{}' fits better): look at badly-named.png{begin}",
+        plural(n, "picture is described", "pictures are described"),
+        first.path,
+        first.label,
+        first.looks_like,
+    ));
 }
 
 fn drifts(health: &Health, advice: &mut Vec<String>) {

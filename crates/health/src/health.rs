@@ -7,7 +7,8 @@ use taper_data::Dataset;
 use taper_picture::Finding;
 
 use crate::{
-    Drift, Duplicate, Embeddings, Error, LabelError, Likeness, Result, Variety, advice,
+    BadlyNamed, Drift, Duplicate, Embeddings, Error, LabelError, Likeness, NameFigures, Result,
+    Variety, advice,
     drift::drift,
     duplicates::{self, Duplicates},
     embeddings::{Projected, directions, nearest, project},
@@ -93,6 +94,12 @@ pub struct Health {
     pub drift: BTreeMap<String, Drift>,
     /// Pictures whose labels are contradicted by the others; only with embeddings.
     pub label_errors: Vec<LabelError>,
+    /// How well the names of the classes describe their pictures; only if they were asked
+    /// ([`Health::ask_names`]).
+    pub names: Option<NameFigures>,
+    /// Pictures that the name of another class describes better, those that are among the label
+    /// errors too first; only if the names were asked.
+    pub badly_named: Vec<BadlyNamed>,
     /// How many distinct pictures each split and class really has.
     pub variety: Vec<Variety>,
     /// Pictures that are used, but perhaps not as meant.
@@ -280,6 +287,8 @@ fn counted(
         near_copies: Vec::new(),
         drift: BTreeMap::new(),
         label_errors: Vec::new(),
+        names: None,
+        badly_named: Vec::new(),
         variety: Vec::new(),
         peculiar: Peculiar::default(),
         formats: BTreeMap::new(),

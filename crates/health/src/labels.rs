@@ -26,6 +26,9 @@ pub struct LabelError {
     pub given: f64,
     /// How many of its ten nearest neighbours have the given label.
     pub neighbours: usize,
+    /// How many witnesses doubt the label: 2 if the name of its class does so too
+    /// ([`Health::badly_named`](crate::Health::badly_named)), else 1.
+    pub witnesses: usize,
     /// The picture's place in the data set.
     #[serde(skip)]
     pub index: usize,
@@ -106,6 +109,7 @@ pub(crate) fn label_errors(
                 probability: own[best],
                 given: own[labels[row]],
                 neighbours: agree,
+                witnesses: 1,
                 index: pictures[projected.positions[row]],
             })
         })

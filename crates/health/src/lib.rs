@@ -2,6 +2,7 @@
 
 mod advice;
 mod align;
+mod by_name;
 mod drift;
 mod duplicates;
 mod embeddings;
@@ -19,6 +20,7 @@ mod sheets;
 mod table;
 mod verify;
 
+pub use by_name::{BadlyNamed, NameFigures, Names};
 pub use drift::{Drift, FeatureDrift, STRONG_DRIFT, Strength, told_apart};
 pub use duplicates::{Duplicate, Likeness, Variety};
 pub use embeddings::Embeddings;

@@ -41,6 +41,7 @@ pub fn draw_sheets(health: &Health, dataset: &Dataset, folder: &Path) -> Result<
     draw("duplicates-within-splits.png", pairs("The same picture twice", dataset, &within))?;
     draw("near-copies.png", near_copies(health, dataset))?;
     draw("label-errors.png", label_errors(health, dataset))?;
+    draw("badly-named.png", badly_named(health, dataset))?;
     draw("drift.png", extremes(health, dataset))?;
     Ok(files)
 }
@@ -98,6 +99,26 @@ fn label_errors(health: &Health, dataset: &Dataset) -> Sheet {
         );
         let side = sheet.side();
         sheet.tiles.push(tile(dataset, error.index, side, text));
+    }
+    sheet
+}
+
+fn badly_named(health: &Health, dataset: &Dataset) -> Sheet {
+    let mut sheet = Sheet {
+        title: "Another class's name describes them better".into(),
+        subtitle: shown(health.badly_named.len(), PAIRS, "picture", "pictures"),
+        columns: 4,
+        ..Sheet::default()
+    };
+    for own in health.badly_named.iter().take(PAIRS) {
+        let text = format!(
+            "{}, {} fits better ({:.0} %)",
+            isolated(&own.label),
+            isolated(&own.looks_like),
+            100.0 * own.probability
+        );
+        let side = sheet.side();
+        sheet.tiles.push(tile(dataset, own.index, side, text));
     }
     sheet
 }

@@ -67,9 +67,27 @@ impl Health {
         listed(f, "nearly the same picture with two labels, perhaps not copies", near(false))?;
         let errors = self.label_errors.iter().map(|e| {
             let probability = 100.0 * e.probability;
-            format!("{}: {}, looks like {} ({probability:.0} %)", e.path, e.label, e.looks_like)
+            let also = if e.witnesses > 1 { "; its name says so too" } else { "" };
+            let like = &e.looks_like;
+            format!("{}: {}, looks like {like} ({probability:.0} %){also}", e.path, e.label)
         });
         listed(f, "probable label errors", errors)?;
+        if let Some(own) = &self.names {
+            writeln!(
+                f,
+                "by the names of the classes alone, {} finds the class of {:.0} % (chance {:.0} %)",
+                own.model,
+                100.0 * own.accuracy,
+                100.0 * own.chance
+            )?;
+        }
+        let badly = self.badly_named.iter().map(|own| {
+            let probability = 100.0 * own.probability;
+            let also = if own.witnesses > 1 { "; the other pictures say so too" } else { "" };
+            let like = &own.looks_like;
+            format!("{}: {}, '{like}' fits better ({probability:.0} %){also}", own.path, own.label)
+        });
+        listed(f, "pictures that another class's name describes better", badly)?;
         for (name, drift) in &self.drift {
             let mut line = format!("drift {name}: {:?}", drift.strength).to_lowercase();
             if let Some(auc) = drift.embedding_auc {

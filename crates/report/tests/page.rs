@@ -376,3 +376,32 @@ fn heat_rises_throughout() {
     assert_eq!(heat(f32::NAN), heat(0.0));
     assert_eq!(heat(9.0), heat(1.0));
 }
+
+#[test]
+fn a_section_can_be_added_later() {
+    let section = |id: &str, title: &str, text: &str| Section {
+        id: id.into(),
+        title: title.into(),
+        lead: HOSTILE.into(),
+        blocks: vec![Block::Text(text.into()), Block::Table(table(3))],
+    };
+    let sections = vec![section("data", "Data", "a"), section("details", "Details", "b")];
+    let page = Page { title: "t".into(), sections, ..Page::default() };
+    let (html, search) = (page.html(), section("search", "What was <tried>", "first words"));
+    let once = Page::with_section(&html, &search, "details").unwrap();
+    let place = |text: &str| once.find(text).unwrap();
+    assert!(place("<section id=\"data\"") < place("<section id=\"search\""));
+    assert!(place("<section id=\"search\"") < place("<section id=\"details\""));
+    // Both tables of contents have it, and no id occurs twice.
+    assert_eq!(once.matches("<li><a href=\"#search\">What was &lt;tried&gt;</a></li>").count(), 2);
+    let ids: Vec<&str> =
+        once.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    // Again: in place of the earlier one.
+    let other = Section { blocks: vec![Block::Text("other words".into())], ..search };
+    let twice = Page::with_section(&once, &other, "details").unwrap();
+    assert!(twice.contains("other words") && !twice.contains("first words"));
+    assert_eq!(twice.matches("<section id=\"search\"").count(), 1);
+    assert_eq!(twice.matches("<li><a href=\"#search\">").count(), 2);
+    assert!(Page::with_section("<p>something else</p>", &other, "details").is_none());
+}

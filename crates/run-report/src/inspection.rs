@@ -48,12 +48,14 @@ impl Inspection<'_> {
         let mut album = Album::new(self.dataset, None, MOST);
         let place = |path: &String| self.places.get(path.as_str()).copied();
         album.add(health.label_errors.iter().take(SHOWN).filter_map(|own| place(&own.path)));
+        album.add(health.badly_named.iter().take(SHOWN).filter_map(|own| place(&own.path)));
         for pairs in [&health.label_conflicts, &health.duplicates, &health.near_copies] {
             let both = pairs.iter().take(SHOWN / 2).flat_map(|pair| [&pair.a, &pair.b]);
             album.add(both.filter_map(place));
         }
         let mut sections = vec![self.next(in_flags), self.counts()];
         sections.extend(self.labels(&album));
+        sections.extend(self.names(&album));
         sections.extend(self.pairs(
             &album,
             ("conflicts", "The same picture with two labels", "One of the labels is wrong."),
@@ -152,10 +154,11 @@ impl Inspection<'_> {
         (!found.is_empty()).then_some(())?;
         let shots = found.iter().take(SHOWN).map(|own| {
             let note = format!(
-                "looks like {} ({:.0} %); {} of its 10 nearest neighbours have its label",
+                "looks like {} ({:.0} %); {} of its 10 nearest neighbours have its label{}",
                 taper_plot::isolated(&own.looks_like),
                 100.0 * own.probability,
-                own.neighbours
+                own.neighbours,
+                if own.witnesses > 1 { "; its name says so too" } else { "" }
             );
             self.shot(album, &own.path, note)
         });
@@ -166,6 +169,33 @@ impl Inspection<'_> {
         };
         let lead = "A classifier that has not seen a picture, and its nearest neighbours, agree on another class.";
         Some(section("labels", "Doubtful labels", lead, vec![Block::Gallery(gallery)]))
+    }
+
+    fn names(&self, album: &Album<'_>) -> Option<Section> {
+        let (found, figures) = (&self.health.badly_named, self.health.names.as_ref()?);
+        (!found.is_empty()).then_some(())?;
+        let shots = found.iter().take(SHOWN).map(|own| {
+            let note = format!(
+                "{} fits better ({:.0} %; its own name {:.0} %){}",
+                taper_plot::isolated(&own.looks_like),
+                100.0 * own.probability,
+                100.0 * own.given,
+                if own.witnesses > 1 { "; the other pictures say so too" } else { "" }
+            );
+            self.shot(album, &own.path, note)
+        });
+        let gallery = Gallery {
+            caption: plural(found.len(), "doubtful label", "doubtful labels"),
+            shots: shots.collect(),
+            filter: true,
+        };
+        let lead = format!(
+            "{} was trained with texts, and knows neither the other pictures nor their labels. By the names of the classes alone it finds the class of {:.0} % of the pictures.",
+            figures.model,
+            100.0 * figures.accuracy
+        );
+        let title = "Better described by another class's name";
+        Some(section("names", title, &lead, vec![Block::Gallery(gallery)]))
     }
 
     fn pairs(

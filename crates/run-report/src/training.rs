@@ -207,6 +207,14 @@ impl<'a> Training<'a> {
         {
             facts.push(("before fine-tuning, with the head alone".into(), percent(before)));
         }
+        if let Some((names, alone)) =
+            answer.names.as_ref().and_then(|own| Some((own, own.tried.first()?)))
+        {
+            let on = format!("{} on {}", percent(alone.val_accuracy), answer.validation.n);
+            facts.push(("the names of the classes alone, on validation pictures".into(), on));
+            let kept = format!("{:.1} of the way to the trained head", names.alpha);
+            facts.push(("kept, from the names on".into(), kept));
+        }
         let most = self.trained.iter().max().copied().unwrap_or(0);
         let guess = own.per_class.iter().map(|class| class.support).fold(0.0, f64::max);
         if most > 0 && own.n > 0 {
@@ -240,10 +248,10 @@ impl<'a> Training<'a> {
         let phase = answer.fine_tune.as_ref();
         Facts {
             data: data_options(self.of.recipe),
-            run: self.of.folder.display().to_string(),
+            run: self.of.home.display().to_string(),
             again: Some(format!(
                 "taper train {}",
-                quoted(&self.of.folder.join("recipe.toml").display().to_string())
+                quoted(&self.of.home.join("recipe.toml").display().to_string())
             )),
             error_by_chance: error_by_chance(self.assessed().told),
             trained: names.zip(self.trained.iter().copied()).collect(),

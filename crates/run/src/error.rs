@@ -229,6 +229,17 @@ impl From<taper_recipe::Error> for Error {
     }
 }
 
+#[cfg(feature = "text")]
+impl From<taper_text::Error> for Error {
+    fn from(error: taper_text::Error) -> Self {
+        match error {
+            taper_text::Error::Zoo(error) => error.into(),
+            taper_text::Error::Interrupted => Self::Interrupted,
+            other => Self::Backbone(AnyFault::new(other)),
+        }
+    }
+}
+
 #[cfg(feature = "download")]
 impl From<taper_hub_data::Error> for Error {
     fn from(error: taper_hub_data::Error) -> Self {

@@ -8,7 +8,7 @@ use taper_train::{Batches, HeadLearner, Learner, RowBatches, Trainer};
 use crate::{
     CheckedRecipe, OutFolder, Recipe, Result, Session, data_name, early,
     fine_tune::Start,
-    head::{from_names, head_alone, start},
+    head::{head_alone, start},
     place::Place,
     prepare::{Prepared, Tables},
     run::write_finding,
@@ -58,6 +58,7 @@ pub fn find_rate(
     prepared.introduce(session);
     let about = [early::warn_about_finder(&prepared, session), early::about_fold(&prepared)];
     about[1].iter().for_each(|remark| session.progress().warn(remark));
+    prepared.ask_names(session)?;
     let start = std::time::Instant::now();
     let tables = prepared.features(session)?;
     let feature_seconds = start.elapsed().as_secs_f64();
@@ -98,20 +99,20 @@ fn sweep(prepared: &Prepared, tables: &Tables, session: &Session) -> Result<Rang
         let Start { learner, batches, val, settings, .. } = start;
         return find(Trainer::new(learner, batches, &val, &settings)?, recipe, session);
     }
-    let names = from_names(prepared)?;
+    let names = prepared.names.as_ref();
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(classes);
     let batches = RowBatches::new(Arc::clone(&tables.train), classes, &settings)?;
     match &prepared.place {
         Place::Cpu => {
             let mut learner = HeadLearner::new(&graph, &counts, &settings)?;
-            start(&mut learner, names.as_ref())?;
+            start(&mut learner, names)?;
             find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
         }
         #[cfg(feature = "candle")]
         Place::Gpu(device, _) => {
             let mut learner = taper_candle::DeviceLearner::new(&graph, &counts, &settings, device)?;
-            start(&mut learner, names.as_ref())?;
+            start(&mut learner, names)?;
             find(Trainer::new(learner, batches, &tables.val, &settings)?, recipe, session)
         }
     }

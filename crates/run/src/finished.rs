@@ -25,6 +25,8 @@ pub struct Part<'a> {
 pub struct Finished<'a> {
     /// The run folder, in which the model and the answer are.
     pub folder: &'a Path,
+    /// Where that folder will be in the end: a search moves the best of its trainings.
+    pub home: &'a Path,
     /// What was trained, and how.
     pub recipe: &'a Recipe,
     /// What it came to.
@@ -65,6 +67,7 @@ pub(crate) fn show(
     let splits = &prepared.splits;
     let finished = Finished {
         folder,
+        home: folder,
         recipe: prepared.checked.recipe(),
         answer,
         dataset: &prepared.dataset,

@@ -11,7 +11,7 @@ use taper_train::{
 };
 
 use crate::{
-    Error, FromNames, HeadChoice, LearningRate, Result, Session, extract,
+    Error, FromNames, LearningRate, Result, Session, extract,
     place::Place,
     prepare::{Prepared, Tables, views_of},
     run::{OwnCallbacks, Phase, Run},
@@ -37,23 +37,23 @@ impl Run<'_> {
         if recipe.fresh_views {
             batches = batches.fresh(fresh_views(prepared, &shared, self.session));
         }
-        let names = from_names(prepared)?;
+        let names = prepared.names.as_ref();
         let counts = train.counts(classes);
         let phase = Phase { learning_rate, ..Phase::head(recipe, self.folder.path()) };
         match &prepared.place {
             Place::Cpu => {
                 let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-                start(&mut learner, names.as_ref())?;
+                start(&mut learner, names)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test, names.as_ref())
+                Ended::of(self.learn(trainer, &phase, own)?, val, test, names)
             }
             #[cfg(feature = "candle")]
             Place::Gpu(device, _) => {
                 let mut learner =
                     taper_candle::DeviceLearner::new(graph, &counts, &settings, device)?;
-                start(&mut learner, names.as_ref())?;
+                start(&mut learner, names)?;
                 let trainer = Trainer::new(learner, batches, val, &settings)?;
-                Ended::of(self.learn(trainer, &phase, own)?, val, test, names.as_ref())
+                Ended::of(self.learn(trainer, &phase, own)?, val, test, names)
             }
         }
     }
@@ -154,44 +154,6 @@ pub(crate) fn solved(
     Ok(Ended { seconds: start.elapsed().as_secs_f64(), logistic: Some(figures), ..ended })
 }
 
-/// What the names of the classes make of the head, if it starts from them.
-pub(crate) fn from_names(prepared: &Prepared) -> Result<Option<Weights>> {
-    let Prepared { checked, dataset, .. } = prepared;
-    let recipe = checked.recipe();
-    if recipe.head != HeadChoice::ZeroShot {
-        return Ok(None);
-    }
-    let names: Vec<String> = dataset.classes().iter().map(str::to_owned).collect();
-    #[cfg(feature = "text")]
-    return {
-        let (model, weights) = (checked.model(), checked.weights());
-        let prompts = prompts_of(&recipe.prompts)?;
-        let head = taper_text::ZeroShotHead::new(model, weights, &names, &prompts, recipe.kernels);
-        Ok(Some(head.map_err(taper_core::AnyFault::new)?.weights))
-    };
-    #[cfg(not(feature = "text"))]
-    return {
-        let remedy = "this program was built without the feature text: build it with that";
-        Err(taper_core::OutOfRange::new("head", format!("zero-shot for {names:?}"), remedy).into())
-    };
-}
-
-/// The sentences of a choice.
-///
-/// # Errors
-/// If one has no place for the name.
-#[cfg(feature = "text")]
-pub fn prompts_of(choice: &crate::PromptChoice) -> Result<taper_text::Prompts> {
-    use crate::PromptChoice;
-    use taper_text::Prompts;
-    Ok(match choice {
-        PromptChoice::Default => Prompts::default(),
-        PromptChoice::Imagenet => Prompts::imagenet(),
-        PromptChoice::Name => Prompts::bare(),
-        PromptChoice::Own(own) => Prompts::new(own.clone()).map_err(taper_core::AnyFault::new)?,
-    })
-}
-
 pub(crate) fn start<L: Learner>(learner: &mut L, names: Option<&Weights>) -> Result<()> {
     names.map_or(Ok(()), |names| Ok(learner.set_weights(names)?))
 }
@@ -202,7 +164,7 @@ pub(crate) fn untrained(prepared: &Prepared, graph: &Graph, tables: &Tables) -> 
     let settings = recipe.training().check()?;
     let counts = tables.train.counts(prepared.dataset.classes().len());
     let mut learner = HeadLearner::new(graph, &counts, &settings)?;
-    start(&mut learner, from_names(prepared)?.as_ref())?;
+    start(&mut learner, prepared.names.as_ref())?;
     if recipe.fine_tune.as_ref().is_some_and(|own| own.zero_head) {
         let mut weights = learner.weights()?;
         let last = graph.parameters().into_iter().filter(|p| p.node == graph.output());

@@ -3,20 +3,20 @@
 mod calibrate;
 mod data_record;
 mod early;
-mod embed;
 mod error;
 mod features;
 mod find_rate;
 mod fine_tune;
 mod finished;
 mod head;
-mod inspect;
 mod maps;
+mod names;
 mod open;
 mod origin;
 mod place;
 mod precision;
 mod prepare;
+mod quick_check;
 mod repeated;
 mod resume;
 mod run;
@@ -25,19 +25,15 @@ mod session;
 mod source;
 mod tuned_learner;
 
-pub use embed::{EmbedAnswer, Through, WITH_CANDLE, embed};
 pub use error::{Error, Result};
 pub use features::{Features, NamedViews, extract};
 pub use find_rate::{FoundRate, find_rate};
 pub use finished::{Finished, Observer, Part};
-#[cfg(feature = "text")]
-pub use head::prompts_of;
-pub use inspect::{EmbedWith, check_fix, inspect};
-pub use open::{
-    about_memorised, headed_classifier, model_file, open_classifier, pretrained_classifier,
-};
+pub use names::{NamedHead, named_head};
+pub use open::{about_memorised, model_file, open_classifier};
 pub use origin::Published;
-pub use precision::seconds_per_picture;
+pub use place::{BackboneSpec, Place, WITH_CANDLE};
+pub use precision::{resolve_precision, seconds_per_picture};
 pub use prepare::Drawn;
 pub use repeated::{HeadAlone, Repeated, train_repeatedly};
 pub use resume::{Changes, Resumed, resume, resume_changed, resume_with};

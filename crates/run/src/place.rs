@@ -5,12 +5,15 @@ use taper_plan::{Kernels, Output};
 
 use crate::{CheckedRecipe, Result};
 
+/// Whether this build has candle, and so [`Place::through_candle`].
+pub const WITH_CANDLE: bool = cfg!(feature = "candle");
+
 /// The opened device on which networks run: the requested one, or an error.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub enum Place {
     /// The compiled plan and heads over slices.
     Cpu,
-    /// candle, on a GPU.
+    /// candle, on a GPU; with the number of the device.
     #[cfg(feature = "candle")]
     Gpu(candle_core::Device, usize),
 }
@@ -20,7 +23,7 @@ impl Place {
     ///
     /// # Errors
     /// If this build or this machine does not have it. `auto` then takes the CPU.
-    pub(crate) fn open(choice: DeviceChoice) -> Result<Self> {
+    pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::Cpu),
             DeviceChoice::Auto => Ok(Self::open(DeviceChoice::Cuda(0)).unwrap_or(Self::Cpu)),
@@ -36,12 +39,13 @@ impl Place {
         }
     }
 
-    pub(crate) fn is_cpu(&self) -> bool {
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
         matches!(self, Self::Cpu)
     }
 
     /// The device that was opened, named as in [`DeviceChoice`].
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::Cpu => DeviceChoice::Cpu.to_string(),
             #[cfg(feature = "candle")]
@@ -54,7 +58,7 @@ impl Place {
     ///
     /// # Errors
     /// If the size or the weights do not fit, or the precision or kernels are not available here.
-    pub(crate) fn backbone(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
+    pub fn backbone(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
         match self {
             Self::Cpu => Ok(Box::new(plan(spec)?)),
             #[cfg(feature = "candle")]
@@ -68,6 +72,24 @@ impl Place {
             }
         }
     }
+
+    /// The same through candle, the reference, also on the CPU.
+    ///
+    /// # Errors
+    /// As [`Place::backbone`]; without candle in this build.
+    pub fn through_candle(&self, spec: &BackboneSpec<'_>) -> Result<Box<dyn FrozenBackbone>> {
+        #[cfg(feature = "candle")]
+        return match self {
+            Self::Cpu => through_candle(spec, &candle_core::Device::Cpu),
+            Self::Gpu(device, _) => through_candle(spec, device),
+        };
+        #[cfg(not(feature = "candle"))]
+        return {
+            let remedy = "this build has no candle: build with the feature candle, or use plan";
+            Err(OutOfRange::new("through", format!("candle for {}", spec.graph.name()), remedy)
+                .into())
+        };
+    }
 }
 
 /// The network on the CPU.
@@ -79,7 +101,7 @@ pub(crate) fn plan(spec: &BackboneSpec<'_>) -> Result<PlanBackbone> {
 
 /// The network on candle, on any device: the implementation for CUDA, and on the CPU its reference.
 #[cfg(feature = "candle")]
-pub(crate) fn through_candle(
+fn through_candle(
     spec: &BackboneSpec<'_>,
     device: &candle_core::Device,
 ) -> Result<Box<dyn FrozenBackbone>> {
@@ -99,20 +121,26 @@ pub(crate) fn through_candle(
 
 /// What a frozen network is made of.
 #[derive(Clone, Copy)]
-pub(crate) struct BackboneSpec<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) weights: &'a dyn WeightSource,
-    pub(crate) preprocessing: Preprocessing,
-    pub(crate) output: Output,
-    pub(crate) precision: Precision,
-    pub(crate) kernels: Kernels,
+pub struct BackboneSpec<'a> {
+    /// Its layers.
+    pub graph: &'a Graph,
+    /// Their weights.
+    pub weights: &'a dyn WeightSource,
+    /// How pictures are prepared for it.
+    pub preprocessing: Preprocessing,
+    /// What it gives.
+    pub output: Output,
+    /// What it computes in.
+    pub precision: Precision,
+    /// Which instructions on the CPU.
+    pub kernels: Kernels,
     /// Whether its identity is determined, which takes a pass over the weights.
-    pub(crate) identified: bool,
+    pub identified: bool,
 }
 
 impl<'a> BackboneSpec<'a> {
     /// The frozen network of a recipe, to its features, in f32.
-    pub(crate) fn features(checked: &'a CheckedRecipe, weights: &'a dyn WeightSource) -> Self {
+    pub fn features(checked: &'a CheckedRecipe, weights: &'a dyn WeightSource) -> Self {
         Self {
             graph: checked.backbone(),
             weights,

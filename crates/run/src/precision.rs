@@ -21,7 +21,7 @@ const ROUNDS: usize = 3;
 ///
 /// # Errors
 /// If the network cannot be built.
-pub(crate) fn resolve_precision(
+pub fn resolve_precision(
     choice: PrecisionChoice,
     place: &Place,
     spec: &BackboneSpec<'_>,

@@ -3,14 +3,15 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use taper_augment::{Augmenter, Policy};
 use taper_core::{DeviceChoice, FrozenBackbone, Identity, OutOfRange, Precision, Split, hex};
 use taper_data::{DEFAULT_FRACTION, Dataset, Item, Splits, ValChoice};
+use taper_graph::Weights;
 use taper_picture::Finding;
 use taper_sources::FolderUse;
 use taper_train::Table;
 use taper_zoo::{LoadedWeights, resolve_part};
 
 use crate::{
-    CheckedRecipe, Error, MixChoice, Mixing, NamedViews, Recipe, Result, Session, Views,
-    check_present, early, extract, open_data_with,
+    CheckedRecipe, Error, HeadChoice, MixChoice, Mixing, NamedViews, Recipe, Result, Session,
+    Views, check_present, early, extract, named_head, open_data_with,
     place::{BackboneSpec, Place},
     precision::resolve_precision,
     remarks_of,
@@ -32,6 +33,8 @@ pub(crate) struct Prepared {
     pub(crate) validated_on: String,
     /// What makes the views, if there are any.
     pub(crate) views: Option<NamedViews>,
+    /// The weights of a head that starts from the names of the classes, once they were asked for.
+    pub(crate) names: Option<Weights>,
 }
 
 /// The pictures of a recipe, opened and split: for several trainings on the same ones, or on
@@ -135,6 +138,7 @@ impl Prepared {
             precision,
             validated_on,
             views,
+            names: None,
             checked,
         };
         early::check(&prepared)?;
@@ -200,6 +204,19 @@ impl Prepared {
             ));
         }
         about
+    }
+
+    /// Asks what the names of the classes make of the head, if it starts from them: before the
+    /// features are computed, since much can be wrong with names.
+    pub(crate) fn ask_names(&mut self, session: &Session) -> Result<()> {
+        let recipe = self.checked.recipe();
+        if recipe.head == HeadChoice::ZeroShot {
+            let network = (self.checked.model(), self.checked.weights());
+            let (classes, prompts) = (self.dataset.classes(), &recipe.prompts);
+            let head = named_head(network, classes, prompts, recipe.kernels, session)?;
+            self.names = Some(head.weights);
+        }
+        Ok(())
     }
 
     /// Every picture is decoded and passed through the backbone once, in one sweep, unless its

@@ -141,13 +141,14 @@ impl Run<'_> {
         let searched = asked.learning_rate == LearningRate::Auto
             || tuned.is_some_and(|tuned| tuned.learning_rate == LearningRate::Auto);
         let about = searched.then(|| early::warn_about_finder(&prepared, self.session)).flatten();
+        prepared.ask_names(self.session).map_err(|error| resumable(error, &mut self.folder))?;
         let start = Instant::now();
         let tables = prepared.features(self.session);
         let mut tables = tables.map_err(|error| resumable(error, &mut self.folder))?;
         let feature_seconds = start.elapsed().as_secs_f64();
         data_record::note_contents(self.folder.path(), &prepared.dataset)?;
         let health = self.folder.file("health.json");
-        let misleading = crate::inspect::quick_check(&prepared, &health, self.session)?;
+        let misleading = crate::quick_check::quick_check(&prepared, &health, self.session)?;
         tables.remarks.extend(about.iter().map(|text| remark(&prepared.dataset, text)));
         tables.remarks.extend(misleading.iter().map(|text| remark(&prepared.dataset, text)));
 

@@ -41,8 +41,9 @@ impl Session {
         Self { observer, ..self }
     }
 
-    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
-        self.observer.as_deref()
+    /// Who is shown every training that is over.
+    pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.observer.as_ref()
     }
 
     /// The same, without progress reports: for work within work.

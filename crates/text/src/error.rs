@@ -67,6 +67,9 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// There is nothing to tell apart.
     #[error("there are no texts: give at least one")]
     NoTexts,
@@ -85,6 +88,7 @@ impl Fault for Error {
             Self::Tokenizer { .. }
             | Self::Weights { .. }
             | Self::NotFinite { .. }
+            | Self::Interrupted
             | Self::Kernel(_) => false,
         }
     }

@@ -8,6 +8,6 @@ mod zero_shot;
 
 pub use encoder::TextEncoder;
 pub use error::{Error, Result};
-pub use prompts::{Prompts, class_directions};
+pub use prompts::{Prompts, Questions, Watch, class_directions};
 pub use tokenizer::Tokenizer;
 pub use zero_shot::ZeroShotHead;

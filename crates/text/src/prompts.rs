@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use crate::{Error, Result, TextEncoder, Tokenizer};
 
@@ -54,55 +54,103 @@ impl Prompts {
     }
 }
 
+/// Sentences between two looks at whether to go on.
+const PART: usize = 32;
+
+/// Is told again and again how many names are answered, first that none is and last that all are;
+/// breaking off ends the work with [`Error::Interrupted`].
+pub type Watch<'a> = dyn Fn(usize) -> ControlFlow<()> + 'a;
+
 /// The direction of each class, `[classes, features]`, of unit length: the mean of the normalised
 /// answers to all sentences about it, normalised again, as in open_clip's
 /// `zero_shot_classifier.py`. The cosine with a picture's features says how well the name
 /// describes it.
 ///
 /// # Errors
-/// As [`Tokenizer::tokens`] and [`TextEncoder::encode`]; [`Error::NoTexts`] without classes,
-/// [`Error::EmptyName`] and [`Error::SameNames`] for names that cannot be told apart.
+/// As [`Questions::new`] and [`Questions::directions`].
 pub fn class_directions(
     encoder: &TextEncoder,
     tokenizer: &Tokenizer,
     names: &[String],
     prompts: &Prompts,
+    watch: &Watch<'_>,
 ) -> Result<Vec<f32>> {
-    if names.is_empty() {
-        return Err(Error::NoTexts);
-    }
-    let features = encoder.tower().features;
-    let mut all = Vec::with_capacity(names.len() * features);
-    for tokens in asked(tokenizer, names, prompts)? {
-        let answers = encoder.encode(&tokens)?;
-        let mut sum = vec![0f64; features];
-        for answer in answers.chunks_exact(features) {
-            let length = length(answer.iter().map(|v| f64::from(*v)));
-            sum.iter_mut().zip(answer).for_each(|(s, &v)| *s += f64::from(v) / length);
-        }
-        let length = length(sum.iter().copied());
-        all.extend(sum.iter().map(|s| (s / length) as f32));
-    }
-    Ok(all)
+    Questions::new(tokenizer, names, prompts)?.directions(encoder, watch)
 }
 
-/// The tokens of all sentences about each name.
-fn asked(tokenizer: &Tokenizer, names: &[String], prompts: &Prompts) -> Result<Vec<Vec<Vec<u32>>>> {
-    let mut known: HashMap<Vec<Vec<u32>>, &String> = HashMap::new();
-    let mut all = Vec::with_capacity(names.len());
-    for name in names {
-        if name.replace('_', " ").trim().is_empty() {
-            return Err(Error::EmptyName { name: name.clone() });
+/// What an encoder is asked about classes: the tokens of all sentences about each name. Everything
+/// that can be wrong with names is known before the encoder is needed.
+#[derive(Debug, Clone)]
+pub struct Questions {
+    tokens: Vec<Vec<Vec<u32>>>,
+    cut: Vec<String>,
+}
+
+impl Questions {
+    /// About these names.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::tokens`]; [`Error::NoTexts`] without names, [`Error::EmptyName`] and
+    /// [`Error::SameNames`] for names that cannot be told apart.
+    pub fn new(tokenizer: &Tokenizer, names: &[String], prompts: &Prompts) -> Result<Self> {
+        if names.is_empty() {
+            return Err(Error::NoTexts);
         }
-        let texts = prompts.about(name);
-        let tokens = texts.iter().map(|text| tokenizer.tokens(text)).collect::<Result<Vec<_>>>()?;
-        // They differ in what the tokenizer leaves out, or beyond the end of the longest text.
-        if let Some(other) = known.insert(tokens.clone(), name) {
-            return Err(Error::SameNames { name: name.clone(), other: other.clone() });
+        let mut known: HashMap<Vec<Vec<u32>>, &String> = HashMap::new();
+        let (mut all, mut cut) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            if name.replace('_', " ").trim().is_empty() {
+                return Err(Error::EmptyName { name: name.clone() });
+            }
+            let texts = prompts.about(name);
+            let texts = texts.iter().map(|text| tokenizer.cut(text)).collect::<Result<Vec<_>>>()?;
+            if texts.iter().any(|(_, cut)| *cut) {
+                cut.push(name.clone());
+            }
+            let tokens: Vec<Vec<u32>> = texts.into_iter().map(|(tokens, _)| tokens).collect();
+            // They differ in what the tokenizer leaves out, or beyond the end of the longest text.
+            if let Some(other) = known.insert(tokens.clone(), name) {
+                return Err(Error::SameNames { name: name.clone(), other: other.clone() });
+            }
+            all.push(tokens);
         }
-        all.push(tokens);
+        Ok(Self { tokens: all, cut })
     }
-    Ok(all)
+
+    /// The names with a sentence that is longer than the encoder reads: its end is cut off.
+    pub fn cut(&self) -> &[String] {
+        &self.cut
+    }
+
+    /// The answers: see [`class_directions`].
+    ///
+    /// # Errors
+    /// As [`TextEncoder::encode`]; [`Error::Interrupted`].
+    pub fn directions(&self, encoder: &TextEncoder, watch: &Watch<'_>) -> Result<Vec<f32>> {
+        let features = encoder.tower().features;
+        let mut all = Vec::with_capacity(self.tokens.len() * features);
+        for (done, tokens) in self.tokens.iter().enumerate() {
+            let mut sum = vec![0f64; features];
+            for part in tokens.chunks(PART) {
+                told(watch, done)?;
+                for answer in encoder.encode(part)?.chunks_exact(features) {
+                    let length = length(answer.iter().map(|v| f64::from(*v)));
+                    sum.iter_mut().zip(answer).for_each(|(s, &v)| *s += f64::from(v) / length);
+                }
+            }
+            let length = length(sum.iter().copied());
+            all.extend(sum.iter().map(|s| (s / length) as f32));
+        }
+        told(watch, self.tokens.len())?;
+        Ok(all)
+    }
+}
+
+fn told(watch: &Watch<'_>, done: usize) -> Result<()> {
+    match watch(done) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Interrupted),
+    }
 }
 
 fn length(values: impl Iterator<Item = f64>) -> f64 {

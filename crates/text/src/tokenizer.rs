@@ -70,6 +70,11 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Mark`] for a text that contains a mark of the tokenizer.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        self.cut(text).map(|(tokens, _)| tokens)
+    }
+
+    /// The same, and whether the text was too long.
+    pub(crate) fn cut(&self, text: &str) -> Result<(Vec<u32>, bool)> {
         if let Some(mark) = self.marks.iter().find(|mark| text.contains(mark.as_str())) {
             return Err(Error::Mark { text: text.to_owned(), mark: mark.clone() });
         }
@@ -84,7 +89,9 @@ impl Tokenizer {
             problem: format!("'{text}': {error}"),
         })?;
         let tokens = encoded.get_ids();
-        Ok(tokens[..tokens.len().min(self.context)].to_vec())
+        let kept = &tokens[..tokens.len().min(self.context)];
+        let cut = kept.len() < tokens.len() || !encoded.get_overflowing().is_empty();
+        Ok((kept.to_vec(), cut))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use taper_core::file::write_atomically;
 use taper_recipe::Recipe;
-use taper_run::{Answer, write_json};
+use taper_run::{Answer, Finished, Observer, Session, write_json};
 
 use super::{Gain, SearchReport, SearchSettings};
 use crate::{Error, Result, files};
@@ -186,6 +187,20 @@ impl Place {
             remove(&path)?;
         }
         Ok(())
+    }
+}
+
+/// Shows trainings as what the folder of the search will hold: by then, the folder that they are in
+/// is gone.
+#[derive(Debug)]
+pub(crate) struct AtHome {
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) home: PathBuf,
+}
+
+impl Observer for AtHome {
+    fn finished(&self, finished: &Finished<'_>, session: &Session) -> taper_run::Result<()> {
+        self.observer.finished(&Finished { home: &self.home, ..*finished }, session)
     }
 }
 

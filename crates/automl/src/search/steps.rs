@@ -1,5 +1,6 @@
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,14 +10,15 @@ use taper_data::ValChoice;
 use taper_feature_cache::FeatureCache;
 use taper_recipe::{HeadChoice, Recipe, check_present};
 use taper_run::{
-    Answer, Drawn, OutFolder, Outcome, OwnCallbacks, Resumed, Session, seconds_per_picture,
+    Answer, Drawn, Observer, OutFolder, Outcome, OwnCallbacks, Resumed, Session,
+    seconds_per_picture,
 };
 
 use super::{
     Gain, ModelChoice, Preset, SearchEnd, SearchReport, SearchSettings, Searched, Step, Tried,
     costs::{Costs, Sizes},
     judge::{BURST, Judge, is_interruption},
-    place::{self, Place},
+    place::{self, AtHome, Place},
     score::{Score, means},
     stages::tuned,
 };
@@ -400,6 +402,11 @@ impl<'a> Search<'a> {
     /// interrupted.
     fn train_in(&self, name: &str, recipe: &Recipe, session: &Session) -> Result<Option<Answer>> {
         let run = self.place.run(name);
+        let observer = session.observer().map(|observer| -> Arc<dyn Observer> {
+            let (observer, home) = (Arc::clone(observer), self.place.folder.clone());
+            Arc::new(AtHome { observer, home })
+        });
+        let session = &session.clone().with_observer(observer);
         let same = run.is_dir()
             && Recipe::read(&run.join("recipe.toml"))
                 .is_ok_and(|before| before.anywhere() == recipe.anywhere());

@@ -91,6 +91,29 @@ pub(super) fn document(page: &Page) -> String {
     )
 }
 
+/// Ids of a page have smaller numbers.
+const LATER_IDS: usize = 1_000_000;
+
+/// A page with one more section.
+pub(super) fn with_section(html: &str, section: &Section, before: &str) -> Option<String> {
+    let anchor = anchors(std::slice::from_ref(section)).pop()?;
+    let starts = |anchor: &str| format!("<section id=\"{anchor}\" ");
+    let listed = |anchor: &str| format!("<li><a href=\"#{anchor}\">");
+    let mut page = html.to_owned();
+    for (start, end) in [(starts(&anchor), "</section>\n"), (listed(&anchor), "</li>\n")] {
+        while let Some(at) = page.find(&start) {
+            let length = page[at..].find(end)? + end.len();
+            page.replace_range(at..at + length, "");
+        }
+    }
+    let at = page.find(&starts(before))?;
+    let own = one_section(&mut Writer { pictures: &[], given: LATER_IDS }, section, &anchor);
+    page.insert_str(at, &own);
+    let entry = format!("{}{}</a></li>\n", listed(&anchor), escape(&section.title));
+    let next = listed(before);
+    Some(page.replace(&next, &format!("{entry}{next}")))
+}
+
 /// What the page may load: nothing but its own pictures, styles and script.
 fn policy() -> String {
     let digest = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));

@@ -48,4 +48,11 @@ impl Page {
     pub fn html(&self) -> String {
         document::document(self)
     }
+
+    /// A page that [`Page::html`] wrote, with one more section before that with the id `before`; an
+    /// earlier one with its own id goes. None if the page has no section `before`. Sections that
+    /// refer to pictures cannot be added.
+    pub fn with_section(html: &str, section: &Section, before: &str) -> Option<String> {
+        document::with_section(html, section, before)
+    }
 }

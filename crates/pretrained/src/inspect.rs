@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -9,16 +10,13 @@ use std::{
 
 use taper_core::{DeviceChoice, Fit, OutOfRange, Precision};
 use taper_data::{Dataset, Item};
-use taper_health::{Embeddings, Health, Watch};
-use taper_optim::ClassWeights;
+use taper_graph::{WeightSource, heads::COSINE_SCALE};
+use taper_health::{Embeddings, Health, Names, Watch};
 use taper_plan::{Kernels, Output};
-use taper_train::Sampling;
 use taper_zoo::{WeightsChoice, resolve};
 
-use crate::{
-    Error, FitChoice, OutFolder, Recipe, Result, Session, extract,
-    place::{BackboneSpec, Place},
-    prepare::Prepared,
+use taper_run::{
+    BackboneSpec, Error, OutFolder, Place, PromptChoice, Result, Session, extract, named_head,
 };
 
 /// The network whose features an inspection uses.
@@ -56,12 +54,53 @@ impl EmbedWith {
     }
 }
 
-/// Inspects a data set; with embeddings, if a network is given.
+/// Asks a network that was trained with texts what the names of the classes say about the pictures:
+/// a further witness for label errors ([`Health::ask_names`]).
+#[derive(Debug, Clone)]
+pub struct TextWith {
+    /// The network, its weights (both halves in one file), and where its half for pictures
+    /// computes.
+    pub network: EmbedWith,
+    /// The sentences about each name.
+    pub prompts: PromptChoice,
+}
+
+/// What the names of the classes are to a network.
+struct Asked {
+    model: &'static str,
+    directions: Vec<f32>,
+    factor: f32,
+}
+
+impl TextWith {
+    fn ask(&self, dataset: &Dataset, session: &Session) -> Result<Asked> {
+        let EmbedWith { model, weights, kernels, .. } = &self.network;
+        let model = taper_zoo::find(model)?;
+        let head =
+            named_head((model, weights), dataset.classes(), &self.prompts, *kernels, session)?;
+        let values = |name| head.weights.values(name).map(Cow::into_owned).unwrap_or_default();
+        let factor = COSINE_SCALE * values("cosine.gamma").first().copied().unwrap_or_default();
+        Ok(Asked { model: model.name, directions: values("cosine.weight"), factor })
+    }
+}
+
+/// Inspects a data set; with embeddings, if a network is given, and with what the names of the
+/// classes say, if one that was trained with texts is.
 ///
 /// # Errors
-/// If the network is not available, or [`Error::Interrupted`]. Problems with the data are not an
-/// error.
-pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) -> Result<Health> {
+/// If a network is not available, was not trained with texts, or cannot tell the names apart;
+/// [`Error::Interrupted`]. Problems with the data are not an error.
+pub fn inspect(
+    dataset: &Dataset,
+    embed: Option<&EmbedWith>,
+    text: Option<&TextWith>,
+    session: &Session,
+) -> Result<Health> {
+    // Much can be wrong with names.
+    let asked = text.map(|text| Ok::<_, Error>((text, text.ask(dataset, session)?))).transpose()?;
+    let named = asked
+        .map(|(text, asked)| Ok::<_, Error>((asked, embeddings(dataset, &text.network, session)?)));
+    let named = named.transpose()?;
     let embeddings = match embed {
         Some(with) => Some(embeddings(dataset, with, session)?),
         None => None,
@@ -86,10 +125,15 @@ pub fn inspect(dataset: &Dataset, embed: Option<&EmbedWith>, session: &Session) 
         taper_health::inspect(dataset, embeddings.as_ref(), &watch)
     });
     progress.end();
-    health.map_err(|error| match error {
+    let mut health = health.map_err(|error| match error {
         taper_health::Error::Interrupted => Error::Interrupted,
         other => other.into(),
-    })
+    })?;
+    if let Some((Asked { model, directions, factor }, embeddings)) = &named {
+        let names = Names { model, embeddings, directions, factor: *factor };
+        health.ask_names(dataset, &names)?;
+    }
+    Ok(health)
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);
@@ -152,48 +196,4 @@ pub fn check_fix(folder: &Path) -> Result<()> {
         return Err(OutOfRange::new("fix", folder.display(), remedy).into());
     }
     Ok(OutFolder::from(folder).check()?)
-}
-
-/// Advice as far as the recipe does not follow it already.
-fn to_follow(advice: &str, recipe: &Recipe, grouped: bool) -> Option<String> {
-    let Recipe { loss, sampling, views, fresh_views, fit, group_by, .. } = recipe;
-    let balanced = loss.class_weights != ClassWeights::None || *sampling != Sampling::Shuffled;
-    // Unreadable pictures have been named already.
-    let named = ["unreadable:", "misnamed:"].iter().any(|kind| advice.starts_with(kind));
-    if named
-        || (balanced && advice.contains("`class_weights`"))
-        || (*fit == FitChoice::Squash && advice.contains("`fit` squash"))
-    {
-        return None;
-    }
-    // The finding remains, without what is done about it.
-    let followed = [
-        (*views > 1 || *fresh_views, "`views`", ", or "),
-        (group_by.is_some() || grouped, "`group_by`", "; "),
-    ];
-    let mut left = advice;
-    for (does, setting, before) in followed {
-        if let Some(at) = left.find(setting).filter(|_| does) {
-            left = left[..at].rfind(before).map_or(left, |at| &left[..at]);
-        }
-    }
-    Some(left.to_owned())
-}
-
-/// The quick checks of every training run: counts, imbalance, exact duplicates. Warns, and writes
-/// `health.json`. Returns what makes the run's figures misleading.
-pub(crate) fn quick_check(
-    prepared: &Prepared,
-    file: &Path,
-    session: &Session,
-) -> Result<Vec<String>> {
-    let health = taper_health::quick(&prepared.dataset, &Watch::default())?;
-    let recipe = prepared.checked.recipe();
-    let grouped = prepared.dataset.group_column().is_some();
-    let to_follow = |advice: &String| to_follow(advice, recipe, grouped);
-    for advice in health.advice.iter().filter_map(to_follow) {
-        session.progress().warn(&advice);
-    }
-    health.write(file)?;
-    Ok(health.misleading().iter().filter_map(to_follow).collect())
 }

@@ -4,73 +4,82 @@ use clap::ValueEnum;
 use taper_export::{Format, TimmOptions, WebOptions};
 use taper_onnx::{InputForm, OnnxOptions, OutputForm};
 
+/// The arguments of `taper export`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ExportArgs {
+pub struct ExportArgs {
     /// The model.safetensors of a run folder, or the folder.
     #[arg(value_name = "MODEL")]
-    pub(crate) artefact: PathBuf,
+    pub artefact: PathBuf,
     /// onnx: pixels in, probabilities out, in one file. safetensors: the weights, with the names of
     /// PyTorch's timm. web: a folder with a page that classifies in the browser, a script for other
     /// pages and Node.js, and the model.
     #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: FormatArg,
+    pub format: FormatArg,
     /// The file to write, with web the new folder [default: the model's name with .onnx,
     /// .timm.safetensors or -web, in this folder].
     #[arg(long, value_name = "PATH")]
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Replace the file if it exists; not with web.
     #[arg(long)]
-    pub(crate) overwrite: bool,
+    pub overwrite: bool,
     /// The version of ONNX's operators, 17 to 21 [default: 17].
     #[arg(long, value_name = "N", help_heading = "ONNX")]
-    pub(crate) opset: Option<u32>,
+    pub opset: Option<u32>,
     /// pixels: u8, batch × size × size × 3. normalised: what the network itself takes, f32, batch ×
     /// 3 × size × size [default: pixels].
     #[arg(long, value_name = "INPUT", help_heading = "ONNX")]
-    pub(crate) input: Option<InputArg>,
+    pub input: Option<InputArg>,
     /// What the file gives: probabilities, logits or features; with safetensors, logits or features
     /// [default: probabilities, with safetensors logits].
     #[arg(long, value_name = "OUTPUT")]
-    pub(crate) output: Option<OutputArg>,
+    pub output: Option<OutputArg>,
     /// How many pictures at a time: dynamic for any number, or 1 to 4096 [default: dynamic].
     #[arg(long, value_name = "N", help_heading = "ONNX")]
-    pub(crate) batch: Option<BatchArg>,
+    pub batch: Option<BatchArg>,
     /// Also give the name of the most probable class, as the string output `label`.
     #[arg(long, help_heading = "ONNX")]
-    pub(crate) embed_labels: bool,
+    pub embed_labels: bool,
     /// Keep batch normalisations as layers of their own, instead of folding them into convolutions.
     #[arg(long, help_heading = "ONNX")]
-    pub(crate) keep_batchnorm: bool,
+    pub keep_batchnorm: bool,
     /// f16: the network's weights rounded to 16 bits, half as much to load. f32: as they are
     /// [default: f16].
     #[arg(long, value_name = "TYPE", help_heading = "Web")]
-    pub(crate) weights: Option<WeightsArg>,
+    pub weights: Option<WeightsArg>,
     /// Answer with one line of JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
+/// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormatArg {
+#[expect(missing_docs, reason = "the help would show it")]
+pub enum FormatArg {
     Onnx,
     Safetensors,
     Web,
 }
 
+/// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WeightsArg {
+#[expect(missing_docs, reason = "the help would show it")]
+pub enum WeightsArg {
     F16,
     F32,
 }
 
+/// What the file takes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum InputArg {
+#[expect(missing_docs, reason = "the help would show it")]
+pub enum InputArg {
     Pixels,
     Normalised,
 }
 
+/// What the file gives.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum OutputArg {
+#[expect(missing_docs, reason = "the help would show it")]
+pub enum OutputArg {
     Probabilities,
     Logits,
     Features,
@@ -78,7 +87,7 @@ pub(crate) enum OutputArg {
 
 /// A number of pictures, or any.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchArg(Option<u32>);
+pub struct BatchArg(Option<u32>);
 
 impl FromStr for BatchArg {
     type Err = &'static str;
@@ -95,7 +104,8 @@ impl FromStr for BatchArg {
 }
 
 impl ExportArgs {
-    pub(crate) fn onnx(&self) -> Format {
+    /// As an ONNX file.
+    pub fn onnx(&self) -> Format {
         let own = OnnxOptions::default();
         Format::Onnx(OnnxOptions {
             opset: self.opset.unwrap_or(own.opset),
@@ -107,12 +117,14 @@ impl ExportArgs {
         })
     }
 
-    pub(crate) fn timm(&self) -> Format {
+    /// As a file with timm's names.
+    pub fn timm(&self) -> Format {
         let own = TimmOptions::default();
         Format::Timm(TimmOptions { output: self.output.map_or(own.output, OutputForm::from) })
     }
 
-    pub(crate) fn web(&self) -> WebOptions {
+    /// As a folder for browsers.
+    pub fn web(&self) -> WebOptions {
         let half = self.weights.map(|weights| weights == WeightsArg::F16);
         WebOptions { half: half.unwrap_or(WebOptions::default().half) }
     }

@@ -8,18 +8,19 @@ use taper_automl::Preset;
 use taper_core::OutOfRange;
 use taper_run::{Error, Recipe};
 
-use crate::{export_args::FormatArg, fine_tune_args::OF_FINE_TUNING};
+use crate::{FormatArg, fine_tune_args::OF_FINE_TUNING};
 
-type Result = std::result::Result<(), Error>;
+/// [`Error::Setting`] for the first option that would change nothing.
+pub type Result = std::result::Result<(), Error>;
 
 /// The arguments that were given on the command line, by the names of their fields, with their
 /// values.
 #[derive(Debug, Clone)]
-pub(crate) struct Given(BTreeMap<String, String>);
+pub struct Given(BTreeMap<String, String>);
 
 impl Given {
     /// Those of a subcommand.
-    pub(crate) fn of(matches: &ArgMatches) -> Self {
+    pub fn of(matches: &ArgMatches) -> Self {
         let given = matches.ids().map(|id| id.as_str()).filter(|id| {
             matches.try_contains_id(id).unwrap_or(false)
                 && matches.value_source(id) == Some(ValueSource::CommandLine)
@@ -31,7 +32,8 @@ impl Given {
         Self(given.map(|id| (id.to_owned(), value(id))).collect())
     }
 
-    pub(crate) fn has(&self, field: &str) -> bool {
+    /// Whether a field was given.
+    pub fn has(&self, field: &str) -> bool {
         self.0.contains_key(field)
     }
 
@@ -51,7 +53,7 @@ fn wrong(field: impl Into<String>, value: &str, remedy: impl Into<String>) -> Er
 }
 
 /// The flags of `taper train`, beside the recipe that they gave.
-pub(crate) fn of_training(given: &Given, recipe: &Recipe) -> Result {
+pub fn of_training(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
     fine_tuning(given, recipe)?;
     solved_head(given, recipe)?;
@@ -147,7 +149,7 @@ fn fine_tuning(given: &Given, recipe: &Recipe) -> Result {
 }
 
 /// The flags of `taper lr-find`: those that steer a training have no meaning there.
-pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
+pub fn of_finder(given: &Given, recipe: &Recipe) -> Result {
     augmentation(given, recipe)?;
     fine_tuning(given, recipe)?;
     let searched = "the finder does not train, it only searches: leave it out";
@@ -174,7 +176,7 @@ pub(crate) fn of_finder(given: &Given, recipe: &Recipe) -> Result {
 }
 
 /// Options for fields that are tuned would change nothing.
-pub(crate) fn of_space<'a>(given: &Given, space: impl Iterator<Item = &'a str>) -> Result {
+pub fn of_space<'a>(given: &Given, space: impl Iterator<Item = &'a str>) -> Result {
     for name in space {
         let flag = match name {
             "loss.label_smoothing" => "label_smoothing",
@@ -228,7 +230,7 @@ const OF_SEARCH: [&str; 29] = [
 ];
 
 /// The flags of `taper train --preset`.
-pub(crate) fn of_search(given: &Given) -> Result {
+pub fn of_search(given: &Given) -> Result {
     let recipe = "a search begins with the default recipe: leave it out, or leave out `preset`";
     given.refuse("named", recipe).map_err(|error| match error {
         Error::Setting(own) => OutOfRange::new("recipe", &own.value, recipe).into(),
@@ -261,7 +263,7 @@ pub(crate) fn of_search(given: &Given) -> Result {
 }
 
 /// What only a search has.
-pub(crate) fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
+pub fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
     let remedy = match preset {
         Some(_) => "the preset fast takes seconds and tries nothing else: leave it out",
         None => {
@@ -275,7 +277,7 @@ pub(crate) fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
 }
 
 /// What a search that goes on takes.
-pub(crate) fn of_resumed_search(given: &Given) -> Result {
+pub fn of_resumed_search(given: &Given) -> Result {
     const FREE: [&str; 7] =
         ["resume", "time_limit", "data", "cache", "cache_size", "json", "quiet"];
     for (field, value) in &given.0 {
@@ -288,7 +290,7 @@ pub(crate) fn of_resumed_search(given: &Given) -> Result {
 }
 
 /// What a study that goes on takes.
-pub(crate) fn of_resumed_study(given: &Given) -> Result {
+pub fn of_resumed_study(given: &Given) -> Result {
     const FREE: [&str; 9] = [
         "resume",
         "trials",
@@ -312,7 +314,7 @@ pub(crate) fn of_resumed_study(given: &Given) -> Result {
 }
 
 /// A policy for views that are not made.
-pub(crate) fn augmentation(given: &Given, recipe: &Recipe) -> Result {
+pub fn augmentation(given: &Given, recipe: &Recipe) -> Result {
     let one = recipe.views == 1 && !recipe.fresh_views;
     if one && recipe.augment != Policy::None {
         let remedy = "view 0 is the unchanged picture, so with 1 of `views` nothing is augmented: use 2 or more `views`, or leave it out";
@@ -327,7 +329,7 @@ pub(crate) fn augmentation(given: &Given, recipe: &Recipe) -> Result {
 
 /// What `--resume` cannot be combined with: all but the data's new place, more epochs, and what
 /// belongs to this call rather than to the run.
-pub(crate) fn of_resuming(given: &Given) -> Result {
+pub fn of_resuming(given: &Given) -> Result {
     const FREE: [&str; 7] = ["resume", "data", "epochs", "cache", "cache_size", "json", "quiet"];
     // Groups of arguments are among the names too, in capitals.
     let argument = |name: &str| !name.starts_with(char::is_uppercase) && !FREE.contains(&name);
@@ -346,20 +348,26 @@ pub(crate) fn of_resuming(given: &Given) -> Result {
     }
 }
 
-/// What belongs to the network that `taper inspect --no-embeddings` does not use.
-pub(crate) fn of_inspection(given: &Given) -> Result {
+/// What belongs to the networks that `taper inspect` does not use.
+pub fn of_inspection(given: &Given) -> Result {
+    if !given.has("text") {
+        let remedy = "it belongs to the network of `text`: give that as well, or leave it out";
+        for field in ["text_weights", "prompts"] {
+            given.refuse(field, remedy)?;
+        }
+    }
     if !given.has("no_embeddings") {
         return Ok(());
     }
     let remedy = "`no_embeddings` leaves the network out: leave out one of the two";
-    for field in ["model", "weights", "device", "kernels", "cache", "cache_size"] {
+    for field in ["model", "weights", "text", "device", "kernels", "cache", "cache_size"] {
         given.refuse(field, remedy)?;
     }
     Ok(())
 }
 
 /// What the reference implementation has no choice of.
-pub(crate) fn of_embedding(given: &Given, through_candle: bool, auto: bool) -> Result {
+pub fn of_embedding(given: &Given, through_candle: bool, auto: bool) -> Result {
     if !through_candle {
         return Ok(());
     }
@@ -373,7 +381,7 @@ pub(crate) fn of_embedding(given: &Given, through_candle: bool, auto: bool) -> R
 }
 
 /// The size of a cache that is off.
-pub(crate) fn of_cache(given: &Given, off: bool) -> Result {
+pub fn of_cache(given: &Given, off: bool) -> Result {
     if off {
         let remedy = "the cache is off, so it has no size: leave it out, or give `cache` a folder";
         given.refuse("cache_size", remedy)?;
@@ -382,7 +390,7 @@ pub(crate) fn of_cache(given: &Given, off: bool) -> Result {
 }
 
 /// The flags of `taper export`, beside the format that is written.
-pub(crate) fn of_export(given: &Given, format: FormatArg) -> Result {
+pub fn of_export(given: &Given, format: FormatArg) -> Result {
     if format != FormatArg::Onnx {
         let remedy = "only the `format` onnx has it: leave it out";
         for field in ["opset", "input", "batch", "embed_labels", "keep_batchnorm"] {
@@ -406,7 +414,7 @@ pub(crate) fn of_export(given: &Given, format: FormatArg) -> Result {
 }
 
 /// What `taper predict` has no use for.
-pub(crate) fn of_prediction(given: &Given) -> Result {
+pub fn of_prediction(given: &Given) -> Result {
     if !given.has("copy_to") && !given.has("move_to") {
         let remedy = "it belongs to `copy_to` or `move_to`: give one of them, or leave it out";
         for field in ["dry_run", "min_probability"] {
@@ -441,7 +449,7 @@ mod tests {
     use super::*;
 
     fn given(line: &[&str]) -> Given {
-        let matches = crate::args::command().try_get_matches_from(line).unwrap();
+        let matches = crate::command().try_get_matches_from(line).unwrap();
         Given::of(matches.subcommand().unwrap().1)
     }
 

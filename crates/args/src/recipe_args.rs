@@ -14,11 +14,21 @@ use taper_run::{
 };
 use taper_train::Sampling;
 
-use crate::{errors, fine_tune_args::FineTuneArgs, source_args::SourceArgs};
+use crate::{FineTuneArgs, SourceArgs};
+
+/// A recipe before arguments are laid over it.
+#[derive(Debug)]
+pub struct ReadRecipe {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The name or file that it was read from, if it was: what is wrong in it is said of that, not
+    /// of arguments that nobody gave.
+    pub name: Option<String>,
+}
 
 /// The settings of a recipe, as arguments.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RecipeArgs {
+pub struct RecipeArgs {
     /// A recipe by name (see `taper recipes`) or in a file, which arguments override [default:
     /// fast, as far as the other options allow].
     #[arg(long = "recipe", value_name = "NAME|FILE")]
@@ -186,26 +196,29 @@ fn is_recipe_file(path: &Path) -> bool {
 
 impl RecipeArgs {
     /// The recipe of the file that was given, or the default one with the data that were given.
-    pub(crate) fn read(&self) -> Result<Recipe, Error> {
+    ///
+    /// # Errors
+    /// If a recipe cannot be read, two recipes or two sets of data were given, or the data are the
+    /// folder of a run.
+    pub fn read(&self) -> Result<ReadRecipe, Error> {
         self.check_weights()?;
         let named = self.named.as_deref().map(|name| {
             let file = Path::new(name);
-            let recipe = match is_recipe_file(file) || file.is_file() {
+            match is_recipe_file(file) || file.is_file() {
                 true => Recipe::read(file),
                 false => Recipe::named(name),
-            };
-            recipe.inspect(|_| errors::of_recipe(name))
+            }
         });
-        let named = named.transpose()?;
-        let Some(given) = &self.recipe else { return Ok(named.unwrap_or_default()) };
+        let read = named.transpose()?.unwrap_or_default();
+        let name = self.named.clone();
+        let Some(given) = &self.recipe else { return Ok(ReadRecipe { recipe: read, name }) };
         if is_recipe_file(given) {
             if let Some(name) = &self.named {
                 let remedy = format!("'{}' is a recipe too: give one of the two", given.display());
                 return Err(OutOfRange::new("recipe", name, remedy).into());
             }
-            let recipe = Recipe::read(given)?;
-            errors::of_recipe(&given.to_string_lossy());
-            return Ok(recipe);
+            let name = Some(given.to_string_lossy().into_owned());
+            return Ok(ReadRecipe { recipe: Recipe::read(given)?, name });
         }
         let shown = given.display();
         if let Some(data) = &self.data {
@@ -219,7 +232,7 @@ impl RecipeArgs {
             return Err(OutOfRange::new("data", shown, remedy).into());
         }
         let data = given.to_string_lossy().into_owned();
-        Ok(Recipe { data, ..named.unwrap_or_default() })
+        Ok(ReadRecipe { recipe: Recipe { data, ..read }, name })
     }
 
     /// Equal weights are none.
@@ -235,7 +248,7 @@ impl RecipeArgs {
     }
 
     /// What a run that goes on is given.
-    pub(crate) fn changes(&self) -> Changes {
+    pub fn changes(&self) -> Changes {
         Changes { data: self.data.clone(), epochs: self.epochs }
     }
 
@@ -251,7 +264,7 @@ impl RecipeArgs {
     }
 
     /// Whether the head is open: no recipe was given, and no head.
-    pub(crate) fn leaves_head_open(&self) -> bool {
+    pub fn leaves_head_open(&self) -> bool {
         let recipe = self.recipe.as_deref().is_some_and(is_recipe_file);
         self.head.is_none() && self.named.is_none() && !recipe
     }
@@ -273,12 +286,12 @@ impl RecipeArgs {
     }
 
     /// What to say about settings of the recipe that the arguments leave no room for.
-    pub(crate) fn lowered(&self, recipe: &Recipe) -> Option<String> {
+    pub fn lowered(&self, recipe: &Recipe) -> Option<String> {
         self.fine_tune.lowered(recipe.fine_tune.as_ref())
     }
 
     /// The recipe, with the arguments over it.
-    pub(crate) fn resolve(&self, recipe: Recipe) -> Recipe {
+    pub fn resolve(&self, recipe: Recipe) -> Recipe {
         self.fitting(self.over(recipe))
     }
 
@@ -381,11 +394,10 @@ fn shape(name: &str) -> Result<Shape, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args;
 
     /// The defaults that the help states, by field, without those that are described in words.
     fn stated() -> Vec<(String, String)> {
-        let command = args::command();
+        let command = crate::command();
         let train = command.find_subcommand("train").unwrap();
         let mut stated = Vec::new();
         for argument in train.get_arguments() {

@@ -12,11 +12,9 @@ use taper_train::Table;
 use taper_weights::TensorWriter;
 use taper_zoo::resolve_part;
 
-use crate::{
-    CheckedRecipe, Error, Result, Session, extract, open_data_with,
-    place::{BackboneSpec, Place},
-    precision::resolve_precision,
-    remarks_of,
+use taper_run::{
+    BackboneSpec, CheckedRecipe, Error, Place, Result, Session, WITH_CANDLE, extract,
+    open_data_with, remarks_of, resolve_precision,
 };
 
 /// What computes features.
@@ -28,9 +26,6 @@ pub enum Through {
     /// candle: the reference, slower on the CPU.
     Candle,
 }
-
-/// Whether this build has candle, and so [`Through::Candle`].
-pub const WITH_CANDLE: bool = cfg!(feature = "candle");
 
 /// What an embedding answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,17 +98,7 @@ pub fn embed(
     let spec = BackboneSpec { precision, ..spec };
     let backbone = match through {
         Through::Plan => place.backbone(&spec)?,
-        #[cfg(feature = "candle")]
-        Through::Candle => {
-            let device = match place {
-                Place::Cpu => candle_core::Device::Cpu,
-                Place::Gpu(device, _) => device,
-            };
-            crate::place::through_candle(&spec, &device)?
-        }
-        // Refused above.
-        #[cfg(not(feature = "candle"))]
-        Through::Candle => place.backbone(&spec)?,
+        Through::Candle => place.through_candle(&spec)?,
     };
     let dataset = Arc::new(dataset);
     let items = Item::untouched(&dataset.indices(None));

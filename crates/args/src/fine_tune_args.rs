@@ -2,7 +2,7 @@ use taper_run::{BatchNormChoice, FineTune, LearningRate, MapPrecision, UnfreezeC
 
 /// The settings of the second phase, as arguments.
 #[derive(Debug, clap::Args)]
-pub(crate) struct FineTuneArgs {
+pub struct FineTuneArgs {
     /// Then also train the network: from this layer or group of layers on, as `taper summary` lists
     /// them; its last:N layers; all of it; or none [default: none].
     #[arg(long, value_name = "LAYER|last:N|all", help_heading = "Fine-tuning")]
@@ -45,7 +45,7 @@ pub(crate) const OF_FINE_TUNING: [&str; 7] = [
 
 impl FineTuneArgs {
     /// Whether an argument says what BatchNorm does.
-    pub(crate) fn says_batch_norm(&self) -> bool {
+    pub fn says_batch_norm(&self) -> bool {
         self.batch_norm.is_some()
     }
 
@@ -71,7 +71,7 @@ impl FineTuneArgs {
     }
 
     /// What to say about what [`Self::kept`] leaves out.
-    pub(crate) fn lowered(&self, recipe: Option<&FineTune>) -> Option<String> {
+    pub fn lowered(&self, recipe: Option<&FineTune>) -> Option<String> {
         let own = self.base(recipe.cloned())?;
         let epochs = self.fine_tune_epochs?;
         let (patience, soup) = self.kept(&own);
@@ -92,7 +92,7 @@ impl FineTuneArgs {
     }
 
     /// The recipe's table, with the arguments over it.
-    pub(crate) fn resolve(&self, recipe: Option<FineTune>) -> Option<FineTune> {
+    pub fn resolve(&self, recipe: Option<FineTune>) -> Option<FineTune> {
         let own = self.base(recipe)?;
         let (patience, soup) = self.kept(&own);
         Some(FineTune {

@@ -3,7 +3,7 @@ use taper_sources::{FolderUse, LayoutChoice, Reading, SourceOptions};
 
 /// How labelled pictures are to be read where they leave a choice.
 #[derive(Debug, Args)]
-pub(crate) struct SourceArgs {
+pub struct SourceArgs {
     /// What the topmost folders are: auto, classes or splits [default: auto].
     #[arg(long, value_name = "LAYOUT")]
     layout: Option<LayoutChoice>,
@@ -28,17 +28,13 @@ pub(crate) struct SourceArgs {
 
 impl SourceArgs {
     /// Whether any was given.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.resolve(SourceOptions::default(), None).is_default()
     }
 
     /// The options, with the arguments over them; the column of groups is one of the commands for
     /// which it matters.
-    pub(crate) fn resolve(
-        &self,
-        options: SourceOptions,
-        group_column: Option<&String>,
-    ) -> SourceOptions {
+    pub fn resolve(&self, options: SourceOptions, group_column: Option<&String>) -> SourceOptions {
         let mut resolved = options;
         if let Some(layout) = self.layout {
             resolved.layout = layout;
@@ -60,7 +56,7 @@ impl SourceArgs {
     }
 
     /// The options to evaluate or inspect.
-    pub(crate) fn reading(&self, group_column: Option<&String>) -> Reading {
+    pub fn reading(&self, group_column: Option<&String>) -> Reading {
         Reading::new(FolderUse::Evaluate, self.resolve(SourceOptions::default(), group_column))
     }
 }
