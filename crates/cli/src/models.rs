@@ -27,7 +27,7 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
 fn table(title: &str, texts: bool, options: &HubOptions) -> anyhow::Result<()> {
     answer_line(title)?;
     answer_line(&format!(
-        "{:21} {:>5} {:>8} {:>11} {:>6} {:>10}  {:12} weights",
+        "{:21} {:>5} {:>8} {:>11} {:>6} {:>10}  {:21} weights",
         "model", "input", "features", "parameters", "GFLOP", "on disk", "licence"
     ))?;
     for model in models().iter().filter(|model| model.text.is_some() == texts) {
@@ -38,7 +38,7 @@ fn table(title: &str, texts: bool, options: &HubOptions) -> anyhow::Result<()> {
             other => format!("{}: {}", other.name(), model.hub.repository),
         };
         answer_line(&format!(
-            "{:21} {:>5} {:>8} {:>11} {:>6.2} {size:>10}  {:12} {at}",
+            "{:21} {:>5} {:>8} {:>11} {:>6.2} {size:>10}  {:21} {at}",
             model.name,
             model.preprocessing.size,
             model.feature_width,
