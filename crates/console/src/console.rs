@@ -159,8 +159,11 @@ impl Progress for Console {
             bar.finish_and_clear();
         }
         let seconds = work.started.elapsed().as_secs_f64();
+        // Interrupted, or broken off by an error.
+        let part = work.done < work.total;
+        let of_all = if part { format!(" of {}", work.total) } else { String::new() };
         eprintln!(
-            "{}: {} {} in {seconds:.1} s ({})",
+            "{}: {}{of_all} {} in {seconds:.1} s ({})",
             work.name,
             work.done,
             work.unit,

@@ -33,33 +33,33 @@ pub(crate) fn content(source: &Source, options: TimmOptions) -> Result<Content> 
         .map_err(|_| refuse(format!("its network, '{}', is not timm's", artefact.model)))?;
     if artefact.backbone != spec.backbone() {
         return Err(refuse(format!(
-            "it has only a part of {} (`cut`), and timm makes whole ones: use the `format` onnx",
+            "it has only a part of {} (`cut`), and timm makes whole ones: use `format` onnx",
             spec.name
         )));
     }
     if spec.text.is_some() {
         return Err(refuse(format!(
-            "timm has a classifier where {} has the projection that its texts are compared with: use the `format` onnx",
+            "timm has a classifier where {} has the projection that its texts are compared with: use `format` onnx",
             spec.name
         )));
     }
     if is_merged(&artefact.backbone) {
         return Err(refuse(format!(
-            "tensors that timm's {} keeps apart are one after loading: use the `format` onnx",
+            "tensors that timm's {} keeps apart are one after loading: use `format` onnx",
             architecture(spec)
         )));
     }
     let features = options.output == OutputForm::Features;
     let classifier = classifier_of(spec).ok_or_else(|| {
         refuse(format!(
-            "timm's {} has more than one layer after the features that Taper uses: use the `format` onnx",
+            "timm's {} has more than one layer after the features that Taper uses: use `format` onnx",
             architecture(spec)
         ))
     })?;
     let linear = linear_of(&artefact.head).filter(|_| !features);
     if linear.is_none() && !features {
         return Err(refuse(format!(
-            "timm's classifier is one linear layer, and the head `{}` is more: use the `format` onnx, train with `head` linear, or use the `output` features for the network without its head",
+            "timm's classifier is one linear layer, and the head `{}` is more: use `format` onnx, train with `head` linear, or use `output` features for the network without its head",
             artefact.head.name()
         )));
     }

@@ -39,9 +39,10 @@ impl Graph {
                 return Err(Error::Layer {
                     layer: layer.into(),
                     kind: self.nodes()[last].op.kind(),
-                    problem: "this network has no class token that stands for all tokens there: \
-                              leave out the cut, or take the network as it is"
-                        .into(),
+                    problem:
+                        "this network has no class token that could stand for all tokens there: \
+                              use it whole, without a cut"
+                            .into(),
                 });
             }
             Form::Vector => return Ok(graph),

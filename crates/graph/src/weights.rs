@@ -16,6 +16,12 @@ pub trait WeightSource {
 
     /// The values of a tensor in row-major order as 32-bit floats, if it is there.
     fn values(&self, name: &str) -> Option<Cow<'_, [f32]>>;
+
+    /// What is not there of a tensor that is made of several, by the names that these have. Empty
+    /// where a tensor is there, or is missing under its own name.
+    fn lacking(&self, _name: &str) -> &[String] {
+        &[]
+    }
 }
 
 /// Named tensors in memory, ordered by name.
@@ -194,6 +200,15 @@ pub fn check_weights_in(graph: &Graph, whole: &Graph, source: &dyn WeightSource)
     let mut mismatch = Mismatch::default();
     for parameter in graph.parameters() {
         match source.shape(&parameter.name) {
+            None if !source.lacking(&parameter.name).is_empty() => {
+                for name in source.lacking(&parameter.name) {
+                    let missing = (name.clone(), Vec::new());
+                    // Of a layer's weight and bias.
+                    if !mismatch.missing.contains(&missing) {
+                        mismatch.missing.push(missing);
+                    }
+                }
+            }
             None => {
                 // Comparing all names with each other would take long for a file of another
                 // network.

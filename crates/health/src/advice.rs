@@ -96,9 +96,13 @@ fn labels(health: &Health, advice: &mut Vec<String>) {
     let n = health.label_errors.len();
     if let Some(first) = health.label_errors.first() {
         advice.push(format!(
-            "label errors: {} of another class than its label says, such as {} ({}, looks like {}): look at \
+            "label errors: {}, such as {} ({}, looks like {}): look at \
              label-errors.png, and correct the manifest that `fix` DIR writes",
-            plural(n, "picture is probably", "pictures are probably"),
+            plural(
+                n,
+                "picture is probably of another class than its label says",
+                "pictures are probably of other classes than their labels say",
+            ),
             first.path,
             first.label,
             first.looks_like,

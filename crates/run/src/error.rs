@@ -117,6 +117,16 @@ pub enum Error {
     /// The learning-rate finder.
     #[error(transparent)]
     Finder(Box<taper_lr_finder::Error>),
+    /// What a network makes of a picture is no number.
+    #[error(
+        "the features of '{picture}' are not all finite numbers: the weights '{weights}' are damaged, or the `precision` is too low for them"
+    )]
+    NotFinite {
+        /// The first such picture.
+        picture: String,
+        /// Where the weights come from.
+        weights: String,
+    },
     /// Augmentation.
     #[error(transparent)]
     Augment(#[from] taper_augment::Error),
@@ -179,6 +189,7 @@ impl Error {
             | Self::Json { .. }
             | Self::NoInput { .. }
             | Self::NothingUsable { .. }
+            | Self::NotFinite { .. }
             | Self::Diverged { .. }
             | Self::Resume { .. }
             | Self::Interrupted

@@ -103,7 +103,14 @@ impl Questions {
                 return Err(Error::EmptyName { name: name.clone() });
             }
             let texts = prompts.about(name);
-            let texts = texts.iter().map(|text| tokenizer.cut(text)).collect::<Result<Vec<_>>>()?;
+            let texts = texts.iter().map(|text| tokenizer.cut(text)).collect::<Result<Vec<_>>>();
+            let texts = texts.map_err(|error| match error {
+                // Said of the name where that has it.
+                Error::Mark { mark, .. } if name.contains(&mark) => {
+                    Error::Mark { text: name.clone(), mark }
+                }
+                error => error,
+            })?;
             if texts.iter().any(|(_, cut)| *cut) {
                 cut.push(name.clone());
             }

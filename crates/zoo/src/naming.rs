@@ -8,13 +8,18 @@ mod keras;
 mod registers;
 mod torchvision;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use taper_graph::{Graph, Mismatch, Parameter, WeightSource};
 use taper_networks::TextTower;
 use taper_weights::WeightFile;
 
 use crate::Result;
+
+use branches::TrainingForm;
 
 /// Prefixes that training scripts put before all names: `DistributedDataParallel`, Lightning and
 /// others.
@@ -27,6 +32,8 @@ const CLASSIFIER: &str = "taper";
 pub(crate) struct Renamed {
     file: WeightFile,
     tensors: BTreeMap<String, Found>,
+    /// What those lack that are made of several, by the file's names.
+    lacking: BTreeMap<String, Vec<String>>,
     /// Tensors that the network does not use.
     unexpected: Vec<String>,
 }
@@ -38,6 +45,19 @@ struct Found {
     /// Tensors of the file, those that the recipe needs.
     sources: Vec<String>,
     recipe: Recipe,
+}
+
+/// A tensor that is made of several.
+enum Made {
+    /// All of them are there.
+    Whole(Found),
+    /// Some are not.
+    Part {
+        /// Their names.
+        lacking: Vec<String>,
+        /// The names of the others.
+        there: Vec<String>,
+    },
 }
 
 /// How values of the file become those of a tensor.
@@ -62,14 +82,15 @@ enum Recipe {
 /// arithmetic.
 pub(crate) fn renamed(file: WeightFile, graph: &Graph) -> Result<Renamed> {
     keras::refuse_other_networks(&file, graph)?;
-    let (prefix, tensors) = look_up(&file, graph);
-    let unexpected = left_over(&file, prefix, &tensors);
-    Ok(Renamed { tensors, unexpected, file })
+    let LookedUp { prefix, tensors, lacking, beside } = look_up(&file, graph);
+    let mut unexpected = left_over(&file, prefix, &tensors);
+    unexpected.retain(|name| !beside.contains(name));
+    Ok(Renamed { tensors, lacking, unexpected, file })
 }
 
 /// Whether a file holds a network, without its classifier or with any, and nothing else.
 pub(crate) fn holds_only(file: &WeightFile, graph: &Graph) -> bool {
-    let (prefix, tensors) = look_up(file, graph);
+    let LookedUp { prefix, tensors, .. } = look_up(file, graph);
     let fits = |parameter: &Parameter| {
         tensors.get(&parameter.name).is_some_and(|found| found.shape == parameter.shape)
     };
@@ -78,24 +99,50 @@ pub(crate) fn holds_only(file: &WeightFile, graph: &Graph) -> bool {
         && left_over(file, prefix, &tensors).is_empty()
 }
 
-/// The source of every tensor that `graph` needs, as far as it is there, and what stands before all
-/// names.
-fn look_up(file: &WeightFile, graph: &Graph) -> (&'static str, BTreeMap<String, Found>) {
+/// The sources of a graph's tensors.
+struct LookedUp {
+    /// What stands before all names.
+    prefix: &'static str,
+    /// Of every tensor, as far as it is there.
+    tensors: BTreeMap<String, Found>,
+    /// What those lack that are made of several.
+    lacking: BTreeMap<String, Vec<String>>,
+    /// Tensors of the file that belong to these.
+    beside: BTreeSet<String>,
+}
+
+/// The source of every tensor that `graph` needs.
+fn look_up(file: &WeightFile, graph: &Graph) -> LookedUp {
     let parameters = graph.parameters();
     let prefix = prefix(file, graph, &parameters);
     let keras = keras::Names::of(graph);
-    let mut tensors = BTreeMap::new();
+    let form = TrainingForm::of(file, prefix, graph);
+    let (mut tensors, mut lacking) = (BTreeMap::new(), BTreeMap::new());
+    let mut beside = BTreeSet::new();
     for parameter in &parameters {
+        // First what is made of several tensors, one of which may have the same name.
+        let made = registers::find(file, prefix, parameter)
+            .or_else(|| form?.find(graph, parameter))
+            .or_else(|| clip::pooled(file, prefix, graph, parameter));
+        match made {
+            Some(Made::Whole(found)) => {
+                tensors.insert(parameter.name.clone(), found);
+                continue;
+            }
+            Some(Made::Part { lacking: names, there }) => {
+                lacking.insert(parameter.name.clone(), names);
+                beside.extend(there);
+                continue;
+            }
+            None => {}
+        }
         let plain = |name: &str, any_shape: bool| {
             let name = format!("{prefix}{name}");
             let shape = file.shape(&name)?;
             let shape = reshaped(shape, &parameter.shape, any_shape);
             Some(Found { shape, sources: vec![name], recipe: Recipe::Same })
         };
-        // First what is made of several tensors, one of which may have the same name.
-        let found = registers::find(file, prefix, parameter)
-            .or_else(|| branches::fused(file, prefix, parameter))
-            .or_else(|| plain(&parameter.name, false))
+        let found = plain(&parameter.name, false)
             .or_else(|| plain(&torchvision::name(&parameter.name, graph)?, true))
             .or_else(|| of_clip(file, prefix, parameter))
             .or_else(|| keras.find(file, parameter));
@@ -103,7 +150,7 @@ fn look_up(file: &WeightFile, graph: &Graph) -> (&'static str, BTreeMap<String, 
             tensors.insert(parameter.name.clone(), found);
         }
     }
-    (prefix, tensors)
+    LookedUp { prefix, tensors, lacking, beside }
 }
 
 fn left_over(file: &WeightFile, prefix: &str, tensors: &BTreeMap<String, Found>) -> Vec<String> {
@@ -161,7 +208,7 @@ pub(crate) fn text_tower(
         }
     }
     if mismatch == Mismatch::default() {
-        Ok(Renamed { tensors, unexpected: Vec::new(), file })
+        Ok(Renamed { tensors, lacking: BTreeMap::new(), unexpected: Vec::new(), file })
     } else {
         Err(Box::new(mismatch))
     }
@@ -170,11 +217,13 @@ pub(crate) fn text_tower(
 /// The prefix with which most of the names fit.
 fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'static str {
     let fits = |prefix: &&&'static str| {
+        let form = TrainingForm::of(file, prefix, graph);
         let there = |name: &str| file.shape(&format!("{prefix}{name}")).is_some();
         let known = |p: &&Parameter| {
             there(&p.name)
                 || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
-                || branches::fused(file, prefix, p).is_some()
+                || matches!(form.and_then(|form| form.find(graph, p)), Some(Made::Whole(_)))
+                || matches!(clip::pooled(file, prefix, graph, p), Some(Made::Whole(_)))
                 || of_clip(file, prefix, p).is_some()
         };
         parameters.iter().filter(known).count()
@@ -231,6 +280,10 @@ impl WeightSource for Renamed {
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|found| found.shape.as_slice())
+    }
+
+    fn lacking(&self, name: &str) -> &[String] {
+        self.lacking.get(name).map_or(&[], Vec::as_slice)
     }
 
     fn values(&self, name: &str) -> Option<Cow<'_, [f32]>> {

@@ -129,3 +129,58 @@ fn a_tokenizer_comes_from_beside_the_weights_or_from_the_hub() {
     let error = tokenizer(model, &WeightsChoice::Pretrained, &options).unwrap_err().to_string();
     assert!(error.contains("damaged") && error.contains(own.sha256), "{error}");
 }
+
+#[test]
+fn what_merged_tensors_lack_is_named_as_in_the_file() {
+    type Tensors = Vec<(String, Vec<usize>)>;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let all = |network: &str| -> Tensors {
+        match network {
+            "siglip-b16" => listing(network, "transformers"),
+            _ => taper_testing::zoo::tensors(network).into_iter().collect(),
+        }
+    };
+    let refused = |network: &str, tensors: &Tensors| {
+        let graph = find(network).unwrap().graph();
+        named_as(empty(&path, tensors), &graph).err().unwrap().to_string()
+    };
+    for (network, name) in [
+        ("mobileone-s0", "stages.0.1.identity.running_var"),
+        ("mobileone-s0", "stages.1.0.conv_kxk.3.conv.weight"),
+        ("mobileone-s0", "stem.conv_scale.bn.bias"),
+        ("repvgg-a0", "stages.0.1.identity.bias"),
+        ("repvgg-a0", "stem.conv_1x1.conv.weight"),
+        ("fastvit-sa12", "stem.0.conv_scale.conv.weight"),
+        ("fastvit-sa12", "stages.0.blocks.0.token_mixer.layer_scale.gamma"),
+        ("fastvit-sa12", "stages.0.blocks.0.token_mixer.mixer.identity.weight"),
+        ("fastvit-sa12", "stages.0.blocks.0.token_mixer.norm.identity.weight"),
+        ("fastvit-sa12", "stages.1.downsample.proj.0.small_conv.conv.weight"),
+        ("fastvit-sa12", "stages.3.pos_emb.pos_enc.bias"),
+        ("fastvit-sa12", "stages.3.blocks.0.norm.weight"),
+        ("fastvit-sa12", "final_conv.se.fc1.bias"),
+        ("dinov2-small-reg4", "reg_token"),
+        ("dinov2-small-reg4", "pos_embed"),
+        ("siglip-b16", "vision_model.head.probe"),
+        ("siglip-b16", "vision_model.head.attention.in_proj_bias"),
+    ] {
+        let mut tensors = all(network);
+        let count = tensors.len();
+        tensors.retain(|own| own.0 != name);
+        assert_eq!(tensors.len() + 1, count, "{name}");
+        let error = refused(network, &tensors);
+        assert!(error.contains(name), "{network}: {error}");
+        assert!(!error.contains("reparam_conv") && !error.contains("scores_values"), "{error}");
+        assert!(!error.contains("unexpected"), "{network}: {error}");
+    }
+    // A branch that is missing everywhere, and one of another size.
+    let mut fewer = all("mobileone-s0");
+    fewer.retain(|own| !own.0.contains(".conv_kxk.3."));
+    let error = refused("mobileone-s0", &fewer);
+    assert!(error.contains("stages.0.0.conv_kxk.3.conv.weight"), "{error}");
+    let mut wrong = all("mobileone-s0");
+    let scale = wrong.iter_mut().find(|own| own.0 == "stages.1.0.conv_scale.conv.weight").unwrap();
+    scale.1[0] += 1;
+    let error = refused("mobileone-s0", &wrong);
+    assert!(error.contains("stages.1.0.conv_scale.conv.weight in the shape"), "{error}");
+}

@@ -4,10 +4,10 @@
 
 use std::borrow::Cow;
 
-use taper_graph::{Parameter, WeightSource};
+use taper_graph::{Conv2d, Graph, Op, Parameter, WeightSource};
 use taper_weights::WeightFile;
 
-use super::{Found, Recipe};
+use super::{Found, Made, Recipe};
 
 /// How branches become a tensor of one convolution.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,134 +46,175 @@ const FUSED: &str = ".reparam_conv";
 const EPS: f64 = 1e-5;
 /// The tensors of BatchNorm, in the order of [`Fusion::apply`].
 const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+/// The only network with more than one convolution of the same size in the blocks of its stages, and
+/// how many.
+const SEVERAL: (&str, usize) = ("mobileone-s0", 4);
 /// What stands before the names of a picture's half in open_clip's files.
 const TRUNK: &str = "visual.trunk.";
 
-/// The branches that a convolution is made of, if the file has them.
-pub(super) fn fused(file: &WeightFile, prefix: &str, parameter: &Parameter) -> Option<Found> {
-    let (module, tensor) = parameter.name.rsplit_once('.')?;
-    let tensor = if tensor == "weight" { Tensor::Weight } else { Tensor::Bias };
-    let lookup = Lookup { file, shape: &parameter.shape, tensor };
-    ["", TRUNK].into_iter().find_map(|trunk| {
-        let name = format!("{prefix}{trunk}{module}");
-        match name.strip_suffix(FUSED) {
-            Some(block) => lookup.block(block),
-            None => lookup.normed_before(&name),
-        }
-    })
-}
-
-/// Looks for one tensor of a convolution.
-struct Lookup<'a> {
+/// What is the same for all blocks of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrainingForm<'a> {
     file: &'a WeightFile,
-    /// That of the tensor.
-    shape: &'a [usize],
-    tensor: Tensor,
+    /// Before all names.
+    prefix: &'a str,
+    trunk: &'static str,
+    /// RepVGG has a 1 × 1 convolution beside one 3 × 3, and names both otherwise.
+    repvgg: bool,
+    /// Convolutions of the same size side by side, in stages.
+    several: usize,
 }
 
-/// What was found so far.
-#[derive(Default)]
-struct Parts {
-    sources: Vec<String>,
-    branches: Vec<Branch>,
-    /// The shape of the largest filter.
-    filter: Option<Vec<usize>>,
-}
-
-impl Lookup<'_> {
-    fn block(&self, block: &str) -> Option<Found> {
-        let mut parts = Parts::default();
-        let (mut scaled, mut skip) = (false, false);
-        if self.file.shape(&format!("{block}.mixer.conv_kxk.0.conv.weight")).is_some() {
-            // FastViT's RepMixer: x + γ · (mixer(x) − norm(x)).
-            self.one(&format!("{block}.mixer"), 1.0, &mut parts)?;
-            self.one(&format!("{block}.norm"), -1.0, &mut parts)?;
-            let gamma = format!("{block}.layer_scale.gamma");
-            scaled = self.file.shape(&gamma).is_some();
-            parts.sources.extend(scaled.then_some(gamma));
-            skip = true;
-        } else if self.file.shape(&format!("{block}.pos_enc.weight")).is_some() {
-            let conv = format!("{block}.pos_enc");
-            self.filter(&format!("{conv}.weight"), &mut parts)?;
-            parts.sources.push(format!("{conv}.bias"));
-            parts.branches.last_mut()?.normed = false;
-            skip = true;
-        } else if self.file.shape(&format!("{block}.large_conv.conv.weight")).is_some() {
-            self.conv(&format!("{block}.large_conv"), 1.0, &mut parts)?;
-            self.conv(&format!("{block}.small_conv"), 1.0, &mut parts)?;
-        } else {
-            self.one(block, 1.0, &mut parts)?;
+impl<'a> TrainingForm<'a> {
+    /// None for a file without branches.
+    pub(super) fn of(file: &'a WeightFile, prefix: &'a str, graph: &Graph) -> Option<Self> {
+        let names = file.names();
+        if !names.iter().any(|name| name.contains(".conv_kxk.")) {
+            return None;
         }
-        let Parts { sources, branches, filter } = parts;
-        let filter = filter?;
-        let shape = match self.tensor {
-            Tensor::Weight => filter,
+        let repvgg = names.iter().any(|name| name.ends_with(".conv_1x1.conv.weight"));
+        let (network, most) = SEVERAL;
+        let several = if graph.name() == network { most } else { 1 };
+        let trunk = format!("{prefix}{TRUNK}");
+        let trunk = if names.iter().any(|name| name.starts_with(&trunk)) { TRUNK } else { "" };
+        Some(Self { file, prefix, trunk, repvgg, several })
+    }
+
+    /// What a tensor is made of, if it is one of those that are merged.
+    pub(super) fn find(self, graph: &Graph, parameter: &Parameter) -> Option<Made> {
+        let Op::Conv2d(conv) = graph.nodes()[parameter.node].op else { return None };
+        let (module, tensor) = parameter.name.rsplit_once('.')?;
+        let tensor = if tensor == "weight" { Tensor::Weight } else { Tensor::Bias };
+        let name = format!("{}{}{module}", self.prefix, self.trunk);
+        // Fused already.
+        if self.file.shape(&format!("{name}.bias")).is_some() {
+            return None;
+        }
+        match (name.strip_suffix(FUSED), name.strip_suffix(".token_mixer.qkv")) {
+            (Some(block), _) => Some(self.block(block, conv, tensor)),
+            (None, Some(block)) => Some(self.normed_before(block, &name, conv, tensor)),
+            (None, None) => None,
+        }
+    }
+
+    fn block(self, block: &str, conv: Conv2d, tensor: Tensor) -> Made {
+        let mut parts = Parts::new(self.file, conv);
+        let (mut scaled, mut skip) = (false, false);
+        if block.ends_with(".token_mixer") {
+            // FastViT's RepMixer: x + γ · (mixer(x) − norm(x)).
+            self.one(&format!("{block}.mixer"), &mut parts);
+            parts.identity(&format!("{block}.norm.identity"), -1.0);
+            parts.source(format!("{block}.layer_scale.gamma"), &[conv.out_channels, 1, 1]);
+            (scaled, skip) = (true, true);
+        } else if block.ends_with(".pos_emb") {
+            parts.filter(format!("{block}.pos_enc.weight"), conv.kernel, false);
+            parts.source(format!("{block}.pos_enc.bias"), &[conv.out_channels]);
+            skip = true;
+        } else if block.ends_with(".downsample.proj.0") {
+            parts.conv(&format!("{block}.large_conv"), conv.kernel);
+            parts.conv(&format!("{block}.small_conv"), 3);
+        } else {
+            self.one(block, &mut parts);
+        }
+        let Parts { sources, branches, lacking, .. } = parts;
+        if !lacking.is_empty() {
+            return Made::Part { lacking, there: sources };
+        }
+        let filter = [conv.out_channels, conv.in_channels / conv.groups, conv.kernel, conv.kernel];
+        let shape = match tensor {
+            Tensor::Weight => filter.to_vec(),
             Tensor::Bias => filter[..1].to_vec(),
         };
         let form = Form::Sum { branches, scaled, skip };
-        let recipe = Recipe::Fused(Fusion { tensor: self.tensor, form });
-        Some(Found { shape, sources, recipe })
+        Made::Whole(Found { shape, sources, recipe: Recipe::Fused(Fusion { tensor, form }) })
     }
 
     /// The branches of MobileOne and RepVGG: convolutions, a smaller one, the identity.
-    fn one(&self, block: &str, sign: f64, parts: &mut Parts) -> Option<()> {
-        let is_there = |branch: &str| self.file.shape(&format!("{block}.{branch}")).is_some();
-        let before = parts.branches.len();
-        let several = (0..).map(|at| format!("conv_kxk.{at}"));
-        let several = several.take_while(|branch| is_there(&format!("{branch}.conv.weight")));
-        let single = ["conv_kxk", "conv_1x1", "conv_scale"].map(str::to_owned);
-        let single = single.into_iter().filter(|branch| is_there(&format!("{branch}.conv.weight")));
-        for branch in several.chain(single) {
-            self.conv(&format!("{block}.{branch}"), sign, parts)?;
+    fn one(self, block: &str, parts: &mut Parts<'_>) {
+        let conv = parts.conv;
+        let several = if block.contains("stages.") { self.several } else { 1 };
+        for at in 0..several {
+            let name = if self.repvgg { String::new() } else { format!(".{at}") };
+            parts.conv(&format!("{block}.conv_kxk{name}"), conv.kernel);
         }
-        if is_there("identity.weight") {
-            parts.branches.push(Branch { kernel: None, normed: true, sign });
-            parts.sources.extend(NORM.map(|tensor| format!("{block}.identity.{tensor}")));
+        if conv.kernel > 1 {
+            let small = if self.repvgg { "conv_1x1" } else { "conv_scale" };
+            parts.conv(&format!("{block}.{small}"), 1);
         }
-        (parts.branches.len() > before).then_some(())
+        if conv.in_channels == conv.out_channels && conv.stride == 1 {
+            parts.identity(&format!("{block}.identity"), 1.0);
+        }
+    }
+
+    /// A layer of queries, keys and values with the BatchNorm before it.
+    fn normed_before(self, block: &str, layer: &str, conv: Conv2d, tensor: Tensor) -> Made {
+        let mut parts = Parts::new(self.file, conv);
+        let (inputs, outputs) = (conv.in_channels, conv.out_channels);
+        parts.source(format!("{layer}.weight"), &[outputs, inputs]);
+        for own in NORM {
+            parts.source(format!("{block}.norm.{own}"), &[inputs]);
+        }
+        if !parts.lacking.is_empty() {
+            return Made::Part { lacking: parts.lacking, there: parts.sources };
+        }
+        let shape = match tensor {
+            Tensor::Weight => vec![outputs, inputs, 1, 1],
+            Tensor::Bias => vec![outputs],
+        };
+        let recipe = Recipe::Fused(Fusion { tensor, form: Form::NormedBefore });
+        Made::Whole(Found { shape, sources: parts.sources, recipe })
+    }
+}
+
+/// The sources of a convolution, as far as they are there.
+struct Parts<'a> {
+    file: &'a WeightFile,
+    conv: Conv2d,
+    sources: Vec<String>,
+    branches: Vec<Branch>,
+    /// What is not there, or not in the right shape.
+    lacking: Vec<String>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(file: &'a WeightFile, conv: Conv2d) -> Self {
+        Self { file, conv, sources: Vec::new(), branches: Vec::new(), lacking: Vec::new() }
+    }
+
+    fn source(&mut self, name: String, shape: &[usize]) {
+        let sides = |shape: &[usize]| -> Vec<usize> {
+            shape.iter().copied().filter(|side| *side != 1).collect()
+        };
+        match self.file.shape(&name) {
+            None => self.lacking.push(name),
+            Some(found) if sides(found) != sides(shape) => {
+                self.lacking.push(format!("{name} in the shape {shape:?} instead of {found:?}"));
+            }
+            Some(_) => self.sources.push(name),
+        }
+    }
+
+    fn filter(&mut self, name: String, kernel: usize, normed: bool) {
+        let Conv2d { in_channels, out_channels, groups, .. } = self.conv;
+        self.source(name, &[out_channels, in_channels / groups, kernel, kernel]);
+        self.branches.push(Branch { kernel: Some(kernel), normed, sign: 1.0 });
+    }
+
+    fn norm(&mut self, name: &str) {
+        for tensor in NORM {
+            self.source(format!("{name}.{tensor}"), &[self.conv.out_channels]);
+        }
     }
 
     /// A convolution and its BatchNorm.
-    fn conv(&self, name: &str, sign: f64, parts: &mut Parts) -> Option<()> {
-        self.filter(&format!("{name}.conv.weight"), parts)?;
-        parts.branches.last_mut()?.sign = sign;
-        let norm = NORM.map(|tensor| format!("{name}.bn.{tensor}"));
-        let outputs = self.file.shape(&norm[0])?.to_vec();
-        let fits = norm.iter().all(|own| self.file.shape(own) == Some(&outputs));
-        parts.sources.extend(norm);
-        (fits && parts.filter.as_ref()?[..1] == outputs[..]).then_some(())
+    fn conv(&mut self, name: &str, kernel: usize) {
+        self.filter(format!("{name}.conv.weight"), kernel, true);
+        self.norm(&format!("{name}.bn"));
     }
 
-    fn filter(&self, name: &str, parts: &mut Parts) -> Option<()> {
-        let shape = self.file.shape(name)?;
-        let &[outputs, inputs, kernel, columns] = shape else { return None };
-        let known = parts.filter.get_or_insert_with(|| shape.to_vec());
-        let fits = known[..2] == [outputs, inputs] && kernel == columns;
-        if kernel > known[2] {
-            *known = shape.to_vec();
-        }
-        parts.branches.push(Branch { kernel: Some(kernel), normed: true, sign: 1.0 });
-        parts.sources.push(name.to_owned());
-        fits.then_some(())
-    }
-
-    /// `….token_mixer.qkv`, with the BatchNorm before it.
-    fn normed_before(&self, layer: &str) -> Option<Found> {
-        let block = layer.strip_suffix(".token_mixer.qkv")?;
-        let weight = format!("{layer}.weight");
-        let &[outputs, inputs, ..] = self.file.shape(&weight)? else { return None };
-        let norm = NORM.map(|tensor| format!("{block}.norm.{tensor}"));
-        if norm.iter().any(|own| self.file.shape(own) != Some(&[inputs])) {
-            return None;
-        }
-        let shape = match self.tensor {
-            Tensor::Weight => {
-                [outputs, inputs].into_iter().chain(self.shape.iter().skip(2).copied()).collect()
-            }
-            Tensor::Bias => vec![outputs],
-        };
-        let recipe = Recipe::Fused(Fusion { tensor: self.tensor, form: Form::NormedBefore });
-        Some(Found { shape, sources: std::iter::once(weight).chain(norm).collect(), recipe })
+    fn identity(&mut self, name: &str, sign: f64) {
+        self.norm(name);
+        self.branches.push(Branch { kernel: None, normed: true, sign });
     }
 }
 
@@ -188,68 +229,78 @@ impl Fusion {
     /// The values of the tensor, of this shape.
     pub(super) fn apply(&self, sources: &[Cow<'_, [f32]>], shape: &[usize]) -> Vec<f32> {
         match &self.form {
-            Form::NormedBefore => {
-                let inputs = sources[1].len();
-                let norm: Vec<_> = (0..inputs).map(|i| affine(&sources[1..], i)).collect();
-                let rows = sources[0].chunks_exact(inputs);
-                match self.tensor {
-                    Tensor::Weight => rows
-                        .flat_map(|row| {
-                            row.iter().zip(&norm).map(|(w, n)| (f64::from(*w) * n.0) as f32)
-                        })
-                        .collect(),
-                    Tensor::Bias => rows
-                        .map(|row| {
-                            row.iter().zip(&norm).map(|(w, n)| f64::from(*w) * n.1).sum::<f64>()
-                                as f32
-                        })
-                        .collect(),
-                }
-            }
+            Form::NormedBefore => self.with_norm(sources),
             Form::Sum { branches, scaled, skip } => {
-                let outputs = shape[0];
-                let (inputs, side) = match self.tensor {
-                    Tensor::Weight => (shape[1], shape[2]),
-                    Tensor::Bias => (1, 1),
-                };
-                let mut all = vec![0f64; outputs * inputs * side * side];
-                let taps = side * side;
-                let mut at = 0;
-                for branch in branches {
-                    let filter = branch.kernel.map(|_| at);
-                    at += usize::from(branch.kernel.is_some());
-                    let count = if branch.normed { NORM.len() } else { 1 };
-                    let norm = &sources[at..at + count];
-                    at += count;
-                    for (o, row) in all.chunks_exact_mut(inputs * taps).enumerate() {
-                        let (factor, shift) = match branch.normed {
-                            true => affine(norm, o),
-                            false => (1.0, f64::from(norm[0][o])),
-                        };
-                        match (self.tensor, filter, branch.kernel) {
-                            (Tensor::Bias, ..) => row[0] += branch.sign * shift,
-                            (Tensor::Weight, Some(filter), Some(kernel)) => {
-                                let own = &sources[filter][o * inputs * kernel * kernel..];
-                                add(row, side, own, kernel, branch.sign * factor);
-                            }
-                            (Tensor::Weight, ..) => {
-                                row[o % inputs * taps + taps / 2] += branch.sign * factor;
-                            }
-                        }
-                    }
-                }
-                for (o, row) in all.chunks_exact_mut(inputs * taps).enumerate() {
-                    if *scaled {
-                        let gamma = f64::from(sources[at][o]);
-                        row.iter_mut().for_each(|value| *value *= gamma);
-                    }
-                    if *skip && self.tensor == Tensor::Weight {
-                        row[o % inputs * taps + taps / 2] += 1.0;
-                    }
-                }
-                all.into_iter().map(|value| value as f32).collect()
+                self.sum(sources, shape, branches, [*scaled, *skip])
             }
         }
+    }
+
+    fn with_norm(&self, sources: &[Cow<'_, [f32]>]) -> Vec<f32> {
+        let inputs = sources[1].len();
+        let norm: Vec<_> = (0..inputs).map(|i| affine(&sources[1..], i)).collect();
+        let rows = sources[0].chunks_exact(inputs);
+        let pairs = |row: &[f32]| -> Vec<(f64, (f64, f64))> {
+            row.iter().map(|w| f64::from(*w)).zip(norm.iter().copied()).collect()
+        };
+        match self.tensor {
+            Tensor::Weight => {
+                rows.flat_map(|row| pairs(row).into_iter().map(|(w, n)| (w * n.0) as f32)).collect()
+            }
+            Tensor::Bias => rows
+                .map(|row| pairs(row).into_iter().map(|(w, n)| w * n.1).sum::<f64>() as f32)
+                .collect(),
+        }
+    }
+
+    fn sum(
+        &self,
+        sources: &[Cow<'_, [f32]>],
+        shape: &[usize],
+        branches: &[Branch],
+        [scaled, skip]: [bool; 2],
+    ) -> Vec<f32> {
+        let outputs = shape[0];
+        let (inputs, side) = match self.tensor {
+            Tensor::Weight => (shape[1], shape[2]),
+            Tensor::Bias => (1, 1),
+        };
+        let mut all = vec![0f64; outputs * inputs * side * side];
+        let taps = side * side;
+        let mut at = 0;
+        for branch in branches {
+            let filter = branch.kernel.map(|_| at);
+            at += usize::from(branch.kernel.is_some());
+            let count = if branch.normed { NORM.len() } else { 1 };
+            let norm = &sources[at..at + count];
+            at += count;
+            for (o, row) in all.chunks_exact_mut(inputs * taps).enumerate() {
+                let (factor, shift) = match branch.normed {
+                    true => affine(norm, o),
+                    false => (1.0, f64::from(norm[0][o])),
+                };
+                match (self.tensor, filter, branch.kernel) {
+                    (Tensor::Bias, ..) => row[0] += branch.sign * shift,
+                    (Tensor::Weight, Some(filter), Some(kernel)) => {
+                        let own = &sources[filter][o * inputs * kernel * kernel..];
+                        add(row, side, own, kernel, branch.sign * factor);
+                    }
+                    (Tensor::Weight, ..) => {
+                        row[o % inputs * taps + taps / 2] += branch.sign * factor;
+                    }
+                }
+            }
+        }
+        for (o, row) in all.chunks_exact_mut(inputs * taps).enumerate() {
+            if scaled {
+                let gamma = f64::from(sources[at][o]);
+                row.iter_mut().for_each(|value| *value *= gamma);
+            }
+            if skip && self.tensor == Tensor::Weight {
+                row[o % inputs * taps + taps / 2] += 1.0;
+            }
+        }
+        all.into_iter().map(|value| value as f32).collect()
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use taper_graph::WeightSource;
+use taper_graph::{Graph, Op, Parameter, WeightSource};
 use taper_weights::WeightFile;
 
-use super::{Found, Recipe, reshaped};
+use super::{Found, Made, Recipe, reshaped};
 
 /// Which half of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,25 +42,14 @@ pub(super) fn find(
     (name, shape): (&str, &[usize]),
     tower: Tower,
 ) -> Option<Found> {
-    let pooled = name.strip_prefix(POOLED).map(|tensor| match tensor {
-        ".weight" => Tensor::Weight,
-        _ => Tensor::Bias,
-    });
-    let all = match pooled {
-        Some(tensor) => pooling(tensor).to_vec(),
-        None => {
-            let own = [open_clip(name, tower), trunk(name, tower), transformers(name, tower)];
-            let last = [timm, linear_projection, linear_head].map(|of| of(name, tower));
-            own.into_iter().chain(last).flatten().collect()
-        }
-    };
-    all.into_iter().find_map(|(names, recipe)| {
+    let own = [open_clip(name, tower), trunk(name, tower), transformers(name, tower)];
+    let last = [timm, linear_projection, linear_head].map(|of| of(name, tower));
+    own.into_iter().chain(last).flatten().find_map(|(names, recipe)| {
         let sources: Vec<String> = names.iter().map(|own| format!("{prefix}{own}")).collect();
         let shapes: Vec<&[usize]> =
             sources.iter().map(|source| file.shape(source)).collect::<Option<_>>()?;
         let found = match &recipe {
             Recipe::Clip(Part::Transposed) => shapes[0].iter().rev().copied().collect(),
-            Recipe::Clip(Part::Pooled(_)) => pooled_shape(&shapes, shape)?,
             Recipe::Clip(Part::Stacked) => {
                 let rows = shapes.iter().map(|shape| shape.first().copied().unwrap_or(0)).sum();
                 std::iter::once(rows).chain(shapes[0].iter().skip(1).copied()).collect()
@@ -124,32 +113,63 @@ fn open_clip(name: &str, tower: Tower) -> Option<Source> {
 /// A layer that timm does not have: `taper_graph::AttentionPool` reads it.
 const POOLED: &str = "attn_pool.scores_values";
 
-/// What it is made of: the query, its layer, and that of keys and values, which transformers keeps
-/// together.
-fn pooling(tensor: Tensor) -> [Source; 3] {
-    let apart = |base: &str| {
-        let layers = ["latent", "q.weight", "q.bias", "kv.weight", "kv.bias"];
-        layers.map(|own| format!("{base}attn_pool.{own}")).to_vec()
+/// That layer from what it is made of: the query, its layer, and that of keys and values, which
+/// transformers keeps together. Nothing where the file is one of Taper's own.
+pub(super) fn pooled(
+    file: &WeightFile,
+    prefix: &str,
+    graph: &Graph,
+    parameter: &Parameter,
+) -> Option<Made> {
+    let tensor = match parameter.name.strip_prefix(POOLED)? {
+        ".weight" => Tensor::Weight,
+        _ => Tensor::Bias,
     };
-    let together = ["probe", "attention.in_proj_weight", "attention.in_proj_bias"];
-    let together = together.map(|own| format!("vision_model.head.{own}")).to_vec();
-    [apart("visual.trunk."), apart(""), together]
-        .map(|names| (names, Recipe::Clip(Part::Pooled(tensor))))
-}
-
-/// The shape that these sources give for a layer of this shape, if they fit each other.
-fn pooled_shape(sources: &[&[usize]], wanted: &[usize]) -> Option<Vec<usize>> {
-    let width = sources.first()?.last().copied()?;
-    let rows: usize = sources[1..].iter().filter(|s| s.len() == 2).map(|s| s[0]).sum();
-    let columns = sources[1..].iter().filter(|s| s.len() == 2).all(|s| s[1] == width);
-    let biases: usize = sources[1..].iter().filter(|s| s.len() == 1).map(|s| s[0]).sum();
-    if !columns || rows != 3 * width || biases != rows {
+    if file.shape(&format!("{prefix}{}", parameter.name)).is_some() {
         return None;
     }
-    // The number of heads is the network's.
-    let heads = wanted.first()?.checked_sub(width).filter(|heads| *heads > 0);
-    let heads = heads.filter(|heads| width.is_multiple_of(*heads))?;
-    Some(std::iter::once(heads + width).chain(wanted.get(1).map(|_| width)).collect())
+    let width = graph.nodes().iter().rev().find_map(|node| match node.op {
+        Op::AttentionPool(pool) => Some(pool.width),
+        _ => None,
+    })?;
+    let apart = |base: &str| -> Vec<(String, Vec<usize>)> {
+        let layers = [
+            ("latent", vec![1, 1, width]),
+            ("q.weight", vec![width, width]),
+            ("q.bias", vec![width]),
+            ("kv.weight", vec![2 * width, width]),
+            ("kv.bias", vec![2 * width]),
+        ];
+        layers.map(|(own, shape)| (format!("{prefix}{base}attn_pool.{own}"), shape)).to_vec()
+    };
+    let together = [
+        ("probe", vec![1, 1, width]),
+        ("attention.in_proj_weight", vec![3 * width, width]),
+        ("attention.in_proj_bias", vec![3 * width]),
+    ];
+    let together =
+        together.map(|(own, shape)| (format!("{prefix}vision_model.head.{own}"), shape)).to_vec();
+    let there = |form: &Vec<(String, Vec<usize>)>| {
+        form.iter().filter(|(name, _)| file.shape(name).is_some()).count()
+    };
+    // The form that most of is there; timm's of none.
+    let all = [together, apart("visual.trunk."), apart("")];
+    let form = all.into_iter().max_by_key(there)?;
+    let (mut lacking, mut sources) = (Vec::new(), Vec::new());
+    for (name, shape) in form {
+        match file.shape(&name) {
+            None => lacking.push(name),
+            Some(found) if found != shape => {
+                lacking.push(format!("{name} in the shape {shape:?} instead of {found:?}"));
+            }
+            Some(_) => sources.push(name),
+        }
+    }
+    if !lacking.is_empty() {
+        return Some(Made::Part { lacking, there: sources });
+    }
+    let recipe = Recipe::Clip(Part::Pooled(tensor));
+    Some(Made::Whole(Found { shape: parameter.shape.clone(), sources, recipe }))
 }
 
 /// The two halves of networks that open_clip builds from timm's and from an encoder of its own:
