@@ -116,8 +116,9 @@ fn badly_named(health: &Health, advice: &mut Vec<String>) {
     let both = health.badly_named.iter().filter(|own| own.witnesses > 1).count();
     let begin = match both {
         0 => "",
-        _ if both == n => ", which are among the label errors, too",
-        _ => ", and begin with those that are among the label errors, too",
+        1 if n == 1 => ": the other pictures speak against its label, too",
+        _ if both == n => ": the other pictures speak against their labels, too",
+        _ => ", and begin with those whose labels the other pictures speak against, too",
     };
     advice.push(format!(
         "names: {} better by the name of another class, such as {} ({}, '{}' fits better): look at badly-named.png{begin}",

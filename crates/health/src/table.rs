@@ -67,7 +67,7 @@ impl Health {
         listed(f, "nearly the same picture with two labels, perhaps not copies", near(false))?;
         let errors = self.label_errors.iter().map(|e| {
             let probability = 100.0 * e.probability;
-            let also = if e.witnesses > 1 { "; its name says so too" } else { "" };
+            let also = if e.witnesses > 1 { "; that class's name fits it better, too" } else { "" };
             let like = &e.looks_like;
             format!("{}: {}, looks like {like} ({probability:.0} %){also}", e.path, e.label)
         });

@@ -108,12 +108,6 @@ pub fn embed(
     }
     let paths: Vec<&str> =
         features.items.iter().map(|item| dataset.samples()[item.sample].id.as_str()).collect();
-    let rows = features.table.values.chunks_exact(features.table.width);
-    let damaged = rows.zip(&paths).find(|(row, _)| row.iter().any(|value| !value.is_finite()));
-    if let Some((_, picture)) = damaged {
-        let picture = (*picture).to_owned();
-        return Err(Error::NotFinite { picture, weights: weights.origin });
-    }
     let classes: Vec<&str> = dataset.classes().iter().collect();
     let how = json!({
         "model": checked.model().name,

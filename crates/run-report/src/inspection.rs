@@ -158,7 +158,7 @@ impl Inspection<'_> {
                 taper_plot::isolated(&own.looks_like),
                 100.0 * own.probability,
                 own.neighbours,
-                if own.witnesses > 1 { "; its name says so too" } else { "" }
+                if own.witnesses > 1 { "; that class's name fits it better, too" } else { "" }
             );
             self.shot(album, &own.path, note)
         });

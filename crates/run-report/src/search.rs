@@ -40,26 +40,26 @@ fn tried(searched: &Searched) -> Section {
         };
         vec![
             Cell::Text(tried.name.clone()),
+            Cell::Text(if tried.kept { "yes" } else { "no" }.into()),
             count(tried.folds),
             count(tried.pictures),
             number(tried.accuracy, format!("{:.4}", tried.accuracy)),
             number(tried.brier, format!("{:.4}", tried.brier)),
             gain,
             number(tried.seconds, format!("{:.1}", tried.seconds)),
-            Cell::Text(if tried.kept { "kept" } else { "" }.into()),
         ]
     });
     let table = Table {
-        caption: format!("Within {:.0} of {:.0} s", own.seconds, own.time_limit),
+        caption: format!("{:.0} of {:.0} seconds were used", own.seconds, own.time_limit),
         columns: columns(&[
             ("tried", ColumnKind::Text),
+            ("kept", ColumnKind::Text),
             ("folds", ColumnKind::Number),
             ("pictures", ColumnKind::Number),
             ("accuracy", ColumnKind::Number),
             ("Brier score", ColumnKind::Number),
             ("gain", ColumnKind::Number),
             ("seconds", ColumnKind::Number),
-            ("", ColumnKind::Text),
         ]),
         rows: rows.collect(),
         notes: "The gain is that of the Brier score, with its standard error; search.json and tried.csv have more.".into(),

@@ -270,7 +270,10 @@ impl<'a> Training<'a> {
             best_epoch: phase.map_or(answer.best_epoch, |own| own.best_epoch),
             finder_fall: found.as_ref().and_then(fall),
             curve,
-            augmented: self.of.recipe.views > 1 || self.of.recipe.fresh_views,
+            // A search tries views itself.
+            augmented: self.of.recipe.views > 1
+                || self.of.recipe.fresh_views
+                || self.of.home != self.of.folder,
             fine_tuned: answer.fine_tune.is_some(),
             larger: self.larger(),
         }

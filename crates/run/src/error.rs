@@ -119,13 +119,12 @@ pub enum Error {
     Finder(Box<taper_lr_finder::Error>),
     /// What a network makes of a picture is no number.
     #[error(
-        "the features of '{picture}' are not all finite numbers: the weights '{weights}' are damaged, or the `precision` is too low for them"
+        "the features of '{picture}' are not all finite numbers: the network's weights are damaged, \
+         or the `precision` is too low for them"
     )]
     NotFinite {
         /// The first such picture.
         picture: String,
-        /// Where the weights come from.
-        weights: String,
     },
     /// Augmentation.
     #[error(transparent)]

@@ -67,8 +67,8 @@ const SEGMENT: usize = 2048;
 /// Rows of pictures with a remark are not cached, so that the remark is made every time.
 ///
 /// # Errors
-/// If a picture cannot be used and `strict` is set; [`Error::Interrupted`] if interrupted. Rows
-/// computed until then are in the cache.
+/// If a picture cannot be used and `strict` is set; [`Error::NotFinite`]; [`Error::Interrupted`] if
+/// interrupted. Rows computed until then are in the cache.
 pub fn extract(
     backbone: &dyn FrozenBackbone,
     dataset: &Arc<Dataset>,
@@ -95,6 +95,8 @@ pub fn extract(
     if !missing.is_empty() {
         session.progress().begin("features", missing.len() as u64, "pictures");
         let outcome = sweep.run(missing, views.as_ref(), strict, session);
+        // Damaged features are not kept.
+        sweep.check_finite()?;
         sweep.keep(session);
         session.progress().end();
         outcome?;
@@ -162,6 +164,21 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
+    /// Whether all rows are numbers.
+    fn check_finite(&self) -> Result<()> {
+        let rows = self.slots.chunks_exact(self.backbone.width()).zip(&self.present);
+        let damaged = rows
+            .zip(self.items)
+            .find(|((row, present), _)| **present && row.iter().any(|value| !value.is_finite()));
+        match damaged {
+            None => Ok(()),
+            Some((_, item)) => {
+                let picture = self.dataset.samples()[item.sample].id.clone();
+                Err(Error::NotFinite { picture })
+            }
+        }
+    }
+
     /// Takes the rows from the cache that can be found without reading a picture; returns the
     /// remaining items.
     fn without_reading(&mut self) -> Vec<Item> {

@@ -13,7 +13,7 @@ use taper_callbacks::{Action, Event, Every, StopReason, from_fn};
 use taper_core::{ClassNames, FrozenBackbone, Precision, Preprocessing, Split};
 use taper_data::{Content, Dataset, Item, PictureSource, Sample, fixture};
 use taper_feature_cache::FeatureCache;
-use taper_graph::Weights;
+use taper_graph::{WeightSource, Weights};
 use taper_model::PlanBackbone;
 use taper_picture::Defect;
 use taper_plan::{Kernels, Output};
@@ -183,4 +183,31 @@ fn other_weights_never_read_the_features_of_these() {
     tuned.insert(parameter.name, parameter.shape, values);
     assert_eq!(identity(&weights), identity(&weights.clone()));
     assert_ne!(identity(&weights), identity(&tuned));
+}
+
+#[test]
+fn features_that_are_no_numbers_name_the_picture_and_are_not_cached() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, dataset) = counting(folder.path());
+    let model = taper_zoo::find("efficientnet-lite0").unwrap();
+    let graph = model.backbone();
+    let mut weights = Weights::seeded(&graph);
+    let name = graph.parameters()[0].name.clone();
+    let mut values = weights.values(&name).unwrap().into_owned();
+    values[0] = f32::NAN;
+    weights.insert(name.clone(), weights.shape(&name).unwrap().to_vec(), values);
+    let preprocessing = Preprocessing { size: 64, ..model.preprocessing };
+    let (output, kernels) = (Output::Features, Kernels::Auto);
+    let damaged =
+        PlanBackbone::new(&graph, &weights, preprocessing, output, Precision::F32, kernels);
+    let damaged = damaged.unwrap().identified(&graph, &weights, output);
+    let cache = FeatureCache::new(folder.path().join("features"), 1 << 30);
+    let session = Session::quiet().with_cache(cache);
+    for _ in 0..2 {
+        let items = Item::untouched(&dataset.indices(None));
+        let error = extract(&damaged, &dataset, items, None, true, &session).unwrap_err();
+        assert!(matches!(error, taper_run::Error::NotFinite { .. }), "{error}");
+        let first = &dataset.samples()[dataset.indices(None)[0]].id;
+        assert!(error.to_string().contains(first.as_str()), "{error}");
+    }
 }

@@ -16,6 +16,18 @@ pub enum Error {
         /// All names, separated by commas.
         known: String,
     },
+    /// A network that candle-transformers has, and Taper leaves out.
+    #[error(
+        "'{name}' is not among the networks: {why}; use {instead}, or another of `taper models`"
+    )]
+    LeftOut {
+        /// The name that was asked for.
+        name: String,
+        /// Why not.
+        why: &'static str,
+        /// What is like it.
+        instead: &'static str,
+    },
     /// A weight file cannot be read.
     #[error(transparent)]
     Weights(#[from] taper_weights::Error),
@@ -86,7 +98,7 @@ pub enum Error {
 impl Fault for Error {
     fn is_usage(&self) -> bool {
         match self {
-            Self::UnknownModel { .. } | Self::NoText { .. } => true,
+            Self::UnknownModel { .. } | Self::LeftOut { .. } | Self::NoText { .. } => true,
             Self::Weights(error) => error.is_usage(),
             Self::Naming { .. }
             | Self::OtherModel { .. }

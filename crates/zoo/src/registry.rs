@@ -116,11 +116,30 @@ pub fn models() -> &'static [ModelSpec] {
 /// The default network: its weights are built in.
 pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
 
+/// Networks of candle-transformers that are left out, why, and what is like them:
+/// `docs/candle-transformers.md`.
+const LEFT_OUT: [(&str, &str, &str); 3] = [
+    (
+        "hiera",
+        "candle-transformers' differs from its original by a window in the third stage",
+        "convnext-tiny",
+    ),
+    (
+        "efficientvit",
+        "candle-transformers' lacks the biases of the original's attention",
+        "mobilenet-v4-medium or fastvit-t8",
+    ),
+    ("eva", "candle-transformers' does not read timm's files", "dinov2-base-reg4 or clip-vit-b16"),
+];
+
 /// The model of this name.
 ///
 /// # Errors
-/// [`Error::UnknownModel`] suggests the nearest names and lists all of them.
+/// [`Error::LeftOut`], or [`Error::UnknownModel`] suggests the nearest names and lists all of them.
 pub fn find(name: &str) -> Result<&'static ModelSpec> {
+    if let Some((_, why, instead)) = LEFT_OUT.iter().find(|(own, ..)| name.starts_with(own)) {
+        return Err(Error::LeftOut { name: name.to_owned(), why, instead });
+    }
     let names = || MODELS.iter().map(|spec| spec.name);
     MODELS.iter().find(|spec| spec.name == name).ok_or_else(|| Error::UnknownModel {
         name: name.to_owned(),
@@ -154,6 +173,8 @@ mod tests {
         let expected = "unknown model 'resnet-50' (did you mean resnet50";
         assert!(error.starts_with(expected), "{error}");
         assert!(error.contains("the models are clip-vit-b16, "), "{error}");
+        let error = find("hiera-tiny").unwrap_err().to_string();
+        assert!(error.contains("window") && error.contains("use convnext-tiny"), "{error}");
         let error = find("???").unwrap_err().to_string();
         assert!(!error.contains("did you mean"), "{error}");
     }
