@@ -46,8 +46,8 @@ const FUSED: &str = ".reparam_conv";
 const EPS: f64 = 1e-5;
 /// The tensors of BatchNorm, in the order of [`Fusion::apply`].
 const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
-/// The only network with more than one convolution of the same size in the blocks of its stages, and
-/// how many.
+/// The only network with more than one convolution of the same size in the blocks of its stages,
+/// and how many.
 const SEVERAL: (&str, usize) = ("mobileone-s0", 4);
 /// What stands before the names of a picture's half in open_clip's files.
 const TRUNK: &str = "visual.trunk.";
