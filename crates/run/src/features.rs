@@ -95,10 +95,13 @@ pub fn extract(
     if !missing.is_empty() {
         session.progress().begin("features", missing.len() as u64, "pictures");
         let outcome = sweep.run(missing, views.as_ref(), strict, session);
+        let finite = sweep.check_finite();
         // Damaged features are not kept.
-        sweep.check_finite()?;
-        sweep.keep(session);
+        if finite.is_ok() {
+            sweep.keep(session);
+        }
         session.progress().end();
+        finite?;
         outcome?;
     }
     let Sweep { slots, present, findings, from_cache, .. } = sweep;

@@ -122,7 +122,7 @@ fn look_up(file: &WeightFile, graph: &Graph) -> LookedUp {
     for parameter in &parameters {
         // First what is made of several tensors, one of which may have the same name.
         let made = registers::find(file, prefix, parameter)
-            .or_else(|| form?.find(graph, parameter))
+            .or_else(|| form.find(graph, parameter))
             .or_else(|| clip::pooled(file, prefix, graph, parameter));
         match made {
             Some(Made::Whole(found)) => {
@@ -222,7 +222,7 @@ fn prefix(file: &WeightFile, graph: &Graph, parameters: &[Parameter]) -> &'stati
         let known = |p: &&Parameter| {
             there(&p.name)
                 || torchvision::name(&p.name, graph).is_some_and(|name| there(&name))
-                || matches!(form.and_then(|form| form.find(graph, p)), Some(Made::Whole(_)))
+                || matches!(form.find(graph, p), Some(Made::Whole(_)))
                 || matches!(clip::pooled(file, prefix, graph, p), Some(Made::Whole(_)))
                 || of_clip(file, prefix, p).is_some()
         };

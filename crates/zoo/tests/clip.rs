@@ -184,3 +184,26 @@ fn what_merged_tensors_lack_is_named_as_in_the_file() {
     let error = refused("mobileone-s0", &wrong);
     assert!(error.contains("stages.1.0.conv_scale.conv.weight in the shape"), "{error}");
 }
+
+/// timm's `reparameterize` adds up branches, and leaves the norm before attention alone.
+#[test]
+fn a_file_that_timm_has_fused_is_read_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let graph = find("fastvit-sa12").unwrap().graph();
+    let mut tensors = Vec::new();
+    for own in graph.parameters() {
+        match own.name.strip_suffix(".token_mixer.qkv.bias") {
+            None => tensors.push((own.name, own.shape)),
+            Some(block) => {
+                for tensor in ["weight", "bias", "running_mean", "running_var"] {
+                    tensors.push((format!("{block}.norm.{tensor}"), vec![own.shape[0] / 3]));
+                }
+            }
+        }
+    }
+    named_as(empty(&path, &tensors), &graph).unwrap();
+    tensors.retain(|own| own.0 != "stages.3.blocks.1.norm.running_mean");
+    let error = named_as(empty(&path, &tensors), &graph).err().unwrap().to_string();
+    assert!(error.contains("stages.3.blocks.1.norm.running_mean"), "{error}");
+}

@@ -66,18 +66,15 @@ pub(super) struct TrainingForm<'a> {
 }
 
 impl<'a> TrainingForm<'a> {
-    /// None for a file without branches.
-    pub(super) fn of(file: &'a WeightFile, prefix: &'a str, graph: &Graph) -> Option<Self> {
+    /// That of a file for a network.
+    pub(super) fn of(file: &'a WeightFile, prefix: &'a str, graph: &Graph) -> Self {
         let names = file.names();
-        if !names.iter().any(|name| name.contains(".conv_kxk.")) {
-            return None;
-        }
-        let repvgg = names.iter().any(|name| name.ends_with(".conv_1x1.conv.weight"));
+        let repvgg = graph.name().starts_with("repvgg");
         let (network, most) = SEVERAL;
         let several = if graph.name() == network { most } else { 1 };
         let trunk = format!("{prefix}{TRUNK}");
         let trunk = if names.iter().any(|name| name.starts_with(&trunk)) { TRUNK } else { "" };
-        Some(Self { file, prefix, trunk, repvgg, several })
+        Self { file, prefix, trunk, repvgg, several }
     }
 
     /// What a tensor is made of, if it is one of those that are merged.
@@ -86,7 +83,7 @@ impl<'a> TrainingForm<'a> {
         let (module, tensor) = parameter.name.rsplit_once('.')?;
         let tensor = if tensor == "weight" { Tensor::Weight } else { Tensor::Bias };
         let name = format!("{}{}{module}", self.prefix, self.trunk);
-        // Fused already.
+        // Fused already: what timm's `reparameterize` leaves alone is attention with its norm.
         if self.file.shape(&format!("{name}.bias")).is_some() {
             return None;
         }
