@@ -6,9 +6,13 @@ CASES is the program `cases` of the crate taper-onnx; with --own-size, its cases
 their own size. For each case: ONNX's own checker in full, with
 the inference of shapes; ONNX Runtime, OpenVINO and tract give Taper's figures to 1e-5 (of the largest,
 where these are not probabilities) and the same class, for 1, 3 and 8 pictures; labels are read back.
+Some networks with random weights make rounding errors larger, so that the runtimes differ from each
+other by more than that on one and the same file. There the bound is twice that difference, and 1e-3
+at most: a file that says something else than Taper computes has them agree with each other.
 Needs the packages of requirements.txt, in the versions that it names.
 """
 
+import itertools
 import json
 import pathlib
 import subprocess
@@ -22,6 +26,8 @@ import openvino
 import tract
 
 LARGEST = 1e-5
+# Where the runtimes themselves differ.
+LARGEST_APART = 1e-3
 
 
 def with_onnxruntime(path, output):
@@ -68,20 +74,29 @@ def check(cases, name, folder):
     assert labels == about["labels"]
 
     scale = max(1, numpy.abs(expected).max())
-    worst = 0
+    counts = [options["batch"]] if options["batch"] else [1, 3, n]
+    answers = {}
     for runtime, opened in RUNTIMES.items():
         if runtime == "tract" and options["embed_labels"]:
             # It has no texts that are looked up; without that output it reads the file.
             continue
         run = opened(path, output.name)
-        for count in [options["batch"]] if options["batch"] else [1, 3, n]:
-            given, wanted = run(pixels[:count]), expected[:count]
-            assert given.shape == wanted.shape, (runtime, given.shape)
-            difference = numpy.abs(given - wanted).max() / scale
-            assert difference <= LARGEST, (runtime, count, difference)
-            if options["output"] != "features":
-                assert (given.argmax(1) == wanted.argmax(1)).all(), runtime
-            worst = max(worst, difference)
+        for count in counts:
+            answers[runtime, count] = given = run(pixels[:count])
+            assert given.shape == expected[:count].shape, (runtime, given.shape)
+
+    most = counts[-1]
+    whole = [given for (_, count), given in answers.items() if count == most]
+    apart = max(numpy.abs(a - b).max() for a, b in itertools.combinations(whole, 2)) / scale
+    largest = min(max(LARGEST, 2 * apart), LARGEST_APART)
+    worst = 0
+    for (runtime, count), given in answers.items():
+        wanted = expected[:count]
+        difference = numpy.abs(given - wanted).max() / scale
+        assert difference <= largest, (runtime, count, difference, largest)
+        if options["output"] != "features":
+            assert (given.argmax(1) == wanted.argmax(1)).all(), runtime
+        worst = max(worst, difference)
     if options["embed_labels"]:
         given = with_onnxruntime(path, "label")(pixels)
         assert given.tolist() == [labels[i] for i in expected.argmax(1)], given
