@@ -2,12 +2,15 @@
 
     python within_time.py fastai|lp-ft DATA WEIGHTS SECONDS SEED
 
-DATA: a folder with train/CLASS and test/CLASS. WEIGHTS: safetensors of timm's tf_efficientnet_lite0. Both take as many
-epochs as fit into the time, by a measured one; 15 % of train are for validation; test is only measured at the end.
+DATA: a folder with train/CLASS and test/CLASS. WEIGHTS: safetensors of timm's tf_efficientnet_lite0. fastai takes as many
+epochs as fit into the time, by a measured one, and one at least; LP-FT takes steps until the time is over, a part of an
+epoch if need be, with the cosine of the time that has passed. 15 % of train are for validation; test is only measured at
+the end, outside of the time.
 Needs fastai, scikit-learn, timm, torch and safetensors from PyPI. Prints one line of JSON. Transparent pictures are put on white first, as Taper does.
 """
 
 import json
+import math
 import pathlib
 import random
 import sys
@@ -134,35 +137,38 @@ def with_lp_ft(folder, weights, seconds, seed):
     with torch.no_grad():
         model.classifier.weight.copy_(torch.tensor(probe.coef_, dtype=torch.float32))
         model.classifier.bias.copy_(torch.tensor(probe.intercept_, dtype=torch.float32))
-    best = ((outputs(val).argmax(1) == target(val)).float().mean().item(), -1, {k: v.clone() for k, v in model.state_dict().items()})
+    state = lambda: {k: v.clone() for k, v in model.state_dict().items()}
+    start = time.time()
+    validate = lambda: (outputs(val).argmax(1) == target(val)).float().mean().item()
+    best = (validate(), state())
+    checking = time.time() - start
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
-    epochs, epoch, each, scheduler = None, 0, 0.0, None
-    while epochs is None or epoch < epochs:
-        start = time.time()
+    start, end = time.time(), begun + seconds - 1.1 * checking
+    steps, each, order = 0, 0.0, []
+    while (now := time.time()) + each < end:
+        if not order:
+            order = random.sample(fit, len(fit))
+        items, order = order[:32], order[32:]
+        for group in optimizer.param_groups:
+            group["lr"] = 1.5e-4 * (1 + math.cos(math.pi * (now - start) / (end - start)))
         model.train()
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
-        order = random.sample(fit, len(fit))
-        for at in range(0, len(order), 32):
-            items = order[at : at + 32]
-            loss = torch.nn.functional.cross_entropy(
-                model(torch.stack([varied(opened(p)) for p, _ in items])), target(items)
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        epoch += 1
-        score = (outputs(val).argmax(1) == target(val)).float().mean().item()
-        if score >= best[0]:
-            best = (score, epoch, {k: v.clone() for k, v in model.state_dict().items()})
-        if epochs is None:
-            each = time.time() - start
-            epochs = max(1, min(40, 1 + int((seconds - (time.time() - begun) - 3) / each)))
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        scheduler.step()
-    model.load_state_dict(best[2])
+        loss = torch.nn.functional.cross_entropy(model(torch.stack([varied(opened(p)) for p, _ in items])), target(items))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        steps += 1
+        each = time.time() - now
+        if not order and time.time() + checking < end:
+            score = validate()
+            best = (score, state()) if score >= best[0] else best
+    score = validate()
+    best = (score, state()) if score >= best[0] else best
+    epochs = round(steps * 32 / len(fit), 2)
+    model.load_state_dict(best[1])
     took = time.time() - begun
     right = (outputs(listed["test"]).argmax(1) == target(listed["test"])).float().mean().item()
     return right, epochs, took

@@ -20,8 +20,19 @@ pub(crate) fn list_models(args: &ListArgs) -> anyhow::Result<Status> {
         true,
         &options,
     )?;
+    answer_line("")?;
+    for (licence, terms) in OWN_LICENCES {
+        answer_line(&format!("{licence:21} {terms}"))?;
+    }
     Ok(Status::Done)
 }
+
+/// Licences that have no name of their own, and what is to be known before the weights are used.
+const OWN_LICENCES: [(&str, &str); 3] = [
+    ("LicenseRef-apple-amlr", "Apple's; for research only"),
+    ("LicenseRef-fastvit", "Apple's; read it in the repository of the weights"),
+    ("LicenseRef-mobileone", "Apple's; read it in the repository of the weights"),
+];
 
 /// The networks that know texts, or those that do not.
 fn table(title: &str, texts: bool, options: &HubOptions) -> anyhow::Result<()> {

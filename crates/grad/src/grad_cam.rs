@@ -67,9 +67,8 @@ impl GradCam {
                 let norm = nodes[nodes[attention].inputs[0]].inputs[0];
                 let patches = (0..=last).find(|&id| matches!(nodes[id].op, Op::PatchTokens(_)));
                 let map = patches.map(|id| shapes[nodes[id].inputs[0]]);
-                let before = patches.map_or(0, |id| match nodes[id].op {
-                    Op::PatchTokens(tokens) => tokens.prefix,
-                    _ => 0,
+                let before = patches.map_or(0, |id| {
+                    if let Op::PatchTokens(tokens) = nodes[id].op { tokens.prefix } else { 0 }
                 });
                 let (Some(Shape::Map { height, width, .. }), Op::LayerNorm(_)) =
                     (map, &nodes[norm].op)

@@ -218,7 +218,9 @@ impl Recipe {
             ("mix", self.mix != default.mix),
             ("dropout", self.dropout.is_some()),
             ("sampling", self.sampling != default.sampling),
-            ("loss", self.loss != default.loss),
+            ("class_weights", self.loss.class_weights != default.loss.class_weights),
+            ("label_smoothing", self.loss.label_smoothing != default.loss.label_smoothing),
+            ("focal_gamma", self.loss.focal_gamma != default.loss.focal_gamma),
             ("tensorboard", self.tensorboard),
         ];
         let unused = unused.into_iter().find(|(_, given)| *given).map(|(field, _)| field);

@@ -99,7 +99,7 @@ impl Questions {
         let mut known: HashMap<Vec<Vec<u32>>, &String> = HashMap::new();
         let (mut all, mut cut) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            if name.replace('_', " ").trim().is_empty() {
+            if tokenizer.reads_nothing_of(&name.replace('_', " ")) {
                 return Err(Error::EmptyName { name: name.clone() });
             }
             let texts = prompts.about(name);

@@ -73,7 +73,15 @@ impl Tokenizer {
         self.cut(text).map(|(tokens, _)| tokens)
     }
 
-    /// The same, and whether the text was too long.
+    /// Whether nothing is left of a text, since there is nothing in it, or nothing that is kept.
+    pub(crate) fn reads_nothing_of(&self, text: &str) -> bool {
+        match self.cleaning {
+            Cleaning::Nothing | Cleaning::Lower => text.trim().is_empty(),
+            Cleaning::Plain => canonical(text).is_empty(),
+        }
+    }
+
+    /// The tokens, and whether the text was too long.
     pub(crate) fn cut(&self, text: &str) -> Result<(Vec<u32>, bool)> {
         if let Some(mark) = self.marks.iter().find(|mark| text.contains(mark.as_str())) {
             return Err(Error::Mark { text: text.to_owned(), mark: mark.clone() });

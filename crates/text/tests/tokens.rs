@@ -6,7 +6,7 @@ mod common;
 
 use common::{SIGLIP, TOWER, gunzipped, tokenizer};
 use taper_networks::{Cleaning, TextTower, Tokens};
-use taper_text::{Error, Tokenizer};
+use taper_text::{Error, Prompts, Questions, Tokenizer};
 
 #[test]
 fn tokens_are_those_of_transformers() {
@@ -43,6 +43,14 @@ fn texts_of_siglip_are_cleaned_as_they_were_in_its_training() {
         longest = longest.max(canonical.len());
     }
     assert_eq!(longest, 64);
+
+    // Nothing is left of a name of punctuation, unless that is kept.
+    let asked = |tokenizer, name: &str| {
+        Questions::new(tokenizer, &["cat".into(), name.into()], &Prompts::default())
+    };
+    assert!(matches!(asked(&plain, "?_!").unwrap_err(), Error::EmptyName { name } if name == "?_!"));
+    assert!(asked(&lower, "?_!").is_ok());
+    assert!(asked(&plain, "?2").is_ok());
 }
 
 #[test]

@@ -4,7 +4,8 @@ use taper_core::{
     random::{Key, Purpose},
 };
 use taper_graph::{
-    Activation, Conv2d, Graph, GraphBuilder, MaxPool, Op, Padding, VisionTransformer, Weights,
+    Activation, Attention, Conv2d, Graph, GraphBuilder, LayerScale, MaxPool, Op, Padding,
+    SqueezeExcite, VisionTransformer, Weights,
 };
 use taper_networks as networks;
 
@@ -92,6 +93,34 @@ fn transformers_agree_with_their_trainable_form() {
         let x = VisionTransformer { prefix, ..small }.add(&mut g, input);
         check(&g.finish(x), 36, &BOUNDS);
     }
+}
+
+/// The end of FastViT, without a convolution in groups.
+fn maps_with_attention() -> Graph {
+    let (mut g, input) = GraphBuilder::pictures("maps", 3);
+    let x = g.conv("stem", input, Conv2d::new(3, 16, 4).stride(4).padding(Padding::End).bias());
+    let y = g.conv("qkv", x, Conv2d::new(16, 48, 1));
+    let y = g.layer("attn", Op::Attention(Attention { width: 16, heads: 2 }), &[y]);
+    let y = g.conv("proj", y, Conv2d::new(16, 16, 1).bias());
+    let y = g.layer("scale", Op::LayerScale(LayerScale { channels: 16 }), &[y]);
+    let x = g.layer("add", Op::Add, &[y, x]);
+    let squeeze = Op::SqueezeExcite(SqueezeExcite { channels: 16, reduced: 4 });
+    let x = g.layer("se", squeeze, &[x]);
+    let x = g.activation("act", x, Activation::Gelu);
+    let x = g.layer("pool", Op::GlobalAvgPool, &[x]);
+    g.finish(x)
+}
+
+/// Squeeze and excitation, attention between maps, convolutions with two outputs per group.
+#[test]
+fn networks_of_one_branch_agree_with_their_trainable_form() {
+    check(&networks::mobileone_s4(10).cut("stages.3").unwrap(), 64, &BOUNDS);
+    // On the CPU, only convolutions that are depthwise have groups.
+    if test_device().is_cuda() {
+        check(&networks::fastvit_sa12(10).without_classifier(), 64, &BOUNDS[..1]);
+    }
+    let graph = maps_with_attention();
+    check(&graph, 32, &BOUNDS);
 }
 
 #[test]

@@ -128,9 +128,8 @@ pub(super) fn pooled(
     if file.shape(&format!("{prefix}{}", parameter.name)).is_some() {
         return None;
     }
-    let width = graph.nodes().iter().rev().find_map(|node| match node.op {
-        Op::AttentionPool(pool) => Some(pool.width),
-        _ => None,
+    let width = graph.nodes().iter().rev().find_map(|node| {
+        if let Op::AttentionPool(pool) = node.op { Some(pool.width) } else { None }
     })?;
     let apart = |base: &str| -> Vec<(String, Vec<usize>)> {
         let layers = [
