@@ -48,7 +48,9 @@ fn texts_of_siglip_are_cleaned_as_they_were_in_its_training() {
     let asked = |tokenizer, name: &str| {
         Questions::new(tokenizer, &["cat".into(), name.into()], &Prompts::default())
     };
-    assert!(matches!(asked(&plain, "?_!").unwrap_err(), Error::EmptyName { name } if name == "?_!"));
+    assert!(
+        matches!(asked(&plain, "?_!").unwrap_err(), Error::EmptyName { name } if name == "?_!")
+    );
     assert!(asked(&lower, "?_!").is_ok());
     assert!(asked(&plain, "?2").is_ok());
 }
