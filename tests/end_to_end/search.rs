@@ -203,6 +203,12 @@ fn what_a_search_decides_is_refused_as_an_option() {
     let named = ["--models", "resnet18", "--model", "resnet18"];
     refused(&with(&named), &["--model is resnet18: --models names the networks"]);
     refused(&["--time-limit", "3m"], &["--time-limit is 3m: only a search has it"]);
+    refused(&with(&["--time-limit", "3"]), &["'3'", "it is no time: use a number with its unit"]);
+    let goes_on = |folder: &str, code: i32, words: &[&str]| {
+        run(here, &["train", "--resume", folder, "--time-limit", "8s"]).complains(code, words);
+    };
+    goes_on("nowhere", 2, &["nowhere", "no such folder"]);
+    goes_on("data", 2, &["--time-limit is 8s: only a search goes on within a time"]);
     refused(&["--preset", "fast", "--models", "resnet18"], &["--models is resnet18"]);
     refused(&["--preset", "bst"], &["fast, balanced, best"]);
     run(here, &["train", "--data", "none", "--preset", "best"]).complains(2, &["--data is 'none'"]);

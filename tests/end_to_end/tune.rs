@@ -132,6 +132,9 @@ fn a_wrong_study_is_refused_before_anything_is_trained() {
     complain(&of(&format!("dropuot = {float}")), &[], &["space.dropuot"]);
     let heads = "head = { type = 'categorical', choices = ['linear', 'lineer'] }";
     complain(&of(heads), &[], &["space.head is lineer"]);
+    let val = "val = { type = 'categorical', choices = ['0.2', 'test'] }";
+    complain(&of(val), &[], &["space.val is set: trials are compared by the same pictures"]);
+    complain("learning_rate = 1", &[], &["unknown field `learning_rate`"]);
     complain("[spaces]", &[], &["space"]);
     complain(SPACE, &["--head", "linear"], &["--head is linear", "space.head"]);
     complain(SPACE, &["--trials", "0"], &["--trials is 0"]);

@@ -276,6 +276,12 @@ pub fn of_fast(given: &Given, preset: Option<Preset>) -> Result {
     Ok(())
 }
 
+/// What only a search that goes on has, where the folder is not that of one.
+pub fn of_resumed_run(given: &Given) -> Result {
+    let remedy = "only a search goes on within a time, and the folder is not that of a search (or no longer, if its own folder `search` was removed): leave it out";
+    ["time_limit", "models"].into_iter().try_for_each(|field| given.refuse(field, remedy))
+}
+
 /// What a search that goes on takes.
 pub fn of_resumed_search(given: &Given) -> Result {
     const FREE: [&str; 7] =

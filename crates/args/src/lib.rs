@@ -13,6 +13,7 @@ mod recipe_args;
 #[cfg(feature = "serve")]
 mod serve_args;
 mod source_args;
+mod time;
 mod train_args;
 
 pub use command::{Args, Command, command};

@@ -8,7 +8,7 @@ use std::{
 use taper_core::Precision;
 use taper_serve::ServeOptions;
 
-use crate::ComputeArgs;
+use crate::{ComputeArgs, time::time};
 
 /// The arguments of `taper serve`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct ServeArgs {
     batch: Option<usize>,
     /// How long pictures wait for others to make up a batch, e.g. 5ms, at most 1s; a few
     /// milliseconds may help on a GPU [default: 0s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     delay: Option<humantime::Duration>,
     /// How many pictures may wait for each model; beyond that, requests get status 503 [default:
     /// 256].
@@ -44,7 +44,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
     /// How long a request may take, 100ms to 1h [default: 30s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<humantime::Duration>,
     /// The precision of the networks: f32 or bf16; on CUDA also f16 or tf32 [default: the one they
     /// were trained with; on the CPU f32 instead of f16 and tf32].

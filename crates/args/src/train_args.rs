@@ -6,7 +6,7 @@ use taper_automl::{ModelChoice, MonitorChoice, Preset, PruningChoice, SamplerCho
 use taper_lr_finder::Method;
 use taper_run::{LearningRate, LrFinderSettings, Recipe};
 
-use crate::{CacheArgs, RecipeArgs, ReplyArgs};
+use crate::{CacheArgs, RecipeArgs, ReplyArgs, time::time};
 
 /// The arguments of `taper train`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct TrainArgs {
     pub preset: Option<Preset>,
     /// The time for all of it, e.g. 90s or 10m; the fast result is made in any case [default: 3m
     /// for balanced, 10m for best].
-    #[arg(long, value_name = "TIME", help_heading = "Search")]
+    #[arg(long, value_name = "TIME", help_heading = "Search", value_parser = time)]
     pub time_limit: Option<humantime::Duration>,
     /// The networks to try, with weights from a file after an =, e.g.
     /// efficientnet-lite0,resnet50=FILE [default: with best, those whose weights are on this
@@ -66,7 +66,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "FIGURE", help_heading = "Study")]
     pub monitor: Option<MonitorChoice>,
     /// End after this time, e.g. 90s, 10m or 2h [default: none].
-    #[arg(long, value_name = "TIME", help_heading = "Study")]
+    #[arg(long, value_name = "TIME", help_heading = "Study", value_parser = time)]
     pub time_limit: Option<humantime::Duration>,
     /// How many processes train trials at the same time, 1 to 64; they share the processor's
     /// threads [default: 1].

@@ -103,6 +103,11 @@ pub fn default_space(recipe: &Recipe) -> Result<Space> {
     Ok(space)
 }
 
+/// Fields and tables that all trials of a study share: which pictures there are, what they are for,
+/// and by which of them trials are compared.
+const SHARED: [&str; 10] =
+    ["data", "data_path", "val", "group_by", "folds", "fold", "seeds", "seed", "strict", "source"];
+
 /// Checks that each value of each parameter, the others as the recipe has them, is one that the
 /// recipe can have.
 ///
@@ -110,6 +115,12 @@ pub fn default_space(recipe: &Recipe) -> Result<Space> {
 /// [`OutOfRange`] names the parameter.
 pub(crate) fn check_space(recipe: &Recipe, space: &Space) -> Result<()> {
     for (name, distribution) in space.iter() {
+        let table = name.split('.').next().unwrap_or(name);
+        if SHARED.contains(&table) {
+            let remedy = "trials are compared by the same pictures, split and seed: leave it out, or set it in the recipe";
+            let field = format!("space.{name}");
+            return Err(OutOfRange::new(field, "set", remedy).into());
+        }
         for value in ends(distribution) {
             let shown = value.to_string();
             let changed = with_fields(recipe, [(name, value)])?;
@@ -172,6 +183,9 @@ mod tests {
         let solved = with_fields(&Recipe::default(), [("head", Value::Text("logistic".into()))]);
         let solved = solved.unwrap();
         check_space(&solved, &default_space(&solved).unwrap()).unwrap();
+        let space = Space::new().choice("val", ["0.2", "test"]).unwrap();
+        let error = check_space(&Recipe::default(), &space).unwrap_err().to_string();
+        assert!(error.contains("space.val is set: trials are compared by"), "{error}");
         let space = Space::new().float("dropout", 0.0, 1.5).unwrap();
         let error = check_space(&Recipe::default(), &space).unwrap_err().to_string();
         assert!(error.contains("space.dropout is 1.5"), "{error}");

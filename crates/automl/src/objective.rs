@@ -142,6 +142,7 @@ impl Trial<'_> {
         };
         let own: OwnCallbacks = vec![Box::new(reporter)];
         let session = self.session.muted();
+        let session = self.until.map_or_else(|| session.clone(), |until| session.until(until));
         let answer = if self.folder.exists() {
             match taper_run::resume_with(self.folder, own, &session)? {
                 Resumed::Trained(answer) | Resumed::Complete(answer) => answer,

@@ -241,6 +241,8 @@ struct Work<'a> {
     session: &'a Session,
     /// Seconds of trials that this process has ended, and how many.
     spent: (f64, usize),
+    /// Epochs that the study had before this process.
+    before: usize,
     /// Pictures that cannot be used, and remarks.
     about_data: Option<(Vec<Finding>, Vec<Finding>)>,
 }
@@ -270,6 +272,7 @@ impl<'a> Work<'a> {
         let study = Study::open(&folder.join(JOURNAL), NAME, settings.monitor.direction())?
             .with_boxed_sampler(settings.sampler()?)
             .with_pruning(pruning);
+        let before = epochs(&study);
         Ok(Self {
             folder: folder.to_owned(),
             plan,
@@ -277,6 +280,7 @@ impl<'a> Work<'a> {
             until,
             session,
             spent: (0.0, 0),
+            before,
             about_data: None,
         })
     }
@@ -328,11 +332,28 @@ impl Work<'_> {
         })
     }
 
+    /// Whether the time that is left is just enough to bring one of the paused trials to its end,
+    /// where none is complete.
+    fn must_complete_one(&self, study: &Study) -> bool {
+        let (seconds, trials) = self.spent;
+        let Some(until) = self.until.filter(|_| trials > 0 && study.best_trial().is_none()) else {
+            return false;
+        };
+        let paused = study.trials().iter().filter(|trial| trial.state == TrialState::Waiting);
+        let furthest = paused.filter_map(|trial| Some(trial.last_step()?.0)).max();
+        let Some(furthest) = furthest else { return false };
+        let each = seconds / epochs(study).saturating_sub(self.before).max(1) as f64;
+        let all = all_epochs(&self.plan.recipe) as f64;
+        let left = until.saturating_duration_since(Instant::now()).as_secs_f64();
+        // Each rung is a start of its own.
+        left < 1.5 * each * (all - furthest as f64) + 2.0 * seconds / trials as f64
+    }
+
     /// The next trial: one that waits or is promoted, or a new one as long as there may be more.
     fn next(&self) -> Result<Option<taper_tune::Trial>> {
         let mut study = lock(&self.study);
         study.sync()?;
-        if study.trials().len() < self.plan.settings.trials {
+        if study.trials().len() < self.plan.settings.trials && !self.must_complete_one(&study) {
             match study.ask(&self.plan.space) {
                 Err(taper_tune::Error::GridExhausted(_)) => {}
                 trial => return Ok(Some(trial?)),
@@ -447,7 +468,7 @@ impl Work<'_> {
                 running: count(TrialState::Running),
                 failed: count(TrialState::Failed),
             },
-            epochs: study.trials().iter().map(|trial| trial.steps.len()).sum(),
+            epochs: epochs(&study),
             best,
             importance,
             unreadable,
@@ -477,6 +498,11 @@ impl Work<'_> {
             test_loss: answer.test.as_ref().map(|test| test.loss),
         }))
     }
+}
+
+/// Epochs of all trials together.
+fn epochs(study: &Study) -> usize {
+    study.trials().iter().map(|trial| trial.steps.len()).sum()
 }
 
 /// The parameters of a trial in a line.

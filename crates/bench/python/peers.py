@@ -23,13 +23,18 @@ TIMM_NAMES = {
     "vgg16": "vgg16",
     "efficientnet-lite0": "tf_efficientnet_lite0",
     "clip-vit-b32": "vit_base_patch32_clip_quickgelu_224.openai",
+    "fastvit-t8": "fastvit_t8",
+    "mobileone-s0": "mobileone_s0",
 }
+# Their branches are one convolution, as in Taper.
+FUSED = ["fastvit-t8", "mobileone-s0"]
 
 
 def network(name):
     """timm's network up to its pooled features, with seeded weights."""
     import timm
     import torch
+    from timm.utils.model import reparameterize_model
 
     if name == "clip-vit-b32":
         return clip()
@@ -38,6 +43,8 @@ def network(name):
         def __init__(self):
             super().__init__()
             self.body = timm.create_model(TIMM_NAMES[name])
+            if name in FUSED:
+                self.body = reparameterize_model(self.body)
             # VGG's classifier is most of its weights, and none of its features.
             self.body.reset_classifier(0) if name != "vgg16" else setattr(self.body, "pre_logits", torch.nn.Identity())
 
@@ -46,7 +53,9 @@ def network(name):
 
     model = Features().eval()
     shapes = {key: tuple(value.shape) for key, value in model.body.state_dict().items()}
-    state = {key: torch.from_numpy(value) for key, value in seeded.state(shapes).items()}
+    # FastViT's scales have the shape of maps in timm.
+    flat = {key: shape[:1] if key.endswith(".gamma") else shape for key, shape in shapes.items()}
+    state = {key: torch.from_numpy(value).reshape(shapes[key]) for key, value in seeded.state(flat).items()}
     missing, unexpected = model.body.load_state_dict(state, strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
     return model
@@ -69,7 +78,7 @@ def export(name, path):
     """Writes the network with a batch of any size; the height and width are those of the example."""
     import torch
 
-    size = 256 if name == "resnet50" else 224
+    size = 256 if name in ("resnet50", "fastvit-t8") else 224
     with torch.no_grad():
         torch.onnx.export(
             network(name),

@@ -29,7 +29,7 @@ use taper_sources::{FolderUse, open_path};
 use taper_train::{Learner, RowBatch, StepContext, Table, TrainedPart, Training};
 
 use crate::{
-    backbone::{NETWORKS, graph, pixels},
+    backbone::{NETWORKS, PLAIN, graph, pixels},
     process::Process,
     protocol::{Loaded, Worker, serve},
     python,
@@ -99,7 +99,7 @@ impl Work {
         let mut all = Vec::new();
         let sources = [None].into_iter().chain(options.data.clone().map(Some));
         for data in sources {
-            for (network, size) in NETWORKS {
+            for (network, size) in NETWORKS.into_iter().take(PLAIN) {
                 for precision in [Precision::F32, Precision::Tf32, Precision::Bf16, Precision::F16]
                 {
                     // Decoding limits the cases from files: one precision shows it.

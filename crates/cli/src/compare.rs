@@ -107,23 +107,27 @@ fn describe(compared: &Comparison) -> anyhow::Result<()> {
 
 fn of_pictures(paired: &Paired) -> String {
     format!(
-        "{:+.4} ({:+.4} to {:+.4}), p = {:.2e}: {}",
+        "{:+.4} ({:+.4} to {:+.4}), p = {}: {}",
         paired.difference,
         paired.low,
         paired.high,
-        paired.p_value,
+        p_value(paired.p_value),
         verdict(paired.p_value, paired.difference, "right more often")
     )
 }
 
+fn p_value(p: f64) -> String {
+    if p < 1e-3 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}
+
 fn of_means(means: &PairedMeans) -> String {
     format!(
-        "{:+.4} ± {:.4} ({:+.4} to {:+.4}), p = {:.2e}: {}",
+        "{:+.4} ± {:.4} ({:+.4} to {:+.4}), p = {}: {}",
         means.difference,
         means.std,
         means.low,
         means.high,
-        means.p_value,
+        p_value(means.p_value),
         verdict(means.p_value, means.difference, "higher")
     )
 }

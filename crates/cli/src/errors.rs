@@ -243,6 +243,8 @@ impl Flags {
     fn translate(&self, text: &str) -> String {
         let mut told = String::with_capacity(text.len());
         let mut command = None;
+        // What a file must have keeps the names that it has there.
+        let mut of_file = false;
         for (index, part) in text.split('`').enumerate() {
             match self.anywhere(part) {
                 _ if index % 2 == 0 => {
@@ -250,7 +252,10 @@ impl Flags {
                     if part.contains(['.', ':', ';', '\n']) {
                         command = None;
                     }
+                    of_file = part.ends_with("unknown field ")
+                        || of_file && !part.contains([')', ';', '\n']);
                 }
+                _ if of_file => told += &format!("`{part}`"),
                 // Several options of one other command: it is named once.
                 Some(flag) => match flag.rsplit_once(" --") {
                     Some((own, name)) if command.as_deref() == Some(own) => {
@@ -298,6 +303,9 @@ mod tests {
         let flags = Flags::of_command("train");
         let told = flags.translate("use 2 or more `views`, or `fresh_views`, not `beta1` of `x`.");
         assert_eq!(told, "use 2 or more --views, or --fresh-views, not `beta1` of `x`.");
+        let unknown = "(unknown field `view`, expected one of `views`, `head`)";
+        let told = flags.translate(&format!("{unknown}: leave out `views`"));
+        assert_eq!(told, format!("{unknown}: leave out --views"));
         let told = flags.translate("`fix` DIR leaves them out");
         assert_eq!(told, "taper inspect --fix DIR leaves them out");
         let told = Flags::of_command("inspect").translate("`class_weights` balanced");

@@ -27,8 +27,12 @@ pub(crate) fn is_meant(args: &TrainArgs, given: &Given) -> Result<bool, Error> {
         return Ok(true);
     }
     let meant = args.preset.is_some_and(|preset| preset != Preset::Fast);
-    if !meant {
-        flags::of_fast(given, args.preset)?;
+    match &args.resume {
+        _ if meant => {}
+        None => flags::of_fast(given, args.preset)?,
+        // That it is missing is said when it is opened.
+        Some(folder) if !folder.exists() => {}
+        Some(_) => flags::of_resumed_run(given)?,
     }
     Ok(meant && args.resume.is_none())
 }
@@ -105,8 +109,8 @@ fn show(searched: &Searched) -> anyhow::Result<()> {
         SearchEnd::Interrupted => "interrupted",
     };
     answer_line(&format!(
-        "search        {} of {}, {:.0} s of {:.0} s: {ended}",
-        own.chosen, own.preset, own.seconds, own.time_limit
+        "search        {}, {:.0} s of {:.0} s: {ended}; the model is: {}",
+        own.preset, own.seconds, own.time_limit, own.chosen
     ))?;
     describe(&searched.answer)
 }

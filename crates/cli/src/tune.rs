@@ -190,16 +190,22 @@ fn describe(tuned: &Tuned) -> anyhow::Result<()> {
         Ended::Time => "; the time is up",
         Ended::Interrupted => "; interrupted",
     };
-    row("trials", &format!("{trials}; {} epochs in {:.1} s{ended}", tuned.epochs, tuned.seconds))?;
+    let epochs = tuned.epochs;
+    row("trials", &format!("{trials}; {epochs} epochs in all; {:.1} s{ended}", tuned.seconds))?;
     let mut importance: Vec<_> = tuned.importance.iter().collect();
     importance.sort_by(|a, b| b.1.total_cmp(a.1));
     if !importance.is_empty() {
-        let shares =
-            importance.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * *share));
+        let shares = importance
+            .iter()
+            .map(|(name, share)| format!("{name} {:.0} %", 100.0 * share.max(0.0)));
         row("importance", &shares.collect::<Vec<_>>().join(", "))?;
     }
     let Some(best) = &tuned.best else {
-        row("best", "no trial is complete")?;
+        let remedy = match tuned.ended {
+            Ended::Complete => "see trials.csv for what they came to",
+            Ended::Time | Ended::Interrupted => "go on with --resume",
+        };
+        row("best", &format!("no trial is complete: {remedy}"))?;
         return row("study", &tuned.study);
     };
     row("best", &format!("trial {}", best.number))?;
@@ -209,8 +215,13 @@ fn describe(tuned: &Tuned) -> anyhow::Result<()> {
     row(
         "validation",
         &format!(
-            "accuracy {:.4}, loss {:.4}: the best of {} trials, better than other pictures will show",
-            best.val_accuracy, best.val_loss, counts.complete
+            "accuracy {:.4}, loss {:.4}{}",
+            best.val_accuracy,
+            best.val_loss,
+            match counts.complete {
+                1 => String::new(),
+                n => format!(": the best of {n} trials, better than other pictures will show"),
+            }
         ),
     )?;
     if let (Some(accuracy), Some(loss)) = (best.test_accuracy, best.test_loss) {

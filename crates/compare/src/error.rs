@@ -11,7 +11,7 @@ pub enum Error {
     Run(#[from] taper_run::Error),
     /// The models do not have the same classes.
     #[error(
-        "'{}' and '{}' have other classes ({only}): only models of the same ones can be compared",
+        "'{}' and '{}' have different classes ({only}): only models of the same ones can be compared",
         first.display(), second.display()
     )]
     Classes {

@@ -274,6 +274,7 @@ impl<'a> Training<'a> {
             augmented: self.of.recipe.views > 1
                 || self.of.recipe.fresh_views
                 || self.of.home != self.of.folder,
+            searched: self.of.home != self.of.folder,
             fine_tuned: answer.fine_tune.is_some(),
             larger: self.larger(),
         }

@@ -69,7 +69,7 @@ impl Search<'_> {
         if best {
             steps.push(match effort(costs, self.sizes(judge), judge.folds(), self.left()) {
                 Some((folds, epochs, seconds)) => format!(
-                    "fine-tuning: {epochs} epoch(s) of all layers, judged in {folds} fold(s): {seconds:.0} s"
+                    "fine-tuning: {epochs} epochs of all layers, judged in {folds} folds: {seconds:.0} s"
                 ),
                 None => "fine-tuning: there is no time for it".into(),
             });
@@ -91,7 +91,10 @@ impl Search<'_> {
         if seconds <= most || judge.knows(recipe, judge.folds())? {
             return Ok(false);
         }
-        self.say(&format!("{name}: left out, about {seconds:.0} s for its features"));
+        self.say(&format!(
+            "{name}: left out, since its features would take about {seconds:.0} s, and {:.0} s are meant for them",
+            most.max(0.0)
+        ));
         Ok(true)
     }
 
@@ -189,7 +192,7 @@ impl Search<'_> {
         let (with, without) = (judged_in(&dearer), judged_in(costs));
         if with < without && !judge.knows(&recipe, judge.folds())? {
             self.say(&format!(
-                "{name}: left out, since fine-tuning with it could be judged in {with} fold(s) instead of {without}"
+                "{name}: left out, since fine-tuning with it could be judged in {with} folds instead of {without}"
             ));
             return Ok(false);
         }
@@ -241,15 +244,17 @@ impl Search<'_> {
         best: &mut Candidate,
         mut costs: Costs,
     ) -> Result<bool> {
+        if self.interrupted() {
+            return Ok(false);
+        }
         let sizes = self.sizes(judge);
         let frozen = best.clone();
-        // New views in every epoch, of the kind that helped most, and of the kind that the frozen
-        // network was better with.
-        let own = match frozen.recipe.views {
-            1 => Policy::Standard,
-            _ => frozen.recipe.augment,
+        // New views in every epoch: first of the kind that the frozen network was better with, if
+        // there is one.
+        let mut policies = match frozen.recipe.views {
+            1 => vec![Policy::TrivialAugment, Policy::Standard],
+            _ => vec![frozen.recipe.augment, Policy::TrivialAugment],
         };
-        let mut policies = vec![Policy::TrivialAugment, own];
         let mut complete = true;
         let mut before = 0;
         let mut earlier = self.place.rounds().into_iter();

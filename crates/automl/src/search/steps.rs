@@ -225,6 +225,11 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether somebody asked to stop.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.asked.interrupted()
+    }
+
     /// Seconds so far.
     pub(crate) fn seconds(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
@@ -380,6 +385,9 @@ impl<'a> Search<'a> {
         if self.chosen == best.name {
             return Ok(true);
         }
+        if self.interrupted() {
+            return Ok(false);
+        }
         self.say(&format!("training on all pictures: {}", best.name));
         let before = std::mem::replace(&mut self.chosen, best.name.clone());
         let trained = self.train_in("final", &best.recipe, &self.limited(0.0))?;
@@ -452,7 +460,11 @@ impl<'a> Search<'a> {
             }
             _ => planned,
         };
+        if self.interrupted() {
+            return Ok(false);
+        }
         if frozen && self.left() < reserved && !judge.knows(&recipe, folds)? {
+            self.say(&format!("{name}: there is no time for it"));
             return Ok(false);
         }
         let first = best.scores.is_empty();
@@ -488,7 +500,7 @@ impl<'a> Search<'a> {
             }
         }
         session.progress().end();
-        if judged == 0 {
+        if judged == 0 || self.interrupted() {
             return Ok(false);
         }
         let (accuracy, brier) = means(&scores);
@@ -514,7 +526,12 @@ impl<'a> Search<'a> {
                 gain.standard_error,
                 gain.accuracy,
                 gain.accuracy_error,
-                if kept { "kept" } else { "not kept" }
+                match (kept, whole) {
+                    (true, _) => "kept".to_owned(),
+                    (false, true) => "not kept".to_owned(),
+                    (false, false) =>
+                        format!("not kept, since only {judged} of {most} folds saw it"),
+                }
             )
         });
         self.say(&format!(
@@ -543,7 +560,9 @@ impl<'a> Search<'a> {
                 judge.burst(&tuned(base, epochs, Policy::TrivialAugment)?, &self.limited(0.0))
             };
             if let (Some((short, _)), Some((long, pictures))) = (burst(1)?, burst(3)?) {
-                step = ((long - short) / (2.0 * pictures.max(1) as f64)).max(forward);
+                // Few pictures are soon trained, so that their figures are rough: forward in
+                // training and backward take no less than this.
+                step = ((long - short) / (2.0 * pictures.max(1) as f64)).max(3.0 * forward);
             }
         }
         Ok(Costs { features, forward, step })

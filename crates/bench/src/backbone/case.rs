@@ -12,8 +12,18 @@ pub(crate) struct Case {
 }
 
 /// Networks and the sizes of their pictures.
-pub(crate) const NETWORKS: [(&str, usize); 4] =
-    [("resnet50", 256), ("vgg16", 224), ("efficientnet-lite0", 224), ("clip-vit-b32", 224)];
+pub(crate) const NETWORKS: [(&str, usize); 6] = [
+    ("resnet50", 256),
+    ("vgg16", 224),
+    ("efficientnet-lite0", 224),
+    ("clip-vit-b32", 224),
+    ("fastvit-t8", 256),
+    ("mobileone-s0", 224),
+];
+
+/// So many of them, the first ones, are of convolutions, ReLU and pooling alone: all peers know
+/// them.
+pub(crate) const PLAIN: usize = 3;
 
 impl Case {
     /// Every network in both precisions with each of these batches.
@@ -47,7 +57,8 @@ impl Case {
         // Three pictures a second: one batch shows it. candle-transformers has no
         // EfficientNet-Lite, and its VGG takes one picture at a time and ends in the classifier:
         // there, candle's own layers do the work.
-        if self.batch == 8 && self.network != "clip-vit-b32" {
+        let plain = NETWORKS[..PLAIN].iter().any(|(name, _)| *name == self.network);
+        if self.batch == 8 && plain {
             peers.push(if self.network == "resnet50" { "candle-transformers" } else { "candle" });
         }
         peers
@@ -61,7 +72,7 @@ mod tests {
     #[test]
     fn names_and_peers_are_those_of_the_contract() {
         let all = Case::all(&[1, 8, 32]);
-        assert_eq!(all.len(), 24);
+        assert_eq!(all.len(), 36);
         let names: Vec<String> = all.iter().map(Case::name).collect();
         for name in ["resnet50-256-f32-b8", "vgg16-224-f32-b8", "efficientnet-lite0-224-bf16-b1"] {
             assert!(names.iter().any(|n| n == name), "{name}");
@@ -69,6 +80,7 @@ mod tests {
         let peers = |name: &str| {
             all.iter().find(|case| case.name() == name).map(Case::peers).unwrap_or_default()
         };
+        assert!(!peers("fastvit-t8-256-f32-b8").contains(&"candle"));
         assert!(peers("resnet50-256-f32-b8").contains(&"candle-transformers"));
         assert!(!peers("resnet50-256-f32-b1").contains(&"candle-transformers"));
         assert_eq!(peers("vgg16-224-bf16-b32"), ["pytorch-bf16-channels-last", "openvino-bf16"]);

@@ -14,7 +14,7 @@ use std::{env, path::PathBuf, process::Command, thread::available_parallelism};
 use anyhow::{Context, bail};
 use taper_plan::Kernels;
 
-pub(crate) use case::NETWORKS;
+pub(crate) use case::{NETWORKS, PLAIN};
 pub(crate) use work::{graph, pixels};
 pub(crate) use worker::{WorkerOptions, work};
 

@@ -73,6 +73,8 @@ pub(crate) fn graph(network: &str) -> anyhow::Result<Graph> {
         "vgg16" => networks::vgg16(1000),
         "efficientnet-lite0" => networks::efficientnet_lite0(1000),
         "clip-vit-b32" => networks::clip_vit_b32(0),
+        "fastvit-t8" => networks::fastvit_t8(1000),
+        "mobileone-s0" => networks::mobileone_s0(1000),
         other => bail!("unknown network {other}"),
     };
     Ok(graph.without_classifier())
