@@ -70,7 +70,7 @@ fn what_cannot_be_compared_is_said() {
     for (arguments, words) in [
         (&["seed1", "seed2"][..], &["drawn at random", "--data", "same seed"][..]),
         (&["one", "seed1"], &["other pictures", "--data"]),
-        (&["one", "named-run"], &["other classes", "blueish"]),
+        (&["one", "named-run"], &["different classes", "blueish"]),
         (&["one", "nothing"], &["'nothing'", "no such file"]),
         (&["one", "one", "--data", "missing"], &["--data is 'missing'"]),
         (&["one", "one", "--layout", "classes"], &["--layout is set", "--data"]),

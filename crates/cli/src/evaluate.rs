@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use taper_args::EvaluateArgs;
-use taper_core::Split;
+use taper_core::{OutOfRange, Split};
 use taper_data::Dataset;
 use taper_model::{Classifier, OpenOptions};
 use taper_picture::Finding;
@@ -132,6 +132,11 @@ fn opened(
         }
         (None, model) => {
             let dataset = read()?;
+            if dataset.classes().len() < 2 {
+                let remedy = "all of its pictures are of one class, so that there is nothing to tell apart: give data with two or more";
+                let data = format!("'{}'", args.data);
+                return Err(taper_run::Error::from(OutOfRange::new("data", data, remedy)).into());
+            }
             let by_name = ByName {
                 model: model.as_deref().unwrap_or_default(),
                 weights: args.weights.clone(),

@@ -30,8 +30,10 @@ pub(crate) fn is_meant(args: &TrainArgs, given: &Given) -> Result<bool, Error> {
     match &args.resume {
         _ if meant => {}
         None => flags::of_fast(given, args.preset)?,
-        // That it is missing is said when it is opened.
-        Some(folder) if !folder.exists() => {}
+        Some(folder) if !folder.exists() => {
+            let problem = "there is no such folder: give that of a run or of a search";
+            return Err(Error::Resume { path: folder.clone(), problem: problem.into() });
+        }
         Some(_) => flags::of_resumed_run(given)?,
     }
     Ok(meant && args.resume.is_none())

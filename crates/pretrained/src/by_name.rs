@@ -35,7 +35,7 @@ impl ByName<'_> {
     pub fn classifier(&self, classes: ClassNames, session: &Session) -> Result<Classifier> {
         if classes.len() < 2 {
             let remedy = "with one class there is nothing to tell apart: name two or more";
-            return Err(OutOfRange::new("classes", "a single one", remedy).into());
+            return Err(OutOfRange::new("labels", "a single class", remedy).into());
         }
         let model = taper_zoo::find(self.model)?;
         let weights = self.weights.clone().map_or(WeightsChoice::Pretrained, WeightsChoice::File);

@@ -70,6 +70,14 @@ impl Gain {
         Some(Self { brier, accuracy, standard_error, accuracy_error, pictures: pairs.len() })
     }
 
+    /// Both gains, with their standard errors.
+    pub(crate) fn told(&self) -> String {
+        let Self { brier, accuracy, standard_error, accuracy_error, .. } = self;
+        format!(
+            "gain in Brier score {brier:+.4} ± {standard_error:.4}, in accuracy {accuracy:+.4} ± {accuracy_error:.4}"
+        )
+    }
+
     /// Whether one of the two gains is beyond its standard error, and the other one no loss.
     pub(crate) fn is_real(&self) -> bool {
         self.brier > self.standard_error && self.accuracy >= 0.0

@@ -519,21 +519,12 @@ impl<'a> Search<'a> {
             kept,
             seconds,
         });
-        let compared = gain.map_or(String::new(), |gain| {
-            format!(
-                "; gain in Brier score {:+.4} ± {:.4}, in accuracy {:+.4} ± {:.4}: {}",
-                gain.brier,
-                gain.standard_error,
-                gain.accuracy,
-                gain.accuracy_error,
-                match (kept, whole) {
-                    (true, _) => "kept".to_owned(),
-                    (false, true) => "not kept".to_owned(),
-                    (false, false) =>
-                        format!("not kept, since only {judged} of {most} folds saw it"),
-                }
-            )
-        });
+        let verdict = match (kept, whole) {
+            (true, _) => "kept".to_owned(),
+            (false, true) => "not kept".to_owned(),
+            (false, false) => format!("not kept, since only {judged} of {most} folds saw it"),
+        };
+        let compared = gain.map_or(String::new(), |gain| format!("; {}: {verdict}", gain.told()));
         self.say(&format!(
             "{name}: accuracy {accuracy:.4}, Brier score {brier:.4} on {} pictures{compared}",
             scores.len()
