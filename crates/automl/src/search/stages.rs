@@ -249,12 +249,13 @@ impl Search<'_> {
         }
         let sizes = self.sizes(judge);
         let frozen = best.clone();
-        // New views in every epoch: first of the kind that the frozen network was better with, if
-        // there is one.
-        let mut policies = match frozen.recipe.views {
-            1 => vec![Policy::TrivialAugment, Policy::Standard],
-            _ => vec![frozen.recipe.augment, Policy::TrivialAugment],
+        // New views in every epoch, of the kind that helped most, and of the kind that the frozen
+        // network was better with.
+        let own = match frozen.recipe.views {
+            1 => Policy::Standard,
+            _ => frozen.recipe.augment,
         };
+        let mut policies = vec![Policy::TrivialAugment, own];
         let mut complete = true;
         let mut before = 0;
         let mut earlier = self.place.rounds().into_iter();
