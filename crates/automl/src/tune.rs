@@ -353,7 +353,15 @@ impl Work<'_> {
     fn next(&self) -> Result<Option<taper_tune::Trial>> {
         let mut study = lock(&self.study);
         study.sync()?;
-        if study.trials().len() < self.plan.settings.trials && !self.must_complete_one(&study) {
+        let open = study.trials().len() < self.plan.settings.trials;
+        // Another process may be at the only one that could go on.
+        if open
+            && self.must_complete_one(&study)
+            && let Some(trial) = study.ask_waiting(&self.plan.space)?
+        {
+            return Ok(Some(trial));
+        }
+        if open {
             match study.ask(&self.plan.space) {
                 Err(taper_tune::Error::GridExhausted(_)) => {}
                 trial => return Ok(Some(trial?)),

@@ -119,8 +119,7 @@ fn networks_of_one_branch_agree_with_their_trainable_form() {
     if test_device().is_cuda() {
         check(&networks::fastvit_sa12(10).without_classifier(), 64, &BOUNDS[..1]);
     }
-    let graph = maps_with_attention();
-    check(&graph, 32, &BOUNDS);
+    check(&maps_with_attention(), 32, &BOUNDS);
 }
 
 #[test]
